@@ -1,0 +1,16 @@
+"""spotlightd: what powerful institutions must publish, collected, kept and cited with receipts.
+
+These are the names that the author of a source imports; `spotlightd.parse` has the readers.
+"""
+
+from spotlightd.model.dataset import Column, Dataset, Rhythm
+from spotlightd.model.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
+from spotlightd.model.provenance import Body, Reject
+from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch", "Body", "Column", "Dataset", "Expected", "FormatError", "Link", "Pages", "PublisherError", "Reject", "Rhythm",
+    "Rows", "SettingsError", "SpotlightError", "StoreError",
+]  # fmt: skip

@@ -1,0 +1,143 @@
+"""A dataset as the reader sees it. DDL, insert order, Arrow schema, API names and the docs page all come from it.
+
+Column types are ClickHouse's own words, so there is no second type system to keep in step; `TYPE` lists the words
+that a source may use, and a misspelt one fails where it is declared, not when the first document arrives.
+
+Why a dataset is sorted by what people look up and not in the publisher's order: measured on real fails-to-deliver
+rows, sorting by symbol takes 8 bytes a row in all and finds one symbol of 2.5 M rows in 4 ms; the publisher's order
+(by day) takes 26 bytes and 70 ms. The price is that `line` no longer runs 1, 2, 3 and costs 1.2 bytes instead of none.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from spotlightd.model.errors import SettingsError
+
+_PLAIN = (
+    r"(?:U?Int(?:8|16|32|64)|Float64|String|FixedString\(\d+\)|Date|DateTime64\(\d, ?'UTC'\)|UUID|Bool"
+    r"|Decimal\(\d+, ?\d+\))"
+)
+TYPE = re.compile(
+    rf"^(?:{_PLAIN}|Nullable\({_PLAIN}\)|LowCardinality\((?:{_PLAIN}|Nullable\({_PLAIN}\))\)|Array\({_PLAIN}\))$"
+)
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
+RESERVED = frozenset({"archive_day", "archive_generation", "as_of", "load_id", "member", "line"})
+
+
+Kind = Literal["text", "integer", "decimal", "float", "date", "time", "list", "bool"]
+_KINDS: tuple[tuple[str, Kind], ...] = (
+    ("Array(", "list"),
+    ("UInt", "integer"),
+    ("Int", "integer"),
+    ("Decimal(", "decimal"),
+    ("Float", "float"),
+    ("DateTime64(", "time"),
+    ("Date", "date"),
+    ("Bool", "bool"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its name, ClickHouse type, meaning in one sentence, and unit (empty when it has none)."""
+
+    name: str
+    type: str
+    meaning: str
+    unit: str = ""
+    codec: str = ""
+
+    def __post_init__(self) -> None:
+        if not NAME.match(self.name):
+            raise SettingsError(f"column name {self.name!r}: use lower case letters, digits and _")
+        if not TYPE.match(self.type):
+            raise SettingsError(f"column {self.name}: {self.type!r} is not a type that a dataset may use")
+
+    @property
+    def nullable(self) -> bool:
+        return "Nullable(" in self.type
+
+    @property
+    def kind(self) -> Kind:
+        """What a reader can do with the value, whatever its width: what pages and filters ask for."""
+        inner = self.type.replace("LowCardinality(", "").replace("Nullable(", "")
+        return next((kind for start, kind in _KINDS if inner.startswith(start)), "text")
+
+
+LOAD = Column(
+    "load_id", "UInt64", "the load that brought the row; never shown outside this instance", codec="Delta, ZSTD(1)"
+)
+LINES = (
+    Column("member", "UInt16", "which file of the archive the row stands in, 0 for the first", codec="ZSTD(1)"),
+    Column("line", "UInt32", "which line of that file, 1 for the first", codec="T64, ZSTD(1)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often a publisher brings news, as a sentence for people and bounds for the machine.
+
+    `stale_days`: after so many days without newer data the dataset is shown as old. `rows`: fewest and most rows
+    that one document brings; outside of it the load is refused.
+    """
+
+    says: str
+    stale_days: int
+    rows: tuple[int, int] = (1, 100_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A table as the reader sees it.
+
+    `key` names one row to a reader (in the address of its page); `order` is how rows lie on disk; `time` is the column
+    by which a row is new or old; `symbol` the column that a ticker is looked up in, if there is one. `by_load` datasets
+    carry `load_id` and a pointer and are read through `loads`; the others are our own records (documents, runs, rejects).
+    `notes` are cautions shown beside every table, chart and download.
+    """
+
+    name: str
+    title: str
+    publisher: str
+    about: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    order: tuple[str, ...]
+    time: str
+    rhythm: Rhythm
+    partition: str = ""
+    symbol: str = ""
+    pointer: tuple[Column, ...] = LINES
+    by_load: bool = True
+    licence: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not NAME.match(self.name):
+            raise SettingsError(f"dataset name {self.name!r}: use lower case letters, digits and _")
+        names = [column.name for column in self.columns]
+        taken = sorted(
+            {name for name in names if names.count(name) > 1}
+            | (RESERVED.intersection(names) if self.by_load else set())
+        )
+        if taken:
+            raise SettingsError(f"dataset {self.name}: column names used twice or reserved: {', '.join(taken)}")
+        asked = (*self.key, *self.order, self.time, *([self.symbol] if self.symbol else []))
+        missing = sorted(set(asked) - set(names))
+        if missing:
+            raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
+
+    @property
+    def stored(self) -> tuple[Column, ...]:
+        """All columns of the table, in insert order: the reader's, then the receipt."""
+        return (*self.columns, LOAD, *self.pointer) if self.by_load else self.columns
+
+    def column(self, name: str) -> Column:
+        """The stored column of that name. KeyError if there is none."""
+        for column in self.stored:
+            if column.name == name:
+                return column
+        raise KeyError(name)

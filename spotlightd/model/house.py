@@ -1,0 +1,118 @@
+"""Our own records as datasets: what was fetched, tried, refused and published can be read like everything else.
+
+`documents`, `runs` and `rejects` are copied from the ledger, row by row under the ledger's own `id`, and can be made
+again from it. `loads` is not: it is written to the warehouse first and is the truth about what is visible.
+"""
+
+from __future__ import annotations
+
+from spotlightd.model.dataset import Column, Dataset, Rhythm
+
+_ALWAYS = Rhythm("with every fetch and load", stale_days=0)
+
+documents = Dataset(
+    name="documents",
+    title="Documents",
+    publisher="this instance",
+    about="Every file that was fetched and kept, byte for byte, under its SHA-256.",
+    columns=(
+        Column("id", "UInt64", "number of the record"),
+        Column("digest", "FixedString(64)", "SHA-256 of the bytes, hexadecimal"),
+        Column("size", "UInt64", "length of the document", unit="bytes"),
+        Column("source", "LowCardinality(String)", "the source that it was fetched for"),
+        Column("url", "String", "the publisher's address"),
+        Column("via", "String", "the mirror that answered instead of the publisher, if any"),
+        Column("covers", "String", "the slice of the world that it reports"),
+        Column("fetched_at", "DateTime64(6, 'UTC')", "when it was fetched"),
+        Column("etag", "String", "the publisher's version mark"),
+        Column("last_modified", "String", "the publisher's date of change, as printed"),
+        Column("media_type", "LowCardinality(String)", "the publisher's content type"),
+    ),
+    key=("id",),
+    order=("digest", "id"),
+    time="fetched_at",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+runs = Dataset(
+    name="runs",
+    title="Runs",
+    publisher="this instance",
+    about="What became of every attempt to look for, fetch and load a document, good or bad.",
+    columns=(
+        Column("id", "UInt64", "number of the record"),
+        Column("at", "DateTime64(6, 'UTC')", "when the attempt ended"),
+        Column("source", "LowCardinality(String)", "the source"),
+        Column("url", "String", "the address that was asked"),
+        Column("covers", "String", "the slice of the world that was asked for"),
+        Column(
+            "outcome",
+            "LowCardinality(String)",
+            "published, unchanged, refused, absent, failed, wrong body, store failed or discovered",
+        ),
+        Column("digest", "String", "SHA-256 of the document, when there was one"),
+        Column("rows", "UInt64", "rows that it brought", unit="rows"),
+        Column("rejects", "UInt64", "lines that could not be understood", unit="lines"),
+        Column("bytes", "UInt64", "length of the document", unit="bytes"),
+        Column("seconds", "Float64", "how long it took", unit="s"),
+        Column("error", "String", "what went wrong, in a sentence"),
+    ),
+    key=("id",),
+    order=("source", "id"),
+    time="at",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+rejects = Dataset(
+    name="rejects",
+    title="Rejected lines",
+    publisher="this instance",
+    about="Lines of documents that could not be understood: kept with the reason, never guessed at.",
+    columns=(
+        Column("id", "UInt64", "number of the record"),
+        Column("at", "DateTime64(6, 'UTC')", "when it was rejected"),
+        Column("source", "LowCardinality(String)", "the source"),
+        Column("digest", "FixedString(64)", "SHA-256 of the document"),
+        Column("parser", "LowCardinality(String)", "version of the parser that refused it"),
+        Column("member", "UInt16", "which file of the archive, 0 for the first"),
+        Column("line", "UInt32", "which line of that file, 1 for the first"),
+        Column("text", "String", "the line, cut at 2,000 characters"),
+        Column("reason", "String", "why it could not be understood"),
+    ),
+    key=("id",),
+    order=("source", "id"),
+    time="at",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+loads = Dataset(
+    name="loads",
+    title="Publications",
+    publisher="this instance",
+    about="One row for each dataset that a load feeds: from this row on its rows are visible, and the loads that it "
+    "supersedes are not. Rows of one load are written as one block; `seq` only grows.",
+    columns=(
+        Column("seq", "UInt64", "number of the publication; a reader is pinned to one"),
+        Column("dataset", "LowCardinality(String)", "the dataset that changed"),
+        Column("load_id", "UInt64", "the load that became visible"),
+        Column("source", "LowCardinality(String)", "the source that brought it"),
+        Column("covers", "String", "the slice of the world that the document reports"),
+        Column("document", "FixedString(64)", "SHA-256 of the document"),
+        Column("parser", "LowCardinality(String)", "version of the parser"),
+        Column("rows", "UInt64", "rows in this dataset", unit="rows"),
+        Column("rejects", "UInt64", "lines of the document that could not be understood", unit="lines"),
+        Column("supersedes", "Array(UInt64)", "loads that are no longer visible from here on"),
+        Column("published_at", "DateTime64(6, 'UTC')", "when it became visible; never goes back"),
+    ),
+    key=("seq", "dataset"),
+    order=("dataset", "seq"),
+    time="published_at",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+HOUSE = (documents, runs, rejects, loads)
+MIRRORED = (documents, runs, rejects)

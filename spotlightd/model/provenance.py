@@ -1,0 +1,113 @@
+"""Where rows come from: documents, pointers into them, loads that brought them, and what was refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+LoadState = Literal["loading", "loaded", "publishing", "published", "dead", "swept"]
+Outcome = Literal["published", "unchanged", "refused", "absent", "failed", "wrong body", "store failed", "discovered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Bytes that a publisher served, under the SHA-256 of those bytes.
+
+    `url` is the publisher's address, `via` the mirror that really answered (empty when there was none).
+    `fetched_at` is aware UTC. `etag` and `last_modified` are the publisher's words, for the next conditional request.
+    """
+
+    digest: str
+    size: int
+    source: str
+    url: str
+    covers: str
+    fetched_at: datetime
+    via: str = ""
+    etag: str = ""
+    last_modified: str = ""
+    media_type: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A document's bytes for a parser: a local file that is not to be changed, and the name the publisher gave it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """Where in a document a row stands: archive member (0 = first or only) and line (1 = first)."""
+
+    member: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A line that could not be understood. `text` is the line, cut at 2,000 characters."""
+
+    member: int
+    line: int
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One attempt to load one document with one parser version. `rows` counts per dataset, once loaded.
+
+    `seq` and `supersedes` are set when its publication is intended; `published_at` stands in the warehouse's row.
+    """
+
+    load_id: int
+    source: str
+    digest: str
+    parser: str
+    covers: str
+    state: LoadState
+    datasets: tuple[str, ...]
+    rows: Mapping[str, int] = field(default_factory=dict)
+    rejects: int = 0
+    seq: int = 0
+    supersedes: tuple[int, ...] = ()
+    published_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of one attempt: one row in `runs`, for every fetch and load, good or bad."""
+
+    at: datetime
+    source: str
+    url: str
+    covers: str
+    outcome: Outcome
+    digest: str = ""
+    load_id: int = 0
+    rows: int = 0
+    rejects: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The one sequence number that all queries of a page, answer, export or citation share.
+
+    `seq` is the newest publication that it sees, `at` when that was published; `asked` is the reader's `as_of`.
+    """
+
+    seq: int
+    at: datetime | None = None
+    asked: datetime | None = None

@@ -1,0 +1,202 @@
+"""All settings: one TOML file read into frozen values. Every field has a default, its unit in its name, a sentence.
+
+An unknown key is an error that names the nearest known one. Secrets never stand in the file: they come from files that
+only the daemon may read (systemd credentials, or 0600), named by settings that end in `_file`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from spotlightd.model.errors import SettingsError
+
+T = TypeVar("T")
+
+
+def setting(default: Any, says: str) -> Any:
+    """A settings field: its default, and one sentence for the operator (printed by `check` and docs/settings.md)."""
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata={"says": says})
+    return field(default=default, metadata={"says": says})
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """Where the tables are: an engine of our own, or a ClickHouse server."""
+
+    kind: Literal["embedded", "server"] = setting(
+        "embedded", "`embedded` starts an engine in a child process; `server` uses `url`"
+    )
+    url: str = setting("http://127.0.0.1:8123", "address of the ClickHouse server (kind = server)")
+    user: str = setting("spotlightd", "user at the server")
+    password_file: str = setting("", "file with the password at the server, readable by the daemon only")
+    database: str = setting("spotlightd", "database of all tables; never `default`")
+    connect_seconds: float = setting(5.0, "longest wait for a connection")
+    query_seconds: float = setting(600.0, "longest time for a statement of ours, such as an insert")
+    streams: int = setting(8, "downloads at the same time; beyond them the answer is 503")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The embedded engine. Zero means: sized to the machine."""
+
+    memory_bytes: int = setting(0, "most memory of the engine; 0 = half of the machine's, at least 1 GiB")
+    query_memory_bytes: int = setting(0, "most memory of one query; 0 = a third of the engine's")
+    threads: int = setting(0, "threads of one query; 0 = as many as the machine has cores")
+    readers: int = setting(8, "queries at the same time")
+    writers: int = setting(2, "inserts and changes at the same time")
+    download_slots: int = setting(8, "slow, streamed answers at the same time; beyond them 503")
+    send_seconds: float = setting(60.0, "a reader that takes nothing for so long is hung up on")
+    start_seconds: float = setting(30.0, "longest wait for the engine to be ready")
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """How we behave towards publishers."""
+
+    contact: str = setting("", "e-mail address of the operator, sent to publishers; required for hosts of the SEC")
+    connect_seconds: float = setting(15.0, "longest wait for a connection")
+    stall_seconds: float = setting(60.0, "longest silence inside an answer")
+    total_seconds: float = setting(1800.0, "longest time for one document")
+    attempts: int = setting(4, "tries of one request before it counts as failed")
+    backoff_seconds: float = setting(2.0, "first pause between tries; doubles, with jitter")
+    backoff_most_seconds: float = setting(120.0, "longest pause between tries; a longer Retry-After ends the tries")
+    mirrors: dict[str, str] = setting(
+        {}, "host → address that answers in its place, e.g. the demo's mirror; the only way to a private address"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """Limits of the child process that reads untrusted documents."""
+
+    memory_bytes: int = setting(1 << 30, "most address space of the child")
+    cpu_seconds: int = setting(300, "most processor time for one document")
+    wall_seconds: float = setting(900.0, "most time for one document")
+    unpacked_bytes: int = setting(4 << 30, "most bytes that an archive may unpack to, counted while unpacking")
+    members: int = setting(1_000, "most files in an archive")
+    ratio: int = setting(200, "most times that a member may grow in unpacking, once above 1 MiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """The explorer."""
+
+    host: str = setting(
+        "127.0.0.1", "address to listen on; the explorer has no accounts, so keep it on loopback or behind a proxy"
+    )
+    port: int = setting(8080, "port to listen on; taken: the next free one, said aloud")
+    query_seconds: float = setting(5.0, "longest time for one query of a page")
+    page_rows: int = setting(1_000, "most rows on one page")
+    download_seconds: float = setting(600.0, "longest time for one download")
+    download_rows: int = setting(0, "most rows of one download; 0 = no limit")
+    query_memory_bytes: int = setting(1 << 30, "most memory of one query of a page")
+    at_once: int = setting(8, "page queries at the same time; more wait their turn")
+    hosts: list[str] = setting([], "names under which the explorer may be called besides localhost and its own address")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When and how eagerly sources are looked at."""
+
+    enabled: bool = setting(True, "false: nothing is fetched; pages and queries only")
+    sources: list[str] = setting([], "only these sources; empty = all that are not suspended")
+    on_start: bool = setting(True, "look for what is due as soon as the daemon is ready")
+    judged_on: date | None = setting(None, "judge lateness as if it were this day (the demo's publisher ends in 2021)")
+    since: date | None = setting(None, "load no document that ends before this day")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the daemon says."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe event that is written")
+    format: Literal["auto", "json", "console"] = setting("auto", "json, or coloured lines on a terminal")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole file. `state_dir` holds everything that is kept."""
+
+    state_dir: Path = setting(Path("state"), "folder of everything that is kept: documents, ledger, engine")
+    warehouse: Warehouse = field(default_factory=Warehouse)
+    engine: Engine = field(default_factory=Engine)
+    publisher: Publisher = field(default_factory=Publisher)
+    parser: Parser = field(default_factory=Parser)
+    web: Web = field(default_factory=Web)
+    schedule: Schedule = field(default_factory=Schedule)
+    log: Log = field(default_factory=Log)
+
+
+def load(path: Path | None) -> Settings:
+    """Settings from a TOML file; all defaults when `path` is None. SettingsError names the key and the remedy."""
+    if path is None:
+        return Settings()
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsError(f"settings file {path} cannot be read: {problem}") from None
+    except tomllib.TOMLDecodeError as problem:
+        raise SettingsError(f"settings file {path} is not TOML: {problem}") from None
+    return read(Settings, raw, where="")
+
+
+def read(kind: type[T], raw: Mapping[str, Any], where: str) -> T:
+    """A settings value of that class from a TOML table. SettingsError for an unknown key or a value of a wrong type."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(kind)
+    for key in raw:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
+            raise SettingsError(f"unknown setting {where}{key!s}: did you mean {where}{near[0]}?")
+    values = {key: _value(hints[key], raw[key], f"{where}{key}") for key in raw}
+    return kind(**values)
+
+
+def _value(hint: Any, raw: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(raw, dict):
+            raise SettingsError(f"setting {where} is a section: write [{where}]")
+        return read(typing.cast("type[Any]", hint), raw, where=f"{where}.")
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return _one_of(typing.get_args(hint), raw, where)
+    if origin is types.UnionType:
+        return _value(next(a for a in typing.get_args(hint) if a is not types.NoneType), raw, where)
+    plain = origin or hint
+    if plain is Path and isinstance(raw, str):
+        return Path(raw).expanduser()
+    if plain is float and type(raw) is int:
+        return float(raw)
+    if type(raw) is not plain:
+        raise SettingsError(f"setting {where} must be {_spoken(plain)}, not {raw!r}")
+    inner = typing.get_args(hint)
+    texts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
+    if inner and not all(type(one) is inner[-1] for one in texts):
+        raise SettingsError(f"setting {where} must hold {_spoken(inner[-1])} only, not {raw!r}")
+    if plain in (int, float) and raw < 0:
+        raise SettingsError(f"setting {where} must not be negative: {raw!r}")
+    return raw
+
+
+def _one_of(choices: tuple[Any, ...], raw: Any, where: str) -> Any:
+    if raw not in choices:
+        raise SettingsError(f"setting {where} must be one of {', '.join(map(str, choices))}, not {raw!r}")
+    return raw
+
+
+def _spoken(kind: type) -> str:
+    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", date: "a date like 2021-03-01",
+             list: "a list", dict: "a table", Path: "a path"}  # fmt: skip
+    return words.get(kind, kind.__name__)
