@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.provenance import Document, Load, Reject, Run
+from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch, Pages
 
 Format = str  # ClickHouse's word: CSVWithNames, JSONEachRow, JSONCompact, ArrowStream, Parquet, Native, TabSeparated
@@ -171,8 +171,26 @@ class Known:
     first_seen: datetime | None = None
     checked_at: datetime | None = None
     outcome: str = ""
+    parser: str = ""
     failures: int = 0
     not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A backfill that somebody asked for: documents of a source that report days between `first` and `last`.
+
+    It stands in the ledger, so that it is taken up again after a stop. `state`: waiting, running, done or failed.
+    """
+
+    source: str
+    first: date
+    last: date
+    number: int = 0
+    state: str = "waiting"
+    done: int = 0
+    total: int = 0
+    says: str = ""
 
 
 class Ledger(Protocol):
@@ -187,7 +205,8 @@ class Ledger(Protocol):
     async def keep_document(self, document: Document) -> None:
         """A document is in the bucket. The same (digest, address) again changes nothing."""
 
-    async def document(self, digest: str) -> Document | None: ...
+    async def document(self, digest: str) -> Document | None:
+        """The first time that these bytes were fetched."""
 
     async def record(self, run: Run) -> None: ...
 
@@ -206,11 +225,21 @@ class Ledger(Protocol):
 
     async def swept(self, load_ids: Sequence[int]) -> None: ...
 
-    async def loads(self, source: str = "", *, states: Sequence[str] = ()) -> tuple[Load, ...]:
+    async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
         """Oldest first."""
 
-    async def adopt(self, loads: Sequence[Load]) -> None:
-        """Take over publications that the warehouse has and this ledger does not (a ledger that was lost)."""
+    async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
+        """Take over publications that the warehouse has and this ledger does not (a lost or older ledger), and number
+        what comes on from above `taken`: by table, the highest number that the warehouse has seen."""
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         """Rows of `documents`, `runs` or `rejects` with an id above `after`, in the column order of that dataset."""
+
+    async def ask(self, wish: Wish) -> Wish:
+        """Leave a wish for the daemon, numbered."""
+
+    async def wishes(self, *, number: int = 0) -> tuple[Wish, ...]:
+        """Wishes that are not done, oldest first; or the one of that number, done or not."""
+
+    async def answer(self, wish: Wish) -> None:
+        """How far a wish is."""
