@@ -182,7 +182,7 @@ class SqliteLedger:
                 load.load_id, load.source, load.digest, load.parser, load.covers, "published", json.dumps(load.datasets),
                 json.dumps(dict(load.rows)), load.rejects, load.seq, json.dumps(load.supersedes), _micros(load.published_at),
             )  # fmt: skip
-            statements.append((f"INSERT OR IGNORE INTO loads VALUES ({_marks(values)})", values))
+            statements.append((f"INSERT OR REPLACE INTO loads VALUES ({_marks(values)})", values))
         for table, number in taken.items():
             insert = "INSERT INTO sqlite_sequence SELECT ?, 0 WHERE ? NOT IN (SELECT name FROM sqlite_sequence)"
             statements.append((insert, (table, table)))

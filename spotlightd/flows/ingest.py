@@ -1,0 +1,286 @@
+"""discover → subtract the ledger → fetch → store → parse → load → publish: first run, daily run, backfill and retry.
+
+What is due is read from the ledger, never from trigger history, so a machine that slept catches up and a run that was
+killed is simply done again. The order of the steps is the promise: bytes are durable before they are parsed, rows are
+durable before they are published, and the ledger says so before each and after each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+
+from spotlightd.flows.publish import Publications, current
+from spotlightd.log import logger
+from spotlightd.model.errors import FormatError, PublisherError, StoreError
+from spotlightd.model.ports import Bucket, Fetched, Known, Ledger, Parser, Parsing, Publisher, Warehouse
+from spotlightd.model.provenance import Document, Load, Outcome, Run
+from spotlightd.model.source import Batch, Link
+
+DAY = timedelta(days=1)
+AGAIN_AFTER = timedelta(minutes=10)
+PATIENCE = 8  # a document is asked for again after an eighth of the time that we have known it, at least daily
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Days that are asked for, both included. `again` asks also for what was looked at lately."""
+
+    first: date = date.min
+    last: date = date.max
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What an ingest writes to."""
+
+    bucket: Bucket
+    ledger: Ledger
+    warehouse: Warehouse
+    parser: Parser
+    publications: Publications
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one link."""
+
+    link: Link
+    outcome: Outcome
+    rows: int = 0
+    rejects: int = 0
+    error: str = ""
+
+
+Progress = Callable[[str, int, int], None]
+
+
+def silent(_says: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+async def ingest(
+    source: Batch, publisher: Publisher, stores: Stores, *, span: Span = Span(), progress: Progress = silent
+) -> list[Result]:
+    """One look at one source: every document that is due, newest first. One failure does not stop the others.
+
+    StoreError ends the look: our own stores are at fault, and nothing else would go better.
+    """
+    progress("looking what there is", 0, 0)
+    links = await _discovered(source, publisher, stores)
+    known = await stores.ledger.known(source.name)
+    visible = _visible(await stores.ledger.loads(source.name, states=("published",)))
+    due = [link for link in links if _wanted(link, span) and is_due(source, known.get(link.url), visible, span)]
+    due.sort(key=lambda link: (link.last, link.url), reverse=True)
+    results = []
+    for done, link in enumerate(due):
+        progress(link.covers, done, len(due))
+        results.append(await _one(source, publisher, stores, link, known.get(link.url)))
+    progress("", len(due), len(due))
+    logger(source=source.name).info("source looked at", links=len(links), due=len(due))
+    return results
+
+
+def is_due(source: Batch, known: Known | None, visible: Mapping[str, Load], span: Span = Span()) -> bool:
+    """Whether a document is to be asked for, or loaded again from the bucket because its parser changed.
+
+    One that was never asked for is due. One that failed waits for its pause. One that is known is asked for again
+    after a day, and ever more rarely as it grows older: publishers replace files in silence.
+    """
+    now = datetime.now(UTC)
+    if known is None or known.checked_at is None or known.first_seen is None:
+        return True
+    if known.digest and known.parser != source.parser:
+        return True
+    if known.outcome == "published" and known.digest not in visible:
+        return True
+    if known.not_before is not None:
+        return now >= known.not_before
+    return span.again or now - known.checked_at >= max(DAY, (now - known.first_seen) / PATIENCE)
+
+
+def _visible(published: Iterable[Load]) -> dict[str, Load]:
+    return {load.digest: load for load in current(published)}
+
+
+def _wanted(link: Link, span: Span) -> bool:
+    return link.last >= span.first and link.first <= span.last
+
+
+async def _discovered(source: Batch, publisher: Publisher, stores: Stores) -> list[Link]:
+    began = time.monotonic()
+    try:
+        links = [link async for link in source.discover(publisher)]
+    except (PublisherError, FormatError) as problem:
+        outcome: Outcome = problem.outcome if isinstance(problem, PublisherError) else "refused"
+        await stores.ledger.record(_run(source, source.home, "", outcome, began, error=str(problem)))
+        logger(source=source.name).warning("source failed", error=str(problem))
+        raise
+    return list({link.url: link for link in links}.values())
+
+
+async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, known: Known | None) -> Result:
+    began, before = time.monotonic(), known or Known(link.url, link.covers, first_seen=datetime.now(UTC))
+    log = logger(source=source.name, covers=link.covers, url=link.url)
+    try:
+        document = await _document(source, publisher, stores, link, before)
+        result = await _load(source, stores, link, document)
+        log.info("document unchanged" if result.outcome == "unchanged" else "document stored", rows=result.rows)
+    except PublisherError as problem:
+        log.warning("document absent" if problem.outcome == "absent" else "document failed", error=str(problem))
+        await stores.ledger.answered(source.name, _failed(before, problem))
+        await stores.ledger.record(_run(source, link.url, link.covers, problem.outcome, began, error=str(problem)))
+        return Result(link, problem.outcome, error=str(problem))
+    except _RefusedError as refused:
+        log.warning("document refused", error=str(refused))
+        document, result = refused.document, Result(link, "refused", rejects=refused.rejects, error=str(refused))
+    except StoreError as problem:
+        log.error("store failed", error=str(problem))  # noqa: TRY400  (the sentence is what the operator needs)
+        raise
+    await stores.ledger.answered(source.name, _answered(source, before, document, result.outcome))
+    await stores.ledger.record(
+        _run(source, link.url, link.covers, result.outcome, began, document=document, result=result, error=result.error)
+    )
+    return result
+
+
+async def _document(source: Batch, publisher: Publisher, stores: Stores, link: Link, before: Known) -> Document:
+    """The document as it is now, in the bucket: fetched, or the one we have when the publisher says it has not changed."""
+    kept = await stores.ledger.document(before.digest) if before.digest else None
+    if kept is not None and before.parser != source.parser:
+        return kept
+    marks = {"etag": before.etag, "last_modified": before.last_modified} if kept else {}
+    async with publisher.fetch(link.url, **marks) as fetched:
+        if fetched is None:
+            if kept is None:
+                raise PublisherError(f"{link.url} answered 'not changed' to a first request", outcome="wrong body")
+            return replace(kept, etag=before.etag, last_modified=before.last_modified)
+        stored = await stores.bucket.put(fetched.chunks)
+        document = _kept(source, link, fetched, stored.digest, stored.size)
+    await stores.ledger.keep_document(document)
+    return document
+
+
+def _kept(source: Batch, link: Link, fetched: Fetched, digest: str, size: int) -> Document:
+    return Document(
+        digest=digest, size=size, source=source.name, url=link.url, covers=link.covers, fetched_at=datetime.now(UTC),
+        via=fetched.via, etag=fetched.etag, last_modified=fetched.last_modified, media_type=fetched.media_type,
+    )  # fmt: skip
+
+
+class _RefusedError(Exception):
+    """A document that is kept and not loaded."""
+
+    def __init__(self, problem: FormatError, document: Document, rejects: int) -> None:
+        place = f" (line {problem.line})" if problem.line else ""
+        super().__init__(f"{problem}{place}")
+        self.document = document
+        self.rejects = rejects
+
+
+async def _load(source: Batch, stores: Stores, link: Link, document: Document) -> Result:
+    """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
+    visible = current(await stores.ledger.loads(source.name, states=("published",)))
+    if any((one.digest, one.parser, one.covers) == (document.digest, source.parser, link.covers) for one in visible):
+        return Result(link, "unchanged")
+    load = await stores.ledger.begin_load(source, document.digest, link.covers)
+    try:
+        loaded = await _fill(source, stores, load, document)
+    except FormatError as problem:
+        await stores.ledger.dead(load.load_id)
+        raise _RefusedError(problem, document, 0) from problem
+    except (StoreError, asyncio.CancelledError):
+        await stores.ledger.dead(load.load_id)
+        raise
+    done = await stores.publications.publish(loaded)
+    return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
+
+
+async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Load:
+    """Parse and insert at the same time, one stream per dataset; then check that all that was read was written."""
+    path = stores.bucket.path(document.digest)
+    async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
+        written = await _written(source, stores.warehouse, load, parsing)
+        parsed = await parsing.parsed()
+    _check(source, parsed.rows, parsed.lines, len(parsed.rejects))
+    if written != dict(parsed.rows):
+        raise StoreError(
+            f"load {load.load_id} of {document.name}: parsed {dict(parsed.rows)} rows, but {written} were written"
+        )
+    return await stores.ledger.loaded(load.load_id, parsed.rows, parsed.rejects)
+
+
+async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Parsing) -> dict[str, int]:
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                dataset.name: group.create_task(
+                    warehouse.insert_stream(
+                        dataset, parsing.columns(dataset.name), token=f"load-{load.load_id}-{dataset.name}"
+                    ),
+                    name=f"insert {dataset.name} {load.load_id}",
+                )
+                for dataset in source.datasets
+            }
+    except* StoreError as group_of:
+        raise await _cause(parsing, group_of) from group_of
+    return {name: task.result() for name, task in tasks.items()}
+
+
+async def _cause(parsing: Parsing, problems: ExceptionGroup[StoreError]) -> Exception:
+    """The document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
+    try:
+        await asyncio.wait_for(parsing.parsed(), timeout=1.0)
+    except FormatError as problem:
+        return problem
+    except TimeoutError:
+        pass
+    return next(one for one in problems.exceptions if isinstance(one, StoreError))
+
+
+def _check(source: Batch, rows: Mapping[str, int], lines: int, rejects: int) -> None:
+    if rejects > source.rejects_allowed * max(lines, 1):
+        raise FormatError(
+            f"{rejects} of {lines} lines could not be understood; {source.name} allows {source.rejects_allowed:.2%}"
+        )
+    for dataset in source.datasets:
+        fewest, most = dataset.rhythm.rows
+        if not fewest <= rows.get(dataset.name, 0) <= most:
+            raise FormatError(
+                f"{rows.get(dataset.name, 0)} rows for {dataset.name}, where {fewest} to {most} are plausible"
+            )
+
+
+def _answered(source: Batch, before: Known, document: Document, outcome: Outcome) -> Known:
+    return replace(
+        before, digest=document.digest, etag=document.etag, last_modified=document.last_modified,
+        checked_at=datetime.now(UTC), outcome="published" if outcome == "unchanged" else outcome, parser=source.parser,
+        failures=0, not_before=None,
+    )  # fmt: skip
+
+
+def _failed(before: Known, problem: PublisherError) -> Known:
+    """Asked again after ten minutes, then twice as long, a day at most; or when the publisher says."""
+    pause = min(DAY, AGAIN_AFTER * 2 ** min(before.failures, 8))
+    if problem.retry_after_seconds is not None:
+        pause = max(pause, timedelta(seconds=problem.retry_after_seconds))
+    now = datetime.now(UTC)
+    return replace(
+        before, checked_at=now, outcome=problem.outcome, failures=before.failures + 1, not_before=now + pause
+    )
+
+
+def _run(
+    source: Batch, url: str, covers: str, outcome: Outcome, began: float, *, document: Document | None = None,
+    result: Result | None = None, error: str = "",
+) -> Run:  # fmt: skip
+    return Run(
+        at=datetime.now(UTC), source=source.name, url=url, covers=covers, outcome=outcome,
+        digest=document.digest if document else "", rows=result.rows if result else 0,
+        rejects=result.rejects if result else 0, bytes=document.size if document else 0,
+        seconds=round(time.monotonic() - began, 6), error=error,
+    )  # fmt: skip

@@ -1,0 +1,37 @@
+"""Copies the ledger's records into the warehouse, so that anyone can query what was fetched, tried and refused.
+
+Where the copy stands is read from the copy itself (its highest id), so a crash between two steps needs no mending and
+a copy that was thrown away is made again by the same code.
+"""
+
+from __future__ import annotations
+
+from spotlightd.log import logger
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.house import MIRRORED
+from spotlightd.model.ports import Ledger, Warehouse
+
+AT_ONCE = 10_000
+
+
+async def mirror(ledger: Ledger, warehouse: Warehouse) -> int:
+    """Copy what is new. Answers the number of records. One caller at a time."""
+    copied = sum([await _table(ledger, warehouse, dataset) for dataset in MIRRORED])
+    if copied:
+        logger().debug("records mirrored", rows=copied)
+    return copied
+
+
+async def rebuild(ledger: Ledger, warehouse: Warehouse) -> int:
+    """Throw the copies away and make them again. `loads` is no copy and is not touched."""
+    for dataset in MIRRORED:
+        await warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
+    return await mirror(ledger, warehouse)
+
+
+async def _table(ledger: Ledger, warehouse: Warehouse, dataset: Dataset) -> int:
+    copied, newest = 0, int((await warehouse.rows(f"SELECT max(id) FROM {dataset.name}")).rows[0][0])
+    while rows := await ledger.history(dataset.name, newest, AT_ONCE):
+        await warehouse.insert(dataset, rows)
+        copied, newest = copied + len(rows), rows[-1][0]
+    return copied

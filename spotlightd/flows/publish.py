@@ -1,0 +1,167 @@
+"""The one serial publisher: a load becomes visible by its row in the warehouse's `loads`, and by nothing else.
+
+The ledger holds the intent (which seq, which loads it supersedes) before that row is written and the outcome after.
+A publication whose row may or may not be there is settled before the next one is begun: looked for, then repeated
+under the same token, so that every seq is used by exactly one load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from spotlightd.log import logger
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import MIRRORED
+from spotlightd.model.house import loads as publications
+from spotlightd.model.ports import Ledger, Warehouse
+from spotlightd.model.provenance import Load
+
+NEWEST = "SELECT max(seq) AS seq, max(published_at) AS at FROM loads"
+PRESENT = "SELECT countIf(load_id = {load_id:UInt64}) AS mine, max(seq) AS newest FROM loads"
+MISSING = """
+SELECT seq, groupArray(dataset) AS datasets, groupArray(rows) AS rows, any(load_id) AS load_id, any(source) AS source,
+    any(covers) AS covers, any(document) AS document, any(parser) AS parser, any(rejects) AS rejects,
+    any(supersedes) AS supersedes, any(published_at) AS published_at
+FROM loads WHERE seq > {seq:UInt64} GROUP BY seq ORDER BY seq
+"""
+
+
+class Publications:
+    """Publishes loads one after the other. One instance per state folder, made by the holder of its lock."""
+
+    def __init__(
+        self, ledger: Ledger, warehouse: Warehouse, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._ledger = ledger
+        self._warehouse = warehouse
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def publish(self, load: Load) -> Load:
+        """Make a `loaded` load visible. StoreError leaves it `publishing` or `loaded`: `settle` finishes it."""
+        async with self._turn:
+            await self._settle_all()
+            return await self._settle(await self._intend(load))
+
+    async def settle(self) -> int:
+        """Finish publications that were intended and then interrupted. Answers how many there were."""
+        async with self._turn:
+            return await self._settle_all()
+
+    async def _settle_all(self) -> int:
+        open_ones = await self._ledger.loads(states=("publishing",))
+        for load in open_ones:
+            await self._settle(load)
+        return len(open_ones)
+
+    async def _settle(self, load: Load) -> Load:
+        found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
+        if not found["mine"]:
+            if found["newest"] >= load.seq:  # the ledger came back from a backup: its seq has been used since
+                load = await self._intend(load)
+            await self._warehouse.insert(publications, _rows(load), token=f"publication-{load.seq}-{load.load_id}")
+        done = await self._ledger.published(load.load_id)
+        logger(source=load.source).info(
+            "load published", covers=load.covers, rows=sum(load.rows.values()), rejects=load.rejects, seq=load.seq
+        )
+        return done
+
+    async def _intend(self, load: Load) -> Load:
+        seq, at = await self._next()
+        return await self._ledger.intend(load.load_id, seq, await self._superseded_by(load), at)
+
+    async def _next(self) -> tuple[int, datetime]:
+        newest = (await self._warehouse.rows(NEWEST)).dicts()[0]
+        now: datetime = max(self._clock(), newest["at"] + timedelta(microseconds=1))
+        return int(newest["seq"]) + 1, now
+
+    async def _superseded_by(self, load: Load) -> list[int]:
+        visible = current(await self._ledger.loads(load.source, states=("published",)))
+        return [one.load_id for one in visible if one != load and replaces(load.covers, one.covers)]
+
+
+def current(published: Iterable[Load]) -> list[Load]:
+    """Those of the published loads that no other one supersedes."""
+    loads = list(published)
+    gone = {load_id for load in loads for load_id in load.supersedes}
+    return [load for load in loads if load.load_id not in gone]
+
+
+def replaces(newer: str, older: str) -> bool:
+    """Whether a document that covers `newer` replaces one that covers `older`: the same slice, or a part of it."""
+    return older == newer or older.startswith(newer + "/")
+
+
+def _rows(load: Load) -> list[tuple[Any, ...]]:
+    return [
+        (
+            load.seq, name, load.load_id, load.source, load.covers, load.digest, load.parser, load.rows.get(name, 0),
+            load.rejects, list(load.supersedes), load.published_at,
+        )
+        for name in load.datasets
+    ]  # fmt: skip
+
+
+async def recover(
+    ledger: Ledger, warehouse: Warehouse, publications: Publications, datasets: Sequence[Dataset]
+) -> None:
+    """Before anything else is loaded: finish what was intended, give up what was begun, sweep what will never show."""
+    adopted = await _adopt(ledger, warehouse, datasets)
+    settled = await publications.settle()
+    for load in await ledger.loads(states=("loaded",)):
+        await publications.publish(load)
+        settled += 1
+    interrupted = await ledger.loads(states=("loading",))
+    for load in interrupted:
+        await ledger.dead(load.load_id)
+    swept = await sweep(ledger, warehouse, datasets)
+    if adopted or settled or interrupted or swept:
+        logger().info("loads recovered", adopted=adopted, published=settled, given_up=len(interrupted), swept=swept)
+
+
+async def sweep(ledger: Ledger, warehouse: Warehouse, datasets: Iterable[Dataset]) -> int:
+    """Delete the rows of dead loads. They were never visible; this only frees the disk."""
+    here = {dataset.name for dataset in datasets}
+    dead = [load for load in await ledger.loads(states=("dead",)) if here.issuperset(load.datasets)]
+    for name in {name for load in dead for name in load.datasets}:
+        ids = [load.load_id for load in dead if name in load.datasets]
+        await warehouse.execute(f"DELETE FROM {name} WHERE load_id IN {{ids:Array(UInt64)}}", {"ids": ids})
+    if dead:
+        await ledger.swept([load.load_id for load in dead])
+        logger().info("loads swept", loads=len(dead))
+    return len(dead)
+
+
+async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Dataset]) -> int:
+    """Take over what the warehouse knows and the ledger does not: its file was lost, or put back from a backup."""
+    known = await ledger.loads()
+    newest = max((load.seq for load in known), default=0)
+    missing = (await warehouse.rows(MISSING, {"seq": newest})).dicts()
+    if not missing:
+        return 0
+    taken = {one.name: await _highest(warehouse, "id", one.name) for one in MIRRORED}
+    loaded = [await _highest(warehouse, "load_id", one.name) for one in datasets if one.by_load]
+    taken["loads"] = max([*loaded, *(row["load_id"] for row in missing)])
+    await ledger.adopt([_adopted(row) for row in missing], taken)
+    for one in datasets:
+        if one.by_load and not known:
+            await warehouse.execute(f"DELETE FROM {one.name} WHERE load_id NOT IN (SELECT load_id FROM loads)")
+    return len(missing)
+
+
+async def _highest(warehouse: Warehouse, column: str, table: str) -> int:
+    return int((await warehouse.rows(f"SELECT max({column}) FROM {table}")).rows[0][0])
+
+
+def _adopted(row: dict[str, Any]) -> Load:
+    if len(row["document"]) != len("0" * 64):
+        raise StoreError(f"publication {row['seq']} in the warehouse names no document: {row['document']!r}")
+    return Load(
+        load_id=row["load_id"], source=row["source"], digest=row["document"], parser=row["parser"], covers=row["covers"],
+        state="published", datasets=tuple(row["datasets"]), rows=dict(zip(row["datasets"], row["rows"], strict=True)),
+        rejects=row["rejects"], seq=row["seq"], supersedes=tuple(row["supersedes"]), published_at=row["published_at"],
+    )  # fmt: skip
