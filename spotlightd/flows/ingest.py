@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.flows.publish import Publications, current
 from spotlightd.log import logger
 from spotlightd.model.errors import FormatError, PublisherError, StoreError
-from spotlightd.model.ports import Bucket, Fetched, Known, Ledger, Parser, Parsing, Publisher, Warehouse
-from spotlightd.model.provenance import Document, Load, Outcome, Run
+from spotlightd.model.ports import Bucket, Fetched, Known, Ledger, Parsed, Parser, Parsing, Publisher, Warehouse
+from spotlightd.model.provenance import Document, Load, Outcome, Reject, Run
 from spotlightd.model.source import Batch, Link
 
 DAY = timedelta(days=1)
@@ -73,8 +73,8 @@ async def ingest(
     progress("looking what there is", 0, 0)
     links = await _discovered(source, publisher, stores)
     known = await stores.ledger.known(source.name)
-    visible = _visible(await stores.ledger.loads(source.name, states=("published",)))
-    due = [link for link in links if _wanted(link, span) and is_due(source, known.get(link.url), visible, span)]
+    now = datetime.now(UTC)
+    due = [link for link in links if _wanted(link, span) and is_due(source, known.get(link.url), now, span)]
     due.sort(key=lambda link: (link.last, link.url), reverse=True)
     results = []
     for done, link in enumerate(due):
@@ -85,26 +85,19 @@ async def ingest(
     return results
 
 
-def is_due(source: Batch, known: Known | None, visible: Mapping[str, Load], span: Span = Span()) -> bool:
+def is_due(source: Batch, known: Known | None, now: datetime, span: Span = Span()) -> bool:
     """Whether a document is to be asked for, or loaded again from the bucket because its parser changed.
 
     One that was never asked for is due. One that failed waits for its pause. One that is known is asked for again
     after a day, and ever more rarely as it grows older: publishers replace files in silence.
     """
-    now = datetime.now(UTC)
     if known is None or known.checked_at is None or known.first_seen is None:
         return True
     if known.digest and known.parser != source.parser:
         return True
-    if known.outcome == "published" and known.digest not in visible:
-        return True
     if known.not_before is not None:
         return now >= known.not_before
     return span.again or now - known.checked_at >= max(DAY, (now - known.first_seen) / PATIENCE)
-
-
-def _visible(published: Iterable[Load]) -> dict[str, Load]:
-    return {load.digest: load for load in current(published)}
 
 
 def _wanted(link: Link, span: Span) -> bool:
@@ -128,7 +121,10 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
     log = logger(source=source.name, covers=link.covers, url=link.url)
     try:
         document = await _document(source, publisher, stores, link, before)
-        result = await _load(source, stores, link, document)
+        if _is_settled(source, before, document):
+            result = Result(link, "unchanged")
+        else:
+            result = await _load(source, stores, link, document)
         log.info("document unchanged" if result.outcome == "unchanged" else "document stored", rows=result.rows)
     except PublisherError as problem:
         log.warning("document absent" if problem.outcome == "absent" else "document failed", error=str(problem))
@@ -137,7 +133,8 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
         return Result(link, problem.outcome, error=str(problem))
     except _RefusedError as refused:
         log.warning("document refused", error=str(refused))
-        document, result = refused.document, Result(link, "refused", rejects=refused.rejects, error=str(refused))
+        document = refused.document
+        result = Result(link, "refused", rejects=refused.rejects, error=str(refused))
     except StoreError as problem:
         log.error("store failed", error=str(problem))  # noqa: TRY400  (the sentence is what the operator needs)
         raise
@@ -182,36 +179,49 @@ class _RefusedError(Exception):
         self.rejects = rejects
 
 
+def _is_settled(source: Batch, before: Known, document: Document) -> bool:
+    """These bytes were judged by this parser before. Only new bytes or a new parser change what is shown: otherwise two
+    addresses of one slice would push each other out for ever."""
+    same = (before.digest, before.parser) == (document.digest, source.parser)
+    return same and before.outcome in {"published", "refused"}
+
+
 async def _load(source: Batch, stores: Stores, link: Link, document: Document) -> Result:
     """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
     visible = current(await stores.ledger.loads(source.name, states=("published",)))
-    if any((one.digest, one.parser, one.covers) == (document.digest, source.parser, link.covers) for one in visible):
+    twin = next((one for one in visible if (one.digest, one.parser) == (document.digest, source.parser)), None)
+    if twin is not None and twin.covers == link.covers:
         return Result(link, "unchanged")
+    if twin is not None:
+        said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
+        raise _RefusedError(FormatError(said), document, 0)
     load = await stores.ledger.begin_load(source, document.digest, link.covers)
+    rejects: tuple[Reject, ...] = ()
     try:
-        loaded = await _fill(source, stores, load, document)
+        parsed = await _fill(source, stores, load, document)
+        rejects = parsed.rejects
+        _check(source, parsed)
     except FormatError as problem:
-        await stores.ledger.dead(load.load_id)
-        raise _RefusedError(problem, document, 0) from problem
+        await stores.ledger.dead(load.load_id, rejects)
+        raise _RefusedError(problem, document, len(rejects)) from problem
     except (StoreError, asyncio.CancelledError):
         await stores.ledger.dead(load.load_id)
         raise
+    loaded = await stores.ledger.loaded(load.load_id, parsed.rows, rejects)
     done = await stores.publications.publish(loaded)
     return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
 
 
-async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Load:
-    """Parse and insert at the same time, one stream per dataset; then check that all that was read was written."""
+async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
+    """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
     path = stores.bucket.path(document.digest)
     async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
         written = await _written(source, stores.warehouse, load, parsing)
         parsed = await parsing.parsed()
-    _check(source, parsed.rows, parsed.lines, len(parsed.rejects))
     if written != dict(parsed.rows):
-        raise StoreError(
-            f"load {load.load_id} of {document.name}: parsed {dict(parsed.rows)} rows, but {written} were written"
-        )
-    return await stores.ledger.loaded(load.load_id, parsed.rows, parsed.rejects)
+        said = f"parsed {dict(parsed.rows)} rows, but {written} were written"
+        raise StoreError(f"load {load.load_id} of {document.name}: {said}")
+    return parsed
 
 
 async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Parsing) -> dict[str, int]:
@@ -242,23 +252,23 @@ async def _cause(parsing: Parsing, problems: ExceptionGroup[StoreError]) -> Exce
     return next(one for one in problems.exceptions if isinstance(one, StoreError))
 
 
-def _check(source: Batch, rows: Mapping[str, int], lines: int, rejects: int) -> None:
-    if rejects > source.rejects_allowed * max(lines, 1):
+def _check(source: Batch, parsed: Parsed) -> None:
+    rejects = len(parsed.rejects)
+    if rejects > source.rejects_allowed * max(parsed.lines, 1):
         raise FormatError(
-            f"{rejects} of {lines} lines could not be understood; {source.name} allows {source.rejects_allowed:.2%}"
+            f"{rejects} of {parsed.lines} lines could not be understood; {source.name} allows {source.rejects_allowed:.2%}"
         )
     for dataset in source.datasets:
-        fewest, most = dataset.rhythm.rows
-        if not fewest <= rows.get(dataset.name, 0) <= most:
-            raise FormatError(
-                f"{rows.get(dataset.name, 0)} rows for {dataset.name}, where {fewest} to {most} are plausible"
-            )
+        rows, (fewest, most) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows
+        if not fewest <= rows <= most:
+            raise FormatError(f"{rows} rows for {dataset.name}, where {fewest} to {most} are plausible")
 
 
 def _answered(source: Batch, before: Known, document: Document, outcome: Outcome) -> Known:
+    stands = before.outcome if outcome == "unchanged" and before.digest == document.digest else "published"
     return replace(
         before, digest=document.digest, etag=document.etag, last_modified=document.last_modified,
-        checked_at=datetime.now(UTC), outcome="published" if outcome == "unchanged" else outcome, parser=source.parser,
+        checked_at=datetime.now(UTC), outcome=stands if outcome == "unchanged" else outcome, parser=source.parser,
         failures=0, not_before=None,
     )  # fmt: skip
 

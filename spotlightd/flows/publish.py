@@ -81,7 +81,8 @@ class Publications:
 
     async def _superseded_by(self, load: Load) -> list[int]:
         visible = current(await self._ledger.loads(load.source, states=("published",)))
-        return [one.load_id for one in visible if one != load and replaces(load.covers, one.covers)]
+        others = [one for one in visible if one.load_id != load.load_id]
+        return [one.load_id for one in others if replaces(load.covers, one.covers) or one.digest == load.digest]
 
 
 def current(published: Iterable[Load]) -> list[Load]:

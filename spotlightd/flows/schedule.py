@@ -1,0 +1,140 @@
+"""When sources are looked at. The scheduler only says "look now"; what is due is decided by the ledger.
+
+APScheduler 3.11 keeps its jobs in memory on purpose: a trigger that was missed while the machine slept is made up by
+the look at start, and two missed ones are one look (`coalesce`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.cron import CronTrigger
+
+from spotlightd.flows.ingest import Span, Stores, ingest
+from spotlightd.flows.mirror import mirror
+from spotlightd.flows.publish import sweep
+from spotlightd.flows.supervise import Reporter
+from spotlightd.log import logger
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.ports import Ledger, Publishers, Warehouse, Wish
+from spotlightd.model.source import Batch
+
+GRACE_SECONDS = 6 * 3600
+HOLD_SECONDS = 15.0
+WISH_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bells:
+    """One bell per source: rung by the clock, at start, after a failure and by wishes; heard by the source's flow."""
+
+    rung: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def of(self, source: str) -> asyncio.Event:
+        return self.rung.setdefault(source, asyncio.Event())
+
+
+@asynccontextmanager
+async def ringing(sources: Iterable[Batch], bells: Bells, *, on_start: bool) -> AsyncIterator[None]:
+    """Ring each source's bell by its `cron`, in UTC, while the block runs."""
+    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": GRACE_SECONDS})
+    for source in sources:
+        trigger = CronTrigger.from_crontab(source.cron, timezone=UTC)
+        scheduler.add_job(bells.of(source.name).set, trigger, name=source.name)
+        if on_start:
+            bells.of(source.name).set()
+    scheduler.start()
+    try:
+        yield
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """The flow of one source: waits for its bell or a wish, looks, keeps the records in step; holds while stores fail."""
+
+    source: Batch
+    publishers: Publishers
+    stores: Stores
+    bells: Bells
+    since: date = date.min
+
+    async def __call__(self, report: Reporter) -> None:
+        bell = self.bells.of(self.source.name)
+        report.waiting("waiting for the next look")
+        while True:
+            wish = await self._next(bell)
+            bell.clear()
+            await self._held(report, wish)
+            report.waiting("waiting for the next look")
+
+    async def _next(self, bell: asyncio.Event) -> Wish | None:
+        """Until the bell rings (None) or somebody wishes for a backfill. Wishes are looked for every two seconds."""
+        while True:
+            try:
+                await asyncio.wait_for(bell.wait(), timeout=WISH_SECONDS)
+            except TimeoutError:
+                wishes = [one for one in await self.stores.ledger.wishes() if one.source == self.source.name]
+                if wishes:
+                    return wishes[0]
+            else:
+                return None
+
+    async def _held(self, report: Reporter, wish: Wish | None) -> None:
+        """One look, repeated until our own stores take it: a full disk or a dead engine holds, it loses nothing."""
+        while True:
+            try:
+                await (self._grant(report, wish) if wish else self._look(report))
+            except StoreError as problem:
+                report.holding(str(problem))
+                await asyncio.sleep(HOLD_SECONDS)
+            else:
+                return
+
+    async def _look(self, report: Reporter) -> None:
+        await ingest(
+            self.source,
+            self.publishers.of(self.source),
+            self.stores,
+            span=Span(first=self.since),
+            progress=report.working,
+        )
+
+    async def _grant(self, report: Reporter, wish: Wish) -> None:
+        ledger, pending = self.stores.ledger, set[asyncio.Task[None]]()
+
+        def progress(says: str, done: int, total: int) -> None:
+            report.working(says, done, total)
+            task = asyncio.create_task(ledger.answer(replace(wish, state="running", done=done, total=total, says=says)))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+
+        span = Span(first=wish.first, last=wish.last, again=True)
+        results = await ingest(self.source, self.publishers.of(self.source), self.stores, span=span, progress=progress)
+        await asyncio.gather(*pending)
+        told = f"{sum(one.outcome == 'published' for one in results)} of {len(results)} documents published"
+        await ledger.answer(replace(wish, state="done", done=len(results), total=len(results), says=told))
+
+
+async def bookkeeping(
+    report: Reporter, ledger: Ledger, warehouse: Warehouse, datasets: Iterable[Dataset], *, every_seconds: float = 2.0
+) -> None:
+    """The flow that copies the ledger's records to the warehouse and sweeps dead loads."""
+    held = list(datasets)
+    while True:
+        try:
+            await mirror(ledger, warehouse)
+            await sweep(ledger, warehouse, held)
+        except StoreError as problem:
+            report.holding(str(problem))
+            logger(flow="bookkeeping").warning("store failed", error=str(problem))
+        else:
+            report.waiting("records are in step")
+        await asyncio.sleep(every_seconds)
