@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -56,10 +56,10 @@ class Result:
     error: str = ""
 
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], Awaitable[None]]
 
 
-def silent(_says: str, _done: int, _total: int) -> None:
+async def silent(_says: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -70,7 +70,7 @@ async def ingest(
 
     StoreError ends the look: our own stores are at fault, and nothing else would go better.
     """
-    progress("looking what there is", 0, 0)
+    await progress("looking what there is", 0, 0)
     links = await _discovered(source, publisher, stores)
     known = await stores.ledger.known(source.name)
     now = datetime.now(UTC)
@@ -78,9 +78,9 @@ async def ingest(
     due.sort(key=lambda link: (link.last, link.url), reverse=True)
     results = []
     for done, link in enumerate(due):
-        progress(link.covers, done, len(due))
+        await progress(link.covers, done, len(due))
         results.append(await _one(source, publisher, stores, link, known.get(link.url)))
-    progress("", len(due), len(due))
+    await progress("", len(due), len(due))
     logger(source=source.name).info("source looked at", links=len(links), due=len(due))
     return results
 
@@ -181,7 +181,8 @@ class _RefusedError(Exception):
 
 def _is_settled(source: Batch, before: Known, document: Document) -> bool:
     """These bytes were judged by this parser before. Only new bytes or a new parser change what is shown: otherwise two
-    addresses of one slice would push each other out for ever."""
+    addresses of one slice would push each other out for ever.
+    """
     same = (before.digest, before.parser) == (document.digest, source.parser)
     return same and before.outcome in {"published", "refused"}
 

@@ -15,13 +15,13 @@ from datetime import UTC, date
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from spotlightd.flows.ingest import Span, Stores, ingest
+from spotlightd.flows.ingest import Progress, Result, Span, Stores, ingest
 from spotlightd.flows.mirror import mirror
 from spotlightd.flows.publish import sweep
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import StoreError
+from spotlightd.model.errors import SpotlightError, StoreError
 from spotlightd.model.ports import Ledger, Publishers, Warehouse, Wish
 from spotlightd.model.source import Batch
 
@@ -68,12 +68,15 @@ class Collecting:
 
     async def __call__(self, report: Reporter) -> None:
         bell = self.bells.of(self.source.name)
-        report.waiting("waiting for the next look")
         while True:
+            report.waiting("waiting for the next look")
             wish = await self._next(bell)
             bell.clear()
-            await self._held(report, wish)
-            report.waiting("waiting for the next look")
+            try:
+                await self._held(report, wish)
+            except SpotlightError:
+                bell.set()  # the supervisor starts this flow again after a pause: look then, not tomorrow
+                raise
 
     async def _next(self, bell: asyncio.Event) -> Wish | None:
         """Until the bell rings (None) or somebody wishes for a backfill. Wishes are looked for every two seconds."""
@@ -99,28 +102,24 @@ class Collecting:
                 return
 
     async def _look(self, report: Reporter) -> None:
-        await ingest(
-            self.source,
-            self.publishers.of(self.source),
-            self.stores,
-            span=Span(first=self.since),
-            progress=report.working,
-        )
+        async def progress(says: str, done: int, total: int) -> None:
+            report.working(says, done, total)
+
+        await self._ingest(Span(first=self.since), progress)
 
     async def _grant(self, report: Reporter, wish: Wish) -> None:
-        ledger, pending = self.stores.ledger, set[asyncio.Task[None]]()
-
-        def progress(says: str, done: int, total: int) -> None:
+        async def progress(says: str, done: int, total: int) -> None:
             report.working(says, done, total)
-            task = asyncio.create_task(ledger.answer(replace(wish, state="running", done=done, total=total, says=says)))
-            pending.add(task)
-            task.add_done_callback(pending.discard)
+            await ledger.answer(replace(wish, state="running", done=done, total=total, says=says))
 
-        span = Span(first=wish.first, last=wish.last, again=True)
-        results = await ingest(self.source, self.publishers.of(self.source), self.stores, span=span, progress=progress)
-        await asyncio.gather(*pending)
+        ledger = self.stores.ledger
+        results = await self._ingest(Span(first=wish.first, last=wish.last, again=True), progress)
         told = f"{sum(one.outcome == 'published' for one in results)} of {len(results)} documents published"
         await ledger.answer(replace(wish, state="done", done=len(results), total=len(results), says=told))
+
+    async def _ingest(self, span: Span, progress: Progress) -> list[Result]:
+        publisher = self.publishers.of(self.source)
+        return await ingest(self.source, publisher, self.stores, span=span, progress=progress)
 
 
 async def bookkeeping(

@@ -230,7 +230,8 @@ class Ledger(Protocol):
 
     async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
         """Take over publications that the warehouse has and this ledger does not (a lost or older ledger), and number
-        what comes on from above `taken`: by table, the highest number that the warehouse has seen."""
+        what comes on from above `taken`: by table, the highest number that the warehouse has seen.
+        """
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         """Rows of `documents`, `runs` or `rejects` with an id above `after`, in the column order of that dataset."""
