@@ -1,0 +1,84 @@
+# One verb for each thing that people do here; `make` alone lists them. The first call sets everything up: Python
+# packages go into .venv, at the versions and digests of the lock files. The rest of the machine is left alone, but for
+# Debian's python3-venv (install) and chromium (test), when they are missing and make runs as root.
+
+PORT ?= 8080
+STATE ?= state/demo
+ARGS ?=
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+# The first Python that fits; looked for only when .venv is missing.
+PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help install demo test quick lint bench docs screenshots lock clean developer browser
+
+help:  ## list these verbs
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+install: $(VENV)/installed  ## make .venv with the command spotlightd in it
+
+demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/demo
+	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
+
+test: developer browser  ## all tests, the slow ones and the browser's too
+	$(VENV)/bin/pytest $(ARGS)
+
+quick: developer  ## the tests that take less than a minute
+	$(VENV)/bin/pytest -m 'not slow and not browser' $(ARGS)
+
+lint: developer  ## ruff, mypy and the import contract
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+bench: developer  ## all benchmarks, as JSON on stdout; ARGS=name for one
+	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+docs: developer  ## write the generated pages of docs/
+	$(VENV)/bin/python docs/generate.py
+
+screenshots: developer browser  ## take the pictures in docs/screenshots
+	$(VENV)/bin/python tests/web/screenshots.py
+
+lock:  ## bring the lock files in line with pyproject.toml; ARGS=--upgrade for newer versions
+	python3 -m venv .cache/lock
+	.cache/lock/bin/python -m pip --quiet --disable-pip-version-check install uv
+	$(COMPILE) --extra build --output-file requirements.lock
+	$(COMPILE) --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:  ## remove what was installed and built; state folders stay
+	rm -rf $(VENV) .cache build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# -- how it is done ----------------------------------------------------------------------------------------------------
+
+# One lock for Python 3.11 to 3.13 on both processors, with no address of any index in it.
+COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS .cache/lock/bin/uv --cache-dir .cache/uv pip compile pyproject.toml \
+	--quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock' $(ARGS)
+
+developer: $(VENV)/developer
+
+$(VENV)/installed: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@echo 'installing spotlightd into $(VENV)'
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/developer: requirements-dev.lock $(VENV)/installed
+	@echo 'installing the tools of developers into $(VENV)'
+	@$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(VENV)/bin/python:
+	@test -n '$(PYTHON)' || { echo 'spotlightd needs Python 3.11, 3.12 or 3.13, and found none: apt-get install python3 python3-venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends python3-venv; } \
+		|| { echo '$(PYTHON) cannot make virtual environments: apt-get install python3-venv, as root' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)
+
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core; } \
+		|| echo '*** no Chromium, and not root to install it: THE TESTS OF THE PAGES WILL BE SKIPPED (apt-get install chromium) ***' >&2

@@ -1,0 +1,103 @@
+"""What holds for all tests: no network but loopback, and no quiet skips."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import pytest
+
+CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
+
+
+class NetworkForbiddenError(RuntimeError):
+    """A test that reached for the network. No OSError, so that no client takes it for a publisher who is down."""
+
+
+def _local(host: object) -> bool:
+    if not isinstance(host, str) or host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _loopback_only() -> Iterator[None]:
+    """Connections to other machines and look-ups of their names raise. Child processes are not held by this."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", _named(socket.getaddrinfo))
+        yield
+
+
+def _guarded(connect: Any) -> Any:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and not _local(address[0]):
+            raise NetworkForbiddenError(f"a test wanted to connect to {address[0]}: tests stay on loopback")
+        return connect(self, address)
+
+    return guarded
+
+
+def _named(getaddrinfo: Any) -> Any:
+    def named(host: Any, *rest: Any, **options: Any) -> Any:
+        text = host.decode() if isinstance(host, bytes) else host
+        if isinstance(text, str) and text.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        if not _local(text) and not _literal(text):
+            raise NetworkForbiddenError(f"a test wanted to look up {text}: use a name under .invalid, or localhost")
+        return getaddrinfo(host, *rest, **options)
+
+    return named
+
+
+def _literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago; where the code can bind port 0 itself, let it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        _fail(report, item.nodeid)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
+    """A module that skips itself while it is collected would otherwise leave no test to fail."""
+    report = yield
+    if CI and report.skipped:
+        _fail(report, collector.nodeid)
+    return report
+
+
+def _fail(report: Any, name: str) -> None:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    report.outcome = "failed"
+    report.longrepr = f"{name} was skipped, and under CI nothing may be: {reason}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("NOT TESTED HERE", red=True, bold=True)
+        terminalreporter.line(f"{len(skipped)} skipped, for the reasons above; with CI=true they fail")
