@@ -75,10 +75,10 @@ $(VENV)/developer: requirements-dev.lock $(VENV)/installed
 
 $(VENV)/bin/python:
 	@test -n '$(PYTHON)' || { echo 'spotlightd needs Python 3.11, 3.12 or 3.13, and found none: apt-get install python3 python3-venv' >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends python3-venv; } \
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends python3-venv >/dev/null; } \
 		|| { echo '$(PYTHON) cannot make virtual environments: apt-get install python3-venv, as root' >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
 
 browser:
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core; } \
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
 		|| echo '*** no Chromium, and not root to install it: THE TESTS OF THE PAGES WILL BE SKIPPED (apt-get install chromium) ***' >&2

@@ -1,0 +1,29 @@
+"""Writes the generated pages of docs/: `make docs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from spotlightd.catalog import catalog
+from spotlightd.cli import parser
+from spotlightd.commands import docs
+from spotlightd.model.house import HOUSE
+from spotlightd.model.settings import Settings
+
+HERE = Path(__file__).parent
+
+
+def pages() -> Mapping[str, str]:
+    """File name to text."""
+    found = catalog(Settings())
+    return {
+        "datasets.md": docs.datasets_page((*found.datasets, *HOUSE), found.sources),
+        "settings.md": docs.settings_page(),
+        "commands.md": docs.commands_page(parser()),
+    }
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")

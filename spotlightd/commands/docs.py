@@ -1,0 +1,171 @@
+"""The pages of docs/ that nobody writes by hand: datasets, settings and commands, each from its one declaration.
+
+Pure functions from those declarations to Markdown; docs/generate.py writes what they answer, and a test compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from spotlightd.model.dataset import Column, Dataset
+from spotlightd.model.settings import Settings
+from spotlightd.model.source import Batch
+
+MADE = "<!-- made by `make docs`; edit the declarations in the code instead -->"
+
+
+def datasets_page(datasets: Iterable[Dataset], sources: Sequence[Batch]) -> str:
+    """Every dataset with its columns, units, cautions and sources: the publishers' first, then our own records."""
+    ordered = sorted(datasets, key=lambda one: (not one.by_load, one.name))
+    return _page(
+        "Datasets",
+        "Types are ClickHouse's own words. A dataset's name is its table, its address in the explorer and its API path.",
+        *(line for dataset in ordered for line in _dataset(dataset, sources)),
+    )
+
+
+def settings_page(kind: type[Any] = Settings) -> str:
+    """Every setting with its default and meaning, section by section."""
+    return _page(
+        "Settings",
+        "One TOML file, given with `--config`. Every setting has a default; an unknown one is an error that names the "
+        "nearest known one. `spotlightd check` prints those in force.",
+        *_section(kind, ""),
+    )
+
+
+def commands_page(parser: argparse.ArgumentParser) -> str:
+    """Every command with its arguments and an example, then what the exit statuses mean."""
+    words = _subcommands(parser)
+    lines = [line for name, help_, word in words for line in _command(parser.prog, name, help_, word)]
+    closing = ["## Exit status", *_fenced(parser.epilog or "")] if parser.epilog else []
+    return _page("Commands", parser.description or "", *_arguments(parser), *lines, *closing)
+
+
+def _page(title: str, opening: str, *paragraphs: str) -> str:
+    return "\n\n".join(part for part in (f"# {title}", MADE, opening, *paragraphs) if part) + "\n"
+
+
+def _dataset(dataset: Dataset, sources: Sequence[Batch]) -> Iterator[str]:
+    yield f"## `{dataset.name}`: {dataset.title}"
+    yield dataset.about
+    yield from ("\n".join(f"- {note}" for note in dataset.notes),) if dataset.notes else ()
+    facts = [
+        ("Publisher", dataset.publisher),
+        ("Rhythm", dataset.rhythm.says),
+        ("One row is named by", _names(dataset.key)),
+        ("Looked up by", _names((dataset.symbol,)) if dataset.symbol else ""),
+        ("Old or new by", _names((dataset.time,))),
+        ("Licence", dataset.licence),
+        *(("Source", _source(one)) for one in sources if dataset in one.datasets),
+    ]
+    yield "\n".join(f"- {name}: {value}" for name, value in facts if value)
+    yield _table(("column", "type", "unit", "meaning"), [_column(one) for one in dataset.columns])
+    if dataset.by_load:
+        pointer = ", ".join(f"`{one.name}` ({one.meaning})" for one in dataset.pointer)
+        yield f"Each row also carries its receipt: the load that brought it, and where it stands in its document: {pointer}."
+
+
+def _source(source: Batch) -> str:
+    looked = f"not collected: {source.suspended}" if source.suspended else f"looked at `{source.cron}` UTC"
+    return f"`{source.name}`, {source.title}, <{source.home}>; {looked}"
+
+
+def _column(column: Column) -> tuple[str, ...]:
+    return (f"`{column.name}`", f"`{column.type}`", column.unit, column.meaning)
+
+
+def _section(kind: type[Any], where: str) -> Iterator[str]:
+    """Plain settings as a table, then each nested section under its own heading."""
+    hints, plain, nested = typing.get_type_hints(kind), [], []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            nested.append((field.name, hint))
+        else:
+            plain.append((f"`{field.name}`", f"`{_default(field)}`", _says(field, hint)))
+    if where:
+        yield f"## `[{where}]`"
+        yield kind.__doc__ or ""
+    yield _table(("setting", "default", "meaning"), plain)
+    for name, hint in nested:
+        yield from _section(typing.cast("type[Any]", hint), f"{where}.{name}" if where else name)
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    """As TOML has it; `unset` where TOML has no word for nothing."""
+    made = field.default_factory
+    value = made() if made is not dataclasses.MISSING else field.default
+    if value is None:
+        return "unset"
+    if isinstance(value, str | Path | bool | list | dict):
+        return json.dumps(str(value) if isinstance(value, Path) else value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return f"{value:_}" if value >= 10_000 else str(value)  # noqa: PLR2004  (where a reader begins to count digits)
+
+
+def _says(field: dataclasses.Field[Any], hint: Any) -> str:
+    choices = typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+    among = f" (one of {', '.join(f'`{one}`' for one in choices)})" if choices else ""
+    return f"{field.metadata.get('says', '')}{among}"
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> list[tuple[str, str, argparse.ArgumentParser]]:
+    """Name, one-line help and parser of each command. argparse has no public way to ask for them."""
+    found = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]  # noqa: SLF001
+    helps = {one.dest: one.help or "" for action in found for one in action._choices_actions}  # noqa: SLF001
+    return [(name, helps.get(name, ""), word) for action in found for name, word in action.choices.items()]
+
+
+def _command(prog: str, name: str, help_: str, word: argparse.ArgumentParser) -> Iterator[str]:
+    yield f"## `{prog} {name}`"
+    yield help_[:1].upper() + help_[1:] + "."
+    yield from _arguments(word)
+    yield from _fenced((word.epilog or "").removeprefix("example:"))
+
+
+def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
+    rows = [
+        (f"`{_spelling(one)}`", one.help or "")
+        for one in parser._actions  # noqa: SLF001  (no public way)
+        if not isinstance(one, argparse._HelpAction | argparse._VersionAction | argparse._SubParsersAction)  # noqa: SLF001
+    ]
+    if rows:
+        yield _table(("argument", "meaning"), rows)
+
+
+def _spelling(action: argparse.Action) -> str:
+    value = str(action.metavar or (action.dest.upper() if action.option_strings else action.dest))
+    if action.choices is not None:
+        value = "|".join(str(one) for one in action.choices)
+    if not action.option_strings:
+        return f"[{value}]" if action.nargs == "?" else value
+    flags = ", ".join(action.option_strings)
+    return flags if action.nargs == 0 else f"{flags} {value}"
+
+
+def _fenced(text: str) -> Iterator[str]:
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if lines:
+        yield "\n".join(["```", *lines, "```"])
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    cells = [list(head), ["---"] * len(head), *([_cell(one) for one in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
