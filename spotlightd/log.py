@@ -16,7 +16,7 @@ EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped",
     "engine started", "engine ready", "engine died", "engine restarted", "engine stopped", "engine not sandboxed",
     "flow started", "flow failed", "flow stopped", "flow restarted",
-    "source looked at", "source failed", "source late",
+    "publisher asked again", "source looked at", "source failed", "source late",
     "document stored", "document unchanged", "document absent", "document refused", "document failed",
     "load published", "load died", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started",

@@ -1,0 +1,259 @@
+"""The raw store in a folder: every document under the SHA-256 of its bytes, at `root/ab/cd/abcd…`, never changed.
+
+An object appears whole or not at all: bytes go to `root/incoming`, are hashed on the way and flushed, and only then is
+the finished file linked to its name, which cannot replace one that is there. The folders are flushed last, each time:
+an earlier attempt may have died between making a name and making it durable.
+
+Only one daemon may use a root (the lock of the state folder sees to it), so what lies in `incoming` at opening is what
+a crash left there. Disk work runs in two threads of our own: a disk that hangs takes those and no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, contextmanager, suppress
+from pathlib import Path
+from typing import ParamSpec, Self, TypeVar
+
+from spotlightd.model.errors import StoreError
+from spotlightd.model.ports import Stored
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PIECE_BYTES = 1 << 20
+THREADS = 2
+PING_SECONDS = 10.0
+INCOMING = "incoming"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class FolderBucket:
+    """Documents in a folder of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bucket")
+        self._probe: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._run(_prepare, self._root)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def ping(self) -> None:
+        """StoreError unless a probe is written and read back within 10 s. One probe at a time, on a disk that hangs."""
+        if self._probe is None or self._probe.done():
+            self._probe = self._run(_probe, self._root)
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await asyncio.shield(self._probe)
+        except TimeoutError:
+            raise StoreError(
+                f"documents folder {self._root} did not answer within {PING_SECONDS:g} s: check its disk"
+            ) from None
+
+    async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
+        """Keep the bytes; see the port. Memory: one piece of 1 MiB."""
+        coming = _Coming(self._root)
+        try:
+            await self._run(coming.open)
+            async with aclosing(pieces(chunks)) as whole:
+                async for piece in whole:
+                    await self._run(coming.write, piece)
+            return await self._run(coming.keep)
+        finally:
+            await asyncio.shield(self._run(coming.discard))
+
+    def path(self, digest: str) -> Path:
+        """The object's file; see the port."""
+        return _existing(self._root, digest)
+
+    async def read(self, digest: str) -> AsyncGenerator[bytes]:
+        """The object's bytes; see the port. StoreError at the end if they are no longer those that were stored."""
+        path = await self._run(_existing, self._root, digest)
+        seen, offset = hashlib.sha256(), 0
+        while piece := await self._run(_piece, path, offset):
+            seen.update(piece)
+            offset += len(piece)
+            yield piece
+        if seen.hexdigest() != digest:
+            raise StoreError(
+                f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
+            )
+
+    def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """Disk work in one of our threads; StoreError for what the disk refuses."""
+
+        def blamed() -> T:
+            with _blaming(self._root):
+                return work(*args, **kwargs)
+
+        return asyncio.get_running_loop().run_in_executor(self._threads, blamed)
+
+
+class _Coming:
+    """A document while it comes in. Every step takes the lock.
+
+    A cancelled `put` cannot stop the thread that writes for it: without the lock, `discard` would close the file
+    under that thread's hands, and its next write would go to whatever file the number belongs to by then.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = root / INCOMING / secrets.token_hex(16)
+        self._lock = threading.Lock()
+        self._seen = hashlib.sha256()
+        self._size = 0
+        self._file = -1
+        self._over = False
+
+    def open(self) -> None:
+        with self._lock:
+            if not self._over:
+                self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+    def write(self, piece: bytes) -> None:
+        with self._lock:
+            rest = memoryview(piece)
+            while rest and not self._over:
+                rest = rest[os.write(self._file, rest) :]
+            self._seen.update(piece)
+            self._size += len(piece)
+
+    def keep(self) -> Stored:
+        """Make the bytes durable under their name, unless they are there already."""
+        with self._lock:
+            os.fchmod(self._file, 0o444)
+            os.fsync(self._file)
+            digest = self._seen.hexdigest()
+            new = _link(self._path, place(self._root, digest), self._size)
+            return Stored(digest, self._size, new)
+
+    def discard(self) -> None:
+        with self._lock:
+            self._over = True
+            if self._file >= 0:
+                file, self._file = self._file, -1
+                try:
+                    os.close(file)
+                finally:
+                    self._path.unlink(missing_ok=True)
+
+
+async def pieces(chunks: AsyncIterator[bytes], size: int = PIECE_BYTES) -> AsyncGenerator[bytes]:
+    """The same bytes in pieces of at least `size`, the last one apart: fewer errands to the disk's threads."""
+    held, length = [], 0
+    async for chunk in chunks:
+        held.append(chunk)
+        length += len(chunk)
+        if length >= size:
+            yield b"".join(held)
+            held, length = [], 0
+    if length:
+        yield b"".join(held)
+
+
+def place(root: Path, digest: str) -> Path:
+    """Where an object lies. StoreError for anything but 64 hexadecimal digits: no path is built from it."""
+    if not _DIGEST.fullmatch(digest):
+        raise StoreError(f"{digest[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)")
+    return root / digest[:2] / digest[2:4] / digest
+
+
+def _existing(root: Path, digest: str) -> Path:
+    path = place(root, digest)
+    if not path.is_file():
+        raise StoreError(f"there is no document {digest} in {root}")
+    return path
+
+
+def _piece(path: Path, offset: int) -> bytes:
+    """Opened anew for every piece: an object never changes, and a reader that leaves has nothing to close."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        return file.read(PIECE_BYTES)
+
+
+def _link(finished: Path, target: Path, size: int) -> bool:
+    """Give a finished file its name; false if the object was there. Durable, folders and all, in both cases."""
+    cd, ab, root = target.parent, target.parent.parent, target.parent.parent.parent
+    for folder in (ab, cd):
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+    try:
+        os.link(finished, target)
+        new = True
+    except FileExistsError:
+        new = False
+        if target.stat().st_size != size:
+            raise StoreError(
+                f"document {target} is damaged: it has not its length; delete it, it is fetched again"
+            ) from None
+    for folder in (root, ab, cd):
+        _flush(folder)
+    return new
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _prepare(root: Path) -> None:
+    """Make the folders, and remove what a crash left behind."""
+    incoming = root / INCOMING
+    if not incoming.is_dir():
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        incoming.mkdir(mode=0o700)
+        _flush(root.parent)
+        _flush(root)
+    for left in incoming.iterdir():
+        left.unlink()
+
+
+def _probe(root: Path) -> None:
+    path, said = root / INCOMING / f"probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
+    try:
+        with path.open("xb", buffering=0) as file:
+            file.write(said)
+            os.fsync(file.fileno())
+        if path.read_bytes() != said:
+            raise StoreError(f"documents folder {root} gives back other bytes than were written: check its disk")
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _blaming(root: Path) -> Iterator[None]:
+    """Say in a sentence which folder refused, and what to do about it."""
+    try:
+        yield
+    except OSError as problem:
+        said = problem.strerror or str(problem)
+        if problem.errno in _FULL:
+            raise StoreError(
+                f"documents folder {root} is full ({said}): free space there; the fetch is repeated"
+            ) from problem
+        if problem.errno in _FORBIDDEN:
+            at = problem.filename or root
+            raise StoreError(
+                f"documents folder {root} is not writable ({said}: {at}): give it to the user that runs spotlightd"
+            ) from problem
+        raise StoreError(f"documents folder {root} failed ({said}): check that it exists, and its disk") from problem
