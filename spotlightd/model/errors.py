@@ -57,3 +57,7 @@ class StoreError(SpotlightError):
 
 class SettingsError(SpotlightError):
     """A setting, secret or source file that must be put right before the daemon can start."""
+
+
+class InUseError(SettingsError):
+    """The state folder belongs to another daemon, which is at work: exit status 75."""

@@ -1,0 +1,117 @@
+"""Commands about collecting: sources, backfill, rebuild."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+
+from spotlightd.commands.joining import ledger_beside, reading, running_daemon
+from spotlightd.commands.said import Out
+from spotlightd.daemon import opened
+from spotlightd.flows.ingest import Span, ingest
+from spotlightd.flows.mirror import mirror
+from spotlightd.flows.mirror import rebuild as anew
+from spotlightd.model.errors import PublisherError, SettingsError
+from spotlightd.model.ports import Warehouse, Wish
+from spotlightd.model.settings import Settings
+from spotlightd.model.source import Batch
+
+POLL_SECONDS = 0.5
+SILENT_SECONDS = 60.0
+NEWEST = """
+SELECT covers, max(at) AS at FROM (
+    SELECT covers, published_at AS at FROM loads WHERE source = {source:String} ORDER BY seq DESC LIMIT 1 BY covers
+) GROUP BY covers
+"""
+
+
+async def sources(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """What is collected, when it is due, and how late it is."""
+    del arguments
+    async with reading(settings) as here:
+        rows = [await _row(source, here.warehouse, settings) for source in here.catalog.sources]
+    out.table(("source", "title", "newest", "published", "expected", "next", "next due", "state"), rows)
+    return 0
+
+
+async def _row(source: Batch, warehouse: Warehouse, settings: Settings) -> tuple[str, ...]:
+    published = {row["covers"]: row["at"] for row in (await warehouse.rows(NEWEST, {"source": source.name})).dicts()}
+    day = settings.schedule.judged_on or datetime.now(UTC).date()
+    now, following = source.expected(day), source.next_due(day)
+    newest = max(published, default="")
+    state = source.suspended or ("late" if now.covers not in published else "in time")
+    at = published[newest].strftime("%Y-%m-%d %H:%M") if newest else "never"
+    return source.name, source.title, newest, at, now.covers, following.covers, following.due.isoformat(), state
+
+
+async def backfill(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Collect a span of days. Beside a running daemon it is the daemon that does it; this command watches."""
+    wish = Wish(arguments.source, arguments.first, arguments.last)
+    if wish.first > wish.last:
+        raise SettingsError(f"--from {wish.first} is after --to {wish.last}")
+    if running_daemon(settings) is None:
+        return await _backfill_here(wish, settings, out)
+    return await _backfill_there(wish, settings, out)
+
+
+def _named(name: str, sources: tuple[Batch, ...]) -> Batch:
+    for source in sources:
+        if source.name == name:
+            return source
+    raise SettingsError(f"no source is called {name!r}; there are: {', '.join(one.name for one in sources)}")
+
+
+async def _backfill_here(wish: Wish, settings: Settings, out: Out) -> int:
+    async with opened(settings) as house:
+        source = _named(wish.source, house.catalog.sources)
+        with out.progress(f"backfill {source.name}") as moves:
+
+            async def progress(says: str, done: int, total: int) -> None:
+                moves(says, done, total)
+
+            span = Span(wish.first, wish.last, again=True)
+            results = await ingest(source, house.publishers.of(source), house.stores, span=span, progress=progress)
+        await mirror(house.stores.ledger, house.stores.warehouse)
+    counted = Counter(one.outcome for one in results)
+    rows = sum(one.rows for one in results)
+    said = ", ".join(f"{number} {outcome}" for outcome, number in counted.most_common()) or "nothing was due"
+    for one in results:
+        if one.error:
+            out.note(f"{one.link.covers}: {one.outcome}: {one.error}")
+    out.say(
+        f"{len(results)} documents: {said}; {rows:,} rows",
+        {"documents": len(results), "outcomes": counted, "rows": rows},
+    )
+    return 0 if not set(counted) - {"published", "unchanged"} else 1
+
+
+async def _backfill_there(wish: Wish, settings: Settings, out: Out) -> int:
+    async with ledger_beside(settings) as ledger, reading(settings) as here:
+        _named(wish.source, here.catalog.sources)
+        asked = await ledger.ask(wish)
+        out.note(f"asked the running daemon for it (wish {asked.number}); it goes on if this command is stopped")
+        with out.progress(f"backfill {wish.source}") as moves:
+            seen, since = asked, asyncio.get_running_loop().time()
+            while seen.state not in {"done", "failed"}:
+                await asyncio.sleep(POLL_SECONDS)
+                now = (await ledger.wishes(number=asked.number))[0]
+                if now != seen:
+                    seen, since = now, asyncio.get_running_loop().time()
+                elif running_daemon(settings) is None and asyncio.get_running_loop().time() - since > SILENT_SECONDS:
+                    raise PublisherError("the daemon has ended; the backfill goes on when it is started again")
+                moves(seen.says, seen.done, seen.total)
+    out.say(seen.says, {"documents": seen.total, "says": seen.says})
+    return 0
+
+
+async def rebuild(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Make the warehouse's copies of the ledger's records anew."""
+    del arguments
+    if running_daemon(settings) is not None:
+        raise SettingsError("the daemon is running: stop it first, so that the ledger stands still")
+    async with opened(settings) as house:
+        rows = await anew(house.stores.ledger, house.stores.warehouse)
+    out.say(f"{rows:,} records copied from the ledger", {"rows": rows})
+    return 0

@@ -1,0 +1,72 @@
+"""How a command reaches the stores: through the running daemon when there is one, by opening them itself when not."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from spotlightd.catalog import Catalog, catalog
+from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.daemon import ENDPOINT, Endpoint, House, joined, opened
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.house import HOUSE
+from spotlightd.model.ports import Bucket, Warehouse
+from spotlightd.model.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a reading command needs. `house` is set when the command opened the stores itself."""
+
+    warehouse: Warehouse
+    bucket: Bucket
+    catalog: Catalog
+    house: House | None = None
+
+    @property
+    def datasets(self) -> tuple[Dataset, ...]:
+        return (*self.catalog.datasets, *HOUSE)
+
+
+def running_daemon(settings: Settings) -> Endpoint | None:
+    """Where the daemon of this state folder answers; None when none runs."""
+    path = settings.state_dir / ENDPOINT
+    try:
+        endpoint = Endpoint(**json.loads(path.read_text(encoding="utf-8")))
+        os.kill(endpoint.pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    except PermissionError:
+        raise SettingsError(f"{path} belongs to another user: run this command as the daemon's user") from None
+    except (ValueError, TypeError):
+        raise SettingsError(f"{path} was not written by this release: stop the daemon, or ask with its own") from None
+    return endpoint
+
+
+@asynccontextmanager
+async def reading(settings: Settings) -> AsyncIterator[Reading]:
+    """The stores for a command that only reads. SettingsError when there is no such state folder."""
+    if not settings.state_dir.is_dir():
+        raise SettingsError(
+            f"there is no state folder {settings.state_dir}: name the daemon's with --state or --config"
+        )
+    endpoint = running_daemon(settings)
+    if endpoint is None:
+        async with opened(settings) as house:
+            yield Reading(house.stores.warehouse, house.stores.bucket, house.catalog, house)
+        return
+    async with joined(endpoint, settings) as warehouse:
+        # the bucket is the daemon's: only its objects are read here, so it is not opened
+        yield Reading(warehouse, FolderBucket(settings.state_dir / "documents"), catalog())
+
+
+@asynccontextmanager
+async def ledger_beside(settings: Settings) -> AsyncIterator[SqliteLedger]:
+    """The running daemon's ledger, to leave a wish in it or to read how far one is."""
+    async with SqliteLedger(settings.state_dir / "ledger.sqlite") as ledger:
+        yield ledger
