@@ -102,7 +102,7 @@ def _section(kind: type[Any], where: str) -> Iterator[str]:
 def _default(field: dataclasses.Field[Any]) -> str:
     """As TOML has it; `unset` where TOML has no word for nothing."""
     made = field.default_factory
-    value = made() if made is not dataclasses.MISSING else field.default
+    value: Any = made() if made is not dataclasses.MISSING else field.default
     if value is None:
         return "unset"
     if isinstance(value, str | Path | bool | list | dict):
