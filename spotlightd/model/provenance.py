@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from spotlightd.model.settings import Parser
+
 LoadState = Literal["loading", "loaded", "publishing", "published", "dead", "swept"]
 Outcome = Literal["published", "unchanged", "refused", "absent", "failed", "wrong body", "store failed", "discovered"]
 
@@ -38,10 +40,14 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A document's bytes for a parser: a local file that is not to be changed, and the name the publisher gave it."""
+    """A document's bytes for a parser: a local file that is not to be changed, and the name the publisher gave it.
+
+    `limits` say how far an archive may unpack.
+    """
 
     path: Path
     name: str
+    limits: Parser = Parser()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,69 @@
+"""Bytes to blocks of whole lines in UTF-8, each knowing the true number of its first line.
+
+Publishers' files have stray NULs and carriage returns; both are taken out, wherever they stand, and never count as
+the end of a line: only a line feed does. So line N here is what `sed -n Np` shows of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from spotlightd.model.errors import FormatError
+
+Encoding = Literal["utf-8", "latin-1"]
+BLOCK_BYTES = 4 << 20
+LONGEST_LINE_BYTES = 1 << 20
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole lines, each ended by a line feed but perhaps the last of the file; `first` is the number of the first."""
+
+    first: int
+    count: int
+    text: bytes
+
+    def line(self, number: int) -> str:
+        return self.text.split(b"\n", number - self.first + 1)[number - self.first].decode()
+
+
+def blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> Generator[Block, None, None]:
+    """FormatError for a line of more than 1 MiB and for bytes that are not the encoding's."""
+    number = 1
+    for raw in _cut(pieces, member):
+        count = raw.count(b"\n") + (not raw.endswith(b"\n"))
+        plain = raw.removeprefix(_BOM) if number == 1 else raw
+        if b"\0" in plain or b"\r" in plain:
+            plain = plain.translate(None, b"\0\r")
+        yield Block(number, count, plain if plain.isascii() else _utf8(plain, encoding, number, member))
+        number += count
+
+
+def _cut(pieces: Iterable[bytes], member: int) -> Generator[bytes, None, None]:
+    """The same bytes in blocks of about 4 MiB that end where a line ends."""
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size < BLOCK_BYTES:
+            continue
+        joined = b"".join(waiting)
+        end = joined.rfind(b"\n") + 1
+        if len(joined) - end > LONGEST_LINE_BYTES:
+            raise FormatError("a line is longer than 1 MiB: this is no text of lines", member=member)
+        yield joined[:end]
+        waiting, size = [joined[end:]], len(joined) - end
+    if size:
+        yield b"".join(waiting)
+
+
+def _utf8(text: bytes, encoding: Encoding, number: int, member: int) -> bytes:
+    try:
+        return text.decode(encoding).encode() if encoding != "utf-8" else text.decode().encode()
+    except UnicodeDecodeError as problem:
+        line = number + text.count(b"\n", 0, problem.start)
+        raise FormatError(f"line {line} is not {encoding}: {problem.reason}", member=member, line=line) from None
