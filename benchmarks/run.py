@@ -1,0 +1,101 @@
+"""Runs the benchmarks one after another and prints what they measured, with the machine named, as one JSON object.
+
+A benchmark is a file beside this one whose name does not begin with `_`. Run alone, it prints one JSON object on
+standard output and its progress on standard error; ratios are taken within one run. `make bench`, or for some of them
+`make bench ARGS="ftd_load symbol_page"`; what follows `--` goes to each benchmark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+LONGEST_SECONDS = 3600
+NAMED = ("spotlightd", "chdb-core", "clickhouse-connect", "pyarrow", "numpy", "pandas", "dlt")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    asked = arguments(sys.argv[1:] if argv is None else argv)
+    there = {path.stem: path for path in sorted(HERE.glob("*.py")) if path.stem != "run" and path.stem[0] != "_"}
+    unknown = sorted(set(asked.names) - set(there))
+    if unknown:
+        print(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(there) or 'none'}", file=sys.stderr)
+        return 2
+    results = {name: run(there[name], asked.rest) for name in asked.names or there}
+    report = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "benchmarks": results}
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text + "\n", encoding="utf-8")
+    return 1 if any("error" in one for one in results.values()) else 0
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    at = argv.index("--") if "--" in argv else len(argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all of them without a name")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the report there too")
+    parsed = parser.parse_args(argv[:at])
+    parsed.rest = list(argv[at + 1 :])
+    return parsed
+
+
+def run(path: Path, rest: Sequence[str]) -> dict[str, Any]:
+    """What one benchmark printed, and how long it took in all; `error` when it did not end well."""
+    print(f"== {path.stem}", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, str(path), *rest],
+            cwd=HERE.parent,
+            stdout=subprocess.PIPE,
+            timeout=LONGEST_SECONDS,
+            check=True,
+        )
+        result: dict[str, Any] = {"measured": json.loads(done.stdout)}
+    except subprocess.CalledProcessError as problem:
+        result = {"error": f"ended with status {problem.returncode}"}
+    except subprocess.TimeoutExpired:
+        result = {"error": f"took longer than {LONGEST_SECONDS} s"}
+    except ValueError as problem:
+        result = {"error": f"printed something that is not JSON: {problem}"}
+    return {**result, "seconds": round(time.monotonic() - began, 1)}
+
+
+def machine() -> dict[str, Any]:
+    """What a figure has to be read with: processor, cores, memory, system, versions."""
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "versions": dict(filter(None, map(installed, NAMED))),
+    }
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def installed(name: str) -> tuple[str, str] | None:
+    try:
+        return name, version(name)
+    except PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
