@@ -1,0 +1,53 @@
+"""From a `Dataset` to ClickHouse's words: its table, and a view for people who write their own SQL. Pure."""
+
+from __future__ import annotations
+
+from spotlightd.model.dataset import Column, Dataset
+from spotlightd.model.pin import newest
+
+SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
+"""A repeated insert with its token is ignored (without the window it is not), and an acknowledged row survives a power
+cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s instead of 0.11.
+"""
+
+
+def table(dataset: Dataset, database: str) -> str:
+    """CREATE TABLE for all stored columns, sorted by what people look up."""
+    columns = ",\n".join(f"    {column_clause(column)}" for column in dataset.stored)
+    partition = f"PARTITION BY {dataset.partition}\n" if dataset.partition else ""
+    return (
+        f"CREATE TABLE IF NOT EXISTS {database}.{dataset.name}\n(\n{columns}\n)\n"
+        f"ENGINE = MergeTree\n{partition}ORDER BY ({', '.join(dataset.order)})\n"
+        f"SETTINGS {SETTINGS}\nCOMMENT {quoted(dataset.title)}"
+    )
+
+
+def added_column(dataset: Dataset, database: str, column: Column) -> str:
+    """ALTER TABLE for a column that the table does not have yet; older rows show the type's default."""
+    return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {column_clause(column)}"
+
+
+def current_view(dataset: Dataset, database: str) -> str:
+    """The view `<dataset>_current`: what is visible now, without a pin. Two reads of it can differ or tear."""
+    names = ", ".join(column.name for column in dataset.stored)
+    comment = (
+        f"{dataset.title}: rows visible now. For a quick look only: while something is being published an answer can "
+        "miss or mix loads, and two queries need not agree. The pages pin one publication instead."
+    )
+    return (
+        f"CREATE OR REPLACE VIEW {database}.{dataset.name}_current AS\n"
+        f"SELECT {names}\nFROM {database}.{dataset.name}\nWHERE {newest(dataset, f'{database}.loads')}\n"
+        f"COMMENT {quoted(comment)}"
+    )
+
+
+def column_clause(column: Column) -> str:
+    """`name Type CODEC(…) COMMENT '…'`, with the unit behind the meaning."""
+    codec = f" CODEC({column.codec})" if column.codec else ""
+    meaning = f"{column.meaning} ({column.unit})" if column.unit else column.meaning
+    return f"{column.name} {column.type}{codec} COMMENT {quoted(meaning)}"
+
+
+def quoted(text: str) -> str:
+    """A text literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

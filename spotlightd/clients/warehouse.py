@@ -1,0 +1,290 @@
+"""ClickHouse over HTTP, embedded or server: the port `Warehouse` on clickhouse-connect's own async client.
+
+Of the client's ways of reading only two never lose a late failure: a whole answer asked for with
+`wait_end_of_query=1`, and the raw stream, whose connection breaks off. `query_arrow` and `query_arrow_stream` without
+it returned fewer rows and no error in 5 of 6 trials, so nothing else is used here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import clickhouse_connect
+from clickhouse_connect.driver.exceptions import Error as ClientError
+
+from spotlightd.clients import arrow, ddl
+from spotlightd.model.dataset import NAME, Dataset
+from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.ports import Answer, Format, Limits, Value
+from spotlightd.model.settings import Warehouse as WarehouseSettings
+
+INSERT_SETTINGS = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "max_insert_threads": 1,
+    "max_insert_block_size": 1_048_449,
+    "min_insert_block_size_rows": 1_048_449,
+    "min_insert_block_size_bytes": 268_402_944,
+    "input_format_parallel_parsing": 0,
+    "input_format_null_as_default": 0,
+    "input_format_arrow_allow_missing_columns": 0,
+}
+"""Block settings stand still, because a repeat that is cut into other blocks is not recognised by its token and
+doubles rows. Asynchronous inserts, the engine's default, acknowledge what may still be lost. A null or a missing
+column is an error instead of a silent 0 or empty text.
+"""
+
+SLOW = frozenset({158, 159, 160, 191, 241, 290, 307, 396})
+"""ClickHouse's codes for a statement stopped by a limit: rows to read, time, speed, set size, memory, several, bytes,
+rows of the answer.
+"""
+
+BUSY = 202
+TAIL_BYTES = 16_384
+GRACE_SECONDS = 5.0
+PING_SECONDS = 5.0
+_LATE = re.compile(rb"__exception__\r?\n\w{4,64}\r?\n(.*)", re.DOTALL)
+_CODE = re.compile(r"Code: (\d+)\. DB::Exception: (.*)", re.DOTALL)
+
+
+class ClickHouse:
+    """The warehouse. Open it with `async with`; the database is made if it is missing."""
+
+    def __init__(self, url: str, user: str, password: str, database: str, settings: WarehouseSettings) -> None:
+        if database == "default" or not NAME.match(database):
+            raise SettingsError(f"warehouse.database {database!r}: use lower case letters, digits and _, not `default`")
+        self._url = urlsplit(url)
+        self._user = user
+        self._password = password
+        self._database = database
+        self._settings = settings
+        self._streams = asyncio.Semaphore(settings.streams)
+        self._open: Any = None
+
+    async def __aenter__(self) -> Self:
+        async with self._answered("opening the warehouse", self._settings.connect_seconds + GRACE_SECONDS):
+            self._open = await clickhouse_connect.get_async_client(
+                host=self._url.hostname,
+                port=self._url.port,
+                interface=self._url.scheme,
+                username=self._user,
+                password=self._password,
+                connect_timeout=self._settings.connect_seconds,
+                send_receive_timeout=self._settings.query_seconds + GRACE_SECONDS,
+                compress=False,
+                query_retries=0,
+                show_clickhouse_errors="scrub",
+                connector_limit_per_host=100,
+            )
+        try:
+            await self.execute(f"CREATE DATABASE IF NOT EXISTS {self._database} ENGINE = Atomic")
+        except BaseException:
+            await self._open.close()
+            raise
+        self._open.database = self._database
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._open.close()
+
+    async def ping(self) -> None:
+        """StoreError unless a query was answered within a few seconds."""
+        async with self._answered("ping", PING_SECONDS):
+            await self._open.raw_query("SELECT 1", fmt="TabSeparated")
+
+    async def rows(
+        self, sql: str, params: Mapping[str, Value] | None = None, *, limits: Limits | None = None
+    ) -> Answer:
+        """The whole answer, or StoreError: `raw_query` asks with `wait_end_of_query=1`."""
+        async with self._answered("query", self._seconds(limits) + GRACE_SECONDS):
+            found = await self._open.raw_query(
+                sql,
+                parameters=_bound(params),
+                settings=self._limited(limits) | arrow.READ_SETTINGS | {"wait_end_of_query": 1},
+                fmt="ArrowStream",
+            )
+        return arrow.answer(found)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, sql: str, format: Format, params: Mapping[str, Value] | None = None, *, limits: Limits | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The answer's bytes as they come; a late failure raises out of the iteration."""
+        if self._streams.locked():
+            raise StoreError("too many downloads at the same time: try again in a moment", code=BUSY)
+        seconds = self._seconds(limits) + GRACE_SECONDS
+        async with self._streams:
+            async with self._answered("query", seconds):
+                opened = await self._open.raw_stream(
+                    sql, parameters=_bound(params), settings=self._limited(limits) | _shaped(format), fmt=format
+                )
+            async with opened as chunks, contextlib.aclosing(self._watched(chunks, seconds)) as watched:
+                yield watched
+
+    async def execute(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+        """A statement without an answer. Cancelled or too late, it is ended in the engine too."""
+        query_id = str(uuid.uuid4())
+        settings = self._limited(None) | INSERT_SETTINGS | {"query_id": query_id}
+        try:
+            async with self._answered("statement", self._settings.query_seconds + GRACE_SECONDS):
+                await self._open.raw_query(sql, parameters=_bound(params), settings=settings)
+        except (asyncio.CancelledError, StoreError) as problem:
+            if isinstance(problem, asyncio.CancelledError) or (problem.slow and not problem.code):
+                await asyncio.shield(self._kill(query_id))
+            raise
+
+    async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
+        """A few rows as one block. Sent as a stream, because the client repeats a whole body after a lost connection."""
+        if not rows:
+            return
+        await self.insert_stream(dataset, _once(arrow.block(dataset, rows)), token=token)
+
+    async def insert_stream(self, dataset: Dataset, blocks: AsyncIterator[bytes], *, token: str = "") -> int:
+        """An Arrow IPC stream into the dataset's table; the number of rows written."""
+        identity = (
+            {"insert_deduplication_token": token, "query_id": token} if token else {"query_id": str(uuid.uuid4())}
+        )
+        async with self._answered("insert", self._settings.query_seconds + GRACE_SECONDS):
+            summary = await self._open.raw_insert(
+                f"{self._database}.{dataset.name}",
+                column_names=[column.name for column in dataset.stored],
+                insert_block=blocks,
+                settings=self._limited(None) | INSERT_SETTINGS | identity,
+                fmt="ArrowStream",
+            )
+        return int(summary.written_rows)
+
+    async def ensure(self, dataset: Dataset) -> None:
+        """Make the table and its view if missing; add new columns; StoreError if a column has another type."""
+        await self.execute(ddl.table(dataset, self._database))
+        found = await self.rows(
+            "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+            {"database": self._database, "table": dataset.name},
+        )
+        have = dict(found.rows)
+        for column in dataset.stored:
+            if column.name not in have:
+                await self.execute(ddl.added_column(dataset, self._database, column))
+            elif _same(have[column.name]) != _same(column.type):
+                raise StoreError(
+                    f"table {self._database}.{dataset.name}: column {column.name} is {have[column.name]}, but the "
+                    f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
+                )
+        if dataset.by_load:
+            await self.execute(ddl.current_view(dataset, self._database))
+
+    def _seconds(self, limits: Limits | None) -> float:
+        return limits.seconds if limits and limits.seconds else self._settings.query_seconds
+
+    def _limited(self, limits: Limits | None) -> dict[str, Any]:
+        """Settings that make the engine refuse, never shorten."""
+        asked: dict[str, Any] = {"max_execution_time": self._seconds(limits), "timeout_overflow_mode": "throw"}
+        if limits and limits.result_rows:
+            asked |= {"max_result_rows": limits.result_rows, "result_overflow_mode": "throw"}
+        if limits and limits.memory_bytes:
+            asked["max_memory_usage"] = limits.memory_bytes
+        return asked
+
+    @contextlib.asynccontextmanager
+    async def _answered(self, what: str, seconds: float) -> AsyncIterator[None]:
+        """Every failure of the client as a StoreError, within that time."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except ClientError as problem:
+            raise _told(problem) from None
+        except TimeoutError:
+            raise StoreError(f"{what}: the warehouse gave no answer within {seconds:g} s", slow=True) from None
+        except (aiohttp.ClientError, OSError) as problem:
+            raise StoreError(f"{what}: the connection to the warehouse broke off ({_named(problem)})") from None
+
+    async def _watched(self, chunks: Any, seconds: float) -> AsyncIterator[bytes]:
+        """The chunks; when they break off, the engine's own words about why, which it writes last."""
+        tail = b""
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    chunk = await anext(chunks, None)
+            except TimeoutError:
+                raise StoreError(f"the warehouse sent nothing for {seconds:g} s", slow=True) from None
+            except (ClientError, aiohttp.ClientError, OSError) as problem:
+                raise _late(tail, problem) from None
+            if chunk is None:
+                return
+            tail = (tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
+            yield chunk
+
+    async def _kill(self, query_id: str) -> None:
+        """Ask a server to end a statement that it would go on with; the engine of ours does so by itself."""
+        with contextlib.suppress(StoreError):
+            async with self._answered("kill", PING_SECONDS):
+                await self._open.raw_query("KILL QUERY WHERE query_id = {id:String} ASYNC", parameters={"id": query_id})
+
+
+async def _once(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
+
+
+def _shaped(format: Format) -> dict[str, Any]:
+    """Settings of the streamed formats. Parquet is written by one thread in small row groups: first byte after 70 ms
+    instead of 400, and flat memory instead of 340 MB more, for a file 40 % larger.
+    """
+    plain = {"http_write_exception_in_output_format": 0, "output_format_arrow_low_cardinality_as_dictionary": 0}
+    if format == "Parquet":
+        return plain | {"output_format_parquet_row_group_size": 100_000, "max_threads": 1}
+    return plain
+
+
+def _bound(params: Mapping[str, Value] | None) -> dict[str, Any]:
+    """Parameters as the client sends them without loss: it cuts fractions of a second off a datetime."""
+    return {name: _plain(value) for name, value in (params or {}).items()}
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone cannot be asked for: {value}")
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _same(word: str) -> str:
+    return word.replace(" ", "")
+
+
+def _told(problem: ClientError) -> StoreError:
+    """The client's error as ours: ClickHouse's sentence without the address and the version around it."""
+    text = str(problem)
+    found = _CODE.search(text)
+    code = problem.code or (int(found[1]) if found else 0)
+    return StoreError(found[2].strip() if found else text, code=code, slow=code in SLOW)
+
+
+def _late(tail: bytes, problem: BaseException) -> StoreError:
+    """Why a stream broke off. The words in the tail only explain: that it broke off is told by the connection."""
+    late = _LATE.search(tail)
+    found = _CODE.search(late[1].decode("utf-8", errors="replace")) if late else None
+    if found is None:
+        return StoreError(f"the answer broke off: the connection to the warehouse was lost ({_named(problem)})")
+    code = int(found[1])
+    return StoreError(f"the answer broke off: {found[2].strip()}", code=code, slow=code in SLOW)
+
+
+def _named(problem: BaseException) -> str:
+    return str(problem) or type(problem).__name__

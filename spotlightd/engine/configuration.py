@@ -1,0 +1,136 @@
+"""What the engine's process is told at its start: where, how large, and the secret. It travels through a pipe only."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from spotlightd.model.settings import Engine as EngineSettings
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All of it. `listening` is the number of an inherited socket; `sandbox` says how the process is confined."""
+
+    folder: str
+    database: str
+    user: str
+    password: str
+    listening: int
+    parent: int
+    memory_bytes: int
+    query_memory_bytes: int
+    threads: int
+    readers: int
+    writers: int
+    download_slots: int
+    send_seconds: float
+    start_seconds: float
+    sandbox: str = ""
+
+    @property
+    def data(self) -> Path:
+        return Path(self.folder) / "data"
+
+    @property
+    def temporary(self) -> Path:
+        return Path(self.folder) / "tmp"
+
+    @property
+    def file(self) -> Path:
+        return Path(self.folder) / "config.xml"
+
+    @property
+    def lock(self) -> Path:
+        return Path(self.folder) / "lock"
+
+    def text(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+
+def read(text: str) -> Configuration:
+    """The other end of `Configuration.text`."""
+    return Configuration(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Memory and threads of an engine, in bytes and numbers."""
+
+    memory_bytes: int
+    query_memory_bytes: int
+    threads: int
+
+
+def sized(settings: EngineSettings) -> Size:
+    """The settings' zeros filled in for this machine."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = settings.memory_bytes or max(GIB, physical // 2)
+    return Size(
+        memory_bytes=memory,
+        query_memory_bytes=settings.query_memory_bytes or memory // 3,
+        threads=settings.threads or len(os.sched_getaffinity(0)),
+    )
+
+
+def config_xml(configuration: Configuration) -> str:
+    """ClickHouse's configuration file. Its own defaults are for a large server: 5 GiB of marks, 10,000 threads."""
+    cache = max(16 * MIB, configuration.memory_bytes // 32)
+    threads = configuration.threads
+    values = {
+        "timezone": "UTC",
+        "tmp_path": f"{configuration.temporary}/",
+        "max_server_memory_usage": configuration.memory_bytes,
+        "mark_cache_size": cache,
+        "index_mark_cache_size": cache // 4,
+        "primary_index_cache_size": cache,
+        "uncompressed_cache_size": 0,
+        "query_condition_cache_size": cache // 4,
+        "parquet_metadata_cache_size": cache // 4,
+        "iceberg_metadata_files_cache_size": MIB,
+        "compiled_expression_cache_size": MIB,
+        "text_index_tokens_cache_size": MIB,
+        "text_index_header_cache_size": MIB,
+        "text_index_postings_cache_size": MIB,
+        "vector_similarity_index_cache_size": MIB,
+        "unique_key_index_cache_size_bytes": MIB,
+        "max_thread_pool_size": 200 + 50 * threads,
+        "max_thread_pool_free_size": 4 * threads,
+        "max_io_thread_pool_size": 16,
+        "max_format_parsing_thread_pool_size": 4 * threads,
+        "max_active_parts_loading_thread_pool_size": 2 * threads,
+        "max_outdated_parts_loading_thread_pool_size": threads,
+        "max_parts_cleaning_thread_pool_size": 2 * threads,
+        "background_pool_size": max(2, threads // 2),
+        "background_schedule_pool_size": 4,
+        "background_schedule_pool_initial_size": 2,
+        "threadpool_local_fs_reader_pool_size": 8,
+        "threadpool_writer_pool_size": 8,
+        "prefetch_threadpool_pool_size": 8,
+        "load_marks_threadpool_pool_size": 4 * threads,
+    }
+    lines = [f"    <{name}>{escape(str(value))}</{name}>" for name, value in values.items()]
+    return "<clickhouse>\n" + "\n".join(lines) + "\n</clickhouse>\n"
+
+
+def query_settings(configuration: Configuration) -> dict[str, str]:
+    """Settings of every statement, unless it asks otherwise. The three compilers are off: they need memory that is
+    both writable and executable, which a hardened unit forbids.
+    """
+    return {
+        "async_insert": "0",
+        "max_threads": str(configuration.threads),
+        "max_memory_usage": str(configuration.query_memory_bytes),
+        "result_overflow_mode": "throw",
+        "timeout_overflow_mode": "throw",
+        "compile_expressions": "0",
+        "compile_aggregate_expressions": "0",
+        "compile_sort_description": "0",
+    }

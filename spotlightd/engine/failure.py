@@ -1,0 +1,53 @@
+"""Failures in ClickHouse's own form: a number, its sentence, and the HTTP status that goes with it."""
+
+from __future__ import annotations
+
+import re
+
+UNKNOWN, CUT_OFF, TOO_MANY_QUERIES = 1002, 210, 202
+SYNTAX, NOT_IMPLEMENTED, UNKNOWN_SETTING, TOO_LARGE, TIMED_OUT = 62, 48, 115, 396, 159
+SESSION_NOT_FOUND, SESSION_IS_LOCKED, AUTHENTICATION_FAILED, UNKNOWN_COMPRESSION = 372, 373, 516, 89
+NAMES = {
+    UNKNOWN: "UNKNOWN_EXCEPTION", CUT_OFF: "NETWORK_ERROR", TOO_MANY_QUERIES: "TOO_MANY_SIMULTANEOUS_QUERIES",
+    SYNTAX: "SYNTAX_ERROR", NOT_IMPLEMENTED: "NOT_IMPLEMENTED", UNKNOWN_SETTING: "UNKNOWN_SETTING",
+    TOO_LARGE: "TOO_MANY_ROWS_OR_BYTES", TIMED_OUT: "TIMEOUT_EXCEEDED", SESSION_NOT_FOUND: "SESSION_NOT_FOUND",
+    SESSION_IS_LOCKED: "SESSION_IS_LOCKED", AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
+    UNKNOWN_COMPRESSION: "UNKNOWN_COMPRESSION_METHOD",
+}  # fmt: skip
+_STATUS = {
+    400: {6, 26, 27, 32, 36, 38, 41, 42, 43, 50, 53, 62, 69, 70, 72, 130, 131, 186, 456, 457},
+    403: {164, 497, 516},
+    404: {16, 46, 47, 60, 73, 81, 115, 372},
+    408: {159},
+    501: {48},
+    503: {202},
+}
+_BY_CODE = {code: status for status, codes in _STATUS.items() for code in codes}
+_TEXT = re.compile(r"Code: (\d+)\. DB::Exception: .*", re.DOTALL)
+_VERSION = re.compile(r"\s*\(version [^()]*\)\s*$")
+
+
+class Failed(Exception):  # noqa: N818  a failure of a statement is an answer here
+    """A statement failed. `text` is ClickHouse's `Code: n. DB::Exception: …` without the version."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+    @property
+    def status(self) -> int:
+        return _BY_CODE.get(self.code, 500)
+
+
+def failure(code: int, sentence: str) -> Failed:
+    """A failure that we find ourselves, in the engine's words."""
+    return Failed(code, f"Code: {code}. DB::Exception: {sentence}. ({NAMES[code]})")
+
+
+def told(problem: BaseException) -> Failed:
+    """A failure that the engine raised; what it says without a number becomes an unknown exception."""
+    found = _TEXT.search(str(problem))
+    if found is None:
+        return failure(UNKNOWN, str(problem).strip().rstrip(".") or type(problem).__name__)
+    return Failed(int(found[1]), _VERSION.sub("", found[0]))

@@ -1,0 +1,142 @@
+"""The engine as the daemon sees it: a child process that is started, watched, started again, and ended.
+
+Address and secret stay the same over a restart. The listening socket belongs to the daemon and is handed down, so
+that a request that comes while the engine starts again waits for it instead of being refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from spotlightd.engine.configuration import Configuration, sized
+from spotlightd.engine.life import Life
+from spotlightd.engine.lock import Held
+from spotlightd.log import logger
+from spotlightd.model.errors import StoreError
+from spotlightd.model.settings import Engine as EngineSettings
+
+BACKLOG = 256
+BACKOFF_SECONDS = 0.1
+BACKOFF_MOST_SECONDS = 30.0
+STEADY_SECONDS = 60.0
+USER = "spotlightd"
+
+OnEvent = Callable[..., None]
+
+
+class Engine:
+    """The embedded engine. Open it with `async with`, inside `state_lock`; it is ready when it is open.
+
+    `url`, `user` and `password` let a client in; `sandbox` is "Landlock ABI n" or says why there is none; `restarts`
+    counts how often it died and was started again; `pid` is its process, 0 while there is none.
+    """
+
+    def __init__(
+        self, held: Held, settings: EngineSettings, *, database: str = "spotlightd", on_event: OnEvent | None = None
+    ) -> None:
+        self._folder = held.folder / "engine"
+        self._settings = settings
+        self._database = database
+        self._tell: OnEvent = on_event or logger().info
+        self._socket = socket.socket()
+        self._life: Life | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self.user = USER
+        self.password = secrets.token_urlsafe(32)
+        self.sandbox = ""
+        self.restarts = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    @property
+    def pid(self) -> int:
+        return self._life.pid if self._life is not None else 0
+
+    async def __aenter__(self) -> Self:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(BACKLOG)
+        try:
+            self._life = await self._start()
+        except BaseException:
+            self._socket.close()
+            raise
+        if not self.sandbox.startswith("Landlock"):
+            self._tell("engine not sandboxed", reason=self.sandbox)
+        self._watching = asyncio.create_task(self._watch(self._life), name="watch the engine")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        if self._life is not None:
+            await self._life.stop()
+        self._socket.close()
+        self._tell("engine stopped")
+
+    async def _start(self) -> Life:
+        life = await Life.begin(self._configuration(), self._socket.fileno())
+        self._tell("engine started", pid=life.pid)
+        try:
+            self.sandbox = await life.ready(self._settings.start_seconds)
+        except BaseException:
+            await life.stop()
+            raise
+        self._tell("engine ready", pid=life.pid, sandbox=self.sandbox, url=self.url)
+        return life
+
+    async def _watch(self, life: Life) -> None:
+        """Start the engine again whenever it dies, at once at first and then more and more patiently."""
+        pause = BACKOFF_SECONDS
+        while True:
+            born = time.monotonic()
+            status = await life.ended()
+            self._tell("engine died", status=status, last_words=life.last_words)
+            if time.monotonic() - born > STEADY_SECONDS:
+                pause = BACKOFF_SECONDS
+            life = await self._again(pause)
+            pause = min(pause * 2, BACKOFF_MOST_SECONDS)
+            self._life = life
+            self.restarts += 1
+            self._tell("engine restarted", pid=life.pid, restarts=self.restarts)
+
+    async def _again(self, pause: float) -> Life:
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
+            with contextlib.suppress(StoreError):
+                return await self._start()
+            pause = min(pause * 2, BACKOFF_MOST_SECONDS)
+            self._tell("engine died", status=None, last_words="it did not start")
+
+    def _configuration(self) -> Configuration:
+        size = sized(self._settings)
+        return Configuration(
+            folder=str(self._folder),
+            database=self._database,
+            user=self.user,
+            password=self.password,
+            listening=self._socket.fileno(),
+            parent=os.getpid(),
+            memory_bytes=size.memory_bytes,
+            query_memory_bytes=size.query_memory_bytes,
+            threads=size.threads,
+            readers=self._settings.readers,
+            writers=self._settings.writers,
+            download_slots=self._settings.download_slots,
+            send_seconds=self._settings.send_seconds,
+            start_seconds=self._settings.start_seconds,
+        )

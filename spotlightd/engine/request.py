@@ -1,0 +1,82 @@
+"""An HTTP request's address as ClickHouse reads it: which parameters are transport, which settings, which values. Pure."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from spotlightd.engine.failure import UNKNOWN_SETTING, failure
+
+_TRANSPORT = frozenset({
+    "query", "database", "session_id", "session_timeout", "session_check", "query_id", "wait_end_of_query", "buffer_size",
+    "default_format", "compress", "decompress", "enable_http_compression", "send_progress_in_http_headers",
+    "http_headers_progress_interval_ms", "client_protocol_version", "user", "password", "quota_key", "role", "stacktrace",
+    "cancel_http_readonly_queries_on_client_close", "http_write_exception_in_output_format", "http_response_buffer_size",
+})  # fmt: skip
+_NAME = re.compile(r"^\w{1,200}$", re.ASCII)
+_SESSION_SECONDS = 60
+_SESSION_MOST_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that a client asked to keep: its settings and temporary tables."""
+
+    name: str
+    seconds: int
+    must_exist: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything of a request but its statement. `whole`: answer only when the end is known."""
+
+    query_id: str
+    database: str
+    session: Session | None
+    settings: Mapping[str, str]
+    values: Mapping[str, str]
+    format: str
+    whole: bool
+    compressed: bool
+
+
+def asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
+    """Read the parameters of an address (or form) and the few headers that stand for some. Failed for a bad setting."""
+    settings = {
+        name: value for name, value in parameters.items() if name not in _TRANSPORT and not name.startswith("param_")
+    }
+    for name in settings:
+        if not _NAME.match(name):
+            raise failure(UNKNOWN_SETTING, f"Unknown setting '{name[:100]}'")
+    return Asked(
+        query_id=parameters.get("query_id") or str(uuid.uuid4()),
+        database=parameters.get("database") or headers.get("X-ClickHouse-Database", ""),
+        session=_session(parameters),
+        settings=settings,
+        values={name.removeprefix("param_"): value for name, value in parameters.items() if name.startswith("param_")},
+        format=parameters.get("default_format") or headers.get("X-ClickHouse-Format", "TabSeparated"),
+        whole=parameters.get("wait_end_of_query") == "1",
+        compressed=parameters.get("enable_http_compression") == "1",
+    )
+
+
+def _session(parameters: Mapping[str, str]) -> Session | None:
+    name = parameters.get("session_id", "")
+    if not name:
+        return None
+    seconds = parameters.get("session_timeout", "")
+    wanted = int(seconds) if seconds.isascii() and seconds.isdigit() else _SESSION_SECONDS
+    return Session(name, min(wanted, _SESSION_MOST_SECONDS), parameters.get("session_check") == "1")
+
+
+def quoted(value: str) -> str:
+    """A text literal."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def set_clause(settings: Mapping[str, str]) -> str:
+    """One SET for all settings."""
+    return "SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items())

@@ -1,0 +1,83 @@
+"""How much may go on at once: rooms of a fixed size, with a short queue before each door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from spotlightd.engine.failure import TOO_MANY_QUERIES, Failed, failure
+
+T = TypeVar("T")
+KILL_AGAIN_SECONDS = 0.1
+QUEUE_FACTOR = 16
+
+
+class Room:
+    """At most `size` inside, and a bounded number waiting; whoever comes then is turned away."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._size = size
+        self._waiting = 0
+        self._places = asyncio.Semaphore(size)
+
+    async def enter(self) -> None:
+        """Wait for a place. Failed (202) when too many are waiting already."""
+        if self._waiting >= self._size * QUEUE_FACTOR:
+            raise self.full()
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+
+    async def enter_now(self) -> None:
+        """Take a place only if one is free. Failed (202) otherwise."""
+        if self._places.locked():
+            raise self.full()
+        await self._places.acquire()
+
+    def leave(self) -> None:
+        self._places.release()
+
+    def full(self) -> Failed:
+        return failure(TOO_MANY_QUERIES, f"Too many simultaneous {self._name}: maximum is {self._size}")
+
+
+class Work(Generic[T]):
+    """One statement in a thread of its own, and the place that it takes up until the thread is really done.
+
+    A statement whose client is gone must not give its place away while it still runs, and cannot be dropped:
+    `end` asks the engine to kill it, again and again, because one that has not registered yet is not found.
+    """
+
+    def __init__(self, room: Room, kill: Callable[[], Awaitable[None]]) -> None:
+        self._room = room
+        self._kill = kill
+        self._future: asyncio.Future[T] | None = None
+
+    def start(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Run it; the caller has entered the room."""
+        self._future = asyncio.get_running_loop().run_in_executor(threads, call)
+        return self._future
+
+    async def move(self, room: Room) -> None:
+        """Go on in another room, if it has a place free now; Failed (202) otherwise."""
+        await room.enter_now()
+        self._room.leave()
+        self._room = room
+
+    async def end(self) -> None:
+        """Make sure that it runs no more, then leave. Its outcome is forgotten."""
+        try:
+            while self._future is not None and not self._future.done():
+                await self._kill()
+                await asyncio.wait([self._future], timeout=KILL_AGAIN_SECONDS)
+            if self._future is not None:
+                with contextlib.suppress(Failed):
+                    self._future.result()
+        finally:
+            self._room.leave()
