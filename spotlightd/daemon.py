@@ -10,142 +10,28 @@ import asyncio
 import json
 import os
 import signal
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 from spotlightd import __version__, systemd
-from spotlightd.catalog import Catalog, catalog
-from spotlightd.clients.bucket import FolderBucket
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.publisher import HttpPublishers
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.flows.ingest import Stores
-from spotlightd.flows.publish import Publications, recover
 from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Reporter, Status, isolated, running, vital
 from spotlightd.log import logger
-from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.house import HOUSE
-from spotlightd.model.settings import Settings
-from spotlightd.model.source import Batch
-from spotlightd.parse.child import ChildParser
+from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.model.ports import Bucket, Ledger
+from spotlightd.model.settings import Parser, Settings
+from spotlightd.opening import Endpoint, House, opened
 from spotlightd.web.app import application, serving
-from spotlightd.web.context import Context, EngineState, FlowState, State
+from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
 
 ENDPOINT = "daemon.json"
 PROBE_SECONDS = 2.0
-SHORTEST_SECRET = 16
-WELL_KNOWN = frozenset({"changeme", "password", "clickhouse", "admin", "spotlightd"})
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a warehouse answers and the secret for it: what a command needs to join a running daemon."""
-
-    url: str
-    user: str
-    password: str
-    database: str
-    web: str = ""
-    pid: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class House:
-    """Everything that is open while the daemon, or a command without one, is at work."""
-
-    settings: Settings
-    catalog: Catalog
-    stores: Stores
-    publishers: HttpPublishers
-    endpoint: Endpoint
-    engine: Engine | None
-
-    @property
-    def datasets(self) -> tuple[Dataset, ...]:
-        return (*self.catalog.datasets, *HOUSE)
-
-    @property
-    def sources(self) -> tuple[Batch, ...]:
-        """Those that are to be collected here."""
-        chosen = self.settings.schedule.sources
-        return tuple(one for one in self.catalog.sources if not one.suspended and (not chosen or one.name in chosen))
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[House]:
-    """Lock the state folder, open every client, bring the stores in order. SettingsError and StoreError say what not."""
-    found = catalog(settings)
-    unknown = sorted(set(settings.schedule.sources) - {one.name for one in found.sources})
-    if unknown:
-        raise SettingsError(f"setting schedule.sources names no source: {', '.join(unknown)}")
-    state = state_folder(settings)
-    async with AsyncExitStack() as stack:
-        stack.enter_context(state_lock(state))
-        engine, endpoint = await _warehouse(stack, settings)
-        warehouse = await stack.enter_async_context(joined(endpoint, settings))
-        ledger = await stack.enter_async_context(SqliteLedger(state / "ledger.sqlite"))
-        bucket = await stack.enter_async_context(FolderBucket(state / "documents"))
-        parser = await stack.enter_async_context(ChildParser(settings.parser))
-        publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
-        publications = Publications(ledger, warehouse)
-        stores = Stores(bucket, ledger, warehouse, parser, publications)
-        house = House(settings, found, stores, publishers, endpoint, engine)
-        for dataset in house.datasets:
-            await warehouse.ensure(dataset)
-        await recover(ledger, warehouse, publications, house.datasets)
-        yield house
-
-
-def joined(endpoint: Endpoint, settings: Settings) -> ClickHouse:
-    """A client of the warehouse at that address; to be entered."""
-    return ClickHouse(endpoint.url, endpoint.user, endpoint.password, endpoint.database, settings.warehouse)
-
-
-def state_folder(settings: Settings) -> Path:
-    """The folder of everything that is kept, made if missing, for our eyes only."""
-    folder = settings.state_dir.resolve()
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch(mode=0o600)
-        probe.unlink()
-    except OSError as problem:
-        raise SettingsError(
-            f"state folder {folder} is not writable: {problem.strerror}. Give it to this user, or set state_dir"
-        ) from None
-    return folder
-
-
-async def _warehouse(stack: AsyncExitStack, settings: Settings) -> tuple[Engine | None, Endpoint]:
-    ours = settings.warehouse
-    if ours.kind == "server":
-        password = secret(ours.password_file, "warehouse.password_file")
-        return None, Endpoint(ours.url, ours.user, password, ours.database)
-    engine = await stack.enter_async_context(Engine(settings.engine, settings.state_dir.resolve(), ours.database))
-    return engine, Endpoint(engine.url, engine.user, engine.password, ours.database)
-
-
-def secret(file: str, setting: str) -> str:
-    """A secret from a file that only we may read. SettingsError names the setting, never the value."""
-    if not file:
-        raise SettingsError(f"setting {setting} names no file")
-    path = Path(file)
-    try:
-        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8").strip()
-    except OSError as problem:
-        raise SettingsError(f"setting {setting}: {path} cannot be read: {problem.strerror}") from None
-    if mode & 0o077:
-        raise SettingsError(f"setting {setting}: {path} can be read by others: chmod 600 {path}")
-    if len(text) < SHORTEST_SECRET or text.lower() in WELL_KNOWN:
-        raise SettingsError(f"setting {setting}: {path} holds a secret that is too short or well known")
-    return text
+EXCERPT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,10 +146,53 @@ def _context(house: House, board: Board, began: datetime, notice: str) -> Contex
         sources=house.catalog.sources,
         settings=house.settings.web,
         state=state,
-        excerpt=_excerpts(house),
+        excerpt=Excerpts(house.stores.bucket, house.stores.ledger, house.settings.parser),
         judged_on=house.settings.schedule.judged_on,
         notice=notice,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpts:
+    """Reads the surroundings of a line in a limited process of its own; two at a time."""
+
+    bucket: Bucket
+    ledger: Ledger
+    limits: Parser
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+    async def __call__(self, digest: str, member: int, line: int, around: int) -> Excerpt:
+        document = await self.ledger.document(digest)
+        if document is None:
+            raise StoreError(f"there is no document {digest}")
+        asked = {
+            "path": str(self.bucket.path(digest)), "name": document.name, "limits": asdict(self.limits),
+            "member": member, "line": line, "around": around,
+        }  # fmt: skip
+        async with self.gate:
+            told = json.loads(await _asked_apart("spotlightd.parse.excerpt", json.dumps(asked).encode()))
+        if "error" in told:
+            raise FormatError(told["error"], member=told["member"], line=told["line"])
+        return Excerpt(told["name"], tuple(ExcerptLine(number, text) for number, text in told["lines"]))
+
+
+async def _asked_apart(module: str, question: bytes) -> bytes:
+    """Run a module of ours in a process without environment; its answer, or a FormatError that says how it ended."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", module, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={"TZ": "UTC"}
+    )
+    try:
+        async with asyncio.timeout(EXCERPT_SECONDS):
+            answer, _ = await process.communicate(question)
+    except TimeoutError:
+        raise FormatError(f"the document could not be read within {EXCERPT_SECONDS:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise FormatError(f"the document could not be read within the parser's limits (status {process.returncode})")
+    return answer
 
 
 def _engine(engine: Engine | None) -> EngineState:

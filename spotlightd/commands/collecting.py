@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from spotlightd.commands.joining import ledger_beside, reading, running_daemon
 from spotlightd.commands.said import Out
-from spotlightd.daemon import opened
 from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.mirror import mirror
 from spotlightd.flows.mirror import rebuild as anew
@@ -17,6 +16,7 @@ from spotlightd.model.errors import PublisherError, SettingsError
 from spotlightd.model.ports import Warehouse, Wish
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
+from spotlightd.opening import opened
 
 POLL_SECONDS = 0.5
 SILENT_SECONDS = 60.0

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from spotlightd.catalog import Catalog, catalog
 from spotlightd.clients.bucket import FolderBucket
 from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.daemon import ENDPOINT, Endpoint, House, joined, opened
+from spotlightd.daemon import ENDPOINT
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Bucket, Warehouse
 from spotlightd.model.settings import Settings
+from spotlightd.opening import Endpoint, House, joined, opened
 
 
 @dataclass(frozen=True, slots=True)

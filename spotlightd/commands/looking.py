@@ -32,7 +32,7 @@ FORMATS = {"parquet": "Parquet", "csv": "CSVWithNames", "arrow": "ArrowStream", 
 async def attempt(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Parse one file and show what came of it; nothing is stored. FormatError as the daemon would raise it."""
     file: Path = arguments.file
-    if not file.is_file():
+    if not await asyncio.to_thread(file.is_file):
         raise SettingsError(f"there is no file {file}")
     source = _source(arguments.source)
     rows: dict[str, int] = {}

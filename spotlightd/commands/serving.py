@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd.commands.said import Out
-from spotlightd.daemon import House, Running, opened, started, until_told
+from spotlightd.daemon import Running, started, until_told
 from spotlightd.daemon import run as serve
 from spotlightd.demo.mirror import Mirror, mirroring, timeline
 from spotlightd.flows.ingest import Result, Span, ingest
 from spotlightd.flows.mirror import mirror as mirror_records
 from spotlightd.model.ports import Wish
 from spotlightd.model.settings import Schedule, Settings
+from spotlightd.opening import House, opened
 
 JUDGED_ON = date(2021, 3, 20)
 NOTICE = (
@@ -110,7 +111,7 @@ async def _turn_pages(daemon: Running, mirror: Mirror) -> None:
         mirror.show(number)
         wishes = [await ledger.ask(Wish(source.name, date.min, date.max)) for source in daemon.house.sources]
         for wish in wishes:
-            while (await ledger.wishes(number=wish.number))[0].state != "done":
+            while (await ledger.wishes(number=wish.number))[0].state != "done":  # noqa: ASYNC110  (it stands in a file)
                 await asyncio.sleep(TURN_SECONDS)
 
 

@@ -1,0 +1,135 @@
+"""Opens every client of a state folder, in order, and closes them in the reverse: for the daemon and for commands.
+
+The lock on the folder comes first and goes last, so that nothing is touched beside another daemon.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from spotlightd.catalog import Catalog, catalog
+from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.publisher import HttpPublishers
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.lock import Held, state_lock
+from spotlightd.engine.process import Engine
+from spotlightd.flows.ingest import Stores
+from spotlightd.flows.publish import Publications, recover
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.house import HOUSE
+from spotlightd.model.settings import Settings
+from spotlightd.model.source import Batch
+from spotlightd.parse.child import ChildParser
+
+SHORTEST_SECRET = 16
+WELL_KNOWN = frozenset({"changeme", "password", "clickhouse", "admin", "spotlightd"})
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a warehouse answers and the secret for it: what a command needs to join a running daemon."""
+
+    url: str
+    user: str
+    password: str
+    database: str
+    web: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that is open while the daemon, or a command without one, is at work."""
+
+    settings: Settings
+    catalog: Catalog
+    stores: Stores
+    publishers: HttpPublishers
+    endpoint: Endpoint
+    engine: Engine | None
+
+    @property
+    def datasets(self) -> tuple[Dataset, ...]:
+        return (*self.catalog.datasets, *HOUSE)
+
+    @property
+    def sources(self) -> tuple[Batch, ...]:
+        """Those that are to be collected here."""
+        chosen = self.settings.schedule.sources
+        return tuple(one for one in self.catalog.sources if not one.suspended and (not chosen or one.name in chosen))
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[House]:
+    """Lock the state folder, open every client, bring the stores in order. SettingsError and StoreError say what not."""
+    found = catalog(settings)
+    unknown = sorted(set(settings.schedule.sources) - {one.name for one in found.sources})
+    if unknown:
+        raise SettingsError(f"setting schedule.sources names no source: {', '.join(unknown)}")
+    async with AsyncExitStack() as stack:
+        held = stack.enter_context(state_lock(state_folder(settings)))
+        state = held.folder
+        engine, endpoint = await _warehouse(stack, settings, held)
+        warehouse = await stack.enter_async_context(joined(endpoint, settings))
+        ledger = await stack.enter_async_context(SqliteLedger(state / "ledger.sqlite"))
+        bucket = await stack.enter_async_context(FolderBucket(state / "documents"))
+        parser = await stack.enter_async_context(ChildParser(settings.parser))
+        publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
+        publications = Publications(ledger, warehouse)
+        stores = Stores(bucket, ledger, warehouse, parser, publications)
+        house = House(settings, found, stores, publishers, endpoint, engine)
+        for dataset in house.datasets:
+            await warehouse.ensure(dataset)
+        await recover(ledger, warehouse, publications, house.datasets)
+        yield house
+
+
+def joined(endpoint: Endpoint, settings: Settings) -> ClickHouse:
+    """A client of the warehouse at that address; to be entered."""
+    return ClickHouse(endpoint.url, endpoint.user, endpoint.password, endpoint.database, settings.warehouse)
+
+
+def state_folder(settings: Settings) -> Path:
+    """The folder of everything that is kept, made if missing, for our eyes only."""
+    folder = settings.state_dir.resolve()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch(mode=0o600)
+        probe.unlink()
+    except OSError as problem:
+        raise SettingsError(
+            f"state folder {folder} is not writable: {problem.strerror}. Give it to this user, or set state_dir"
+        ) from None
+    return folder
+
+
+async def _warehouse(stack: AsyncExitStack, settings: Settings, held: Held) -> tuple[Engine | None, Endpoint]:
+    ours = settings.warehouse
+    if ours.kind == "server":
+        password = secret(ours.password_file, "warehouse.password_file")
+        return None, Endpoint(ours.url, ours.user, password, ours.database)
+    engine = await stack.enter_async_context(Engine(held, settings.engine, database=ours.database))
+    return engine, Endpoint(engine.url, engine.user, engine.password, ours.database)
+
+
+def secret(file: str, setting: str) -> str:
+    """A secret from a file that only we may read. SettingsError names the setting, never the value."""
+    if not file:
+        raise SettingsError(f"setting {setting} names no file")
+    path = Path(file)
+    try:
+        mode, text = path.stat().st_mode, path.read_text(encoding="utf-8").strip()
+    except OSError as problem:
+        raise SettingsError(f"setting {setting}: {path} cannot be read: {problem.strerror}") from None
+    if mode & 0o077:
+        raise SettingsError(f"setting {setting}: {path} can be read by others: chmod 600 {path}")
+    if len(text) < SHORTEST_SECRET or text.lower() in WELL_KNOWN:
+        raise SettingsError(f"setting {setting}: {path} holds a secret that is too short or well known")
+    return text
