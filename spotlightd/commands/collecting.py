@@ -51,6 +51,11 @@ async def backfill(arguments: argparse.Namespace, settings: Settings, out: Out) 
     wish = Wish(arguments.source, arguments.first, arguments.last)
     if wish.first > wish.last:
         raise SettingsError(f"--from {wish.first} is after --to {wish.last}")
+    return await collect(wish, settings, out)
+
+
+async def collect(wish: Wish, settings: Settings, out: Out) -> int:
+    """Have a wish granted, here or by the daemon; 1 when a document could not be had or was refused."""
     if running_daemon(settings) is None:
         return await _backfill_here(wish, settings, out)
     return await _backfill_there(wish, settings, out)

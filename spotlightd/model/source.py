@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Protocol
@@ -62,6 +62,7 @@ class Batch:
 
     discover(pages)  yields a Link for all that exists now; what is new is decided by the ledger, not here
     parse(body)      pure: yields Rows and Rejects, raises FormatError
+    reread(text)     pure: one line alone as a row's values, by other code than `parse`: what an audit compares with
     parser           version of `parse`; raise it when the same bytes give other rows, and documents are loaded anew
     hosts            the only hosts that are asked, redirects included
     begins_with      first bytes of a real document (b"PK" for a zip): other bodies are not documents
@@ -87,6 +88,7 @@ class Batch:
     requests_per_second: float = 2.0
     rejects_allowed: float = 0.001
     contact_required: bool = False
+    reread: Callable[[str], Mapping[str, Any]] | None = None
     suspended: str = ""
 
     def __post_init__(self) -> None:
