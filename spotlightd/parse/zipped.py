@@ -148,7 +148,7 @@ def _unpacked(member: Member) -> Generator[bytes, None, None]:
         while waiting and not inflater.eof:
             try:
                 piece = inflater.decompress(waiting, PIECE_BYTES)
-            except isal_zlib.IsalError as problem:
+            except isal_zlib.IsalError as problem:  # type: ignore[misc]  # its stub forgets the base class
                 raise _error(member, f"cannot be inflated: {problem}") from None
             waiting = inflater.unconsumed_tail
             if piece:

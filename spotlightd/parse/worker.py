@@ -1,0 +1,174 @@
+"""The child that reads untrusted documents: `python -I -m spotlightd.parse.worker`, started by parse/child.py only.
+
+It limits itself before it reads anything: address space, open files, no files written, processor time for each
+document; and it dies with its parent. Requests come as lines of JSON on stdin, answers go as frames to stdout.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from spotlightd.model.dataset import LOAD, Dataset
+from spotlightd.model.errors import FormatError, SettingsError
+from spotlightd.model.provenance import Reject
+from spotlightd.model.settings import Parser
+from spotlightd.model.source import Batch, Rows
+from spotlightd.parse import authored, columns, wire
+from spotlightd.parse.ahead import ahead
+from spotlightd.parse.here import parse_here
+
+PIPE_BYTES = 1 << 20
+GATHER_BYTES = 1 << 18
+OPEN_FILES = 64
+REJECTS_AT_ONCE = 100
+_PR_SET_PDEATHSIG = 1
+_F_SETPIPE_SZ = 1031
+
+
+def main() -> None:
+    memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
+    out = _confined(memory_bytes, parent)
+    _write(out, [wire.message(wire.Kind.READY, {})])
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        _set_processor_time(request["limits"]["cpu_seconds"])
+        try:
+            _serve(request, out)
+        except (FormatError, SettingsError) as problem:
+            place = {"member": getattr(problem, "member", 0), "line": getattr(problem, "line", 0)}
+            _write(out, [wire.message(wire.Kind.FAILED, {"message": str(problem)[:4_000], **place})])
+        except MemoryError:
+            _write(out, [wire.message(wire.Kind.STARVED, {})])
+            return
+
+
+def _confined(memory_bytes: int, parent: int) -> int:
+    """Set the limits; the descriptor that frames go to. What a source prints goes nowhere, not into the frames."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        raise SystemExit("the parent is gone already")
+    out = os.dup(1)
+    os.dup2(2, 1)
+    fcntl.fcntl(out, _F_SETPIPE_SZ, PIPE_BYTES)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return out
+
+
+def _set_processor_time(seconds: int) -> None:
+    """The system counts from the start of the process, we from the start of the document."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, hard))
+
+
+def _serve(request: dict[str, Any], out: int) -> None:
+    source = _source(request["place"], request["source"])
+    streams = {
+        dataset.name: _Stream(out, number, dataset, request["load_id"])
+        for number, dataset in enumerate(source.datasets)
+    }
+    rejects: list[Reject] = []
+    lines = 0
+    limits = Parser(**request["limits"])
+    for found in ahead(parse_here(source, Path(request["path"]), request["name"], limits), depth=1):
+        if isinstance(found, Rows):
+            streams[found.dataset.name].write(found.columns)
+            lines += found.columns.num_rows
+            continue
+        rejects.append(found)
+        lines += 1
+        if len(rejects) == REJECTS_AT_ONCE:
+            _write(out, [_rejects(rejects)])
+            rejects.clear()
+    for stream in streams.values():
+        stream.close()
+    done = {"rows": {name: stream.rows for name, stream in streams.items()}, "lines": lines}
+    _write(out, [_rejects(rejects), wire.message(wire.Kind.DONE, done)])
+
+
+def _source(place: str, name: str) -> Batch:
+    for source in authored.batches(place):
+        if source.name == name:
+            return source
+    raise SettingsError(f"{place} has no source {name} any more")
+
+
+def _rejects(some: list[Reject]) -> bytes:
+    return wire.message(wire.Kind.REJECTS, [[one.member, one.line, one.text, one.reason] for one in some])
+
+
+class _Pipe:
+    """A file to Arrow, which writes many small pieces: they are gathered into blocks of one dataset's stream."""
+
+    closed = False
+
+    def __init__(self, out: int, number: int) -> None:
+        self._out, self._number = out, number
+        self._gathered: list[Any] = []
+        self._size = 0
+
+    def write(self, data: Any) -> int:
+        self._gathered.append(data)
+        self._size += len(data)
+        if self._size >= GATHER_BYTES:
+            self.send()
+        return len(data)
+
+    def send(self) -> None:
+        if self._size:
+            _write(self._out, [wire.head(wire.Kind.BLOCK, self._size, self._number), *self._gathered])
+            self._gathered.clear()
+            self._size = 0
+
+    def flush(self) -> None:
+        """Arrow asks for it after each batch."""
+
+
+class _Stream:
+    """The Arrow stream of one dataset, which gets its `load_id` here."""
+
+    def __init__(self, out: int, number: int, dataset: Dataset, load_id: int) -> None:
+        self.rows = 0
+        self._load_id = pa.scalar(load_id, pa.uint64())
+        self._schema = columns.schema(dataset)
+        self._pipe = _Pipe(out, number)
+        self._writer = pa.ipc.new_stream(pa.PythonFile(self._pipe, "w"), self._schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        load = pa.repeat(self._load_id, batch.num_rows)
+        arrays = [load if name == LOAD.name else batch.column(name) for name in self._schema.names]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self.rows += batch.num_rows
+
+    def close(self) -> None:
+        self._writer.close()
+        self._pipe.send()
+
+
+def _write(out: int, pieces: Iterable[Any]) -> None:
+    waiting = [memoryview(piece) for piece in pieces]
+    while waiting:
+        written = os.writev(out, waiting[:1_000])
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting[0])
+            del waiting[0]
+        if written:
+            waiting[0] = waiting[0][written:]
+
+
+if __name__ == "__main__":
+    main()
