@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -23,6 +21,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import Error as ClientError
 
 from spotlightd.clients import arrow, ddl
+from spotlightd.clients.trouble import TAIL_BYTES, late, named, told
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ports import Answer, Format, Limits, Value
@@ -44,17 +43,9 @@ doubles rows. Asynchronous inserts, the engine's default, acknowledge what may s
 column is an error instead of a silent 0 or empty text.
 """
 
-SLOW = frozenset({158, 159, 160, 191, 241, 290, 307, 396})
-"""ClickHouse's codes for a statement stopped by a limit: rows to read, time, speed, set size, memory, several, bytes,
-rows of the answer.
-"""
-
 BUSY = 202
-TAIL_BYTES = 16_384
 GRACE_SECONDS = 5.0
 PING_SECONDS = 5.0
-_LATE = re.compile(rb"__exception__\r?\n\w{4,64}\r?\n(.*)", re.DOTALL)
-_CODE = re.compile(r"Code: (\d+)\. DB::Exception: (.*)", re.DOTALL)
 
 
 class ClickHouse:
@@ -152,18 +143,22 @@ class ClickHouse:
         await self.insert_stream(dataset, _once(arrow.block(dataset, rows)), token=token)
 
     async def insert_stream(self, dataset: Dataset, blocks: AsyncIterator[bytes], *, token: str = "") -> int:
-        """An Arrow IPC stream into the dataset's table; the number of rows written."""
+        """An Arrow IPC stream into the dataset's table; the number of rows written. What `blocks` raises goes through."""
         identity = (
             {"insert_deduplication_token": token, "query_id": token} if token else {"query_id": str(uuid.uuid4())}
         )
-        async with self._answered("insert", self._settings.query_seconds + GRACE_SECONDS):
-            summary = await self._open.raw_insert(
-                f"{self._database}.{dataset.name}",
-                column_names=[column.name for column in dataset.stored],
-                insert_block=blocks,
-                settings=self._limited(None) | INSERT_SETTINGS | identity,
-                fmt="ArrowStream",
-            )
+        broken: list[BaseException] = []
+        try:
+            async with self._answered("insert", self._settings.query_seconds + GRACE_SECONDS):
+                summary = await self._open.raw_insert(
+                    f"{self._database}.{dataset.name}",
+                    column_names=[column.name for column in dataset.stored],
+                    insert_block=_noted(blocks, broken),
+                    settings=self._limited(None) | INSERT_SETTINGS | identity,
+                    fmt="ArrowStream",
+                )
+        except StoreError as problem:
+            raise (broken[0] if broken else problem) from None
         return int(summary.written_rows)
 
     async def ensure(self, dataset: Dataset) -> None:
@@ -204,13 +199,13 @@ class ClickHouse:
             async with asyncio.timeout(seconds):
                 yield
         except ClientError as problem:
-            raise _told(problem) from None
+            raise told(problem) from None
         except TimeoutError:
             raise StoreError(f"{what}: the warehouse gave no answer within {seconds:g} s", slow=True) from None
         except (aiohttp.ClientError, OSError) as problem:
-            raise StoreError(f"{what}: the connection to the warehouse broke off ({_named(problem)})") from None
+            raise StoreError(f"{what}: the connection to the warehouse broke off ({named(problem)})") from None
 
-    async def _watched(self, chunks: Any, seconds: float) -> AsyncIterator[bytes]:
+    async def _watched(self, chunks: Any, seconds: float) -> AsyncGenerator[bytes, None]:
         """The chunks; when they break off, the engine's own words about why, which it writes last."""
         tail = b""
         while True:
@@ -220,7 +215,7 @@ class ClickHouse:
             except TimeoutError:
                 raise StoreError(f"the warehouse sent nothing for {seconds:g} s", slow=True) from None
             except (ClientError, aiohttp.ClientError, OSError) as problem:
-                raise _late(tail, problem) from None
+                raise late(tail, problem) from None
             if chunk is None:
                 return
             tail = (tail + chunk[-TAIL_BYTES:])[-TAIL_BYTES:]
@@ -231,6 +226,18 @@ class ClickHouse:
         with contextlib.suppress(StoreError):
             async with self._answered("kill", PING_SECONDS):
                 await self._open.raw_query("KILL QUERY WHERE query_id = {id:String} ASYNC", parameters={"id": query_id})
+
+
+async def _noted(blocks: AsyncIterator[bytes], broken: list[BaseException]) -> AsyncIterator[bytes]:
+    """The blocks; what their maker raises is noted, because the client tells it as a lost connection."""
+    try:
+        async for block in blocks:
+            yield block
+    except (GeneratorExit, asyncio.CancelledError):
+        raise
+    except BaseException as problem:
+        broken.append(problem)
+        raise
 
 
 async def _once(chunk: bytes) -> AsyncIterator[bytes]:
@@ -266,25 +273,3 @@ def _plain(value: Value) -> Any:
 
 def _same(word: str) -> str:
     return word.replace(" ", "")
-
-
-def _told(problem: ClientError) -> StoreError:
-    """The client's error as ours: ClickHouse's sentence without the address and the version around it."""
-    text = str(problem)
-    found = _CODE.search(text)
-    code = problem.code or (int(found[1]) if found else 0)
-    return StoreError(found[2].strip() if found else text, code=code, slow=code in SLOW)
-
-
-def _late(tail: bytes, problem: BaseException) -> StoreError:
-    """Why a stream broke off. The words in the tail only explain: that it broke off is told by the connection."""
-    late = _LATE.search(tail)
-    found = _CODE.search(late[1].decode("utf-8", errors="replace")) if late else None
-    if found is None:
-        return StoreError(f"the answer broke off: the connection to the warehouse was lost ({_named(problem)})")
-    code = int(found[1])
-    return StoreError(f"the answer broke off: {found[2].strip()}", code=code, slow=code in SLOW)
-
-
-def _named(problem: BaseException) -> str:
-    return str(problem) or type(problem).__name__

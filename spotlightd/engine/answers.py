@@ -12,10 +12,10 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
 from spotlightd.engine import coding
 from spotlightd.engine.failure import TIMED_OUT, TOO_LARGE, Failed, failure
@@ -28,23 +28,23 @@ PIPE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
 SHORT_BYTES = 1 << 16
 WHOLE_BYTES = 1 << 28
+LAST_SECONDS = 2.0
 Summary = dict[str, str]
 
 
 async def answer(request: web.Request, service: Service, asked: Asked, statement: Statement) -> web.StreamResponse:
     """Run a reading statement and send its answer."""
     form = statement.format or asked.format
-    async with service.working(service.readers, asked.query_id) as work, _pipe() as (pipe, inlet, close):
+    head = headers(asked.query_id) | {"X-ClickHouse-Format": form}
+    async with service.working(service.readers, asked.query_id) as work, _pipe() as (pipe, inlet):
         sql = f"{statement.sql}\nINTO OUTFILE '/proc/self/fd/{inlet}' TRUNCATE FORMAT {form}\n{statement.after}"
-        done: asyncio.Future[Summary] = service.start(work, lambda: service.handles.read(asked, sql))
-        done.add_done_callback(lambda _: close())
-        head = headers(asked.query_id) | {"X-ClickHouse-Format": form}
-        held, ended = await _held(pipe, whole=asked.whole or request.version < (1, 1))
-        if ended:
-            summary = await done
-            body, coded = await _packed(request, service, asked, b"".join(held))
-            return web.Response(body=body, headers=head | coded | {"X-ClickHouse-Summary": json.dumps(summary)})
-        return await _download(request, service, asked, work, _Flow(pipe, held, done), head)
+        done = service.start(work, lambda: service.handles.read(asked, sql))
+        work.when_done(lambda: os.close(inlet))
+        held, ended = await _held(pipe, whole=asked.whole or request.version < HttpVersion11)
+        if not ended:
+            return await _download(request, service, asked, work, _Flow(pipe, held, done), head)
+        head |= {"X-ClickHouse-Summary": json.dumps(await done)}
+    return await _whole(request, service, asked, b"".join(held), head)
 
 
 def headers(query_id: str) -> dict[str, str]:
@@ -72,8 +72,8 @@ class _Flow:
 
 
 @asynccontextmanager
-async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int, Callable[[], None]]]:
-    """A pipe: its end to read, the number of its end to write, and what closes that one (once the engine is done)."""
+async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
+    """A pipe: its end to read, and the number of its end to write, to be closed when the engine is done with it."""
     outlet, inlet = os.pipe()
     fcntl.fcntl(outlet, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     reader = asyncio.StreamReader(limit=PIPE_BYTES)
@@ -81,7 +81,7 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int, Callable[[],
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(outlet, "rb", 0)
     )
     try:
-        yield reader, inlet, lambda: os.close(inlet)
+        yield reader, inlet
     finally:
         transport.close()  # frees an engine thread that is writing to it
 
@@ -101,67 +101,84 @@ async def _held(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[bytes]
     return held, False
 
 
-async def _packed(request: web.Request, service: Service, asked: Asked, body: bytes) -> tuple[bytes, dict[str, str]]:
-    encoder = coding.encoder(request.headers.get("Accept-Encoding", "")) if asked.compressed and body else None
-    if encoder is None:
-        return body, {}
-    packed = await _in_thread(service, lambda: encoder.add(body) + encoder.end())
-    return packed, {"Content-Encoding": encoder.name}
+def _encoder(request: web.Request, asked: Asked) -> coding.Encoder | None:
+    return coding.encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if asked.compressed else None
 
 
-async def _in_thread(service: Service, call: Callable[[], bytes]) -> bytes:
-    return await asyncio.get_running_loop().run_in_executor(service.packing, call)
-
-
-async def _download(
-    request: web.Request, service: Service, asked: Asked, work: Work[Summary], flow: _Flow, head: dict[str, str]
+async def _whole(
+    request: web.Request, service: Service, asked: Asked, body: bytes, head: dict[str, str]
 ) -> web.StreamResponse:
-    """Send a long answer as it comes, from a download slot; 503 when none is free."""
-    await work.move(service.downloads)
-    encoder = coding.encoder(request.headers.get("Accept-Encoding", "")) if asked.compressed else None
-    tag = secrets.token_hex(8)
-    coded = {"Content-Encoding": encoder.name} if encoder else {}
-    response = web.StreamResponse(headers=head | coded | {"X-ClickHouse-Exception-Tag": tag})
+    """Send an answer whose end is known. Its statement is done, so that it takes up no place."""
+    encoder = _encoder(request, asked)
+    if encoder is not None:
+        body = await service.packed(lambda: encoder.add(body) + encoder.end())
+        head = head | {hdrs.CONTENT_ENCODING: encoder.name}
+    if len(body) <= SHORT_BYTES:
+        return web.Response(body=body, headers=head)
+    response = web.StreamResponse(headers=head | {hdrs.CONTENT_LENGTH: str(len(body))})
     await response.prepare(request)
-    seconds = service.configuration.send_seconds
     try:
-        async for piece in flow.pieces():
-            await _send(
-                response, await _in_thread(service, lambda p=piece: encoder.add(p)) if encoder else piece, seconds
-            )
-        await flow.done
-    except Failed as problem:
-        late = late_words(tag, problem)
-        await _break_off(request, response, encoder.add(late) if encoder else late, seconds)
-        return response
-    if encoder:
-        await _send(response, encoder.end(), seconds)
-    await response.write_eof()
+        for at in range(0, len(body), PIECE_BYTES):
+            await _send(response.write(body[at : at + PIECE_BYTES]), service)
+        await _send(response.write_eof(), service)
+    except Failed:
+        _abort(request)
     return response
 
 
-async def _send(response: web.StreamResponse, data: bytes, seconds: float) -> None:
+async def _download(
+    request: web.Request, service: Service, asked: Asked, work: Work, flow: _Flow, head: dict[str, str]
+) -> web.StreamResponse:
+    """Send a long answer as it comes, from a download slot; 503 when none is free."""
+    await work.move(service.downloads)
+    encoder = _encoder(request, asked)
+    tag = secrets.token_hex(8)
+    coded = {hdrs.CONTENT_ENCODING: encoder.name} if encoder else {}
+    response = web.StreamResponse(headers=head | coded | {"X-ClickHouse-Exception-Tag": tag})
+    await response.prepare(request)
+    try:
+        async for piece in flow.pieces():
+            await _send(response.write(await _coded(service, encoder, piece)), service)
+        await flow.done
+        if encoder is not None:
+            await _send(response.write(encoder.end()), service)
+        await _send(response.write_eof(), service)
+    except Failed as problem:
+        late = late_words(tag, problem)
+        await _break_off(request, response, encoder.add(late) if encoder else late)
+    return response
+
+
+async def _coded(service: Service, encoder: coding.Encoder | None, piece: bytes) -> bytes:
+    return piece if encoder is None else await service.packed(lambda: encoder.add(piece))
+
+
+async def _send(writing: Awaitable[None], service: Service) -> None:
     """Failed when the client takes nothing for so long."""
+    seconds = service.configuration.send_seconds
     try:
         async with asyncio.timeout(seconds):
-            await response.write(data)
+            await writing
     except TimeoutError:
         raise failure(TIMED_OUT, f"The client took nothing for {seconds:g} s") from None
 
 
-async def _break_off(request: web.Request, response: web.StreamResponse, last: bytes, seconds: float) -> None:
+async def _break_off(request: web.Request, response: web.StreamResponse, last: bytes) -> None:
     """Say why, and close without the end mark that a complete answer has."""
-    transport = request.transport
-    if transport is None:
-        return
     try:
-        async with asyncio.timeout(min(seconds, 1.0)):
+        async with asyncio.timeout(LAST_SECONDS):
             await response.write(last)
     except (TimeoutError, ConnectionError):
-        transport.abort()
+        _abort(request)
         return
-    transport.close()
-    asyncio.get_running_loop().call_later(seconds, transport.abort)
+    if request.transport is not None:
+        request.transport.close()  # sends what is still waiting, if the client takes it
+        asyncio.get_running_loop().call_later(LAST_SECONDS, request.transport.abort)
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def late_words(tag: str, problem: Failed) -> bytes:

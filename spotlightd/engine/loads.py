@@ -7,6 +7,7 @@ import json
 import queue
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 from aiohttp import web
 
@@ -55,9 +56,7 @@ async def load(service: Service, asked: Asked, statement: Statement, body: Async
     """Run an insert while its data arrive."""
     async with service.working(service.writers, asked.query_id) as work:
         blocks = Blocks(asyncio.get_running_loop())
-        done: asyncio.Future[Summary] = service.start(
-            work, lambda: service.handles.load(asked, statement.sql, statement.format, blocks.take)
-        )
+        done = service.start(work, lambda: service.handles.load(asked, statement.sql, statement.format, blocks.take))
         try:
             await _feed(blocks, body, done, service.configuration.send_seconds)
         finally:
@@ -71,7 +70,8 @@ async def _feed(blocks: Blocks, body: AsyncIterator[bytes], done: asyncio.Future
     """Hand all blocks over and wait for the engine, which may fail at any block."""
     feeding = asyncio.create_task(_all(blocks, body, seconds), name="feed an insert")
     try:
-        await asyncio.wait([feeding, done], return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {feeding, done}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if feeding.done():
             feeding.result()
             await asyncio.wait([done])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from concurrent.futures import Executor
+from typing import Any, TypeVar
 
 from spotlightd.engine.failure import TOO_MANY_QUERIES, Failed, failure
 
@@ -27,7 +27,7 @@ class Room:
     async def enter(self) -> None:
         """Wait for a place. Failed (202) when too many are waiting already."""
         if self._waiting >= self._size * QUEUE_FACTOR:
-            raise self.full()
+            raise self._full()
         self._waiting += 1
         try:
             await self._places.acquire()
@@ -37,32 +37,42 @@ class Room:
     async def enter_now(self) -> None:
         """Take a place only if one is free. Failed (202) otherwise."""
         if self._places.locked():
-            raise self.full()
+            raise self._full()
         await self._places.acquire()
 
     def leave(self) -> None:
         self._places.release()
 
-    def full(self) -> Failed:
+    def _full(self) -> Failed:
         return failure(TOO_MANY_QUERIES, f"Too many simultaneous {self._name}: maximum is {self._size}")
 
 
-class Work(Generic[T]):
-    """One statement in a thread of its own, and the place that it takes up until the thread is really done.
+class Work:
+    """One statement in a thread, and the place that it takes up until the thread is really done with it.
 
-    A statement whose client is gone must not give its place away while it still runs, and cannot be dropped:
-    `end` asks the engine to kill it, again and again, because one that has not registered yet is not found.
+    A statement whose client is gone must not give its place away while it still runs, and a thread cannot be stopped:
+    `end` asks the engine to kill the statement, again and again, because one that has not registered yet is not found.
     """
 
     def __init__(self, room: Room, kill: Callable[[], Awaitable[None]]) -> None:
         self._room = room
         self._kill = kill
-        self._future: asyncio.Future[T] | None = None
+        self._future: asyncio.Future[Any] | None = None
 
-    def start(self, threads: ThreadPoolExecutor, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Run it; the caller has entered the room."""
-        self._future = asyncio.get_running_loop().run_in_executor(threads, call)
-        return self._future
+    def start(self, threads: Executor, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Run it; its outcome, shielded: whoever waits for it may be cancelled, the thread goes on."""
+        future = asyncio.get_running_loop().run_in_executor(threads, call)
+        self._future = future
+        outcome = asyncio.shield(future)
+        outcome.add_done_callback(_looked_at)
+        return outcome
+
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Call it when the thread is done; at once if it never began."""
+        if self._future is None:
+            call()
+        else:
+            self._future.add_done_callback(lambda _: call())
 
     async def move(self, room: Room) -> None:
         """Go on in another room, if it has a place free now; Failed (202) otherwise."""
@@ -71,7 +81,7 @@ class Work(Generic[T]):
         self._room = room
 
     async def end(self) -> None:
-        """Make sure that it runs no more, then leave. Its outcome is forgotten."""
+        """Make sure that it runs no more, then leave. Its outcome has been told, or is forgotten."""
         try:
             while self._future is not None and not self._future.done():
                 await self._kill()
@@ -81,3 +91,9 @@ class Work(Generic[T]):
                     self._future.result()
         finally:
             self._room.leave()
+
+
+def _looked_at(outcome: asyncio.Future[Any]) -> None:
+    """An outcome that nobody waits for any more is not worth a warning."""
+    if not outcome.cancelled():
+        outcome.exception()

@@ -36,14 +36,14 @@ _SYSTEM = (
 
 def program_paths() -> list[Path]:
     """What a Python of ours needs to read: libraries of the system, the interpreter's tree, the packages, this one."""
-    trees = {sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))}
+    trees = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent)}
     trees |= {
         path for name, path in sysconfig.get_paths().items() if name in {"stdlib", "platstdlib", "purelib", "platlib"}
     }
     trees |= {entry for entry in sys.path if entry}
     ours = find_spec("spotlightd")
     if ours is not None and ours.origin:
-        trees.add(os.path.dirname(ours.origin))
+        trees.add(str(Path(ours.origin).parent))
     return [Path(path) for path in (*_SYSTEM, *mimetypes.knownfiles, *sorted(trees))]
 
 

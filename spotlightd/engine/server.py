@@ -11,17 +11,18 @@ import hmac
 import json
 from collections.abc import AsyncIterator
 
-from aiohttp import MultipartReader, hdrs, web
+from aiohttp import BodyPartReader, hdrs, web
 
 from spotlightd.engine import coding
-from spotlightd.engine.answers import Summary, answer, headers
+from spotlightd.engine.answers import answer, headers
 from spotlightd.engine.failure import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, Failed, failure
 from spotlightd.engine.loads import load
 from spotlightd.engine.request import Asked, asked
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement, load_head, statement
 
-MOST_STATEMENT_BYTES = 4 << 20
+MOST_STATEMENT_BYTES = 1 << 20
+MOST_FORM_BYTES = 64 << 20
 HEAD_BYTES = 1 << 16
 BLOCK_BYTES = 1 << 20
 MOST_ADDRESS_BYTES = 1 << 20
@@ -43,7 +44,8 @@ def application(service: Service) -> web.Application:
 
     app = web.Application(client_max_size=0)
     app.router.add_get("/ping", ping)
-    app.router.add_route("*", "/", statement_route)
+    app.router.add_get("/", statement_route, allow_head=False)
+    app.router.add_post("/", statement_route)
     return app
 
 
@@ -86,6 +88,8 @@ async def _serve(request: web.Request, service: Service) -> web.StreamResponse:
     if request.content_type == "multipart/form-data":
         parameters |= await _form(request)
         return await _run(request, service, asked(parameters, request.headers), statement(parameters.get("query", "")))
+    if request.method == hdrs.METH_GET:
+        parameters["readonly"] = "2"  # as ClickHouse does: an address that is only visited changes nothing
     wanted = asked(parameters, request.headers)
     named = parameters.get("query", "")
     body = _body(request)
@@ -101,8 +105,7 @@ async def _run(request: web.Request, service: Service, wanted: Asked, found: Sta
     if found.kind == "read":
         return await answer(request, service, wanted, found)
     async with service.working(service.writers, wanted.query_id) as work:
-        done = service.start(work, lambda: service.handles.change(wanted, found.sql))
-        body, summary = await done
+        body, summary = await service.start(work, lambda: service.handles.change(wanted, found.sql))
     head = headers(wanted.query_id) | {
         "X-ClickHouse-Format": wanted.format,
         "X-ClickHouse-Summary": json.dumps(summary),
@@ -152,12 +155,17 @@ async def _form(request: web.Request) -> dict[str, str]:
     fields: dict[str, str] = {}
     size = 0
     async for part in await request.multipart():
-        if isinstance(part, MultipartReader) or part.filename is not None or part.name is None:
+        if not isinstance(part, BodyPartReader) or part.filename is not None or part.name is None:
             raise failure(NOT_IMPLEMENTED, "External tables are not supported")
-        value = await part.text()
-        size += len(value)
-        if size > MOST_STATEMENT_BYTES:
-            raise failure(SYNTAX, f"The form is longer than {MOST_STATEMENT_BYTES} bytes")
+        raw = bytearray()
+        while chunk := await part.read_chunk():
+            raw += chunk
+            if (size := size + len(chunk)) > MOST_FORM_BYTES:
+                raise failure(SYNTAX, f"The form is longer than {MOST_FORM_BYTES} bytes")
+        try:
+            value = raw.decode()
+        except UnicodeDecodeError:
+            raise failure(SYNTAX, f"The form's field {part.name[:40]} is not UTF-8") from None
         fields[part.name] = value
     return fields
 

@@ -9,10 +9,12 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from spotlightd.engine.configuration import Configuration
+from spotlightd.engine.failure import SAME_ID, failure
 from spotlightd.engine.handles import Handles
 from spotlightd.engine.rooms import Room, Work
 
 T = TypeVar("T")
+CLOSE_SECONDS = 5.0
 
 
 class Service:
@@ -27,30 +29,52 @@ class Service:
         self.downloads = Room("downloads", told.download_slots)
         self._threads = ThreadPoolExecutor(told.readers + told.writers + told.download_slots, "statement")
         self._control = ThreadPoolExecutor(1, "kill")
-        self.packing = ThreadPoolExecutor(1, "packing")
+        self._packing = ThreadPoolExecutor(1, "packing")
+        self._running: set[str] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def working(self, room: Room, query_id: str) -> AsyncIterator[Work[T]]:
-        """Enter a room to do some work; leaving ends the work, even when the request itself is cancelled meanwhile."""
-        await room.enter()
-        work: Work[T] = Work(room, lambda: self._kill(query_id))
+    async def working(self, room: Room, query_id: str) -> AsyncIterator[Work]:
+        """Enter a room to do some work; leaving ends the work, even when the request itself is cancelled meanwhile.
+
+        Failed (216) when a statement of that id still runs: so a repeat of an insert cannot overtake its first try.
+        """
+        if query_id in self._running:
+            raise failure(SAME_ID, f"Query with id = {query_id} is already running")
+        self._running.add(query_id)
+        try:
+            await room.enter()
+        except BaseException:
+            self._running.discard(query_id)
+            raise
+        work = Work(room, lambda: self._kill(query_id))
         try:
             yield work
         finally:
-            ending = asyncio.create_task(work.end(), name=f"end {query_id}")
+            ending = asyncio.create_task(self._end(work, query_id), name=f"end {query_id}")
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             await asyncio.shield(ending)
 
-    def start(self, work: Work[T], call: Callable[[], T]) -> asyncio.Future[T]:
+    def start(self, work: Work, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Run the work's statement in a thread."""
         return work.start(self._threads, call)
 
-    async def _kill(self, query_id: str) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._control, self.handles.kill, query_id)
+    async def packed(self, call: Callable[[], bytes]) -> bytes:
+        """Compress in a thread: gzip takes 10 ms for a piece."""
+        return await asyncio.get_running_loop().run_in_executor(self._packing, call)
 
     async def close(self) -> None:
         """Wait for what is still being ended, then close the engine."""
         if self._ending:
-            await asyncio.wait(self._ending, timeout=5)
+            await asyncio.wait(self._ending, timeout=CLOSE_SECONDS)
         await asyncio.get_running_loop().run_in_executor(self._control, self.handles.close)
+
+    async def _end(self, work: Work, query_id: str) -> None:
+        try:
+            await work.end()
+        finally:
+            self._running.discard(query_id)
+
+    async def _kill(self, query_id: str) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._control, self.handles.kill, query_id)
