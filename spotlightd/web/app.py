@@ -1,0 +1,72 @@
+"""The explorer as one aiohttp application, and the way to serve it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from spotlightd.log import logger
+from spotlightd.model.errors import SettingsError
+from spotlightd.web import assets, cite, data, desk, guard, health, home, row, search, source, status, symbol
+from spotlightd.web.context import Context
+from spotlightd.web.desk import DESK
+
+PORTS_TRIED = 20
+_NAME = r"{name:[a-z][a-z0-9_]*}"
+_DIGEST = r"{digest:[0-9a-f]{64}}"
+
+
+def application(context: Context) -> web.Application:
+    """All pages. It opens nothing: what it reads is given, and closed, by whoever made the context."""
+    app = web.Application(middlewares=[guard.logged, guard.explained, guard.addressed])
+    app[DESK] = desk.made(context)
+    app.on_response_prepare.append(guard.headed)
+    app.router.add_get("/", home.show_home)
+    app.router.add_get("/search", search.show_hits)
+    app.router.add_get(rf"/data/{_NAME}/schema.json", data.schema)
+    app.router.add_get(rf"/data/{_NAME}{{suffix:(\.[a-z]+)?}}", data.show_rows)
+    app.router.add_get(rf"/data/{_NAME}/{{key}}", row.show_row)
+    app.router.add_get(rf"/source/{_DIGEST}", source.show_document)
+    app.router.add_get(rf"/source/{_DIGEST}/raw", source.raw)
+    app.router.add_get("/s/{symbol}", symbol.show_symbol)
+    app.router.add_get("/cite", cite.show_citation)
+    app.router.add_get("/status", status.show_status)
+    app.router.add_get("/status.json", status.show_status)
+    app.router.add_get("/healthz", health.alive)
+    app.router.add_get("/readyz", health.ready)
+    app.router.add_get("/robots.txt", health.robots)
+    app.router.add_get("/static/{digest}/{name:.+}", _static)
+    return app
+
+
+async def _static(request: web.Request) -> web.Response:
+    return assets.answer(request.app[DESK].assets, request.match_info["digest"], request.match_info["name"])
+
+
+@asynccontextmanager
+async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Serve until the block is left; gives the port, which is the next free one when the wanted one is taken."""
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    try:
+        yield await _bound(runner, host, port)
+    finally:
+        await runner.cleanup()
+
+
+async def _bound(runner: web.AppRunner, host: str, port: int) -> int:
+    for wanted in range(port, port + PORTS_TRIED + 1):
+        site = web.TCPSite(runner, host, wanted)
+        try:
+            await site.start()
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE:
+                raise SettingsError(f"the explorer cannot listen on {host}:{wanted}: {problem.strerror}") from None
+            await site.stop()
+            logger().warning("port taken", host=host, port=wanted)
+        else:
+            return int(runner.addresses[-1][1])
+    raise SettingsError(f"ports {port} to {port + PORTS_TRIED} of {host} are taken: set web.port to a free one")

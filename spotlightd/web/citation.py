@@ -1,0 +1,187 @@
+r"""Citations: a small file that names a result, by what it says and by the documents it rests on.
+
+**The digest.** A result's rows are written as lines and hashed with SHA-256:
+- the first line holds the names of the columns, then `document`, then the names of the place in it (`member`, `line`);
+- each row is one line: values in that order, with a tab between and a line feed at the end, UTF-8;
+- whole numbers without leading zeros, decimals without trailing zeros, days `2021-01-27`, times (UTC)
+  `2021-01-27 14:30:00.123456`, `true` and `false`, empty as `\N`; in text the characters backslash, tab, line feed,
+  carriage return, backspace, form feed, NUL and ' are written `\\ \t \n \r \b \f \0 \'`;
+- rows stand in the order of document digest, place in the document, then every column: total, and the same everywhere.
+
+Nothing in it is local to an instance: no load id, no sequence number, no host. Each document has a digest of its own
+lines too (without the first), so that a difference can be told by document.
+
+**What a result rests on** are the documents that its rows come from. A result without rows rests on all documents that
+were visible, since it says of each of them that it has none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import FormatError
+from spotlightd.model.ports import Limits, Warehouse
+from spotlightd.web import ask, key
+from spotlightd.web.ask import Ask, Condition
+from spotlightd.web.refusal import RefusalError, bad, missing
+from spotlightd.web.show import rfc3339
+from spotlightd.web.values import moment
+
+VERSION = 1
+MOST_DOCUMENTS = 20_000
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class CitedDocument:
+    """A document, the parser version that read it, and what it gave: rows, and the digest of their lines."""
+
+    sha256: str
+    parser: str
+    source: str
+    url: str
+    rows: int
+    lines_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    sha256: str
+    rows: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """`address` is relative, its parameters sorted; `as_of` the publication that was seen."""
+
+    address: str
+    as_of: datetime
+    result: Result
+    documents: tuple[CitedDocument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What citing and verifying need: the tables, their declarations, and bounds for each reading."""
+
+    warehouse: Warehouse
+    datasets: tuple[Dataset, ...]
+    limits: Limits
+
+
+def to_json(citation: Citation) -> dict[str, Any]:
+    """The file's content; `from_json` reads it back."""
+    return {
+        "spotlightd": VERSION,
+        "address": citation.address,
+        "as_of": rfc3339(citation.as_of),
+        "result": asdict(citation.result),
+        "documents": [asdict(one) for one in citation.documents],
+    }
+
+
+def from_json(text: str | bytes) -> Citation:
+    """A citation from a file that anybody may have written. FormatError names the field that is not as it should be."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        raise FormatError("the citation is not JSON: is it the file that /cite or `spotlightd cite` wrote?") from None
+    if not isinstance(raw, dict) or raw.get("spotlightd") != VERSION:
+        raise FormatError(f"this is no citation that this version can read: field `spotlightd` must be {VERSION}")
+    try:
+        documents = tuple(CitedDocument(**one) for one in raw["documents"])
+        result = Result(**{**raw["result"], "columns": tuple(raw["result"]["columns"])})
+        found = Citation(raw["address"], moment(raw["as_of"]), result, documents)
+    except KeyError as problem:
+        raise FormatError(f"the citation has no field {problem}") from None
+    except (TypeError, AttributeError, ValueError) as problem:
+        raise FormatError(f"the citation has a field that is not as it should be: {problem}") from None
+    _checked(found)
+    return found
+
+
+def _checked(citation: Citation) -> None:
+    texts = (citation.address, *citation.result.columns)
+    texts += tuple(text for one in citation.documents for text in (one.sha256, one.parser, one.source, one.url))
+    if not all(isinstance(text, str) for text in texts):
+        raise FormatError("the citation has a number where a text should be")
+    digests = (citation.result.sha256, *(one.sha256 for one in citation.documents))
+    if not all(isinstance(digest, str) and _SHA256.match(digest) for digest in digests):
+        raise FormatError("the citation has a digest that is not 64 hexadecimal digits")
+    if len(citation.documents) > MOST_DOCUMENTS:
+        raise FormatError(f"the citation rests on more than {MOST_DOCUMENTS:,} documents")
+
+
+def subject(datasets: tuple[Dataset, ...], address: str) -> Ask:
+    """The question behind an address of ours: a table, a row or a symbol; how it is sorted and cut does not matter.
+
+    RefusalError when the address is none, or names what cannot be cited.
+    """
+    parts = urlsplit(address)
+    segments = [unquote(segment) for segment in parts.path.strip("/").split("/")]
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, text) for name, text in pairs if name == "_document" or not (name in ask.OURS or name == "_filter")]
+    if len(segments) == 2 and segments[0] == "s":  # noqa: PLR2004
+        return _of_symbol(datasets, segments[1])
+    if len(segments) not in (2, 3) or segments[0] != "data":
+        raise missing(f"{address!r} is no address of data.", "Cite /data/DATASET?…, /data/DATASET/ROW or /s/SYMBOL.")
+    dataset = _citable(datasets, segments[1].partition(".")[0])
+    if len(segments) == 2:  # noqa: PLR2004
+        return ask.read(dataset, kept)
+    values = key.split(dataset, segments[2])
+    conditions = [
+        Condition(dataset.column(name), "eq", (value,)) for name, value in zip(dataset.key, values, strict=True)
+    ]
+    return Ask(dataset, tuple(conditions))
+
+
+def _of_symbol(datasets: tuple[Dataset, ...], symbol: str) -> Ask:
+    able = [one for one in datasets if one.symbol and one.by_load]
+    if len(able) != 1:
+        names = ", ".join(f"/data/{one.name}?{one.symbol}={symbol}" for one in able)
+        raise bad("address", "this page shows several datasets", f"Cite one of them: {names}.")
+    return ask.read(able[0], [(able[0].symbol, symbol)])
+
+
+def _citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
+    for one in datasets:
+        if one.name == name and one.by_load:
+            return one
+        if one.name == name:
+            raise bad("address", f"{name} is a record of this instance and cannot be cited", "Cite published data.")
+    raise missing(f"There is no dataset {name!r}.", "The first page lists those that exist.")
+
+
+def canonical_address(asked: Ask) -> str:
+    """The address of the question alone, its parameters sorted: the same for every way to put it."""
+    pairs = [(_parameter(one), ",".join(_value(one, value) for value in one.values)) for one in asked.conditions]
+    if asked.document:
+        pairs.append(("_document", asked.document))
+    query = urlencode(sorted(pairs), safe=",:")
+    return f"/data/{asked.dataset.name}" + (f"?{query}" if query else "")
+
+
+def _parameter(one: Condition) -> str:
+    return one.column.name if one.operator == "eq" else f"{one.column.name}__{one.operator}"
+
+
+def _value(one: Condition, value: str) -> str:
+    """The text that an address has for a bound value: times are written with their zone."""
+    return value.replace(" ", "T") + "Z" if one.column.kind == "time" and one.operator != "isnull" else value
+
+
+def reread(citation: Citation, datasets: tuple[Dataset, ...]) -> Ask:
+    """The question of a citation with its columns. FormatError when this instance cannot ask it."""
+    try:
+        asked = subject(datasets, citation.address)
+        names = citation.result.columns
+        return replace(asked, columns=tuple(ask.named(asked.dataset, "columns", name) for name in names))
+    except RefusalError as refusal:
+        raise FormatError(f"the citation's address cannot be asked here: {refusal.says}") from None

@@ -1,0 +1,35 @@
+"""`/cite?address=…&as_of=…`: the citation of an address of ours, as a small file."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from spotlightd.model.ports import Limits
+from spotlightd.web import ask, citation, desk, show, witness
+from spotlightd.web.citation import Library
+from spotlightd.web.context import Context
+from spotlightd.web.desk import DESK
+from spotlightd.web.refusal import bad
+
+
+async def show_citation(request: web.Request) -> web.StreamResponse:
+    if unknown := [name for name in request.query if name not in ("address", "as_of")]:
+        raise bad(unknown[0], "there is no such parameter", "Use address= and as_of=.")
+    address = request.query.get("address", "")
+    if not address:
+        raise bad(
+            "address", "is missing", "Write the address to be cited, as in /cite?address=/data/sec_ftd?symbol=GME."
+        )
+    as_of = ask.instant("as_of", request.query.get("as_of", ""))
+    cited = await witness.cite(library(request.app[DESK].context), address, as_of)
+    answer = desk.document(request, citation.to_json(cited))
+    name = show.file_name(cited.address.removeprefix("/data/"))
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}.citation.json"'
+    return answer
+
+
+def library(context: Context) -> Library:
+    """What citing needs, with the limits of downloads: it reads as much as one."""
+    limits = context.settings
+    bounds = Limits(limits.download_seconds, limits.download_rows, limits.query_memory_bytes)
+    return Library(context.warehouse, context.datasets, bounds)

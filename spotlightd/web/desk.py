@@ -1,0 +1,150 @@
+"""What all rooms of the explorer share, and the ways to answer: a page, a JSON document, "nothing new"."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from aiohttp import web
+
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.ports import Limits
+from spotlightd.model.provenance import Pin
+from spotlightd.web import assets, show
+from spotlightd.web.assets import Asset
+from spotlightd.web.context import Context
+from spotlightd.web.key import joined
+from spotlightd.web.reader import Reader
+from spotlightd.web.refusal import missing
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    context: Context
+    assets: Mapping[str, Asset]
+    templates: jinja2.Environment
+    gate: asyncio.Semaphore
+
+
+DESK = web.AppKey("desk", Desk)
+READER = web.RequestKey("reader", Reader)
+
+
+def made(context: Context) -> Desk:
+    kept = assets.read()
+    return Desk(context, kept, _environment(context, kept), asyncio.Semaphore(context.settings.at_once))
+
+
+def _environment(context: Context, kept: Mapping[str, Asset]) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=show.number, short=show.short, cell=show.cell, instant=show.instant, bytes=show.size, days=show.days,
+        visible=show.visible, rfc3339=show.rfc3339,
+    )  # fmt: skip
+    environment.tests.update(numeric=show.numeric)
+    environment.globals.update(
+        asset=lambda name: assets.address(kept, name), address=show.address, row_key=joined, notice=context.notice
+    )
+    return environment
+
+
+def reader(request: web.Request) -> Reader:
+    """The request's reader; made once, so that Server-Timing sees all of its queries."""
+    if READER not in request:
+        desk = request.app[DESK]
+        limits = desk.context.settings
+        request[READER] = Reader(
+            desk.context.warehouse,
+            Limits(seconds=limits.query_seconds, memory_bytes=limits.query_memory_bytes),
+            desk.gate,
+            patience_seconds=max(limits.query_seconds, 1.0),
+        )
+    return request[READER]
+
+
+def dataset(request: web.Request, name: str) -> Dataset:
+    """The dataset of that name. 404 lists those that exist."""
+    known = request.app[DESK].context.datasets
+    for one in known:
+        if one.name == name:
+            return one
+    raise missing(f"There is no dataset {name!r}.", f"There are {', '.join(one.name for one in known)}.")
+
+
+def page(
+    request: web.Request, template: str, values: Mapping[str, Any], *, etag: str = "", status: int = 200
+) -> web.Response:
+    """A rendered page. Pages are always asked for anew; with an ETag the question costs one small query."""
+    desk = request.app[DESK]
+    state = desk.context.state()
+    asked = request.query.get("as_of", "")
+    text = desk.templates.get_template(template).render(
+        {"path": request.path, "as_of": asked, "link": _keeping(asked), "version": state.version, **values}
+    )
+    answer = web.Response(text=text, content_type="text/html", status=status)
+    finish(request, answer, etag)
+    answer.enable_compression()
+    return answer
+
+
+def _keeping(as_of: str) -> Any:
+    """Addresses made on a page that looks at an earlier time keep looking at that time."""
+
+    def link(path: str, pairs: Any = (), **more: Any) -> str:
+        return show.address(path, pairs, **more, as_of=as_of)
+
+    return link
+
+
+def document(request: web.Request, value: Any, *, etag: str = "", status: int = 200) -> web.Response:
+    """A small JSON answer."""
+    text = json.dumps(value, ensure_ascii=False, default=_plain, indent=1)
+    answer = web.Response(text=text, content_type="application/json", status=status)
+    finish(request, answer, etag)
+    return answer
+
+
+def _plain(value: Any) -> Any:
+    written = show.rfc3339(value) if hasattr(value, "tzinfo") else str(value)
+    return float(written) if type(value).__name__ == "Decimal" else written
+
+
+def finish(request: web.Request, answer: web.StreamResponse, etag: str) -> None:
+    answer.headers.setdefault("Cache-Control", "no-cache")
+    if etag:
+        answer.headers["ETag"] = etag
+    if READER in request:
+        spent = request[READER].spent
+        answer.headers["Server-Timing"] = f'sql;dur={sum(spent) * 1000:.1f};desc="{len(spent)} queries"'
+
+
+def etag(request: web.Request, pin: Pin) -> str:
+    """The mark of an answer: dataset's newest load, whole address (and so query and format), version, start, notice."""
+    context = request.app[DESK].context
+    state = context.state()
+    parts = (state.version, state.started_at, context.notice, request.raw_path, pin.seq, pin.at)
+    return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:24] + '"'
+
+
+def unchanged(request: web.Request, mark: str) -> bool:
+    """Whether the reader already has what bears that mark."""
+    given = [one.strip() for one in request.headers.get("If-None-Match", "").split(",")]
+    return "*" in given or mark.removeprefix("W/") in [one.removeprefix("W/") for one in given]
+
+
+def not_modified(mark: str) -> web.Response:
+    return web.Response(status=304, headers={"ETag": mark, "Cache-Control": "no-cache"})

@@ -1,0 +1,153 @@
+"""What stands around every answer: who may call us by which name, headers, and pages for what went wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import jinja2
+from aiohttp import web
+
+from spotlightd.log import logger
+from spotlightd.model.errors import SpotlightError, StoreError
+from spotlightd.web import desk
+from spotlightd.web.desk import DESK
+from spotlightd.web.refusal import RefusalError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+OVERLOADED = 202
+MISTAKES = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
+    jinja2.TemplateError,
+)  # fmt: skip
+"""What a mistake of ours raises. Named one by one, because only supervision may catch everything."""
+
+
+async def headed(_: web.Request, answer: web.StreamResponse) -> None:
+    """Security headers on every answer, streamed ones too: a signal, called before the first byte leaves."""
+    for name, text in HEADERS.items():
+        answer.headers.setdefault(name, text)
+
+
+@web.middleware
+async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One line in the log for each answer."""
+    started = time.perf_counter()
+    answer = await handler(request)
+    seconds = round(time.perf_counter() - started, 4)
+    logger().debug("request served", method=request.method, path=request.path, status=answer.status, seconds=seconds)
+    return answer
+
+
+@web.middleware
+async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Whatever goes wrong becomes a page, or JSON, that names the thing and the remedy."""
+    try:
+        return await handler(request)
+    except RefusalError as refusal:
+        return _told(request, refusal)
+    except web.HTTPNotFound:
+        return _told(
+            request, RefusalError(404, f"There is no page {request.path!r}.", "Start again from the first page.")
+        )
+    except web.HTTPMethodNotAllowed as wrong:
+        told = _told(
+            request, RefusalError(405, f"{wrong.method} is not possible here.", "The explorer only reads: use GET.")
+        )
+        told.headers["Allow"] = "GET, HEAD"
+        return told
+    except SpotlightError as problem:
+        return _told(request, _of_ours(problem))
+    except MISTAKES:
+        logger().exception("request failed", method=request.method, path=request.path_qs)
+        says = "Something is wrong in spotlightd itself, not in your question."
+        return _told(
+            request, RefusalError(500, says, "The operator finds the trace in the log under 'request failed'.")
+        )
+
+
+def _of_ours(problem: SpotlightError) -> RefusalError:
+    """An error of ours as the reader's: too much asked, too many asking, or out of order."""
+    if not isinstance(problem, StoreError):
+        return RefusalError(500, str(problem), "The operator finds more in the log.")
+    if problem.slow:
+        return RefusalError(
+            400, f"This question needs more than a page may take: {problem}",
+            "Narrow it with a filter, or download the rows: downloads have wider limits.",
+        )  # fmt: skip
+    if problem.code == OVERLOADED:
+        return RefusalError(
+            503, "Too many downloads are under way.", "Try again in some seconds.", retry_after_seconds=10
+        )
+    return RefusalError(
+        503, f"The warehouse cannot answer: {problem}", "It is retried by itself; /status says how things stand.",
+        retry_after_seconds=5,
+    )  # fmt: skip
+
+
+def _told(request: web.Request, refusal: RefusalError) -> web.StreamResponse:
+    logger().info("request refused", path=request.path_qs, status=refusal.status, says=refusal.says)
+    told: dict[str, Any] = {"status": refusal.status, "says": refusal.says, "remedy": refusal.remedy}
+    answer = (
+        desk.page(request, "problem.html", told, status=refusal.status)
+        if _reads_html(request)
+        else desk.document(request, {"error": told}, status=refusal.status)
+    )
+    answer.headers["Cache-Control"] = "no-store"
+    if refusal.retry_after_seconds:
+        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
+    return answer
+
+
+def _reads_html(request: web.Request) -> bool:
+    last = request.path.rpartition("/")[2].rpartition(".")
+    if last[1] and last[2] in ("json", "csv", "parquet", "arrow", "ndjson"):
+        return False
+    return "text/html" in request.headers.get("Accept", "text/html") or "json" not in request.headers.get("Accept", "")
+
+
+@web.middleware
+async def addressed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Only requests that call us by a name of ours: a page on a foreign name must not reach a private network through
+    a reader's browser (DNS rebinding).
+    """
+    if not _ours(request):
+        raise RefusalError(
+            421,
+            f"This explorer is not called {request.host!r}.",
+            "The operator can allow the name: web.hosts in the settings.",
+        )
+    return await handler(request)
+
+
+def _ours(request: web.Request) -> bool:
+    name = _host_name(request.host)
+    settings = request.app[DESK].context.settings
+    if name in {"localhost", settings.host.lower(), *(one.lower() for one in settings.hosts)}:
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    own = request.transport.get_extra_info("sockname") if request.transport else None
+    return address.is_loopback or (own is not None and str(address) == own[0])
+
+
+def _host_name(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].rstrip(".").lower()

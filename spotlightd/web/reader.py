@@ -1,0 +1,77 @@
+"""How a page reads: pinned to one publication, within its limits, a bounded number of queries at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.ports import Answer, Limits, Warehouse
+from spotlightd.model.provenance import Pin
+from spotlightd.web.refusal import RefusalError
+from spotlightd.web.select import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One request's way to the warehouse. `spent` collects the seconds of its queries, for Server-Timing."""
+
+    warehouse: Warehouse
+    limits: Limits
+    gate: asyncio.Semaphore
+    patience_seconds: float
+    spent: list[float] = field(default_factory=list)
+
+    async def rows(self, query: Query) -> Answer:
+        """The whole answer. StoreError as the warehouse says; RefusalError(503) when no turn came in time."""
+        try:
+            async with asyncio.timeout(self.patience_seconds):
+                await self.gate.acquire()
+        except TimeoutError:
+            raise RefusalError(
+                503,
+                "Too many pages are being read at the moment.",
+                "Try again in a few seconds.",
+                retry_after_seconds=5,
+            ) from None
+        started = time.perf_counter()
+        try:
+            return await self.warehouse.rows(query.sql, query.params, limits=self.limits)
+        finally:
+            self.gate.release()
+            self.spent.append(time.perf_counter() - started)
+
+    async def all(self, *queries: Query) -> list[Answer]:
+        """Several answers side by side; the first failure ends the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.rows(query), name=f"page query {at}") for at, query in enumerate(queries)
+                ]
+        except BaseExceptionGroup as problems:
+            raise problems.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def pin(self, dataset: Dataset | None = None, asked: datetime | None = None) -> Pin:
+        """The newest publication at or before `asked`, of one dataset or of all: read once, then bound to every query.
+
+        A dataset's own newest publication sees the same of it as the newest of all, and changes less often: what an
+        ETag wants.
+        """
+        query = pin_query(dataset, asked)
+        seq, at = (await self.rows(query)).rows[0]
+        return Pin(seq, at if seq else None, asked)
+
+
+def pin_query(dataset: Dataset | None, asked: datetime | None) -> Query:
+    """The newest publication and its time, of a dataset or of all, up to a time or until now."""
+    parts, params = ["1"], {}
+    if dataset is not None:
+        parts.append("dataset = {dataset:String}")
+        params["dataset"] = dataset.name
+    if asked is not None:
+        parts.append("published_at <= {asked:DateTime64(6, 'UTC')}")
+        params["asked"] = f"{asked:%Y-%m-%d %H:%M:%S.%f}"
+    return Query(f"SELECT max(seq), max(published_at) FROM loads WHERE {' AND '.join(parts)}", params)

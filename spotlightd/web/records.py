@@ -1,0 +1,121 @@
+"""Questions to the house's own records, and the few to a dataset that are no table page. Pure: text and bound values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.pin import visible
+from spotlightd.web.select import Query, table
+
+LOAD_COLUMNS = "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at"
+TROUBLE = "('refused', 'failed', 'wrong body', 'store failed')"
+MOST_LINES = 200
+
+
+def dataset_sizes(datasets: Sequence[Dataset], seq: int) -> Query:
+    """For each dataset: visible rows, documents, and when the newest publication was."""
+    parts = [
+        f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{one.name}' "
+        f"AND seq <= {{seq:UInt64}} AND {visible(one)} GROUP BY dataset"
+        for one in datasets
+    ]
+    return Query(" UNION ALL ".join(parts), {"seq": seq})
+
+
+def newest_day(dataset: Dataset, seq: int) -> Query:
+    sql = f"SELECT max(toDate(`{dataset.time}`)), min(toDate(`{dataset.time}`)) FROM {table(dataset)} WHERE {visible(dataset)}"
+    return Query(sql, {"seq": seq})
+
+
+def latest_loads(seq: int, limit: int) -> Query:
+    sql = f"SELECT {LOAD_COLUMNS} FROM loads WHERE seq <= {{seq:UInt64}} ORDER BY seq DESC, dataset LIMIT {limit:d}"
+    return Query(sql, {"seq": seq})
+
+
+def newest_slice(dataset: Dataset, seq: int) -> Query:
+    """The visible load that reports the newest slice of the world."""
+    sql = (
+        f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} AND seq <= {{seq:UInt64}} "
+        f"AND {visible(dataset)} ORDER BY covers DESC, seq DESC LIMIT 1"
+    )
+    return Query(sql, {"dataset": dataset.name, "seq": seq})
+
+
+def loads_of(dataset: Dataset, load_ids: Sequence[int]) -> Query:
+    """Those loads and the loads that superseded them, oldest first."""
+    sql = (
+        f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} "
+        "AND (load_id IN {ids:Array(UInt64)} OR hasAny(supersedes, {ids:Array(UInt64)})) ORDER BY seq"
+    )
+    return Query(sql, {"dataset": dataset.name, "ids": list(load_ids)})
+
+
+def loads_from(digest: str) -> Query:
+    sql = f"SELECT {LOAD_COLUMNS} FROM loads WHERE document = {{digest:String}} ORDER BY seq"
+    return Query(sql, {"digest": digest})
+
+
+def superseders(digest: str) -> Query:
+    """Publications after which rows of that document are no longer visible."""
+    sql = (
+        f"SELECT {LOAD_COLUMNS} FROM loads WHERE hasAny(supersedes, "
+        "(SELECT groupArray(load_id) FROM loads WHERE document = {digest:String})) ORDER BY seq"
+    )
+    return Query(sql, {"digest": digest})
+
+
+def documents(digest: str) -> Query:
+    sql = (
+        "SELECT digest, size, source, url, via, covers, fetched_at, etag, last_modified, media_type FROM documents "
+        "WHERE digest = {digest:String} ORDER BY id"
+    )
+    return Query(sql, {"digest": digest})
+
+
+def rejects(digest: str) -> Query:
+    sql = (
+        "SELECT member, line, parser, text, reason FROM rejects WHERE digest = {digest:String} "
+        f"ORDER BY id LIMIT {MOST_LINES + 1:d}"
+    )
+    return Query(sql, {"digest": digest})
+
+
+def runs(digest: str) -> Query:
+    sql = (
+        "SELECT at, source, url, covers, outcome, rows, rejects, seconds, error FROM runs "
+        f"WHERE digest = {{digest:String}} ORDER BY id LIMIT {MOST_LINES:d}"
+    )
+    return Query(sql, {"digest": digest})
+
+
+def troubles(limit: int) -> Query:
+    """The last attempts that went wrong."""
+    sql = (
+        "SELECT at, source, url, covers, outcome, digest, error FROM runs "
+        f"WHERE outcome IN {TROUBLE} ORDER BY at DESC, id DESC LIMIT {limit:d}"
+    )
+    return Query(sql)
+
+
+def successes() -> Query:
+    """By source: last publication, the slices that were ever published, and how many loads."""
+    sql = "SELECT source, max(published_at), groupUniqArray(covers), uniqExact(load_id) FROM loads GROUP BY source"
+    return Query(sql)
+
+
+def last_looks() -> Query:
+    return Query("SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM runs GROUP BY source")
+
+
+def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str]) -> Query:
+    """Every row of that key that was ever published, visible or not."""
+    same = " AND ".join(
+        f"`{name}` = {{k{at}:{kind}}}" for at, (name, kind) in enumerate(zip(dataset.key, types, strict=True))
+    )
+    columns = ", ".join(f"`{column.name}`" for column in dataset.stored)
+    known = "load_id IN (SELECT load_id FROM loads WHERE dataset = {dataset:String})" if dataset.by_load else "1"
+    order = ", ".join(["load_id", *(column.name for column in dataset.pointer)]) if dataset.by_load else "1"
+    sql = f"SELECT {columns} FROM {table(dataset)} WHERE {same} AND {known} ORDER BY {order} LIMIT {MOST_LINES:d}"
+    params = {f"k{at}": value for at, value in enumerate(key)}
+    return Query(sql, {**params, **({"dataset": dataset.name} if dataset.by_load else {})})

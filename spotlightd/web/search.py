@@ -1,0 +1,51 @@
+"""`/search?q=`: a symbol, a CUSIP or the beginning of a company's name. One exact hit leads straight to its page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from aiohttp import web
+
+from spotlightd.web import ask, desk, measure, show
+from spotlightd.web.desk import DESK
+from spotlightd.web.refusal import bad
+
+MOST = 50
+LONGEST = 60
+SHORTEST_NAME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    symbol: str
+    exact: bool
+    name: str
+    cusip: str
+    newest: date
+    days: int
+    dataset: str
+
+
+async def show_hits(request: web.Request) -> web.StreamResponse:
+    text = " ".join(request.query.get("q", "").split())
+    if len(text) > LONGEST:
+        raise bad("q", f"at most {LONGEST} characters")
+    as_of = ask.instant("as_of", request.query.get("as_of", ""))
+    hits = await _hits(request, text, as_of) if text else []
+    exact = {hit.symbol for hit in hits if hit.exact}
+    if len(exact) == 1:
+        raise web.HTTPSeeOther(show.address(("s", exact.pop()), as_of=request.query.get("as_of", "")))
+    return desk.page(request, "search.html", {"text": text, "hits": hits[:MOST], "more": len(hits) > MOST})
+
+
+async def _hits(request: web.Request, text: str, as_of: object) -> list[Hit]:
+    reader = desk.reader(request)
+    pin = await reader.pin(None, as_of)  # type: ignore[arg-type]
+    able = [one for one in request.app[DESK].context.datasets if one.symbol and one.by_load]
+    answers = await reader.all(*(measure.found(one, text, pin.seq, MOST + 1) for one in able))
+    return [
+        Hit(symbol, bool(exact), name, cusip, newest, days, dataset.name)
+        for dataset, answer in zip(able, answers, strict=True)
+        for symbol, exact, name, cusip, newest, days in answer.rows
+    ]

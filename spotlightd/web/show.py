@@ -1,0 +1,108 @@
+"""How values look on a page: tabular numbers with separators, ISO dates, controls made visible. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from spotlightd.model.dataset import Column
+
+EMPTY = "\u2013"
+_SMALL = 1_000_000
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def number(value: float | Decimal | None, digits: int | None = None) -> str:
+    """`1,234,567` or `1,234.50`; with `digits` exactly so many behind the point."""
+    if value is None:
+        return EMPTY
+    if isinstance(value, float) and digits is None:
+        return f"{value:,.6g}" if abs(value) < _SMALL else f"{value:,.0f}"
+    return f"{value:,}" if digits is None else f"{value:,.{digits}f}"
+
+
+def short(value: float | Decimal) -> str:
+    """A number for the side of a chart: 1.2M, 350k, 12."""
+    size = float(value)
+    for bound, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(size) >= bound:
+            return f"{size / bound:.3g}{letter}"
+    return f"{size:.3g}"
+
+
+def visible(text: str) -> str:
+    """Text with NULs and other controls as their pictures, so that nothing hides."""
+    return _CONTROL.sub(lambda found: "\u2421" if found[0] == "\x7f" else chr(0x2400 + ord(found[0])), text)
+
+
+def instant(value: datetime | None) -> str:
+    """`2021-01-27 14:30:05 UTC`, fractions only where there are some."""
+    if value is None:
+        return EMPTY
+    plain = value.astimezone(UTC)
+    fraction = f".{plain.microsecond:06d}".rstrip("0") if plain.microsecond else ""
+    return f"{plain:%Y-%m-%d %H:%M:%S}{fraction} UTC"
+
+
+def rfc3339(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def cell(value: Any, column: Column | None = None) -> str:  # noqa: PLR0911
+    """A value as text for a table's cell."""
+    if value is None:
+        return EMPTY
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float | Decimal):
+        return number(value) if column is None or not _identifies(column) else str(value)
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(one, column) for one in value)
+    return visible(str(value).rstrip("\x00"))
+
+
+def _identifies(column: Column) -> bool:
+    """Numbers that name something are not grouped in thousands."""
+    return column.name in ("id", "seq", "load_id", "supersedes")
+
+
+def numeric(column: Column) -> bool:
+    return column.kind in ("integer", "decimal", "float")
+
+
+def size(value: int) -> str:
+    """Bytes for people: 1.9 kB, 3.5 MB."""
+    amount = float(value)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":  # noqa: PLR2004
+            return f"{value:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
+        amount /= 1000
+    raise AssertionError
+
+
+def days(count: int) -> str:
+    return "today" if count == 0 else f"{number(count)} day{'' if abs(count) == 1 else 's'}"
+
+
+def address(path: str | tuple[str, ...], pairs: Any = (), **more: Any) -> str:
+    """A relative address. `path` is one, or the segments of one, where a slash in a segment is quoted.
+
+    `pairs` stand as they are; of `more` the empty ones are left out.
+    """
+    text = quote(path, safe="/,~@:.") if isinstance(path, str) else "".join(f"/{quote(p, safe=',~@:.')}" for p in path)
+    given = [*(pairs.items() if isinstance(pairs, dict) else pairs)]
+    given += [(name, value) for name, value in more.items() if value not in (None, "")]
+    query = urlencode([(name, str(value)) for name, value in given], safe=",:")
+    return text + (f"?{query}" if query else "")
+
+
+def file_name(text: str) -> str:
+    """A name that every file system and header takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:120] or "download"

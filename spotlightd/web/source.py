@@ -1,0 +1,117 @@
+"""`/source/{sha256}`: a stored document, what became of it, one of its lines in its surroundings, and its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.web import desk, records, show
+from spotlightd.web.context import Excerpt
+from spotlightd.web.desk import DESK
+from spotlightd.web.export import STALL_SECONDS
+from spotlightd.web.refusal import RefusalError, bad, missing
+
+AROUND = 5
+EXCERPT_SECONDS = 20.0
+_MOST_MEMBER, _MOST_LINE = 65_535, 4_294_967_295
+
+
+async def show_document(request: web.Request) -> web.StreamResponse:
+    digest = request.match_info["digest"]
+    member, line = _place(request, "member", 0, _MOST_MEMBER), _place(request, "line", 0, _MOST_LINE)
+    reader = desk.reader(request)
+    asked = (records.documents, records.loads_from, records.rejects, records.runs, records.superseders)
+    documents, loads, rejects, runs, ended = [
+        one.dicts() for one in await reader.all(*(question(digest) for question in asked))
+    ]
+    if not (documents or loads):
+        raise _unknown(digest)
+    excerpt, trouble = await _excerpt(request, digest, member, line) if line else (None, "")
+    return desk.page(request, "source.html", {
+        "digest": digest, "documents": documents, "loads": loads, "runs": runs, "member": member, "line": line,
+        "rejects": rejects[: records.MOST_LINES], "more_rejects": len(rejects) > records.MOST_LINES,
+        "excerpt": excerpt, "trouble": trouble,
+        "ended": {gone: load for load in reversed(ended) for gone in load["supersedes"]},
+        "name": _file_name(documents, digest), "size": documents[0]["size"] if documents else None,
+        "refused": _refused(loads, runs),
+    })  # fmt: skip
+
+
+def _unknown(digest: str) -> RefusalError:
+    return missing(
+        f"There is no document {digest[:12]}… here.", "Another instance may have it; /status lists what is kept here."
+    )
+
+
+def _refused(loads: list[dict[str, Any]], runs: list[dict[str, Any]]) -> str:
+    """The sentence of the last refusal, if nothing of the document was ever published."""
+    sentences = [run["error"] for run in runs if run["outcome"] == "refused"]
+    return sentences[-1] if sentences and not loads else ""
+
+
+def _place(request: web.Request, name: str, least: int, most: int) -> int:
+    text = request.query.get(name, "0")
+    if not (text.isascii() and text.isdigit()) or not least <= int(text[:12]) <= most:
+        raise bad(name, f"{text!r} is not a number from {least} to {most}")
+    return int(text[:12])
+
+
+async def _excerpt(request: web.Request, digest: str, member: int, line: int) -> tuple[Excerpt | None, str]:
+    """The line and its neighbours, read apart from the daemon; or the sentence why they cannot be shown."""
+    try:
+        async with asyncio.timeout(EXCERPT_SECONDS):
+            return await request.app[DESK].context.excerpt(digest, member, line, AROUND), ""
+    except (FormatError, StoreError) as problem:
+        return None, f"The line cannot be shown: {problem}."
+    except TimeoutError:
+        return None, f"The line cannot be shown: reading the document took longer than {EXCERPT_SECONDS:.0f} s."
+
+
+def _file_name(documents: list[dict[str, Any]], digest: str) -> str:
+    """The name that the publisher gave the file."""
+    address = documents[0]["url"].rsplit("/", 1)[-1].partition("?")[0] if documents else ""
+    return show.file_name(address or f"{digest[:16]}.bin")
+
+
+async def raw(request: web.Request) -> web.StreamResponse:
+    """The document's bytes as they came. Never shown inside a page: an attachment of no type."""
+    digest = request.match_info["digest"]
+    documents = (await desk.reader(request).rows(records.documents(digest))).dicts()
+    if not documents:
+        raise _unknown(digest)
+    mark = f'"{digest}"'
+    if desk.unchanged(request, mark):
+        return desk.not_modified(mark)
+    answer = web.StreamResponse()
+    answer.content_type = "application/octet-stream"
+    answer.content_length = documents[0]["size"]
+    answer.headers["Content-Disposition"] = f'attachment; filename="{_file_name(documents, digest)}"'
+    answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    answer.headers["ETag"] = mark
+    if request.method == "HEAD":
+        return answer
+    chunks = request.app[DESK].context.bucket.read(digest)
+    first = await anext(chunks, b"")
+    await answer.prepare(request)
+    return await _passed_on(request, answer, first, chunks)
+
+
+async def _passed_on(
+    request: web.Request, answer: web.StreamResponse, first: bytes, chunks: AsyncIterator[bytes]
+) -> web.StreamResponse:
+    try:
+        async with asyncio.timeout(STALL_SECONDS):
+            await answer.write(first)
+        async for chunk in chunks:
+            async with asyncio.timeout(STALL_SECONDS):
+                await answer.write(chunk)
+    except (StoreError, TimeoutError) as problem:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the download was broken off on purpose") from problem
+    await answer.write_eof()
+    return answer

@@ -1,0 +1,74 @@
+"""`/status`: is everything collected, how late is it, what went wrong, and how the machinery stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+from aiohttp import web
+
+from spotlightd.model.source import Batch
+from spotlightd.web import desk, records
+from spotlightd.web.desk import DESK
+
+TROUBLES = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One source: what it has, what it should have by today, and what its last look brought."""
+
+    name: str
+    title: str
+    home: str
+    datasets: tuple[str, ...]
+    suspended: str
+    published_at: datetime | None
+    newest: str
+    loads: int
+    due: str
+    due_on: date | None
+    late: bool
+    next: str
+    next_on: date | None
+    looked_at: datetime | None
+    last_outcome: str
+    last_error: str
+
+
+async def show_status(request: web.Request) -> web.StreamResponse:
+    context = request.app[DESK].context
+    successes, looks, troubles = await desk.reader(request).all(
+        records.successes(), records.last_looks(), records.troubles(TROUBLES)
+    )
+    had = {row[0]: row[1:] for row in successes.rows}
+    looked = {row[0]: row[1:] for row in looks.rows}
+    standings = [_standing(one, had.get(one.name), looked.get(one.name), context.day) for one in context.sources]
+    state = context.state()
+    values = {
+        "sources": standings, "troubles": troubles.dicts(), "state": state, "day": context.day,
+        "judged": context.judged_on is not None,
+    }  # fmt: skip
+    if request.path.endswith(".json"):
+        plain = {**values, "sources": [asdict(one) for one in standings], "state": asdict(state)}
+        return desk.document(request, plain)
+    return desk.page(request, "status.html", values)
+
+
+def _standing(source: Batch, had: Any, looked: Any, day: date) -> Standing:
+    published_at, covers, loads = had or (None, (), 0)
+    at, outcome, error = looked or (None, "", "")
+    now, coming = (None, None) if source.suspended else (source.expected(day), source.next_due(day))
+    return Standing(
+        source.name, source.title, source.home, tuple(one.name for one in source.datasets), source.suspended,
+        published_at, max(covers, default=""), loads,
+        now.covers if now else "", now.due if now else None, bool(now) and not covered(now.covers, covers) if now else False,
+        coming.covers if coming else "", coming.due if coming else None, at, outcome, error,
+    )  # fmt: skip
+
+
+def covered(wanted: str, have: Iterable[str]) -> bool:
+    """Whether a slice is there: itself, or a coarser one that holds it."""
+    return any(wanted == one or wanted.startswith(f"{one}/") for one in have)
