@@ -18,6 +18,8 @@ from yarl import URL
 from spotlightd.model.errors import PublisherError, SettingsError
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")))  # unknown to older Pythons
+EXACT = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
 _REMEDY = "write host = address in [publisher.mirrors], such as \"www.sec.gov\" = 'http://127.0.0.1:8090'"
 
 
@@ -31,7 +33,7 @@ class PrivateAddressError(OSError):
 def allowed(url: str, hosts: Collection[str]) -> URL:
     """The address, if it is one that a source with these hosts may ask. PublisherError says why not."""
     try:
-        address = URL(url)
+        address = _read(url)
         port = address.port
     except ValueError as problem:
         raise PublisherError(f"{shown(url)} is not an address: {problem}") from None
@@ -44,9 +46,22 @@ def allowed(url: str, hosts: Collection[str]) -> URL:
     return address.with_fragment(None)
 
 
+def moved(target: URL, place: str, hosts: Collection[str]) -> URL:
+    """Where a redirect leads, seen from the publisher's own address even when a mirror answered."""
+    try:
+        return allowed(str(target.join(_read(place))), hosts)
+    except (PublisherError, ValueError) as problem:
+        raise PublisherError(f"{shown(str(target))} was redirected: {problem}") from None
+
+
+def _read(url: str) -> URL:
+    """An address as it was written, if that is well-formed: escapes that mean the same are part of some signatures."""
+    return URL(url, encoded=EXACT.fullmatch(url) is not None)
+
+
 def shown(url: str) -> str:
-    """An address as it may stand in a sentence: one line, not endless."""
-    plain = "".join(char if char.isprintable() else "?" for char in url)
+    """An address as it may stand in a sentence: one line, not endless, without a password."""
+    plain = re.sub(r"//[^/]*@", "//…@", "".join(char if char.isprintable() else "?" for char in url))
     return plain if len(plain) <= 200 else f"{plain[:200]}…"  # noqa: PLR2004  more than any real one
 
 
@@ -85,7 +100,8 @@ def public(text: str) -> bool:
             return public(str(inner))
         if address.is_site_local or address.teredo is not None:
             return False
-    return address.is_global and not address.is_multicast
+    special = any(address in network for network in SPECIAL)
+    return address.is_global and not special and not address.is_multicast
 
 
 def public_socket(

@@ -189,17 +189,8 @@ class HttpPublisher:
             if answer.response.status not in verdict.MOVED:
                 return answer
             answer.response.close()
-            target = self._moved(answer.response, target, url)
+            target = address.moved(target, answer.response.headers.get("Location", ""), self.source.hosts)
         raise PublisherError(f"{address.shown(url)} was redirected more than {REDIRECTS} times")
-
-    def _moved(self, response: aiohttp.ClientResponse, target: URL, url: str) -> URL:
-        """Where a redirect leads, seen from the publisher's own address even when a mirror answered."""
-        place = response.headers.get("Location", "")
-        try:
-            joined = str(target.join(URL(place)))
-            return address.allowed(joined, self.source.hosts)
-        except (PublisherError, ValueError) as problem:
-            raise PublisherError(f"{address.shown(url)} was redirected: {problem}", status=response.status) from None
 
     async def _ask(self, target: URL, conditions: Mapping[str, str]) -> _Answer:
         """One request in its turn, and an answer that is a body, a redirect or "not modified"."""

@@ -1,0 +1,215 @@
+"""A scripted publisher on loopback that can misbehave in every way we know of. Its documents are constructed.
+
+Each path has a list of answers, played one by one; the last repeats. An answer is an async function of the request and
+the writer that says whether the connection may be used again. `asked` keeps every request with the time it came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    path: str
+    headers: dict[str, str]
+    at: float
+
+
+Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[bool]]
+
+
+class ScriptedPublisher:
+    """An HTTP/1.1 server that answers by script and 404 elsewhere. `now` is the clock that `asked` is stamped by."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.asked: list[Request] = []
+        self._now = now
+        self._answers: dict[str, list[Answer]] = {}
+        self._talks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for talk in self._talks:
+            talk.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.sockets[0].getsockname()
+        return f"http://{host}:{port}"
+
+    def says(self, path: str, *answers: Answer) -> None:
+        self._answers[path] = list(answers)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.current_task()
+        assert talk is not None
+        self._talks.add(talk)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            while await self._answer(await reader.readuntil(b"\r\n\r\n"), writer):
+                pass
+        writer.transport.abort() if writer.is_closing() else writer.close()
+        self._talks.discard(talk)
+
+    async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
+        first, *lines = head.decode("latin-1").splitlines()
+        pairs = (line.split(":", 1) for line in lines if ":" in line)
+        request = Request(first.split(" ")[1], {name.lower(): value.strip() for name, value in pairs}, self._now())
+        self.asked.append(request)
+        answers = self._answers.get(request.path, [reply(404)])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        return await answer(request, writer)
+
+
+def head(status: int, headers: dict[str, str]) -> bytes:
+    phrase = HTTPStatus(status).phrase
+    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8")
+
+
+def reply(status: int = 200, content: bytes = b"", **headers: str) -> Answer:
+    """A whole answer. Header names are written with _ for -."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        length = {} if status == HTTPStatus.NOT_MODIFIED else {"Content-Length": str(len(content))}
+        writer.write(head(status, length | named) + content)
+        await writer.drain()
+        return True
+
+    return answer
+
+
+def document(content: bytes, *, etag: str = "", last_modified: str = "", media_type: str = "application/zip") -> Answer:
+    """A whole answer, or 304 to who has it already."""
+    named = {"Content_Type": media_type} | ({"ETag": etag} if etag else {})
+    named |= {"Last_Modified": last_modified} if last_modified else {}
+
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> bool:
+        same = (etag and request.headers.get("if-none-match") == etag) or (
+            last_modified and request.headers.get("if-modified-since") == last_modified
+        )
+        return await (reply(304) if same else reply(200, content, **named))(request, writer)
+
+    return answer
+
+
+def redirect(to: str, status: int = 302) -> Answer:
+    return reply(status, b"moved", Location=to)
+
+
+def cut_short(content: bytes, *, of: int) -> Answer:
+    """Promises `of` bytes, sends fewer, and closes properly."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        writer.write(head(200, {"Content-Length": str(of)}) + content)
+        await writer.drain()
+        return False
+
+    return answer
+
+
+def cut_short_chunked(content: bytes) -> Answer:
+    """A chunked body whose last chunk never comes."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        writer.write(head(200, {"Transfer-Encoding": "chunked"}) + b"%x\r\n%s\r\n" % (len(content), content))
+        await writer.drain()
+        return False
+
+    return answer
+
+
+def reset(content: bytes, *, of: int) -> Answer:
+    """Sends a part and then resets the connection (RST, not FIN), once the part has arrived."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        writer.write(head(200, {"Content-Length": str(of)}) + content)
+        await writer.drain()
+        _reset(writer)
+        return False
+
+    return answer
+
+
+def hang_up() -> Answer:
+    """Takes the request and resets the connection without a word."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        _reset(writer)
+        return False
+
+    return answer
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def silence(content: bytes = b"", *, of: int = 0) -> Answer:
+    """Sends nothing, or the head and a part, and then nothing more."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        if of:
+            writer.write(head(200, {"Content-Length": str(of)}) + content)
+            await writer.drain()
+        await asyncio.Event().wait()
+        return False
+
+    return answer
+
+
+def trickle(content: bytes, *, every: float) -> Answer:
+    """One byte at a time: a slow loris turned round."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        writer.write(head(200, {"Content-Length": str(len(content))}))
+        for place in range(len(content)):
+            writer.write(content[place : place + 1])
+            await writer.drain()
+            await asyncio.sleep(every)
+        return True
+
+    return answer
+
+
+def endless(begins_with: bytes = b"") -> Answer:
+    """A body without a length and without an end."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        writer.write(head(200, {"Connection": "close"}) + begins_with)
+        while True:
+            writer.write(bytes(65_536))
+            await writer.drain()
+
+    return answer
+
+
+def garbage(said: bytes) -> Answer:
+    """Bytes that are not HTTP."""
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+        writer.write(said)
+        await writer.drain()
+        return False
+
+    return answer

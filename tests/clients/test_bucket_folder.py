@@ -1,0 +1,291 @@
+"""The folder bucket on a real file system: crashes, full disks, forbidden folders, damage."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from spotlightd.clients import bucket as module
+from spotlightd.clients.bucket import FolderBucket
+from spotlightd.model.errors import StoreError
+from tests.clients import bucket_crash
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+async def test_the_folder_is_ours_alone_and_an_object_lies_two_folders_deep(tmp_path: Path) -> None:
+    root = tmp_path / "state" / "documents"
+    async with FolderBucket(root) as bucket:
+        digest = (await bucket.put(chunks(b"abc"))).digest
+        assert bucket.path(digest) == root / digest[:2] / digest[2:4] / digest
+    assert files(root) == [root / digest[:2] / digest[2:4] / digest]
+    assert {folder.stat().st_mode & 0o777 for folder in (root, root / digest[:2], root / digest[:2] / digest[2:4])} == {
+        0o700
+    }
+
+
+async def test_what_a_crash_left_behind_is_removed_at_opening_and_objects_stay(tmp_path: Path) -> None:
+    async with FolderBucket(tmp_path) as bucket:
+        digest = (await bucket.put(chunks(b"abc"))).digest
+    (tmp_path / "incoming" / "torn").write_bytes(b"half")
+    async with FolderBucket(tmp_path) as bucket:
+        assert files(tmp_path) == [bucket.path(digest)]
+
+
+async def test_an_object_that_is_there_is_not_replaced(tmp_path: Path) -> None:
+    async with FolderBucket(tmp_path) as bucket:
+        path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
+        before = path.stat()
+        await bucket.put(chunks(b"abc"))
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+        assert files(tmp_path) == [path]
+
+
+async def test_a_death_at_any_step_of_a_put_leaves_the_whole_object_or_none(tmp_path: Path) -> None:
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, bucket_crash.__file__, str(tmp_path)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    deaths = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert {death["call"] for death in deaths} == set(bucket_crash.CALLS)
+    content = b"".join(bucket_crash.PARTS)
+    digest = hashlib.sha256(content).hexdigest()
+    survived = [await after_death(tmp_path / str(death["at"]) / "documents", digest, content) for death in deaths]
+    linked = [death["call"] for death in deaths].index("link")
+    assert survived == [at > linked for at in range(len(deaths))]
+
+
+async def after_death(root: Path, digest: str, content: bytes) -> bool:
+    """Whether the object was there when the bucket was opened again; in either case the next put completes it."""
+    async with FolderBucket(root) as bucket:
+        there = files(root)
+        assert [path.read_bytes() for path in there] in ([], [content])
+        stored = await bucket.put(chunks(content))
+        assert (stored.digest, stored.new) == (digest, not there)
+        assert files(root) == [bucket.path(digest)]
+        assert b"".join([piece async for piece in bucket.read(digest)]) == content
+    return bool(there)
+
+
+async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    fsync, link = os.fsync, os.link
+
+    def noted(handle: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+        fsync(handle)
+
+    def linked(source: Path, target: Path) -> None:
+        flushed.append(target)
+        link(source, target)
+
+    async with FolderBucket(tmp_path) as bucket:
+        monkeypatch.setattr(os, "fsync", noted)
+        monkeypatch.setattr(os, "link", linked)
+        for _ in range(2):
+            path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
+            incoming, *rest = flushed
+            assert incoming.parent == tmp_path / "incoming"
+            assert rest == [path, tmp_path, path.parent.parent, path.parent]
+            flushed.clear()
+
+
+# ---- disks that refuse
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB, where this user may mount one."""
+    at = tmp_path / "disk"
+    at.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "spotlightd-test", str(at)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs root to mount a small tmpfs; run the tests as root once")
+    yield at
+    subprocess.run(["umount", str(at)], check=True)
+
+
+async def test_a_full_disk_is_said_with_the_remedy_leaves_nothing_and_heals(small_disk: Path) -> None:
+    root = small_disk / "documents"
+    async with FolderBucket(root) as bucket:
+        await full(bucket, root)
+        assert files(root) == []
+        assert (await bucket.put(chunks(b"x" * 500_000))).new
+
+
+async def test_a_disk_that_is_full_to_the_last_byte_fails_its_ping(small_disk: Path) -> None:
+    root = small_disk / "documents"
+    async with FolderBucket(root) as bucket:
+        (small_disk / "ballast").write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096))
+        with pytest.raises(StoreError, match="is full"):
+            await bucket.ping()
+        (small_disk / "ballast").unlink()
+        await bucket.ping()
+
+
+async def test_a_disk_turned_read_only_is_said_with_the_remedy(small_disk: Path) -> None:
+    root = small_disk / "documents"
+    async with FolderBucket(root) as bucket:
+        digest = (await bucket.put(chunks(b"abc"))).digest
+        subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+        with pytest.raises(StoreError) as caught:
+            await bucket.put(chunks(b"def"))
+        assert str(caught.value).startswith(
+            f"documents folder {root} is not writable (Read-only file system: {root}/incoming/"
+        )
+        assert str(caught.value).endswith("): give it to the user that runs spotlightd")
+        with pytest.raises(StoreError, match="is not writable"):
+            await bucket.ping()
+        assert [piece async for piece in bucket.read(digest)] == [b"abc"]
+
+
+async def full(bucket: FolderBucket, root: Path) -> None:
+    with pytest.raises(StoreError) as caught:
+        await bucket.put(chunks(*[b"x" * 500_000] * 5))
+    assert str(caught.value) == (
+        f"documents folder {root} is full (No space left on device): free space there; the fetch is repeated"
+    )
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "link", "mkdir"])
+async def test_a_disk_that_fills_up_at_any_step_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with FolderBucket(tmp_path) as bucket:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, refuse)
+            await full(bucket, tmp_path)
+        assert files(tmp_path) == []
+        assert (await bucket.put(chunks(b"abc"))).new
+
+
+async def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, piece: write(file, bytes(piece[:1000])))
+    async with FolderBucket(tmp_path) as bucket:
+        stored = await bucket.put(chunks(b"abc" * 5000))
+        assert bucket.path(stored.digest).read_bytes() == b"abc" * 5000
+
+
+async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -> None:
+    (tmp_path / "documents").write_text("a file where the folder should be")
+    with pytest.raises(StoreError) as caught:
+        async with FolderBucket(tmp_path / "documents"):
+            pass
+    assert str(caught.value) == (
+        f"documents folder {tmp_path / 'documents'} failed (File exists): check that it exists, and its disk"
+    )
+
+
+async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "mkdir", forbidden)
+    root = tmp_path / "documents"
+    with pytest.raises(StoreError) as caught:
+        async with FolderBucket(root):
+            pass
+    assert str(caught.value) == (
+        f"documents folder {root} is not writable (Permission denied: {root}): give it to the user that runs spotlightd"
+    )
+
+
+# ---- damage, and disks that hang
+
+
+async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path: Path) -> None:
+    async with FolderBucket(tmp_path) as bucket:
+        stored = await bucket.put(chunks(b"abc"))
+        path = bucket.path(stored.digest)
+        path.chmod(0o600)
+        path.write_bytes(b"abd")
+        with pytest.raises(StoreError) as caught:
+            [piece async for piece in bucket.read(stored.digest)]
+    assert str(caught.value) == (
+        f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
+    )
+
+
+async def test_an_object_that_was_cut_short_is_found_when_it_is_fetched_again(tmp_path: Path) -> None:
+    async with FolderBucket(tmp_path) as bucket:
+        path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
+        path.chmod(0o600)
+        path.write_bytes(b"a")
+        with pytest.raises(StoreError) as caught:
+            await bucket.put(chunks(b"abc"))
+    assert str(caught.value) == f"document {path} is damaged: it has not its length; delete it, it is fetched again"
+
+
+async def test_a_disk_that_hangs_fails_the_ping_takes_one_thread_and_leaves_the_loop_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thaw, probes = threading.Event(), []
+
+    def hang(_: Path) -> None:
+        probes.append(threading.current_thread().name)
+        thaw.wait()
+
+    monkeypatch.setattr(module, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_probe", hang)
+    async with FolderBucket(tmp_path) as bucket:
+        for _ in range(3):
+            with pytest.raises(StoreError) as caught:
+                await bucket.ping()
+            assert str(caught.value) == f"documents folder {tmp_path} did not answer within 0.05 s: check its disk"
+        assert len(probes) == 1
+        thaw.set()
+        await bucket.ping()
+
+
+async def test_a_put_cancelled_while_the_disk_is_slow_never_writes_into_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, slow, go = os.write, threading.Event(), threading.Event()
+
+    def slowly(file: int, piece: bytes) -> int:
+        slow.set()
+        go.wait()
+        return write(file, piece)
+
+    async with FolderBucket(tmp_path / "documents") as bucket:
+        monkeypatch.setattr(os, "write", slowly)
+        putting = asyncio.create_task(bucket.put(chunks(b"x" * 2_000_000)))
+        await asyncio.to_thread(slow.wait)
+        for _ in range(3):
+            putting.cancel()
+            await asyncio.sleep(0)
+        with (tmp_path / "bystander").open("wb") as bystander:
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await putting
+            monkeypatch.setattr(os, "write", write)
+            await bucket.put(chunks(b"abc"))
+            bystander.flush()
+    assert (tmp_path / "bystander").stat().st_size == 0
+    assert len(files(tmp_path / "documents")) == 1

@@ -1,0 +1,94 @@
+"""Which addresses can be connected to, whatever a name server says."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+from hypothesis import given
+from hypothesis import strategies as some
+
+from spotlightd.clients import address
+from spotlightd.clients.publisher import HttpPublishers
+from spotlightd.model import settings
+from spotlightd.model.errors import PublisherError
+from tests.clients.publisher_world import HOME, HOST, HandClock, batch
+
+
+class Names(AbstractResolver):
+    """A name server that gives these answers, one after the other; the last stays."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        family = socket.AF_INET6 if ":" in answer else socket.AF_INET
+        return [ResolveResult(hostname=host, host=answer, port=port, family=family, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("private", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"])
+async def test_a_name_that_leads_to_a_private_address_is_refused_at_the_socket_and_once(private: str) -> None:
+    hand = HandClock()
+    async with HttpPublishers(settings.Publisher(), clock=hand.clock(), resolver=Names(private)) as publishers:
+        with pytest.raises(PublisherError) as caught:
+            await publishers.of(batch()).page(HOME + "/")
+    assert str(caught.value) == (
+        f"{HOST} leads to a private address ({private} is not a public address): {HOME}/ not asked; "
+        "only a host named in [publisher.mirrors] may stand on a private network"
+    )
+    assert (caught.value.outcome, hand.slept) == ("failed", [])
+
+
+async def test_a_source_cannot_name_a_private_address_itself() -> None:
+    async with HttpPublishers(settings.Publisher()) as publishers:
+        with pytest.raises(PublisherError, match=r"^127\.0\.0\.1 leads to a private address"):
+            await publishers.of(batch(hosts=("127.0.0.1",))).page("https://127.0.0.1/")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0.0.1", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.8.8.8", "169.254.169.254", "172.16.0.1", "192.0.0.8",
+        "192.0.2.1", "192.168.1.1", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
+        "::", "::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:4136::1",
+        "2001:db8::1", "fc00::1", "fd12:3456::1", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1",
+    ],
+)  # fmt: skip
+def test_private_and_special_addresses_are_not_public(text: str) -> None:
+    assert not address.public(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.1.1.1", "23.45.67.89", "172.15.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
+)
+def test_ordinary_addresses_are_public(text: str) -> None:
+    assert address.public(text)
+
+
+@given(some.text())
+def test_no_text_is_asked_unless_it_is_https_at_a_host_of_the_source(text: str) -> None:
+    for url in (text, f"https://{text}", f"https://{HOST}{text}", f"https://{text}@{HOST}/", f"https://{HOST}:{text}/"):
+        with suppress(PublisherError):
+            asked = address.allowed(url, (HOST,))
+            assert (asked.scheme, asked.host, asked.port, asked.user, asked.password) == (
+                "https",
+                HOST,
+                443,
+                None,
+                None,
+            )
+
+
+@given(some.text())
+def test_no_sentence_holds_more_than_one_line_or_a_password(text: str) -> None:
+    shown = address.shown(f"https://me:secret@{text}")
+    assert shown.isprintable()
+    assert "secret" not in shown

@@ -1,0 +1,100 @@
+"""The real client against bodies that are broken or hostile. All documents here are constructed."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from spotlightd.model.errors import PublisherError
+from tests.clients import publisher_server as scripted
+from tests.clients.publisher_server import document, reply
+from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, refusal, whole
+
+
+async def test_a_connection_lost_before_the_answer_is_tried_again(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.hang_up(), scripted.garbage(b"not HTTP at all\r\n\r\n"), document(ZIP))
+    assert await whole(await desk.publisher()) == ZIP
+
+
+async def test_a_publisher_who_always_hangs_up_is_given_up(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.garbage(b"not HTTP at all\r\n\r\n"))
+    problem = await refusal(await desk.publisher())
+    assert str(problem) == f"{HOST} hung up before it answered: {URL}; tried 3 times"
+
+
+async def test_a_publisher_who_is_not_there_is_given_up(desk: Desk, free_port: int) -> None:
+    publisher = await desk.publisher(mirrors={HOST: f"http://127.0.0.1:{free_port}"})
+    problem = await refusal(publisher)
+    assert str(problem).startswith(f"no connection to {HOST}: ")
+    assert str(problem).endswith(f": {URL}; tried 3 times")
+    assert problem.outcome == "failed"
+
+
+async def test_a_name_that_does_not_exist_is_given_up(desk: Desk) -> None:
+    problem = await refusal(await desk.publisher(mirrors={}))
+    assert str(problem) == f"no connection to {HOST}: Name or service not known: {URL}; tried 3 times"
+
+
+async def test_a_publisher_who_never_answers_is_tried_again_and_given_up(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.silence())
+    problem = await refusal(await desk.publisher(connect_seconds=0.1, stall_seconds=0.1))
+    assert str(problem) == f"{HOST} did not begin to answer within 0.2 s: {URL}; tried 3 times"
+
+
+@pytest.mark.parametrize("answer", [scripted.cut_short(ZIP, of=5000), scripted.reset(ZIP, of=5000)])
+async def test_a_body_that_breaks_off_says_how_far_it_came_and_is_not_asked_again(
+    desk: Desk, answer: scripted.Answer
+) -> None:
+    desk.server.says(PATH, answer)
+    problem = await refusal(await desk.publisher())
+    assert str(problem) == f"{URL} broke off after {len(ZIP)} bytes of 5,000"
+    assert (problem.outcome, len(desk.server.asked)) == ("failed", 1)
+
+
+async def test_a_chunked_body_without_its_end_broke_off(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.cut_short_chunked(ZIP))
+    problem = await refusal(await desk.publisher())
+    assert str(problem) == f"{URL} broke off after {len(ZIP)} bytes"
+
+
+async def test_a_body_that_falls_silent_is_given_up(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.silence(ZIP, of=5000))
+    problem = await refusal(await desk.publisher(stall_seconds=0.2))
+    assert str(problem) == f"{URL} fell silent for 0.2 s after {len(ZIP)} bytes of 5,000"
+
+
+async def test_a_packed_answer_is_refused_unread(desk: Desk) -> None:
+    bomb = gzip.compress(bytes(50_000_000))
+    desk.server.says(PATH, reply(200, bomb, Content_Encoding="gzip"))
+    publisher = await desk.publisher()
+    problem = await refusal(publisher)
+    assert problem.outcome == "wrong body"
+    assert str(problem) == f"{URL} came packed (gzip) though plain bytes were asked for: not unpacked"
+    with pytest.raises(PublisherError, match=r"came packed \(gzip\)"):
+        await publisher.page(URL)
+
+
+async def test_a_document_that_claims_5_gb_is_refused_before_its_body(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.silence(ZIP, of=5_000_000_000))
+    problem = await refusal(await desk.publisher())
+    assert str(problem).startswith(f"{URL} is longer than 1,000,000 bytes, the most that its source takes")
+
+
+async def test_a_document_without_a_length_is_counted_and_cut(desk: Desk) -> None:
+    desk.server.says(PATH, scripted.endless(ZIP))
+    problem = await refusal(await desk.publisher())
+    assert str(problem).startswith(f"{URL} is longer than 1,000,000 bytes, the most that its source takes")
+
+
+async def test_a_page_in_another_charset_is_read_by_it_and_a_lying_one_does_no_harm(desk: Desk) -> None:
+    publisher = await desk.publisher()
+    for charset, content in (
+        ("iso-8859-1", b"Zur\xfcck"),
+        ("utf-8", b"Zur\xfcck"),
+        ("unicode_escape", b"Zur\xfcck"),
+        ("nonsense", "Zurück".encode()),
+        ("utf-16", "Zurück".encode("utf-16")),
+    ):
+        desk.server.says("/", reply(200, content, Content_Type=f"text/html; charset={charset}"))
+        assert await publisher.page(HOME + "/") == "Zurück"

@@ -1,0 +1,104 @@
+"""Pauses and paces: pure, by a clock moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from spotlightd.clients.pace import Turns, asked_pause, backoff
+from spotlightd.model import settings
+from spotlightd.model.errors import PublisherError
+from tests.clients.publisher_world import HandClock
+
+NOON = datetime(2021, 3, 1, 12, tzinfo=UTC)
+
+
+async def taken(turns: Turns, hand: HandClock, host: str = "a") -> float:
+    await turns.take(host)
+    return hand.now()
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 1.0, 3.0, 5.0, 7.0, 10.0])
+async def test_turns_are_spaced_by_the_rate_however_many_wait(rate: float) -> None:
+    hand = HandClock()
+    turns = Turns(hand.clock(), 120.0)
+    turns.limit("a", rate)
+    times = await asyncio.gather(*(taken(turns, hand) for _ in range(50)))
+    assert times == sorted(times)
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 1 / rate - 1e-9
+
+
+async def test_a_rest_saves_up_no_burst() -> None:
+    hand = HandClock()
+    turns = Turns(hand.clock(), 120.0)
+    turns.limit("a", 2.0)
+    await turns.take("a")
+    hand.seconds += 3600.0
+    times = await asyncio.gather(*(taken(turns, hand) for _ in range(3)))
+    assert [time - times[0] for time in times] == [0.0, 0.5, 1.0]
+
+
+async def test_the_lowest_of_several_limits_holds_and_hosts_do_not_wait_for_each_other() -> None:
+    hand = HandClock()
+    turns = Turns(hand.clock(), 120.0)
+    for host, rate in (("a", 4.0), ("a", 1.0), ("a", 8.0), ("b", 4.0)):
+        turns.limit(host, rate)
+    began = hand.now()
+    assert [await taken(turns, hand, host) - began for host in "abab"] == [0.0, 0.0, 1.0, 1.0]
+
+
+async def test_a_cancelled_waiter_holds_up_nobody() -> None:
+    hand = HandClock()
+    turns = Turns(hand.clock(), 120.0)
+    turns.limit("a", 1.0)
+    await turns.take("a")
+    waiting = [asyncio.create_task(turns.take("a")) for _ in range(3)]
+    await hand.moved.wait()
+    waiting[0].cancel()
+    waiting[1].cancel()
+    await waiting[2]
+    assert hand.now() <= 1001.0
+
+
+async def test_a_pause_that_grows_too_long_while_waiting_ends_the_wait() -> None:
+    hand = HandClock()
+    turns = Turns(hand.clock(), 120.0)
+    turns.limit("a", 1.0)
+    turns.hold("a", 100.0)
+    turns.hold("a", 50.0)
+    await turns.take("a")
+    assert hand.now() == 1100.0
+    turns.hold("a", 121.0)
+    with pytest.raises(PublisherError, match=r"^a asked for a pause of which 121 s are left: not asked before that$"):
+        await turns.take("a")
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("0", 0.0), ("30", 30.0), (" 30 ", 30.0), ("86401", 86_400.0), ("9" * 5000, 86_400.0),
+        ("Mon, 01 Mar 2021 12:00:30 GMT", 30.0), ("Mon, 01 Mar 2021 11:00:00 GMT", 0.0),
+        ("Mon, 01 Mar 2021 12:00:30", 30.0), ("Mon, 01 Mar 2021 13:01:00 +0100", 60.0), ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
+        ("", None), ("-1", None), ("1.5", None), ("soon", None), ("٣", None),
+    ],
+)  # fmt: skip
+def test_retry_after_is_read_as_seconds_or_as_a_date(said: str, seconds: float | None) -> None:
+    assert asked_pause(said, NOON) == seconds
+
+
+@given(some.text())
+def test_no_retry_after_breaks_us_or_stops_us_for_more_than_a_day(said: str) -> None:
+    seconds = asked_pause(said, NOON)
+    assert seconds is None or 0.0 <= seconds <= 86_400.0
+
+
+@given(some.integers(1, 10_000), some.floats(0, 1, exclude_max=True))
+def test_pauses_grow_to_a_bound_and_half_of_each_is_chance(attempt: int, chance: float) -> None:
+    limits = settings.Publisher(backoff_seconds=2.0, backoff_most_seconds=120.0)
+    whole = min(2.0 * 2.0 ** min(attempt - 1, 10), 120.0)
+    assert whole / 2 <= backoff(attempt, limits, chance) <= whole
