@@ -9,14 +9,13 @@ from spotlightd.catalog import catalog
 from spotlightd.cli import parser
 from spotlightd.commands import docs
 from spotlightd.model.house import HOUSE
-from spotlightd.model.settings import Settings
 
 HERE = Path(__file__).parent
 
 
 def pages() -> Mapping[str, str]:
     """File name to text."""
-    found = catalog(Settings())
+    found = catalog()
     return {
         "datasets.md": docs.datasets_page((*found.datasets, *HOUSE), found.sources),
         "settings.md": docs.settings_page(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
@@ -42,11 +43,18 @@ def settings_page(kind: type[Any] = Settings) -> str:
 
 
 def commands_page(parser: argparse.ArgumentParser) -> str:
-    """Every command with its arguments and an example, then what the exit statuses mean."""
+    """Every command with its own arguments and an example; what all share and what exit statuses mean, once."""
     words = _subcommands(parser)
-    lines = [line for name, help_, word in words for line in _command(parser.prog, name, help_, word)]
-    closing = ["## Exit status", *_fenced(parser.epilog or "")] if parser.epilog else []
-    return _page("Commands", parser.description or "", *_arguments(parser), *lines, *closing)
+    shared = [row for row in _arguments(words[0][2]) if all(row in _arguments(word) for _, _, word in words)]
+    return _page(
+        "Commands",
+        parser.description or "",
+        "Every command takes:",
+        _table(("argument", "meaning"), shared),
+        *(line for name, help_, word in words for line in _command(f"{parser.prog} {name}", help_, word, shared)),
+        "## Exit status",
+        *_fenced((parser.epilog or "").partition("\n")[2]),
+    )
 
 
 def _page(title: str, opening: str, *paragraphs: str) -> str:
@@ -56,7 +64,8 @@ def _page(title: str, opening: str, *paragraphs: str) -> str:
 def _dataset(dataset: Dataset, sources: Sequence[Batch]) -> Iterator[str]:
     yield f"## `{dataset.name}`: {dataset.title}"
     yield dataset.about
-    yield from ("\n".join(f"- {note}" for note in dataset.notes),) if dataset.notes else ()
+    if dataset.notes:
+        yield "\n".join(["What to beware of:", "", *(f"- {note}" for note in dataset.notes)])
     facts = [
         ("Publisher", dataset.publisher),
         ("Rhythm", dataset.rhythm.says),
@@ -125,21 +134,21 @@ def _subcommands(parser: argparse.ArgumentParser) -> list[tuple[str, str, argpar
     return [(name, helps.get(name, ""), word) for action in found for name, word in action.choices.items()]
 
 
-def _command(prog: str, name: str, help_: str, word: argparse.ArgumentParser) -> Iterator[str]:
-    yield f"## `{prog} {name}`"
+def _command(name: str, help_: str, word: argparse.ArgumentParser, shared: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield f"## `{name}`"
     yield help_[:1].upper() + help_[1:] + "."
-    yield from _arguments(word)
-    yield from _fenced((word.epilog or "").removeprefix("example:"))
+    own = [row for row in _arguments(word) if row not in shared]
+    if own:
+        yield _table(("argument", "meaning"), own)
+    yield from _fenced((word.epilog or "").partition("\n")[2])
 
 
-def _arguments(parser: argparse.ArgumentParser) -> Iterator[str]:
-    rows = [
+def _arguments(parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
+    return [
         (f"`{_spelling(one)}`", one.help or "")
         for one in parser._actions  # noqa: SLF001  (no public way)
         if not isinstance(one, argparse._HelpAction | argparse._VersionAction | argparse._SubParsersAction)  # noqa: SLF001
     ]
-    if rows:
-        yield _table(("argument", "meaning"), rows)
 
 
 def _spelling(action: argparse.Action) -> str:
@@ -153,9 +162,8 @@ def _spelling(action: argparse.Action) -> str:
 
 
 def _fenced(text: str) -> Iterator[str]:
-    lines = [line.strip() for line in text.strip().splitlines()]
-    if lines:
-        yield "\n".join(["```", *lines, "```"])
+    if text.strip():
+        yield f"```\n{textwrap.dedent(text).strip()}\n```"
 
 
 def _names(names: Iterable[str]) -> str:
