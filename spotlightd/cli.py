@@ -124,7 +124,9 @@ def _look(words: Any) -> None:
         "spotlightd export sec_ftd --format parquet --where symbol=GME --to gme.parquet",
     )  # fmt: skip
     export.add_argument("dataset", metavar="DATASET")
-    export.add_argument("--format", choices=("parquet", "csv", "arrow", "ndjson"), default="csv")
+    export.add_argument(
+        "--format", choices=("parquet", "csv", "arrow", "ndjson"), default="csv", help="form of the file (default: csv)"
+    )
     export.add_argument(
         "--where", action="append", default=[], metavar="COLUMN=VALUE",
         help="only such rows; also COLUMN__gte=VALUE and so on, as in the explorer's addresses",
@@ -180,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.state is not None:
             settings = replace(settings, state_dir=arguments.state)
         log.configure(settings.log.level, settings.log.format)
-        return asyncio.run(arguments.run(arguments, settings, out))
+        status: int = asyncio.run(arguments.run(arguments, settings, out))
     except SpotlightError as problem:
         out.problem(problem)
         return next(status for kind, status in STATUSES if isinstance(problem, kind))
@@ -189,3 +191,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
+    return status

@@ -20,6 +20,7 @@ from spotlightd.engine.lock import Held, state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.flows.ingest import Stores
 from spotlightd.flows.publish import Publications, recover
+from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
@@ -79,12 +80,12 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
         ledger = await stack.enter_async_context(SqliteLedger(state / "ledger.sqlite"))
         bucket = await stack.enter_async_context(FolderBucket(state / "documents"))
-        parser = await stack.enter_async_context(ChildParser(settings.parser))
+        parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
         stores = Stores(bucket, ledger, warehouse, parser, publications)
         house = House(settings, found, stores, publishers, endpoint, engine)
-        for dataset in house.datasets:
+        for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
             await warehouse.ensure(dataset)
         await recover(ledger, warehouse, publications, house.datasets)
         yield house

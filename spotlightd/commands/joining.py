@@ -63,7 +63,7 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
         return
     async with joined(endpoint, settings) as warehouse:
         # the bucket is the daemon's: only its objects are read here, so it is not opened
-        yield Reading(warehouse, FolderBucket(settings.state_dir / "documents"), catalog())
+        yield Reading(warehouse, FolderBucket(settings.state_dir / "documents"), catalog(settings))
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from spotlightd.model.ports import Limits
 from spotlightd.model.provenance import Reject
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch, Rows
-from spotlightd.parse.child import parse_here
+from spotlightd.parse.here import parse_here
 from spotlightd.web import ask, select
 
 MOST_ROWS = 100_000
@@ -34,7 +34,7 @@ async def attempt(arguments: argparse.Namespace, settings: Settings, out: Out) -
     file: Path = arguments.file
     if not await asyncio.to_thread(file.is_file):
         raise SettingsError(f"there is no file {file}")
-    source = _source(arguments.source)
+    source = _source(arguments.source, settings)
     rows: dict[str, int] = {}
     shown: dict[str, list[dict[str, Any]]] = {}
     rejects: list[Reject] = []
@@ -50,10 +50,10 @@ async def attempt(arguments: argparse.Namespace, settings: Settings, out: Out) -
     return 0
 
 
-def _source(name: str) -> Batch:
+def _source(name: str, settings: Settings) -> Batch:
     if name.endswith(".py"):
         return load_source(Path(name))
-    for source in catalog().sources:
+    for source in catalog(settings).sources:
         if source.name == name:
             return source
     raise SettingsError(f"no source is called {name!r}; name one that `spotlightd sources` lists, or a .py file")

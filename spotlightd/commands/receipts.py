@@ -72,7 +72,7 @@ def _library(here: Reading) -> Library:
 
 
 def _tell(out: Out, verdict: witness.Verdict) -> None:
-    lacking = [
+    lacking: list[dict[str, Any]] = [
         {
             "sha256": one.document.sha256,
             "url": one.document.url,

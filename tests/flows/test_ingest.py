@@ -1,0 +1,142 @@
+"""First look, daily look, correction, refusal and retry are the same code, and end in the same rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from spotlightd.flows.ingest import is_due
+from spotlightd.model.errors import PublisherError, StoreError
+from spotlightd.model.ports import Known
+from spotlightd.testing import Reply
+
+from .world import INDEX, World, source, url
+
+A = "2021-01-04,1\n2021-01-05,2\n"
+B = "2022-01-04,7\n"
+
+
+async def test_everything_that_the_publisher_shows_is_published_once(world: World) -> None:
+    world.shows({"2021/a": A, "2022/a": B})
+    assert [(one.outcome, one.rows) for one in await world.look()] == [("published", 1), ("published", 2)]
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7}
+
+
+async def test_a_second_look_changes_nothing(world: World) -> None:
+    world.shows({"2021/a": A})
+    await world.look()
+    assert [one.outcome for one in await world.look()] == ["unchanged"]
+    assert await world.look(again=False) == []
+    assert await world.stored() == 2
+
+
+async def test_a_correction_supersedes_and_what_was_known_before_stays_readable(world: World) -> None:
+    world.shows({"2021/a": A, "2022/a": B})
+    await world.look()
+    world.shows({"2021/a": "2021-01-04,5\n", "2022/a": B})
+    assert [one.outcome for one in await world.look()] == ["unchanged", "published"]
+    assert await world.seen() == {"2021-01-04": 5, "2022-01-04": 7}
+    assert await world.seen(seq=2) == {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7}
+
+
+async def test_a_publisher_that_takes_a_correction_back_is_followed(world: World) -> None:
+    for text in (A, "2021-01-04,5\n", A):
+        world.shows({"2021/a": text})
+        assert [one.outcome for one in await world.look()] == ["published"]
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+
+
+async def test_two_addresses_of_one_slice_do_not_push_each_other_out(world: World) -> None:
+    world.shows({"2021/a": A, "2021/a https://example.org/old/2021-a.csv": "2021-01-04,9\n"})
+    await world.look()
+    before = await world.seen()
+    assert [one.outcome for one in await world.look()] == ["unchanged", "unchanged"]
+    assert await world.seen() == before
+
+
+async def test_a_file_that_covers_more_supersedes_its_parts(world: World) -> None:
+    world.shows({"2021/a": "2021-01-04,1\n", "2021/b": "2021-01-20,2\n", "2022/a": B})
+    await world.look()
+    world.shows({"2021": "2021-01-04,1\n2021-01-20,3\n"})
+    await world.look()
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-20": 3, "2022-01-04": 7}
+
+
+async def test_a_refused_document_is_kept_said_and_does_not_stop_the_next(world: World) -> None:
+    world.shows({"2021/a": A, "2022/a": B + "!\n"})
+    refused, published = await world.look()
+    assert (refused.outcome, published.outcome) == ("refused", "published")
+    assert refused.error == "refused as the document asks: ! (line 2)"
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+    assert len(world.bucket.objects) == 2
+    assert [one.outcome for one in await world.look()] == ["unchanged", "unchanged"]
+
+
+async def test_a_raised_parser_version_loads_kept_documents_again_without_asking_the_publisher(world: World) -> None:
+    world.shows({"2021/a": A})
+    await world.look()
+    world.publishers.asked.clear()
+    assert [one.outcome for one in await world.look(source(parser="2"), again=False)] == ["published"]
+    assert world.publishers.asked == [INDEX]
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+
+
+async def test_the_same_bytes_for_another_slice_are_refused(world: World) -> None:
+    world.shows({"2021/a": A, "2022/a": A})
+    assert sorted(one.outcome for one in await world.look()) == ["published", "refused"]
+    assert any("the same bytes as the document for" in error for _, _, error in await world.runs())
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+
+
+async def test_absent_failed_and_wrong_body_are_three_outcomes_and_leave_the_others_alone(world: World) -> None:
+    world.shows({"2021/a": A, "2021/b": "", "2021/c": "x", "2021/d": "x"})
+    del world.publishers.replies[url("2021/b")]
+    world.publishers.replies[url("2021/c")] = Reply(b"", breaks=PublisherError("down", retry_after_seconds=4000))
+    world.publishers.replies[url("2021/d")] = Reply(b"", breaks=PublisherError("a page", outcome="wrong body"))
+    outcomes = {one.link.covers: one.outcome for one in await world.look()}
+    assert outcomes == {"2021/a": "published", "2021/b": "absent", "2021/c": "failed", "2021/d": "wrong body"}
+    assert {outcome for outcome, _, _ in await world.runs()} == {"published", "absent", "failed", "wrong body"}
+    assert await world.look(again=False) == []
+
+
+async def test_lines_that_are_rejected_are_kept_and_too_many_refuse_the_document(world: World) -> None:
+    world.shows({"2021/a": A + "?odd\n", "2022/a": B + "?x\n?y\n?z\n"})
+    many, few = await world.look()
+    assert (few.outcome, few.rejects) == ("published", 1)
+    assert many.error == "3 of 4 lines could not be understood; constructed allows 50.00%"
+    async with world.stores() as stores:
+        rejects = await stores.ledger.history("rejects", 0, 10)
+    assert [(row[6], row[7]) for row in rejects] == [(2, "?x"), (3, "?y"), (4, "?z"), (3, "?odd")]
+
+
+async def test_a_failing_store_ends_the_look_and_the_next_one_makes_it_up(world: World) -> None:
+    world.shows({"2021/a": A})
+    world.bucket.refuses = StoreError("the disk is full")
+    with pytest.raises(StoreError, match="the disk is full"):
+        await world.look()
+    world.bucket.refuses = None
+    assert [one.outcome for one in await world.look(again=False)] == ["published"]
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+
+
+async def test_an_implausible_number_of_rows_refuses_the_document(world: World) -> None:
+    world.shows({"2021/a": "".join(f"{2021 + n // 365}-01-01,{n}\n" for n in range(1001))})
+    (one,) = await world.look()
+    assert one.error == "1001 rows for constructed_counts, where 1 to 1000 are plausible"
+    assert await world.seen() == {}
+
+
+NOW = datetime(2026, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("first_seen_days", "checked_days", "due"),
+    [(0.5, 0.5, False), (1, 1, True), (80, 9, False), (80, 10, True), (800, 99, False), (800, 100, True)],
+)
+def test_a_document_is_asked_for_again_ever_more_rarely(first_seen_days: float, checked_days: float, due: bool) -> None:
+    known = Known(
+        "u", "2021", "d", first_seen=NOW - timedelta(days=first_seen_days), outcome="published", parser="1",
+        checked_at=NOW - timedelta(days=checked_days),
+    )  # fmt: skip
+    assert is_due(source(), known, NOW) is due

@@ -1,0 +1,164 @@
+"""One publication after the other; a pinned reader sees whole states only, whatever is published meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.flows.mirror import mirror, rebuild
+from spotlightd.flows.publish import replaces
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import MIRRORED
+from spotlightd.model.pin import visible
+from spotlightd.model.provenance import Run
+
+from .world import World, constructed_counts, source
+
+READERS = 8
+PUBLICATIONS = 40
+TORN_VIEW = "SELECT count(), uniqExact(load_id) FROM constructed_counts_current"
+
+
+async def _publish_fast(world: World, done: asyncio.Event) -> None:
+    """The same slice again and again, each time with 3 rows of one count: a reader must see 3 equal rows."""
+    async with world.stores() as stores:
+        for number in range(PUBLICATIONS):
+            load = await stores.ledger.begin_load(source(), f"{number:064x}", "2021/a")
+            rows = [(datetime(2021, 1, day, tzinfo=UTC).date(), number, load.load_id, 0, day) for day in (1, 2, 3)]
+            await stores.warehouse.insert(constructed_counts, rows)
+            loaded = await stores.ledger.loaded(load.load_id, {"constructed_counts": 3}, [])
+            await stores.publications.publish(loaded)
+    done.set()
+
+
+async def _read(world: World, done: asyncio.Event) -> list[tuple[int, Any]]:
+    """Two queries a time under one pin, as a page makes them."""
+    seen = []
+    sql = f"SELECT count(), min(count), max(count) FROM constructed_counts WHERE {visible(constructed_counts)}"
+    while not done.is_set():
+        seq = (await world.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0]
+        first, second = [(await world.warehouse.rows(sql, {"seq": seq})).rows[0] for _ in range(2)]
+        assert first == second
+        seen.append((seq, first))
+    return seen
+
+
+async def test_eight_pinned_readers_never_see_a_torn_mixed_or_empty_state(world: World) -> None:
+    done = asyncio.Event()
+    publishing = asyncio.create_task(_publish_fast(world, done))
+    answers = [one for some in await asyncio.gather(*(_read(world, done) for _ in range(READERS))) for one in some]
+    await publishing
+    wrong = [(seq, row) for seq, row in answers if seq and (row[0] != 3 or row[1] != row[2])]
+    assert wrong == []
+    assert len({seq for seq, _ in answers}) > PUBLICATIONS / 4
+
+
+async def test_the_unpinned_view_can_tear_which_is_why_no_page_uses_it(world: World) -> None:
+    """The engine is told to wait between its two snapshots, so that what is rare becomes certain."""
+    done = asyncio.Event()
+    publishing = asyncio.create_task(_publish_fast(world, done))
+    torn = 0
+    sql = f"{TORN_VIEW} SETTINGS merge_tree_storage_snapshot_sleep_ms = 60"
+    while not done.is_set():
+        rows, loads = (await world.warehouse.rows(sql)).rows[0]
+        torn += (rows, loads) != (3, 1)
+    await publishing
+    assert torn > 0
+
+
+async def test_a_publication_whose_answer_was_lost_is_not_written_twice(world: World) -> None:
+    async with world.stores() as stores:
+        load = await stores.ledger.begin_load(source(), "a" * 64, "2021/a")
+        loaded = await stores.ledger.loaded(load.load_id, {"constructed_counts": 0}, [])
+        real = world.warehouse.insert
+
+        async def lost(dataset: Dataset, rows: Any, *, token: str = "") -> None:
+            await real(dataset, rows, token=token)
+            raise StoreError("the answer was lost")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.warehouse, "insert", lost)
+            with pytest.raises(StoreError, match="the answer was lost"):
+                await stores.publications.publish(loaded)
+        assert await stores.publications.settle() == 1
+        assert await stores.publications.settle() == 0
+    assert (await world.warehouse.rows("SELECT count() FROM loads")).rows[0][0] == 1
+
+
+async def test_the_clock_of_publications_never_goes_back(world: World) -> None:
+    moments = iter([datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)])
+    async with world.stores() as stores:
+        stores.publications._clock = lambda: next(moments)
+        for number in range(2):
+            load = await stores.ledger.begin_load(source(), f"{number:064x}", f"202{number}")
+            await stores.publications.publish(await stores.ledger.loaded(load.load_id, {}, []))
+    first, second = [row[0] for row in (await world.warehouse.rows("SELECT published_at FROM loads ORDER BY seq")).rows]
+    assert second == first + timedelta(microseconds=1)
+
+
+async def test_a_lost_ledger_takes_over_what_the_warehouse_knows(world: World) -> None:
+    world.shows({"2021/a": "2021-01-04,1\n", "2022/a": "2022-01-04,7\n"})
+    await world.look()
+    await world.warehouse.insert(constructed_counts, [(datetime(2023, 1, 1, tzinfo=UTC).date(), 9, 4711, 0, 1)])
+    for file in world.folder.glob("ledger.sqlite*"):
+        file.unlink()
+    world.shows({"2021/a": "2021-01-04,3\n", "2022/a": "2022-01-04,7\n"})
+    assert [one.outcome for one in await world.look()] == ["unchanged", "published"]
+    assert await world.seen() == {"2021-01-04": 3, "2022-01-04": 7}
+    async with SqliteLedger(world.folder / "ledger.sqlite") as ledger:
+        assert max(load.load_id for load in await ledger.loads()) > 4711
+    assert await world.stored() == 3
+
+
+async def test_a_ledger_from_a_backup_does_not_take_a_number_again_or_sweep_what_is_visible(world: World) -> None:
+    ledger, backup = world.folder / "ledger.sqlite", world.folder / "backup.sqlite"
+    async with world.stores() as stores:
+        begun = await stores.ledger.begin_load(source(), "a" * 64, "2021/a")
+        _copy(ledger, backup)
+        await stores.warehouse.insert(
+            constructed_counts, [(datetime(2021, 1, 4, tzinfo=UTC).date(), 1, begun.load_id, 0, 1)]
+        )
+        await stores.publications.publish(await stores.ledger.loaded(begun.load_id, {"constructed_counts": 1}, []))
+    for file in world.folder.glob("ledger.sqlite*"):
+        file.unlink()
+    backup.rename(ledger)
+    world.shows({"2022/a": "2022-01-04,7\n"})
+    await world.look()
+    assert await world.seen() == {"2021-01-04": 1, "2022-01-04": 7}
+
+
+def _copy(ledger: Path, backup: Path) -> None:
+    import sqlite3  # noqa: PLC0415
+
+    one, other = sqlite3.connect(ledger), sqlite3.connect(backup)
+    one.backup(other)
+    one.close()
+    other.close()
+
+
+async def test_records_are_mirrored_once_and_can_be_made_again(world: World) -> None:
+    world.shows({"2021/a": "2021-01-04,1\n?odd\n", "2022/a": "!\n"})
+    await world.look()
+    async with world.stores() as stores:
+        assert await mirror(stores.ledger, stores.warehouse) == 2 + 2 + 1
+        assert await mirror(stores.ledger, stores.warehouse) == 0
+        await stores.ledger.record(Run(datetime.now(UTC), "constructed", "", "", "discovered"))
+        assert await mirror(stores.ledger, stores.warehouse) == 1
+        before = [(await stores.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
+        assert await rebuild(stores.ledger, stores.warehouse) == 6
+        after = [(await stores.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "yes"),
+    [("2021", "2021/01", True), ("2021/01", "2021/01", True), ("2021/01", "2021", False), ("2021/1", "2021/10", False)],
+)
+def test_a_slice_replaces_itself_and_its_parts(newer: str, older: str, yes: bool) -> None:
+    assert replaces(newer, older) is yes
