@@ -1,0 +1,45 @@
+"use strict";
+/* Replaces the server's drawings by ones that can be zoomed. Without it everything is still there. */
+(() => {
+  const shown = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+  const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+  function drawn(figure, series, values, unit) {
+    const box = figure.querySelector(".canvas");
+    const times = series.days.map((day) => Date.parse(day + "T00:00:00Z") / 1000);
+    const axis = { stroke: shown("--ink-soft"), grid: { stroke: shown("--rule"), width: 1 }, ticks: { show: false } };
+    const options = {
+      width: box.clientWidth, height: 260, cursor: { y: false, points: { show: false } },
+      tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
+      scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.05] } },
+      legend: { live: true },
+      axes: [axis, { ...axis, size: 56, values: (_, at) => at.map((one) => short.format(one)) }],
+      series: [
+        { label: "day", value: (_, at) => (at == null ? "–" : new Date(at * 1000).toISOString().slice(0, 10)) },
+        { label: unit, value: (_, at) => (at == null ? "–" : whole.format(at)), stroke: shown("--accent"), fill: shown("--accent-soft"),
+          width: 1, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 14] }) },
+      ],
+    };
+    const held = document.createElement("div");
+    const plot = new uPlot(options, [times, values], held);
+    held.setAttribute("aria-hidden", "true");
+    box.append(held);
+    box.querySelector("svg").classList.add("unseen");
+    plot.over.addEventListener("click", () => {
+      const at = plot.cursor.idx;
+      if (at != null && plot.select.width < 3) location.assign(series.addresses[at]);
+    });
+    new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 260 })).observe(box);
+    figure.dataset.ready = "1";
+  }
+
+  for (const script of document.querySelectorAll("script.series")) {
+    const series = JSON.parse(script.textContent);
+    const part = script.parentElement;
+    for (const figure of part.querySelectorAll("figure[data-chart]")) {
+      drawn(figure, series, series[figure.dataset.chart], figure.dataset.chart === "worths" ? series.money : series.unit);
+    }
+  }
+  document.documentElement.dataset.ready = "1";
+})();

@@ -1,0 +1,191 @@
+"""A small world for the explorer's tests: a real engine, constructed rows in real tables, the application on loopback.
+
+Constructed: three half-months of fails for a handful of symbols, one of them republished with a correction, a new row
+and one row less; a refused document; a reject. Each row stands in a text document that is really in the bucket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.lock import state_lock
+from spotlightd.engine.process import Engine
+from spotlightd.model import house, settings
+from spotlightd.model.errors import FormatError
+from spotlightd.sources import sec_ftd
+from spotlightd.web.app import application, serving
+from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
+
+FAILS = sec_ftd.sec_ftd
+STARTED = datetime(2021, 3, 20, 9, 0, tzinfo=UTC)
+HOSTILE = "=<script>alert(1)</script> & \"Co\" \\ 'x'"
+COMPANIES = (
+    ("GME", "36467W109", "GAMESTOP CORP (HLDG CO) CL A", "19.9500"),
+    ("AMC", "00165C104", "AMC ENTERTAINMENT HOLDINGS INC", "2.1000"),
+    ("BRK/B", "084670702", "BERKSHIRE HATHAWAY INC CL B", "231.8700"),
+    ("ZERO", "000000001", "ZERO\0NUL HOLDINGS", None),
+    ("EVIL", "E00000009", HOSTILE, "0.0100"),
+    ("", "999999999", "CNS INELIGIBLE", None),
+)
+Row = tuple[date, str, str, int, str, Decimal | None]
+
+
+def half_month(first: date, days: int, seed: int) -> list[Row]:
+    rows: list[Row] = []
+    for ahead in range(days):
+        day = first + timedelta(days=ahead)
+        for at, (symbol, cusip, name, price) in enumerate(COMPANIES):
+            quantity = 1_000 + (seed * 7919 + ahead * 104_729 + at * 1_299_709) % 900_000
+            rows.append((day, cusip, symbol, quantity, name, Decimal(price) if price else None))
+    return rows
+
+
+@dataclass
+class World:
+    """What a test may touch. `address` is where the explorer answers; `parts` its context, to be changed and served anew."""
+
+    address: str
+    context: Context
+    warehouse: ClickHouse
+    bucket: FolderBucket
+    digests: dict[str, str] = field(default_factory=dict)
+    session: aiohttp.ClientSession | None = None
+
+    async def get(self, path: str, **options: Any) -> tuple[int, str, aiohttp.ClientResponse]:
+        assert self.session
+        options.setdefault("allow_redirects", False)
+        async with self.session.get(self.address + path, **options) as answer:
+            return answer.status, await answer.text(), answer
+
+    @asynccontextmanager
+    async def served(self, **changes: Any) -> AsyncIterator[World]:
+        """The same world, explored through another application."""
+        context = replace(self.context, **changes)
+        async with serving(application(context), "127.0.0.1", 0) as port:
+            yield replace(self, address=f"http://127.0.0.1:{port}", context=context)
+
+
+def written(rows: Sequence[Row]) -> bytes:
+    lines = ["SETTLEMENT DATE|CUSIP|SYMBOL|QUANTITY (FAILS)|DESCRIPTION|PRICE"]
+    lines += [f"{d:%Y%m%d}|{c}|{s}|{q}|{n}|{'.' if p is None else p}" for d, c, s, q, n, p in rows]
+    return ("\n".join(lines) + "\n").encode("latin-1")
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@dataclass
+class Publishing:
+    """Writes what the flows would write: documents, rows, publications, runs, rejects."""
+
+    warehouse: ClickHouse
+    bucket: FolderBucket
+    ids: int = 0
+
+    async def document(self, name: str, body: bytes, covers: str) -> str:
+        stored = await self.bucket.put(_once(body))
+        self.ids += 1
+        url = f"https://www.sec.gov/files/data/{name}"
+        row = (self.ids, stored.digest, stored.size, "sec_ftd", url, "", covers, STARTED, '"e"', "", "application/zip")
+        await self.warehouse.insert(house.documents, [row])
+        return stored.digest
+
+    async def load(self, seq: int, digest: str, covers: str, rows: Sequence[Row], supersedes: Sequence[int] = ()) -> None:
+        load_id = 1000 + seq
+        placed = [(*row, load_id, 0, at) for at, row in enumerate(rows, 2)]
+        await self.warehouse.insert(FAILS, placed)
+        at = STARTED + timedelta(minutes=seq)
+        row = (seq, FAILS.name, load_id, "sec_ftd", covers, digest, "1", len(rows), 0, list(supersedes), at)
+        await self.warehouse.insert(house.loads, [row])
+        self.ids += 1
+        run = (self.ids, at, "sec_ftd", "https://www.sec.gov/x", covers, "published", digest, len(rows), 0, 9, 0.5, "")
+        await self.warehouse.insert(house.runs, [run])
+
+    async def refusal(self, digest: str, covers: str, sentence: str) -> None:
+        self.ids += 1
+        run = (self.ids, STARTED, "sec_ftd", "https://www.sec.gov/y", covers, "refused", digest, 0, 1, 9, 0.5, sentence)
+        await self.warehouse.insert(house.runs, [run])
+        reject = (self.ids, STARTED, "sec_ftd", digest, "1", 0, 3, "2021<b>\0|", "has 2 fields, not 6")
+        await self.warehouse.insert(house.rejects, [reject])
+
+
+def corrected(rows: list[Row]) -> list[Row]:
+    """The same half-month, published again: GME's balance of its first day changed, AMC's first row gone."""
+    first = rows[0]
+    return [(*first[:3], first[3] + 555, *first[4:]), *rows[2:]]
+
+
+async def _filled(warehouse: ClickHouse, bucket: FolderBucket) -> dict[str, str]:
+    for dataset in (*house.HOUSE, FAILS):
+        await warehouse.ensure(dataset)
+    publishing = Publishing(warehouse, bucket)
+    digests: dict[str, str] = {}
+    slices = {"2021/01/a": half_month(date(2021, 1, 4), 9, 1), "2021/01/b": half_month(date(2021, 1, 15), 11, 2)}
+    for seq, (covers, rows) in enumerate(slices.items(), 1):
+        digests[covers] = await publishing.document(f"cnsfails{covers.replace('/', '')}.zip", written(rows), covers)
+        await publishing.load(seq, digests[covers], covers, rows)
+    again = corrected(slices["2021/01/b"])
+    digests["again"] = await publishing.document("cnsfails202101b.zip", written(again), "2021/01/b")
+    await publishing.load(3, digests["again"], "2021/01/b", again, supersedes=[1002])
+    digests["refused"] = await publishing.document("cnsfails202102b.zip", b"not as it should be\n", "2021/02/b")
+    await publishing.refusal(digests["refused"], "2021/02/b", "cnsfails202102b.zip: the line <Trailer record count> is missing")
+    return digests
+
+
+def state() -> State:
+    flows = (
+        FlowState("collect sec_ftd", "waiting", STARTED, progress="3 of 4 documents"),
+        FlowState("bookkeeping", "at work", STARTED, restarts=1, error="once <b>fell</b>"),
+    )
+    return State("0.1.0", STARTED, EngineState("Landlock ABI 4", restarts=2, pid=42), flows)
+
+
+def excerpts(bucket: FolderBucket) -> Any:
+    """Lines of a plain text document: what the parser child does for archives."""
+
+    async def excerpt(digest: str, member: int, line: int, around: int) -> Excerpt:
+        lines = (await asyncio.to_thread(bucket.path(digest).read_bytes)).decode("latin-1").split("\n")
+        if member or line >= len(lines):
+            raise FormatError(f"the document has no line {line} in member {member}")
+        first = max(line - around, 1)
+        shown = [ExcerptLine(number, lines[number - 1]) for number in range(first, min(line + around, len(lines) - 1) + 1)]
+        return Excerpt("cnsfails.txt", tuple(shown))
+
+    return excerpt
+
+
+@asynccontextmanager
+async def opened(folder: Path, web: settings.Web | None = None) -> AsyncIterator[World]:
+    """Engine, tables, rows, explorer and a client: all closed at the end."""
+    async with AsyncExitStack() as stack:
+        held = stack.enter_context(state_lock(folder))
+        engine = await stack.enter_async_context(Engine(held, settings.Engine()))
+        warehouse = await stack.enter_async_context(
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse())
+        )
+        bucket = await stack.enter_async_context(FolderBucket(folder / "documents"))
+        digests = await _filled(warehouse, bucket)
+        context = Context(
+            warehouse, bucket, (FAILS, *house.HOUSE), (sec_ftd.source,), web or settings.Web(), state, excerpts(bucket),
+            judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021",
+        )  # fmt: skip
+        port = await stack.enter_async_context(serving(application(context), "127.0.0.1", 0))
+        session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
+        yield World(f"http://127.0.0.1:{port}", context, warehouse, bucket, digests, session)
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
