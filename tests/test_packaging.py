@@ -111,7 +111,14 @@ def test_the_unit_is_watched_confined_and_not_restarted_on_a_wrong_setting(tmp_p
     assert int(said["WatchdogSec"].removesuffix("s")) >= 10
     assert "78" in said["RestartPreventExitStatus"].split()
     assert said["KillMode"] == "mixed"
-    for name in ("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectHome", "RestrictNamespaces"):
+    for name in (
+        "NoNewPrivileges",
+        "PrivateTmp",
+        "PrivateDevices",
+        "ProtectHome",
+        "RestrictNamespaces",
+        "MemoryDenyWriteExecute",
+    ):
         assert said[name] == "yes"
     assert said["ProtectSystem"] == "strict"
     assert "landlock_restrict_self" in text
