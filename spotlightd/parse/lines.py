@@ -13,6 +13,7 @@ from typing import Literal
 from spotlightd.model.errors import FormatError
 
 Encoding = Literal["utf-8", "latin-1"]
+FIRST_BLOCK_BYTES = 1 << 19
 BLOCK_BYTES = 4 << 20
 LONGEST_LINE_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -43,20 +44,22 @@ def blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> G
 
 
 def _cut(pieces: Iterable[bytes], member: int) -> Generator[bytes, None, None]:
-    """The same bytes in blocks of about 4 MiB that end where a line ends."""
+    """The same bytes in blocks that end where a line ends: small at first, so that the next step can begin, then larger
+    up to 4 MiB, which cost least.
+    """
     waiting: list[bytes] = []
-    size = 0
+    size, wanted = 0, FIRST_BLOCK_BYTES
     for piece in pieces:
-        waiting.append(piece)
         size += len(piece)
-        if size < BLOCK_BYTES:
+        end = piece.rfind(b"\n") + 1 if size >= wanted else 0
+        if not end:
+            waiting.append(piece)
+            if size > wanted + LONGEST_LINE_BYTES:
+                raise FormatError("a line is longer than 1 MiB: this is no text of lines", member=member)
             continue
-        joined = b"".join(waiting)
-        end = joined.rfind(b"\n") + 1
-        if len(joined) - end > LONGEST_LINE_BYTES:
-            raise FormatError("a line is longer than 1 MiB: this is no text of lines", member=member)
-        yield joined[:end]
-        waiting, size = [joined[end:]], len(joined) - end
+        yield b"".join([*waiting, piece[:end]])
+        waiting = [piece[end:]]
+        size, wanted = len(waiting[0]), min(2 * wanted, BLOCK_BYTES)
     if size:
         yield b"".join(waiting)
 

@@ -31,7 +31,7 @@ from spotlightd.parse.here import parse_here
 PIPE_BYTES = 1 << 20
 GATHER_BYTES = 1 << 18
 OPEN_FILES = 64
-REJECTS_AT_ONCE = 100
+REJECTS_AT_ONCE = 50  # stay below the longest message even if every character must be escaped
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
 

@@ -20,7 +20,7 @@ from spotlightd.model.errors import FormatError
 from spotlightd.model.provenance import Body
 from spotlightd.model.settings import Parser
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
 _READ_BYTES = 1 << 17
 _GROWTH_FREE_BYTES = 1 << 20
 _LOCAL = struct.Struct("<4s5H3I2H")

@@ -1,0 +1,59 @@
+"""What a delimited document of a publisher looks like, as the author of a source says it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from spotlightd.model.dataset import LINES, Dataset
+from spotlightd.model.errors import SettingsError
+from spotlightd.parse import lines, values
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """A line in which the publisher counts: `begins`, then a number.
+
+    `total` names the column whose sum it is; without it, it is the number of records.
+    """
+
+    begins: str
+    total: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a delimited document looks like.
+
+    take     field of the header → column of the dataset; every column is taken
+    drop     fields that are known and not kept
+    days     how a Date is written, as strptime has it
+    nulls    texts that mean "no value" in nullable columns
+    loose    the one field that may hold the separator itself: the fields before it are counted from the left, those
+             after it from the right
+    trailers lines that are checked and never loaded; `strict`: a document without them is refused
+    """
+
+    dataset: Dataset
+    separator: str
+    take: Mapping[str, str]
+    drop: tuple[str, ...] = ()
+    encoding: lines.Encoding = "utf-8"
+    days: str = "%Y-%m-%d"
+    nulls: tuple[str, ...] = ("",)
+    loose: str = ""
+    trailers: tuple[Trailer, ...] = ()
+    strict: bool = True
+
+    def __post_init__(self) -> None:
+        name = self.dataset.name
+        if sorted(self.take.values()) != sorted(column.name for column in self.dataset.columns):
+            raise SettingsError(f"layout of {name}: `take` must name every column of the dataset once")
+        if self.dataset.pointer != LINES:
+            raise SettingsError(f"layout of {name}: delimited text points with member and line")
+        if self.loose and self.loose not in {*self.take, *self.drop}:
+            raise SettingsError(f"layout of {name}: the loose field {self.loose!r} is neither taken nor dropped")
+        for column in self.dataset.columns:
+            values.convert(pa.array([], pa.string()), column, day_format=self.days, nulls=self.nulls)
