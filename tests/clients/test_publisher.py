@@ -19,6 +19,13 @@ async def test_a_request_says_who_we_are_and_asks_for_plain_bytes(desk: Desk) ->
         assert not {"cookie", "authorization", "referer", "if-none-match", "if-modified-since"} & set(request.headers)
 
 
+async def test_no_cookie_is_kept_even_for_a_host_with_a_name(desk: Desk) -> None:
+    desk.server.says(PATH, reply(200, ZIP, Set_Cookie="seen=yes; Path=/"))
+    publisher = await desk.publisher(mirrors={HOST: desk.server.url.replace("127.0.0.1", "localhost")})
+    assert await whole(publisher) + await whole(publisher) == ZIP + ZIP
+    assert ["cookie" in request.headers for request in desk.server.asked] == [False, False]
+
+
 async def test_a_source_that_needs_a_contact_is_refused_without_one_by_the_name_of_the_setting(desk: Desk) -> None:
     with pytest.raises(SettingsError) as caught:
         await desk.publisher({"contact_required": True}, contact="", mirrors={})

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 
+from spotlightd.clients.body import Wire, arriving
+from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.publisher import HttpPublisher
+from spotlightd.model import settings
 from spotlightd.model.errors import PublisherError
+from spotlightd.model.ports import Stored
 from tests.clients import publisher_server as scripted
 from tests.clients.publisher_server import document, reply
-from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, refusal, whole
+from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, HandClock, refusal, whole
 
 
 async def test_a_connection_lost_before_the_answer_is_tried_again(desk: Desk) -> None:
@@ -98,3 +104,53 @@ async def test_a_page_in_another_charset_is_read_by_it_and_a_lying_one_does_no_h
     ):
         desk.server.says("/", reply(200, content, Content_Type=f"text/html; charset={charset}"))
         assert await publisher.page(HOME + "/") == "Zurück"
+
+
+# ---- what the library below us should never let through
+
+
+def wire(*pieces: bytes, length: int | None, takes: float = 0.0) -> tuple[Wire, HandClock]:
+    """A body of these pieces, each of which takes so many seconds by a clock moved by hand."""
+    hand, coming = HandClock(), iter(pieces)
+
+    async def read() -> bytes:
+        hand.seconds += takes
+        return next(coming, b"")
+
+    return Wire(URL, read, length, ends_at=hand.now() + 60.0), hand
+
+
+@pytest.mark.parametrize(("pieces", "length"), [((b"ab", b"c"), 4), ((b"ab", b"c"), 2), ((), 1)])
+async def test_another_length_than_announced_is_a_body_that_broke_off(pieces: tuple[bytes, ...], length: int) -> None:
+    body, hand = wire(*pieces, length=length)
+    with pytest.raises(PublisherError) as caught:
+        [_ async for _ in arriving(body, settings.Publisher(), hand.clock())]
+    assert str(caught.value) == f"{URL} broke off after {len(b''.join(pieces))} bytes of {length}"
+
+
+async def test_bytes_that_never_let_us_wait_are_held_to_the_total_limit_all_the_same() -> None:
+    body, hand = wire(*[bytes(1_000_000)] * 100, length=None, takes=1.0)
+    with pytest.raises(PublisherError) as caught:
+        [_ async for _ in arriving(body, settings.Publisher(total_seconds=60.0), hand.clock())]
+    assert str(caught.value) == f"{URL} was not complete after 60 s: 60,000,000 bytes had come"
+
+
+# ---- into the bucket
+
+
+@pytest.mark.parametrize("answer", [scripted.cut_short(ZIP, of=5000), reply(200, b"<html>"), scripted.endless(ZIP)])
+async def test_nothing_of_a_bad_body_reaches_the_bucket(desk: Desk, tmp_path: Path, answer: scripted.Answer) -> None:
+    desk.server.says(PATH, answer, document(ZIP * 50_000))
+    publisher = await desk.publisher()
+    async with FolderBucket(tmp_path) as bucket:
+        with pytest.raises(PublisherError):
+            await fetched_into(bucket, publisher)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        stored = await fetched_into(bucket, publisher)
+        assert bucket.path(stored.digest).read_bytes() == ZIP * 50_000
+
+
+async def fetched_into(bucket: FolderBucket, publisher: HttpPublisher) -> Stored:
+    async with publisher.fetch(URL) as fetched:
+        assert fetched is not None
+        return await bucket.put(fetched.chunks)

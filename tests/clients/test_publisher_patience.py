@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 
 import pytest
 import structlog
@@ -22,6 +23,13 @@ async def test_403_is_failed_not_absent_and_says_what_it_usually_means(desk: Des
         f"{HOST} refuses {URL} (403 Forbidden, a page titled 'Request Rate Threshold Exceeded'): publishers answer so when "
         "they are asked too fast or by someone who names no contact (publisher.contact); asked again on the next tick"
     )
+
+
+async def test_the_page_of_a_refusal_is_not_unpacked(desk: Desk) -> None:
+    packed = gzip.compress(b"<title>Packed</title>" + bytes(50_000_000))
+    desk.server.says(PATH, reply(403, packed, Content_Encoding="gzip"))
+    problem = await refusal(await desk.publisher())
+    assert str(problem).startswith(f"{HOST} refuses {URL} (403 Forbidden): publishers answer so")
 
 
 async def test_a_403_whose_page_never_comes_is_still_a_403(desk: Desk) -> None:
