@@ -40,7 +40,11 @@ _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class FolderBucket:
-    """Documents in a folder of this machine."""
+    """Documents in a folder of this machine.
+
+    Opening it sweeps `incoming`, so only the daemon, or a command that holds the lock, opens it. A command beside a
+    running daemon takes it unopened, and only reads.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -50,6 +50,14 @@ async def test_what_a_crash_left_behind_is_removed_at_opening_and_objects_stay(t
         assert files(tmp_path) == [bucket.path(digest)]
 
 
+async def test_a_reader_beside_the_daemon_sweeps_nothing(tmp_path: Path) -> None:
+    async with FolderBucket(tmp_path) as bucket:
+        digest = (await bucket.put(chunks(b"abc"))).digest
+        (tmp_path / "incoming" / "coming").write_bytes(b"half")
+        assert [piece async for piece in FolderBucket(tmp_path).read(digest)] == [b"abc"]
+        assert (tmp_path / "incoming" / "coming").exists()
+
+
 async def test_an_object_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     async with FolderBucket(tmp_path) as bucket:
         path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
