@@ -181,7 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(arguments.config)
         if arguments.state is not None:
             settings = replace(settings, state_dir=arguments.state)
-        log.configure(settings.log.level, settings.log.format)
+        told = settings.log.level if arguments.run in {serving.run, serving.demo} else "warning"
+        log.configure(told, settings.log.format)
         status: int = asyncio.run(arguments.run(arguments, settings, out))
     except SpotlightError as problem:
         out.problem(problem)

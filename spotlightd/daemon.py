@@ -53,6 +53,9 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     async with opened(settings) as house:
         stores = house.stores
+        collected = house.sources if settings.schedule.enabled else ()
+        for source in collected:
+            house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
         context = _context(house, board, began, notice)
         keeping = vital(board, "bookkeeping", lambda report: _bookkeeping(report, house))
         async with (
@@ -67,9 +70,9 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
                     f"collect {source.name}",
                     Collecting(source, house.publishers, stores, bells, settings.schedule.since or date.min),
                 )
-                for source in (house.sources if settings.schedule.enabled else ())
+                for source in collected
             }
-            async with running(**collectors), ringing(house.sources, bells, on_start=settings.schedule.on_start):
+            async with running(**collectors), ringing(collected, bells, on_start=settings.schedule.on_start):
                 log.info("daemon ready", web=web)
                 systemd.ready(f"explorer on {web}")
                 try:

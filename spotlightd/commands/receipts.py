@@ -175,6 +175,7 @@ def _texts(body: Body, wanted: Mapping[tuple[int, int], Any]) -> Iterator[tuple[
     """The wanted lines of the document, in its order."""
     for member in zipped.members(body):
         for block in lines.blocks(zipped.pieces(member), "latin-1", member=member.index):
-            for number, text in enumerate(block.text.decode().split("\n"), block.first):
+            texts = block.text.decode().split("\n")[: block.count]
+            for number, text in enumerate(texts, block.first):
                 if (member.index, number) in wanted:
                     yield (member.index, number), text

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+WIDE = 1_000  # columns of a table that goes into a file or another program: nothing is folded there
+
 
 class Moves(Protocol):
     """A pen for the progress of long work."""
@@ -39,7 +41,8 @@ class Out:
             made.add_column(name, justify="right" if right else "left", overflow="fold")
         for row in rows:
             made.add_row(*(shown(value) for value in row))
-        Console(soft_wrap=not sys.stdout.isatty(), highlight=False, markup=False).print(made)
+        width = None if sys.stdout.isatty() else WIDE
+        Console(width=width, highlight=False, markup=False).print(made)
 
     def value(self, value: Any) -> None:
         """One value as JSON."""
@@ -90,6 +93,8 @@ def shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, int):
@@ -98,6 +103,8 @@ def shown(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
     if isinstance(value, date | datetime):
         return value.isoformat()
     if isinstance(value, Decimal):
