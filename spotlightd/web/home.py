@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
@@ -42,21 +41,28 @@ class Card:
 @dataclass(frozen=True, slots=True)
 class Large:
     symbol: str
-    amount: Any
+    value: Any
     day: date
-    worth: Decimal | None
     name: str
     share: float
 
 
 @dataclass(frozen=True, slots=True)
+class Top:
+    """The largest of a slice by one unit."""
+
+    unit: str
+    rows: tuple[Large, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Ranking:
-    """The largest amounts of a dataset's newest slice."""
+    """The largest amounts of a dataset's newest slice, and the largest by worth where prices are known."""
 
     dataset: Dataset
     measure: Measure
     covers: str
-    rows: tuple[Large, ...]
+    tables: tuple[Top, ...]
 
 
 async def show_home(request: web.Request) -> web.StreamResponse:
@@ -95,14 +101,19 @@ def _card(dataset: Dataset, size: Sequence[Any] | None, days: Answer, today: dat
 async def _rankings(reader: Reader, able: Sequence[Dataset], seq: int) -> list[Ranking]:
     slices = await reader.all(*(records.newest_slice(one, seq) for one in able))
     filled = [(one, found.dicts()[0]) for one, found in zip(able, slices, strict=True) if found.rows]
-    tops = await reader.all(*(measure.largest(one, load["load_id"], LARGEST) for one, load in filled))
-    return [_ranking(one, load["covers"], top) for (one, load), top in zip(filled, tops, strict=True)]
+    return [await _ranking(reader, one, load) for one, load in filled]
 
 
-def _ranking(dataset: Dataset, covers: str, top: Answer) -> Ranking:
-    most = float(top.rows[0][1]) if top.rows else 1.0
-    rows = tuple(
-        Large(symbol, amount, day, worth, name, round(float(amount) / (most or 1.0), 4))
-        for symbol, amount, day, worth, name in top.rows
+async def _ranking(reader: Reader, dataset: Dataset, load: dict[str, Any]) -> Ranking:
+    how = measure.of(dataset)
+    ways = [(how.unit, False), *([(how.price.unit, True)] if how.price else [])]
+    tops = await reader.all(*(measure.largest(dataset, load["load_id"], LARGEST, by_worth=way) for _, way in ways))
+    return Ranking(
+        dataset, how, load["covers"], tuple(_top(unit, top) for (unit, _), top in zip(ways, tops, strict=True))
     )
-    return Ranking(dataset, measure.of(dataset), covers, rows)
+
+
+def _top(unit: str, top: Answer) -> Top:
+    most = float(top.rows[0][1]) if top.rows else 0.0
+    rows = tuple(Large(*row, share=round(float(row[1]) / (most or 1.0), 4)) for row in top.rows)  # type: ignore[misc]
+    return Top(unit, rows)

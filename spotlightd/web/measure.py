@@ -97,15 +97,16 @@ def replaced(dataset: Dataset, symbol: str, seq: int) -> Query:
     return Query(sql, {"seq": seq, "symbol": symbol, "dataset": dataset.name})
 
 
-def largest(dataset: Dataset, load_id: int, limit: int) -> Query:
-    """The symbols with the largest amount on one day, out of one load: the day, the amount, its worth."""
+def largest(dataset: Dataset, load_id: int, limit: int, *, by_worth: bool = False) -> Query:
+    """The symbols with the largest amount, or worth, on one day, out of one load: symbol, amount or worth, day, name."""
     measure, day = of(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
+    ranked = _worth(measure) if by_worth else _amount(measure)
     sql = (
-        f"SELECT symbol_, max(amount_), argMax(day_, amount_), argMax(worth_, amount_), argMax(name_, amount_) FROM ("
-        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {_amount(measure)} AS amount_, {_worth(measure)} AS worth_, "
-        f"{name} AS name_ FROM {table(dataset)} WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' "
-        f"GROUP BY `{dataset.symbol}`, {day}) GROUP BY symbol_ ORDER BY max(amount_) DESC, symbol_ LIMIT {limit:d}"
+        f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
+        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {table(dataset)} "
+        f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {day}) "
+        f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
     return Query(sql, {"load": load_id})
 

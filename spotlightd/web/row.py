@@ -56,7 +56,14 @@ async def show_row(request: web.Request) -> web.StreamResponse:
     filters = list(
         zip(dataset.key, (show_text(dataset, n, v) for n, v in zip(dataset.key, values, strict=True)), strict=True)
     )
-    page = {"dataset": dataset, "pin": pin, "segment": segment, "filters": filters, **_split(found)}
+    page = {
+        "dataset": dataset,
+        "pin": pin,
+        "segment": segment,
+        "title": " · ".join(value or "(empty)" for value in values),
+        "filters": filters,
+        **_split(found),
+    }
     return desk.page(request, "row.html", page, etag=mark)
 
 

@@ -12,6 +12,7 @@ from spotlightd.model.dataset import Column
 
 EMPTY = "\u2013"
 _SMALL = 1_000_000
+CENTS = 2
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -21,7 +22,15 @@ def number(value: float | Decimal | None, digits: int | None = None) -> str:
         return EMPTY
     if isinstance(value, float) and digits is None:
         return f"{value:,.6g}" if abs(value) < _SMALL else f"{value:,.0f}"
+    if isinstance(value, Decimal) and digits is None:
+        return f"{value:,.{max(CENTS, _places(value))}f}"
     return f"{value:,}" if digits is None else f"{value:,.{digits}f}"
+
+
+def _places(value: Decimal) -> int:
+    """Digits behind the point that say something."""
+    exponent = value.normalize().as_tuple().exponent
+    return -exponent if isinstance(exponent, int) and exponent < 0 else 0
 
 
 def short(value: float | Decimal) -> str:

@@ -81,6 +81,7 @@ class Panel:
             "amounts": [float(one.amount) for one in self.days],
             "worths": [None if one.worth is None else round(float(one.worth), 2) for one in self.days],
             "addresses": [one.address for one in self.days],
+            "corrected": [bool(one.before) for one in self.days],
         }  # fmt: skip
 
 

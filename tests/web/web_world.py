@@ -103,7 +103,9 @@ class Publishing:
         await self.warehouse.insert(house.documents, [row])
         return stored.digest
 
-    async def load(self, seq: int, digest: str, covers: str, rows: Sequence[Row], supersedes: Sequence[int] = ()) -> None:
+    async def load(
+        self, seq: int, digest: str, covers: str, rows: Sequence[Row], supersedes: Sequence[int] = ()
+    ) -> None:
         load_id = 1000 + seq
         placed = [(*row, load_id, 0, at) for at, row in enumerate(rows, 2)]
         await self.warehouse.insert(FAILS, placed)
@@ -141,7 +143,9 @@ async def _filled(warehouse: ClickHouse, bucket: FolderBucket) -> dict[str, str]
     digests["again"] = await publishing.document("cnsfails202101b.zip", written(again), "2021/01/b")
     await publishing.load(3, digests["again"], "2021/01/b", again, supersedes=[1002])
     digests["refused"] = await publishing.document("cnsfails202102b.zip", b"not as it should be\n", "2021/02/b")
-    await publishing.refusal(digests["refused"], "2021/02/b", "cnsfails202102b.zip: the line <Trailer record count> is missing")
+    await publishing.refusal(
+        digests["refused"], "2021/02/b", "cnsfails202102b.zip: the line <Trailer record count> is missing"
+    )
     return digests
 
 
@@ -161,7 +165,9 @@ def excerpts(bucket: FolderBucket) -> Any:
         if member or line >= len(lines):
             raise FormatError(f"the document has no line {line} in member {member}")
         first = max(line - around, 1)
-        shown = [ExcerptLine(number, lines[number - 1]) for number in range(first, min(line + around, len(lines) - 1) + 1)]
+        shown = [
+            ExcerptLine(number, lines[number - 1]) for number in range(first, min(line + around, len(lines) - 1) + 1)
+        ]
         return Excerpt("cnsfails.txt", tuple(shown))
 
     return excerpt
