@@ -225,9 +225,6 @@ async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monke
     )
 
 
-# ---- damage, and disks that hang
-
-
 async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path: Path) -> None:
     async with FolderBucket(tmp_path) as bucket:
         stored = await bucket.put(chunks(b"abc"))
