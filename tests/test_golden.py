@@ -1,0 +1,106 @@
+"""Every source against its golden cases: a document beside what it holds.
+
+A case is a folder `golden/<source>/<case>/` with `expected.json`:
+
+    published | constructed   who made the document; one of the two must be said
+    document    the file, or a folder whose files become the members of a zip; from the case's folder
+    name        the publisher's name of it, where it is not the file's
+    rows        how many, by dataset
+    rejects     how many lines could not be understood; `rejected` says which: [member, line, the reason's beginning]
+    sums        by "dataset.column"
+    has         rows that must be there, as {"dataset": [{column: text}, …]}; columns left out may be anything
+    error       the sentence with which it is refused; then nothing else is asked but `at`: [member, line]
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from spotlightd.catalog import catalog
+from spotlightd.model.dataset import NAME
+from spotlightd.model.errors import FormatError
+from spotlightd.model.provenance import Reject
+from spotlightd.model.source import Batch, Rows
+from spotlightd.parse.here import parse_here
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(path.parent for path in GOLDEN.glob("*/*/expected.json"))
+SOURCES = {source.name: source for source in catalog().sources}
+WORDS = {"published", "constructed", "document", "name", "rows", "rejects", "rejected", "sums", "has", "error", "at"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_has_a_golden_case(name: str) -> None:
+    assert [case for case in CASES if case.parent.name == name], f"put a case into tests/golden/{name}/"
+
+
+def test_every_golden_case_belongs_to_a_source() -> None:
+    assert sorted({case.parent.name for case in CASES} - set(SOURCES)) == []
+    assert all(NAME.match(case.name) for case in CASES)
+    folders = {path for path in GOLDEN.glob("*/*") if path.is_dir()}
+    assert folders == set(CASES), "a case without expected.json"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_a_document_gives_what_its_case_says(case: Path, tmp_path: Path) -> None:
+    expected = json.loads((case / "expected.json").read_text(encoding="utf-8"))
+    assert set(expected) <= WORDS
+    assert ("published" in expected) != ("constructed" in expected)
+    document = _document(case, expected, tmp_path)
+    source = SOURCES[case.parent.name]
+    name = expected.get("name", document.name)
+    if "error" in expected:
+        with pytest.raises(FormatError) as refused:
+            list(parse_here(source, document, name))
+        assert str(refused.value) == expected["error"]
+        assert [refused.value.member, refused.value.line] == expected["at"]
+    else:
+        _compare(expected, source, list(parse_here(source, document, name)))
+
+
+def _document(case: Path, expected: dict[str, Any], scratch: Path) -> Path:
+    document: Path = (case / expected["document"]).resolve()
+    if document.is_file():
+        return document
+    packed: Path = scratch / expected["name"]
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member in sorted(document.iterdir()):
+            archive.write(member, member.name)
+    return packed
+
+
+def _compare(expected: dict[str, Any], source: Batch, found: list[Rows | Reject]) -> None:
+    tables = {
+        dataset.name: [one.columns for one in found if isinstance(one, Rows) and one.dataset.name == dataset.name]
+        for dataset in source.datasets
+    }
+    rejects = [one for one in found if isinstance(one, Reject)]
+    assert {name: sum(map(len, batches)) for name, batches in tables.items()} == expected["rows"]
+    assert len(rejects) == expected["rejects"]
+    for member, line, reason in expected.get("rejected", []):
+        assert [one for one in rejects if (one.member, one.line) == (member, line) and one.reason.startswith(reason)]
+    for place, total in expected.get("sums", {}).items():
+        dataset, column = place.split(".")
+        assert sum(sum(batch[column].drop_null().to_pylist()) for batch in tables[dataset]) == total
+    for dataset, rows in expected.get("has", {}).items():
+        wanted = {(int(row.get("member", 0)), int(row["line"])): row for row in rows}
+        there = {place: row for place, row in _rows(tables[dataset]) if place in wanted}
+        assert {place: {key: there[place][key] for key in row} for place, row in wanted.items()} == wanted
+
+
+def _rows(batches: list[pa.RecordBatch]) -> Iterator[tuple[tuple[int, int], dict[str, str | None]]]:
+    """Rows as texts, by member and line."""
+    for batch in batches:
+        for row in batch.to_pylist():
+            yield (row["member"], row["line"]), {name: _text(value) for name, value in row.items()}
+
+
+def _text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
