@@ -64,11 +64,12 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
         ):
             web = f"http://{settings.web.host}:{port}"
             publish_endpoint(settings, house.endpoint, web)
+            since = settings.schedule.since or date.min
             collectors = {
                 source.name: isolated(
                     board,
                     f"collect {source.name}",
-                    Collecting(source, house.publishers, stores, bells, settings.schedule.since or date.min),
+                    Collecting(source, house.publishers, stores, bells, since, settings.schedule.judged_on),
                 )
                 for source in collected
             }

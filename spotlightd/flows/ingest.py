@@ -207,6 +207,7 @@ async def _load(source: Batch, stores: Stores, link: Link, document: Document) -
         raise _RefusedError(problem, document, len(rejects)) from problem
     except (StoreError, asyncio.CancelledError):
         await stores.ledger.dead(load.load_id)
+        logger(source=source.name).warning("load died", covers=link.covers, load_id=load.load_id)
         raise
     loaded = await stores.ledger.loaded(load.load_id, parsed.rows, rejects)
     done = await stores.publications.publish(loaded)

@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from spotlightd.flows.ingest import Progress, Result, Span, Stores, ingest
 from spotlightd.flows.mirror import mirror
-from spotlightd.flows.publish import sweep
+from spotlightd.flows.publish import current, replaces, sweep
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
@@ -65,6 +65,7 @@ class Collecting:
     stores: Stores
     bells: Bells
     since: date = date.min
+    judged_on: date | None = None
 
     async def __call__(self, report: Reporter) -> None:
         bell = self.bells.of(self.source.name)
@@ -92,13 +93,17 @@ class Collecting:
 
     async def _held(self, report: Reporter, wish: Wish | None) -> None:
         """One look, repeated until our own stores take it: a full disk or a dead engine holds, it loses nothing."""
+        held = False
         while True:
             try:
                 await (self._grant(report, wish) if wish else self._look(report))
             except StoreError as problem:
                 report.holding(str(problem))
+                held = True
                 await asyncio.sleep(HOLD_SECONDS)
             else:
+                if held:
+                    logger(source=self.source.name).info("store recovered")
                 return
 
     async def _look(self, report: Reporter) -> None:
@@ -106,6 +111,14 @@ class Collecting:
             report.working(says, done, total)
 
         await self._ingest(Span(first=self.since), progress)
+        await self._judge()
+
+    async def _judge(self) -> None:
+        """Say so when the newest slice that should be out is not here."""
+        wanted = self.source.expected(self.judged_on or datetime.now(UTC).date())
+        published = current(await self.stores.ledger.loads(self.source.name, states=("published",)))
+        if not any(replaces(load.covers, wanted.covers) for load in published):
+            logger(source=self.source.name).warning("source late", covers=wanted.covers, due=str(wanted.due))
 
     async def _grant(self, report: Reporter, wish: Wish) -> None:
         async def progress(says: str, done: int, total: int) -> None:
