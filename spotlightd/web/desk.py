@@ -93,7 +93,14 @@ def page(
     state = desk.context.state()
     asked = request.query.get("as_of", "")
     text = desk.templates.get_template(template).render(
-        {"path": request.path, "as_of": asked, "link": _keeping(asked), "version": state.version, **values}
+        {
+            "path": request.rel_url.raw_path,
+            "as_of": asked,
+            "link": _keeping(asked),
+            "kept": _permanent(request, values.get("pin")),
+            "version": state.version,
+            **values,
+        }
     )
     answer = web.Response(text=text, content_type="text/html", status=status)
     finish(request, answer, etag)
@@ -108,6 +115,14 @@ def _keeping(as_of: str) -> Any:
         return show.address(path, pairs, **more, as_of=as_of)
 
     return link
+
+
+def _permanent(request: web.Request, pin: Pin | None) -> str:
+    """The address that will always show what this page shows now."""
+    if pin is None or pin.at is None:
+        return ""
+    pairs = [(name, text) for name, text in request.query.items() if name not in ("as_of", "_next")]
+    return request.rel_url.raw_path + show.address("", pairs, as_of=show.rfc3339(pin.at))
 
 
 def document(request: web.Request, value: Any, *, etag: str = "", status: int = 200) -> web.Response:

@@ -48,12 +48,8 @@ def visible(text: str) -> str:
 
 
 def instant(value: datetime | None) -> str:
-    """`2021-01-27 14:30:05 UTC`, fractions only where there are some."""
-    if value is None:
-        return EMPTY
-    plain = value.astimezone(UTC)
-    fraction = f".{plain.microsecond:06d}".rstrip("0") if plain.microsecond else ""
-    return f"{plain:%Y-%m-%d %H:%M:%S}{fraction} UTC"
+    """`2021-01-27 14:30:05 UTC`: to the second; files and JSON have the rest."""
+    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if value else EMPTY
 
 
 def rfc3339(value: datetime) -> str:
