@@ -24,6 +24,7 @@ from spotlightd.clients import arrow, ddl
 from spotlightd.clients.trouble import TAIL_BYTES, late, named, told
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.house import loads
 from spotlightd.model.ports import Answer, Format, Limits, Value
 from spotlightd.model.settings import Warehouse as WarehouseSettings
 
@@ -46,6 +47,7 @@ column is an error instead of a silent 0 or empty text.
 BUSY = 202
 GRACE_SECONDS = 5.0
 PING_SECONDS = 5.0
+CLOSE_SECONDS = 2.0
 
 
 class ClickHouse:
@@ -88,7 +90,11 @@ class ClickHouse:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._open.close()
+        with contextlib.suppress(
+            TimeoutError
+        ):  # it waits for statements that still run; then their connections are cut
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._open.close()
 
     async def ping(self) -> None:
         """StoreError unless a query was answered within a few seconds."""
@@ -178,6 +184,7 @@ class ClickHouse:
                     f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
                 )
         if dataset.by_load:
+            await self.execute(ddl.table(loads, self._database))
             await self.execute(ddl.current_view(dataset, self._database))
 
     def _seconds(self, limits: Limits | None) -> float:

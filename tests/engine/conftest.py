@@ -1,0 +1,31 @@
+"""One engine for all tests of this folder that do not end it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.process import Engine
+
+from .world import Door, client_of, door_of, engine_on
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    async with engine_on(tmp_path_factory.mktemp("state"), download_slots=3, send_seconds=1.0) as engine:
+        yield engine
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def warehouse(engine: Engine) -> AsyncIterator[ClickHouse]:
+    async with client_of(engine, streams=20) as warehouse:
+        yield warehouse
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def door(engine: Engine) -> AsyncIterator[Door]:
+    async with door_of(engine) as door:
+        yield door

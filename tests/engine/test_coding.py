@@ -1,0 +1,72 @@
+"""Compressed bodies come back as they were, however they are cut."""
+
+from __future__ import annotations
+
+import gzip
+
+import lz4.frame
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as some
+
+from spotlightd.engine import coding
+from spotlightd.engine.failure import Failed
+
+PACK = {
+    "lz4": lz4.frame.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "gzip": gzip.compress,
+}
+UNPACK = {
+    "lz4": lz4.frame.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    "gzip": gzip.decompress,
+}
+
+
+@given(
+    some.sampled_from(list(PACK)), some.lists(some.binary(max_size=200), min_size=1, max_size=4), some.integers(1, 50)
+)
+def test_a_body_of_several_frames_is_undone_in_any_pieces(name: str, frames: list[bytes], step: int) -> None:
+    packed = b"".join(PACK[name](frame) for frame in frames)
+    undo = coding.decoder(name)
+    found = b"".join(undo.add(packed[at : at + step]) for at in range(0, len(packed), step))
+    undo.close()
+    assert found == b"".join(frames)
+
+
+@given(some.sampled_from(list(PACK)), some.lists(some.binary(max_size=5000), max_size=6))
+def test_what_is_packed_piece_by_piece_is_one_frame(name: str, pieces: list[bytes]) -> None:
+    encoder = coding.encoder(name)
+    assert encoder is not None
+    assert UNPACK[name](b"".join(encoder.add(piece) for piece in pieces) + encoder.end()) == b"".join(pieces)
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_a_body_that_ends_inside_a_frame_is_refused(name: str) -> None:
+    packed = PACK[name](b"x" * 10_000)
+    undo = coding.decoder(name)
+    undo.add(packed[:-4])
+    with pytest.raises(Failed, match="too early"):
+        undo.close()
+
+
+@pytest.mark.parametrize("name", PACK)
+def test_a_body_that_is_something_else_is_refused(name: str) -> None:
+    with pytest.raises(Failed, match="cannot be decompressed"):
+        coding.decoder(name).add(b"settlement day of the balance, and more than a few bytes of it")
+
+
+def test_an_unknown_coding_is_refused_by_name() -> None:
+    with pytest.raises(Failed, match="'br'"):
+        coding.decoder("br")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "name"),
+    [("gzip", "gzip"), ("br, lz4;q=0.5, gzip", "lz4"), ("zstd;q=0, gzip", "gzip"), ("identity", None), ("", None)],
+)
+def test_the_first_coding_that_both_know_is_taken(accepted: str, name: str | None) -> None:
+    encoder = coding.encoder(accepted)
+    assert (encoder.name if encoder else None) == name

@@ -1,0 +1,75 @@
+"""One daemon for each state folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spotlightd.engine.lock import state_lock, wait_for
+from spotlightd.model.errors import SettingsError, StoreError
+
+SECOND = """
+import sys
+from pathlib import Path
+from spotlightd.engine.lock import state_lock
+from spotlightd.model.errors import SettingsError
+try:
+    with state_lock(Path(sys.argv[1])):
+        pass
+except SettingsError as problem:
+    print(problem, file=sys.stderr)
+    sys.exit(78)
+"""
+
+
+def second(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SECOND, str(folder)], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_a_second_daemon_on_the_same_folder_is_refused_in_a_sentence_and_touches_nothing(tmp_path: Path) -> None:
+    with state_lock(tmp_path):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*")}
+        refused = second(tmp_path)
+        assert refused.returncode == 78
+        assert (
+            f"is in use by another spotlightd (process {os.getpid()}): stop that one, or set another" in refused.stderr
+        )
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*")} == before
+    assert second(tmp_path).returncode == 0
+
+
+def test_a_folder_that_is_missing_is_made_for_us_alone(tmp_path: Path) -> None:
+    with state_lock(tmp_path / "a" / "b") as held:
+        assert stat.S_IMODE(held.folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((held.folder / "lock").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(SettingsError, match="state_dir"), state_lock(tmp_path / "file"):
+        pass
+
+
+def test_the_lock_does_not_stay_with_child_processes(tmp_path: Path) -> None:
+    with state_lock(tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    try:
+        with state_lock(tmp_path):
+            pass
+    finally:
+        child.communicate(b"\n", timeout=30)
+
+
+def test_an_engine_that_does_not_die_is_waited_for_only_so_long(tmp_path: Path) -> None:
+    first = wait_for(tmp_path / "lock", 1)
+    with pytest.raises(StoreError, match="another engine holds"):
+        wait_for(tmp_path / "lock", 0.1)
+    os.close(first)
+    os.close(wait_for(tmp_path / "lock", 1))

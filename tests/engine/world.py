@@ -1,0 +1,116 @@
+"""What the tests of the engine share: an engine on a folder, a client of it, and its bare HTTP door."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import aiohttp
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.lock import state_lock
+from spotlightd.engine.process import Engine
+from spotlightd.model.dataset import Column, Dataset, Rhythm
+from spotlightd.model.settings import Engine as EngineSettings
+from spotlightd.model.settings import Warehouse as WarehouseSettings
+
+DATABASE = "spotlightd"
+
+
+def constructed(name: str) -> Dataset:
+    """A constructed dataset of numbers and texts."""
+    return Dataset(
+        name=name,
+        title="Constructed",
+        publisher="nobody",
+        about="For tests.",
+        columns=(Column("n", "UInt64", "a number", unit="pieces"), Column("text", "String", "it's a text")),
+        key=("n",),
+        order=("n",),
+        time="n",
+        rhythm=Rhythm("never", stale_days=0),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The engine's HTTP interface as a stranger's client sees it."""
+
+    url: str
+    session: aiohttp.ClientSession
+
+    async def ask(
+        self, sql: str | bytes | BinaryIO, headers: Mapping[str, str] | None = None, **address: Any
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """POST a statement; status, headers and the body as it came."""
+        async with self.session.post(f"{self.url}/", data=sql, params=address, headers=headers) as response:
+            return response.status, response.headers, await response.read()
+
+    async def text(self, sql: str, **address: Any) -> str:
+        status, _, body = await self.ask(sql, **address)
+        assert status == 200, body
+        return body.decode().rstrip("\n")
+
+
+@asynccontextmanager
+async def engine_on(folder: Path, **settings: Any) -> AsyncIterator[Engine]:
+    """An engine on a state folder of its own, small."""
+    sizes = {"memory_bytes": 2 << 30, "query_memory_bytes": 1 << 30, "threads": 2} | settings
+    with state_lock(folder) as held:
+        async with Engine(held, EngineSettings(**sizes), on_event=lambda *_, **__: None) as engine:
+            yield engine
+
+
+@asynccontextmanager
+async def client_of(engine: Engine, **settings: Any) -> AsyncIterator[ClickHouse]:
+    async with ClickHouse(
+        engine.url, engine.user, engine.password, DATABASE, WarehouseSettings(**settings)
+    ) as warehouse:
+        yield warehouse
+
+
+@asynccontextmanager
+async def door_of(engine: Engine) -> AsyncIterator[Door]:
+    code = base64.b64encode(f"{engine.user}:{engine.password}".encode()).decode()
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(
+        headers={"Authorization": f"Basic {code}"}, auto_decompress=False, connector=connector
+    ) as session:
+        yield Door(engine.url, session)
+
+
+async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
+    """Look again and again until it holds; fail, naming it, when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not await holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+async def running(warehouse: ClickHouse, marker: str) -> int:
+    """How many statements with that word in them run now, this question apart."""
+    found = await warehouse.rows(
+        "SELECT count() FROM system.processes WHERE position(query, {marker:String}) > 0 AND query NOT LIKE '%system.proc%'",
+        {"marker": marker},
+    )
+    return int(found.rows[0][0])
+
+
+async def is_gone(warehouse: ClickHouse, marker: str) -> None:
+    async def gone() -> bool:
+        return await running(warehouse, marker) == 0
+
+    await until(gone, f"the statement {marker} is gone")
+
+
+async def is_running(warehouse: ClickHouse, marker: str) -> None:
+    async def seen() -> bool:
+        return await running(warehouse, marker) > 0
+
+    await until(seen, f"the statement {marker} runs")
