@@ -1,0 +1,95 @@
+"""Values and row addresses: what is written can be read back, and shows itself whole."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotlightd.model.dataset import Column
+from spotlightd.model.house import runs
+from spotlightd.sources.sec_ftd import sec_ftd
+from spotlightd.web import chart, key, show
+from spotlightd.web.refusal import RefusalError
+from spotlightd.web.values import canonical, written
+
+PLAIN = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+@given(st.dates(date(1970, 1, 1), date(2149, 6, 6)), st.text("0123456789ABCDEFGHIJ", min_size=9, max_size=9), PLAIN)
+def test_a_rows_key_survives_its_address(day: date, cusip: str, symbol: str) -> None:
+    segment = key.joined([day, cusip, symbol])
+    assert "/" not in segment
+    assert not segment.endswith(".json")
+    assert key.split(sec_ftd, segment) == (day.isoformat(), cusip, symbol)
+
+
+def test_a_rows_address_can_be_read_by_people() -> None:
+    assert key.joined([date(2021, 1, 27), "36467W109", "GME"]) == "2021-01-27,36467W109,GME"
+    assert key.joined([date(2021, 1, 27), "084670702", "BRK/B.x,~"]) == "2021-01-27,084670702,BRK~sB~dx~c~t"
+
+
+@pytest.mark.parametrize("segment", ["", "2021-01-27", "2021-01-27,1,GME,x", "27.1.2021,36467W109,GME", "2021-01-27,1234567890,A",
+                                     "2021-01-27,36467W109,~z"])  # fmt: skip
+def test_an_address_that_no_row_can_have_is_not_found(segment: str) -> None:
+    with pytest.raises(RefusalError) as told:
+        key.split(sec_ftd, segment)
+    assert told.value.status == 404
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**13), max_value=10**13))
+def test_a_decimal_that_was_written_is_read_back(number: Decimal) -> None:
+    text = written(number)
+    assert text
+    assert Decimal(canonical(Column("p", "Decimal(18, 4)", ""), text)) == number
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_float_that_was_written_is_read_back(number: float) -> None:
+    text = written(number)
+    assert text
+    assert float(canonical(runs.column("seconds"), text)) == number
+
+
+@given(st.datetimes(datetime(1900, 1, 1), datetime(2261, 1, 1)))  # noqa: DTZ001
+def test_a_time_that_was_written_is_read_back_to_the_microsecond(moment: datetime) -> None:
+    text = written(moment.replace(tzinfo=UTC))
+    assert text
+    assert canonical(runs.column("at"), text) == f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def test_nuls_and_controls_are_shown_as_signs() -> None:
+    assert show.visible("A\0B\x1b[31m\x7f") == "A␀B␛[31m␡"
+
+
+def test_numbers_are_grouped_and_prices_keep_what_they_say() -> None:
+    assert show.number(1_988_791_343) == "1,988,791,343"
+    assert show.number(Decimal("40.6900")) == "40.69"
+    assert show.number(Decimal("0.0001")) == "0.0001"
+    assert show.number(Decimal("12.0000")) == "12.00"
+    assert show.number(None) == "–"  # noqa: RUF001
+
+
+def test_an_address_quotes_a_slash_inside_of_a_segment() -> None:
+    assert show.address(("s", "BRK/B"), as_of="") == "/s/BRK%2FB"
+    assert show.address(("s", "?#&"), [("q", "a b")]) == "/s/%3F%23%26?q=a+b"
+
+
+@given(
+    st.lists(
+        st.tuples(st.dates(date(2000, 1, 1), date(2030, 1, 1)), st.floats(0, 1e15)),
+        max_size=50,
+        unique_by=lambda p: p[0],
+    )
+)
+def test_a_drawing_stays_inside_of_its_frame(days: list[tuple[date, float]]) -> None:
+    points = [chart.Point(day, value, "", "") for day, value in sorted(days)]
+    drawing = chart.drawn(points)
+    assert len(drawing.bars) == len(points)
+    for bar in drawing.bars:
+        assert bar.x >= chart.LEFT - 0.1
+        assert bar.x + bar.width <= chart.WIDTH
+        assert chart.TOP - 0.1 <= bar.y <= drawing.base + 0.1
