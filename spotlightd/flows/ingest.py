@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.flows.publish import Publications, current
 from spotlightd.log import logger
-from spotlightd.model.errors import FormatError, PublisherError, StoreError
+from spotlightd.model.errors import FormatError, PublisherError, SpotlightError, StoreError
 from spotlightd.model.ports import Bucket, Fetched, Known, Ledger, Parsed, Parser, Parsing, Publisher, Warehouse
 from spotlightd.model.provenance import Document, Load, Outcome, Reject, Run
 from spotlightd.model.source import Batch, Link
@@ -238,12 +238,12 @@ async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Par
                 )
                 for dataset in source.datasets
             }
-    except* StoreError as group_of:
-        raise await _cause(parsing, group_of) from group_of
+    except ExceptionGroup as problems:  # not except*, from which Debian 12's Python raises nothing but groups
+        raise await _cause(parsing, problems) from problems
     return {name: task.result() for name, task in tasks.items()}
 
 
-async def _cause(parsing: Parsing, problems: ExceptionGroup[StoreError]) -> Exception:
+async def _cause(parsing: Parsing, problems: ExceptionGroup[Exception]) -> Exception:
     """The document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
     try:
         await asyncio.wait_for(parsing.parsed(), timeout=1.0)
@@ -251,7 +251,7 @@ async def _cause(parsing: Parsing, problems: ExceptionGroup[StoreError]) -> Exce
         return problem
     except TimeoutError:
         pass
-    return next(one for one in problems.exceptions if isinstance(one, StoreError))
+    return next((one for one in problems.exceptions if isinstance(one, SpotlightError)), problems)
 
 
 def _check(source: Batch, parsed: Parsed) -> None:
