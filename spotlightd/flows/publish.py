@@ -40,12 +40,14 @@ class Publications:
         self._warehouse = warehouse
         self._clock = clock
         self._turn = asyncio.Lock()
+        self._newest: tuple[int, datetime] | None = None  # seq and time; None when the warehouse has to be asked
 
     async def publish(self, load: Load) -> Load:
         """Make a `loaded` load visible. StoreError leaves it `publishing` or `loaded`: `settle` finishes it."""
         async with self._turn:
-            await self._settle_all()
-            return await self._settle(await self._intend(load))
+            if self._newest is None:
+                await self._settle_all()
+            return await self._write(await self._intend(load))
 
     async def settle(self) -> int:
         """Finish publications that were intended and then interrupted. Answers how many there were."""
@@ -55,29 +57,35 @@ class Publications:
     async def _settle_all(self) -> int:
         open_ones = await self._ledger.loads(states=("publishing",))
         for load in open_ones:
-            await self._settle(load)
+            found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
+            if found["mine"]:
+                await self._ledger.published(load.load_id)
+            elif found["newest"] >= load.seq:  # the ledger came back from a backup: its seq has been used since
+                await self._write(await self._intend(load))
+            else:
+                await self._write(load)
         return len(open_ones)
 
-    async def _settle(self, load: Load) -> Load:
-        found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
-        if not found["mine"]:
-            if found["newest"] >= load.seq:  # the ledger came back from a backup: its seq has been used since
-                load = await self._intend(load)
-            await self._warehouse.insert(publications, _rows(load), token=f"publication-{load.seq}-{load.load_id}")
+    async def _write(self, load: Load) -> Load:
+        """The publication itself. Whatever goes wrong, the warehouse is asked before the next one."""
+        self._newest = None
+        await self._warehouse.insert(publications, _rows(load), token=f"publication-{load.seq}-{load.load_id}")
         done = await self._ledger.published(load.load_id)
+        if load.published_at is not None:
+            self._newest = load.seq, load.published_at
         logger(source=load.source).info(
             "load published", covers=load.covers, rows=sum(load.rows.values()), rejects=load.rejects, seq=load.seq
         )
         return done
 
     async def _intend(self, load: Load) -> Load:
-        seq, at = await self._next()
-        return await self._ledger.intend(load.load_id, seq, await self._superseded_by(load), at)
+        seq, newest = self._newest or await self._asked()
+        at = max(self._clock(), newest + timedelta(microseconds=1))
+        return await self._ledger.intend(load.load_id, seq + 1, await self._superseded_by(load), at)
 
-    async def _next(self) -> tuple[int, datetime]:
+    async def _asked(self) -> tuple[int, datetime]:
         newest = (await self._warehouse.rows(NEWEST)).dicts()[0]
-        now: datetime = max(self._clock(), newest["at"] + timedelta(microseconds=1))
-        return int(newest["seq"]) + 1, now
+        return newest["seq"], newest["at"]
 
     async def _superseded_by(self, load: Load) -> list[int]:
         visible = current(await self._ledger.loads(load.source, states=("published",)))
