@@ -135,9 +135,9 @@ def _condition(dataset: Dataset, parameter: str, text: str) -> Condition:
     if parameter.startswith("_"):
         near = difflib.get_close_matches(parameter, OURS, n=1)
         raise bad(parameter, "there is no such parameter" + (f"; did you mean {near[0]}?" if near else ""))
-    name, _, operator = parameter.partition("__")
+    name, mark, operator = parameter.partition("__")
     column = named(dataset, parameter, name)
-    operator = operator or "eq"
+    operator = operator if mark else "eq"
     if column.kind not in OPERATORS.get(operator, ()):
         fitting = ", ".join(word for word, kinds in OPERATORS.items() if column.kind in kinds)
         raise bad(parameter, f"{operator!r} is no way to filter {name}", f"{name} can be filtered by {fitting}.")

@@ -1,0 +1,182 @@
+"""What stands around every answer: names, headers, limits, and pages for what goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.ports import Answer
+from spotlightd.model.settings import Web
+from spotlightd.web import guard
+from spotlightd.web.app import application, serving
+from tests.web.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+EVERYWHERE = (
+    "/",
+    "/data/sec_ftd",
+    "/data/sec_ftd.csv",
+    "/data/sec_ftd.json",
+    "/s/GME",
+    "/status",
+    "/nope",
+    "/data/sec_ftd?x=1",
+    "/healthz",
+)
+
+
+@pytest.mark.parametrize("path", EVERYWHERE)
+async def test_every_answer_carries_its_guards(world: World, path: str) -> None:
+    _, _, answer = await world.get(path)
+    assert answer.headers["Content-Security-Policy"] == guard.POLICY
+    assert "unsafe" not in guard.POLICY
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Referrer-Policy"]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "10.0.0.7", "[::2]", "localhost.evil"]
+)
+async def test_a_foreign_name_is_refused(world: World, host: str) -> None:
+    status, text, _ = await world.get("/data/sec_ftd", headers={"Host": host})
+    assert status == 421
+    assert "web.hosts" in text
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "data.paper.example:443"])
+async def test_names_of_ours_are_answered(world: World, host: str) -> None:
+    async with world.served(settings=Web(hosts=["Data.Paper.example"])) as named:
+        status, _, _ = await named.get("/status", headers={"Host": host})
+    assert status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/nope", "/data/", "/data/sec_ftd/", "/s/", "/static/0/x.css", "/static/../app.py", "/source/12"]
+)
+async def test_what_is_not_there_is_a_page_that_says_so(world: World, path: str) -> None:
+    status, text, _ = await world.get(path)
+    assert status == 404
+    assert "<h1>" in text
+
+
+async def test_only_reading_is_possible(world: World) -> None:
+    assert world.session
+    async with world.session.post(f"{world.address}/data/sec_ftd") as answer:
+        assert answer.status == 405
+        assert answer.headers["Allow"] == "GET, HEAD"
+        assert "only reads" in await answer.text()
+
+
+class Broken:
+    """A warehouse that fails in the way it is told to."""
+
+    def __init__(self, problem: Exception) -> None:
+        self._problem = problem
+
+    async def rows(self, *_: Any, **__: Any) -> Answer:
+        raise self._problem
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "says"),
+    [
+        (StoreError("connection refused"), 503, "The warehouse cannot answer: connection refused"),
+        (StoreError("limit of 5 s", slow=True), 400, "needs more than a page may take: limit of 5 s"),
+        (StoreError("too many", code=202), 503, "Too many downloads are under way."),
+        (ZeroDivisionError("ours"), 500, "Something is wrong in spotlightd itself"),
+        (KeyError("ours"), 500, "Something is wrong in spotlightd itself"),
+    ],
+)
+async def test_what_fails_is_named_with_its_remedy(world: World, problem: Exception, status: int, says: str) -> None:
+    async with world.served(warehouse=Broken(problem)) as broken:
+        for path in ("/", "/data/sec_ftd", "/data/sec_ftd.json", "/s/GME", "/status.json"):
+            found, text, answer = await broken.get(path)
+            assert found == status
+            assert says in text
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert ("Retry-After" in answer.headers) == (status == 503)
+            assert "Traceback" not in text
+            if path.endswith(".json"):
+                assert json.loads(text)["error"]["remedy"]
+
+
+async def test_a_slow_question_is_stopped_and_told_why(world: World) -> None:
+    async with world.served(settings=Web(query_memory_bytes=1)) as tight:
+        status, text, _ = await tight.get("/data/sec_ftd?_sort=description")
+    assert status == 400
+    assert "Narrow it with a filter" in text
+
+
+async def test_pages_wait_their_turn_and_are_told_when_it_does_not_come(world: World) -> None:
+    running = 0
+    most = 0
+    gate = asyncio.Event()
+
+    class Slow:
+        async def rows(self, *_: Any, **__: Any) -> Answer:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await gate.wait()
+            running -= 1
+            return Answer(("a", "b"), ((1, None),))
+
+    async with world.served(warehouse=Slow(), settings=Web(at_once=2, query_seconds=0.05)) as slow:
+        asked = [asyncio.create_task(slow.get("/data/sec_ftd")) for _ in range(5)]
+        done, _ = await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        status, text, answer = done.pop().result()
+        gate.set()
+        await asyncio.gather(*asked)
+    assert most == 2
+    assert status == 503
+    assert "Too many pages" in text
+    assert answer.headers["Retry-After"] == "5"
+
+
+async def test_twenty_heavy_pages_at_once_are_all_answered(world: World) -> None:
+    heavy = "/data/sec_ftd?_facet=symbol,cusip,settlement_date&_size=1000&_sort_desc=description"
+    answers = await asyncio.gather(*(world.get(heavy) for _ in range(20)))
+    assert [status for status, _, _ in answers] == [200] * 20
+
+
+async def test_a_taken_port_is_the_next_free_one(world: World) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with serving(application(world.context), "127.0.0.1", port) as found:
+            assert port < found <= port + 20
+            status, _, _ = await replace(world, address=f"http://127.0.0.1:{found}").get("/healthz")
+            assert status == 200
+
+
+async def test_an_address_that_is_not_ours_is_a_setting_to_be_put_right(world: World) -> None:
+    with pytest.raises(SettingsError, match=r"cannot listen on 192\.0\.2\.1"):
+        async with serving(application(world.context), "192.0.2.1", 0):
+            pass
+
+
+async def test_static_files_may_be_kept_for_a_year_under_their_digest(world: World) -> None:
+    _, text, _ = await world.get("/")
+    address = text.split('rel="stylesheet" href="')[1].split('"')[0]
+    status, _, answer = await world.get(address)
+    assert status == 200
+    assert "immutable" in answer.headers["Cache-Control"]
+    status, _, _ = await world.get(address.replace(address.split("/")[2], "0" * 16))
+    assert status == 404
+
+
+async def test_every_answer_says_how_long_its_queries_took(world: World) -> None:
+    _, _, answer = await world.get("/s/GME")
+    assert answer.headers["Server-Timing"].startswith("sql;dur=")
+
+
+async def test_robots_are_kept_from_endless_addresses(world: World) -> None:
+    _, text, _ = await world.get("/robots.txt")
+    assert "Disallow: /*?" in text
