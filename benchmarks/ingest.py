@@ -29,8 +29,12 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spotlightd.opening import House
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT / "spotlightd/demo/data/cnsfails202101a.zip"
@@ -71,10 +75,10 @@ def in_engine(fill: Callable[[Any, Path, Path], None]) -> Callable[[list[tuple[P
     """A way that fills a chDB table in this process: warmed by the first file, timed with the last."""
 
     def way(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
-        from chdb.session import Session  # noqa: PLC0415
+        from chdb import session as chdb_session  # noqa: PLC0415
 
         with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
-            session: Any = Session(folder)
+            session: Any = chdb_session.Session(folder)  # type: ignore[no-untyped-call]  # chdb has no types
             session.query("CREATE DATABASE bench ENGINE = Atomic")
             session.query("USE bench")
             session.query("SET schema_inference_make_columns_nullable = 0, async_insert = 0")
@@ -173,34 +177,39 @@ def by_us(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
 
 
 async def _by_us(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
-    from dataclasses import replace  # noqa: PLC0415
-
     from spotlightd import log  # noqa: PLC0415
-    from spotlightd.flows.ingest import ingest  # noqa: PLC0415
     from spotlightd.model.settings import Settings  # noqa: PLC0415
     from spotlightd.opening import opened  # noqa: PLC0415
-    from spotlightd.testing import MemoryPublishers, Reply  # noqa: PLC0415
 
     log.configure("warning")
-    base, host = "/files/data/fails-deliver-data", "https://www.sec.gov"
-    index = f"{host}/data-research/sec-markets-data/fails-deliver-data"
-    publishers = MemoryPublishers()
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
         async with opened(replace(Settings(), state_dir=Path(folder))) as house:
-            source, seconds, loaded = house.catalog.sources[0], 0.0, 0
             for number, (_, packed) in enumerate(files):
-                path = f"{base}/cnsfails2021{number + 1:02}a.zip"
-                publishers.replies[index] = Reply(f'<a href="{path}">x</a>'.encode(), "text/html")
-                publishers.replies[host + path] = Reply(packed.read_bytes(), "application/zip")
-                began = time.perf_counter()
-                (result,) = await ingest(source, publishers.of(source), house.stores)
-                seconds = time.perf_counter() - began
-                assert result.outcome == "published", result
-                loaded = int((await house.stores.warehouse.rows("SELECT max(load_id) FROM loads")).rows[0][0])
+                seconds = await filled(house, packed, month=number + 1)
             answer = await house.stores.warehouse.rows(
-                "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": loaded}
+                "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
             )
     return seconds, [int(one) for one in answer.rows[0]]
+
+
+async def filled(house: House, packed: Path, *, month: int = 1) -> float:
+    """Have the daemon's own flow fetch, store, parse, load and publish that file; answers the seconds."""
+    from spotlightd.flows.ingest import ingest  # noqa: PLC0415
+    from spotlightd.testing import MemoryPublishers, Reply  # noqa: PLC0415
+
+    found = house.catalog.sources[0]
+    bounds = replace(found.datasets[0].rhythm, rows=(1, 1 << 40))
+    source = replace(found, max_bytes=1 << 40, datasets=(replace(found.datasets[0], rhythm=bounds),))
+    path = f"/files/data/fails-deliver-data/cnsfails2021{month:02}a.zip"
+    page = Reply(f'<a href="{path}">x</a>'.encode(), "text/html")
+    host = f"https://{source.hosts[0]}"
+    body = await asyncio.to_thread(packed.read_bytes)
+    publishers = MemoryPublishers({source.home: page, host + path: Reply(body, "application/zip")})
+    began = time.perf_counter()
+    (result,) = await ingest(source, publishers.of(source), house.stores)
+    seconds = time.perf_counter() - began
+    assert result.outcome == "published", result
+    return seconds
 
 
 RUNS: dict[str, Callable[[list[tuple[Path, Path]]], tuple[float, list[int]]]] = {

@@ -1,0 +1,83 @@
+"""Cost per row from 10^5 to 10^7 rows, the daemon's memory meanwhile, and what receipts cost on the disk.
+
+The real file's rows, repeated, as one document of each size: zip → published, as in ingest.py. `flat` is the highest
+cost per row over the lowest. Bytes a row are the engine's own count of compressed bytes per column, on the rows of
+the demo's three half-months, which are real; once in the order of the dataset, once in the publisher's order (by day),
+where the pointer is nearly free and everything else is not. `--rows 100000 1000000 10000000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ingest import filled, make, once
+
+from spotlightd import log
+from spotlightd.model.settings import Settings
+from spotlightd.opening import opened
+
+DEMO = Path(__file__).resolve().parent.parent / "spotlightd/demo/data"
+REAL = ("cnsfails202101a", "cnsfails202101b-constructed-trailers", "cnsfails202102b-constructed-trailers")
+ORDERS = {"of_the_dataset": "symbol, settlement_date, cusip", "of_the_publisher": "settlement_date, cusip"}
+RECEIPT = ("load_id", "member", "line")
+SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = currentDatabase() AND table = 'sized'"
+
+
+def flat(rows: list[int], folder: Path) -> dict[str, Any]:
+    warm, costs = make(folder, 1), []
+    for number in rows:
+        timed = make(folder, number)
+        result = once("ours", [warm[:2], timed[:2]])
+        assert result["found"] == [timed[2], timed[3]], result
+        costs.append(
+            {"rows": timed[2], "ns_a_row": round(result["seconds"] / timed[2] * 1e9), "peak_mb": result["peak_mb"]}
+        )
+        timed[0].unlink()
+        timed[1].unlink()
+    each = [one["ns_a_row"] for one in costs]
+    return {"documents": costs, "flat": round(max(each) / min(each), 3)}
+
+
+async def receipts(folder: Path) -> dict[str, Any]:
+    """Bytes a row of each column, and of the receipt together, in both orders."""
+    found = {}
+    async with opened(replace(Settings(), state_dir=folder / "size")) as house:
+        warehouse = house.stores.warehouse
+        for month, name in enumerate(REAL, 1):
+            await filled(house, DEMO / f"{name}.zip", month=month)
+        for name, order in ORDERS.items():
+            await warehouse.execute(
+                f"CREATE TABLE sized AS sec_ftd ENGINE = MergeTree ORDER BY ({order})"
+                " SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
+            )
+            await warehouse.execute("INSERT INTO sized SELECT * FROM sec_ftd")
+            await warehouse.execute("OPTIMIZE TABLE sized FINAL")
+            count = int((await warehouse.rows("SELECT count() FROM sized")).rows[0][0])
+            sizes = {column: round(size / count, 3) for column, size in (await warehouse.rows(SIZES)).rows}
+            both = {"receipt": sum(sizes[one] for one in RECEIPT), "all": sum(sizes.values())}
+            found[name] = {"rows": count, "bytes_a_row": sizes, **{key: round(value, 2) for key, value in both.items()}}
+            await warehouse.execute("DROP TABLE sized SYNC")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
+    asked = parser.parse_args()
+    log.configure("warning")
+    folder = Path(tempfile.mkdtemp(prefix="spotlightd-flat-"))
+    try:
+        print(json.dumps({"cost": flat(asked.rows, folder), "receipts": asyncio.run(receipts(folder))}, indent=2))
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
