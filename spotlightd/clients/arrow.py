@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -27,7 +28,7 @@ value that is not UTF-8.
 _PLAIN: dict[str, pa.DataType] = {
     "Int8": pa.int8(), "Int16": pa.int16(), "Int32": pa.int32(), "Int64": pa.int64(),
     "UInt8": pa.uint8(), "UInt16": pa.uint16(), "UInt32": pa.uint32(), "UInt64": pa.uint64(),
-    "Float64": pa.float64(), "String": pa.string(), "Date": pa.date32(), "Bool": pa.bool_(), "UUID": pa.uuid(),
+    "Float64": pa.float64(), "String": pa.string(), "Date": pa.date32(), "Bool": pa.bool_(), "UUID": pa.string(),
 }  # fmt: skip
 _SIZED = re.compile(r"^(FixedString|Decimal|DateTime64)\((\d+)(?:, ?(\d+|'UTC'))?\)$")
 _WRAPPED = re.compile(r"^(Nullable|LowCardinality|Array)\((.+)\)$")
@@ -58,7 +59,7 @@ def block(dataset: Dataset, rows: Sequence[Sequence[Any]]) -> bytes:
     schema = pa.schema([(column.name, arrow_type(column.type)) for column in dataset.stored])
     try:
         columns = [
-            pa.array([row[at] for row in rows], type=field.type, from_pandas=False) for at, field in enumerate(schema)
+            pa.array([_exact(row[at], field.type) for row in rows], type=field.type) for at, field in enumerate(schema)
         ]
         batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, IndexError) as problem:
@@ -67,6 +68,20 @@ def block(dataset: Dataset, rows: Sequence[Sequence[Any]]) -> bytes:
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
+
+
+def _exact(value: Any, kind: pa.DataType) -> Any:
+    """The value, if Arrow would not quietly make another one of it: cut a fraction off, or take any zone for UTC."""
+    if isinstance(value, list | tuple) and pa.types.is_list(kind):
+        return [_exact(one, kind.value_type) for one in value]
+    if isinstance(value, UUID):
+        return str(value)
+    cut = isinstance(value, float) and pa.types.is_integer(kind)
+    naive = isinstance(value, datetime) and pa.types.is_timestamp(kind) and value.tzinfo is None
+    timed = isinstance(value, datetime) and pa.types.is_date(kind)
+    if cut or naive or timed:
+        raise TypeError(f"{value!r} is no {kind}")
+    return value
 
 
 def answer(stream: bytes) -> Answer:

@@ -15,13 +15,16 @@ rows of the answer.
 
 TAIL_BYTES = 16_384
 _LATE = re.compile(rb"__exception__\r?\n\w{4,64}\r?\n(.*)", re.DOTALL)
+_LOST = "Network Error"
 _MARK = re.compile(r"\s*\d+ \w{4,64}\s*(?:__exception__\s*)?$")
 _CODE = re.compile(r"Code: (\d+)\. DB::Exception: (.*)", re.DOTALL)
 
 
-def told(problem: ClientError) -> StoreError:
+def told(problem: ClientError, where: str) -> StoreError:
     """The client's error as ours: ClickHouse's sentence without the address and the version around it."""
     text = str(problem)
+    if text.startswith(_LOST):
+        return StoreError(f"the warehouse at {where} does not answer: {text.removeprefix(_LOST).strip(' :')}")
     found = _CODE.search(text)
     code = problem.code or (int(found[1]) if found else 0)
     return StoreError(found[2].strip() if found else text, code=code, slow=code in SLOW)

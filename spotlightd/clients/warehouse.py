@@ -150,9 +150,7 @@ class ClickHouse:
 
     async def insert_stream(self, dataset: Dataset, blocks: AsyncIterator[bytes], *, token: str = "") -> int:
         """An Arrow IPC stream into the dataset's table; the number of rows written. What `blocks` raises goes through."""
-        identity = (
-            {"insert_deduplication_token": token, "query_id": token} if token else {"query_id": str(uuid.uuid4())}
-        )
+        identity = token or str(uuid.uuid4())  # without one the engine drops a block that equals an older one
         broken: list[BaseException] = []
         try:
             async with self._answered("insert", self._settings.query_seconds + GRACE_SECONDS):
@@ -160,7 +158,9 @@ class ClickHouse:
                     f"{self._database}.{dataset.name}",
                     column_names=[column.name for column in dataset.stored],
                     insert_block=_noted(blocks, broken),
-                    settings=self._limited(None) | INSERT_SETTINGS | identity,
+                    settings=self._limited(None)
+                    | INSERT_SETTINGS
+                    | {"insert_deduplication_token": identity, "query_id": identity},
                     fmt="ArrowStream",
                 )
         except StoreError as problem:
@@ -206,7 +206,7 @@ class ClickHouse:
             async with asyncio.timeout(seconds):
                 yield
         except ClientError as problem:
-            raise told(problem) from None
+            raise told(problem, self._url.netloc) from None
         except TimeoutError:
             raise StoreError(f"{what}: the warehouse gave no answer within {seconds:g} s", slow=True) from None
         except (aiohttp.ClientError, OSError) as problem:

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import io
 import json
+from typing import Any
 
 import aiohttp
 import lz4.frame
@@ -168,7 +169,8 @@ async def test_a_session_keeps_settings_and_temporary_tables_and_another_does_no
     await door.ask("SET max_block_size = 77", session_id="one")
     assert await door.text("SELECT a FROM mine", session_id="one") == "7"
     assert await door.text("SELECT getSetting('max_block_size')", session_id="one") == "77"
-    for address in ({}, {"session_id": "two"}):
+    others: tuple[dict[str, Any], ...] = ({}, {"session_id": "two"})
+    for address in others:
         status, _, _ = await door.ask("SELECT a FROM mine", **address)
         assert status == 404
 

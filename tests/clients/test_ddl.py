@@ -1,0 +1,66 @@
+"""From a dataset to ClickHouse's words, without an engine."""
+
+from __future__ import annotations
+
+from spotlightd.clients import ddl
+from spotlightd.model.dataset import Column, Dataset, Rhythm
+from spotlightd.model.house import loads
+from spotlightd.model.pin import visible
+
+FAILS = Dataset(
+    name="fails",
+    title="Constructed: the broker's fails",
+    publisher="nobody",
+    about="For tests.",
+    columns=(
+        Column("day", "Date", "settlement day", codec="DoubleDelta, ZSTD(1)"),
+        Column("price", "Nullable(Decimal(18, 4))", "the day's close", unit="USD"),
+    ),
+    key=("day",),
+    order=("day",),
+    time="day",
+    rhythm=Rhythm("never", stale_days=0),
+    partition="toYear(day)",
+)
+
+
+def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> None:
+    assert ddl.table(FAILS, "spotlightd") == (
+        "CREATE TABLE IF NOT EXISTS spotlightd.fails\n"
+        "(\n"
+        "    day Date CODEC(DoubleDelta, ZSTD(1)) COMMENT 'settlement day',\n"
+        "    price Nullable(Decimal(18, 4)) COMMENT 'the day\\'s close (USD)',\n"
+        "    load_id UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'the load that brought the row; never shown outside this instance',\n"
+        "    member UInt16 CODEC(ZSTD(1)) COMMENT 'which file of the archive the row stands in, 0 for the first',\n"
+        "    line UInt32 CODEC(T64, ZSTD(1)) COMMENT 'which line of that file, 1 for the first'\n"
+        ")\n"
+        "ENGINE = MergeTree\n"
+        "PARTITION BY toYear(day)\n"
+        "ORDER BY (day)\n"
+        "SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1\n"
+        "COMMENT 'Constructed: the broker\\'s fails'"
+    )
+
+
+def test_a_dataset_without_partition_has_none() -> None:
+    assert "PARTITION" not in ddl.table(loads, "spotlightd")
+
+
+def test_the_unpinned_view_says_that_it_can_tear() -> None:
+    view = ddl.current_view(FAILS, "spotlightd")
+    assert view.startswith(
+        "CREATE OR REPLACE VIEW spotlightd.fails_current AS\nSELECT day, price, load_id, member, line\n"
+    )
+    assert "can miss or mix loads" in view
+    assert "{seq" not in view
+
+
+def test_the_pin_binds_the_sequence_and_names_the_dataset() -> None:
+    condition = visible(FAILS)
+    assert "dataset = 'fails'" in condition
+    assert "{seq:UInt64}" in condition
+    assert visible(loads) == "1"
+
+
+def test_a_text_stays_inside_its_quotes() -> None:
+    assert ddl.quoted("it's \\ '; DROP TABLE t; --") == "'it\\'s \\\\ \\'; DROP TABLE t; --'"
