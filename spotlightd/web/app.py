@@ -15,6 +15,7 @@ from spotlightd.web.context import Context
 from spotlightd.web.desk import DESK
 
 PORTS_TRIED = 20
+SHUTDOWN_SECONDS = 2.0  # aiohttp waits so long for downloads to end, and as long again for them to be cancelled
 _NAME = r"{name:[a-z][a-z0-9_]*}"
 _DIGEST = r"{digest:[0-9a-f]{64}}"
 
@@ -49,7 +50,7 @@ async def _static(request: web.Request) -> web.Response:
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
     """Serve until the block is left; gives the port, which is the next free one when the wanted one is taken."""
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         yield await _bound(runner, host, port)

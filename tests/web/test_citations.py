@@ -1,0 +1,210 @@
+"""Citations: the same result has the same digest on another instance, and a difference is told by document."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.lock import state_lock
+from spotlightd.engine.process import Engine
+from spotlightd.model import house, settings
+from spotlightd.model.errors import FormatError
+from spotlightd.model.ports import Limits
+from spotlightd.web import citation, witness
+from spotlightd.web.citation import Citation, Library
+from spotlightd.web.refusal import RefusalError
+from tests.web.world import FAILS, Publishing, World, corrected, half_month, written
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+DATASETS = (FAILS, *house.HOUSE)
+
+
+def library(warehouse: Any) -> Library:
+    return Library(warehouse, DATASETS, Limits(seconds=60))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Publishing]:
+    """Another instance with an engine of its own, empty tables, and other load ids to come."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with state_lock(folder) as held:
+        async with (
+            Engine(held, settings.Engine()) as engine,
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse()) as warehouse,
+            FolderBucket(folder / "documents") as bucket,
+        ):
+            for dataset in (*house.HOUSE, FAILS):
+                await warehouse.ensure(dataset)
+            yield Publishing(warehouse, bucket, ids=500)
+
+
+async def cited(world: World, address: str, as_of: datetime | None = None) -> Citation:
+    return await witness.cite(library(world.warehouse), address, as_of)
+
+
+def reference(rows: list[tuple[Any, ...]]) -> str:
+    """The digest as its definition says, without an engine."""
+
+    def text(value: Any) -> str:
+        if value is None:
+            return "\\N"
+        if isinstance(value, Decimal):
+            return f"{value.normalize():f}"
+        marks = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\b": "\\b", "\f": "\\f", "\0": "\\0", "'": "\\'"}
+        return "".join(marks.get(one, one) for one in str(value))
+
+    names = [*(column.name for column in FAILS.columns), "document", "member", "line"]
+    lines = ["\t".join(names), *("\t".join(map(text, row)) for row in rows)]
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+async def test_the_digest_is_what_its_definition_says(world: World) -> None:
+    made = await cited(world, "/data/sec_ftd")
+    parts = [(world.digests["2021/01/a"], half_month(date(2021, 1, 4), 9, 1)),
+             (world.digests["again"], corrected(half_month(date(2021, 1, 15), 11, 2)))]  # fmt: skip
+    rows = [(*row, digest, 0, at) for digest, part in sorted(parts) for at, row in enumerate(part, 2)]
+    assert made.result.rows == len(rows)
+    assert made.result.sha256 == reference(rows)
+    assert sum(one.rows for one in made.documents) == made.result.rows
+
+
+async def test_a_citation_holds_nothing_of_its_instance(world: World) -> None:
+    _, text, answer = await world.get(f"/cite?address={quote('/data/sec_ftd?symbol=GME&_sort=quantity&_size=5')}")
+    told = json.loads(text)
+    assert set(told) == {"spotlightd", "address", "as_of", "result", "documents"}
+    assert told["address"] == "/data/sec_ftd?symbol=GME"
+    assert set(told["result"]) == {"sha256", "rows", "columns"}
+    for word in ("load_id", "seq", "127.0.0.1", "100"):
+        assert word not in json.dumps({**told, "result": {}, "documents": []})
+    assert {one["sha256"] for one in told["documents"]} == {world.digests["2021/01/a"], world.digests["again"]}
+    assert answer.headers["Content-Disposition"].endswith('.citation.json"')
+    assert citation.from_json(text) == await cited(world, "/s/GME")
+
+
+@pytest.mark.parametrize(
+    ("address", "same"),
+    [
+        ("/data/sec_ftd.csv?symbol=GME&quantity__gte=5", "/data/sec_ftd?quantity__gte=5&symbol=GME"),
+        ("/s/GME", "/data/sec_ftd?symbol=GME"),
+        (
+            "/data/sec_ftd/2021-01-15,36467W109,GME",
+            "/data/sec_ftd?cusip=36467W109&settlement_date=2021-01-15&symbol=GME",
+        ),
+        ("/data/sec_ftd?_facet=symbol&_next=abc", "/data/sec_ftd"),
+        ("/data/sec_ftd?symbol=BRK%2FB", "/data/sec_ftd?symbol=BRK%2FB"),
+    ],
+)
+async def test_addresses_of_the_same_rows_have_one_form(address: str, same: str) -> None:
+    assert citation.canonical_address(citation.subject(DATASETS, address)) == same
+    assert citation.canonical_address(citation.subject(DATASETS, same)) == same
+
+
+async def test_an_instance_with_the_same_documents_says_same_and_others_say_what_is_missing(
+    world: World, elsewhere: Publishing
+) -> None:
+    now = await cited(world, "/data/sec_ftd?symbol=GME")
+    then = await cited(world, "/data/sec_ftd?symbol=GME", datetime(2021, 3, 20, 9, 2, 30, tzinfo=UTC))
+    there = library(elsewhere.warehouse)
+    verdict = await witness.verify(there, now)
+    assert verdict.outcome == "missing documents"
+    assert {one.document.sha256 for one in verdict.missing} == {world.digests["2021/01/a"], world.digests["again"]}
+    first, second = half_month(date(2021, 1, 4), 9, 1), half_month(date(2021, 1, 15), 11, 2)
+    again = corrected(second)
+    late = await elsewhere.document("cnsfails202101b.zip", written(again), "2021/01/b")
+    await elsewhere.load(41, late, "2021/01/b", again)
+    early = await elsewhere.document("cnsfails202101a.zip", written(first), "2021/01/a")
+    await elsewhere.load(42, early, "2021/01/a", first)
+    assert (await witness.verify(there, now)).outcome == "same"
+    assert [one.document.sha256 for one in (await witness.verify(there, then)).missing] == [world.digests["2021/01/b"]]
+    assert (await witness.verify(library(world.warehouse), then)).outcome == "same"
+    other = replace(now, documents=tuple(replace(one, parser="0") for one in now.documents))
+    assert (await witness.verify(there, other)).missing[0].parsers_here == ("1",)
+
+
+async def test_a_difference_is_told_by_document(world: World) -> None:
+    made = await cited(world, "/data/sec_ftd?symbol=GME")
+    wrong = made.documents[0]
+    forged = replace(
+        made,
+        result=replace(made.result, sha256="0" * 64, rows=99),
+        documents=(replace(wrong, lines_sha256="1" * 64, rows=98), *made.documents[1:]),
+    )
+    verdict = await witness.verify(library(world.warehouse), forged)
+    assert (verdict.outcome, verdict.rows_cited, verdict.rows_found) == ("differs", 99, 20)
+    assert [(one.document.sha256, one.document.rows) for one in verdict.differences] == [(wrong.sha256, 98)]
+
+
+async def test_that_there_are_no_rows_rests_on_all_documents(world: World) -> None:
+    made = await cited(world, "/data/sec_ftd?symbol=NOBODY")
+    assert made.result.rows == 0
+    assert len(made.documents) == 2
+    assert (await witness.verify(library(world.warehouse), made)).outcome == "same"
+
+
+async def test_identical_rows_and_many_documents_keep_one_order(elsewhere: Publishing) -> None:
+    row = (date(2004, 4, 1), "000000000", "SAME", 5, "SAME\tROW", None)
+    for at in range(30):
+        digest = await elsewhere.document(f"same{at}.zip", b"same %d" % at, f"2004/{at}")
+        await elsewhere.load(100 + at, digest, f"2004/{at}", [row, row])
+    made = await witness.cite(library(elsewhere.warehouse), "/data/sec_ftd?symbol=SAME")
+    assert made.result.rows == 60
+    rows = [(*row, one.sha256, 0, at) for one in made.documents for at in (2, 3)]
+    assert made.result.sha256 == reference(rows)
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("", "no address of data"),
+        ("/status", "no address of data"),
+        ("https://elsewhere.example/x", "no address of data"),
+        ("/data/runs", "cannot be cited"),
+        ("/data/nope", "no dataset"),
+        ("/data/sec_ftd?nope=1", "no column"),
+        ("/data/sec_ftd/1", "is no row"),
+    ],
+)
+async def test_what_cannot_be_cited_is_told_why(world: World, address: str, says: str) -> None:
+    with pytest.raises(RefusalError, match=says):
+        await cited(world, address)
+
+
+async def test_nothing_can_be_cited_before_it_was_published(world: World) -> None:
+    with pytest.raises(RefusalError, match="Nothing of sec_ftd was published by 2021-03-19"):
+        await cited(world, "/data/sec_ftd", datetime(2021, 3, 19, tzinfo=UTC) + timedelta(hours=1))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+GOOD = {
+    "spotlightd": 1, "address": "/data/sec_ftd", "as_of": "2021-03-20T09:03:00Z",
+    "result": {"sha256": "0" * 64, "rows": 1, "columns": ["cusip"]},
+    "documents": [{"sha256": "1" * 64, "parser": "1", "source": "s", "url": "u", "rows": 1, "lines_sha256": "2" * 64}],
+}  # fmt: skip
+
+
+@given(st.sampled_from([*GOOD, ""]), JSON, st.binary(max_size=20))
+async def test_a_file_of_anybodys_making_is_a_citation_or_told_to_be_none(field: str, value: Any, noise: bytes) -> None:
+    raw = json.dumps({**GOOD, field: value}).encode() if field else noise
+    found: Citation | None = None
+    try:
+        found = citation.from_json(raw)
+    except FormatError as problem:
+        assert str(problem)  # noqa: PT017  # either way is right, and must be one of the two
+    assert found is None or citation.from_json(json.dumps(citation.to_json(found))) == found
