@@ -34,10 +34,15 @@ class Blame:
 
 
 def _place(trace: TracebackType | None) -> str:
-    frames = traceback.extract_tb(trace)
+    """The deepest line of the author's own file, which is the first on the way that is not of this room."""
     ours = Path(__file__).parent
-    last = next((frame for frame in reversed(frames) if Path(frame.filename).parent != ours), None)
-    return f"{Path(last.filename).name} line {last.lineno} in {last.name}" if last else "no place known"
+    frames = [frame for frame in traceback.extract_tb(trace) if Path(frame.filename).parent != ours]
+    theirs = [frame for frame in frames if frame.filename == frames[0].filename]
+    return (
+        f"{Path(theirs[-1].filename).name} line {theirs[-1].lineno} in {theirs[-1].name}"
+        if theirs
+        else "no place known"
+    )
 
 
 def batches(place: str) -> tuple[Batch, ...]:

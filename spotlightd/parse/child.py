@@ -155,9 +155,12 @@ class ChildParser:
             child.process.kill()
 
     async def _reap(self, child: _Child, why: str) -> None:
-        async with asyncio.timeout(END_SECONDS):
-            await child.process.wait()
         child.requests.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                while await child.frames.read(PIECE_BYTES):  # without the end of its pipes, asyncio sees no end of it
+                    pass
+                await child.process.wait()
         self._say("parser child ended", pid=child.process.pid, why=why)
 
 

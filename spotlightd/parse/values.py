@@ -59,9 +59,11 @@ def reason(field: str, text: str, column: Column, day_format: str) -> str:
 
 def _typed(texts: pa.Array, column: Column, day_format: str) -> Understood:
     kind, target = column.kind, columns.arrow(column.type)
+    if "UUID" in column.type:
+        raise SettingsError(f"column {column.name}: {column.type} is not read from text")
     if pa.types.is_dictionary(target) and pa.types.is_string(target.value_type):
         return Understood(pc.dictionary_encode(texts), None)
-    if pa.types.is_string(target) and kind == "text" and "UUID" not in column.type:
+    if pa.types.is_string(target) and kind == "text":
         return Understood(texts, None)
     if pa.types.is_fixed_size_binary(target):
         return _fixed(texts, target)

@@ -31,6 +31,7 @@ from spotlightd.parse.here import parse_here
 PIPE_BYTES = 1 << 20
 GATHER_BYTES = 1 << 18
 OPEN_FILES = 64
+LEAST_BYTES = 64 << 20
 REJECTS_AT_ONCE = 50  # stay below the longest message even if every character must be escaped
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
@@ -39,6 +40,7 @@ _F_SETPIPE_SZ = 1031
 def main() -> None:
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
     out = _confined(memory_bytes, parent)
+    bytearray(LEAST_BYTES)  # a MemoryError here ends the child before it says that it is ready
     _write(out, [wire.message(wire.Kind.READY, {})])
     for line in sys.stdin.buffer:
         request = json.loads(line)
