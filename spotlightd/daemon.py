@@ -36,19 +36,18 @@ EXCERPT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A daemon that is ready. `web` is the explorer's address; setting `stop` ends the daemon."""
+    """A daemon that is ready. `web` is the explorer's address."""
 
     house: House
     board: Board
     bells: Bells
     web: str
-    stop: asyncio.Event
 
 
 @asynccontextmanager
 async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Running]:
     """The whole daemon at work; leaving the block drains it and closes everything, in order."""
-    began, board, bells, stop = datetime.now(UTC), Board(), Bells(), asyncio.Event()
+    began, board, bells = datetime.now(UTC), Board(), Bells()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     async with opened(settings) as house:
@@ -77,7 +76,7 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
                 log.info("daemon ready", web=web)
                 systemd.ready(f"explorer on {web}")
                 try:
-                    yield Running(house, board, bells, web, stop)
+                    yield Running(house, board, bells, web)
                 finally:
                     log.info("daemon stopping")
                     systemd.stopping()
@@ -86,22 +85,27 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
 
 
 async def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT."""
-    async with started(settings) as daemon, until_told(daemon.stop):
-        await daemon.stop.wait()
+    """Run until SIGTERM or SIGINT. One that comes during the start is obeyed when the start is done."""
+    async with told_to_stop() as stop, started(settings):
+        await stop.wait()
 
 
 @asynccontextmanager
-async def until_told(stop: asyncio.Event) -> AsyncIterator[None]:
-    """Set `stop` on SIGTERM or SIGINT while the block runs."""
-    loop = asyncio.get_running_loop()
+async def told_to_stop() -> AsyncIterator[asyncio.Event]:
+    """Set on SIGTERM or SIGINT while the block runs, and deaf to them after it: the process is about to end.
+
+    The block is to hold the start and the whole shutdown: impatient ones tell twice, and the second time would
+    otherwise cut short what the first began.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     try:
-        yield
+        yield stop
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
 
 
 def publish_endpoint(settings: Settings, endpoint: Endpoint, web: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd.commands.said import Out
-from spotlightd.daemon import Running, started, until_told
+from spotlightd.daemon import Running, started, told_to_stop
 from spotlightd.daemon import run as serve
 from spotlightd.demo.mirror import Mirror, mirroring, timeline
 from spotlightd.flows.ingest import Result, Span, ingest
@@ -45,11 +45,11 @@ async def demo(arguments: argparse.Namespace, settings: Settings, out: Out) -> i
         if arguments.once:
             out.value(await _once(told, mirror, out))
             return 0
-        async with started(told, notice=NOTICE) as daemon, until_told(daemon.stop):
+        async with told_to_stop() as stop, started(told, notice=NOTICE) as daemon:
             out.note(f"spotlightd demo: {daemon.web} (Ctrl-C ends it)")
             async with asyncio.TaskGroup() as group:
                 turning = group.create_task(_turn_pages(daemon, mirror), name="demo publisher")
-                await daemon.stop.wait()
+                await stop.wait()
                 turning.cancel()
     return 0
 

@@ -21,7 +21,7 @@ from spotlightd.flows.publish import current, replaces, sweep
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import SpotlightError, StoreError
+from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Ledger, Publishers, Warehouse, Wish
 from spotlightd.model.source import Batch
 
@@ -73,11 +73,13 @@ class Collecting:
             report.waiting("waiting for the next look")
             wish = await self._next(bell)
             bell.clear()
+            looked = False
             try:
                 await self._held(report, wish)
-            except SpotlightError:
-                bell.set()  # the supervisor starts this flow again after a pause: look then, not tomorrow
-                raise
+                looked = True
+            finally:
+                if not looked:
+                    bell.set()  # the supervisor starts this flow again after a pause: look then, not tomorrow
 
     async def _next(self, bell: asyncio.Event) -> Wish | None:
         """Until the bell rings (None) or somebody wishes for a backfill. Wishes are looked for every two seconds."""

@@ -1,0 +1,142 @@
+"""A publisher of constructed half-months of fails, in the SEC's form, and what a reader should then see of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import sqlite3
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.demo.construct import with_trailers
+from spotlightd.model.pin import visible
+from spotlightd.model.settings import Settings
+from spotlightd.opening import Endpoint, joined
+from spotlightd.sources.sec_ftd import INDEX, sec_ftd
+from tests.clients.publisher_server import Answer, ScriptedPublisher, document, reply
+
+INDEX_PATH = urlsplit(INDEX).path
+FAST = '''"""constructed: the fails of the SEC as they are, asked for as fast as a test likes."""
+
+from dataclasses import replace
+
+from spotlightd.sources import sec_ftd
+
+source = replace(sec_ftd.source, name="fast_ftd", requests_per_second=1000.0, contact_required=False)
+'''
+SEEN = f"""
+SELECT formatDateTime(settlement_date, '%Y/%m') || if(toDayOfMonth(settlement_date) < 15, '/a', '/b') AS covers,
+    count() AS rows, sum(quantity) AS shares
+FROM sec_ftd WHERE {visible(sec_ftd)} GROUP BY covers
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HalfMonth:
+    """A constructed document: its bytes, and what its own trailers say."""
+
+    covers: str
+    content: bytes
+    rows: int
+    shares: int
+
+    @property
+    def path(self) -> str:
+        return f"/files/data/cnsfails{self.covers.replace('/', '')}.zip"
+
+
+def half(number: int) -> tuple[str, date]:
+    """What half-month number so and so since 2010 is called, and its first day."""
+    month = date(2010 + number // 24, number // 2 % 12 + 1, 1)
+    return f"{month:%Y/%m}/{'ab'[number % 2]}", month.replace(day=15 if number % 2 else 1)
+
+
+def lines(number: int, rows: int, edition: int = 0) -> list[str]:
+    """Rows of a half-month, always the same."""
+    covers, first = half(number)
+    chance = random.Random(f"{covers} {edition}")
+    return [
+        f"{first + timedelta(days=at % 11):%Y%m%d}|{at:09d}|S{at % 997}|{chance.randrange(1, 10**6)}|CONSTRUCTED {at}|1.25"
+        for at in range(rows)
+    ]
+
+
+@lru_cache(maxsize=512)
+def half_month(number: int, rows: int = 1200, edition: int = 0) -> HalfMonth:
+    """A whole and right document. Another edition has other quantities."""
+    made = lines(number, rows, edition)
+    return HalfMonth(half(number)[0], zipped(with_trailers(made)), rows, sum(int(one.split("|")[3]) for one in made))
+
+
+def zipped(text: str, member: str = "cnsfails.txt") -> bytes:
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as opened:
+        opened.writestr(
+            zipfile.ZipInfo(member, (2021, 3, 16, 0, 0, 0)), text.encode("latin-1"), zipfile.ZIP_DEFLATED, 1
+        )
+    return whole.getvalue()
+
+
+def index(paths: Iterable[str]) -> Answer:
+    links = "".join(f'<li><a href="{path}">{path}</a></li>' for path in paths)
+    return reply(200, f"<!doctype html><title>Fails</title><ul>{links}</ul>".encode(), Content_Type="text/html")
+
+
+def show(server: ScriptedPublisher, *shown: HalfMonth) -> None:
+    """From now on the publisher has these documents, and no others."""
+    for one in shown:
+        server.says(one.path, document(one.content, etag=f'"{hash(one.content)}"'))
+    server.says(INDEX_PATH, index(one.path for one in shown))
+
+
+def state_folder(folder: Path) -> Path:
+    """A state folder with the fast source in it, made beforehand."""
+    state = folder / "state"
+    (state / "sources").mkdir(parents=True, mode=0o700)
+    (state / "sources" / "fast.py").write_text(FAST, encoding="utf-8")
+    return state
+
+
+def endpoint(state: Path) -> Endpoint:
+    return Endpoint(**json.loads((state / "daemon.json").read_text(encoding="utf-8")))
+
+
+def warehouse(state: Path) -> ClickHouse:
+    """The running daemon's warehouse, as a command joins it; to be entered."""
+    return joined(endpoint(state), Settings())
+
+
+async def seen(opened: ClickHouse) -> dict[str, tuple[int, int]]:
+    """Rows and shares that a pinned reader sees, by half-month."""
+    seq = (await opened.rows("SELECT max(seq) FROM loads")).rows[0][0]
+    return {covers: (rows, shares) for covers, rows, shares in (await opened.rows(SEEN, {"seq": seq})).rows}
+
+
+async def seen_in(state: Path) -> dict[str, tuple[int, int]]:
+    async with warehouse(state) as opened:
+        return await seen(opened)
+
+
+def expected(shown: Sequence[HalfMonth]) -> dict[str, tuple[int, int]]:
+    return {one.covers: (one.rows, one.shares) for one in shown}
+
+
+def ledger(state: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
+    """What the ledger's file says, read beside its daemon; nothing while there is none."""
+    path = state / "ledger.sqlite"
+    if not path.exists():
+        return []
+    opened = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return opened.execute(sql, values).fetchall()
+    except sqlite3.OperationalError:
+        return []
+    finally:
+        opened.close()
