@@ -34,9 +34,10 @@ class Blame:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """The deepest line of the author's own file, which is the first on the way that is not of this room."""
+    """The deepest line of the author's own file, which is the first on the way that is not ours or Python's."""
     ours = Path(__file__).parent
-    frames = [frame for frame in traceback.extract_tb(trace) if Path(frame.filename).parent != ours]
+    found = (frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<"))
+    frames = [frame for frame in found if Path(frame.filename).parent != ours]
     theirs = [frame for frame in frames if frame.filename == frames[0].filename]
     return (
         f"{Path(theirs[-1].filename).name} line {theirs[-1].lineno} in {theirs[-1].name}"

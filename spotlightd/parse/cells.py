@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -86,8 +86,8 @@ def mend(odd: Odd, names: tuple[str, ...], layout: Layout) -> list[str] | None:
     return [*fields[:at], layout.separator.join(fields[at : at + extra + 1]), *fields[at + extra + 1 :]]
 
 
-def typed(cells: Cells, layout: Layout, member: int, text: Callable[[int], str]) -> Found:
-    """`text` gives the whole line of a number, for rejects."""
+def typed(cells: Cells, layout: Layout, member: int, block: Block) -> Found:
+    """The cells as their columns' types; `block` is where they are from, for the text of rejects."""
     arrays: dict[str, pa.Array] = {}
     good: list[pa.BooleanArray] = []
     reasons: dict[int, str] = {}
@@ -105,7 +105,9 @@ def typed(cells: Cells, layout: Layout, member: int, text: Callable[[int], str])
     batch = pa.record_batch([arrays[name] for name in schema.names], schema=schema)
     if good:
         batch = batch.filter(reduce(pc.and_, good))
-    rejects = [reject(member, int(cells.lines[at]), text(int(cells.lines[at])), reasons[at]) for at in sorted(reasons)]
+    whole = block.text.split(b"\n") if reasons else []
+    numbers = {at: int(cells.lines[at]) for at in sorted(reasons)}
+    rejects = [reject(member, line, whole[line - block.first].decode(), reasons[at]) for at, line in numbers.items()]
     return Found(batch, rejects)
 
 

@@ -100,7 +100,7 @@ def _rows(
         yield cells.reject(member, one.line, one.text, reason)
     for some in (plain, _turned(mended, names)):
         if len(some.lines):
-            found = cells.typed(some, layout, member, block.line)
+            found = cells.typed(some, layout, member, block)
             _count(tally, int(some.lines[-1]), len(some.lines), found.rejects)
             _add(tally, layout, found.batch)
             yield from found.rejects

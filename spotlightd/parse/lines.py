@@ -27,19 +27,18 @@ class Block:
     count: int
     text: bytes
 
-    def line(self, number: int) -> str:
-        return self.text.split(b"\n", number - self.first + 1)[number - self.first].decode()
-
 
 def blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> Generator[Block, None, None]:
     """FormatError for a line of more than 1 MiB and for bytes that are not the encoding's."""
     number = 1
     for raw in _cut(pieces, member):
-        count = raw.count(b"\n") + (not raw.endswith(b"\n"))
-        plain = raw.removeprefix(_BOM) if number == 1 else raw
-        if b"\0" in plain or b"\r" in plain:
-            plain = plain.translate(None, b"\0\r")
-        yield Block(number, count, plain if plain.isascii() else _utf8(plain, encoding, number, member))
+        text = raw.removeprefix(_BOM) if number == 1 else raw
+        if b"\0" in text or b"\r" in text:
+            text = text.translate(None, b"\0\r")
+        if not text.isascii():
+            text = _utf8(text, encoding, number, member)
+        count = text.count(b"\n") + (not text.endswith(b"\n"))
+        yield Block(number, count, text)
         number += count
 
 

@@ -24,7 +24,7 @@ from spotlightd.model.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Reject
 from spotlightd.model.settings import Parser
 from spotlightd.model.source import Batch, Rows
-from spotlightd.parse import authored, columns, wire
+from spotlightd.parse import authored, columns, delimited, html, wire, zipped
 from spotlightd.parse.ahead import ahead
 from spotlightd.parse.here import parse_here
 
@@ -33,6 +33,7 @@ GATHER_BYTES = 1 << 18
 OPEN_FILES = 64
 LEAST_BYTES = 64 << 20
 REJECTS_AT_ONCE = 50  # stay below the longest message even if every character must be escaped
+WARM = (delimited, html, zipped)  # imported before the first document asks for them
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
 

@@ -342,11 +342,6 @@ def test_what_is_understood_does_not_depend_on_the_lines_around_it(texts: list[s
     assert together == alone
 
 
-def test_a_block_knows_the_text_of_its_lines() -> None:
-    block = lines.Block(10, 3, "a\né\n".encode())
-    assert [block.line(number) for number in (10, 11, 12)] == ["a", "é", ""]
-
-
 def test_a_day_later_is_another_line() -> None:
     days = [str(date(2021, 1, 1) + timedelta(days=n)) for n in range(500)]
     rows, _ = read("\n".join([HEADER, *(GOOD.replace("2021-01-04", day) for day in days)]))

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+
+import pytest
+
+from spotlightd.parse.ahead import ahead
+
+
+def test_items_come_in_order_from_another_thread() -> None:
+    threads = set()
+
+    def items() -> Generator[int, None, None]:
+        for number in range(100):
+            threads.add(threading.get_ident())
+            yield number
+
+    assert list(ahead(items())) == list(range(100))
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Generator[int, None, None]:
+        yield 1
+        yield 2
+        raise ZeroDivisionError
+
+    running = ahead(items())
+    assert [next(running), next(running)] == [1, 2]
+    with pytest.raises(ZeroDivisionError):
+        next(running)
+
+
+def test_no_more_than_the_depth_is_made_in_advance_and_leaving_early_closes_the_items() -> None:
+    made, closed = [], threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        try:
+            for number in range(1_000):
+                made.append(number)
+                yield number
+        finally:
+            closed.set()
+
+    running = ahead(items(), depth=2)
+    assert next(running) == 0
+    running.close()
+    assert closed.is_set()
+    assert len(made) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from spotlightd import SettingsError
+from spotlightd.catalog import catalog, load_source
+from spotlightd.model.settings import Settings
+from spotlightd.parse.here import parse_here
+
+SOURCE = """
+from __future__ import annotations
+from dataclasses import dataclass
+import pyarrow as pa
+from spotlightd import Batch, Column, Dataset, Expected, Rhythm, Rows
+
+@dataclass(frozen=True)
+class Kept:
+    number: int = 1
+
+{name} = Dataset(
+    name="{name}", title="{title}", publisher="nobody", about="constructed",
+    columns=(Column("number", "UInt64", "a number"),), key=("number",), order=("number",), time="number",
+    rhythm=Rhythm("never", stale_days=1),
+)
+
+async def discover(pages):
+    return
+    yield
+
+def parse(body):
+    arrays = [pa.array([1], pa.uint64()), pa.array([0], pa.uint16()), pa.array([1], pa.uint32())]
+    yield Rows({name}, pa.record_batch(arrays, ["number", "member", "line"]))
+
+source = Batch(
+    name="{source}", title="{title}", home="", datasets=({name},), discover=discover, parse=parse, parser="1",
+    hosts=(), cron="0 0 * * *", expected=lambda day: Expected("x", day),
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "sources").mkdir()
+    return tmp_path / "sources"
+
+
+def write(path: Path, name: str = "mine", title: str = "Mine", source: str = "") -> None:
+    path.write_text(textwrap.dedent(SOURCE.format(name=name, title=title, source=source or name)))
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(state_dir=folder.parent)
+
+
+def test_the_built_in_sources_are_found_by_looking() -> None:
+    found = catalog()
+    assert [source.name for source in found.sources] == ["sec_ftd"]
+    assert found.places == {"sec_ftd": "spotlightd.sources.sec_ftd"}
+    assert [dataset.name for dataset in found.datasets] == ["sec_ftd"]
+
+
+def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> None:
+    write(folder / "mine.py")
+    write(folder / "_draft.py", "draft")
+    (folder / "notes.txt").write_text("nothing")
+    (folder / "golden").mkdir()
+    write(folder / "golden" / "case.py", "case")
+    found = catalog(settings(folder))
+    assert [source.name for source in found.sources] == ["sec_ftd", "mine"]
+    assert found.places["mine"] == str(folder / "mine.py")
+    assert [dataset.name for dataset in found.datasets] == ["mine", "sec_ftd"]
+
+
+def test_a_source_of_a_file_parses(folder: Path) -> None:
+    write(folder / "mine.py")
+    (rows,) = parse_here(load_source(folder / "mine.py"), folder / "mine.py", "mine.py")
+    assert rows.columns.num_rows == 1  # type: ignore[union-attr]
+
+
+def test_without_an_operators_folder_there_are_the_built_in_sources(tmp_path: Path) -> None:
+    assert [source.name for source in catalog(Settings(state_dir=tmp_path)).sources] == ["sec_ftd"]
+
+
+def test_a_name_taken_twice_is_refused_naming_both_places(folder: Path) -> None:
+    write(folder / "mine.py", "mine", source="sec_ftd")
+    with pytest.raises(
+        SettingsError, match=r"two sources are called sec_ftd: in spotlightd\.sources\.sec_ftd and in /"
+    ):
+        catalog(settings(folder))
+
+
+def test_two_different_datasets_of_one_name_are_refused(folder: Path) -> None:
+    write(folder / "a.py", "shared", "One", source="a")
+    write(folder / "b.py", "shared", "Another", source="b")
+    with pytest.raises(SettingsError, match=r"two different datasets are called shared: in .*a\.py and in .*b\.py"):
+        catalog(settings(folder))
+
+
+def test_one_dataset_may_be_fed_by_two_sources(folder: Path) -> None:
+    write(folder / "a.py", "shared", "One", source="a")
+    write(folder / "b.py", "shared", "One", source="b")
+    assert [dataset.name for dataset in catalog(settings(folder)).datasets] == ["sec_ftd", "shared"]
+
+
+def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:
+    write(folder / "mine.py", "runs", source="mine")
+    with pytest.raises(SettingsError, match=r"two different datasets are called runs: in the house itself and in /"):
+        catalog(settings(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero (mine.py line 1 in <module>)"),
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name' (mine.py line 1"),
+        ("def", "SyntaxError"),
+        ("from spotlightd import Column\nColumn('x', 'Text', 'x')", "'Text' is not a type that a dataset may use"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_is_said_with_its_line(folder: Path, text: str, said: str) -> None:
+    (folder / "mine.py").write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        catalog(settings(folder))
+    assert said in str(refused.value)
+
+
+def test_a_file_to_try_must_hold_one_source(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no source file"):
+        load_source(folder / "none.py")
+    (folder / "none.py").write_text("")
+    with pytest.raises(SettingsError, match="must hold one Batch, not 0"):
+        load_source(folder / "none.py")
