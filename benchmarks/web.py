@@ -1,0 +1,252 @@
+"""What the explorer adds to its queries: symbol pages, first bytes of downloads, memory while one runs.
+
+A real `spotlightd run` on `--rows 30000000` invented rows in `--loads 500` published half-months of 6,000 symbols,
+embedded engine, one client on the same machine; each figure is taken beside the same statements sent straight to the
+engine, in turn.
+
+symbol_page   p50 and p95 of `/s/SYMBOL` and of its queries alone (the pin, then the others side by side, as the page
+              asks them) over `--symbols 60` different symbols
+first_byte    median of `--times 5`, for each format, of some `--download-rows 10000000` rows: through the explorer,
+              and of the statement itself
+memory        the daemon's resident MB before and at most during the whole download, engine apart; rows of the file
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+
+from spotlightd import log
+from spotlightd.model.house import loads
+from spotlightd.model.ports import Limits
+from spotlightd.model.settings import Settings
+from spotlightd.opening import Endpoint, joined, opened
+from spotlightd.sources.sec_ftd import sec_ftd
+from spotlightd.web import ask, export, measure, select
+from spotlightd.web.reader import Reader, pin_query
+
+SYMBOLS = 6_000
+DAYS = 10
+FIRST = date(2004, 3, 22)
+LIMITS = Limits(seconds=600, memory_bytes=1 << 30)
+READY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """`rows` in `loads`; each load has `DAYS` settlement days, 15 days apart from the next load's first."""
+
+    rows: int
+    loads: int
+
+    @property
+    def each(self) -> int:
+        return max(self.rows // self.loads, DAYS)
+
+    def until(self, rows: int) -> date:
+        """The day before which there are about so many rows."""
+        return FIRST + timedelta(days=15 * max(round(rows / self.each), 1))
+
+
+async def fill(state: Path, scale: Scale) -> None:
+    """Rows, and one publication for each load; merged, so that the figure is not one of unmerged parts."""
+    async with opened(replace(Settings(), state_dir=state)) as house:
+        warehouse = house.stores.warehouse
+        for start in range(0, scale.loads, 50):
+            count = min(50, scale.loads - start) * scale.each
+            print(f"filling: load {start} of {scale.loads}", file=sys.stderr, flush=True)
+            await warehouse.execute(_rows(scale, start, count))
+        began = datetime(2024, 1, 1, tzinfo=UTC)
+        rows: list[tuple[Any, ...]] = [
+            (seq, sec_ftd.name, seq, "sec_ftd", f"{seq:06d}", f"{seq:064x}", "1", scale.each, 0, [],
+             began + timedelta(minutes=seq))
+            for seq in range(1, scale.loads + 1)
+        ]  # fmt: skip
+        await warehouse.insert(loads, rows)
+        await warehouse.execute("OPTIMIZE TABLE sec_ftd FINAL")
+
+
+def _rows(scale: Scale, start: int, count: int) -> str:
+    """Every symbol has about as many rows as any other; a price is missing in one row of fifty."""
+    load = f"intDiv(number, {scale.each}) + {start}"
+    within = f"number % {scale.each}"
+    return (
+        f"INSERT INTO sec_ftd SELECT toDate('{FIRST}') + ({load}) * 15 + intDiv({within} * {DAYS}, {scale.each}), "
+        f"leftPad(toString(({within}) % {SYMBOLS}), 9, '0'), concat('S', toString(({within}) % {SYMBOLS})), "
+        f"cityHash64(number, {start}) % 1000000, concat('COMPANY ', toString(({within}) % {SYMBOLS}), ' COM'), "
+        f"if(cityHash64(number) % 50 = 0, NULL, toDecimal64(cityHash64(number, 7) % 100000 / 100, 4)), "
+        f"{load} + 1, 0, {within} + 2 FROM numbers({count}) SETTINGS max_partitions_per_insert_block = 1000, max_threads = 2"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A daemon that answers, a client, and a reader that asks the engine as the pages do."""
+
+    web: str
+    daemon: psutil.Process
+    session: aiohttp.ClientSession
+    reader: Reader
+
+
+@asynccontextmanager
+async def running(state: Path) -> AsyncIterator[Bench]:
+    config = state.parent / "settings.toml"
+    config.write_text(f'state_dir = "{state}"\n[web]\nport = 18080\n[schedule]\nenabled = false\n')
+    command = [sys.executable, "-m", "spotlightd", "run", "--config", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220  # nothing else runs meanwhile
+    try:
+        told = await _ready(state, process.pid)
+        endpoint = Endpoint(**told)
+        async with joined(endpoint, Settings()) as warehouse, aiohttp.ClientSession() as session:
+            reader = Reader(warehouse, LIMITS, asyncio.Semaphore(8), 60.0)
+            yield Bench(endpoint.web, psutil.Process(process.pid), session, reader)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+async def _ready(state: Path, pid: int) -> dict[str, Any]:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError):
+            told: dict[str, Any] = json.loads(await asyncio.to_thread((state / "daemon.json").read_text))
+            if told["pid"] == pid:
+                return told
+        await asyncio.sleep(0.05)
+    raise TimeoutError("the daemon did not become ready")
+
+
+async def seconds(doing: Callable[[], Awaitable[Any]]) -> float:
+    began = time.perf_counter()
+    await doing()
+    return time.perf_counter() - began
+
+
+async def symbol_page(bench: Bench, count: int) -> dict[str, Any]:
+    names = [f"S{at * SYMBOLS // count}" for at in range(count)]
+    pages, alone = [], []
+    for name in ("S1", "S2", *names):
+        page = await seconds(lambda name=name: _got(bench, f"/s/{name}"))  # type: ignore[misc]
+        sql = await seconds(lambda name=name: _asked(bench.reader, name))  # type: ignore[misc]
+        pages.append(page * 1000)
+        alone.append(sql * 1000)
+    found = {"page_ms": _spread(pages[2:]), "sql_ms": _spread(alone[2:])}
+    return {**found, "p95_more_ms": round(found["page_ms"]["p95"] - found["sql_ms"]["p95"], 1)}
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"p50": round(statistics.median(values), 1), "p95": round(statistics.quantiles(values, n=20)[-1], 1)}
+
+
+async def _got(bench: Bench, path: str) -> None:
+    async with bench.session.get(bench.web + path) as answer:
+        await answer.read()
+        assert answer.status == 200, path
+
+
+async def _asked(reader: Reader, name: str) -> None:
+    pin = await reader.pin()
+    questions = (measure.series, measure.titles, measure.replaced)
+    await reader.all(*(question(sec_ftd, name, pin.seq) for question in questions))
+
+
+async def first_byte(bench: Bench, until: date, times: int) -> dict[str, Any]:
+    found = {}
+    for suffix in export.OUTPUTS:
+        ours = [await seconds(lambda s=suffix: _first_of_page(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
+        own = [await seconds(lambda s=suffix: _first_of_query(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
+        page, query = statistics.median(ours) * 1000, statistics.median(own) * 1000
+        found[suffix] = {"ms": round(page, 1), "query_ms": round(query, 1), "more_ms": round(page - query, 1)}
+    return found
+
+
+async def _first_of_page(bench: Bench, suffix: str, until: date) -> None:
+    async with bench.session.get(_address(bench, suffix, until)) as answer:
+        assert answer.status == 200
+        assert await answer.content.readany()
+        answer.close()
+
+
+async def _first_of_query(bench: Bench, suffix: str, until: date) -> None:
+    asked = ask.read(sec_ftd, [("settlement_date__lt", until.isoformat())])
+    answer = await bench.reader.rows(pin_query(sec_ftd, None))
+    query, output = select.every(asked, answer.rows[0][0]), export.OUTPUTS[suffix]
+    sql = f"{query.sql} SETTINGS {output.settings}"
+    async with bench.reader.warehouse.stream(sql, output.format, query.params, limits=LIMITS) as chunks:
+        assert await anext(chunks)
+
+
+def _address(bench: Bench, suffix: str, until: date) -> str:
+    return f"{bench.web}/data/sec_ftd.{suffix}?settlement_date__lt={until}"
+
+
+async def memory(bench: Bench, until: date) -> dict[str, Any]:
+    found = {}
+    for suffix in export.OUTPUTS:
+        before = bench.daemon.memory_info().rss
+        most, size = before, 0
+        began = time.perf_counter()
+        async with bench.session.get(_address(bench, suffix, until), timeout=aiohttp.ClientTimeout(None)) as answer:
+            async for chunk in answer.content.iter_chunked(1 << 20):
+                size += len(chunk)
+                most = max(most, bench.daemon.memory_info().rss)
+        found[suffix] = {
+            "before_mb": before >> 20, "most_mb": most >> 20, "file_mb": size >> 20,
+            "seconds": round(time.perf_counter() - began, 1),
+        }  # fmt: skip
+    return found
+
+
+async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict[str, Any]:
+    await fill(state, scale)
+    until = scale.until(asked.download_rows)
+    async with running(state) as bench:
+        count = await bench.reader.rows(
+            select.count(ask.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), scale.loads)
+        )
+        return {
+            "rows": scale.each * scale.loads,
+            "loads": scale.loads,
+            "download_rows": int(count.rows[0][0]),
+            "symbol_page": await symbol_page(bench, asked.symbols),
+            "first_byte": await first_byte(bench, until, asked.times),
+            "memory": await memory(bench, until),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=30_000_000)
+    parser.add_argument("--loads", type=int, default=500)
+    parser.add_argument("--symbols", type=int, default=60)
+    parser.add_argument("--download-rows", type=int, default=10_000_000)
+    parser.add_argument("--times", type=int, default=5)
+    asked = parser.parse_args()
+    log.configure("warning")
+    folder = Path(tempfile.mkdtemp(prefix="spotlightd-web-"))
+    try:
+        print(json.dumps(asyncio.run(measured(folder / "state", Scale(asked.rows, asked.loads), asked)), indent=2))
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
