@@ -1,0 +1,148 @@
+"""The parser alone: zip to Arrow stream through the child's pipe, beside what bounds it. `--rows 48215 1012515`.
+
+zlib, isal     only inflating the zip, by either library
+here           zip to record batches in this process
+child          zip to Arrow stream out of the child, as the daemon gets it; `child_cpu` and `daemon_cpu` are its cost
+engine_csv     the engine's CSV reader on the inflated text into the same table, fsync on
+engine_arrow   the engine reading the finished Arrow stream into the same table, fsync on
+
+All in one process and in turn, `--rounds` times; seconds are the least of the rounds, since the machine may be shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ingest import TABLE, by_engine, make
+from isal import isal_zlib
+
+from spotlightd import Rows
+from spotlightd.model.settings import Parser
+from spotlightd.parse.child import ChildParser
+from spotlightd.parse.here import parse_here
+from spotlightd.sources.sec_ftd import source
+
+NAME = "cnsfails202101a.zip"
+PIECE = 1 << 17
+
+
+def inflate(library: Any, packed: Path) -> int:
+    with zipfile.ZipFile(packed) as archive, packed.open("rb") as file:
+        info = archive.infolist()[0]
+        file.seek(info.header_offset + 30 + len(info.filename))
+        inflater, left, size = library.decompressobj(-15), info.compress_size, 0
+        while left and (piece := file.read(min(PIECE, left))):
+            size += len(inflater.decompress(piece))
+            left -= len(piece)
+    return size
+
+
+def here(packed: Path) -> int:
+    return sum(found.columns.num_rows for found in parse_here(source, packed, NAME) if isinstance(found, Rows))
+
+
+async def through(parser: ChildParser, packed: Path, kept: Path | None = None) -> int:
+    """Rows of the document; the stream is thrown away, or kept in a file."""
+    with (kept or Path("/dev/null")).open("wb") as out:
+        async with parser.parse(source, packed, NAME, load_id=1) as parsing:
+            async for piece in parsing.columns("sec_ftd"):
+                out.write(piece)
+            return (await parsing.parsed()).rows["sec_ftd"]
+
+
+@contextmanager
+def engine(folder: Path) -> Iterator[Any]:
+    from chdb import session as chdb_session  # noqa: PLC0415
+
+    session: Any = chdb_session.Session(str(folder / "engine"))  # type: ignore[no-untyped-call]  # chdb has no types
+    for statement in ("CREATE DATABASE bench ENGINE = Atomic", "USE bench", TABLE):
+        session.query(statement)
+    yield session
+    session.close()
+
+
+def timed(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def measure(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
+    plain, packed, count, shares = make(folder, rows)
+    stream = folder / f"{rows}.arrow"
+    seconds: dict[str, list[float]] = {}
+    with asyncio.Runner() as runner, engine(folder / str(rows)) as session:
+        parser = runner.run(ChildParser(Parser()).__aenter__())
+        for _ in range(2):
+            assert runner.run(through(parser, packed, stream)) == count
+        assert parser._child is not None  # noqa: SLF001 - its cost is measured
+        child, us = psutil.Process(parser._child.process.pid), psutil.Process()  # noqa: SLF001
+
+        def fresh(fill: Callable[[], Any]) -> float:
+            session.query("TRUNCATE TABLE ftd SYNC")
+            took = timed(fill)
+            assert str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip() == f"{count},{shares}"
+            return took
+
+        ways: dict[str, Callable[[], float]] = {
+            "zlib": lambda: timed(lambda: inflate(zlib, packed)),
+            "isal": lambda: timed(lambda: inflate(isal_zlib, packed)),
+            "here": lambda: timed(lambda: here(packed)),
+            "child": lambda: timed(lambda: runner.run(through(parser, packed))),
+            "engine_csv": lambda: fresh(lambda: by_engine(session, plain, packed)),
+            "engine_arrow": lambda: fresh(
+                lambda: session.query(f"INSERT INTO ftd FROM INFILE '{stream}' FORMAT ArrowStream")
+            ),
+        }
+        cost = [0.0, 0.0]
+        for _ in range(rounds):
+            for name, way in ways.items():
+                before = cpu(child), cpu(us)
+                seconds.setdefault(name, []).append(way())
+                if name == "child":
+                    cost = [cost[0] + cpu(child) - before[0], cost[1] + cpu(us) - before[1]]
+            print(json.dumps({name: round(some[-1], 4) for name, some in seconds.items()}), file=sys.stderr)
+        runner.run(parser.__aexit__(None, None, None))
+    least = {name: min(some) for name, some in seconds.items()}
+    return {
+        "rows": count,
+        "text_bytes": plain.stat().st_size,
+        "arrow_bytes": stream.stat().st_size,
+        "seconds": {name: round(value, 4) for name, value in least.items()},
+        "million_rows_per_second": {name: round(count / value / 1e6, 2) for name, value in least.items()},
+        "child_to_engine_csv": round(least["engine_csv"] / least["child"], 2),
+        "child_cpu_us_per_row": round(cost[0] / rounds / count * 1e6, 3),
+        "daemon_cpu_us_per_row": round(cost[1] / rounds / count * 1e6, 3),
+    }
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rows", type=int, nargs="+", default=[48_215, 1_012_515])
+    options.add_argument("--rounds", type=int, default=5)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="parse-") as folder:
+        for rows in asked.rows:
+            (Path(folder) / str(rows)).mkdir()
+        print(json.dumps([measure(Path(folder), rows, asked.rounds) for rows in asked.rows], indent=2))
+
+
+if __name__ == "__main__":
+    main()
