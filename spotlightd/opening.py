@@ -5,7 +5,6 @@ The lock on the folder comes first and goes last, so that nothing is touched bes
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
     if unknown:
         raise SettingsError(f"setting schedule.sources names no source: {', '.join(unknown)}")
     async with AsyncExitStack() as stack:
-        held = stack.enter_context(state_lock(state_folder(settings)))
+        held = stack.enter_context(state_lock(settings.state_dir))
         state = held.folder
         engine, endpoint = await _warehouse(stack, settings, held)
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
@@ -94,21 +93,6 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
 def joined(endpoint: Endpoint, settings: Settings) -> ClickHouse:
     """A client of the warehouse at that address; to be entered."""
     return ClickHouse(endpoint.url, endpoint.user, endpoint.password, endpoint.database, settings.warehouse)
-
-
-def state_folder(settings: Settings) -> Path:
-    """The folder of everything that is kept, made if missing, for our eyes only."""
-    folder = settings.state_dir.resolve()
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / f".writable-{os.getpid()}"
-        probe.touch(mode=0o600)
-        probe.unlink()
-    except OSError as problem:
-        raise SettingsError(
-            f"state folder {folder} is not writable: {problem.strerror}. Give it to this user, or set state_dir"
-        ) from None
-    return folder
 
 
 async def _warehouse(stack: AsyncExitStack, settings: Settings, held: Held) -> tuple[Engine | None, Endpoint]:

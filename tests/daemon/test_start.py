@@ -1,0 +1,98 @@
+"""What must be right before it starts: refusals that name the thing and the remedy, and touch nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.daemon import process
+from tests.daemon.place import Place
+from tests.daemon.publisher import half_month
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+async def test_an_unknown_setting_names_the_nearest_one(tmp_path: Path) -> None:
+    config = tmp_path / "spotlightd.toml"
+    config.write_text(f'state_dir = "{tmp_path / "state"}"\n[publisher]\nkontact = "desk@example.org"\n')
+    done = await process.command("run", "--config", str(config))
+    assert done.status == 78
+    assert done.err == "spotlightd: unknown setting publisher.kontact: did you mean publisher.contact?\n"
+    assert not (tmp_path / "state").exists()
+
+
+async def test_a_source_that_asks_for_a_contact_is_not_started_without_one(tmp_path: Path) -> None:
+    config = tmp_path / "spotlightd.toml"
+    config.write_text(f'state_dir = "{tmp_path / "state"}"\n[log]\nformat = "json"\n[web]\nport = 0\n')
+    async with process.begun(config) as daemon:
+        assert await daemon.ended(seconds=30) == 78
+        assert not daemon.said("daemon ready")
+    said = "www.sec.gov wants to know whom to write to, and answers 403 to who does not say so"
+    assert f'spotlightd: source sec_ftd: {said}; set contact = "you@example.org" in [publisher]' in daemon.words
+
+
+async def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = await process.command("run", "--state", str(tmp_path / "file" / "state"))
+    assert done.status == 78
+    assert "Not a directory" in done.err
+    assert done.err.endswith("make it writable for this user, or set state_dir\n")
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("with_lock", [False, True])
+async def test_a_state_folder_that_cannot_be_written_is_refused(with_lock: bool) -> None:
+    """For root, who may write everywhere, somebody else tries."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        if with_lock:
+            (state / "lock").touch()
+            (state / "lock").chmod(0o666)
+        state.chmod(0o555)
+        done = await process.command("run", "--state", folder, prefix=NOBODY if os.geteuid() == 0 else ())
+        assert done.status == 78
+        assert f"spotlightd: state folder {state} cannot be used (Permission denied)" in done.err
+        assert "Traceback" not in done.err
+        state.chmod(0o755)
+
+
+async def test_a_second_daemon_is_refused_at_once_and_touches_nothing(here: Place) -> None:
+    """The first one is frozen meanwhile, with its children, so that every change would be the second one's."""
+    here.show(half_month(0))
+    async with here.ready() as first:
+        await here.all_seen()
+        family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
+        for one in family:
+            one.send_signal(signal.SIGSTOP)
+        try:
+            before = listing(here.state)
+            async with here.begun() as second:
+                assert await second.ended(seconds=3 * slowness()) == 75
+            assert listing(here.state) == before
+        finally:
+            for one in family:
+                one.send_signal(signal.SIGCONT)
+        says = f"state folder {here.state} is in use by another spotlightd (process {first.pid})"
+        assert second.words == [f"spotlightd: {says}: stop that one, or set another state_dir"]
+        assert [one["event"] for one in second.events] == ["daemon started"]
+        here.show(half_month(1))
+        assert (await here.command("backfill", "fast_ftd")).status == 0
+        await here.all_seen()
+        assert await first.stop() == 0
+
+
+def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Everything in it: size, time of change of the bytes, and of the entry."""
+    found = [folder, *folder.rglob("*")]
+    told = ((path, path.lstat()) for path in found)
+    return {str(path): (one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in told}
+
+
+def slowness() -> float:
+    """How much longer things take where more wants to run than there are processors."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
