@@ -1,0 +1,165 @@
+"""Commands on a state folder that the demo filled, in this process and without a daemon beside it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet
+import pytest
+
+from spotlightd.cli import main, parser
+
+PUBLISHERS_OWN_TRAILER = [{"count()": 48215, "sum(quantity)": 1988791343}]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    state = tmp_path_factory.mktemp("demo") / "state"
+    told = spotlightd("demo", "--once", "--json", "--state", str(state))
+    assert (told["documents"], told["rows"]) == (4, 125_872)
+    assert [one["covers"] for one in told["refused"]] == ["2021/02/b"]
+    return state
+
+
+def spotlightd(*words: str, status: int = 0) -> Any:
+    """What the command said, as JSON, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "spotlightd", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def test_the_real_half_month_sums_to_the_publishers_own_trailer(demo: Path) -> None:
+    sql = "SELECT count(), sum(quantity) FROM sec_ftd WHERE settlement_date < '2021-01-16'"
+    assert spotlightd("query", sql, "--state", str(demo), "--json") == PUBLISHERS_OWN_TRAILER
+
+
+def test_a_second_demo_loads_nothing_twice(demo: Path) -> None:
+    told = spotlightd("demo", "--once", "--json", "--state", str(demo))
+    assert (told["documents"], told["unchanged"], told["rows"]) == (0, 3, 0)
+
+
+def test_what_was_known_before_the_correction_is_asked_for_with_as_of(demo: Path) -> None:
+    at = spotlightd(
+        "query", "SELECT toString(published_at) AS at FROM loads WHERE seq = 3", "--state", str(demo), "--json"
+    )
+    sql = "SELECT quantity FROM sec_ftd WHERE symbol = 'GME' AND settlement_date = '2021-01-20'"
+    before = spotlightd("query", sql, "--as-of", at[0]["at"].replace(" ", "T") + "Z", "--state", str(demo), "--json")
+    assert (before, spotlightd("query", sql, "--state", str(demo), "--json")) == (
+        [{"quantity": 1007562}],
+        [{"quantity": 997562}],
+    )
+
+
+def test_every_row_is_read_again_from_the_line_that_it_points_to(demo: Path) -> None:
+    told = spotlightd("audit", "--state", str(demo), "--json")
+    assert told == {"rows": 99_124, "same": 99_124, "faults": []}
+
+
+def _rows(file: Path) -> int:
+    readers: dict[str, Callable[[], Any]] = {
+        ".csv": lambda: pyarrow.csv.read_csv(file).num_rows,
+        ".ndjson": lambda: len(file.read_text().splitlines()),
+        ".arrow": lambda: pyarrow.ipc.open_stream(file.read_bytes()).read_all().num_rows,
+        ".parquet": lambda: pyarrow.parquet.read_table(file).num_rows,
+    }
+    return int(readers[file.suffix]())
+
+
+def test_exports_hold_the_same_rows_in_every_format(demo: Path, tmp_path: Path) -> None:
+    counts = {}
+    for name in ("csv", "ndjson", "arrow", "parquet"):
+        words = ("export", "sec_ftd", "--format", name, "--where", "symbol=GME", "--to", str(tmp_path / f"out.{name}"))
+        spotlightd(*words, "--state", str(demo), "--json")
+        counts[name] = _rows(tmp_path / f"out.{name}")
+    assert counts == dict.fromkeys(counts, 18)
+
+
+def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo: Path, tmp_path: Path) -> None:
+    told = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
+    text = json.dumps(told)
+    assert "load_id" not in text
+    assert '"seq"' not in text
+    file = tmp_path / "gme.json"
+    file.write_text(text)
+    other = tmp_path / "other"
+    spotlightd("demo", "--once", "--json", "--state", str(other))
+    assert spotlightd("verify", str(file), "--state", str(other), "--json")["outcome"] == "same"
+
+
+def test_a_citation_that_was_changed_is_found_out(demo: Path, tmp_path: Path) -> None:
+    told = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
+    told["address"] = "/data/sec_ftd?symbol=AMC"
+    file = tmp_path / "changed.json"
+    file.write_text(json.dumps(told))
+    assert spotlightd("verify", str(file), "--state", str(demo), "--json", status=1)["outcome"] == "differs"
+
+
+def test_trying_a_file_shows_rows_and_a_bad_one_says_why(tmp_path: Path) -> None:
+    real = Path("spotlightd/demo/data/cnsfails202101a.zip").resolve()
+    told = spotlightd("try", "sec_ftd", str(real), "--rows", "1", "--json")
+    assert told["rows"] == {"sec_ftd": 48_215}
+    assert told["shown"]["sec_ftd"][0]["cusip"] == "B38564108"
+    bad = tmp_path / "cnsfails202101a.zip"
+    bad.write_text("<html>not found</html>")
+    assert "it is a web page" in spotlightd("try", "sec_ftd", str(bad), "--json", status=65)["says"]
+
+
+def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_path: Path) -> None:
+    told = spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json")
+    document = Path(told["case"]) / "document.txt"
+    said = spotlightd("try", told["source"], str(document), "--json", status=65)["says"]
+    assert "parse is not written yet" in said
+    assert (
+        "is there already"
+        in spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json", status=78)["says"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("query", "DROP TABLE sec_ftd"), "query only reads"),
+        (("query", "SELECT 1", "--as-of", "yesterday"), "is not a date like"),
+        (("export", "nothing"), "no dataset is called 'nothing'"),
+        (("export", "sec_ftd", "--where", "symbl=GME"), "symbol"),
+        (("backfill", "nothing"), "no source is called 'nothing'"),
+        (("backfill", "sec_ftd", "--from", "2021-02-01", "--to", "2021-01-01"), "is after"),
+        (("verify", "missing.json"), "cannot be read"),
+        (("cite", "/status"), "is no address of data"),
+        (("audit", "nothing"), "no dataset is called 'nothing'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_remedy(demo: Path, words: tuple[str, ...], says: str) -> None:
+    assert says in spotlightd(*words, "--state", str(demo), "--json", status=78)["says"]
+
+
+def test_a_state_folder_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> None:
+    assert (
+        "there is no state folder"
+        in spotlightd("query", "SELECT 1", "--state", str(tmp_path / "x"), "--json", status=78)["says"]
+    )
+    assert not (tmp_path / "x").exists()
+
+
+def test_every_command_helps_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    words = next(one for one in parser()._actions if isinstance(one.choices, dict)).choices or {}
+    for word in words:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word), "--help"])
+        assert ended.value.code == 0
+        assert f"spotlightd {word}" in capsys.readouterr().out.split("example:")[1]
+
+
+def test_a_misspelt_command_is_exit_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["quary"])
+    assert ended.value.code == 2
