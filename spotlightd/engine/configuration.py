@@ -81,7 +81,11 @@ def sized(settings: EngineSettings) -> Size:
 
 
 def config_xml(configuration: Configuration) -> str:
-    """ClickHouse's configuration file. Its own defaults are for a large server: 5 GiB of marks, 10,000 threads."""
+    """ClickHouse's configuration file. Its own defaults are for a large server: 5 GiB of marks, 10,000 threads.
+
+    Five thread pools (for io, format parsing, and parts being loaded, cleaned or outdated) are made when chDB is
+    imported, before it reads any file, and cannot be set.
+    """
     cache = max(16 * MIB, configuration.memory_bytes // 32)
     threads = configuration.threads
     values = {
@@ -103,11 +107,6 @@ def config_xml(configuration: Configuration) -> str:
         "unique_key_index_cache_size_bytes": MIB,
         "max_thread_pool_size": 200 + 50 * threads,
         "max_thread_pool_free_size": 4 * threads,
-        "max_io_thread_pool_size": 16,
-        "max_format_parsing_thread_pool_size": 4 * threads,
-        "max_active_parts_loading_thread_pool_size": 2 * threads,
-        "max_outdated_parts_loading_thread_pool_size": threads,
-        "max_parts_cleaning_thread_pool_size": 2 * threads,
         "background_pool_size": max(2, threads // 2),
         "background_schedule_pool_size": 4,
         "background_schedule_pool_initial_size": 2,

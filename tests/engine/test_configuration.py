@@ -1,0 +1,54 @@
+"""What the engine is told, and that it holds to it."""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+
+import pytest
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.configuration import GIB, Configuration, config_xml, read, sized
+from spotlightd.model.settings import Engine as EngineSettings
+
+TOLD = Configuration(
+    folder="/state/a & b/engine", database="spotlightd", user="u", password="p", listening=3, parent=1,
+    memory_bytes=2 * GIB, query_memory_bytes=GIB, threads=2, readers=8, writers=2, download_slots=8, send_seconds=60.0,
+    start_seconds=30.0,
+)  # fmt: skip
+
+
+def test_a_configuration_comes_out_of_the_pipe_as_it_went_in() -> None:
+    assert read(TOLD.text()) == TOLD
+
+
+def test_zeros_are_filled_in_for_the_machine() -> None:
+    size = sized(EngineSettings())
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert size.memory_bytes == max(GIB, physical // 2)
+    assert size.query_memory_bytes == size.memory_bytes // 3
+    assert size.threads == len(os.sched_getaffinity(0))
+
+
+def test_what_is_set_is_kept() -> None:
+    size = sized(EngineSettings(memory_bytes=3 * GIB, query_memory_bytes=GIB, threads=7))
+    assert (size.memory_bytes, size.query_memory_bytes, size.threads) == (3 * GIB, GIB, 7)
+
+
+def test_clickhouses_file_is_xml_and_holds_no_secret() -> None:
+    text = config_xml(replace(TOLD, password="very secret"))
+    found = {element.tag: element.text for element in ET.fromstring(text)}  # noqa: S314
+    assert found["tmp_path"] == "/state/a & b/engine/tmp/"
+    assert found["max_server_memory_usage"] == str(2 * GIB)
+    assert "very secret" not in text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_every_line_of_the_file_is_a_setting_that_the_engine_knows_and_took(warehouse: ClickHouse) -> None:
+    rows = (await warehouse.rows("SELECT name, value FROM system.server_settings")).rows
+    found = dict(rows)
+    asked = {element.tag: element.text for element in ET.fromstring(config_xml(TOLD))}  # noqa: S314
+    assert set(asked) - set(found) <= {"timezone"}
+    same = set(asked) - {"timezone", "tmp_path"}
+    assert {name: found[name] for name in same} == {name: asked[name] for name in same}
