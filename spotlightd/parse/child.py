@@ -137,6 +137,9 @@ class ChildParser:
                 first = await child.frames.readexactly(len(_HELLO))
         except (TimeoutError, asyncio.IncompleteReadError):
             first = b""
+        except asyncio.CancelledError:
+            self._kill(child)
+            raise
         if first != _HELLO:
             self._kill(child)
             await self._reap(child, "did not start")

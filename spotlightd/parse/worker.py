@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
+import mmap
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ OPEN_FILES = 64
 LEAST_BYTES = 64 << 20
 REJECTS_AT_ONCE = 50  # stay below the longest message even if every character must be escaped
 WARM = (delimited, html, zipped)  # imported before the first document asks for them
+LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 _F_SETPIPE_SZ = 1031
 
@@ -41,7 +43,7 @@ _F_SETPIPE_SZ = 1031
 def main() -> None:
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
     out = _confined(memory_bytes, parent)
-    bytearray(LEAST_BYTES)  # a MemoryError here ends the child before it says that it is ready
+    mmap.mmap(-1, LEAST_BYTES).close()  # an OSError here ends the child before it says that it is ready
     _write(out, [wire.message(wire.Kind.READY, {})])
     for line in sys.stdin.buffer:
         request = json.loads(line)
@@ -54,11 +56,12 @@ def main() -> None:
         except MemoryError:
             _write(out, [wire.message(wire.Kind.STARVED, {})])
             return
+        LIBC.malloc_trim(0)  # while there is work, freed memory is kept (see child.ENVIRONMENT); at rest it is not
 
 
 def _confined(memory_bytes: int, parent: int) -> int:
     """Set the limits; the descriptor that frames go to. What a source prints goes nowhere, not into the frames."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         raise SystemExit("the parent is gone already")
     out = os.dup(1)
