@@ -33,6 +33,7 @@ def application(context: Context) -> web.Application:
     app.router.add_get(rf"/source/{_DIGEST}", source.show_document)
     app.router.add_get(rf"/source/{_DIGEST}/raw", source.raw)
     app.router.add_get("/s/{symbol}", symbol.show_symbol)
+    app.router.add_get(rf"/s/{{symbol}}/{_NAME}/{{day}}", symbol.show_day)
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)
     app.router.add_get("/status.json", status.show_status)

@@ -24,6 +24,8 @@ def joined(values: Sequence[Any]) -> str:
 
 
 def _escaped(text: str) -> str:
+    if text and _MARKS.keys().isdisjoint(text):
+        return text
     return re.sub(r"[~,/.]", lambda found: _MARKS[found[0]], text) or "~e"
 
 

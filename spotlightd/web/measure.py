@@ -7,6 +7,7 @@ sums are over the rows of one day: several securities may have traded under one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.pin import visible
@@ -72,6 +73,16 @@ def series(dataset: Dataset, symbol: str, seq: int) -> Query:
         f"GROUP BY {day} ORDER BY {day} LIMIT {MOST_DAYS:d}"
     )
     return Query(sql, {"seq": seq, "symbol": symbol})
+
+
+def keys_of_day(dataset: Dataset, symbol: str, day: date, seq: int) -> Query:
+    """The keys of one symbol's rows on one day: two at most, since one and several is all that is asked."""
+    keys = ", ".join(f"`{name}`" for name in dataset.key)
+    sql = (
+        f"SELECT {keys} FROM {table(dataset)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"AND toDate(`{dataset.time}`) = {{day:Date}} LIMIT 2"
+    )
+    return Query(sql, {"seq": seq, "symbol": symbol, "day": day.isoformat()})
 
 
 def titles(dataset: Dataset, symbol: str, seq: int) -> Query:

@@ -10,6 +10,7 @@ from datetime import datetime
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Answer, Limits, Warehouse
 from spotlightd.model.provenance import Pin
+from spotlightd.tasks import together
 from spotlightd.web.refusal import RefusalError
 from spotlightd.web.select import Query
 
@@ -45,14 +46,8 @@ class Reader:
 
     async def all(self, *queries: Query) -> list[Answer]:
         """Several answers side by side; the first failure ends the others."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self.rows(query), name=f"page query {at}") for at, query in enumerate(queries)
-                ]
-        except BaseExceptionGroup as problems:
-            raise problems.exceptions[0] from None
-        return [task.result() for task in tasks]
+        answers = await together({f"page query {at}": self.rows(query) for at, query in enumerate(queries)})
+        return list(answers.values())
 
     async def pin(self, dataset: Dataset | None = None, asked: datetime | None = None) -> Pin:
         """The newest publication at or before `asked`, of one dataset or of all: read once, then bound to every query.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -22,20 +23,21 @@ from spotlightd.web.refusal import bad, missing
 
 LONGEST = 40
 LARGEST = 10
-LATEST = 15
-IN_PAGE = 400
+IN_PAGE = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of a symbol. `before`: other amounts that were published for it earlier, newest first."""
+    """One day of a symbol. `key` holds the key values of its row, of any when there are several; `before`: other
+    amounts that were published for it earlier, newest first.
+    """
 
     day: date
     amount: Any
     worth: Decimal | None
     unpriced: int
     rows: int
-    address: str
+    key: tuple[Any, ...]
     before: tuple[Any, ...] = ()
 
 
@@ -44,20 +46,20 @@ class Panel:
     """What the page shows of one dataset."""
 
     dataset: Dataset
+    symbol: str
+    as_of: str
     measure: Measure
     days: tuple[Day, ...]
     titles: tuple[tuple[str, str, date], ...]
     withdrawn: tuple[tuple[date, Any], ...]
-    amounts: Drawing
-    worths: Drawing | None
+
+    def address(self, one: Day) -> str:
+        """The page of the day's row, or the table of its rows when there are several."""
+        return _rows_of(self.dataset, self.symbol, one.day, one.key if one.rows == 1 else (), self.as_of)
 
     @property
     def largest(self) -> list[Day]:
-        return sorted(self.days, key=lambda one: (one.amount, one.day), reverse=True)[:LARGEST]
-
-    @property
-    def latest(self) -> list[Day]:
-        return list(self.days[::-1][:LATEST])
+        return heapq.nlargest(LARGEST, self.days, key=lambda one: (one.amount, one.day))
 
     @property
     def in_page(self) -> list[Day]:
@@ -72,16 +74,37 @@ class Panel:
         return sum(1 for one in self.days if one.unpriced)
 
     @property
+    def amounts(self) -> Drawing:
+        return self._drawn(self.days, [float(one.amount) for one in self.days], self.measure.unit)
+
+    @property
+    def worths(self) -> Drawing | None:
+        known = [one for one in self.days if one.worth is not None]
+        if not (known and self.measure.price):
+            return None
+        return self._drawn(known, [float(one.worth or 0) for one in known], self.measure.price.unit)
+
+    def _drawn(self, days: Sequence[Day], values: Sequence[float], unit: str) -> Drawing:
+        def told(at: int) -> Point:
+            one = days[at]
+            before = f" (corrected; before: {', '.join(map(show.number, one.before))})" if one.before else ""
+            says = f"{one.day}: {show.number(values[at], 0)} {unit}{before}"
+            return Point(says, self.address(one), corrected=bool(one.before))
+
+        return chart.drawn([one.day for one in days], values, told)
+
+    @property
     def data(self) -> dict[str, Any]:
-        """For the script: columns of numbers, and the last part of each day's address."""
+        """For the script: columns of numbers (days counted from the year 1), and where a click on a day leads."""
         return {
-            "title": self.measure.title, "unit": self.measure.unit,
+            "unit": self.measure.unit,
             "money": self.measure.price.unit if self.measure.price else "",
-            "days": [one.day.isoformat() for one in self.days],
-            "amounts": [float(one.amount) for one in self.days],
-            "worths": [None if one.worth is None else round(float(one.worth), 2) for one in self.days],
-            "addresses": [one.address for one in self.days],
-            "corrected": [bool(one.before) for one in self.days],
+            "days": [one.day.toordinal() for one in self.days],
+            "amounts": [one.amount if isinstance(one.amount, int) else float(one.amount) for one in self.days],
+            "worths": [None if one.worth is None else int(one.worth) for one in self.days],
+            "corrected": [at for at, one in enumerate(self.days) if one.before],
+            "leads": show.address(("s", self.symbol, self.dataset.name, "")),
+            "as_of": show.address("", as_of=self.as_of),
         }  # fmt: skip
 
 
@@ -124,35 +147,46 @@ def _panel(dataset: Dataset, symbol: str, answers: Sequence[Answer], as_of: str)
     before: dict[date, list[Any]] = {}
     for day, amount in replaced.rows:
         before.setdefault(day, []).insert(0, amount)
-    days = tuple(_day(dataset, symbol, row, before.get(row[0], []), as_of) for row in series.rows)
+    days = tuple(_day(row, before.get(row[0], ())) for row in series.rows)
     known = {one.day for one in days}
     gone = tuple((day, amounts[0]) for day, amounts in sorted(before.items()) if day not in known)
-    how = measure.of(dataset)
-    worths = [one for one in days if one.worth is not None]
-    return Panel(
-        dataset, how, days, tuple((name, cusip, day) for name, cusip, day, _ in titles.rows), gone,
-        chart.drawn([_point(one, one.amount, how.unit) for one in days]),
-        chart.drawn([_point(one, one.worth, how.price.unit) for one in worths]) if how.price and worths else None,
-    )  # fmt: skip
+    named = tuple((name, cusip, day) for name, cusip, day, _ in titles.rows)
+    return Panel(dataset, symbol, as_of, measure.of(dataset), days, named, gone)
 
 
-def _day(dataset: Dataset, symbol: str, row: Sequence[Any], before: Sequence[Any], as_of: str) -> Day:
+def _day(row: Sequence[Any], before: Sequence[Any]) -> Day:
     day, amount, worth, unpriced, rows, *key = row
-    path, filters = f"/data/{dataset.name}/{joined(key)}", ()
-    if rows > 1:
-        path, filters = f"/data/{dataset.name}", ((dataset.symbol, symbol), *_on(dataset, day))  # type: ignore[assignment]
-    other = tuple(dict.fromkeys(one for one in before if one != amount))
-    return Day(day, amount, worth, unpriced, rows, show.address(path, filters, as_of=as_of), other)
+    other = tuple(dict.fromkeys(one for one in before if one != amount)) if before else ()
+    return Day(day, amount, worth, unpriced, rows, tuple(key), other)
+
+
+def _rows_of(dataset: Dataset, symbol: str, day: date, key: Sequence[Any], as_of: str) -> str:
+    """The page of one row, or the table of the day's rows without a key."""
+    if key:
+        return show.address(("data", dataset.name, joined(key)), as_of=as_of)
+    filters = ((dataset.symbol, symbol), *_on(dataset, day))
+    return show.address(("data", dataset.name), filters, as_of=as_of)
+
+
+async def show_day(request: web.Request) -> web.StreamResponse:
+    """`/s/{symbol}/{dataset}/{day}` leads to the row of that day: what a click on the chart needs no key for."""
+    dataset, symbol = desk.dataset(request, request.match_info["name"]), request.match_info["symbol"]
+    if not (dataset.symbol and dataset.by_load):
+        raise missing(f"{dataset.name} knows no symbols.", "Look into its table.")
+    try:
+        day = date.fromisoformat(request.match_info["day"])
+    except ValueError:
+        raise missing(
+            f"{request.match_info['day']!r} is not a date like 2021-01-27.", "Begin at the symbol's page."
+        ) from None
+    as_of = request.query.get("as_of", "")
+    reader = desk.reader(request)
+    pin = await reader.pin(dataset, ask.instant("as_of", as_of))
+    found = await reader.rows(measure.keys_of_day(dataset, symbol, day, pin.seq))
+    raise web.HTTPSeeOther(_rows_of(dataset, symbol, day, found.rows[0] if len(found.rows) == 1 else (), as_of))
 
 
 def _on(dataset: Dataset, day: date) -> tuple[tuple[str, str], ...]:
     if dataset.column(dataset.time).kind == "date":
         return ((dataset.time, day.isoformat()),)
     return ((f"{dataset.time}__gte", f"{day}T00:00:00Z"), (f"{dataset.time}__lte", f"{day}T23:59:59.999999Z"))
-
-
-def _point(one: Day, value: Any, unit: str) -> Point:
-    says = f"{one.day}: {show.number(value, 0)} {unit}"
-    if one.before:
-        says += f" (corrected; before: {', '.join(map(show.number, one.before))})"
-    return Point(one.day, float(value), says, one.address, corrected=bool(one.before))

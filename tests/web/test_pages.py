@@ -135,8 +135,10 @@ async def test_a_symbol_has_a_sentence_a_drawing_and_a_table(world: World) -> No
     assert "As table" in text
     assert "A balance, not a flow" in text
     told = json.loads(re.findall(r'<script type="application/json" class="series">(.*?)</script>', text, re.DOTALL)[0])
-    assert len(told["days"]) == len(told["amounts"]) == len(told["addresses"]) == 20
-    assert told["corrected"].count(True) == 1
+    assert len(told["days"]) == len(told["amounts"]) == len(told["worths"]) == 20
+    _, _, answer = await world.get(told["leads"] + "2021-01-15")
+    assert answer.headers["Location"] == ROW
+    assert told["corrected"] == [9]
 
 
 async def test_a_corrected_day_and_a_withdrawn_one_are_marked(world: World) -> None:
@@ -145,6 +147,19 @@ async def test_a_corrected_day_and_a_withdrawn_one_are_marked(world: World) -> N
     assert ">corrected</mark>" in text
     _, text, _ = await world.get("/s/AMC")
     assert ">withdrawn</mark> 2021-01-15: was" in text
+
+
+async def test_a_day_of_a_symbol_leads_to_its_row_or_its_rows(world: World) -> None:
+    for path, leads in (
+        ("/s/BRK%2FB/sec_ftd/2021-01-04", "/data/sec_ftd/2021-01-04,084670702,BRK~sB"),
+        ("/s/GME/sec_ftd/2021-01-15?as_of=2021-03-20T09:02:30Z", f"{ROW}?as_of=2021-03-20T09:02:30Z"),
+        ("/s/GME/sec_ftd/2020-01-01", "/data/sec_ftd?symbol=GME&settlement_date=2020-01-01"),
+    ):
+        status, _, answer = await world.get(path)
+        assert (status, answer.headers["Location"]) == (303, leads)
+    for path in ("/s/GME/runs/2021-01-04", "/s/GME/sec_ftd/x", "/s/GME/nope/2021-01-04"):
+        status, _, _ = await world.get(path)
+        assert status == 404
 
 
 async def test_a_symbol_without_prices_says_so(world: World) -> None:

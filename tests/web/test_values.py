@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -86,10 +86,17 @@ def test_an_address_quotes_a_slash_inside_of_a_segment() -> None:
     )
 )
 def test_a_drawing_stays_inside_of_its_frame(days: list[tuple[date, float]]) -> None:
-    points = [chart.Point(day, value, "", "") for day, value in sorted(days)]
-    drawing = chart.drawn(points)
-    assert len(drawing.bars) == len(points)
+    days.sort()
+    drawing = chart.drawn([day for day, _ in days], [value for _, value in days], lambda at: chart.Point(str(at), ""))
+    assert [bar.point.says for bar in drawing.bars] == [str(at) for at in range(len(days))]
     for bar in drawing.bars:
         assert bar.x >= chart.LEFT - 0.1
         assert bar.x + bar.width <= chart.WIDTH
         assert chart.TOP - 0.1 <= bar.y <= drawing.base + 0.1
+
+
+def test_more_days_than_pixels_become_one_outline() -> None:
+    days = [date(2004, 3, 22) + timedelta(days=at) for at in range(5_000)]
+    drawing = chart.drawn(days, [float(at) for at in range(5_000)], lambda _: pytest.fail("no bar is told of"))
+    assert drawing.bars == ()
+    assert 100 < drawing.outline.count("M") <= chart.WIDTH

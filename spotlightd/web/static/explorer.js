@@ -6,6 +6,7 @@
   const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
   const DAY = 86400;
+  const EPOCH = 719163; /* 1970-01-01, counted from the year 1 */
   const iso = (at) => new Date(at * 1000).toISOString().slice(0, 10);
   const dated = (_, splits, axis, space, step) =>
     splits.map((at) => (step >= 365 * DAY ? iso(at).slice(0, 4) : step >= 28 * DAY ? iso(at).slice(0, 7) : iso(at).slice(5)));
@@ -19,12 +20,13 @@
 
   function drawn(figure, series, values, unit) {
     const box = figure.querySelector(".canvas");
-    const times = series.days.map((day) => Date.parse(day + "T00:00:00Z") / 1000);
+    const times = series.days.map((day) => (day - EPOCH) * DAY);
     const axis = { stroke: shown("--ink-soft"), grid: { stroke: shown("--rule"), width: 1 }, ticks: { show: false } };
     const data = [times, values];
     const kinds = [bars(unit, "--accent", "--accent-soft")];
-    if (series.corrected.includes(true)) {
-      data.push(values.map((one, at) => (series.corrected[at] ? one : null)));
+    if (series.corrected.length) {
+      const marked = new Set(series.corrected);
+      data.push(values.map((one, at) => (marked.has(at) ? one : null)));
       kinds.push(bars("corrected", "--amber", "--amber"));
     }
     const options = {
@@ -44,7 +46,7 @@
     box.querySelector("svg").classList.add("unseen");
     plot.over.addEventListener("click", () => {
       const at = plot.cursor.idx;
-      if (at != null && plot.select.width < 3) location.assign(series.addresses[at]);
+      if (at != null && plot.select.width < 3) location.assign(series.leads + iso(times[at]) + series.as_of);
     });
     new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 260 })).observe(box);
     figure.dataset.ready = "1";
