@@ -28,6 +28,7 @@ from spotlightd.model.source import Batch, Rows
 from spotlightd.parse import authored, columns, delimited, html, wire, zipped
 from spotlightd.parse.ahead import ahead
 from spotlightd.parse.here import parse_here
+from spotlightd.parse.lean import without_pandas
 
 PIPE_BYTES = 1 << 20
 GATHER_BYTES = 1 << 18
@@ -41,6 +42,7 @@ _F_SETPIPE_SZ = 1031
 
 
 def main() -> None:
+    without_pandas()
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
     out = _confined(memory_bytes, parent)
     mmap.mmap(-1, LEAST_BYTES).close()  # an OSError here ends the child before it says that it is ready

@@ -52,7 +52,7 @@ def members(body: Body) -> tuple[Member, ...]:
             listed = archive.infolist()
             start_of_directory = archive.start_dir
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, EOFError) as problem:
-        raise FormatError(f"{body.name} is not a whole zip archive: {_beginning(body.path)} ({problem})") from None
+        raise FormatError(f"{body.name} is not a whole zip archive: {_beginning(body.path)}") from problem
     if len(listed) > limits.members:
         raise FormatError(
             f"{body.name} holds {len(listed):,} files, more than the {limits.members:,} allowed (parser.members)"
@@ -65,7 +65,9 @@ def members(body: Body) -> tuple[Member, ...]:
         raise FormatError(
             f"{body.name} says that it unpacks to {claimed:,} bytes, more than the {limits.unpacked_bytes:,} allowed (parser.unpacked_bytes)"
         )
-    files = (info for info in listed if not info.is_dir())
+    files = [info for info in listed if not info.is_dir()]
+    if not files:
+        raise FormatError(f"{body.name} is a zip archive without a file in it")
     return tuple(Member(index, info.filename, body.name, body.path, limits, info) for index, info in enumerate(files))
 
 
