@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.flows.publish import Publications, current
 from spotlightd.log import logger
-from spotlightd.model.errors import FormatError, PublisherError, SpotlightError, StoreError
+from spotlightd.model.errors import FormatError, PublisherError, StoreError
 from spotlightd.model.ports import Bucket, Fetched, Known, Ledger, Parsed, Parser, Parsing, Publisher, Warehouse
 from spotlightd.model.provenance import Document, Load, Outcome, Reject, Run
 from spotlightd.model.source import Batch, Link
+from spotlightd.tasks import together
 
 DAY = timedelta(days=1)
 AGAIN_AFTER = timedelta(minutes=10)
@@ -124,6 +126,7 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
         if _is_settled(source, before, document):
             result = Result(link, "unchanged")
         else:
+            await stores.ledger.answered(source.name, _waiting(before, document))
             result = await _load(source, stores, link, document)
         log.info("document unchanged" if result.outcome == "unchanged" else "document stored", rows=result.rows)
     except PublisherError as problem:
@@ -206,8 +209,9 @@ async def _load(source: Batch, stores: Stores, link: Link, document: Document) -
         await stores.ledger.dead(load.load_id, rejects)
         raise _RefusedError(problem, document, len(rejects)) from problem
     except (StoreError, asyncio.CancelledError):
-        await stores.ledger.dead(load.load_id)
         logger(source=source.name).warning("load died", covers=link.covers, load_id=load.load_id)
+        with suppress(StoreError):  # a full disk must not swallow an order to stop; the next start gives the load up
+            await stores.ledger.dead(load.load_id)
         raise
     loaded = await stores.ledger.loaded(load.load_id, parsed.rows, rejects)
     done = await stores.publications.publish(loaded)
@@ -227,31 +231,22 @@ async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -
 
 
 async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Parsing) -> dict[str, int]:
+    inserts = {
+        one.name: warehouse.insert_stream(one, parsing.columns(one.name), token=f"load-{load.load_id}-{one.name}")
+        for one in source.datasets
+    }
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = {
-                dataset.name: group.create_task(
-                    warehouse.insert_stream(
-                        dataset, parsing.columns(dataset.name), token=f"load-{load.load_id}-{dataset.name}"
-                    ),
-                    name=f"insert {dataset.name} {load.load_id}",
-                )
-                for dataset in source.datasets
-            }
-    except ExceptionGroup as problems:  # not except*, from which Debian 12's Python raises nothing but groups
-        raise await _cause(parsing, problems) from problems
-    return {name: task.result() for name, task in tasks.items()}
+        return await together(inserts, prefix=f"load {load.load_id} into ")
+    except StoreError:
+        await _blame(parsing)
+        raise
 
 
-async def _cause(parsing: Parsing, problems: ExceptionGroup[Exception]) -> Exception:
-    """The document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
-    try:
-        await asyncio.wait_for(parsing.parsed(), timeout=1.0)
-    except FormatError as problem:
-        return problem
-    except TimeoutError:
-        pass
-    return next((one for one in problems.exceptions if isinstance(one, SpotlightError)), problems)
+async def _blame(parsing: Parsing) -> None:
+    """Raise the document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await parsing.parsed()
 
 
 def _check(source: Batch, parsed: Parsed) -> None:
@@ -266,8 +261,16 @@ def _check(source: Batch, parsed: Parsed) -> None:
             raise FormatError(f"{rows} rows for {dataset.name}, where {fewest} to {most} are plausible")
 
 
+def _waiting(before: Known, document: Document) -> Known:
+    """These bytes are here, and no parser has judged them: while our stores fail, the publisher is not asked again."""
+    return replace(
+        before, digest=document.digest, etag=document.etag, last_modified=document.last_modified, outcome="", parser="",
+        failures=0, not_before=None,
+    )  # fmt: skip
+
+
 def _answered(source: Batch, before: Known, document: Document, outcome: Outcome) -> Known:
-    stands = before.outcome if outcome == "unchanged" and before.digest == document.digest else "published"
+    stands = before.outcome if _is_settled(source, before, document) else "published"
     return replace(
         before, digest=document.digest, etag=document.etag, last_modified=document.last_modified,
         checked_at=datetime.now(UTC), outcome=stands if outcome == "unchanged" else outcome, parser=source.parser,

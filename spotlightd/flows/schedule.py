@@ -26,6 +26,7 @@ from spotlightd.model.ports import Ledger, Publishers, Warehouse, Wish
 from spotlightd.model.source import Batch
 
 GRACE_SECONDS = 6 * 3600
+FIRST_HOLD_SECONDS = 1.0  # doubles: an engine that died is back in about a second, a full disk is not
 HOLD_SECONDS = 15.0
 WISH_SECONDS = 2.0
 
@@ -85,7 +86,8 @@ class Collecting:
         """Until the bell rings (None) or somebody wishes for a backfill. Wishes are looked for every two seconds."""
         while True:
             try:
-                await asyncio.wait_for(bell.wait(), timeout=WISH_SECONDS)
+                async with asyncio.timeout(WISH_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
+                    await bell.wait()
             except TimeoutError:
                 wishes = [one for one in await self.stores.ledger.wishes() if one.source == self.source.name]
                 if wishes:
@@ -95,18 +97,25 @@ class Collecting:
 
     async def _held(self, report: Reporter, wish: Wish | None) -> None:
         """One look, repeated until our own stores take it: a full disk or a dead engine holds, it loses nothing."""
-        held = False
+        pause = 0.0
         while True:
             try:
+                if pause:
+                    await self._see_stores()
                 await (self._grant(report, wish) if wish else self._look(report))
             except StoreError as problem:
                 report.holding(str(problem))
-                held = True
-                await asyncio.sleep(HOLD_SECONDS)
+                pause = min(HOLD_SECONDS, 2 * pause or FIRST_HOLD_SECONDS)
+                await asyncio.sleep(pause)
             else:
-                if held:
+                if pause:
                     logger(source=self.source.name).info("store recovered")
                 return
+
+    async def _see_stores(self) -> None:
+        """StoreError while they are down for certain: then the publisher is left in peace."""
+        await self.stores.bucket.ping()
+        await self.stores.warehouse.ping()
 
     async def _look(self, report: Reporter) -> None:
         async def progress(says: str, done: int, total: int) -> None:

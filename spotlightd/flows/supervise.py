@@ -1,7 +1,7 @@
 """Named coroutines that are watched over: restarted when they may fail alone, the end of the process when not.
 
 Leaving `running` cancels its flows and waits for them, so the order of shutdown is the indentation of the daemon.
-Why tasks whose `cancelling()` is set are left alone there: cancelling a task twice cuts its clean-up short.
+Each is cancelled once, because a second time would cut its clean-up short: when the block fails, the group does it.
 """
 
 from __future__ import annotations
@@ -125,9 +125,6 @@ async def running(**flows: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run coroutines, each a task of its name, while the block runs; on leaving they are cancelled and awaited."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work, name=name) for name, work in flows.items()]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                if not task.cancelling():
-                    task.cancel()
+        yield
+        for task in tasks:
+            task.cancel()

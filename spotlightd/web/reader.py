@@ -46,7 +46,7 @@ class Reader:
 
     async def all(self, *queries: Query) -> list[Answer]:
         """Several answers side by side; the first failure ends the others."""
-        answers = await together({f"page query {at}": self.rows(query) for at, query in enumerate(queries)})
+        answers = await together({str(at): self.rows(query) for at, query in enumerate(queries)}, prefix="page query ")
         return list(answers.values())
 
     async def pin(self, dataset: Dataset | None = None, asked: datetime | None = None) -> Pin:
