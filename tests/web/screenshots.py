@@ -1,56 +1,113 @@
-"""Pictures of a running explorer for the docs: `python tests/web/screenshots.py http://127.0.0.1:8080 docs/screenshots`.
+"""Pictures of the explorer for the docs: `make screenshots`, or `python tests/web/screenshots.py ADDRESS FOLDER`.
 
-Wide and narrow, light and dark. The row shown is the symbol's newest one.
+Without an address a demo is started in a folder of its own and ended afterwards; without a folder the pictures go to
+docs/screenshots. The row shown is one that was corrected.
 """
 
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
+ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 SYMBOL = "GME"
-LOOKS = {"": (1280, 900, "light"), "-dark": (1280, 900, "dark"), "-phone": (390, 844, "light")}
+CORRECTED = "2021-01-20"
+WIDE = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
+DARK = {**WIDE, "color_scheme": "dark"}
+PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 2}
+PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("home", "/", WIDE),
+    ("table", "/data/sec_ftd?quantity__gte=1000000&_sort_desc=quantity&_facet=symbol", WIDE),
+    ("symbol", f"/s/{SYMBOL}", WIDE),
+    ("row", "{row}", WIDE),
+    ("source", "{line}", WIDE),
+    ("status", "/status", WIDE),
+    ("symbol-dark", f"/s/{SYMBOL}", DARK),
+    ("home-phone", "/", PHONE),
+    ("symbol-phone", f"/s/{SYMBOL}", PHONE),
+)
+TALL = ("home", "symbol", "row")
+LOADED_SECONDS = 120.0
 
 
-def pages(address: str) -> dict[str, str]:
-    """Which pages are shown, by the name of the picture."""
-    with urlopen(f"{address}/data/sec_ftd.json?symbol={SYMBOL}&_size=1", timeout=30) as answer:
-        row = json.load(answer)["rows"][0]
+def asked(address: str, path: str) -> Any:
+    with urlopen(address + path, timeout=30) as answer:
+        return json.load(answer)
+
+
+@contextmanager
+def demo() -> Iterator[str]:
+    """The address of a demo that has shown its correction."""
+    with socket.socket() as probe, tempfile.TemporaryDirectory() as folder:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        command = [sys.executable, "-m", "spotlightd", "demo", "--state", folder, "--port", str(port)]
+        process = subprocess.Popen(command, cwd=ROOT)
+        try:
+            yield loaded(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def loaded(address: str) -> str:
+    deadline = time.monotonic() + LOADED_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if any(load["supersedes"] for load in asked(address, "/data/loads.json?_size=20")["rows"]):
+                return address
+        except URLError:
+            pass
+        time.sleep(0.2)
+    raise TimeoutError("the demo published no correction")
+
+
+def places(address: str) -> dict[str, str]:
+    """Addresses of the corrected row and of its line."""
+    row = asked(address, f"/data/sec_ftd.json?symbol={SYMBOL}&settlement_date={CORRECTED}&_size=1")["rows"][0]
     key = f"/data/sec_ftd/{row['settlement_date']},{row['cusip']},{SYMBOL}"
-    with urlopen(f"{address}{key}.json", timeout=30) as answer:
-        line = json.load(answer)["rows"][0]["receipt"]["line"]
-    return {
-        "home": "/", "table": "/data/sec_ftd?_facet=symbol", "symbol": f"/s/{SYMBOL}", "row": key, "source": line,
-        "status": "/status", "search": "/search?q=game",
-    }  # fmt: skip
+    return {"row": key, "line": asked(address, f"{key}.json")["rows"][-1]["receipt"]["line"]}
 
 
 def taken(browser: Browser, address: str, folder: Path) -> None:
-    for look, (width, height, scheme) in LOOKS.items():
-        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
-        for name, path in pages(address).items():
-            page.goto(address + path)
-            if name == "symbol":
-                page.wait_for_selector("html[data-ready]", timeout=10_000)
-            page.screenshot(path=folder / f"{name}{look}.png", full_page=name in ("home", "symbol", "row") and not look)
+    known = places(address)
+    for name, path, look in PICTURES:
+        page: Page = browser.new_page(**look)
+        page.goto(address + path.format(**known))
+        if name.startswith("symbol"):
+            page.wait_for_selector("html[data-ready]", timeout=10_000)
+        page.screenshot(path=folder / f"{name}.png", full_page=name in TALL)
         page.close()
 
 
 def main() -> None:
-    address, folder = sys.argv[1].rstrip("/"), Path(sys.argv[2])
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "docs" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        taken(browser, address, folder)
+        if len(sys.argv) > 1:
+            taken(browser, sys.argv[1].rstrip("/"), folder)
+        else:
+            with demo() as address:
+                taken(browser, address, folder)
         browser.close()
 
 

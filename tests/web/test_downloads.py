@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -164,3 +165,28 @@ async def test_a_download_beyond_its_limit_is_an_error_and_no_shorter_file(world
             except aiohttp.ClientError:
                 continue
             assert answer.status == 400, raw[:300]
+
+
+async def test_a_reader_who_goes_away_frees_the_slot(world: World) -> None:
+    left = asyncio.Event()
+
+    class Endless(Failing):
+        @asynccontextmanager
+        async def stream(self, *_: Any, **__: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+            async def chunks() -> AsyncIterator[bytes]:
+                while True:
+                    yield b"x" * 65_536
+                    await asyncio.sleep(0)
+
+            try:
+                yield chunks()
+            finally:
+                left.set()
+
+    async with world.served(warehouse=Endless(world.warehouse, [], StoreError(""))) as endless:
+        assert endless.session
+        async with endless.session.get(f"{endless.address}/data/sec_ftd.csv") as answer:
+            await answer.content.readany()
+            answer.close()
+        async with asyncio.timeout(20):
+            await left.wait()

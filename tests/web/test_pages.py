@@ -129,7 +129,7 @@ async def test_an_unknown_document_is_not_found(world: World) -> None:
 async def test_a_symbol_has_a_sentence_a_drawing_and_a_table(world: World) -> None:
     status, text, _ = await world.get("/s/GME")
     assert status == 200
-    assert "20 days with rows from 2021-01-04 to 2021-01-25. Largest:" in text
+    assert "20 days with rows from <time>2021-01-04</time> to <time>2021-01-25</time>. Largest:" in text
     assert text.count('class="bar') >= 40
     assert text.count(f'href="{ROW}"') >= 2
     assert "As table" in text

@@ -1,0 +1,77 @@
+"""While publications follow one another quickly, no page and no file is torn, mixed or empty."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import date, timedelta
+
+import pytest
+import pytest_asyncio
+
+from spotlightd.model import house
+from tests.web.world import FAILS, STARTED, World, opened
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+ROWS = 300
+PUBLICATIONS = 40
+READERS = 8
+PATHS = (
+    "/data/sec_ftd.json?symbol=PULSE",
+    "/data/sec_ftd.ndjson?symbol=PULSE",
+    "/data/sec_ftd.json?symbol=PULSE&_size=1000",
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def alone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """A world of its own: what is published here would show in the others' tests."""
+    async with opened(tmp_path_factory.mktemp("pulse")) as one:
+        yield one
+
+
+async def publish(world: World, seq: int) -> None:
+    """A load of so many rows, each with the publication's number as its quantity; the one before is superseded."""
+    day, load_id = date(2021, 2, 1), 50_000 + seq
+    rows = [
+        (day + timedelta(days=at), "PULSE0000", "PULSE", seq, "PULSE", None, load_id, 0, at + 2) for at in range(ROWS)
+    ]
+    await world.warehouse.insert(FAILS, rows)
+    gone = [load_id - 1] if seq > 101 else []
+    at = STARTED + timedelta(hours=1, seconds=seq)
+    row = (seq, FAILS.name, load_id, "sec_ftd", "2021/02/pulse", f"{seq:064x}", "1", ROWS, 0, gone, at)
+    await world.warehouse.insert(house.loads, [row])
+
+
+async def test_readers_see_one_publication_at_a_time_and_never_none(alone: World) -> None:
+    await publish(alone, 101)
+    done = asyncio.Event()
+    seen: list[set[int]] = []
+
+    async def reading(at: int) -> None:
+        while not done.is_set():
+            path = PATHS[at % len(PATHS)]
+            status, text, _ = await alone.get(path)
+            assert status == 200, text
+            rows = [json.loads(line) for line in text.splitlines()] if "ndjson" in path else json.loads(text)["rows"]
+            assert len(rows) == ROWS
+            seen.append({row["quantity"] for row in rows})
+
+    async def publishing() -> None:
+        for seq in range(102, 102 + PUBLICATIONS):
+            await publish(alone, seq)
+        done.set()
+
+    async with asyncio.TaskGroup() as group:
+        for at in range(READERS):
+            group.create_task(reading(at), name=f"reader {at}")
+        group.create_task(publishing(), name="publisher")
+    assert all(len(one) == 1 for one in seen)
+    assert len(set.union(*seen)) > 1
+
+
+async def test_a_page_counts_what_it_shows(alone: World) -> None:
+    _, text, _ = await alone.get("/data/sec_ftd?symbol=PULSE&_size=1000")
+    assert f"<strong>{ROWS}</strong> rows" in text
+    assert text.count('class="receipt"><a') == ROWS
