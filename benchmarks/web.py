@@ -5,9 +5,11 @@ embedded engine, one client on the same machine; each figure is taken beside the
 engine, in turn.
 
 symbol_page   p50 and p95 of `/s/SYMBOL` and of its queries alone (the pin, then the others side by side, as the page
-              asks them) over `--symbols 60` different symbols
+              asks them) over `--symbols 60` different symbols; processor time of the daemon for a page, and of a
+              client for the queries alone: what a busy machine does not change
 first_byte    median of `--times 5`, for each format, of some `--download-rows 10000000` rows: through the explorer,
               and of the statement itself
+pages         median of `--times 5` of other pages, with all their queries
 memory        the daemon's resident MB before and at most during the whole download, engine apart; rows of the file
 """
 
@@ -44,6 +46,14 @@ from spotlightd.web.reader import Reader, pin_query
 
 SYMBOLS = 6_000
 DAYS = 10
+PAGES = (
+    "/",
+    "/data/sec_ftd",
+    "/data/sec_ftd?symbol=S77",
+    "/data/sec_ftd?_facet=symbol",
+    "/search?q=company+77",
+    "/status",
+)
 FIRST = date(2004, 3, 22)
 LIMITS = Limits(seconds=600, memory_bytes=1 << 30)
 READY_SECONDS = 120.0
@@ -141,15 +151,26 @@ async def seconds(doing: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def symbol_page(bench: Bench, count: int) -> dict[str, Any]:
-    names = [f"S{at * SYMBOLS // count}" for at in range(count)]
-    pages, alone = [], []
-    for name in ("S1", "S2", *names):
-        page = await seconds(lambda name=name: _got(bench, f"/s/{name}"))  # type: ignore[misc]
-        sql = await seconds(lambda name=name: _asked(bench.reader, name))  # type: ignore[misc]
-        pages.append(page * 1000)
-        alone.append(sql * 1000)
-    found = {"page_ms": _spread(pages[2:]), "sql_ms": _spread(alone[2:])}
-    return {**found, "p95_more_ms": round(found["page_ms"]["p95"] - found["sql_ms"]["p95"], 1)}
+    pages, alone, cpu = [], [], 0.0
+    await _got(bench, "/s/S1")
+    before = _cpu(bench.daemon)
+    for name in (f"S{at * SYMBOLS // count}" for at in range(count)):
+        pages.append(1000 * await seconds(lambda name=name: _got(bench, f"/s/{name}")))  # type: ignore[misc]
+        began = time.process_time()
+        alone.append(1000 * await seconds(lambda name=name: _asked(bench.reader, name)))  # type: ignore[misc]
+        cpu += time.process_time() - began
+    found = {"page_ms": _spread(pages), "sql_ms": _spread(alone)}
+    spent = {"daemon": (_cpu(bench.daemon) - before) / count, "sql_client": cpu / count}
+    return {
+        **found,
+        "p95_more_ms": round(found["page_ms"]["p95"] - found["sql_ms"]["p95"], 1),
+        "cpu_ms_a_page": {name: round(value * 1000, 1) for name, value in spent.items()},
+    }
+
+
+def _cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -166,6 +187,14 @@ async def _asked(reader: Reader, name: str) -> None:
     pin = await reader.pin()
     questions = (measure.series, measure.titles, measure.replaced)
     await reader.all(*(question(sec_ftd, name, pin.seq) for question in questions))
+
+
+async def pages(bench: Bench, times: int) -> dict[str, float]:
+    found = {}
+    for path in PAGES:
+        each = [await seconds(lambda path=path: _got(bench, path)) for _ in range(times)]  # type: ignore[misc]
+        found[path] = round(statistics.median(each) * 1000, 1)
+    return found
 
 
 async def first_byte(bench: Bench, until: date, times: int) -> dict[str, Any]:
@@ -227,6 +256,7 @@ async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict
             "loads": scale.loads,
             "download_rows": int(count.rows[0][0]),
             "symbol_page": await symbol_page(bench, asked.symbols),
+            "pages": await pages(bench, asked.times),
             "first_byte": await first_byte(bench, until, asked.times),
             "memory": await memory(bench, until),
         }
