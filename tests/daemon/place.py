@@ -55,12 +55,14 @@ class Place:
         return publisher.expected(self.shown)
 
     async def all_seen(self, *, seconds: float = process.PATIENCE_SECONDS) -> None:
-        """Wait until exactly what the publisher shows is visible."""
+        """Wait until exactly what the publisher shows is visible; until then nothing torn, doubled or strange may be."""
 
         async def same() -> bool:
-            return await self.seen() == self.expected
+            seen = await self.seen()
+            assert seen.items() <= self.expected.items(), set(seen.items()) - set(self.expected.items())
+            return seen == self.expected
 
-        await process.until(same, "all documents are visible, each whole", seconds=seconds, every=0.1)
+        await process.until(same, "all documents are visible, each whole", seconds=seconds, every=0.05)
 
     def ledger(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         return publisher.ledger(self.state, sql, *values)

@@ -101,6 +101,11 @@ class Daemon:
     async def is_ready(self) -> bool:
         return (await self.get("/readyz")).status == 200
 
+    async def is_not_ready(self, because: str) -> bool:
+        """Whether /readyz answers 503 with that word in its reasons."""
+        answer = await self.get("/readyz")
+        return answer.status == 503 and because in answer.text
+
     async def get(self, path: str, *, seconds: float = PATIENCE_SECONDS) -> Answer:
         """A page, read to its end within that time."""
         await self.says("daemon ready")

@@ -1,0 +1,130 @@
+"""Power cuts: the daemon is killed at each step of a load, the engine during an insert and during a query."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.model.errors import StoreError
+from spotlightd.model.ports import Limits
+from tests.daemon.place import Place
+from tests.daemon.process import until
+from tests.daemon.publisher import half_month, warehouse
+
+ROWS = 20_000
+STEPS = {
+    "the document is kept": "SELECT 1 FROM documents WHERE covers = ?",
+    "its address is known": "SELECT 1 FROM known WHERE covers = ? AND digest != ''",
+    "the load is begun": "SELECT 1 FROM loads WHERE covers = ?",
+    "all rows are written": "SELECT 1 FROM loads WHERE covers = ? AND state IN ('loaded', 'publishing', 'published')",
+    "publication is intended": "SELECT 1 FROM loads WHERE covers = ? AND state IN ('publishing', 'published')",
+    "it is published": "SELECT 1 FROM loads WHERE covers = ? AND state = 'published'",
+    "the answer is noted": "SELECT 1 FROM known WHERE covers = ? AND outcome = 'published'",
+    "the run is recorded": "SELECT 1 FROM runs WHERE covers = ?",
+}
+
+
+def kill_when(pid: int, reached: Callable[[], bool], *, seconds: float = 30.0) -> bool:
+    """Wait, without a pause and in a thread, and kill; whether the time came."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if reached():
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+def stepped(path: Path, sql: str, covers: str) -> Callable[[], bool]:
+    """Whether the ledger says that this step of that document's load is taken."""
+
+    def reached() -> bool:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as ledger:
+            return bool(ledger.execute(sql, (covers,)).fetchall())
+
+    return reached
+
+
+async def wish(here: Place) -> None:
+    """Have the running daemon look again, as `backfill` does."""
+    with closing(sqlite3.connect(here.state / "ledger.sqlite", timeout=10)) as ledger, ledger:
+        ledger.execute("INSERT INTO wishes VALUES (NULL, 'fast_ftd', '0001-01-01', '9999-12-31', 'waiting', 0, 0, '')")
+
+
+async def test_a_daemon_killed_at_any_step_of_a_load_goes_on_where_it_was(here: Place) -> None:
+    """One state folder through all deaths. What is visible is whole at every look, and all of it in the end."""
+    here.show(half_month(0, ROWS))
+    for number, (step, sql) in enumerate(STEPS.items(), 1):
+        async with here.ready() as daemon:
+            await here.all_seen()
+            here.show(half_month(number, ROWS))
+            reached = stepped(here.state / "ledger.sqlite", sql, half_month(number).covers)
+            killing = asyncio.create_task(asyncio.to_thread(kill_when, daemon.pid, reached))
+            await wish(here)
+            assert await killing, step
+            assert await daemon.ended() == -signal.SIGKILL
+    async with here.ready():
+        await here.all_seen()
+        again = await here.command("audit", "sec_ftd", "--json")
+    assert again.json()["same"] == again.json()["rows"] == ROWS * len(here.shown)
+    assert not here.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
+
+
+async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_made_up(here: Place) -> None:
+    here.show(half_month(0, 1_200))
+    async with here.ready() as daemon:
+        await here.all_seen()
+        big = half_month(1, 200_000)
+        here.show(big)
+        engine = await daemon.engine_pid()
+        inserting = stepped(here.state / "ledger.sqlite", STEPS["the load is begun"], big.covers)
+        killing = asyncio.create_task(asyncio.to_thread(kill_when, engine, inserting))
+        await wish(here)
+        assert await killing
+        await until(lambda: daemon.is_not_ready("collect fast_ftd"), "/readyz says which flow holds", every=0)
+        await daemon.says("engine restarted")
+        await daemon.says("load published", covers=big.covers)
+        await here.all_seen()
+        assert daemon.said("load died", covers=big.covers)
+        assert daemon.said("store recovered")
+        assert len([one for one in here.server.asked if one.path == big.path]) == 1  # its bytes were here already
+        status = await daemon.status()
+        assert status["state"]["engine"]["restarts"] == 1
+        assert await daemon.engine_pid() != engine
+        await until(daemon.is_ready, "/readyz answers 200 again")
+        assert await daemon.stop() == 0
+
+
+async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(here: Place) -> None:
+    here.show(half_month(0, 1_200))
+    async with here.ready() as daemon, warehouse(here.state) as reader:
+        await here.all_seen()
+        sql = "SELECT sum(cityHash64(number)) FROM numbers(1000000000000)"
+        long = asyncio.create_task(reader.rows(sql, limits=Limits(seconds=5)))
+        running = (
+            "SELECT count() FROM system.processes WHERE query LIKE '%1000000000000%' AND query NOT LIKE '%processes%'"
+        )
+        await until(lambda: _one(reader, running), "the query runs")
+        pages = [asyncio.create_task(daemon.get(path)) for path in ("/data/sec_ftd", "/status", "/") * 3]
+        os.kill(await daemon.engine_pid(), signal.SIGKILL)
+        with pytest.raises(StoreError):  # at once, or, asked again by the client, when its time is over
+            await long
+        answers = [await page for page in pages]
+        assert {one.status for one in answers} <= {200, 503}, [one.text for one in answers]
+        assert (await daemon.get("/healthz")).status == 200
+        await until(daemon.is_ready, "/readyz answers 200 again")
+        assert (await daemon.get("/data/sec_ftd")).status == 200
+        await here.all_seen()
+        assert await daemon.stop() == 0
+
+
+async def _one(reader: ClickHouse, sql: str) -> int:
+    return int((await reader.rows(sql)).rows[0][0])
