@@ -41,14 +41,15 @@ INSERT_SETTINGS = {
 }
 """Block settings stand still, because a repeat that is cut into other blocks is not recognised by its token and
 doubles rows. Blocks are a quarter of the engine's own, so that it sorts and writes one while the next arrives: a
-million rows that come within a second are in after 1.2 s instead of 1.5. Asynchronous inserts, the engine's default, acknowledge what may still be lost. A null or a missing
-column is an error instead of a silent 0 or empty text.
+million rows that come within a second are in after 1.2 s instead of 1.5. Asynchronous inserts, the engine's default,
+acknowledge what may still be lost. A null or a missing column is an error instead of a silent 0 or empty text.
 """
 
 BUSY = 202
 GRACE_SECONDS = 5.0
 PING_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
+LARGE_BYTES = 1 << 18  # of an answer: read in a thread, so that the loop goes on
 
 
 class ClickHouse:
@@ -91,9 +92,8 @@ class ClickHouse:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(
-            TimeoutError
-        ):  # it waits for statements that still run; then their connections are cut
+        """The client waits for statements that still run; after a moment their connections are cut."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._open.close()
 
@@ -113,7 +113,7 @@ class ClickHouse:
                 settings=self._limited(limits) | arrow.READ_SETTINGS | {"wait_end_of_query": 1},
                 fmt="ArrowStream",
             )
-        return arrow.answer(found)
+        return arrow.answer(found) if len(found) < LARGE_BYTES else await asyncio.to_thread(arrow.answer, found)
 
     @contextlib.asynccontextmanager
     async def stream(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -22,7 +22,7 @@ class Configuration:
     folder: str
     database: str
     user: str
-    password: str
+    password: str = field(repr=False)
     listening: int
     parent: int
     memory_bytes: int

@@ -64,11 +64,14 @@ class Engine:
         return self._life.pid if self._life is not None else 0
 
     async def __aenter__(self) -> Self:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._socket.bind(("127.0.0.1", 0))
-        self._socket.listen(BACKLOG)
         try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._socket.bind(("127.0.0.1", 0))
+            self._socket.listen(BACKLOG)
             self._life = await self._start()
+        except OSError as problem:
+            self._socket.close()
+            raise StoreError(f"the engine cannot be started in {self._folder}: {problem}") from None
         except BaseException:
             self._socket.close()
             raise

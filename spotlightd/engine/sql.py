@@ -26,6 +26,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _READS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "CHECK", "VALUES"})
+_LONE = re.compile("[\ud800-\udfff]")
 _DATA_BEGIN = re.compile(r"[ \t]*(?:\r?\n)?")
 
 
@@ -62,7 +63,11 @@ class Statement:
 
 
 def statement(text: str) -> Statement:
-    """Read one statement. A second one behind a semicolon is a failure, as it is at ClickHouse's own door."""
+    """Read one statement. A second one behind a semicolon is a failure, as it is at ClickHouse's own door.
+
+    So is text that is not UTF-8 (its bytes come as lone surrogates).
+    """
+    _check(text)
     first = next((token for token in _tokens(text) if token.kind == "word"), None)
     if first is None:
         raise failure(SYNTAX, "Empty query")
@@ -85,6 +90,7 @@ def load_head(text: str, *, complete: bool) -> Statement | None:
             return None
         if before is not None and before.says("FORMAT") and token.kind == "word":
             data = _data_begin(text, token.stop, complete=complete)
+            _check(text[: token.stop])
             return None if data is None else Statement("load", text[: before.start].rstrip(), token.text, data=data)
         before = token
     return None
@@ -96,6 +102,11 @@ def _data_begin(text: str, stop: int, *, complete: bool) -> int | None:
     begin = gap.end() if gap else stop
     told = complete or text[stop:begin].endswith("\n") or (begin < len(text) and text[begin] != "\r")
     return begin if told else None
+
+
+def _check(text: str) -> None:
+    if _LONE.search(text):
+        raise failure(SYNTAX, "The statement is not UTF-8")
 
 
 def _single(text: str, kind: Kind) -> Statement:

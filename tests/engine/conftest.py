@@ -15,7 +15,7 @@ from .world import Door, client_of, door_of, engine_on
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
-    async with engine_on(tmp_path_factory.mktemp("state"), download_slots=3, send_seconds=1.0) as engine:
+    async with engine_on(tmp_path_factory.mktemp("state"), download_slots=3) as engine:
         yield engine
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,7 +18,7 @@ from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 
-from .world import Door, constructed, is_gone, is_running, until
+from .world import Door, client_of, constructed, door_of, engine_on, is_gone, is_running, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -98,7 +99,7 @@ async def test_a_download_whose_reader_is_cancelled_is_gone(warehouse: ClickHous
 
 @pytest.mark.usefixtures("pieces")
 async def test_an_insert_from_a_query_is_gone_when_its_task_is_cancelled(warehouse: ClickHouse) -> None:
-    sql = f"INSERT INTO copies SELECT number, 'gone_copying', 1, 0, 1 {FOREVER} WHERE sleepEachRow(0.0001) = 0"
+    sql = f"INSERT INTO copies SELECT number, 'gone_copying', 1, 0, 1 {FOREVER} WHERE sleepEachRow(0.000001) = 0"
     async with task(warehouse.execute(sql)):
         await is_running(warehouse, "gone_copying")
     await is_gone(warehouse, "gone_copying")
@@ -159,11 +160,14 @@ async def test_slow_downloads_take_slots_of_their_own_and_freeze_nobody(warehous
     await is_gone(warehouse, "stalled")
 
 
-async def test_a_reader_that_takes_nothing_is_hung_up_on_and_its_slot_is_free_again(
-    warehouse: ClickHouse, door: Door
-) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        for _ in range(3):
+async def test_a_reader_that_takes_nothing_is_hung_up_on_and_its_slot_is_free_again(tmp_path: Path) -> None:
+    async with (
+        engine_on(tmp_path, download_slots=2, send_seconds=0.5) as engine,
+        client_of(engine) as warehouse,
+        door_of(engine) as door,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        for _ in range(2):
             await stack.enter_async_context(door.session.post(door.url, data=f"{LONG_ROWS} -- asleep"))
 
         async def free() -> bool:
@@ -174,7 +178,7 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on_and_its_slot_is_free_ag
                 return False
 
         await until(free, "a slot is free")
-    await is_gone(warehouse, "asleep")
+        await is_gone(warehouse, "asleep")
 
 
 async def test_the_client_has_slots_of_its_own(warehouse: ClickHouse) -> None:

@@ -257,6 +257,16 @@ async def test_a_second_statement_of_the_same_id_is_refused_while_the_first_runs
     assert await door.text("SELECT 1", query_id="twice") == "1"
 
 
+async def test_a_statement_that_is_not_utf8_is_refused_and_data_that_are_not_are_taken(door: Door) -> None:
+    status, headers, _ = await door.ask(b"SELECT '\xff\xfe'")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "62")
+    status, headers, _ = await door.ask(b"INSERT INTO spotlightd.`\xff` FORMAT CSV\n1\n")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "62")
+    await door.ask("CREATE TABLE spotlightd.raw (text String) ENGINE = MergeTree ORDER BY text")
+    assert (await door.ask(b"INSERT INTO spotlightd.raw FORMAT TSV\n\xff\xfe\n"))[0] == 200
+    assert await door.text("SELECT hex(text) FROM spotlightd.raw") == "FFFE"
+
+
 async def test_a_statement_that_is_too_long_is_refused(door: Door) -> None:
     status, headers, _ = await door.ask(io.BytesIO(b"SELECT '" + b"x" * (2 << 20) + b"'"))
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "62")
