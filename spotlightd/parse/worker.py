@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ PIPE_BYTES = 1 << 20
 GATHER_BYTES = 1 << 18
 OPEN_FILES = 64
 LEAST_BYTES = 64 << 20
+IDLE_SECONDS = 3.0
 REJECTS_AT_ONCE = 50  # stay below the longest message even if every character must be escaped
 WARM = (delimited, html, zipped)  # imported before the first document asks for them
 LIBC = ctypes.CDLL(None)
@@ -47,7 +49,9 @@ def main() -> None:
     out = _confined(memory_bytes, parent)
     mmap.mmap(-1, LEAST_BYTES).close()  # an OSError here ends the child before it says that it is ready
     _write(out, [wire.message(wire.Kind.READY, {})])
+    idle = threading.Timer(0, LIBC.malloc_trim, [0])
     for line in sys.stdin.buffer:
+        idle.cancel()
         request = json.loads(line)
         _set_processor_time(request["limits"]["cpu_seconds"])
         try:
@@ -58,7 +62,10 @@ def main() -> None:
         except MemoryError:
             _write(out, [wire.message(wire.Kind.STARVED, {})])
             return
-        LIBC.malloc_trim(0)  # while there is work, freed memory is kept (see child.ENVIRONMENT); at rest it is not
+        # while there is work, freed memory is kept (see child.ENVIRONMENT); at rest it is given back
+        idle = threading.Timer(IDLE_SECONDS, LIBC.malloc_trim, [0])
+        idle.daemon = True
+        idle.start()
 
 
 def _confined(memory_bytes: int, parent: int) -> int:

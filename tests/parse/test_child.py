@@ -144,11 +144,12 @@ async def test_what_a_source_prints_is_no_answer(parser: ChildParser, document: 
     assert (await read(parser, authors.printing, document("")))[1].rows == {"first": 1, "second": 0}
 
 
-async def test_the_child_has_no_environment_and_the_limits_it_should(
+async def test_the_child_has_no_environment_no_pandas_and_the_limits_it_should(
     parser: ChildParser, document: Callable[[str], Path]
 ) -> None:
     _, parsed = await read(parser, authors.telling, document(""))
-    environment, *limits = [one.text for one in parsed.rejects]
+    environment, pandas, *limits = [one.text for one in parsed.rejects]
+    assert pandas == "False"
     assert all(name.startswith(("ARROW_", "MALLOC_", "OMP_", "OPENBLAS_", "LC_")) for name in eval(environment))  # noqa: S307
     assert limits == [str(LIMITS.memory_bytes), "64", "0", "0"]
 
