@@ -1,7 +1,7 @@
 """A bar for each day, drawn on the server: what readers without script see, and what the script then replaces. Pure.
 
 Up to `MOST_BARS` days each bar is a link to its row. Beyond that there are more days than pixels: one outline with the
-largest amount of each pixel is drawn (5,000 links took 1.2 s and 1.1 MB of page; the outline takes 10 ms).
+largest amount of each pixel is drawn (5,000 links made a page of 1.1 MB and took most of its time; the outline 2 ms).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,20 +78,26 @@ def _cut(asked: Ask, answer: Answer, size: int) -> _Page:
 async def _json_page(request: web.Request, asked: Ask, pin: Pin, mark: str) -> web.Response:
     size = asked.size or ask.DEFAULT_SIZE
     page = _cut(asked, await desk.reader(request).rows(select.page(asked, pin.seq, size)), size)
-    rows = [{column.name: row[column.name] for column in asked.shown} for row in page.rows]
-    following = _following(request, page)
+    rows = [{column.name: _finite(row[column.name]) for column in asked.shown} for row in page.rows]
+    following = _following(request, page, pin)
     answer = desk.document(
         request, {**export.described(asked, pin), "rows": rows, "next": following or None}, etag=mark
     )
     return _linked(answer, following)
 
 
-def _following(request: web.Request, page: _Page) -> str:
-    return (
-        show.address(request.path, [*without(list(request.query.items()), "_next"), ("_next", page.next)])
-        if page.next
-        else ""
-    )
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity and no NaN; the engine writes null, and so do we."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _following(request: web.Request, page: _Page, pin: Pin) -> str:
+    """The address of the next page: of the same state, whatever is published while a reader walks on."""
+    if not page.next:
+        return ""
+    bare = without(list(request.query.items()), "_next", "as_of")
+    kept = request.query.get("as_of") or (show.rfc3339(pin.at) if pin.at else "")
+    return show.address(request.path, [*bare, ("_next", page.next)], as_of=kept)
 
 
 def _linked(answer: web.Response, following: str) -> web.Response:
@@ -105,7 +112,7 @@ async def _html(request: web.Request, asked: Ask, pin: Pin, pairs: Pairs, mark: 
     queries += [select.facet(asked, column, pin.seq) for column in asked.facets]
     rows, counted, *facets = await desk.reader(request).all(*queries)
     page = _cut(asked, rows, size)
-    following = _following(request, page)
+    following = _following(request, page, pin)
     values = {
         "dataset": asked.dataset,
         "asked": ask.sorted_as(asked),

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +131,26 @@ def _permanent(request: web.Request, pin: Pin | None) -> str:
 
 def document(request: web.Request, value: Any, *, etag: str = "", status: int = 200) -> web.Response:
     """A small JSON answer."""
-    text = json.dumps(value, ensure_ascii=False, default=_plain, indent=1)
-    answer = web.Response(text=text, content_type="application/json", status=status)
+    answer = web.Response(text=written(value), content_type="application/json", status=status)
     finish(request, answer, etag)
     return answer
 
 
-def _plain(value: Any) -> Any:
-    written = show.rfc3339(value) if hasattr(value, "tzinfo") else str(value)
-    return float(written) if type(value).__name__ == "Decimal" else written
+def written(value: Any) -> str:
+    """JSON with exact decimals, as the engine writes them: through a float they would lose digits.
+
+    `json` has no way to write a numeral, so decimals go through as marked texts and lose quotes and mark afterwards.
+    The mark is random: no text of a publisher can bear it.
+    """
+    mark = secrets.token_hex(8)
+
+    def plain(one: Any) -> str:
+        if isinstance(one, Decimal):
+            return f"{mark}{one.normalize():f}"
+        return show.rfc3339(one) if isinstance(one, datetime) else str(one)
+
+    text = json.dumps(value, ensure_ascii=False, default=plain, indent=1)
+    return re.sub(rf'"{mark}([-0-9.]+)"', r"\1", text)
 
 
 def finish(request: web.Request, answer: web.StreamResponse, etag: str) -> None:

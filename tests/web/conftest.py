@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
+from structlog.testing import capture_logs
 
 from tests.web.world import World, opened
 
@@ -16,6 +18,13 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def said() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What was logged; kept from the console, where unset structlog spends seconds on a pretty trace."""
+    with capture_logs() as lines:
+        yield lines
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

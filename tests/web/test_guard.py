@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Any
 
@@ -93,7 +94,9 @@ class Broken:
         (KeyError("ours"), 500, "Something is wrong in spotlightd itself"),
     ],
 )
-async def test_what_fails_is_named_with_its_remedy(world: World, problem: Exception, status: int, says: str) -> None:
+async def test_what_fails_is_named_with_its_remedy(
+    world: World, said: list[MutableMapping[str, Any]], problem: Exception, status: int, says: str
+) -> None:
     async with world.served(warehouse=Broken(problem)) as broken:
         for path in ("/", "/data/sec_ftd", "/data/sec_ftd.json", "/s/GME", "/status.json"):
             found, text, answer = await broken.get(path)
@@ -104,6 +107,9 @@ async def test_what_fails_is_named_with_its_remedy(world: World, problem: Except
             assert "Traceback" not in text
             if path.endswith(".json"):
                 assert json.loads(text)["error"]["remedy"]
+    failed = [line for line in said if line["event"] == "request failed"]
+    assert len(failed) == (5 if status == 500 else 0)
+    assert all(line["exc_info"] for line in failed)
 
 
 async def test_a_slow_question_is_stopped_and_told_why(world: World) -> None:

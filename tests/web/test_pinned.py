@@ -15,7 +15,7 @@ from tests.web.world import FAILS, STARTED, World, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROWS = 300
-PUBLICATIONS = 40
+PUBLICATIONS = 25
 READERS = 8
 PATHS = (
     "/data/sec_ftd.json?symbol=PULSE",
@@ -69,6 +69,20 @@ async def test_readers_see_one_publication_at_a_time_and_never_none(alone: World
         group.create_task(publishing(), name="publisher")
     assert all(len(one) == 1 for one in seen)
     assert len(set.union(*seen)) > 1
+
+
+async def test_twenty_heavy_pages_are_answered_while_rows_are_loaded(alone: World) -> None:
+    heavy = "/data/sec_ftd?_facet=symbol,cusip,settlement_date&_size=1000&_sort_desc=description"
+    loading = asyncio.create_task(_publish_many(alone, range(102 + PUBLICATIONS, 122 + PUBLICATIONS)), name="loading")
+    answers = await asyncio.gather(*(alone.get(heavy) for _ in range(20)))
+    await loading
+    assert [status for status, _, _ in answers] == [200] * 20
+    assert all(f">{ROWS}</td>" in text for _, text, _ in answers)
+
+
+async def _publish_many(world: World, numbers: range) -> None:
+    for seq in numbers:
+        await publish(world, seq)
 
 
 async def test_a_page_counts_what_it_shows(alone: World) -> None:

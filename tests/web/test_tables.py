@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 import pytest
 
@@ -100,7 +101,7 @@ async def test_pages_follow_one_another_through_every_row_once(world: World, col
 
 async def test_a_cursor_of_another_order_is_refused(world: World) -> None:
     _, text, _ = await world.get("/data/sec_ftd.json?_sort=quantity&_size=5")
-    mark = json.loads(text)["next"].partition("_next=")[2]
+    mark = parse_qs(json.loads(text)["next"])["_next"][0]
     status, text, _ = await world.get(f"/data/sec_ftd.json?_sort=symbol&_size=5&_next={mark}")
     assert status == 400
     assert "_next" in json.loads(text)["error"]["says"]
@@ -122,7 +123,7 @@ def half_month_b() -> Any:
 async def test_a_page_says_which_publication_it_shows(world: World) -> None:
     _, text, _ = await world.get("/data/sec_ftd?as_of=2021-03-20T09:01:30Z")
     assert "As of publication 1," in text
-    assert "an earlier state" in text
+    assert "the state asked for with as_of=2021-03-20T09:01:30Z" in text
     _, text, _ = await world.get("/data/sec_ftd")
     assert "As of publication 3," in text
 
@@ -189,3 +190,20 @@ async def test_an_unknown_dataset_or_format_names_those_that_exist(world: World)
 async def test_the_constructed_correction_is_one() -> None:
     rows = half_month_b()
     assert len(corrected(rows)) == len(rows) - 1
+
+
+async def test_the_next_page_is_of_the_same_state(world: World) -> None:
+    _, text, _ = await world.get("/data/sec_ftd.json?_size=5")
+    assert "as_of=2021-03-20T09:03:00Z" in json.loads(text)["next"]
+    _, text, _ = await world.get("/data/sec_ftd.json?_size=5&as_of=2021-03-20T09:02:30Z")
+    assert "as_of=2021-03-20T09:02:30Z" in json.loads(text)["next"]
+
+
+async def test_a_decimal_is_a_number_with_all_its_digits(world: World) -> None:
+    for path in (
+        "/data/sec_ftd.json?symbol=GME&_size=1",
+        "/data/sec_ftd.json?symbol=GME",
+        "/data/sec_ftd/2021-01-04,36467W109,GME.json",
+    ):
+        _, text, _ = await world.get(path)
+        assert re.search(r'"(price|value)": ?19\.95[,}\n]', text)

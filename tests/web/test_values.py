@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from spotlightd.model.dataset import Column
 from spotlightd.model.house import runs
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.web import chart, key, show
+from spotlightd.web import chart, desk, key, show
 from spotlightd.web.refusal import RefusalError
 from spotlightd.web.values import canonical, written
 
@@ -59,6 +60,12 @@ def test_a_time_that_was_written_is_read_back_to_the_microsecond(moment: datetim
     text = written(moment.replace(tzinfo=UTC))
     assert text
     assert canonical(runs.column("at"), text) == f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**20), max_value=10**20), PLAIN)
+def test_json_keeps_every_digit_of_a_decimal_and_every_text(number: Decimal, text: str) -> None:
+    found = json.loads(desk.written({"number": number, "text": text}), parse_float=Decimal, parse_int=Decimal)
+    assert found == {"number": number, "text": text}
 
 
 def test_nuls_and_controls_are_shown_as_signs() -> None:
