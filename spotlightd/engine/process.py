@@ -26,7 +26,7 @@ from spotlightd.model.settings import Engine as EngineSettings
 
 BACKLOG = 256
 BACKOFF_SECONDS = 0.1
-BACKOFF_MOST_SECONDS = 30.0
+BACKOFF_MOST_SECONDS = 10.0
 STEADY_SECONDS = 60.0
 USER = "spotlightd"
 
@@ -41,12 +41,19 @@ class Engine:
     """
 
     def __init__(
-        self, held: Held, settings: EngineSettings, *, database: str = "spotlightd", on_event: OnEvent | None = None
+        self,
+        held: Held,
+        settings: EngineSettings,
+        *,
+        database: str = "spotlightd",
+        on_event: OnEvent | None = None,
+        backoff_most_seconds: float = BACKOFF_MOST_SECONDS,
     ) -> None:
         self._folder = held.folder / "engine"
         self._settings = settings
         self._database = database
         self._tell: OnEvent = on_event or logger().info
+        self._backoff_most = backoff_most_seconds
         self._socket = socket.socket()
         self._life: Life | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -112,7 +119,7 @@ class Engine:
             if time.monotonic() - born > STEADY_SECONDS:
                 pause = BACKOFF_SECONDS
             life = await self._again(pause)
-            pause = min(pause * 2, BACKOFF_MOST_SECONDS)
+            pause = min(pause * 2, self._backoff_most)
             self._life = life
             self.restarts += 1
             self._tell("engine restarted", pid=life.pid, restarts=self.restarts)
@@ -122,7 +129,7 @@ class Engine:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
             with contextlib.suppress(StoreError):
                 return await self._start()
-            pause = min(pause * 2, BACKOFF_MOST_SECONDS)
+            pause = min(pause * 2, self._backoff_most)
             self._tell("engine died", status=None, last_words="it did not start")
 
     def _configuration(self) -> Configuration:

@@ -69,7 +69,10 @@ async def kill(engine: Engine, chance: random.Random) -> None:
 async def test_many_deaths_lose_nothing_acknowledged_and_double_nothing(tmp_path: Path) -> None:
     seed = int(os.environ.get("SPOTLIGHTD_SEED", str(time.time_ns() % 10**6)))
     chance = random.Random(seed)
-    async with engine_on(tmp_path) as engine, client_of(engine, query_seconds=60.0) as warehouse:
+    async with (
+        engine_on(tmp_path, backoff_most_seconds=0.1) as engine,
+        client_of(engine, query_seconds=60.0) as warehouse,
+    ):
         await warehouse.ensure(KEPT)
         wrong: list[str] = []
         reading = asyncio.create_task(read(warehouse, wrong))

@@ -59,11 +59,13 @@ class Door:
 
 
 @asynccontextmanager
-async def engine_on(folder: Path, **settings: Any) -> AsyncIterator[Engine]:
+async def engine_on(folder: Path, *, backoff_most_seconds: float = 1.0, **settings: Any) -> AsyncIterator[Engine]:
     """An engine on a state folder of its own, small."""
     sizes = {"memory_bytes": 2 << 30, "query_memory_bytes": 1 << 30, "threads": 2} | settings
     with state_lock(folder) as held:
-        async with Engine(held, EngineSettings(**sizes), on_event=lambda *_, **__: None) as engine:
+        async with Engine(
+            held, EngineSettings(**sizes), on_event=lambda *_, **__: None, backoff_most_seconds=backoff_most_seconds
+        ) as engine:
             yield engine
 
 
