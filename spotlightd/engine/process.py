@@ -7,7 +7,6 @@ that a request that comes while the engine starts again waits for it instead of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import secrets
@@ -127,10 +126,11 @@ class Engine:
     async def _again(self, pause: float) -> Life:
         while True:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  jitter, not a secret
-            with contextlib.suppress(StoreError):
+            try:
                 return await self._start()
+            except (StoreError, OSError) as problem:
+                self._tell("engine died", status=None, last_words=str(problem))
             pause = min(pause * 2, self._backoff_most)
-            self._tell("engine died", status=None, last_words="it did not start")
 
     def _configuration(self) -> Configuration:
         size = sized(self._settings)
