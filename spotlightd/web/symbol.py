@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -43,15 +43,23 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What the page shows of one dataset."""
+    """What the page shows of one dataset. `rows` are those of `measure.series`, one for each day, oldest first; `before`
+    has the amounts that superseded loads gave for a day. A `Day` is made only for those that are shown: making all of
+    5,000 days took longer than everything else on the page.
+    """
 
     dataset: Dataset
     symbol: str
     as_of: str
     measure: Measure
-    days: tuple[Day, ...]
+    rows: Sequence[Sequence[Any]]
+    before: Mapping[date, Sequence[Any]]
     titles: tuple[tuple[str, str, date], ...]
-    withdrawn: tuple[tuple[date, Any], ...]
+
+    def day(self, at: int) -> Day:
+        day, amount, worth, unpriced, rows, *key = self.rows[at]
+        other = tuple(dict.fromkeys(one for one in self.before.get(day, ()) if one != amount))
+        return Day(day, amount, worth, unpriced, rows, tuple(key), other)
 
     def address(self, one: Day) -> str:
         """The page of the day's row, or the table of its rows when there are several."""
@@ -59,39 +67,49 @@ class Panel:
 
     @property
     def largest(self) -> list[Day]:
-        return heapq.nlargest(LARGEST, self.days, key=lambda one: (one.amount, one.day))
+        found = heapq.nlargest(LARGEST, range(len(self.rows)), key=lambda at: (self.rows[at][1], self.rows[at][0]))
+        return [self.day(at) for at in found]
 
     @property
     def in_page(self) -> list[Day]:
-        return list(self.days[::-1][:IN_PAGE])
+        return [self.day(at) for at in range(len(self.rows))[::-1][:IN_PAGE]]
 
     @property
-    def corrected(self) -> list[Day]:
-        return [one for one in self.days if one.before]
+    def corrected(self) -> list[int]:
+        """Which days have another amount than was published before."""
+        if not self.before:
+            return []
+        return [at for at, row in enumerate(self.rows) if any(one != row[1] for one in self.before.get(row[0], ()))]
+
+    @property
+    def withdrawn(self) -> list[tuple[date, Any]]:
+        """Days that had a row and have none any more, with their last amount."""
+        gone = set(self.before).difference(row[0] for row in self.rows) if self.before else set()
+        return [(day, self.before[day][0]) for day in sorted(gone)]
 
     @property
     def unpriced(self) -> int:
-        return sum(1 for one in self.days if one.unpriced)
+        return sum(1 for row in self.rows if row[3])
 
     @property
     def amounts(self) -> Drawing:
-        return self._drawn(self.days, [float(one.amount) for one in self.days], self.measure.unit)
+        return self._drawn(range(len(self.rows)), 1, self.measure.unit)
 
     @property
     def worths(self) -> Drawing | None:
-        known = [one for one in self.days if one.worth is not None]
-        if not (known and self.measure.price):
-            return None
-        return self._drawn(known, [float(one.worth or 0) for one in known], self.measure.price.unit)
+        known = [at for at, row in enumerate(self.rows) if row[2] is not None]
+        return self._drawn(known, 2, self.measure.price.unit) if known and self.measure.price else None
 
-    def _drawn(self, days: Sequence[Day], values: Sequence[float], unit: str) -> Drawing:
+    def _drawn(self, shown: Sequence[int], part: int, unit: str) -> Drawing:
+        values = [float(self.rows[at][part]) for at in shown]
+
         def told(at: int) -> Point:
-            one = days[at]
+            one = self.day(shown[at])
             before = f" (corrected; before: {', '.join(map(show.number, one.before))})" if one.before else ""
             says = f"{one.day}: {show.number(values[at], 0)} {unit}{before}"
             return Point(says, self.address(one), corrected=bool(one.before))
 
-        return chart.drawn([one.day for one in days], values, told)
+        return chart.drawn([self.rows[at][0] for at in shown], values, told)
 
     @property
     def data(self) -> dict[str, Any]:
@@ -99,13 +117,13 @@ class Panel:
         return {
             "unit": self.measure.unit,
             "money": self.measure.price.unit if self.measure.price else "",
-            "days": [one.day.toordinal() for one in self.days],
-            "amounts": [one.amount if isinstance(one.amount, int) else float(one.amount) for one in self.days],
-            "worths": [None if one.worth is None else int(one.worth) for one in self.days],
-            "corrected": [at for at, one in enumerate(self.days) if one.before],
+            "days": [row[0].toordinal() for row in self.rows],
+            "amounts": [row[1] if isinstance(row[1], int) else float(row[1]) for row in self.rows],
+            "worths": [None if row[2] is None else int(row[2]) for row in self.rows],
+            "corrected": self.corrected,
             "leads": show.address(("s", self.symbol, self.dataset.name, "")),
             "as_of": show.address("", as_of=self.as_of),
-        }  # fmt: skip
+        }
 
 
 async def show_symbol(request: web.Request) -> web.StreamResponse:
@@ -125,7 +143,7 @@ async def show_symbol(request: web.Request) -> web.StreamResponse:
     answers = await reader.all(*(question(one, symbol, pin.seq) for one in able for question in asked))
     link = request.query.get("as_of", "")
     parts = [_panel(one, symbol, answers[3 * at : 3 * at + 3], link) for at, one in enumerate(able)]
-    panels = [panel for panel in parts if panel.days or panel.withdrawn]
+    panels = [panel for panel in parts if panel.rows or panel.before]
     if not panels:
         raise _nothing(symbol, pin)
     return desk.page(request, "symbol.html", {"symbol": symbol, "panels": panels, "pin": pin}, etag=mark)
@@ -147,17 +165,8 @@ def _panel(dataset: Dataset, symbol: str, answers: Sequence[Answer], as_of: str)
     before: dict[date, list[Any]] = {}
     for day, amount in replaced.rows:
         before.setdefault(day, []).insert(0, amount)
-    days = tuple(_day(row, before.get(row[0], ())) for row in series.rows)
-    known = {one.day for one in days}
-    gone = tuple((day, amounts[0]) for day, amounts in sorted(before.items()) if day not in known)
     named = tuple((name, cusip, day) for name, cusip, day, _ in titles.rows)
-    return Panel(dataset, symbol, as_of, measure.of(dataset), days, named, gone)
-
-
-def _day(row: Sequence[Any], before: Sequence[Any]) -> Day:
-    day, amount, worth, unpriced, rows, *key = row
-    other = tuple(dict.fromkeys(one for one in before if one != amount)) if before else ()
-    return Day(day, amount, worth, unpriced, rows, tuple(key), other)
+    return Panel(dataset, symbol, as_of, measure.of(dataset), series.rows, before, named)
 
 
 def _rows_of(dataset: Dataset, symbol: str, day: date, key: Sequence[Any], as_of: str) -> str:
