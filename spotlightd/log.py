@@ -20,7 +20,7 @@ EVENTS = frozenset({
     "document stored", "document unchanged", "document absent", "document refused", "document failed",
     "load published", "load died", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started",
-    "mirror answered",
+    "mirror answered", "library warned",
 })  # fmt: skip
 
 
@@ -32,6 +32,15 @@ def _listed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typ
     if event["event"] not in EVENTS:
         raise UnknownEventError(event["event"])
     return event
+
+
+class _Libraries(logging.Handler):
+    """What libraries say through Python's own logging: events like all others, not loose lines between them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        told = {"error": repr(error)} if error else {}
+        logger().log(record.levelno, "library warned", library=record.name, says=record.getMessage(), **told)
 
 
 def configure(
@@ -54,6 +63,10 @@ def configure(
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, _Libraries)]:
+        root.removeHandler(handler)
+    root.addHandler(_Libraries(logging.WARNING))
 
 
 def logger(**context: Any) -> structlog.typing.FilteringBoundLogger:

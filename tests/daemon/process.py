@@ -122,10 +122,12 @@ class Daemon:
     async def flow(self, name: str) -> Any:
         return next(one for one in (await self.status())["state"]["flows"] if one["name"] == name)
 
-    async def engine_pid(self) -> int:
+    def engine_pid(self) -> int:
         """Of the engine that lives now; 0 while none does."""
-        alive = [one["pid"] for one in self.said("engine ready") if psutil.pid_exists(one["pid"])]
-        return int(alive[-1]) if alive else 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            ours = {child.pid for child in psutil.Process(self.pid).children()}
+            return next((one["pid"] for one in reversed(self.said("engine ready")) if one["pid"] in ours), 0)
+        return 0
 
     def memory(self) -> int:
         """Resident bytes of the daemon itself, engine and parser apart."""
@@ -143,8 +145,11 @@ class Daemon:
             raise AssertionError(f"it has not ended within {seconds:g} s: {self.told()}") from None
 
     async def stop(self) -> int:
+        """Tell it to stop; its exit status. All that it ever said must have been events."""
         self.send(signal.SIGTERM)
-        return await self.ended()
+        status = await self.ended()
+        assert not self.words, "\n".join(self.words)
+        return status
 
     async def kill(self) -> None:
         """End it as a power cut would."""
@@ -233,7 +238,7 @@ def clean_environment() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
 
 
-def settings_file(folder: Path, publisher: str, **sections: Any) -> Path:
+def settings_file(folder: Path, at: str, **sections: Any) -> Path:
     """A settings file for a daemon whose publisher stands at that address: patient with nobody, on a free port."""
     told: dict[str, Any] = {
         "state_dir": str(folder / "state"),
@@ -244,7 +249,7 @@ def settings_file(folder: Path, publisher: str, **sections: Any) -> Path:
     }
     for name, values in sections.items():
         told[name] = {**told.get(name, {}), **values} if isinstance(values, Mapping) else values
-    told["publisher"] = {**told["publisher"], "mirrors": {"www.sec.gov": publisher}}
+    told["publisher"] = {**told["publisher"], "mirrors": {"www.sec.gov": at}}
     path = folder / "spotlightd.toml"
     path.write_text(_toml(told), encoding="utf-8")
     return path
