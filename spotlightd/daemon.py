@@ -14,7 +14,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 
 from spotlightd import __version__, systemd
@@ -25,7 +25,7 @@ from spotlightd.log import logger
 from spotlightd.model.errors import FormatError, StoreError
 from spotlightd.model.ports import Bucket, Ledger
 from spotlightd.model.settings import Parser, Settings
-from spotlightd.opening import Endpoint, House, opened
+from spotlightd.opening import Endpoint, House, born, opened
 from spotlightd.web.app import application, serving
 from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
 
@@ -62,7 +62,8 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
             serving(application(context), settings.web.host, settings.web.port) as port,
         ):
             web = f"http://{settings.web.host}:{port}"
-            publish_endpoint(settings, house.endpoint, web)
+            here = replace(house.endpoint, web=web, collects=tuple(source.name for source in collected))
+            publish_endpoint(settings, here)
             since = settings.schedule.since or date.min
             collectors = {
                 source.name: isolated(
@@ -108,15 +109,18 @@ async def told_to_stop() -> AsyncIterator[asyncio.Event]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def publish_endpoint(settings: Settings, endpoint: Endpoint, web: str) -> None:
+def publish_endpoint(settings: Settings, endpoint: Endpoint) -> None:
     """Leave the address and secret of the warehouse where commands of this user find them (0600)."""
     path = settings.state_dir / ENDPOINT
-    text = json.dumps({**asdict(endpoint), "web": web, "pid": os.getpid()})
+    text = json.dumps(asdict(replace(endpoint, pid=os.getpid(), born=born(os.getpid()))))
     fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-        out.write(text)
-    fresh.rename(path)
+    try:
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
+            out.write(text)
+        fresh.rename(path)
+    except OSError as problem:
+        raise StoreError(f"{path} cannot be written: {problem.strerror}") from None
 
 
 async def _bookkeeping(report: Reporter, house: House) -> None:

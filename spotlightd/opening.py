@@ -33,14 +33,20 @@ WELL_KNOWN = frozenset({"changeme", "password", "clickhouse", "admin", "spotligh
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a warehouse answers and the secret for it: what a command needs to join a running daemon."""
+    """Where a warehouse answers and the secret for it: what a command needs to join a running daemon.
+
+    Of a daemon also the explorer's address, the sources that it collects, and its process: a number that is given
+    again, so it counts only together with when that process was born, in the system's ticks.
+    """
 
     url: str
     user: str
     password: str
     database: str
     web: str = ""
+    collects: tuple[str, ...] = ()
     pid: int = 0
+    born: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,16 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
             await warehouse.ensure(dataset)
         await recover(ledger, warehouse, publications, house.datasets)
         yield house
+
+
+def born(pid: int) -> int:
+    """When a process began, in ticks since the machine's start; 0 when there is none of that number."""
+    try:
+        return int(
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def joined(endpoint: Endpoint, settings: Settings) -> ClickHouse:

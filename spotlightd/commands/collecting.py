@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections import Counter
 from datetime import UTC, datetime
 
+from spotlightd.catalog import catalog
 from spotlightd.commands.joining import ledger_beside, reading, running_daemon
 from spotlightd.commands.said import Out
 from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.mirror import mirror
 from spotlightd.flows.mirror import rebuild as anew
+from spotlightd.flows.schedule import told
 from spotlightd.model.errors import PublisherError, SettingsError
 from spotlightd.model.ports import Warehouse, Wish
 from spotlightd.model.settings import Settings
@@ -56,8 +57,15 @@ async def backfill(arguments: argparse.Namespace, settings: Settings, out: Out) 
 
 async def collect(wish: Wish, settings: Settings, out: Out) -> int:
     """Have a wish granted, here or by the daemon; 1 when a document could not be had or was refused."""
-    if running_daemon(settings) is None:
+    _named(wish.source, catalog(settings).sources)
+    daemon = running_daemon(settings)
+    if daemon is None:
         return await _backfill_here(wish, settings, out)
+    if wish.source not in daemon.collects:
+        raise SettingsError(
+            f"the running daemon does not collect {wish.source}: have it do so (schedule.enabled, schedule.sources), or "
+            "stop it and ask again"
+        )
     return await _backfill_there(wish, settings, out)
 
 
@@ -79,22 +87,15 @@ async def _backfill_here(wish: Wish, settings: Settings, out: Out) -> int:
             span = Span(wish.first, wish.last, again=True)
             results = await ingest(source, house.publishers.of(source), house.stores, span=span, progress=progress)
         await mirror(house.stores.ledger, house.stores.warehouse)
-    counted = Counter(one.outcome for one in results)
-    rows = sum(one.rows for one in results)
-    said = ", ".join(f"{number} {outcome}" for outcome, number in counted.most_common()) or "nothing was due"
     for one in results:
         if one.error:
             out.note(f"{one.link.covers}: {one.outcome}: {one.error}")
-    out.say(
-        f"{len(results)} documents: {said}; {rows:,} rows",
-        {"documents": len(results), "outcomes": counted, "rows": rows},
-    )
-    return 0 if not set(counted) - {"published", "unchanged"} else 1
+    out.say(told(results), {"documents": len(results), "says": told(results)})
+    return 1 if any(one.error for one in results) else 0
 
 
 async def _backfill_there(wish: Wish, settings: Settings, out: Out) -> int:
-    async with ledger_beside(settings) as ledger, reading(settings) as here:
-        _named(wish.source, here.catalog.sources)
+    async with ledger_beside(settings) as ledger:
         asked = await ledger.ask(wish)
         out.note(f"asked the running daemon for it (wish {asked.number}); it goes on if this command is stopped")
         with out.progress(f"backfill {wish.source}") as moves:
@@ -108,7 +109,7 @@ async def _backfill_there(wish: Wish, settings: Settings, out: Out) -> int:
                     raise PublisherError("the daemon has ended; the backfill goes on when it is started again")
                 moves(seen.says, seen.done, seen.total)
     out.say(seen.says, {"documents": seen.total, "says": seen.says})
-    return 0
+    return 0 if seen.state == "done" else 1
 
 
 async def rebuild(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:

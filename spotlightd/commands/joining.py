@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Bucket, Warehouse
 from spotlightd.model.settings import Settings
-from spotlightd.opening import Endpoint, House, joined, opened
+from spotlightd.opening import Endpoint, House, born, joined, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,13 @@ def running_daemon(settings: Settings) -> Endpoint | None:
     path = settings.state_dir / ENDPOINT
     try:
         endpoint = Endpoint(**json.loads(path.read_text(encoding="utf-8")))
-        os.kill(endpoint.pid, 0)
-    except (FileNotFoundError, ProcessLookupError):
+    except FileNotFoundError:
         return None
     except PermissionError:
         raise SettingsError(f"{path} belongs to another user: run this command as the daemon's user") from None
     except (ValueError, TypeError):
         raise SettingsError(f"{path} was not written by this release: stop the daemon, or ask with its own") from None
-    return endpoint
+    return endpoint if endpoint.born and endpoint.born == born(endpoint.pid) else None
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ PATIENCE = 8  # a document is asked for again after an eighth of the time that w
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days that are asked for, both included. `again` asks also for what was looked at lately."""
+    """Days that are asked for, both included. `again` asks also for what was looked at lately, or failed: people do."""
 
     first: date = date.min
     last: date = date.max
@@ -93,13 +93,13 @@ def is_due(source: Batch, known: Known | None, now: datetime, span: Span = Span(
     One that was never asked for is due. One that failed waits for its pause. One that is known is asked for again
     after a day, and ever more rarely as it grows older: publishers replace files in silence.
     """
-    if known is None or known.checked_at is None or known.first_seen is None:
+    if span.again or known is None or known.checked_at is None or known.first_seen is None:
         return True
     if known.digest and known.parser != source.parser:
         return True
     if known.not_before is not None:
         return now >= known.not_before
-    return span.again or now - known.checked_at >= max(DAY, (now - known.first_seen) / PATIENCE)
+    return now - known.checked_at >= max(DAY, (now - known.first_seen) / PATIENCE)
 
 
 def _wanted(link: Link, span: Span) -> bool:
@@ -252,9 +252,9 @@ async def _blame(parsing: Parsing) -> None:
 def _check(source: Batch, parsed: Parsed) -> None:
     rejects = len(parsed.rejects)
     if rejects > source.rejects_allowed * max(parsed.lines, 1):
-        raise FormatError(
-            f"{rejects} of {parsed.lines} lines could not be understood; {source.name} allows {source.rejects_allowed:.2%}"
-        )
+        one, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"
+        said = f"{rejects} of {parsed.lines} lines could not be understood; {allowed}"
+        raise FormatError(f"{said}; the first: {one.reason}", member=one.member, line=one.line)
     for dataset in source.datasets:
         rows, (fewest, most) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows
         if not fewest <= rows <= most:
@@ -283,10 +283,8 @@ def _failed(before: Known, problem: PublisherError) -> Known:
     pause = min(DAY, AGAIN_AFTER * 2 ** min(before.failures, 8))
     if problem.retry_after_seconds is not None:
         pause = max(pause, timedelta(seconds=problem.retry_after_seconds))
-    now = datetime.now(UTC)
-    return replace(
-        before, checked_at=now, outcome=problem.outcome, failures=before.failures + 1, not_before=now + pause
-    )
+    now, failures = datetime.now(UTC), before.failures + 1
+    return replace(before, checked_at=now, outcome=problem.outcome, failures=failures, not_before=now + pause)
 
 
 def _run(

@@ -7,7 +7,8 @@ the look at start, and two missed ones are one look (`coalesce`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -138,12 +139,20 @@ class Collecting:
 
         ledger = self.stores.ledger
         results = await self._ingest(Span(first=wish.first, last=wish.last, again=True), progress)
-        told = f"{sum(one.outcome == 'published' for one in results)} of {len(results)} documents published"
-        await ledger.answer(replace(wish, state="done", done=len(results), total=len(results), says=told))
+        state = "failed" if any(one.error for one in results) else "done"
+        await ledger.answer(replace(wish, state=state, done=len(results), total=len(results), says=told(results)))
 
     async def _ingest(self, span: Span, progress: Progress) -> list[Result]:
         publisher = self.publishers.of(self.source)
         return await ingest(self.source, publisher, self.stores, span=span, progress=progress)
+
+
+def told(results: Sequence[Result]) -> str:
+    """What a look brought, in a sentence, with the first thing that went wrong."""
+    counted = Counter(one.outcome for one in results)
+    said = ", ".join(f"{number} {outcome}" for outcome, number in counted.most_common()) or "nothing was due"
+    wrong = next((f"; {one.link.covers}: {one.error}" for one in results if one.error), "")
+    return f"{len(results)} documents: {said}; {sum(one.rows for one in results):,} rows{wrong}"
 
 
 async def bookkeeping(

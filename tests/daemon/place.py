@@ -64,6 +64,10 @@ class Place:
 
         await process.until(same, "all documents are visible, each whole", seconds=seconds, every=0.05)
 
+    def asked_for(self, one: HalfMonth) -> int:
+        """How often the publisher was asked for a document."""
+        return sum(request.path == one.path for request in self.server.asked)
+
     def ledger(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         return publisher.ledger(self.state, sql, *values)
 

@@ -84,7 +84,7 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         await here.all_seen()
         big = half_month(1, 200_000)
         here.show(big)
-        engine = await daemon.engine_pid()
+        engine = daemon.engine_pid()
         inserting = stepped(here.state / "ledger.sqlite", STEPS["the load is begun"], big.covers)
         killing = asyncio.create_task(asyncio.to_thread(kill_when, engine, inserting))
         await wish(here)
@@ -98,7 +98,7 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         assert len([one for one in here.server.asked if one.path == big.path]) == 1  # its bytes were here already
         status = await daemon.status()
         assert status["state"]["engine"]["restarts"] == 1
-        assert await daemon.engine_pid() != engine
+        assert daemon.engine_pid() != engine
         await until(daemon.is_ready, "/readyz answers 200 again")
         assert await daemon.stop() == 0
 
@@ -114,7 +114,7 @@ async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(h
         )
         await until(lambda: _one(reader, running), "the query runs")
         pages = [asyncio.create_task(daemon.get(path)) for path in ("/data/sec_ftd", "/status", "/") * 3]
-        os.kill(await daemon.engine_pid(), signal.SIGKILL)
+        os.kill(daemon.engine_pid(), signal.SIGKILL)
         with pytest.raises(StoreError):  # at once, or, asked again by the client, when its time is over
             await long
         answers = [await page for page in pages]

@@ -54,7 +54,7 @@ async def test_systemd_hears_that_it_is_ready_alive_and_stopping(here: Place) ->
 
 async def test_sigterm_at_rest_ends_it_with_0_and_leaves_no_process_and_no_secret(here: Place) -> None:
     async with here.ready() as daemon:
-        engine = await daemon.engine_pid()
+        engine = daemon.engine_pid()
         assert (here.state / "daemon.json").stat().st_mode & 0o777 == 0o600
         assert await daemon.stop() == 0
         assert daemon.said("daemon stopped")

@@ -1,0 +1,109 @@
+"""Commands beside a running daemon, and on its folder when it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from typing import Any
+
+from spotlightd.opening import born
+from tests.clients.publisher_server import reply, silence
+from tests.daemon.place import Place
+from tests.daemon.process import until
+from tests.daemon.publisher import half_month
+
+SUM = "SELECT count() AS rows, sum(quantity) AS shares FROM sec_ftd"
+
+
+async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(here: Place) -> None:
+    here.show(*(half_month(number) for number in range(3)))
+    async with here.ready() as daemon:
+        await here.all_seen()
+        beside = await _asked(here)
+        assert await daemon.stop() == 0
+    assert beside == await _asked(here)
+    rows = sum(one.rows for one in here.shown)
+    assert beside["query"] == [{"rows": rows, "shares": sum(one.shares for one in here.shown)}]
+    assert beside["sources"]["newest"] == half_month(2).covers
+    assert beside["verify"] == {"outcome": "same", "rows_cited": 6, "rows_found": 6, "missing": [], "differences": []}
+    assert beside["exported"].count("\n") == 1 + 6
+
+
+async def _asked(here: Place) -> dict[str, Any]:
+    """What the commands that read say, all at once where a daemon lets them."""
+    cited = here.folder / "citation.json"
+    made = await here.command("cite", "/data/sec_ftd?symbol=S7")
+    cited.write_text(made.out, encoding="utf-8")
+    asked = {
+        "query": ("query", SUM, "--json"),
+        "sources": ("sources", "--json"),
+        "verify": ("verify", str(cited), "--json"),
+        "export": ("export", "sec_ftd", "--where", "symbol=S7", "--to", str(here.folder / "rows.csv")),
+    }
+    answers = {name: await here.command(*words) for name, words in asked.items()}
+    assert {one.status for one in answers.values()} == {0}, [one.err for one in answers.values()]
+    sources = next(one for one in answers["sources"].json() if one["source"] == "fast_ftd")
+    return {
+        "query": answers["query"].json(), "sources": sources, "verify": answers["verify"].json(),
+        "cited": json.loads(made.out)["result"], "exported": (here.folder / "rows.csv").read_text(),
+    }  # fmt: skip
+
+
+async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_death(here: Place) -> None:
+    here.show(half_month(0))
+    async with here.ready() as daemon:
+        await here.all_seen()
+        here.show(*(half_month(number) for number in range(1, 5)))
+        here.server.says(half_month(2).path, silence())  # newest first: there it hangs, half done
+        asking = asyncio.create_task(here.command("backfill", "fast_ftd", "--from", "2010-01-15", "--to", "2010-02-28"))
+        await until(lambda: here.asked_for(half_month(2)), "the backfill is under way")
+        await daemon.kill()
+    assert here.ledger("SELECT state, done, total FROM wishes") == [("running", 1, 3)]
+    here.show()
+    async with here.ready(schedule={"on_start": False}) as daemon:
+        done = await asking
+        assert (done.status, done.out) == (0, "3 documents: 2 published, 1 unchanged; 2,400 rows\n")
+        assert "asked the running daemon for it" in done.err
+        assert await here.seen() == {one.covers: (one.rows, one.shares) for one in here.shown[:4]}
+        assert await daemon.stop() == 0
+
+
+async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(here: Place) -> None:
+    here.show(half_month(0), half_month(1))
+    here.server.says(half_month(1).path, reply(404))
+    said = (
+        "2 documents: 1 absent, 1 published; 1,200 rows; 2010/01/b: www.sec.gov has no https://www.sec.gov/files/data/"
+    )
+    async with here.ready(schedule={"on_start": False}) as daemon:
+        done = await here.command("backfill", "fast_ftd")
+        assert (done.status, done.out[: len(said)]) == (1, said)
+        other = await here.command("backfill", "sec_ftd")
+        assert other.status == 78
+        assert "the running daemon does not collect sec_ftd" in other.err
+        missing = await here.command("backfill", "nothing")
+        assert "no source is called 'nothing'" in missing.err
+        refused = await here.command("rebuild")
+        assert refused.status == 78
+        assert refused.err == "spotlightd: the daemon is running: stop it first, so that the ledger stands still\n"
+        assert await daemon.stop() == 0
+    here.show()
+    alone = await here.command("backfill", "fast_ftd")  # a person asks: what failed a moment ago is asked for again
+    assert (alone.status, alone.out) == (0, "2 documents: 1 published, 1 unchanged; 1,200 rows\n")
+    rebuilt = await here.command("rebuild", "--json")
+    assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + 4)
+
+
+async def test_what_a_killed_daemon_left_behind_misleads_no_command(here: Place) -> None:
+    """Its number may be another process's by now; here it is this one's."""
+    here.show(half_month(0))
+    async with here.ready() as daemon:
+        await here.all_seen()
+        daemon.send(signal.SIGKILL)
+        await daemon.ended()
+    path = here.state / "daemon.json"
+    left = json.loads(path.read_text())
+    path.write_text(json.dumps(left | {"pid": os.getpid()}))
+    assert born(os.getpid()) != left["born"]
+    assert (await here.command("query", SUM, "--json")).json() == [{"rows": 1200, "shares": half_month(0).shares}]

@@ -1,0 +1,132 @@
+"""A hundred power cuts at random moments. SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+
+import pytest
+
+from spotlightd.model.errors import StoreError
+from tests.daemon.place import Place
+from tests.daemon.process import Daemon
+from tests.daemon.publisher import half_month, seen, warehouse
+
+KILLS = 100
+SLICES = 40
+ROWS = (1_000, 40_000)
+LONGEST_LIFE_SECONDS = 1.5
+WISH = """
+INSERT INTO wishes SELECT NULL, 'fast_ftd', '0001-01-01', '9999-12-31', 'waiting', 0, 0, ''
+WHERE NOT EXISTS (SELECT * FROM wishes WHERE state IN ('waiting', 'running'))
+"""
+
+
+@dataclass
+class Storm:
+    """Kills daemons and engines while the publisher shows ever new documents, and new editions of old ones."""
+
+    here: Place
+    chance: random.Random
+    kills: dict[str, int] = field(default_factory=lambda: {"daemon": 0, "starting": 0, "engine": 0})
+    ever: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    visible: set[str] = field(default_factory=set)
+    looks: int = 0
+
+    def publish(self) -> None:
+        for _ in range(self.chance.randint(1, 4)):
+            number = min(len(self.here.shown), self.chance.randrange(SLICES * 2))
+            number = number if number < SLICES else self.chance.randrange(SLICES)
+            made = half_month(number, self.chance.randint(*ROWS), edition=self.chance.randrange(1 << 30))
+            self.ever.setdefault(made.covers, set()).add((made.rows, made.shares))
+            self.here.show(made)
+
+    async def live(self, daemon: Daemon) -> None:
+        """Kill it while it starts; or kill its engine some times, and then it."""
+        if self.chance.random() < 0.15:
+            await daemon.says("daemon started")
+            await self._some_moment()
+            await self._end(daemon, "starting")
+            return
+        await daemon.says("daemon ready")
+        await self.look()
+        watching = asyncio.create_task(self._watch(), name="a reader all the while")
+        try:
+            for _ in range(self.chance.choice((0, 1, 1, 2))):
+                await self._some_moment()
+                self._end_engine(daemon)
+            await self._some_moment()
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+        await self._end(daemon, "daemon")
+
+    async def _some_moment(self) -> None:
+        """The moment of a kill is drawn, not waited for: it is what is tried here."""
+        await asyncio.sleep(self.chance.uniform(0.0, LONGEST_LIFE_SECONDS))
+
+    def _end_engine(self, daemon: Daemon) -> None:
+        if engine := daemon.engine_pid():
+            os.kill(engine, signal.SIGKILL)
+            self.kills["engine"] += 1
+
+    async def _end(self, daemon: Daemon, what: str) -> None:
+        await daemon.kill()
+        self.kills[what] += 1
+
+    async def _watch(self) -> None:
+        while True:
+            with suppress(StoreError):  # the engine has just been killed
+                await self.look()
+
+    async def look(self) -> None:
+        """Whatever a reader sees is some edition of a document, whole; and what was visible once stays so."""
+        async with warehouse(self.here.state) as reader:
+            found = await seen(reader)
+        torn = {covers: one for covers, one in found.items() if one not in self.ever.get(covers, ())}
+        assert not torn, f"torn or doubled: {torn}"
+        assert self.visible <= set(found), f"lost: {self.visible - set(found)}"
+        self.visible |= set(found)
+        self.looks += 1
+
+    def wish(self) -> None:
+        """Have all documents asked for again, as a backfill does: else the daemon looks at old ones once a day."""
+        with closing(sqlite3.connect(self.here.state / "ledger.sqlite", timeout=30)) as ledger, ledger:
+            ledger.execute(WISH)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+async def test_a_hundred_kills_lose_nothing_double_nothing_and_show_nothing_torn(here: Place) -> None:
+    seed = int(os.environ.get("SPOTLIGHTD_SEED", "") or random.SystemRandom().randrange(1 << 32))
+    print(f"SPOTLIGHTD_SEED={seed}")
+    storm = Storm(here, random.Random(seed))
+    while sum(storm.kills.values()) < KILLS:
+        storm.publish()
+        async with here.begun() as daemon:
+            if storm.visible:
+                storm.wish()
+            await storm.live(daemon)
+    async with here.ready() as daemon:
+        await storm.look()
+        storm.wish()
+        await daemon.says("source looked at", times=2, seconds=120)
+        assert await here.seen() == here.expected
+        assert await daemon.stop() == 0
+    swept = here.ledger("SELECT count(*) FROM loads WHERE state = 'swept'")[0][0]
+    print(f"{storm.kills}, {storm.looks} looks, {len(here.shown)} documents, {swept} loads were cut off")
+    assert storm.kills["daemon"] > 20
+    assert storm.kills["engine"] > 20
+    assert isinstance(swept, int)
+    assert swept > 10
+    assert not here.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
+    assert here.ledger("PRAGMA integrity_check") == [("ok",)]
+    audited = await here.command("audit", "--json", seconds=300)
+    assert audited.status == 0, audited.err
+    assert audited.json()["same"] == sum(one.rows for one in here.shown)
