@@ -1,6 +1,6 @@
 """Delimited text to rows: no quoting, columns found by name, every field taken or dropped by name.
 
-Blocks of some 30,000 lines are read by Arrow at once; Python looks only at lines with another number of fields than
+Blocks of some 60,000 lines are read by Arrow at once; Python looks only at lines with another number of fields than
 the header: trailers, blank lines, names with a separator inside, and rubbish. A line that cannot be understood
 becomes a `Reject` with its true number and text, and all others go on.
 """
