@@ -1,0 +1,18 @@
+"""What the tests of the real process share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.publisher_server import ScriptedPublisher
+from tests.daemon.place import Place, place
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Place]:
+    """A publisher that has nothing yet, and a state folder that no daemon has seen."""
+    async with ScriptedPublisher() as server:
+        yield place(tmp_path, server)
