@@ -1,7 +1,7 @@
 """FTD zip to published rows with pointers, against the engine's own CSV reader and against three peers.
 
-Ways, each in a process of its own, warmed by one small load that is not counted; rounds go through all ways in turn
-and ratios are taken within a round, then their median:
+Ways, each in a process of its own, warmed by two small loads that are not counted; rounds go through all ways in turn,
+ratios are taken within a round, then their median:
 
 engine   the limit: chDB reads the already inflated text with its own CSV reader into the same table, fsync on
 ours     publisher → bucket → parser child → HTTP → table → published, fsync on, everything that the daemon does
@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
-import io
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -28,10 +25,11 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import _peers
 
 if TYPE_CHECKING:
     from spotlightd.opening import House
@@ -39,144 +37,34 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT / "spotlightd/demo/data/cnsfails202101a.zip"
 PEERS = ROOT / ".cache/peers/bin/python"
+WARM, TIMED = 2, 3
 WAYS = ("engine", "ours", "pandas", "csv", "dlt")
-NAMES = ["settlement_date", "cusip", "symbol", "quantity", "description", "price"]
-TABLE = """CREATE TABLE ftd (settlement_date Date, cusip FixedString(9), symbol LowCardinality(String), quantity UInt64,
-    description String, price Nullable(Decimal(18, 4)), load_id UInt64 CODEC(Delta, ZSTD(1)), member UInt16 CODEC(ZSTD(1)),
-    line UInt32 CODEC(T64, ZSTD(1))) ENGINE = MergeTree PARTITION BY toYear(settlement_date)
-    ORDER BY (symbol, settlement_date, cusip)
-    SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 1000"""
-FIELDS = (
-    "toDate(parseDateTimeBestEffort(settlement_date)), cusip, symbol, toUInt64(quantity), description,"
-    " toDecimal64OrNull(price, 4), 1, 0"
-)
 
 
-def make(folder: Path, rows: int) -> tuple[Path, Path, int, int]:
-    """Inflated text and zip of the real file's rows, repeated; how many rows and shares it has."""
+def make(folder: Path, rows: int, mark: int = 0) -> tuple[Path, Path, int, int]:
+    """Inflated text and zip of the real file's rows, repeated; how many rows and shares it has.
+
+    The mark makes other bytes of the same rows: a second document with the same bytes would be refused as a copy.
+    """
     with zipfile.ZipFile(REAL) as archive:
         head, *body = archive.read(archive.namelist()[0]).splitlines(keepends=True)
     body = body[:-2]
     times = max(1, round(rows / len(body)))
     count, shares = len(body) * times, times * sum(int(line.split(b"|")[3]) for line in body)
     end = f"Trailer record count {count}\nTrailer total quantity of shares {shares}\n".encode()
-    plain, packed = folder / f"ftd-{rows}.txt", folder / f"cnsfails202101a-{rows}.zip"
+    plain, packed = folder / f"ftd-{rows}.txt", folder / f"cnsfails202101a-{rows}-{mark}.zip"
     plain.write_bytes(head + b"".join(body) * times + end)
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.comment = f"repeated for {rows} rows".encode()  # other bytes, or the second would be refused as a copy
+        archive.comment = f"{rows} rows, {mark}".encode()
         archive.write(plain, "cnsfails202101a.txt")
     return plain, packed, count, shares
 
 
-# -- ways ----------------------------------------------------------------------------------------------------------
-
-
-def in_engine(fill: Callable[[Any, Path, Path], None]) -> Callable[[list[tuple[Path, Path]]], tuple[float, list[int]]]:
-    """A way that fills a chDB table in this process: warmed by the first file, timed with the last."""
-
-    def way(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
-        from chdb import session as chdb_session  # noqa: PLC0415
-
-        with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
-            session: Any = chdb_session.Session(folder)  # type: ignore[no-untyped-call]  # chdb has no types
-            session.query("CREATE DATABASE bench ENGINE = Atomic")
-            session.query("USE bench")
-            session.query("SET schema_inference_make_columns_nullable = 0, async_insert = 0")
-            session.query(TABLE)
-            seconds = 0.0
-            for plain, packed in files:
-                session.query("TRUNCATE TABLE ftd SYNC")
-                began = time.perf_counter()
-                fill(session, plain, packed)
-                seconds = time.perf_counter() - began
-            found = str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip().split(",")
-            session.close()
-        return seconds, [int(one) for one in found]
-
-    return way
-
-
-def by_engine(session: Any, plain: Path, _: Path) -> None:
-    columns = ", ".join(f"{name} String" for name in NAMES)
-    session.query(
-        f"INSERT INTO ftd SELECT {FIELDS}, rowNumberInAllBlocks() + 2 FROM file('{plain}', 'CSVWithNames', '{columns}')"
-        " WHERE cusip != '' SETTINGS format_csv_delimiter = '|', format_csv_allow_double_quotes = 0,"
-        " input_format_csv_allow_variable_number_of_columns = 1, input_format_with_names_use_header = 0, max_threads = 1"
-    )
-
-
-def _put(session: Any, table: Any) -> None:
-    import pyarrow as pa  # noqa: PLC0415
-
-    batch = table.append_column("line", pa.array(range(2, len(table) + 2), pa.uint32()))  # noqa: F841  read by chDB
-    session.query(f"INSERT INTO ftd SELECT {FIELDS}, line FROM Python(batch)")
-
-
-def _schema() -> Any:
-    import pyarrow as pa  # noqa: PLC0415
-
-    return pa.schema([(name, pa.uint64() if name == "quantity" else pa.string()) for name in NAMES])
-
-
-def by_pandas(session: Any, _: Path, packed: Path) -> None:
-    import pandas as pd  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
-
-    with zipfile.ZipFile(packed) as archive:
-        data = io.BytesIO(archive.read(archive.namelist()[0]))
-    frame = pd.read_csv(
-        data, sep="|", names=NAMES, skiprows=1, dtype=str, quoting=3, encoding="latin-1", keep_default_na=False
-    )
-    frame = frame[frame.cusip != ""]
-    frame["quantity"] = frame.quantity.astype("uint64")
-    _put(session, pa.Table.from_pandas(frame, _schema(), preserve_index=False))
-
-
-def by_csv(session: Any, _: Path, packed: Path) -> None:
-    import pyarrow as pa  # noqa: PLC0415
-
-    with zipfile.ZipFile(packed) as archive:
-        text = io.StringIO(archive.read(archive.namelist()[0]).decode("latin-1"))
-    rows = [row for row in csv.reader(text, delimiter="|", quoting=csv.QUOTE_NONE) if len(row) == len(NAMES)][1:]
-    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
-    columns[3] = [int(value) for value in columns[3]]
-    _put(session, pa.table([pa.array(c, t) for c, t in zip(columns, _schema().types, strict=True)], NAMES))
-
-
-def by_dlt(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
-    import dlt  # noqa: PLC0415
-    import duckdb  # noqa: PLC0415
-    import pandas as pd  # noqa: PLC0415
-
-    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
-    seconds, found = 0.0, [0, 0]
-    for number, (_, packed) in enumerate(files):
-
-        def source(packed: Path = packed) -> Any:
-            with zipfile.ZipFile(packed) as archive:
-                text = io.StringIO(archive.read(archive.namelist()[0]).decode("latin-1"))
-            for frame in pd.read_csv(
-                text, sep="|", names=NAMES, skiprows=1, dtype=str, quoting=3, keep_default_na=False, chunksize=100_000
-            ):
-                kept = frame[frame.cusip != ""]
-                yield kept.assign(quantity=kept.quantity.astype("int64"), line=kept.index + 2)
-
-        with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
-            began = time.perf_counter()
-            target = dlt.destinations.duckdb(f"{folder}/ftd.duckdb")
-            pipeline = dlt.pipeline(f"ftd{number}", destination=target, dataset_name="d", pipelines_dir=folder)
-            pipeline.run(dlt.resource(source, name="ftd", write_disposition="replace"), loader_file_format="parquet")
-            seconds = time.perf_counter() - began
-            with duckdb.connect(f"{folder}/ftd.duckdb") as db:
-                found = [int(one) for one in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchone()]
-    return seconds, found
-
-
-def by_us(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
+def by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
     return asyncio.run(_by_us(files))
 
 
-async def _by_us(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
+async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
     from spotlightd import log  # noqa: PLC0415
     from spotlightd.model.settings import Settings  # noqa: PLC0415
     from spotlightd.opening import opened  # noqa: PLC0415
@@ -184,8 +72,7 @@ async def _by_us(files: list[tuple[Path, Path]]) -> tuple[float, list[int]]:
     log.configure("warning")
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
         async with opened(replace(Settings(), state_dir=Path(folder))) as house:
-            for number, (_, packed) in enumerate(files):
-                seconds = await filled(house, packed, month=number + 1)
+            seconds = [await filled(house, packed, month=number + 1) for number, (_, packed) in enumerate(files)]
             answer = await house.stores.warehouse.rows(
                 "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
             )
@@ -212,12 +99,12 @@ async def filled(house: House, packed: Path, *, month: int = 1) -> float:
     return seconds
 
 
-RUNS: dict[str, Callable[[list[tuple[Path, Path]]], tuple[float, list[int]]]] = {
-    "engine": in_engine(by_engine),
+RUNS: dict[str, _peers.Way] = {
+    "engine": _peers.in_engine(_peers.by_engine),
     "ours": by_us,
-    "pandas": in_engine(by_pandas),
-    "csv": in_engine(by_csv),
-    "dlt": by_dlt,
+    "pandas": _peers.in_engine(_peers.by_pandas),
+    "csv": _peers.in_engine(_peers.by_csv),
+    "dlt": _peers.by_dlt,
 }
 
 
@@ -254,32 +141,28 @@ def one(way: str, named: list[str]) -> None:
 
 
 def measured(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
-    warm, timed = make(folder, 1), make(folder, rows)
-    files = [warm[:2], timed[:2]]
+    """All ways in turn, round after round. A way's figure in a round is the middle one of its timed loads."""
+    warm = [make(folder, 1, mark)[:2] for mark in range(WARM)]
+    times = TIMED if rows < 200_000 else 1
+    timed = [make(folder, rows, WARM + mark) for mark in range(times)]
     seen: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for number in range(rounds):
         for way in WAYS:
             print(f"  {rows} rows, round {number + 1}, {way}", file=sys.stderr, flush=True)
-            result = once(way, files)
-            assert result["found"] == [timed[2], timed[3]], (way, result, timed[2:])
-            seen[way].append(result)
+            result = once(way, [*warm, *(one[:2] for one in timed)])
+            assert result["found"] == list(timed[0][2:]), (way, result, timed[0][2:])
+            seen[way].append(result | {"seconds": statistics.median(result["seconds"][WARM:])})
     limit = [one["seconds"] for one in seen["engine"]]
+    return {"rows": timed[0][2], "ways": {way: _told(timed[0][2], limit, results) for way, results in seen.items()}}
+
+
+def _told(rows: int, limit: list[float], results: list[dict[str, Any]]) -> dict[str, Any]:
+    ratios = [of / one["seconds"] for of, one in zip(limit, results, strict=True)]
     return {
-        "rows": timed[2],
-        "ways": {
-            way: {
-                "rows_per_second": round(timed[2] / statistics.median(one["seconds"] for one in results)),
-                "of_the_limit": round(
-                    statistics.median(a / one["seconds"] for a, one in zip(limit, results, strict=True)), 3
-                ),
-                "of_the_limit_least_and_most": [
-                    round(pick(a / one["seconds"] for a, one in zip(limit, results, strict=True)), 3)
-                    for pick in (min, max)
-                ],
-                "peak_mb": max(one["peak_mb"] for one in results),
-            }
-            for way, results in seen.items()
-        },
+        "rows_per_second": round(rows / statistics.median(one["seconds"] for one in results)),
+        "of_the_limit": round(statistics.median(ratios), 3),
+        "of_the_limit_least_and_most": [round(min(ratios), 3), round(max(ratios), 3)],
+        "peak_mb": max(one["peak_mb"] for one in results),
     }
 
 

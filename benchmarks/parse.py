@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ingest import TABLE, by_engine, make
+from _peers import TABLE, by_engine
+from ingest import make
 from isal import isal_zlib
 
 from spotlightd import Rows

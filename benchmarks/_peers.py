@@ -1,0 +1,129 @@
+"""The limit and the peers of ingest.py: the engine's own CSV reader, pandas, the csv module, dlt.
+
+Each is a function from files (text, zip) to the seconds of each and what its table holds after the last one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Way = Callable[[list[tuple[Path, Path]]], tuple[list[float], list[int]]]
+NAMES = ["settlement_date", "cusip", "symbol", "quantity", "description", "price"]
+TABLE = """CREATE TABLE ftd (settlement_date Date, cusip FixedString(9), symbol LowCardinality(String), quantity UInt64,
+    description String, price Nullable(Decimal(18, 4)), load_id UInt64 CODEC(Delta, ZSTD(1)), member UInt16 CODEC(ZSTD(1)),
+    line UInt32 CODEC(T64, ZSTD(1))) ENGINE = MergeTree PARTITION BY toYear(settlement_date)
+    ORDER BY (symbol, settlement_date, cusip)
+    SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 1000"""
+FIELDS = (
+    "toDate(parseDateTimeBestEffort(settlement_date)), cusip, symbol, toUInt64(quantity), description,"
+    " toDecimal64OrNull(price, 4), 1, 0"
+)
+
+
+def in_engine(fill: Callable[[Any, Path, Path], None]) -> Way:
+    """A way that fills a chDB table in this process: warmed by the first file, timed with the last."""
+
+    def way(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
+        from chdb import session as chdb_session  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
+            session: Any = chdb_session.Session(folder)  # type: ignore[no-untyped-call]  # chdb has no types
+            session.query("CREATE DATABASE bench ENGINE = Atomic")
+            session.query("USE bench")
+            session.query("SET schema_inference_make_columns_nullable = 0, async_insert = 0")
+            session.query(TABLE)
+            seconds = []
+            for plain, packed in files:
+                session.query("TRUNCATE TABLE ftd SYNC")
+                began = time.perf_counter()
+                fill(session, plain, packed)
+                seconds.append(time.perf_counter() - began)
+            found = str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip().split(",")
+            session.close()
+        return seconds, [int(one) for one in found]
+
+    return way
+
+
+def by_engine(session: Any, plain: Path, _: Path) -> None:
+    columns = ", ".join(f"{name} String" for name in NAMES)
+    session.query(
+        f"INSERT INTO ftd SELECT {FIELDS}, rowNumberInAllBlocks() + 2 FROM file('{plain}', 'CSVWithNames', '{columns}')"
+        " WHERE cusip != '' SETTINGS format_csv_delimiter = '|', format_csv_allow_double_quotes = 0,"
+        " input_format_csv_allow_variable_number_of_columns = 1, input_format_with_names_use_header = 0, max_threads = 1"
+    )
+
+
+def _put(session: Any, table: Any) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+
+    batch = table.append_column("line", pa.array(range(2, len(table) + 2), pa.uint32()))  # noqa: F841  read by chDB
+    session.query(f"INSERT INTO ftd SELECT {FIELDS}, line FROM Python(batch)")
+
+
+def _schema() -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.schema([(name, pa.uint64() if name == "quantity" else pa.string()) for name in NAMES])
+
+
+def by_pandas(session: Any, _: Path, packed: Path) -> None:
+    import pandas as pd  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+
+    with zipfile.ZipFile(packed) as archive:
+        data = io.BytesIO(archive.read(archive.namelist()[0]))
+    frame = pd.read_csv(
+        data, sep="|", names=NAMES, skiprows=1, dtype=str, quoting=3, encoding="latin-1", keep_default_na=False
+    )
+    frame = frame[frame.cusip != ""]
+    frame["quantity"] = frame.quantity.astype("uint64")
+    _put(session, pa.Table.from_pandas(frame, _schema(), preserve_index=False))
+
+
+def by_csv(session: Any, _: Path, packed: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415
+
+    with zipfile.ZipFile(packed) as archive:
+        text = io.StringIO(archive.read(archive.namelist()[0]).decode("latin-1"))
+    rows = [row for row in csv.reader(text, delimiter="|", quoting=csv.QUOTE_NONE) if len(row) == len(NAMES)][1:]
+    columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
+    columns[3] = [int(value) for value in columns[3]]
+    _put(session, pa.table([pa.array(c, t) for c, t in zip(columns, _schema().types, strict=True)], NAMES))
+
+
+def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
+    import dlt  # noqa: PLC0415
+    import duckdb  # noqa: PLC0415
+    import pandas as pd  # noqa: PLC0415
+
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    seconds, found = list[float](), [0, 0]
+    for number, (_, packed) in enumerate(files):
+
+        def source(packed: Path = packed) -> Any:
+            with zipfile.ZipFile(packed) as archive:
+                text = io.StringIO(archive.read(archive.namelist()[0]).decode("latin-1"))
+            for frame in pd.read_csv(
+                text, sep="|", names=NAMES, skiprows=1, dtype=str, quoting=3, keep_default_na=False, chunksize=100_000
+            ):
+                kept = frame[frame.cusip != ""]
+                yield kept.assign(quantity=kept.quantity.astype("int64"), line=kept.index + 2)
+
+        with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
+            began = time.perf_counter()
+            target = dlt.destinations.duckdb(f"{folder}/ftd.duckdb")
+            pipeline = dlt.pipeline(f"ftd{number}", destination=target, dataset_name="d", pipelines_dir=folder)
+            pipeline.run(dlt.resource(source, name="ftd", write_disposition="replace"), loader_file_format="parquet")
+            seconds.append(time.perf_counter() - began)
+            with duckdb.connect(f"{folder}/ftd.duckdb") as db:
+                found = [int(one) for one in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchone()]
+    return seconds, found
