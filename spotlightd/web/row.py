@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
 
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, desk, key, records, show
+from spotlightd.web import ask, desk, key, lines, records, show
 from spotlightd.web.ask import Ask
+from spotlightd.web.lines import Shown
 from spotlightd.web.reader import Reader
 from spotlightd.web.refusal import missing
 from spotlightd.web.select import Query
 from spotlightd.web.values import bound_type
+
+AROUND = 2
+MOST_LINES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Version:
     standing: str
     ended: Mapping[str, Any] | None = None
     changed: tuple[Column, ...] = ()
+    pointed: Shown | None = None
 
     @property
     def source_address(self) -> str:
@@ -62,9 +68,18 @@ async def show_row(request: web.Request) -> web.StreamResponse:
         "segment": segment,
         "title": " · ".join(value or "(empty)" for value in values),
         "filters": filters,
-        **_split(found),
+        **_split(await _pointed(request, found)),
     }
     return desk.page(request, "row.html", page, etag=mark)
+
+
+async def _pointed(request: web.Request, found: Sequence[Version]) -> list[Version]:
+    """The visible ones with the very line that they rest on: the receipt itself, on the page of the number."""
+    some = [one for one in found if one.standing == "visible" and one.load and "line" in one.values][:MOST_LINES]
+    places = [(one.load["document"], one.values["member"], one.values["line"]) for one in some]
+    shown = await asyncio.gather(*(lines.shown(request, *place, AROUND) for place in places))
+    seen = {id(one): line for one, line in zip(some, shown, strict=True)}
+    return [replace(one, pointed=seen.get(id(one))) for one in found]
 
 
 def show_text(dataset: Dataset, name: str, value: str) -> str:

@@ -8,15 +8,13 @@ from typing import Any
 
 from aiohttp import web
 
-from spotlightd.model.errors import FormatError, StoreError
-from spotlightd.web import desk, records, show
-from spotlightd.web.context import Excerpt
+from spotlightd.model.errors import StoreError
+from spotlightd.web import desk, lines, records, show
 from spotlightd.web.desk import DESK
 from spotlightd.web.export import STALL_SECONDS
 from spotlightd.web.refusal import RefusalError, bad, missing
 
 AROUND = 5
-EXCERPT_SECONDS = 20.0
 _MOST_MEMBER, _MOST_LINE = 65_535, 4_294_967_295
 
 
@@ -30,11 +28,10 @@ async def show_document(request: web.Request) -> web.StreamResponse:
     ]
     if not (documents or loads):
         raise _unknown(digest)
-    excerpt, trouble = await _excerpt(request, digest, member, line) if line else (None, "")
+    pointed = await lines.shown(request, digest, member, line, AROUND) if line else None
     return desk.page(request, "source.html", {
-        "digest": digest, "documents": documents, "loads": loads, "runs": runs, "member": member, "line": line,
+        "digest": digest, "documents": documents, "loads": loads, "runs": runs, "pointed": pointed,
         "rejects": rejects[: records.MOST_LINES], "more_rejects": len(rejects) > records.MOST_LINES,
-        "excerpt": excerpt, "trouble": trouble,
         "ended": {gone: load for load in reversed(ended) for gone in load["supersedes"]},
         "name": _file_name(documents, digest), "size": documents[0]["size"] if documents else None,
         "refused": _refused(loads, runs),
@@ -58,17 +55,6 @@ def _place(request: web.Request, name: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit()) or not least <= int(text[:12]) <= most:
         raise bad(name, f"{text!r} is not a number from {least} to {most}")
     return int(text[:12])
-
-
-async def _excerpt(request: web.Request, digest: str, member: int, line: int) -> tuple[Excerpt | None, str]:
-    """The line and its neighbours, read apart from the daemon; or the sentence why they cannot be shown."""
-    try:
-        async with asyncio.timeout(EXCERPT_SECONDS):
-            return await request.app[DESK].context.excerpt(digest, member, line, AROUND), ""
-    except (FormatError, StoreError) as problem:
-        return None, f"The line cannot be shown: {problem}."
-    except TimeoutError:
-        return None, f"The line cannot be shown: reading the document took longer than {EXCERPT_SECONDS:.0f} s."
 
 
 def _file_name(documents: list[dict[str, Any]], digest: str) -> str:
