@@ -79,6 +79,8 @@ $(VENV)/bin/python:
 		|| { echo '$(PYTHON) cannot make virtual environments: apt-get install python3-venv, as root' >&2; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV)
 
-browser:
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core >/dev/null; } \
-		|| echo '*** no Chromium, and not root to install it: THE TESTS OF THE PAGES WILL BE SKIPPED (apt-get install chromium) ***' >&2
+# libatomic1 is what the driver of the browser needs and Debian's minimum does not have.
+browser: developer
+	@{ command -v chromium && $(VENV)/bin/playwright --version; } >/dev/null 2>&1 \
+		|| { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core libatomic1 >/dev/null; } \
+		|| echo '*** no Chromium, and not root to install it: THE TESTS OF THE PAGES WILL BE SKIPPED (apt-get install chromium libatomic1) ***' >&2

@@ -14,7 +14,7 @@ from tests.daemon import process
 from tests.daemon.place import Place
 from tests.daemon.publisher import half_month
 
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+NO_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 
 
 async def test_an_unknown_setting_names_the_nearest_one(tmp_path: Path) -> None:
@@ -47,14 +47,14 @@ async def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("with_lock", [False, True])
 async def test_a_state_folder_that_cannot_be_written_is_refused(with_lock: bool) -> None:
-    """For root, who may write everywhere, somebody else tries."""
+    """Root, who may write everywhere, tries without its capabilities; the checkout may be where only root can read."""
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder)
         if with_lock:
             (state / "lock").touch()
             (state / "lock").chmod(0o666)
         state.chmod(0o555)
-        done = await process.command("run", "--state", folder, prefix=NOBODY if os.geteuid() == 0 else ())
+        done = await process.command("run", "--state", folder, prefix=NO_RIGHTS if os.geteuid() == 0 else ())
         assert done.status == 78
         assert f"spotlightd: state folder {state} cannot be used (Permission denied)" in done.err
         assert "Traceback" not in done.err
