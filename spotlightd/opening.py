@@ -17,7 +17,7 @@ from spotlightd.clients.publisher import HttpPublishers
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import Held, state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.flows.ingest import Stores
+from spotlightd.flows.load import Stores
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset

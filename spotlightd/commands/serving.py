@@ -16,7 +16,8 @@ from spotlightd.commands.said import Out
 from spotlightd.daemon import Running, started, told_to_stop
 from spotlightd.daemon import run as serve
 from spotlightd.demo.mirror import Mirror, mirroring, timeline
-from spotlightd.flows.ingest import Result, Span, ingest
+from spotlightd.flows.ingest import Span, ingest
+from spotlightd.flows.load import Result
 from spotlightd.flows.mirror import mirror as mirror_records
 from spotlightd.model.ports import Wish
 from spotlightd.model.settings import Schedule, Settings

@@ -7,20 +7,17 @@ durable before they are published, and the ledger says so before each and after 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
-from spotlightd.flows.publish import Publications, current
+from spotlightd.flows.load import RefusedError, Result, Stores, load
 from spotlightd.log import logger
 from spotlightd.model.errors import FormatError, PublisherError, StoreError
-from spotlightd.model.ports import Bucket, Fetched, Known, Ledger, Parsed, Parser, Parsing, Publisher, Warehouse
-from spotlightd.model.provenance import Document, Load, Outcome, Reject, Run
+from spotlightd.model.ports import Fetched, Known, Publisher
+from spotlightd.model.provenance import Document, Outcome, Run
 from spotlightd.model.source import Batch, Link
-from spotlightd.tasks import together
 
 DAY = timedelta(days=1)
 AGAIN_AFTER = timedelta(minutes=10)
@@ -34,28 +31,6 @@ class Span:
     first: date = date.min
     last: date = date.max
     again: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """What an ingest writes to."""
-
-    bucket: Bucket
-    ledger: Ledger
-    warehouse: Warehouse
-    parser: Parser
-    publications: Publications
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of one link."""
-
-    link: Link
-    outcome: Outcome
-    rows: int = 0
-    rejects: int = 0
-    error: str = ""
 
 
 Progress = Callable[[str, int, int], Awaitable[None]]
@@ -127,14 +102,14 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
             result = Result(link, "unchanged")
         else:
             await stores.ledger.answered(source.name, _waiting(before, document))
-            result = await _load(source, stores, link, document)
+            result = await load(source, stores, link, document)
         log.info("document unchanged" if result.outcome == "unchanged" else "document stored", rows=result.rows)
     except PublisherError as problem:
         log.warning("document absent" if problem.outcome == "absent" else "document failed", error=str(problem))
         await stores.ledger.answered(source.name, _failed(before, problem))
         await stores.ledger.record(_run(source, link.url, link.covers, problem.outcome, began, error=str(problem)))
         return Result(link, problem.outcome, error=str(problem))
-    except _RefusedError as refused:
+    except RefusedError as refused:
         log.warning("document refused", error=str(refused))
         document = refused.document
         result = Result(link, "refused", rejects=refused.rejects, error=str(refused))
@@ -172,93 +147,12 @@ def _kept(source: Batch, link: Link, fetched: Fetched, digest: str, size: int) -
     )  # fmt: skip
 
 
-class _RefusedError(Exception):
-    """A document that is kept and not loaded."""
-
-    def __init__(self, problem: FormatError, document: Document, rejects: int) -> None:
-        place = f" (line {problem.line})" if problem.line else ""
-        super().__init__(f"{problem}{place}")
-        self.document = document
-        self.rejects = rejects
-
-
 def _is_settled(source: Batch, before: Known, document: Document) -> bool:
     """These bytes were judged by this parser before. Only new bytes or a new parser change what is shown: otherwise two
     addresses of one slice would push each other out for ever.
     """
     same = (before.digest, before.parser) == (document.digest, source.parser)
     return same and before.outcome in {"published", "refused"}
-
-
-async def _load(source: Batch, stores: Stores, link: Link, document: Document) -> Result:
-    """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
-    visible = current(await stores.ledger.loads(source.name, states=("published",)))
-    twin = next((one for one in visible if (one.digest, one.parser) == (document.digest, source.parser)), None)
-    if twin is not None and twin.covers == link.covers:
-        return Result(link, "unchanged")
-    if twin is not None:
-        said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
-        raise _RefusedError(FormatError(said), document, 0)
-    load = await stores.ledger.begin_load(source, document.digest, link.covers)
-    rejects: tuple[Reject, ...] = ()
-    try:
-        parsed = await _fill(source, stores, load, document)
-        rejects = parsed.rejects
-        _check(source, parsed)
-    except FormatError as problem:
-        await stores.ledger.dead(load.load_id, rejects)
-        raise _RefusedError(problem, document, len(rejects)) from problem
-    except (StoreError, asyncio.CancelledError):
-        logger(source=source.name).warning("load died", covers=link.covers, load_id=load.load_id)
-        with suppress(StoreError):  # a full disk must not swallow an order to stop; the next start gives the load up
-            await stores.ledger.dead(load.load_id)
-        raise
-    loaded = await stores.ledger.loaded(load.load_id, parsed.rows, rejects)
-    done = await stores.publications.publish(loaded)
-    return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
-
-
-async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
-    """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
-    path = stores.bucket.path(document.digest)
-    async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
-        written = await _written(source, stores.warehouse, load, parsing)
-        parsed = await parsing.parsed()
-    if written != dict(parsed.rows):
-        said = f"parsed {dict(parsed.rows)} rows, but {written} were written"
-        raise StoreError(f"load {load.load_id} of {document.name}: {said}")
-    return parsed
-
-
-async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Parsing) -> dict[str, int]:
-    inserts = {
-        one.name: warehouse.insert_stream(one, parsing.columns(one.name), token=f"load-{load.load_id}-{one.name}")
-        for one in source.datasets
-    }
-    try:
-        return await together(inserts, prefix=f"load {load.load_id} into ")
-    except StoreError:
-        await _blame(parsing)
-        raise
-
-
-async def _blame(parsing: Parsing) -> None:
-    """Raise the document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(1.0):
-            await parsing.parsed()
-
-
-def _check(source: Batch, parsed: Parsed) -> None:
-    rejects = len(parsed.rejects)
-    if rejects > source.rejects_allowed * max(parsed.lines, 1):
-        one, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"
-        said = f"{rejects} of {parsed.lines} lines could not be understood; {allowed}"
-        raise FormatError(f"{said}; the first: {one.reason}", member=one.member, line=one.line)
-    for dataset in source.datasets:
-        rows, (fewest, most) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows
-        if not fewest <= rows <= most:
-            raise FormatError(f"{rows} rows for {dataset.name}, where {fewest} to {most} are plausible")
 
 
 def _waiting(before: Known, document: Document) -> Known:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
 from spotlightd.model.ports import Ledger, Warehouse
 
@@ -30,8 +31,16 @@ async def rebuild(ledger: Ledger, warehouse: Warehouse) -> int:
 
 
 async def _table(ledger: Ledger, warehouse: Warehouse, dataset: Dataset) -> int:
-    copied, newest = 0, int((await warehouse.rows(f"SELECT max(id) FROM {dataset.name}")).rows[0][0])
+    copied, newest = 0, await _newest(warehouse, dataset)
     while rows := await ledger.history(dataset.name, newest, AT_ONCE):
         await warehouse.insert(dataset, rows)
-        copied, newest = copied + len(rows), rows[-1][0]
+        copied, newest = copied + len(rows), await _newest(warehouse, dataset)
+        if newest != rows[-1][0]:
+            raise StoreError(
+                f"records of {dataset.name} were written, and are not there: is the warehouse's disk full?"
+            )
     return copied
+
+
+async def _newest(warehouse: Warehouse, dataset: Dataset) -> int:
+    return int((await warehouse.rows(f"SELECT max(id) FROM {dataset.name}")).rows[0][0])

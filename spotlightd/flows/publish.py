@@ -70,6 +70,9 @@ class Publications:
         """The publication itself. Whatever goes wrong, the warehouse is asked before the next one."""
         self._newest = None
         await self._warehouse.insert(publications, _rows(load), token=f"publication-{load.seq}-{load.load_id}")
+        found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
+        if found["mine"] != len(load.datasets):
+            raise StoreError(f"publication {load.seq} was written, and is not there: is the warehouse's disk full?")
         done = await self._ledger.published(load.load_id)
         if load.published_at is not None:
             self._newest = load.seq, load.published_at

@@ -16,7 +16,8 @@ from datetime import UTC, date, datetime
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from spotlightd.flows.ingest import Progress, Result, Span, Stores, ingest
+from spotlightd.flows.ingest import Progress, Span, ingest
+from spotlightd.flows.load import Result, Stores
 from spotlightd.flows.mirror import mirror
 from spotlightd.flows.publish import current, replaces, sweep
 from spotlightd.flows.supervise import Reporter

@@ -104,7 +104,8 @@ async def test_lines_that_are_rejected_are_kept_and_too_many_refuse_the_document
     world.shows({"2021/a": A + "?odd\n", "2022/a": B + "?x\n?y\n?z\n"})
     many, few = await world.look()
     assert (few.outcome, few.rejects) == ("published", 1)
-    assert many.error == "3 of 4 lines could not be understood; constructed allows 50.00%"
+    said = "3 of 4 lines could not be understood; constructed allows 50.00%"
+    assert many.error == f"{said}; the first: as the line asks (line 2)"
     async with world.stores() as stores:
         rejects = await stores.ledger.history("rejects", 0, 10)
     assert [(row[6], row[7]) for row in rejects] == [(2, "?x"), (3, "?y"), (4, "?z"), (3, "?odd")]

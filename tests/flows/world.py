@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
 from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.flows.ingest import Result, Span, Stores, ingest
+from spotlightd.flows.ingest import Span, ingest
+from spotlightd.flows.load import Result, Stores
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.model.house import HOUSE
 from spotlightd.model.pin import visible

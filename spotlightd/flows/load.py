@@ -1,0 +1,134 @@
+"""One document into the warehouse: begin a load, parse and insert at once, see that every row is there, publish.
+
+Why the rows are counted in the table, and not believed: an engine on a full disk answered that it had written 200,000
+rows and had kept none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from spotlightd.flows.publish import Publications, current
+from spotlightd.log import logger
+from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.model.ports import Bucket, Ledger, Parsed, Parser, Parsing, Warehouse
+from spotlightd.model.provenance import Document, Load, Outcome, Reject
+from spotlightd.model.source import Batch, Link
+from spotlightd.tasks import together
+
+MINE = "load_id = {load_id:UInt64}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What an ingest writes to."""
+
+    bucket: Bucket
+    ledger: Ledger
+    warehouse: Warehouse
+    parser: Parser
+    publications: Publications
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one link."""
+
+    link: Link
+    outcome: Outcome
+    rows: int = 0
+    rejects: int = 0
+    error: str = ""
+
+
+class RefusedError(Exception):
+    """A document that is kept and not loaded."""
+
+    def __init__(self, problem: FormatError, document: Document, rejects: int) -> None:
+        place = f" (line {problem.line})" if problem.line else ""
+        super().__init__(f"{problem}{place}")
+        self.document = document
+        self.rejects = rejects
+
+
+async def load(source: Batch, stores: Stores, link: Link, document: Document) -> Result:
+    """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
+    visible = current(await stores.ledger.loads(source.name, states=("published",)))
+    twin = next((one for one in visible if (one.digest, one.parser) == (document.digest, source.parser)), None)
+    if twin is not None and twin.covers == link.covers:
+        return Result(link, "unchanged")
+    if twin is not None:
+        said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
+        raise RefusedError(FormatError(said), document, 0)
+    begun = await stores.ledger.begin_load(source, document.digest, link.covers)
+    rejects: tuple[Reject, ...] = ()
+    try:
+        parsed = await _fill(source, stores, begun, document)
+        rejects = parsed.rejects
+        _check(source, parsed)
+    except FormatError as problem:
+        await stores.ledger.dead(begun.load_id, rejects)
+        raise RefusedError(problem, document, len(rejects)) from problem
+    except (StoreError, asyncio.CancelledError):
+        logger(source=source.name).warning("load died", covers=link.covers, load_id=begun.load_id)
+        with suppress(StoreError):  # a full disk must not swallow an order to stop; the next start gives the load up
+            await stores.ledger.dead(begun.load_id)
+        raise
+    loaded = await stores.ledger.loaded(begun.load_id, parsed.rows, rejects)
+    done = await stores.publications.publish(loaded)
+    return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
+
+
+async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
+    """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
+    path = stores.bucket.path(document.digest)
+    async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
+        written = await _written(source, stores.warehouse, load, parsing)
+        parsed = await parsing.parsed()
+    found = await _found(source, stores.warehouse, load)
+    if not written == dict(parsed.rows) == found:
+        said = f"{dict(parsed.rows)} rows were read, the warehouse wrote {written} and holds {found}: is its disk full?"
+        raise StoreError(f"load {load.load_id} of {document.name}: {said}")
+    return parsed
+
+
+async def _found(source: Batch, warehouse: Warehouse, load: Load) -> dict[str, int]:
+    """How many rows of the load the warehouse really holds, by dataset."""
+    values = {"load_id": load.load_id}
+    return {
+        one.name: int((await warehouse.rows(f"SELECT count() FROM {one.name} WHERE {MINE}", values)).rows[0][0])
+        for one in source.datasets
+    }
+
+
+async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Parsing) -> dict[str, int]:
+    inserts = {
+        one.name: warehouse.insert_stream(one, parsing.columns(one.name), token=f"load-{load.load_id}-{one.name}")
+        for one in source.datasets
+    }
+    try:
+        return await together(inserts, prefix=f"load {load.load_id} into ")
+    except StoreError:
+        await _blame(parsing)
+        raise
+
+
+async def _blame(parsing: Parsing) -> None:
+    """Raise the document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await parsing.parsed()
+
+
+def _check(source: Batch, parsed: Parsed) -> None:
+    rejects = len(parsed.rejects)
+    if rejects > source.rejects_allowed * max(parsed.lines, 1):
+        one, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"
+        said = f"{rejects} of {parsed.lines} lines could not be understood; {allowed}"
+        raise FormatError(f"{said}; the first: {one.reason}", member=one.member, line=one.line)
+    for dataset in source.datasets:
+        rows, (fewest, most) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows
+        if not fewest <= rows <= most:
+            raise FormatError(f"{rows} rows for {dataset.name}, where {fewest} to {most} are plausible")

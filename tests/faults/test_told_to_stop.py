@@ -1,0 +1,59 @@
+"""An order to stop that comes while our own stores fail is still an order to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from spotlightd.flows.load import Stores, load
+from spotlightd.model.errors import StoreError
+from spotlightd.model.provenance import Document, Load
+from spotlightd.model.source import Link
+from spotlightd.sources.sec_ftd import source
+
+
+class FullLedger:
+    """Reads, and can write no more."""
+
+    async def loads(self, *_: object, **__: object) -> tuple[Load, ...]:
+        return ()
+
+    async def begin_load(self, *_: object) -> Load:
+        return Load(1, source.name, "0" * 64, "1", "2021/01/a", "loading", ("sec_ftd",))
+
+    async def dead(self, *_: object) -> Load:
+        raise StoreError("database or disk is full")
+
+
+class EndlessParser:
+    """Reads for ever, and says when it has begun."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    def path(self, _: str) -> Path:
+        return Path("/dev/null")
+
+    @asynccontextmanager
+    async def parse(self, *_: object, **__: object) -> AsyncIterator[None]:
+        self.begun.set()
+        await asyncio.Event().wait()
+        yield
+
+
+async def test_a_load_that_is_cancelled_on_a_full_disk_ends_cancelled() -> None:
+    parser = EndlessParser()
+    stores = Stores(*cast("Any", (parser, FullLedger(), None, parser, None)))
+    link = Link("https://www.sec.gov/cnsfails202101a.zip", "2021/01/a", date(2021, 1, 1), date(2021, 1, 14))
+    document = cast("Document", type("Constructed", (), {"digest": "0" * 64, "name": "cnsfails202101a.zip"}))
+    loading = asyncio.create_task(load(source, stores, link, document))
+    await parser.begun.wait()
+    loading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
