@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -205,14 +206,11 @@ def test_every_event_that_is_logged_is_listed() -> None:
 
 
 def test_every_listed_event_is_said_somewhere() -> None:
-    texts = {
-        node.value
-        for path, tree in package().items()
-        if path.name != "log.py"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-    }
-    assert EVENTS - texts == set()
+    """Somewhere besides the list itself."""
+    texts = Counter(
+        str(node.value) for tree in package().values() for node in ast.walk(tree) if isinstance(node, ast.Constant)
+    )
+    assert {event for event in EVENTS if texts[event] < 2} == set()
 
 
 def events(tree: ast.Module) -> Iterator[str]:
