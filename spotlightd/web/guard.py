@@ -84,7 +84,7 @@ def _of_ours(problem: SpotlightError) -> RefusalError:
     """An error of ours as the reader's: too much asked, too many asking, or out of order."""
     if not isinstance(problem, StoreError):
         return RefusalError(500, str(problem), "The operator finds more in the log.")
-    if problem.slow:
+    if problem.slow and problem.code:  # without a number nobody stopped it: the warehouse gave no answer at all
         return RefusalError(
             400, f"This question needs more than a page may take: {problem}",
             "Narrow it with a filter, or download the rows: downloads have wider limits.",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
 from aiohttp import web
 
+from spotlightd.model.errors import StoreError
 from spotlightd.model.source import Batch
 from spotlightd.web import desk, records
 from spotlightd.web.desk import DESK
+from spotlightd.web.refusal import RefusalError
 
 TROUBLES = 25
 
@@ -39,6 +41,27 @@ class Standing:
 
 
 async def show_status(request: web.Request) -> web.StreamResponse:
+    """Also while the warehouse does not answer, because then people come here: what the daemon itself knows, and why."""
+    context = request.app[DESK].context
+    state, blind = context.state(), ""
+    standings, troubles = list[Standing](), list[dict[str, Any]]()
+    try:
+        standings, troubles = await _recorded(request)
+    except (StoreError, RefusalError) as problem:
+        blind = f"the warehouse cannot answer: {problem}"
+        state = replace(state, problems=(*state.problems, blind))
+    values = {
+        "sources": standings, "troubles": troubles, "state": state, "day": context.day,
+        "judged": context.judged_on is not None, "blind": blind,
+    }  # fmt: skip
+    if request.path.endswith(".json"):
+        plain = {**values, "sources": [asdict(one) for one in standings], "state": asdict(state)}
+        return desk.document(request, plain)
+    return desk.page(request, "status.html", values)
+
+
+async def _recorded(request: web.Request) -> tuple[list[Standing], list[dict[str, Any]]]:
+    """How the sources stand and what went wrong lately, from the warehouse's records."""
     context = request.app[DESK].context
     successes, looks, troubles = await desk.reader(request).all(
         records.successes(), records.last_looks(), records.troubles(TROUBLES)
@@ -46,15 +69,7 @@ async def show_status(request: web.Request) -> web.StreamResponse:
     had = {row[0]: row[1:] for row in successes.rows}
     looked = {row[0]: row[1:] for row in looks.rows}
     standings = [_standing(one, had.get(one.name), looked.get(one.name), context.day) for one in context.sources]
-    state = context.state()
-    values = {
-        "sources": standings, "troubles": troubles.dicts(), "state": state, "day": context.day,
-        "judged": context.judged_on is not None,
-    }  # fmt: skip
-    if request.path.endswith(".json"):
-        plain = {**values, "sources": [asdict(one) for one in standings], "state": asdict(state)}
-        return desk.document(request, plain)
-    return desk.page(request, "status.html", values)
+    return standings, troubles.dicts()
 
 
 def _standing(source: Batch, had: Any, looked: Any, day: date) -> Standing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,8 +34,10 @@ class Place:
     def settings(self, **sections: Any) -> Path:
         return process.settings_file(self.folder, self.server.url, **sections)
 
-    def begun(self, *, env: Mapping[str, str] | None = None, **sections: Any) -> AbstractAsyncContextManager[Daemon]:
-        return process.begun(self.settings(**sections), env=env)
+    def begun(
+        self, *, env: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **sections: Any
+    ) -> AbstractAsyncContextManager[Daemon]:
+        return process.begun(self.settings(**sections), env=env, prefix=prefix)
 
     def ready(self, *, env: Mapping[str, str] | None = None, **sections: Any) -> AbstractAsyncContextManager[Daemon]:
         return process.ready(self.settings(**sections), env=env)

@@ -141,7 +141,7 @@ async def test_a_late_failure_breaks_the_connection_off(world: World, suffix: st
 
 
 async def test_an_early_failure_has_its_status(world: World) -> None:
-    early = Failing(world.warehouse, [], StoreError("memory limit", slow=True))
+    early = Failing(world.warehouse, [], StoreError("memory limit", code=241, slow=True))
     async with world.served(warehouse=early) as broken:
         status, text, _ = await broken.get("/data/sec_ftd.csv")
     assert status == 400

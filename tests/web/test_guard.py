@@ -87,8 +87,9 @@ class Broken:
 @pytest.mark.parametrize(
     ("problem", "status", "says"),
     [
+        (StoreError("no answer within 6 s", slow=True), 503, "The warehouse cannot answer: no answer within 6 s"),
         (StoreError("connection refused"), 503, "The warehouse cannot answer: connection refused"),
-        (StoreError("limit of 5 s", slow=True), 400, "needs more than a page may take: limit of 5 s"),
+        (StoreError("limit of 5 s", code=159, slow=True), 400, "needs more than a page may take: limit of 5 s"),
         (StoreError("too many", code=202), 503, "Too many downloads are under way."),
         (ZeroDivisionError("ours"), 500, "Something is wrong in spotlightd itself"),
         (KeyError("ours"), 500, "Something is wrong in spotlightd itself"),
@@ -98,7 +99,7 @@ async def test_what_fails_is_named_with_its_remedy(
     world: World, said: list[MutableMapping[str, Any]], problem: Exception, status: int, says: str
 ) -> None:
     async with world.served(warehouse=Broken(problem)) as broken:
-        for path in ("/", "/data/sec_ftd", "/data/sec_ftd.json", "/s/GME", "/status.json"):
+        for path in ("/", "/data/sec_ftd", "/data/sec_ftd.json", "/s/GME"):
             found, text, answer = await broken.get(path)
             assert found == status
             assert says in text
@@ -108,8 +109,20 @@ async def test_what_fails_is_named_with_its_remedy(
             if path.endswith(".json"):
                 assert json.loads(text)["error"]["remedy"]
     failed = [line for line in said if line["event"] == "request failed"]
-    assert len(failed) == (5 if status == 500 else 0)
+    assert len(failed) == (4 if status == 500 else 0)
     assert all(line["exc_info"] for line in failed)
+
+
+async def test_the_status_page_opens_while_the_warehouse_is_silent(world: World) -> None:
+    async with world.served(warehouse=Broken(StoreError("connection refused"))) as broken:
+        status, text, _ = await broken.get("/status.json")
+        assert (status, json.loads(text)["state"]["problems"]) == (
+            200,
+            ["the warehouse cannot answer: connection refused"],
+        )
+        status, text, _ = await broken.get("/status")
+        assert status == 200
+        assert '<mark class="tag red">not well</mark> the warehouse cannot answer: connection refused' in text
 
 
 async def test_a_slow_question_is_stopped_and_told_why(world: World) -> None:

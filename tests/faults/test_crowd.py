@@ -1,0 +1,110 @@
+"""Many readers at once, and few resources: loading goes on, the loop stays alive, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+
+import psutil
+
+from tests.clients.publisher_server import document
+from tests.daemon.place import Place
+from tests.daemon.process import Daemon, until
+from tests.daemon.publisher import half_month, warehouse
+from tests.daemon.test_kills import wish
+
+HEAVY = (
+    "/data/sec_ftd?description__contains=7&_sort=quantity&_facet=symbol,cusip",
+    "/data/sec_ftd?quantity__gt=1000&_sort_desc=description&_size=1000",
+    "/search?q=CONSTRUCTED+1",
+    "/s/S7",
+    "/data/sec_ftd.json?_facet=symbol,settlement_date&_sort_desc=quantity",
+)
+ANSWER_SECONDS = 60.0
+ALIVE_SECONDS = 5.0
+
+
+async def test_twenty_heavy_pages_at_once_hold_up_neither_a_load_nor_the_loop(here: Place) -> None:
+    here.show(*(half_month(number, 150_000) for number in range(3)))
+    async with here.ready(web={"query_seconds": 20.0}) as daemon:
+        await here.all_seen()
+        here.show(*(half_month(number, 50_000) for number in range(3, 6)))
+        await wish(here)
+        await daemon.says("load published", times=4)
+        crowd = [asyncio.create_task(daemon.get(HEAVY[at % len(HEAVY)], seconds=ANSWER_SECONDS)) for at in range(20)]
+        beating = asyncio.create_task(_heart(daemon))
+        counted = Counter([(await page).status for page in crowd])
+        await here.all_seen(seconds=60)
+        assert set(counted) <= {200, 503}, counted
+        assert counted[200] >= len(HEAVY)
+        beating.cancel()
+        slowest = max(await _told(beating), default=0.0)
+        assert slowest < ALIVE_SECONDS
+        assert await daemon.stop() == 0
+
+
+async def _heart(daemon: Daemon) -> list[float]:
+    """Ask whether it lives, one question after the other, until cancelled; how long each answer took."""
+    seconds: list[float] = []
+    try:
+        while True:
+            answer = await daemon.get("/healthz", seconds=ALIVE_SECONDS)
+            assert answer.status == 200
+            seconds.append(answer.seconds)
+    except asyncio.CancelledError:
+        return seconds
+
+
+async def _told(task: asyncio.Task[list[float]]) -> list[float]:
+    return await task
+
+
+async def test_pages_say_so_while_the_engine_does_not_answer(here: Place) -> None:
+    """It is stopped, not dead: nothing tells that it will not answer but the time that passes."""
+    here.show(half_month(0))
+    async with here.ready(web={"query_seconds": 1.0}, warehouse={"query_seconds": 5.0}) as daemon:
+        await here.all_seen()
+        engine = psutil.Process(daemon.engine_pid())
+        engine.send_signal(signal.SIGSTOP)
+        try:
+            paths = (
+                "/",
+                "/data/sec_ftd",
+                "/data/sec_ftd.json",
+                "/s/S7",
+                "/readyz",
+                "/status",
+                "/status.json",
+                "/healthz",
+            )
+            asked = {path: asyncio.create_task(daemon.get(path, seconds=ANSWER_SECONDS)) for path in paths}
+            told = {path: await answer for path, answer in asked.items()}
+        finally:
+            engine.send_signal(signal.SIGCONT)
+        assert {path for path, answer in told.items() if answer.status == 200} == {
+            "/status",
+            "/status.json",
+            "/healthz",
+        }
+        assert {path for path, answer in told.items() if answer.status == 503} == set(paths[:5])
+        assert "the warehouse cannot answer" in told["/status.json"].json()["state"]["problems"][-1]
+        assert "The warehouse cannot answer" in told["/data/sec_ftd"].text
+        assert "warehouse: " in told["/readyz"].text
+        await until(daemon.is_ready, "/readyz answers 200 again")
+        assert (await daemon.get("/data/sec_ftd")).status == 200
+        assert await daemon.stop() == 0
+
+
+async def test_it_works_with_256_files(here: Place) -> None:
+    here.show(half_month(0), half_month(1))
+    here.server.says(half_month(1).path, document(half_month(1).content))
+    async with here.begun(prefix=("prlimit", "--nofile=256")) as daemon:
+        await daemon.ready()
+        await here.all_seen()
+        pages = [asyncio.create_task(daemon.get("/data/sec_ftd")) for _ in range(100)]
+        assert {(await page).status for page in pages} <= {200, 503}
+        async with warehouse(here.state) as reader:
+            await reader.ping()
+        assert await daemon.is_ready()
+        assert await daemon.stop() == 0
