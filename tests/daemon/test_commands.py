@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-from typing import Any
 
 from spotlightd.opening import born
 from tests.clients.publisher_server import reply, silence
@@ -19,36 +18,27 @@ SUM = "SELECT count() AS rows, sum(quantity) AS shares FROM sec_ftd"
 
 async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(here: Place) -> None:
     here.show(*(half_month(number) for number in range(3)))
+    cited, rows = here.folder / "citation.json", here.folder / "rows.csv"
     async with here.ready() as daemon:
         await here.all_seen()
-        beside = await _asked(here)
+        made, summed, exported, listed = await asyncio.gather(
+            here.command("cite", "/data/sec_ftd?symbol=S7"),
+            here.command("query", SUM, "--json"),
+            here.command("export", "sec_ftd", "--where", "symbol=S7", "--to", str(rows)),
+            here.command("sources", "--json"),
+        )
+        cited.write_text(made.out, encoding="utf-8")
+        verified = await here.command("verify", str(cited), "--json")
         assert await daemon.stop() == 0
-    assert beside == await _asked(here)
-    rows = sum(one.rows for one in here.shown)
-    assert beside["query"] == [{"rows": rows, "shares": sum(one.shares for one in here.shown)}]
-    assert beside["sources"]["newest"] == half_month(2).covers
-    assert beside["verify"] == {"outcome": "same", "rows_cited": 6, "rows_found": 6, "missing": [], "differences": []}
-    assert beside["exported"].count("\n") == 1 + 6
-
-
-async def _asked(here: Place) -> dict[str, Any]:
-    """What the commands that read say, all at once where a daemon lets them."""
-    cited = here.folder / "citation.json"
-    made = await here.command("cite", "/data/sec_ftd?symbol=S7")
-    cited.write_text(made.out, encoding="utf-8")
-    asked = {
-        "query": ("query", SUM, "--json"),
-        "sources": ("sources", "--json"),
-        "verify": ("verify", str(cited), "--json"),
-        "export": ("export", "sec_ftd", "--where", "symbol=S7", "--to", str(here.folder / "rows.csv")),
-    }
-    answers = {name: await here.command(*words) for name, words in asked.items()}
-    assert {one.status for one in answers.values()} == {0}, [one.err for one in answers.values()]
-    sources = next(one for one in answers["sources"].json() if one["source"] == "fast_ftd")
-    return {
-        "query": answers["query"].json(), "sources": sources, "verify": answers["verify"].json(),
-        "cited": json.loads(made.out)["result"], "exported": (here.folder / "rows.csv").read_text(),
-    }  # fmt: skip
+    assert [one.status for one in (made, summed, exported, listed, verified)] == [0] * 5
+    sums = {"rows": sum(one.rows for one in here.shown), "shares": sum(one.shares for one in here.shown)}
+    assert summed.json() == [sums]
+    assert rows.read_text().count("\n") == 1 + 6
+    assert next(one["newest"] for one in listed.json() if one["source"] == "fast_ftd") == half_month(2).covers
+    same = {"outcome": "same", "rows_cited": 6, "rows_found": 6, "missing": [], "differences": []}
+    assert verified.json() == same
+    assert (await here.command("verify", str(cited), "--json")).json() == same
+    assert (await here.command("query", SUM, "--json")).json() == [sums]
 
 
 async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_death(here: Place) -> None:

@@ -59,6 +59,7 @@ async def wish(here: Place) -> None:
         ledger.execute("INSERT INTO wishes VALUES (NULL, 'fast_ftd', '0001-01-01', '9999-12-31', 'waiting', 0, 0, '')")
 
 
+@pytest.mark.slow
 async def test_a_daemon_killed_at_any_step_of_a_load_goes_on_where_it_was(here: Place) -> None:
     """One state folder through all deaths. What is visible is whole at every look, and all of it in the end."""
     here.show(half_month(0, ROWS))

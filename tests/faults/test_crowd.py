@@ -7,6 +7,7 @@ import signal
 from collections import Counter
 
 import psutil
+import pytest
 
 from tests.clients.publisher_server import document
 from tests.daemon.place import Place
@@ -25,6 +26,7 @@ ANSWER_SECONDS = 60.0
 ALIVE_SECONDS = 5.0
 
 
+@pytest.mark.slow
 async def test_twenty_heavy_pages_at_once_hold_up_neither_a_load_nor_the_loop(here: Place) -> None:
     here.show(*(half_month(number, 150_000) for number in range(3)))
     async with here.ready(web={"query_seconds": 20.0}) as daemon:

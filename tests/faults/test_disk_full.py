@@ -47,6 +47,7 @@ async def holds(daemon: Daemon, because: str) -> None:
     assert (await daemon.get("/data/sec_ftd")).status == 200
 
 
+@pytest.mark.slow
 async def test_full_during_a_fetch_and_then_during_an_insert(here: Place, disk: Disk) -> None:
     here.show(half_month(0))
     async with here.ready() as daemon:
