@@ -192,6 +192,13 @@ class SqliteLedger:
 
     # copies for the warehouse
 
+    async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        dataset = next(one for one in MIRRORED if one.name == table)
+        names = ", ".join(column.name for column in dataset.columns)
+        insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({_marks(dataset.columns)})"
+        plain = [[_micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
+        await self._together([(insert, row) for row in plain])
+
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         dataset = next(one for one in MIRRORED if one.name == table)
         names = ", ".join(column.name for column in dataset.columns)

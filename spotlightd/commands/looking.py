@@ -23,10 +23,12 @@ from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch, Rows
 from spotlightd.parse.here import parse_here
 from spotlightd.web import ask, select
+from spotlightd.web.export import OUTPUTS
 
 MOST_ROWS = 100_000
-READS = re.compile(r"^\s*(?:--[^\n]*\n\s*)*(SELECT|WITH|SHOW|DESCRIBE|DESC|EXPLAIN|EXISTS)\b", re.IGNORECASE)
-FORMATS = {"parquet": "Parquet", "csv": "CSVWithNames", "arrow": "ArrowStream", "ndjson": "JSONEachRow"}
+LEAD = r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+READS = re.compile(LEAD + r"(SELECT|WITH|SHOW|DESCRIBE|DESC|EXPLAIN|EXISTS)\b", re.IGNORECASE | re.DOTALL)
+SELECTS = re.compile(LEAD + r"(SELECT|WITH(?:\s+RECURSIVE)?)\b", re.IGNORECASE | re.DOTALL)
 
 
 async def attempt(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
@@ -92,13 +94,14 @@ def with_visible(sql: str, datasets: Sequence[Dataset], database: str, seq: int)
 
     `database.dataset` still means the whole table, rows of superseded loads included.
     """
-    selects = re.match(r"^\s*(?:--[^\n]*\n\s*)*(SELECT|WITH)\b", sql, re.IGNORECASE)
-    named = [one for one in datasets if one.by_load and re.search(rf"(?<![.\w`]){one.name}(?![\w`])", sql)]
+    named = [one for one in datasets if one.by_load and re.search(rf"(?<![.\w`\"])[`\"]?{one.name}\b", sql)]
+    selects = SELECTS.match(sql)
     if not named or not selects:
         return sql, {}
     views = ", ".join(f"{one.name} AS (SELECT * FROM {database}.{one.name} WHERE {visible(one)})" for one in named)
-    rest = f", {sql[selects.end() :]}" if selects[1].upper() == "WITH" else sql
-    return f"WITH {views} {rest}", {"seq": seq}
+    if selects[1].upper() == "SELECT":
+        return f"WITH {views} {sql}", {"seq": seq}
+    return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": seq}
 
 
 async def export(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
@@ -107,7 +110,9 @@ async def export(arguments: argparse.Namespace, settings: Settings, out: Out) ->
         asked = _asked(arguments, here)
         pin = await pinned(here.warehouse, asked.as_of)
         made = select.every(asked, pin.seq)
-        async with here.warehouse.stream(made.sql, FORMATS[arguments.format], made.params) as blocks:
+        output = OUTPUTS[arguments.format]
+        sql = f"{made.sql} SETTINGS {output.settings}"
+        async with here.warehouse.stream(sql, output.format, made.params) as blocks:
             if arguments.to is None:
                 await _pour(blocks, sys.stdout.buffer)
                 return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ class Out:
 
     def value(self, value: Any) -> None:
         """One value as JSON."""
-        print(json.dumps(value, default=_plain, ensure_ascii=False, indent=None if self.as_json else 2))
+        indent = None if self.as_json else 2
+        print(json.dumps(_finite(value), default=_plain, ensure_ascii=False, indent=indent, allow_nan=False))
 
     def say(self, sentence: str, value: Mapping[str, Any] | None = None) -> None:
         """A sentence for people; its facts for programs."""
@@ -100,6 +102,15 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no words for NaN and the infinities: null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: Any) -> Any:

@@ -112,7 +112,7 @@ async def _turn_pages(daemon: Running, mirror: Mirror) -> None:
         mirror.show(number)
         wishes = [await ledger.ask(Wish(source.name, date.min, date.max)) for source in daemon.house.sources]
         for wish in wishes:
-            while (await ledger.wishes(number=wish.number))[0].state != "done":  # noqa: ASYNC110  (it stands in a file)
+            while (await ledger.wishes(number=wish.number))[0].state not in {"done", "failed"}:  # noqa: ASYNC110  (it stands in a file)
                 await asyncio.sleep(TURN_SECONDS)
 
 

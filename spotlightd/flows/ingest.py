@@ -96,6 +96,7 @@ async def _discovered(source: Batch, publisher: Publisher, stores: Stores) -> li
 async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, known: Known | None) -> Result:
     began, before = time.monotonic(), known or Known(link.url, link.covers, first_seen=datetime.now(UTC))
     log = logger(source=source.name, covers=link.covers, url=link.url)
+    settled = True
     try:
         document = await _document(source, publisher, stores, link, before)
         if _is_settled(source, before, document):
@@ -111,12 +112,13 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
         return Result(link, problem.outcome, error=str(problem))
     except RefusedError as refused:
         log.warning("document refused", error=str(refused))
-        document = refused.document
-        result = Result(link, "refused", rejects=refused.rejects, error=str(refused))
+        document, settled = refused.document, refused.settled
+        result = Result(link, "refused", rejects=len(refused.rejects), error=str(refused))
     except StoreError as problem:
         log.error("store failed", error=str(problem))  # noqa: TRY400  (the sentence is what the operator needs)
         raise
-    await stores.ledger.answered(source.name, _answered(source, before, document, result.outcome))
+    answered = _answered(source, before, document, result.outcome)
+    await stores.ledger.answered(source.name, answered if settled else replace(answered, outcome="twin"))
     await stores.ledger.record(
         _run(source, link.url, link.covers, result.outcome, began, document=document, result=result, error=result.error)
     )

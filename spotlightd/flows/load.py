@@ -7,6 +7,7 @@ rows and had kept none of them.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -44,49 +45,62 @@ class Result:
 
 
 class RefusedError(Exception):
-    """A document that is kept and not loaded."""
+    """A document that is kept and not loaded. `settled`: these bytes will be refused whatever else is published."""
 
-    def __init__(self, problem: FormatError, document: Document, rejects: int) -> None:
+    def __init__(
+        self, problem: FormatError, document: Document, rejects: Sequence[Reject] = (), *, settled: bool = True
+    ) -> None:
         place = f" (line {problem.line})" if problem.line else ""
         super().__init__(f"{problem}{place}")
         self.document = document
         self.rejects = rejects
+        self.settled = settled
 
 
 async def load(source: Batch, stores: Stores, link: Link, document: Document) -> Result:
     """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
+    await _give_up_stale(source, stores)
     visible = current(await stores.ledger.loads(source.name, states=("published",)))
     twin = next((one for one in visible if (one.digest, one.parser) == (document.digest, source.parser)), None)
     if twin is not None and twin.covers == link.covers:
         return Result(link, "unchanged")
     if twin is not None:
         said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
-        raise RefusedError(FormatError(said), document, 0)
+        raise RefusedError(FormatError(said), document, settled=False)
     begun = await stores.ledger.begin_load(source, document.digest, link.covers)
-    rejects: tuple[Reject, ...] = ()
     try:
         parsed = await _fill(source, stores, begun, document)
-        rejects = parsed.rejects
-        _check(source, parsed)
-    except FormatError as problem:
-        await stores.ledger.dead(begun.load_id, rejects)
-        raise RefusedError(problem, document, len(rejects)) from problem
+    except RefusedError as refused:
+        await stores.ledger.dead(begun.load_id, refused.rejects)
+        raise
     except (StoreError, asyncio.CancelledError):
         logger(source=source.name).warning("load died", covers=link.covers, load_id=begun.load_id)
         with suppress(StoreError):  # a full disk must not swallow an order to stop; the next start gives the load up
             await stores.ledger.dead(begun.load_id)
         raise
-    loaded = await stores.ledger.loaded(begun.load_id, parsed.rows, rejects)
+    loaded = await stores.ledger.loaded(begun.load_id, parsed.rows, parsed.rejects)
     done = await stores.publications.publish(loaded)
     return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
+
+
+async def _give_up_stale(source: Batch, stores: Stores) -> None:
+    """A load that was whole when our stores failed, before its publication was intended: it is done again now, and
+    must not be published later, over what has come since.
+    """
+    for stale in await stores.ledger.loads(source.name, states=("loaded",)):
+        await stores.ledger.dead(stale.load_id)
 
 
 async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
     """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
     path = stores.bucket.path(document.digest)
     async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
-        written = await _written(source, stores.warehouse, load, parsing)
-        parsed = await parsing.parsed()
+        try:
+            written = await _written(source, stores.warehouse, load, parsing)
+            parsed = await parsing.parsed()
+            _check(source, parsed)
+        except FormatError as problem:
+            raise RefusedError(problem, document, parsing.rejects) from problem
     found = await _found(source, stores.warehouse, load)
     if not written == dict(parsed.rows) == found:
         said = f"{dict(parsed.rows)} rows were read, the warehouse wrote {written} and holds {found}: is its disk full?"

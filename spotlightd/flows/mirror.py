@@ -23,6 +23,23 @@ async def mirror(ledger: Ledger, warehouse: Warehouse) -> int:
     return copied
 
 
+async def restore(ledger: Ledger, warehouse: Warehouse) -> int:
+    """Take back what the copies have and the ledger has lost (a lost file, an old backup). Answers how many records."""
+    return sum([await _back(ledger, warehouse, dataset) for dataset in MIRRORED])
+
+
+async def _back(ledger: Ledger, warehouse: Warehouse, dataset: Dataset) -> int:
+    newest, after, taken = await _newest(warehouse, dataset), 0, 0
+    if not newest or await ledger.history(dataset.name, newest - 1, 1):
+        return 0
+    names = ", ".join(column.name for column in dataset.columns)
+    sql = f"SELECT {names} FROM {dataset.name} WHERE id > {{after:UInt64}} ORDER BY id LIMIT {AT_ONCE}"
+    while rows := (await warehouse.rows(sql, {"after": after})).rows:
+        await ledger.restore(dataset.name, rows)
+        taken, after = taken + len(rows), rows[-1][0]
+    return taken
+
+
 async def rebuild(ledger: Ledger, warehouse: Warehouse) -> int:
     """Throw the copies away and make them again. `loads` is no copy and is not touched."""
     for dataset in MIRRORED:

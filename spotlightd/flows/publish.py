@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from spotlightd.flows.mirror import restore
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
@@ -56,10 +57,13 @@ class Publications:
 
     async def _settle_all(self) -> int:
         open_ones = await self._ledger.loads(states=("publishing",))
+        published = await self._ledger.loads(states=("published",))
         for load in open_ones:
             found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
             if found["mine"]:
                 await self._ledger.published(load.load_id)
+            elif is_outdated(load, published):
+                await self._ledger.dead(load.load_id)
             elif found["newest"] >= load.seq:  # the ledger came back from a backup: its seq has been used since
                 await self._write(await self._intend(load))
             else:
@@ -103,6 +107,12 @@ def current(published: Iterable[Load]) -> list[Load]:
     return [load for load in loads if load.load_id not in gone]
 
 
+def is_outdated(load: Load, published: Iterable[Load]) -> bool:
+    """Whether a load that was begun later, of the same slice or one around or inside it, has been published since."""
+    later = [one for one in published if one.source == load.source and one.load_id > load.load_id]
+    return any(replaces(one.covers, load.covers) or replaces(load.covers, one.covers) for one in later)
+
+
 def replaces(newer: str, older: str) -> bool:
     """Whether a document that covers `newer` replaces one that covers `older`: the same slice, or a part of it."""
     return older == newer or older.startswith(newer + "/")
@@ -122,11 +132,15 @@ async def recover(
     ledger: Ledger, warehouse: Warehouse, publications: Publications, datasets: Sequence[Dataset]
 ) -> None:
     """Before anything else is loaded: finish what was intended, give up what was begun, sweep what will never show."""
+    await restore(ledger, warehouse)
     adopted = await _adopt(ledger, warehouse, datasets)
     settled = await publications.settle()
     for load in await ledger.loads(states=("loaded",)):
-        await publications.publish(load)
-        settled += 1
+        if is_outdated(load, await ledger.loads(load.source, states=("published",))):
+            await ledger.dead(load.load_id)
+        else:
+            await publications.publish(load)
+            settled += 1
     interrupted = await ledger.loads(states=("loading",))
     for load in interrupted:
         await ledger.dead(load.load_id)

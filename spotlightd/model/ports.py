@@ -149,6 +149,10 @@ class Parsing(Protocol):
 
     def columns(self, dataset: str) -> AsyncIterator[bytes]: ...
 
+    @property
+    def rejects(self) -> tuple[Reject, ...]:
+        """Those found so far; also of a document that was refused."""
+
     async def parsed(self) -> Parsed: ...
 
 
@@ -232,6 +236,9 @@ class Ledger(Protocol):
         """Take over publications that the warehouse has and this ledger does not (a lost or older ledger), and number
         what comes on from above `taken`: by table, the highest number that the warehouse has seen.
         """
+
+    async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Take back rows of `history` that this ledger has lost; those it has are left as they are."""
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         """Rows of `documents`, `runs` or `rejects` with an id above `after`, in the column order of that dataset."""

@@ -203,6 +203,10 @@ class Reading:
         return self._settled.is_set()
 
     @property
+    def rejects(self) -> tuple[Reject, ...]:
+        return tuple(self._rejects)
+
+    @property
     def whole(self) -> bool:
         """The document was read to its end, and the child is free for the next."""
         return self._parsed is not None

@@ -16,6 +16,9 @@ VIEW = "WITH sec_ftd AS (SELECT * FROM db.sec_ftd WHERE load_id IN ("
     "sql",
     [
         "SELECT 1 FROM sec_ftd",
+        "SELECT 1 FROM `sec_ftd`",
+        'SELECT 1 FROM "sec_ftd"',
+        "/* why */ SELECT 1 FROM sec_ftd",
         "select 1\nfrom sec_ftd",
         "-- why\nSELECT 1 FROM sec_ftd",
         "SELECT 1 FROM loads, sec_ftd",
@@ -41,6 +44,8 @@ def test_a_with_of_the_operator_goes_on_after_ours() -> None:
         "SELECT 1",
         "SELECT * FROM loads",
         "SELECT * FROM db.sec_ftd",
+        "SELECT * FROM db.`sec_ftd`",
+        "SELECT * FROM `db`.`sec_ftd`",
         "DESCRIBE sec_ftd",
         "SELECT * FROM sec_ftd_current",
     ],

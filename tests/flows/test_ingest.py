@@ -89,6 +89,24 @@ async def test_the_same_bytes_for_another_slice_are_refused(world: World) -> Non
     assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
 
 
+async def test_a_document_that_was_taken_for_a_copy_is_loaded_once_the_other_is_put_right(world: World) -> None:
+    world.shows({"2021/a": A, "2022/a": A})
+    await world.look()
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+    world.shows({"2021/a": A, "2022/a": B})
+    await world.look()
+    await world.look()
+    assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7}
+
+
+async def test_rejects_of_a_document_that_is_refused_later_on_are_kept(world: World) -> None:
+    world.shows({"2021/a": "?odd\n" + A + "!\n"})
+    (one,) = await world.look()
+    assert (one.outcome, one.rejects) == ("refused", 1)
+    async with world.stores() as stores:
+        assert [row[7] for row in await stores.ledger.history("rejects", 0, 10)] == ["?odd"]
+
+
 async def test_absent_failed_and_wrong_body_are_three_outcomes_and_leave_the_others_alone(world: World) -> None:
     world.shows({"2021/a": A, "2021/b": "", "2021/c": "x", "2021/d": "x"})
     del world.publishers.replies[url("2021/b")]

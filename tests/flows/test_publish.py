@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.flows.ingest import ingest
 from spotlightd.flows.mirror import mirror, rebuild
-from spotlightd.flows.publish import replaces
+from spotlightd.flows.publish import Publications, replaces
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
@@ -140,6 +141,43 @@ def _copy(ledger: Path, backup: Path) -> None:
     one.backup(other)
     one.close()
     other.close()
+
+
+async def test_a_load_that_was_left_before_its_publication_does_not_come_back_over_a_correction(world: World) -> None:
+    world.shows({"2021/a": "2021-01-04,1\n"})
+
+    async def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqliteLedger, "intend", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            async with world.stores() as stores:
+                await ingest(source(), world.publishers.of(source()), stores)
+    async with SqliteLedger(world.folder / "ledger.sqlite") as ledger:
+        (left,) = await ledger.loads(states=("loaded",))
+        newer = await ledger.begin_load(source(), "b" * 64, "2021/a")
+        await world.warehouse.insert(constructed_counts, [(date(2021, 1, 4), 2, newer.load_id, 0, 1)])
+        await Publications(ledger, world.warehouse).publish(
+            await ledger.loaded(newer.load_id, {"constructed_counts": 1}, [])
+        )
+    async with world.stores() as stores:
+        assert [one.load_id for one in await stores.ledger.loads(states=("swept",))] == [left.load_id]
+    assert await world.seen() == {"2021-01-04": 2}
+
+
+async def test_a_lost_ledger_takes_its_records_back_from_their_copies(world: World) -> None:
+    world.shows({"2021/a": "2021-01-04,1\n?odd\n", "2022/a": "!\n"})
+    await world.look()
+    async with world.stores() as stores:
+        await mirror(stores.ledger, stores.warehouse)
+    before = [(await world.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
+    for file in world.folder.glob("ledger.sqlite*"):
+        file.unlink()
+    async with world.stores() as stores:
+        assert await rebuild(stores.ledger, stores.warehouse) == 5
+    after = [(await world.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
+    assert after == before
 
 
 async def test_records_are_mirrored_once_and_can_be_made_again(world: World) -> None:

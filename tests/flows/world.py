@@ -91,12 +91,15 @@ class HereParsing:
                     writer.write_batch(whole.cast(schema))
         yield out.getvalue()
 
+    @property
+    def rejects(self) -> tuple[Reject, ...]:
+        return tuple(one for one in self._found if isinstance(one, Reject))
+
     async def parsed(self) -> Parsed:
         if self._problem:
             raise self._problem
         rows = sum(one.columns.num_rows for one in self._found if isinstance(one, Rows))
-        rejects = tuple(one for one in self._found if isinstance(one, Reject))
-        return Parsed({"constructed_counts": rows}, rejects, self._lines)
+        return Parsed({"constructed_counts": rows}, self.rejects, self._lines)
 
 
 class HereParser:
