@@ -73,11 +73,11 @@ def loads_used(asked: Ask, seq: int) -> Query:
 
 
 def every(asked: Ask, seq: int) -> Query:
-    """All rows asked for, as a download: in the page's order if it was asked for, else in the order on disk (which
-    the engine reads without sorting, however many rows there are).
+    """All rows asked for, as a download: in the page's order if a page was asked for (by `_size`, or by a cursor, which
+    was read against that order), else in the order on disk (which the engine reads without sorting).
     """
     binder = _binder(asked.dataset, seq)
-    if asked.size:
+    if asked.size or asked.after:
         asked = sorted_as(asked)
     where = _where(asked, binder)
     if asked.after:

@@ -56,6 +56,27 @@ async def test_every_format_has_the_same_rows(world: World, filters: str) -> Non
         assert rows == plain["csv"], suffix
 
 
+@pytest.mark.parametrize("more", ["", "&_receipt=1", "&_sort=quantity", "&_size=3"])
+async def test_a_file_begins_where_the_pages_mark_says(world: World, more: str) -> None:
+    given = "symbol=GME" + more.replace("&_size=3", "")
+    _, text, _ = await world.get(f"/data/sec_ftd.json?{given}&_size=5")
+    following = json.loads(text)["next"]
+    mark = following.partition("_next=")[2].partition("&")[0]
+    _, rest, _ = await world.get(f"/data/sec_ftd.json?{given}&_size=1000&_next={mark}")
+    wanted = [row["settlement_date"] for row in json.loads(rest)["rows"]]
+    for suffix in ("csv", "ndjson", "parquet", "arrow"):
+        answer, raw = await body(world, f"/data/sec_ftd.{suffix}?symbol=GME{more}&_next={mark}")
+        assert answer.status == 200, raw
+        assert [str(row["settlement_date"]) for row in counted(suffix, raw)] == wanted[: 3 if "_size" in more else None]
+
+
+async def test_a_record_of_the_instance_is_a_file_from_a_mark_on(world: World) -> None:
+    _, text, _ = await world.get("/data/loads.json?_size=1")
+    mark = json.loads(text)["next"].partition("_next=")[2]
+    answer, raw = await body(world, f"/data/loads.csv?_next={mark}")
+    assert (answer.status, len(counted("csv", raw))) == (200, 2)
+
+
 async def test_arrow_and_parquet_keep_types_that_programs_understand(world: World) -> None:
     _, raw = await body(world, "/data/sec_ftd.parquet")
     parquet = pyarrow.parquet.read_table(io.BytesIO(raw)).schema
