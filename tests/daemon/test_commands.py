@@ -7,6 +7,8 @@ import json
 import os
 import signal
 
+import pytest
+
 from spotlightd.opening import born
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place
@@ -85,6 +87,7 @@ async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(
     assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + 4)
 
 
+@pytest.mark.slow
 async def test_what_a_killed_daemon_left_behind_misleads_no_command(here: Place) -> None:
     """Its number may be another process's by now; here it is this one's."""
     here.show(half_month(0))

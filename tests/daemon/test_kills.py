@@ -104,6 +104,7 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         assert await daemon.stop() == 0
 
 
+@pytest.mark.slow
 async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(here: Place) -> None:
     here.show(half_month(0, 1_200))
     async with here.ready() as daemon, warehouse(here.state) as reader:

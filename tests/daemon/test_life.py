@@ -13,6 +13,8 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place
 from tests.daemon.process import until
@@ -98,6 +100,7 @@ async def test_sigterm_while_it_starts_ends_it_with_0(here: Place) -> None:
         assert await daemon.stop() == 0
 
 
+@pytest.mark.slow
 async def test_sigterm_during_a_slow_download_ends_it_within_10_seconds(here: Place) -> None:
     here.show(half_month(0, 100_000))
     async with here.ready() as daemon:

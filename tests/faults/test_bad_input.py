@@ -119,7 +119,7 @@ async def test_bad_input_is_told_in_a_sentence_and_the_next_good_document_is_loa
     for one, case in shown.items():
         here.server.says(one.path, *case.answers)
     here.server.says(INDEX_PATH, index(one.path for one in shown))
-    async with here.ready(publisher={"stall_seconds": 2.0, "backoff_most_seconds": 2.0}) as daemon:
+    async with here.ready(publisher={"stall_seconds": 1.0, "backoff_most_seconds": 2.0}) as daemon:
         before = daemon.memory()
         await daemon.says("source looked at", seconds=90)
         assert daemon.memory() - before < GROWTH_BYTES

@@ -62,6 +62,7 @@ async def _told(task: asyncio.Task[list[float]]) -> list[float]:
     return await task
 
 
+@pytest.mark.slow
 async def test_pages_say_so_while_the_engine_does_not_answer(here: Place) -> None:
     """It is stopped, not dead: nothing tells that it will not answer but the time that passes."""
     here.show(half_month(0))
@@ -98,6 +99,7 @@ async def test_pages_say_so_while_the_engine_does_not_answer(here: Place) -> Non
         assert await daemon.stop() == 0
 
 
+@pytest.mark.slow
 async def test_it_works_with_256_files(here: Place) -> None:
     here.show(half_month(0), half_month(1))
     here.server.says(half_month(1).path, document(half_month(1).content))

@@ -106,6 +106,7 @@ async def _started(daemon: Daemon) -> bool:
     return daemon.process.returncode is None
 
 
+@pytest.mark.slow
 async def test_an_engine_that_dies_on_a_full_disk_is_back_when_there_is_space(here: Place, disk: Disk) -> None:
     here.show(half_month(0))
     async with here.ready() as daemon:
