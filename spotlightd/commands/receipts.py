@@ -47,7 +47,7 @@ async def verify(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     cited = citation.from_json(await _text(arguments.file))
     verdict = await _verdict(cited, settings)
     if verdict.outcome == "missing documents" and arguments.fetch:
-        for name in sorted({one.document.source for one in verdict.missing}):
+        for name in sorted({one.document.source for one in verdict.missing if not one.parsers_here}):
             out.note(f"fetching what is missing of {name}")
             await collect(Wish(name, date.min, date.max), settings, out)
         verdict = await _verdict(cited, settings)
@@ -89,14 +89,17 @@ def _tell(out: Out, verdict: witness.Verdict) -> None:
         out.value({"outcome": verdict.outcome, "rows_cited": verdict.rows_cited, "rows_found": verdict.rows_found,
                    "missing": lacking, "differences": others})  # fmt: skip
         return
-    out.say(f"{verdict.outcome}: {verdict.rows_cited:,} rows cited")
+    found = "" if lacking else f", {verdict.rows_found:,} found here"
+    out.say(f"{verdict.outcome}: {verdict.rows_cited:,} rows cited{found}")
     for one in lacking:
-        other = f" (here it was read by parser {', '.join(one['here'])})" if one["here"] else ""
-        out.say(f"  not here: {one['url']} {one['sha256']}, parser {one['parser']}{other}")
+        other = f"read by parser {', '.join(one['here'])}, not by the cited" if one["here"] else "not here"
+        out.say(f"  {other}: {one['url']} {one['sha256']}, parser {one['parser']}")
     for one in others:
         out.say(f"  differs: {one['url']} {one['sha256']}: {one['cited']:,} rows cited, {one['found']:,} here")
-    if lacking:
-        out.say("  fetch them with --fetch, if the publisher still serves these bytes")
+    if any(not one["here"] for one in lacking):
+        out.say("  fetch what is not here with --fetch, if the publisher still serves these bytes")
+    if any(one["here"] for one in lacking):
+        out.say("  what another parser version read here can only be compared where the cited version read it")
 
 
 @dataclass(frozen=True, slots=True)

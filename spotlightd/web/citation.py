@@ -35,6 +35,7 @@ from spotlightd.web.values import moment
 
 VERSION = 1
 MOST_DOCUMENTS = 20_000
+_MEANT = ("_document", "as_of")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -102,7 +103,8 @@ def from_json(text: str | bytes) -> Citation:
     except KeyError as problem:
         raise FormatError(f"the citation has no field {problem}") from None
     except (TypeError, AttributeError, ValueError) as problem:
-        raise FormatError(f"the citation has a field that is not as it should be: {problem}") from None
+        says = _printable(str(problem))
+        raise FormatError(f"the citation has a field that is not as it should be: {says}") from None
     _checked(found)
     return found
 
@@ -112,26 +114,40 @@ def _checked(citation: Citation) -> None:
     texts += tuple(text for one in citation.documents for text in (one.sha256, one.parser, one.source, one.url))
     if not all(isinstance(text, str) for text in texts):
         raise FormatError("the citation has a number where a text should be")
-    digests = (citation.result.sha256, *(one.sha256 for one in citation.documents))
-    if not all(isinstance(digest, str) and _SHA256.match(digest) for digest in digests):
+    if not all(text.isprintable() for text in texts):
+        raise FormatError("the citation has control characters in a text")
+    if not all(one.url.startswith(("http://", "https://")) for one in citation.documents if one.url):
+        raise FormatError("the citation has a document whose `url` is no address of the web")
+    if not citation.result.columns:
+        raise FormatError("the citation names no columns")
+    digests = [citation.result.sha256]
+    digests += [digest for one in citation.documents for digest in (one.sha256, one.lines_sha256)]
+    if not all(isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in digests):
         raise FormatError("the citation has a digest that is not 64 hexadecimal digits")
+    counts = (citation.result.rows, *(one.rows for one in citation.documents))
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise FormatError("the citation has `rows` that is no count: write a whole number, 0 or more")
     if len(citation.documents) > MOST_DOCUMENTS:
         raise FormatError(f"the citation rests on more than {MOST_DOCUMENTS:,} documents")
 
 
-def subject(datasets: tuple[Dataset, ...], address: str) -> Ask:
-    """The question behind an address of ours: a table, a row or a symbol; how it is sorted and cut does not matter.
+def _printable(text: str) -> str:
+    """Anybody's text for a terminal: what could steer one is written as an escape."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
-    RefusalError when the address is none, or names what cannot be cited.
+
+def subject(datasets: tuple[Dataset, ...], address: str) -> Ask:
+    """The question behind an address of ours: a table, a row or a symbol, with its `as_of` if it has one.
+
+    How it is sorted and cut does not matter. RefusalError when the address is none, or names what cannot be cited.
     """
-    parts = urlsplit(address)
-    segments = [unquote(segment) for segment in parts.path.strip("/").split("/")]
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, text) for name, text in pairs if name == "_document" or not (name in ask.OURS or name == "_filter")]
+    segments, pairs = _parts(address)
+    kept = [(name, text) for name, text in pairs if name in _MEANT or not (name in ask.OURS or name == "_filter")]
+    when = [(name, text) for name, text in kept if name == "as_of"]
     if len(segments) == 2 and segments[0] == "s":  # noqa: PLR2004
-        return _of_symbol(datasets, segments[1])
+        return _of_symbol(datasets, segments[1], when)
     if len(segments) not in (2, 3) or segments[0] != "data":
-        raise missing(f"{address!r} is no address of data.", "Cite /data/DATASET?…, /data/DATASET/ROW or /s/SYMBOL.")
+        raise _no_address(address)
     dataset = _citable(datasets, segments[1].partition(".")[0])
     if len(segments) == 2:  # noqa: PLR2004
         return ask.read(dataset, kept)
@@ -139,15 +155,30 @@ def subject(datasets: tuple[Dataset, ...], address: str) -> Ask:
     conditions = [
         Condition(dataset.column(name), "eq", (value,)) for name, value in zip(dataset.key, values, strict=True)
     ]
-    return Ask(dataset, tuple(conditions))
+    return replace(ask.read(dataset, when), conditions=tuple(conditions))
 
 
-def _of_symbol(datasets: tuple[Dataset, ...], symbol: str) -> Ask:
+def _parts(address: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """The segments of its path and its parameters. RefusalError when it cannot be taken apart, or is no Unicode."""
+    try:
+        address.encode()
+        parts = urlsplit(address)
+    except ValueError:
+        raise _no_address(address) from None
+    segments = [unquote(segment) for segment in parts.path.strip("/").split("/")]
+    return segments, parse_qsl(parts.query, keep_blank_values=True)
+
+
+def _no_address(address: str) -> RefusalError:
+    return missing(f"{address!r} is no address of data.", "Cite /data/DATASET?…, /data/DATASET/ROW or /s/SYMBOL.")
+
+
+def _of_symbol(datasets: tuple[Dataset, ...], symbol: str, when: ask.Pairs) -> Ask:
     able = [one for one in datasets if one.symbol and one.by_load]
     if len(able) != 1:
         names = ", ".join(f"/data/{one.name}?{one.symbol}={symbol}" for one in able)
         raise bad("address", "this page shows several datasets", f"Cite one of them: {names}.")
-    return ask.read(able[0], [(able[0].symbol, symbol)])
+    return ask.read(able[0], [(able[0].symbol, symbol), *when])
 
 
 def _citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
@@ -160,7 +191,7 @@ def _citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
 
 
 def canonical_address(asked: Ask) -> str:
-    """The address of the question alone, its parameters sorted: the same for every way to put it."""
+    """The address of the question alone, without its time, its parameters sorted: the same for every way to put it."""
     pairs = [(_parameter(one), ",".join(_value(one, value) for value in one.values)) for one in asked.conditions]
     if asked.document:
         pairs.append(("_document", asked.document))
@@ -184,4 +215,4 @@ def reread(citation: Citation, datasets: tuple[Dataset, ...]) -> Ask:
         names = citation.result.columns
         return replace(asked, columns=tuple(ask.named(asked.dataset, "columns", name) for name in names))
     except RefusalError as refusal:
-        raise FormatError(f"the citation's address cannot be asked here: {refusal.says}") from None
+        raise FormatError(f"the citation's address cannot be asked here: {_printable(refusal.says)}") from None

@@ -17,7 +17,8 @@ from spotlightd.web import citation, select
 from spotlightd.web.ask import Ask
 from spotlightd.web.citation import Citation, CitedDocument, Library, Result
 from spotlightd.web.reader import pin_query
-from spotlightd.web.refusal import missing
+from spotlightd.web.refusal import bad, missing
+from spotlightd.web.show import rfc3339
 
 AT_A_TIME = 24
 TEXT_SETTINGS = "SETTINGS date_time_output_format = 'simple', output_format_decimal_trailing_zeros = 0"
@@ -77,9 +78,15 @@ class _Tally:
 
 
 async def cite(library: Library, address: str, as_of: datetime | None = None) -> Citation:
-    """A citation of what that address shows. RefusalError: no such address, or nothing was published by then."""
+    """A citation of what that address shows, at its own `as_of` or at the one beside it.
+
+    RefusalError: no such address, two different times, or nothing was published by then.
+    """
     asked = citation.subject(library.datasets, address)
-    seq, at = await _pinned(library, asked, as_of)
+    if as_of and asked.as_of and as_of != asked.as_of:
+        said = f"the address says {rfc3339(asked.as_of)}, and beside it stands {rfc3339(as_of)}"
+        raise bad("as_of", said, "Give the time once.")
+    seq, at = await _pinned(library, asked, as_of or asked.as_of)
     loads = await _loads(library, asked, seq, used=True) or await _loads(library, asked, seq, used=False)
     tally = await _tallied(library, asked, loads)
     urls = await _urls(library, asked, seq)
@@ -89,7 +96,9 @@ async def cite(library: Library, address: str, as_of: datetime | None = None) ->
 
 
 async def verify(library: Library, cited: Citation) -> Verdict:
-    """Whether the cited result can be made again here, from the same documents. FormatError: it cannot be asked here."""
+    """Whether the cited result can be made again here, from the same documents: every figure of it, not the whole
+    digest alone, since a file may be forged in any of them. FormatError: it cannot be asked here.
+    """
     asked = citation.reread(cited, library.datasets)
     here = await _published(library, asked)
     found = {(one.sha256, one.parser): here.get((one.sha256, one.parser)) for one in cited.documents}
@@ -99,9 +108,9 @@ async def verify(library: Library, cited: Citation) -> Verdict:
         lacking = [Missing(one, tuple(parser for digest, parser in known if digest == one.sha256)) for one in absent]
         return Verdict("missing documents", cited.result.rows, missing=tuple(lacking))
     tally = await _tallied(library, asked, [load for load in found.values() if load])
-    if tally.whole.hexdigest() == cited.result.sha256:
-        return Verdict("same", cited.result.rows, tally.rows)
-    return Verdict("differs", cited.result.rows, tally.rows, differences=_differences(cited, tally))
+    differences = _differences(cited, tally)
+    same = (tally.whole.hexdigest(), tally.rows) == (cited.result.sha256, cited.result.rows) and not differences
+    return Verdict("same" if same else "differs", cited.result.rows, tally.rows, differences=differences)
 
 
 def _differences(cited: Citation, tally: _Tally) -> tuple[Difference, ...]:
@@ -109,7 +118,7 @@ def _differences(cited: Citation, tally: _Tally) -> tuple[Difference, ...]:
     return tuple(
         Difference(one, found[one.sha256][1])
         for one in cited.documents
-        if found[one.sha256][0].hexdigest() != one.lines_sha256
+        if (found[one.sha256][0].hexdigest(), found[one.sha256][1]) != (one.lines_sha256, one.rows)
     )
 
 

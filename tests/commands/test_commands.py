@@ -15,6 +15,10 @@ import pyarrow.parquet
 import pytest
 
 from spotlightd.cli import main, parser
+from spotlightd.commands.receipts import _tell
+from spotlightd.commands.said import Out
+from spotlightd.web.citation import CitedDocument
+from spotlightd.web.witness import Missing, Verdict
 
 PUBLISHERS_OWN_TRAILER = [{"count()": 48215, "sum(quantity)": 1988791343}]
 
@@ -83,6 +87,36 @@ def test_exports_hold_the_same_rows_in_every_format(demo: Path, tmp_path: Path) 
     assert counts == dict.fromkeys(counts, 18)
 
 
+def test_an_export_has_the_types_of_the_explorers_download(demo: Path, tmp_path: Path) -> None:
+    words = ("--where", "symbol=GME", "--state", str(demo), "--json", "--to")
+    parquet, arrow = tmp_path / "out.parquet", tmp_path / "out.arrow"
+    spotlightd("export", "sec_ftd", "--format", "parquet", *words, str(parquet))
+    spotlightd("export", "sec_ftd", "--format", "arrow", *words, str(arrow))
+    for schema in (pyarrow.parquet.read_schema(parquet), pyarrow.ipc.open_stream(arrow.read_bytes()).schema):
+        assert (str(schema.field("cusip").type), str(schema.field("settlement_date").type)) == ("string", "date32[day]")
+
+
+def test_a_citation_of_an_earlier_state_is_taken_from_its_address(demo: Path) -> None:
+    at = spotlightd(
+        "query", "SELECT toString(published_at) AS at FROM loads WHERE seq = 3", "--state", str(demo), "--json"
+    )
+    then = at[0]["at"].replace(" ", "T") + "Z"
+    told = spotlightd("cite", f"/data/sec_ftd?symbol=GME&as_of={then}", "--state", str(demo), "--json")
+    assert told["as_of"] == then
+    assert told != spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
+
+
+@pytest.mark.parametrize(("parsers", "advised"), [((), True), (("2",), False)])
+def test_fetching_is_advised_only_for_documents_that_are_not_here(
+    capsys: pytest.CaptureFixture[str], parsers: tuple[str, ...], advised: bool
+) -> None:
+    document = CitedDocument("1" * 64, "1", "sec_ftd", "https://www.sec.gov/x.zip", 5, "2" * 64)
+    _tell(Out(), Verdict("missing documents", 5, missing=(Missing(document, parsers),)))
+    said = capsys.readouterr().out
+    assert ("--fetch" in said) is advised
+    assert ("not here:" in said) is advised
+
+
 def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo: Path, tmp_path: Path) -> None:
     told = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
     text = json.dumps(told)
@@ -135,6 +169,7 @@ def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_pat
         (("backfill", "sec_ftd", "--from", "2021-02-01", "--to", "2021-01-01"), "is after"),
         (("verify", "missing.json"), "cannot be read"),
         (("cite", "/status"), "is no address of data"),
+        (("cite", "http://[::1"), "is no address of data"),
         (("audit", "nothing"), "no dataset is called 'nothing'"),
     ],
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 import pytest_asyncio
@@ -147,6 +149,50 @@ async def test_a_difference_is_told_by_document(world: World) -> None:
     assert [(one.document.sha256, one.document.rows) for one in verdict.differences] == [(wrong.sha256, 98)]
 
 
+@pytest.mark.parametrize("figure", ["result.rows", "documents.rows", "documents.lines_sha256"])
+async def test_a_citation_with_any_figure_forged_differs(world: World, figure: str) -> None:
+    made = await cited(world, "/data/sec_ftd?symbol=GME")
+    first, *rest = made.documents
+    forged = {
+        "result.rows": replace(made, result=replace(made.result, rows=999)),
+        "documents.rows": replace(made, documents=(replace(first, rows=999), *rest)),
+        "documents.lines_sha256": replace(made, documents=(replace(first, lines_sha256="1" * 64), *rest)),
+    }[figure]
+    verdict = await witness.verify(library(world.warehouse), forged)
+    assert (verdict.outcome, verdict.rows_found) == ("differs", 20)
+    assert [one.document.sha256 for one in verdict.differences] == [first.sha256] * (figure != "result.rows")
+
+
+BEFORE = "2021-03-20T09:02:30Z"
+
+
+@pytest.mark.parametrize("path", ["/data/sec_ftd?symbol=GME&", "/s/GME?"])
+async def test_the_time_in_an_address_is_the_time_that_is_cited(world: World, path: str) -> None:
+    then = await cited(world, "/data/sec_ftd?symbol=GME", datetime(2021, 3, 20, 9, 2, 30, tzinfo=UTC))
+    assert then != await cited(world, "/data/sec_ftd?symbol=GME")
+    assert await cited(world, f"{path}as_of={BEFORE}") == then
+    assert await cited(world, f"{path}as_of={BEFORE}", datetime(2021, 3, 20, 9, 2, 30, tzinfo=UTC)) == then
+    _, text, _ = await world.get(f"/cite?address={quote(f'{path}as_of={BEFORE}')}")
+    assert citation.from_json(text) == then
+
+
+async def test_two_different_times_are_refused(world: World) -> None:
+    with pytest.raises(RefusalError, match=f"the address says {BEFORE}, and beside it stands 2021-03-20T10:00:00Z"):
+        await cited(world, f"/data/sec_ftd?as_of={BEFORE}", datetime(2021, 3, 20, 10, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("path", ["/data/sec_ftd?symbol=GME", "/s/GME", "/data/sec_ftd/2021-01-15,36467W109,GME"])
+@pytest.mark.parametrize("when", ["", BEFORE, "2021-03-20"])
+async def test_a_page_links_the_citation_of_the_state_that_it_shows(world: World, path: str, when: str) -> None:
+    mark = "&" if "?" in path else "?"
+    _, text, _ = await world.get(path + (f"{mark}as_of={when}" if when else ""))
+    link = html.unescape(re.search(r'href="(/cite\?[^"]+)"', text)[1])  # type: ignore[index]
+    shown = "2021-03-20T09:02:00Z" if when == BEFORE else "2021-03-20T09:03:00Z"
+    assert dict(parse_qsl(link.partition("?")[2]))["as_of"] == shown
+    status, told, _ = await world.get(link)
+    assert (status, json.loads(told)["as_of"]) == (200, shown)
+
+
 async def test_that_there_are_no_rows_rests_on_all_documents(world: World) -> None:
     made = await cited(world, "/data/sec_ftd?symbol=NOBODY")
     assert made.result.rows == 0
@@ -171,6 +217,8 @@ async def test_identical_rows_and_many_documents_keep_one_order(elsewhere: Publi
         ("", "no address of data"),
         ("/status", "no address of data"),
         ("https://elsewhere.example/x", "no address of data"),
+        ("http://[::1", "no address of data"),
+        ("/data/sec_ftd?symbol=\udcff", "no address of data"),
         ("/data/runs", "cannot be cited"),
         ("/data/nope", "no dataset"),
         ("/data/sec_ftd?nope=1", "no column"),
@@ -195,8 +243,60 @@ JSON = st.recursive(
 GOOD = {
     "spotlightd": 1, "address": "/data/sec_ftd", "as_of": "2021-03-20T09:03:00Z",
     "result": {"sha256": "0" * 64, "rows": 1, "columns": ["cusip"]},
-    "documents": [{"sha256": "1" * 64, "parser": "1", "source": "s", "url": "u", "rows": 1, "lines_sha256": "2" * 64}],
+    "documents": [{"sha256": "1" * 64, "parser": "1", "source": "s", "url": "https://u", "rows": 1, "lines_sha256": "2" * 64}],
 }  # fmt: skip
+
+
+def with_field(place: str, value: Any) -> str:
+    """The good citation with one field changed, as a file."""
+    raw = json.loads(json.dumps(GOOD))
+    *way, last = place.split(".")
+    inner = raw
+    for step in way:
+        inner = inner[int(step) if step.isdigit() else step]
+    inner[last] = value
+    return json.dumps(raw)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "says"),
+    [
+        *(("result.rows", value, "`rows` that is no count") for value in ("abc", None, -1, True, 1.5)),
+        ("documents.0.rows", "x", "`rows` that is no count"),
+        ("result.columns", [], "names no columns"),
+        ("documents.0.lines_sha256", "x", "64 hexadecimal"),
+        ("documents.0.sha256", "1" * 64 + "\n", "control characters"),
+        ("documents.0.url", "https://x/\x1b[2J", "control characters"),
+        ("documents.0.parser", "\u202e1", "control characters"),
+        ("documents.0.source", "\ud800", "control characters"),
+        ("documents.0.url", "javascript:alert(1)", "no address of the web"),
+        ("documents.0.url", "file:///etc/passwd", "no address of the web"),
+    ],
+)
+async def test_a_hostile_field_is_refused_by_name(place: str, value: Any, says: str) -> None:
+    with pytest.raises(FormatError, match=says):
+        citation.from_json(with_field(place, value))
+
+
+async def test_no_refusal_carries_a_terminals_controls() -> None:
+    with pytest.raises(FormatError) as told:
+        citation.from_json(with_field("documents.0.\x1b[2J", 1))
+    assert str(told.value).isprintable()
+    with pytest.raises(FormatError) as told:
+        citation.reread(citation.from_json(with_field("address", "/data/sec_ftd?_%1b[2J=1")), DATASETS)
+    assert str(told.value).isprintable()
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "/data/sec_ftd?_%1b=1"])
+async def test_a_citation_whose_address_is_none_cannot_be_asked(address: str) -> None:
+    with pytest.raises(FormatError, match="cannot be asked here"):
+        citation.reread(citation.from_json(with_field("address", address)), DATASETS)
+
+
+async def test_an_address_that_cannot_be_taken_apart_is_not_found(world: World) -> None:
+    status, text, _ = await world.get("/cite?address=http%3A%2F%2F%5B%3A%3A1")
+    assert status == 404
+    assert "no address of data" in text
 
 
 @given(st.sampled_from([*GOOD, ""]), JSON, st.binary(max_size=20))
