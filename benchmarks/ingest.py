@@ -25,13 +25,16 @@ import tempfile
 import threading
 import time
 import zipfile
-from dataclasses import replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import _peers
 
 if TYPE_CHECKING:
+    from spotlightd.model.ports import Fetched
     from spotlightd.opening import House
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,21 +82,41 @@ async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]
     return seconds, [int(one) for one in answer.rows[0]]
 
 
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """A publisher whose one document is a file: so that the daemon's memory is its own, and not the document's."""
+
+    index: str
+    file: Path
+
+    async def page(self, url: str) -> str:
+        del url
+        return self.index
+
+    @asynccontextmanager
+    async def fetch(self, url: str, *, etag: str = "", last_modified: str = "") -> AsyncIterator[Fetched | None]:
+        from spotlightd.model.ports import Fetched  # noqa: PLC0415
+
+        del etag, last_modified
+        yield Fetched(url, "", "", "", "application/zip", self._chunks())
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        with self.file.open("rb") as file:
+            while piece := file.read(1 << 16):
+                yield piece
+
+
 async def filled(house: House, packed: Path, *, month: int = 1) -> float:
     """Have the daemon's own flow fetch, store, parse, load and publish that file; answers the seconds."""
     from spotlightd.flows.ingest import ingest  # noqa: PLC0415
-    from spotlightd.testing import MemoryPublishers, Reply  # noqa: PLC0415
 
     found = house.catalog.sources[0]
     bounds = replace(found.datasets[0].rhythm, rows=(1, 1 << 40))
     source = replace(found, max_bytes=1 << 40, datasets=(replace(found.datasets[0], rhythm=bounds),))
     path = f"/files/data/fails-deliver-data/cnsfails2021{month:02}a.zip"
-    page = Reply(f'<a href="{path}">x</a>'.encode(), "text/html")
-    host = f"https://{source.hosts[0]}"
-    body = await asyncio.to_thread(packed.read_bytes)
-    publishers = MemoryPublishers({source.home: page, host + path: Reply(body, "application/zip")})
+    publisher = OnDisk(f'<a href="{path}">x</a>', packed)
     began = time.perf_counter()
-    (result,) = await ingest(source, publishers.of(source), house.stores)
+    (result,) = await ingest(source, publisher, house.stores)
     seconds = time.perf_counter() - began
     assert result.outcome == "published", result
     return seconds
