@@ -18,7 +18,6 @@ from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement
 
 QUEUE_BLOCKS = 4
-GIVE_UP_SECONDS = 1.0
 
 
 class Blocks:

@@ -13,7 +13,6 @@ from spotlightd.web.refusal import bad
 
 MOST = 50
 LONGEST = 60
-SHORTEST_NAME = 2
 
 
 @dataclass(frozen=True, slots=True)
