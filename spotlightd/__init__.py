@@ -5,12 +5,14 @@ These are the names that the author of a source imports; `spotlightd.parse` has 
 
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
+from spotlightd.model.market import trades
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
+from spotlightd.model.stream import Feed, Stream
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Batch", "Body", "Column", "Dataset", "Expected", "FormatError", "Link", "Pages", "PublisherError", "Reject", "Rhythm",
-    "Rows", "SettingsError", "SpotlightError", "StoreError",
+    "Batch", "Body", "Column", "Dataset", "Expected", "Feed", "FormatError", "Link", "Pages", "PublisherError", "Reject",
+    "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "trades",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotlightd.model.dataset import Column, Dataset
+from spotlightd.model.dataset import Column, Dataset, Derived
 from spotlightd.model.pin import newest
 
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
@@ -13,7 +13,8 @@ cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s inste
 
 def table(dataset: Dataset, database: str) -> str:
     """CREATE TABLE for all stored columns, sorted by what people look up."""
-    columns = ",\n".join(f"    {column_clause(column)}" for column in dataset.stored)
+    clauses = [*map(column_clause, dataset.stored), *map(derived_clause, dataset.derived)]
+    columns = ",\n".join(f"    {clause}" for clause in clauses)
     partition = f"PARTITION BY {dataset.partition}\n" if dataset.partition else ""
     return (
         f"CREATE TABLE IF NOT EXISTS {database}.{dataset.name}\n(\n{columns}\n)\n"
@@ -46,6 +47,11 @@ def column_clause(column: Column) -> str:
     codec = f" CODEC({column.codec})" if column.codec else ""
     meaning = f"{column.meaning} ({column.unit})" if column.unit else column.meaning
     return f"{column.name} {column.type}{codec} COMMENT {quoted(meaning)}"
+
+
+def derived_clause(column: Derived) -> str:
+    """`name Type ALIAS … COMMENT '…'`."""
+    return f"{column.name} {column.type} ALIAS {column.sql} COMMENT {quoted(column.meaning)}"
 
 
 def quoted(text: str) -> str:

@@ -1,144 +1,85 @@
 """The ledger in one SQLite file: every method returns only when what it wrote is on the disk.
 
 `synchronous=FULL` with a write-ahead log: about 4,900 writes a second here, and a reader beside it (a command that
-leaves a wish for the daemon) needs no lock. All calls run in one thread of their own, in order, off the loop.
+leaves a wish for the daemon) needs no lock.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
-from importlib import resources
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, ClassVar
 
+from spotlightd.clients.sqlite import SqliteFile, marks, micros, moment
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
 from spotlightd.model.ports import Known, Wish
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
 
-SCHEMA = 1
-BUSY_SECONDS = 10.0
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-T = TypeVar("T")
+SCHEMA = 2
 
 
-class SqliteLedger:
+class SqliteLedger(SqliteFile):
     """The port `Ledger`. StoreError when the file cannot be opened or written, or is of a newer release."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._db: sqlite3.Connection | None = None
-
-    async def __aenter__(self) -> Self:
-        await self._within(self._open)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._db is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
-        self._thread.shutdown()
-
-    def _open(self) -> None:
-        self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
-        self._db.row_factory = sqlite3.Row
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA:
-            raise StoreError(
-                f"the ledger {self._path} was written by a newer release (schema {version}, this one knows {SCHEMA}):"
-                " install that release again"
-            )
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        schema = resources.files("spotlightd.clients").joinpath("ledger.sql").read_text(encoding="utf-8")
-        self._db.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={SCHEMA}; COMMIT;")
-        self._path.chmod(0o600)
-
-    async def _within(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except sqlite3.Error as problem:
-            raise StoreError(f"the ledger {self._path} refused: {problem}") from problem
-        except OSError as problem:
-            raise StoreError(f"the ledger {self._path} cannot be used: {problem}") from problem
-
-    def _execute(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        if self._db is None:
-            raise StoreError(f"the ledger {self._path} is not open")
-        return self._db.execute(sql, values).fetchall()
-
-    async def _run(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return await self._within(lambda: self._execute(sql, values))
-
-    async def _together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
-        """All statements or none; answers the rows of the last one."""
-
-        def work() -> list[sqlite3.Row]:
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                rows = [self._execute(sql, values) for sql, values in statements]
-                self._execute("COMMIT")
-            except BaseException:
-                if self._db is not None and self._db.in_transaction:
-                    self._db.rollback()
-                raise
-            return rows[-1]
-
-        return await self._within(work)
+    SCHEMA_FILE = "ledger.sql"
+    SCHEMA_VERSION = SCHEMA
+    STEPS: ClassVar[dict[int, str]] = {
+        1: "ALTER TABLE loads ADD COLUMN derived_from INTEGER NOT NULL DEFAULT 0;"
+        "ALTER TABLE loads ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;",
+    }
 
     # what publishers have, and what became of asking them
 
     async def known(self, source: str) -> Mapping[str, Known]:
-        rows = await self._run("SELECT * FROM known WHERE source = ?", (source,))
+        rows = await self.run("SELECT * FROM known WHERE source = ?", (source,))
         return {row["url"]: _known(row) for row in rows}
 
     async def answered(self, source: str, known: Known) -> None:
         values = (
-            source, known.url, known.covers, known.digest, known.etag, known.last_modified, _micros(known.first_seen),
-            _micros(known.checked_at), known.outcome, known.parser, known.failures, _micros(known.not_before),
+            source, known.url, known.covers, known.digest, known.etag, known.last_modified, micros(known.first_seen),
+            micros(known.checked_at), known.outcome, known.parser, known.failures, micros(known.not_before),
         )  # fmt: skip
-        await self._run(f"INSERT OR REPLACE INTO known VALUES ({_marks(values)})", values)
+        await self.run(f"INSERT OR REPLACE INTO known VALUES ({marks(values)})", values)
 
     async def keep_document(self, document: Document) -> None:
         values = (
             document.digest, document.size, document.source, document.url, document.via, document.covers,
-            _micros(document.fetched_at), document.etag, document.last_modified, document.media_type,
+            micros(document.fetched_at), document.etag, document.last_modified, document.media_type,
         )  # fmt: skip
-        await self._run(f"INSERT OR IGNORE INTO documents VALUES (NULL, {_marks(values)})", values)
+        await self.run(f"INSERT OR IGNORE INTO documents VALUES (NULL, {marks(values)})", values)
 
     async def document(self, digest: str) -> Document | None:
-        rows = await self._run("SELECT * FROM documents WHERE digest = ? ORDER BY id LIMIT 1", (digest,))
+        rows = await self.run("SELECT * FROM documents WHERE digest = ? ORDER BY id LIMIT 1", (digest,))
         if not rows:
             return None
         named = {key: rows[0][key] for key in rows[0].keys() if key not in {"id", "fetched_at"}}  # noqa: SIM118
-        return Document(**named, fetched_at=_moment(rows[0]["fetched_at"]))
+        return Document(**named, fetched_at=moment(rows[0]["fetched_at"]))
 
     async def record(self, run: Run) -> None:
         values = (
-            _micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
+            micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
             run.seconds, run.error,
         )  # fmt: skip
-        await self._run(f"INSERT INTO runs VALUES (NULL, {_marks(values)})", values)
+        await self.run(f"INSERT INTO runs VALUES (NULL, {marks(values)})", values)
 
     # loads
 
-    async def begin_load(self, source: Batch, digest: str, covers: str) -> Load:
+    async def begin_load(self, source: Batch | Stream, digest: str, covers: str, *, derived_from: int = 0) -> Load:
         names = json.dumps([dataset.name for dataset in source.datasets])
-        rows = await self._run(
-            "INSERT INTO loads (source, digest, parser, covers, state, datasets)"
-            " VALUES (?, ?, ?, ?, 'loading', ?) RETURNING *",
-            (source.name, digest, source.parser, covers, names),
+        rows = await self.run(
+            "INSERT INTO loads (source, digest, parser, covers, state, datasets, derived_from)"
+            " VALUES (?, ?, ?, ?, 'loading', ?, ?) RETURNING *",
+            (source.name, digest, source.parser, covers, names, derived_from),
         )
         return _load(rows[0])
+
+    async def close_load(self, load_id: int) -> Load:
+        return await self._step(load_id, "closed = 1", ())
 
     async def loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load:
         counted = json.dumps(dict(rows))
@@ -146,7 +87,7 @@ class SqliteLedger:
 
     async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
         sets = "state = 'publishing', seq = ?, supersedes = ?, published_at = ?"
-        return await self._step(load_id, sets, (seq, json.dumps(list(supersedes)), _micros(at)))
+        return await self._step(load_id, sets, (seq, json.dumps(list(supersedes)), micros(at)))
 
     async def published(self, load_id: int) -> Load:
         return await self._step(load_id, "state = 'published'", ())
@@ -155,22 +96,22 @@ class SqliteLedger:
         return await self._step(load_id, "state = 'dead', rejects = ?", (len(rejects),), rejects)
 
     async def _step(self, load_id: int, sets: str, values: Sequence[Any], rejects: Sequence[Reject] = ()) -> Load:
-        now = _micros(datetime.now(UTC))
+        now = micros(datetime.now(UTC))
         keep = "INSERT OR IGNORE INTO rejects SELECT NULL, ?, source, digest, parser, ?, ?, ?, ? FROM loads WHERE load_id = ?"
         statements = [(keep, (now, one.member, one.line, one.text, one.reason, load_id)) for one in rejects]
         change = (f"UPDATE loads SET {sets} WHERE load_id = ? RETURNING *", (*values, load_id))
-        rows = await self._together([*statements, change])
+        rows = await self.together([*statements, change])
         if not rows:
-            raise StoreError(f"the ledger {self._path} knows no load {load_id}")
+            raise StoreError(f"the ledger {self.path} knows no load {load_id}")
         return _load(rows[0])
 
     async def swept(self, load_ids: Sequence[int]) -> None:
-        await self._run(f"UPDATE loads SET state = 'swept' WHERE load_id IN ({_marks(load_ids)})", load_ids)
+        await self.run(f"UPDATE loads SET state = 'swept' WHERE load_id IN ({marks(load_ids)})", load_ids)
 
     async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
-        rows = await self._run(
+        rows = await self.run(
             "SELECT * FROM loads WHERE (? = '' OR source = ?)"
-            f" AND ({len(states)} = 0 OR state IN ({_marks(states)})) ORDER BY load_id",
+            f" AND ({len(states)} = 0 OR state IN ({marks(states)})) ORDER BY load_id",
             (source, source, *states),
         )
         return tuple(_load(row) for row in rows)
@@ -180,32 +121,33 @@ class SqliteLedger:
         for load in loads:
             values = (
                 load.load_id, load.source, load.digest, load.parser, load.covers, "published", json.dumps(load.datasets),
-                json.dumps(dict(load.rows)), load.rejects, load.seq, json.dumps(load.supersedes), _micros(load.published_at),
+                json.dumps(dict(load.rows)), load.rejects, load.seq, json.dumps(load.supersedes), micros(load.published_at),
+                load.derived_from, int(load.closed),
             )  # fmt: skip
-            statements.append((f"INSERT OR REPLACE INTO loads VALUES ({_marks(values)})", values))
+            statements.append((f"INSERT OR REPLACE INTO loads VALUES ({marks(values)})", values))
         for table, number in taken.items():
             insert = "INSERT INTO sqlite_sequence SELECT ?, 0 WHERE ? NOT IN (SELECT name FROM sqlite_sequence)"
             statements.append((insert, (table, table)))
             statements.append(("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table)))
         if statements:
-            await self._together(statements)
+            await self.together(statements)
 
     # copies for the warehouse
 
     async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         dataset = next(one for one in MIRRORED if one.name == table)
         names = ", ".join(column.name for column in dataset.columns)
-        insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({_marks(dataset.columns)})"
-        plain = [[_micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
-        await self._together([(insert, row) for row in plain])
+        insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks(dataset.columns)})"
+        plain = [[micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
+        await self.together([(insert, row) for row in plain])
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         dataset = next(one for one in MIRRORED if one.name == table)
         names = ", ".join(column.name for column in dataset.columns)
         times = [column.kind == "time" for column in dataset.columns]
-        rows = await self._run(f"SELECT {names} FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+        rows = await self.run(f"SELECT {names} FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
         return tuple(
-            tuple(_moment(value) if time else value for value, time in zip(row, times, strict=True)) for row in rows
+            tuple(moment(value) if time else value for value, time in zip(row, times, strict=True)) for row in rows
         )
 
     # wishes
@@ -220,37 +162,25 @@ class SqliteLedger:
             wish.total,
             wish.says,
         )
-        rows = await self._run(f"INSERT INTO wishes VALUES (NULL, {_marks(values)}) RETURNING *", values)
+        rows = await self.run(f"INSERT INTO wishes VALUES (NULL, {marks(values)}) RETURNING *", values)
         return _wish(rows[0])
 
     async def wishes(self, *, number: int = 0) -> tuple[Wish, ...]:
         which = "number = ?" if number else "? = 0 AND state IN ('waiting', 'running')"
-        rows = await self._run(f"SELECT * FROM wishes WHERE {which} ORDER BY number", (number,))
+        rows = await self.run(f"SELECT * FROM wishes WHERE {which} ORDER BY number", (number,))
         return tuple(_wish(row) for row in rows)
 
     async def answer(self, wish: Wish) -> None:
-        await self._run(
+        await self.run(
             "UPDATE wishes SET state = ?, done = ?, total = ?, says = ? WHERE number = ?",
             (wish.state, wish.done, wish.total, wish.says, wish.number),
         )
 
 
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
-
-
-def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(micros: int | None) -> Any:
-    return None if micros is None else EPOCH + timedelta(microseconds=micros)
-
-
 def _known(row: sqlite3.Row) -> Known:
     times = ("first_seen", "checked_at", "not_before")
     plain = {key: row[key] for key in row.keys() if key not in (*times, "source")}  # noqa: SIM118
-    return Known(**plain, **{key: _moment(row[key]) for key in times})
+    return Known(**plain, **{key: moment(row[key]) for key in times})
 
 
 def _load(row: sqlite3.Row) -> Load:
@@ -258,7 +188,7 @@ def _load(row: sqlite3.Row) -> Load:
         load_id=row["load_id"], source=row["source"], digest=row["digest"], parser=row["parser"], covers=row["covers"],
         state=row["state"], datasets=tuple(json.loads(row["datasets"])), rows=json.loads(row["rows"]),
         rejects=row["rejects"], seq=row["seq"], supersedes=tuple(json.loads(row["supersedes"])),
-        published_at=_moment(row["published_at"]),
+        published_at=moment(row["published_at"]), derived_from=row["derived_from"], closed=bool(row["closed"]),
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import Error as ClientError
 
 from spotlightd.clients import arrow, ddl
+from spotlightd.clients.bound import bound
 from spotlightd.clients.trouble import TAIL_BYTES, late, named, told
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.model.errors import SettingsError, StoreError
@@ -45,7 +45,16 @@ million rows that come within a second are in after 1.2 s instead of 1.5. Asynch
 acknowledge what may still be lost. A null or a missing column is an error instead of a silent 0 or empty text.
 """
 
+MOVE_SETTINGS = {
+    "max_block_size": 65_409,
+    "min_insert_block_size_rows": 4_000_000,
+    "min_insert_block_size_bytes": 1 << 30,
+}
+"""Of an INSERT … SELECT that must be whole: a batch of the drain makes one block, and one block is all or nothing."""
+
 BUSY = 202
+END_SECONDS = 60.0
+END_PAUSE_SECONDS = 0.02
 GRACE_SECONDS = 5.0
 PING_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
@@ -109,7 +118,7 @@ class ClickHouse:
         async with self._answered("query", self._seconds(limits) + GRACE_SECONDS):
             found = await self._open.raw_query(
                 sql,
-                parameters=_bound(params),
+                parameters=bound(params),
                 settings=self._limited(limits) | arrow.READ_SETTINGS | {"wait_end_of_query": 1},
                 fmt="ArrowStream",
             )
@@ -126,22 +135,37 @@ class ClickHouse:
         async with self._streams:
             async with self._answered("query", seconds):
                 opened = await self._open.raw_stream(
-                    sql, parameters=_bound(params), settings=self._limited(limits) | _shaped(format), fmt=format
+                    sql, parameters=bound(params), settings=self._limited(limits) | _shaped(format), fmt=format
                 )
             async with opened as chunks, contextlib.aclosing(self._watched(chunks, seconds)) as watched:
                 yield watched
 
-    async def execute(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
+    async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> None:
         """A statement without an answer. Cancelled or too late, it is ended in the engine too."""
-        query_id = str(uuid.uuid4())
+        query_id = token or str(uuid.uuid4())
         settings = self._limited(None) | INSERT_SETTINGS | {"query_id": query_id}
+        if token:
+            settings |= MOVE_SETTINGS | {"insert_deduplication_token": token}
         try:
             async with self._answered("statement", self._settings.query_seconds + GRACE_SECONDS):
-                await self._open.raw_query(sql, parameters=_bound(params), settings=settings)
+                await self._open.raw_query(sql, parameters=bound(params), settings=settings)
         except (asyncio.CancelledError, StoreError) as problem:
             if isinstance(problem, asyncio.CancelledError) or (problem.slow and not problem.code):
                 await asyncio.shield(self._kill(query_id))
             raise
+
+    async def ended(self, token: str) -> None:
+        """Ends the statement of that token, if it still runs, and waits until it is gone.
+
+        Ours carries it as `log_comment`, a server's as its query id.
+        """
+        mine = "(query_id = {token:String} OR Settings['log_comment'] = {token:String})"
+        until = asyncio.get_running_loop().time() + END_SECONDS
+        while (await self.rows(f"SELECT count() FROM system.processes WHERE {mine}", {"token": token})).rows[0][0]:
+            if asyncio.get_running_loop().time() > until:
+                raise StoreError(f"the statement {token} still runs {END_SECONDS:g} s after it was told to end")
+            await self.execute(f"KILL QUERY WHERE {mine} ASYNC", {"token": token})
+            await asyncio.sleep(END_PAUSE_SECONDS)
 
     async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
         """A few rows as one block. Sent as a stream, because the client repeats a whole body after a lost connection."""
@@ -260,23 +284,6 @@ def _shaped(format: Format) -> dict[str, Any]:
     if format == "Parquet":
         return plain | {"output_format_parquet_row_group_size": 100_000, "max_threads": 1}
     return plain
-
-
-def _bound(params: Mapping[str, Value] | None) -> dict[str, Any]:
-    """Parameters as the client sends them without loss: it cuts fractions of a second off a datetime."""
-    return {name: _plain(value) for name, value in (params or {}).items()}
-
-
-def _plain(value: Value) -> Any:
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise ValueError(f"a time without a zone cannot be asked for: {value}")
-        return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value
 
 
 def _same(word: str) -> str:

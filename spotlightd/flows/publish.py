@@ -26,7 +26,7 @@ PRESENT = "SELECT countIf(load_id = {load_id:UInt64}) AS mine, max(seq) AS newes
 MISSING = """
 SELECT seq, groupArray(dataset) AS datasets, groupArray(rows) AS rows, any(load_id) AS load_id, any(source) AS source,
     any(covers) AS covers, any(document) AS document, any(parser) AS parser, any(rejects) AS rejects,
-    any(supersedes) AS supersedes, any(published_at) AS published_at
+    any(supersedes) AS supersedes, any(published_at) AS published_at, any(derived_from) AS derived_from
 FROM loads WHERE seq > {seq:UInt64} GROUP BY seq ORDER BY seq
 """
 
@@ -122,7 +122,7 @@ def _rows(load: Load) -> list[tuple[Any, ...]]:
     return [
         (
             load.seq, name, load.load_id, load.source, load.covers, load.digest, load.parser, load.rows.get(name, 0),
-            load.rejects, list(load.supersedes), load.published_at,
+            load.rejects, list(load.supersedes), load.published_at, load.derived_from,
         )
         for name in load.datasets
     ]  # fmt: skip
@@ -190,4 +190,5 @@ def _adopted(row: dict[str, Any]) -> Load:
         load_id=row["load_id"], source=row["source"], digest=row["document"], parser=row["parser"], covers=row["covers"],
         state="published", datasets=tuple(row["datasets"]), rows=dict(zip(row["datasets"], row["rows"], strict=True)),
         rejects=row["rejects"], seq=row["seq"], supersedes=tuple(row["supersedes"]), published_at=row["published_at"],
+        derived_from=row["derived_from"], closed=True,
     )  # fmt: skip

@@ -22,7 +22,8 @@ _PLAIN = (
     r"|Decimal\(\d+, ?\d+\))"
 )
 TYPE = re.compile(
-    rf"^(?:{_PLAIN}|Nullable\({_PLAIN}\)|LowCardinality\((?:{_PLAIN}|Nullable\({_PLAIN}\))\)|Array\({_PLAIN}\))$"
+    rf"^(?:{_PLAIN}|Nullable\({_PLAIN}\)|LowCardinality\((?:{_PLAIN}|Nullable\({_PLAIN}\))\)"
+    rf"|Array\((?:{_PLAIN}|LowCardinality\({_PLAIN}\))\))$"
 )
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
 RESERVED = frozenset({"archive_day", "archive_generation", "as_of", "load_id", "member", "line"})
@@ -68,6 +69,16 @@ class Column:
         return next((kind for start, kind in _KINDS if inner.startswith(start)), "text")
 
 
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A column that is not stored but computed from the others when it is asked for. `sql` is the expression."""
+
+    name: str
+    type: str
+    meaning: str
+    sql: str
+
+
 LOAD = Column(
     "load_id", "UInt64", "the load that brought the row; never shown outside this instance", codec="Delta, ZSTD(1)"
 )
@@ -97,6 +108,7 @@ class Dataset:
     `key` names one row to a reader (in the address of its page); `order` is how rows lie on disk; `time` is the column
     by which a row is new or old; `symbol` the column that a ticker is looked up in, if there is one. `by_load` datasets
     carry `load_id` and a pointer and are read through `loads`; the others are our own records (documents, runs, rejects).
+    The pointer leads to a line of a document, or to a frame of a stream. `derived` columns cost nothing on disk.
     `notes` are cautions shown beside every table, chart and download.
     """
 
@@ -112,6 +124,7 @@ class Dataset:
     partition: str = ""
     symbol: str = ""
     pointer: tuple[Column, ...] = LINES
+    derived: tuple[Derived, ...] = ()
     by_load: bool = True
     licence: str = ""
     notes: tuple[str, ...] = ()
@@ -127,7 +140,8 @@ class Dataset:
         if taken:
             raise SettingsError(f"dataset {self.name}: column names used twice or reserved: {', '.join(taken)}")
         asked = (*self.key, *self.order, self.time, *([self.symbol] if self.symbol else []))
-        missing = sorted(set(asked) - set(names))
+        known = {*names, *(column.name for column in self.pointer if self.by_load)}
+        missing = sorted(set(asked) - known)
         if missing:
             raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
 

@@ -55,6 +55,10 @@ class StoreError(SpotlightError):
         self.slow = slow
 
 
+class OffsetError(StoreError):
+    """The log does not have that offset: it was lost, trimmed, or is another log than it was."""
+
+
 class SettingsError(SpotlightError):
     """A setting, secret or source file that must be put right before the daemon can start."""
 

@@ -1,7 +1,8 @@
 """Our own records as datasets: what was fetched, tried, refused and published can be read like everything else.
 
-`documents`, `runs` and `rejects` are copied from the ledger, row by row under the ledger's own `id`, and can be made
-again from it. `loads` is not: it is written to the warehouse first and is the truth about what is visible.
+`documents`, `runs`, `rejects`, `gaps` and `lost_frames` are copied from the ledger, row by row under the ledger's own `id`,
+and can be made again from it. `loads` is not: it is written to the warehouse first and is the truth about what is
+visible. Nor are `heartbeats`: a few rows a minute for each flow, lost with the process that would have beaten.
 """
 
 from __future__ import annotations
@@ -100,12 +101,19 @@ loads = Dataset(
         Column("load_id", "UInt64", "the load that became visible"),
         Column("source", "LowCardinality(String)", "the source that brought it"),
         Column("covers", "String", "the slice of the world that the document reports"),
-        Column("document", "FixedString(64)", "SHA-256 of the document"),
-        Column("parser", "LowCardinality(String)", "version of the parser"),
-        Column("rows", "UInt64", "rows in this dataset", unit="rows"),
+        Column(
+            "document",
+            "FixedString(64)",
+            "SHA-256 of the document; for frames of a stream, of the words that name them",
+        ),
+        Column("parser", "LowCardinality(String)", "version of the parser, or digest of the decode"),
+        Column(
+            "rows", "UInt64", "rows in this dataset; 0 for a stream, which is filled after it is published", unit="rows"
+        ),
         Column("rejects", "UInt64", "lines of the document that could not be understood", unit="lines"),
         Column("supersedes", "Array(UInt64)", "loads that are no longer visible from here on"),
         Column("published_at", "DateTime64(6, 'UTC')", "when it became visible; never goes back"),
+        Column("derived_from", "UInt64", "the load that it was computed from; 0 for one that came from outside"),
     ),
     key=("seq", "dataset"),
     order=("dataset", "seq"),
@@ -114,5 +122,75 @@ loads = Dataset(
     by_load=False,
 )
 
-HOUSE = (documents, runs, rejects, loads)
-MIRRORED = (documents, runs, rejects)
+gaps = Dataset(
+    name="gaps",
+    title="Gaps",
+    publisher="this instance",
+    about="Spans in which messages of a stream may be missing: every disconnect, hole, full spool and crash.",
+    columns=(
+        Column("id", "UInt64", "number of the record"),
+        Column("at", "DateTime64(6, 'UTC')", "when it was written down"),
+        Column("source", "LowCardinality(String)", "the source"),
+        Column("symbol", "String", "the symbol; empty when all of the source's are concerned"),
+        Column("since", "DateTime64(6, 'UTC')", "the last moment before it of which something was received"),
+        Column("until", "DateTime64(6, 'UTC')", "the first moment after it of which something could be received"),
+        Column("cause", "LowCardinality(String)", "what happened, in a few constant words"),
+        Column("says", "String", "more about it, in a sentence"),
+        Column("repaired_by", "String", "what filled it since; empty when nothing did"),
+    ),
+    key=("id",),
+    order=("source", "id"),
+    time="since",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+lost_frames = Dataset(
+    name="lost_frames",
+    title="Rejected frames",
+    publisher="this instance",
+    about="Frames of streams that could not be decoded: kept in the frames table, listed here with the reason.",
+    columns=(
+        Column("id", "UInt64", "number of the record"),
+        Column("at", "DateTime64(6, 'UTC')", "when it was rejected"),
+        Column("source", "LowCardinality(String)", "the source"),
+        Column("decode", "LowCardinality(String)", "digest of the decode that refused it"),
+        Column("epoch", "UInt16", "which log of the bus"),
+        Column("partition", "UInt16", "partition of the topic"),
+        Column("offset", "UInt64", "offset in the partition"),
+        Column("text", "String", "the frame, cut at 2,000 bytes"),
+        Column("reason", "String", "why it could not be understood"),
+    ),
+    key=("id",),
+    order=("source", "id"),
+    time="at",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+heartbeats = Dataset(
+    name="heartbeats",
+    title="Heartbeats",
+    publisher="this instance",
+    about="What each flow was doing, written by the loop that does the work: a flow that hangs writes none.",
+    columns=(
+        Column("at", "DateTime64(6, 'UTC')", "when it was written"),
+        Column("flow", "LowCardinality(String)", "the flow"),
+        Column("beats", "UInt32", "how often its loop came round since the row before"),
+        Column("expected_per_minute", "Float64", "how often it should, when nothing is wrong"),
+        Column("lag", "Float64", "how far behind it is", unit="s"),
+        Column("queue", "UInt64", "what waits for it", unit="items"),
+        Column("last_event_at", "DateTime64(6, 'UTC')", "when it last had something to do; 1970 when never"),
+        Column("state", "LowCardinality(String)", "running, waiting, holding, failed or stopped"),
+        Column("error", "String", "what holds it up, in a sentence"),
+    ),
+    key=("flow", "at"),
+    order=("flow", "at"),
+    time="at",
+    partition="toYYYYMM(at)",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats)
+MIRRORED = (documents, runs, rejects, gaps, lost_frames)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch, Pages
+from spotlightd.model.stream import Stream
 
 Format = str  # ClickHouse's word: CSVWithNames, JSONEachRow, JSONCompact, ArrowStream, Parquet, Native, TabSeparated
 Value = Any  # what a query parameter may be: str, int, float, bool, Decimal, date, aware datetime, list of these
@@ -61,8 +62,13 @@ class Warehouse(Protocol):
         the query. Takes one of a bounded number of slots: StoreError(code=202) when none is free.
         """
 
-    async def execute(self, sql: str, params: Mapping[str, Value] | None = None) -> None:
-        """A statement without an answer (DDL, DELETE, INSERT … SELECT)."""
+    async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> None:
+        """A statement without an answer (DDL, DELETE, INSERT … SELECT). With a token a repeat of the same INSERT … SELECT
+        is ignored, if its rows come in the same blocks, and `ended` finds it.
+        """
+
+    async def ended(self, token: str) -> None:
+        """No statement with that token runs any more when this returns; one that does is ended. StoreError if it cannot be."""
 
     async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
         """A few rows in `dataset.stored` order, as one block. With a token a repeat of the same rows is ignored."""
@@ -159,7 +165,9 @@ class Parsing(Protocol):
 class Parser(Protocol):
     """Reads untrusted bytes apart from the daemon, with limits of memory, processor and wall time."""
 
-    def parse(self, source: Batch, path: Path, name: str, *, load_id: int) -> AbstractAsyncContextManager[Parsing]:
+    def parse(
+        self, source: Batch | Stream, path: Path, name: str, *, load_id: int
+    ) -> AbstractAsyncContextManager[Parsing]:
         """Leaving the block ends the parsing, finished or not."""
 
 
@@ -214,8 +222,11 @@ class Ledger(Protocol):
 
     async def record(self, run: Run) -> None: ...
 
-    async def begin_load(self, source: Batch, digest: str, covers: str) -> Load:
+    async def begin_load(self, source: Batch | Stream, digest: str, covers: str, *, derived_from: int = 0) -> Load:
         """A new load, state `loading`, with a load_id that was never used."""
+
+    async def close_load(self, load_id: int) -> Load:
+        """No more rows will come with that load."""
 
     async def loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load: ...
 
@@ -241,7 +252,7 @@ class Ledger(Protocol):
         """Take back rows of `history` that this ledger has lost; those it has are left as they are."""
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
-        """Rows of `documents`, `runs` or `rejects` with an id above `after`, in the column order of that dataset."""
+        """Rows of a mirrored dataset with an id above `after`, in the column order of that dataset."""
 
     async def ask(self, wish: Wish) -> Wish:
         """Leave a wish for the daemon, numbered."""

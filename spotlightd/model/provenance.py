@@ -73,6 +73,8 @@ class Load:
     """One attempt to load one document with one parser version. `rows` counts per dataset, once loaded.
 
     `seq` and `supersedes` are set when its publication is intended; `published_at` stands in the warehouse's row.
+    `derived_from` is the load that it was computed from, for rows that no document or frame holds. A stream's load is
+    published empty and filled from then on; `closed` says that no more rows will come.
     """
 
     load_id: int
@@ -87,6 +89,8 @@ class Load:
     seq: int = 0
     supersedes: tuple[int, ...] = ()
     published_at: datetime | None = None
+    derived_from: int = 0
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

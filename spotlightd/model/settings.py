@@ -88,6 +88,62 @@ class Parser:
 
 
 @dataclass(frozen=True, slots=True)
+class Bus:
+    """Where messages wait for the warehouse: a log of our own, or a Kafka cluster."""
+
+    kind: Literal["embedded", "kafka"] = setting(
+        "embedded", "`embedded` keeps a log in the state folder; `kafka` uses `servers`"
+    )
+    servers: list[str] = setting(["127.0.0.1:9092"], "addresses of the Kafka brokers (kind = kafka)")
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = setting(
+        "PLAINTEXT", "how to speak with the brokers; PLAINTEXT is for loopback"
+    )
+    sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = setting(
+        "SCRAM-SHA-512", "how to log in (security = SASL_…)"
+    )
+    user: str = setting("spotlightd", "user at the brokers (security = SASL_…)")
+    password_file: str = setting("", "file with the password at the brokers, readable by the daemon only")
+    ca_file: str = setting("", "certificates that the brokers' are checked against; empty = the system's")
+    request_seconds: float = setting(10.0, "longest wait for one answer of a broker")
+    replication: int = setting(1, "copies of each topic that we make; more than the cluster has brokers is an error")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Live feeds: which, with what key, and how their frames are kept on the way."""
+
+    enabled: list[str] = setting([], "streams that are listened to; empty = those that have symbols below")
+    symbols: dict[str, list[str]] = setting(
+        {}, "stream → what to subscribe to: { finnhub = ['AAPL', 'BINANCE:BTCUSDT'] }"
+    )
+    key_files: dict[str, str] = setting({}, "stream → file with its key, readable by the daemon only")
+    addresses: dict[str, str] = setting(
+        {},
+        "stream → address to connect to in place of the venue's, e.g. the demo's exchange; the only way to a private one",
+    )
+    spool_bytes: int = setting(
+        1 << 30, "most disk for frames that are not in the warehouse yet; beyond it feeds are shed"
+    )
+    fsync_seconds: float = setting(0.05, "longest time until a received frame is durable")
+    fsync_bytes: int = setting(256 << 10, "most bytes until a received frame is made durable")
+    batch_frames: int = setting(50_000, "most frames moved into the warehouse at once")
+    batch_bytes: int = setting(16 << 20, "most bytes moved into the warehouse at once")
+    batch_seconds: float = setting(0.1, "longest wait for a batch to fill up")
+    backoff_seconds: float = setting(1.0, "first pause before connecting again; doubles, with jitter")
+    backoff_most_seconds: float = setting(60.0, "longest pause before connecting again")
+    connect_seconds: float = setting(15.0, "longest wait for a connection")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Numbers about the daemon for Prometheus, on a port of their own."""
+
+    host: str = setting("127.0.0.1", "address to listen on; there are no accounts, so keep it on loopback")
+    port: int = setting(9108, "port to listen on; 0 = no metrics; taken: the next free one, said aloud")
+    heartbeat_seconds: float = setting(15.0, "pause between two rows of a flow's heartbeat")
+
+
+@dataclass(frozen=True, slots=True)
 class Web:
     """The explorer."""
 
@@ -132,6 +188,9 @@ class Settings:
     engine: Engine = field(default_factory=Engine)
     publisher: Publisher = field(default_factory=Publisher)
     parser: Parser = field(default_factory=Parser)
+    bus: Bus = field(default_factory=Bus)
+    streams: Streams = field(default_factory=Streams)
+    metrics: Metrics = field(default_factory=Metrics)
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)
     log: Log = field(default_factory=Log)
@@ -164,7 +223,7 @@ def read(kind: type[T], raw: Mapping[str, Any], where: str) -> T:
     return kind(**values)
 
 
-def _value(hint: Any, raw: Any, where: str) -> Any:
+def _value(hint: Any, raw: Any, where: str) -> Any:  # noqa: PLR0911  (one return for each kind of setting)
     if dataclasses.is_dataclass(hint):
         if not isinstance(raw, dict):
             raise SettingsError(f"setting {where} is a section: write [{where}]")
@@ -179,14 +238,19 @@ def _value(hint: Any, raw: Any, where: str) -> Any:
         return Path(raw).expanduser()
     if plain is float and type(raw) is int:
         return float(raw)
-    if type(raw) is not plain:
-        raise SettingsError(f"setting {where} must be {_spoken(plain)}, not {raw!r}")
-    inner = typing.get_args(hint)
-    texts = raw.values() if isinstance(raw, dict) else raw if isinstance(raw, list) else ()
-    if inner and not all(type(one) is inner[-1] for one in texts):
-        raise SettingsError(f"setting {where} must hold {_spoken(inner[-1])} only, not {raw!r}")
-    if plain in (int, float) and raw < 0:
-        raise SettingsError(f"setting {where} must not be negative: {raw!r}")
+    if type(raw) is not plain or (plain in (int, float) and raw < 0):
+        which = "must not be negative:" if type(raw) is plain else f"must be {_spoken(plain)}, not"
+        raise SettingsError(f"setting {where} {which} {raw!r}")
+    if plain in (list, dict):
+        return _several(typing.get_args(hint)[-1], raw, where)
+    return raw
+
+
+def _several(inner: Any, raw: Any, where: str) -> Any:
+    if isinstance(raw, dict):
+        return {key: _value(inner, one, f"{where}.{key}") for key, one in raw.items()}
+    if not all(type(one) is inner for one in raw):
+        raise SettingsError(f"setting {where} must hold {_spoken(inner)} only, not {raw!r}")
     return raw
 
 

@@ -17,6 +17,7 @@ from types import ModuleType, TracebackType
 
 from spotlightd.model.errors import SettingsError, SpotlightError
 from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ def _place(trace: TracebackType | None) -> str:
     )
 
 
-def batches(place: str) -> tuple[Batch, ...]:
-    """The sources that stand in a module or file, found by their type. SettingsError if it cannot be loaded."""
+def sources(place: str) -> tuple[Batch | Stream, ...]:
+    """The sources, batches and streams, that stand in a module or file, found by their type. SettingsError if it cannot be loaded."""
     with Blame(lambda said: SettingsError(f"source file {place} cannot be loaded: {said}")):
         module = _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    return tuple(value for value in vars(module).values() if isinstance(value, Batch))
+    return tuple(value for value in vars(module).values() if isinstance(value, Batch | Stream))
 
 
 def _file(path: Path) -> ModuleType:

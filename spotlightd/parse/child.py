@@ -25,6 +25,7 @@ from spotlightd.model.ports import Parsed
 from spotlightd.model.provenance import Reject
 from spotlightd.model.settings import Parser
 from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
 from spotlightd.parse.here import parse_here
 from spotlightd.parse.wire import Frame, Frames, Kind, message
 
@@ -82,7 +83,7 @@ class ChildParser:
             await self._reap(child, "closing")
 
     @asynccontextmanager
-    async def parse(self, source: Batch, path: Path, name: str, *, load_id: int) -> AsyncIterator[Reading]:
+    async def parse(self, source: Batch | Stream, path: Path, name: str, *, load_id: int) -> AsyncIterator[Reading]:
         """Waits for its turn. StoreError when no child can be started."""
         request = {
             "place": self._places.get(source.name, source.parse.__module__),
@@ -187,7 +188,7 @@ async def _spawn(limits: Parser) -> _Child:
 class Reading:
     """One document being read: the port `Parsing`."""
 
-    def __init__(self, source: Batch) -> None:
+    def __init__(self, source: Batch | Stream) -> None:
         self.problem = ""
         self._failure: FormatError | None = None
         self._parsed: Parsed | None = None

@@ -7,24 +7,29 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from spotlightd.model.errors import FormatError
+from spotlightd.model.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.settings import Parser
 from spotlightd.model.source import Batch, Rows
+from spotlightd.model.stream import Stream
 from spotlightd.parse import columns
 from spotlightd.parse.authored import Blame
 
 LIMITS = Parser()
 
 
-def parse_here(source: Batch, path: Path, name: str, limits: Parser = LIMITS) -> Generator[Rows | Reject, None, None]:
+def parse_here(
+    source: Batch | Stream, path: Path, name: str, limits: Parser = LIMITS
+) -> Generator[Rows | Reject, None, None]:
     """Rows and rejects of one document. FormatError also for a mistake in the source: then it names type and place."""
+    if source.parse is None:
+        raise SettingsError(f"stream {source.name} is decoded by the warehouse, not here")
     with Blame(lambda said: FormatError(f"a bug in the source {source.name}: {said}")):
         for found in source.parse(Body(path, name, limits)):
             yield found if isinstance(found, Reject) else _checked(found, source)
 
 
-def _checked(found: Rows, source: Batch) -> Rows:
+def _checked(found: Rows, source: Batch | Stream) -> Rows:
     """The rows with exactly the declared schema. TypeError, hence a bug, when they are not what was declared."""
     if found.dataset not in source.datasets:
         raise TypeError(f"rows of {found.dataset.name}, which is no dataset of this source")

@@ -26,6 +26,7 @@ from spotlightd.model.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Reject
 from spotlightd.model.settings import Parser
 from spotlightd.model.source import Batch, Rows
+from spotlightd.model.stream import Stream
 from spotlightd.parse import authored, columns, delimited, html, wire, zipped
 from spotlightd.parse.ahead import ahead
 from spotlightd.parse.here import parse_here
@@ -115,8 +116,8 @@ def _serve(request: dict[str, Any], out: int) -> None:
     _write(out, [_rejects(rejects), wire.message(wire.Kind.DONE, done)])
 
 
-def _source(place: str, name: str) -> Batch:
-    for source in authored.batches(place):
+def _source(place: str, name: str) -> Batch | Stream:
+    for source in authored.sources(place):
         if source.name == name:
             return source
     raise SettingsError(f"{place} has no source {name} any more")

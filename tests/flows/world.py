@@ -21,7 +21,9 @@ from spotlightd.flows.publish import Publications, recover
 from spotlightd.model.house import HOUSE
 from spotlightd.model.pin import visible
 from spotlightd.model.ports import Parsed, Warehouse
+from spotlightd.model.stream import Stream
 from spotlightd.parse import columns
+from spotlightd.parse.here import parse_here
 from spotlightd.testing import MemoryBucket, MemoryPublishers, Reply
 
 INDEX = "https://example.org/index"
@@ -104,11 +106,11 @@ class HereParsing:
 
 class HereParser:
     @asynccontextmanager
-    async def parse(self, batch: Batch, path: Path, name: str, *, load_id: int) -> AsyncIterator[HereParsing]:
+    async def parse(self, source: Batch | Stream, path: Path, name: str, *, load_id: int) -> AsyncIterator[HereParsing]:
         found: list[Rows | Reject] = []
         problem = None
         try:
-            found.extend(batch.parse(Body(path, name)))
+            found.extend(parse_here(source, path, name))
         except FormatError as refused:
             problem = refused
         yield HereParsing(found, problem, load_id, len(path.read_text().splitlines()))

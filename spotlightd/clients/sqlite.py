@@ -1,0 +1,113 @@
+"""One SQLite file whose every write is on the disk when it returns: what the ledger and the log are made of.
+
+All calls run in one thread of their own, in order, off the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar
+
+from spotlightd.model.errors import StoreError
+
+BUSY_SECONDS = 10.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+T = TypeVar("T")
+
+
+class SqliteFile:
+    """The file, opened with `async with`. StoreError when it cannot be used, or is of a newer release.
+
+    `SCHEMA_FILE` is SQL that makes what is missing; `STEPS` bring a file of an older version up, one version each.
+    """
+
+    SCHEMA_FILE: ClassVar[str]
+    SCHEMA_VERSION: ClassVar[int]
+    STEPS: ClassVar[dict[int, str]] = {}
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=path.stem)
+        self._db: sqlite3.Connection | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.within(self._open)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._db is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown()
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS)
+        self._db.row_factory = sqlite3.Row
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        newest = self.SCHEMA_VERSION
+        if version > newest:
+            raise StoreError(
+                f"{self.path} was written by a newer release (schema {version}, this one knows {newest}):"
+                " install that release again"
+            )
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        steps = "".join(self.STEPS.get(each, "") for each in range(version, newest)) if version else ""
+        schema = resources.files("spotlightd.clients").joinpath(self.SCHEMA_FILE).read_text(encoding="utf-8")
+        self._db.executescript(f"BEGIN IMMEDIATE; {steps} {schema} PRAGMA user_version={newest}; COMMIT;")
+        self.path.chmod(0o600)
+
+    async def within(self, work: Callable[[], T]) -> T:
+        """Run that in the file's thread; SQLite's errors come as StoreError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except sqlite3.Error as problem:
+            raise StoreError(f"{self.path} refused: {problem}") from problem
+        except OSError as problem:
+            raise StoreError(f"{self.path} cannot be used: {problem}") from problem
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """One statement, in the file's thread: for work that runs inside `within`."""
+        if self._db is None:
+            raise StoreError(f"{self.path} is not open")
+        return self._db.execute(sql, values).fetchall()
+
+    async def run(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        return await self.within(lambda: self.execute(sql, values))
+
+    async def together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
+        """All statements or none; answers the rows of the last one."""
+        return await self.within(lambda: self.all_or_none(statements))
+
+    def all_or_none(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
+        """The same, in the file's thread."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            rows = [self.execute(sql, values) for sql, values in statements]
+            self.execute("COMMIT")
+        except BaseException:
+            if self._db is not None and self._db.in_transaction:
+                self._db.rollback()
+            raise
+        return rows[-1] if rows else []
+
+
+def marks(values: Sequence[Any]) -> str:
+    """As many question marks as there are values."""
+    return ", ".join("?" * len(values))
+
+
+def micros(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def moment(micros: int | None) -> Any:
+    return None if micros is None else EPOCH + timedelta(microseconds=micros)

@@ -1,0 +1,49 @@
+"""The statements around a stream's `decode`. Text only: what runs them is the drain, a replay, or a test.
+
+The one SELECT is used three ways. Strict, in the drain: a reject stops the statement before anything is written, which
+costs nothing while there are none. Lenient, after that happened, and in a replay: rejects are left out. And alone, to
+name the rejects. All three see the same frames: those that are no repeats.
+"""
+
+from __future__ import annotations
+
+from spotlightd.model.dataset import LOAD
+from spotlightd.model.stream import Stream, frames_of
+
+REJECTED = "a frame was not understood"
+SPAN = "epoch = {epoch:UInt16} AND partition = {partition:UInt16} AND offset >= {lo:UInt64} AND offset < {hi:UInt64}"
+"""Frames of one intent."""
+PART = "received >= {day:Date} AND received < {day:Date} + 1 AND part = {part:UInt16}"
+"""Frames of one load."""
+
+
+def decoded(source: Stream, which: str) -> str:
+    """The source's SELECT over its frames for which the condition `which` holds."""
+    frames = f"(SELECT * FROM {frames_of(source).name} WHERE {which} AND repeat = 0)"
+    return source.decode.replace("{frames}", frames)
+
+
+def insert(source: Stream, which: str, *, strict: bool) -> str:
+    """INSERT … SELECT of the rows, under `{load_id:UInt64}`. Strict, it fails with REJECTED if any frame is a reject."""
+    dataset = source.dataset
+    names = [column.name for column in dataset.stored]
+    told = {LOAD.name: "{load_id:UInt64}", "source": f"'{source.name}'"}
+    values = ", ".join(f"{told[name]} AS `{name}`" if name in told else f"`{name}`" for name in names)
+    kept = f"NOT throwIf(reject != '', '{REJECTED}')" if strict else "reject = ''"
+    columns = ", ".join(f"`{name}`" for name in names)
+    return f"INSERT INTO {dataset.name} ({columns}) SELECT {values} FROM ({decoded(source, which)}) WHERE {kept}"
+
+
+def wanted(source: Stream, which: str) -> str:
+    """How many rows the frames decode to."""
+    return f"SELECT count() FROM ({decoded(source, which)}) WHERE reject = ''"
+
+
+def rejected(source: Stream, which: str) -> str:
+    """(epoch, partition, offset, frame, reason) of the frames that were not understood."""
+    found = f"SELECT epoch, partition, offset, reject FROM ({decoded(source, which)}) WHERE reject != ''"
+    return (
+        f"SELECT epoch, partition, offset, any(frame), any(reject) FROM {frames_of(source).name} AS frames"
+        f" INNER JOIN ({found}) AS rejects USING (epoch, partition, offset) WHERE {which}"
+        " GROUP BY epoch, partition, offset ORDER BY epoch, partition, offset"
+    )

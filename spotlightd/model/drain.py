@@ -1,0 +1,117 @@
+"""What the drain intends and has done, and the holes that a feed has: the words that the ledger keeps for streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Which log a source's offsets belong to. `number` grows by one whenever the log is another."""
+
+    source: str
+    number: int
+    log_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one partition is drained: all offsets below `offset` are durable in the warehouse, decoded or rejected.
+
+    `key` is the key of the last record before it (empty when there is none): the log is the same log only if the
+    record there still carries it.
+    """
+
+    epoch: int
+    partition: int
+    offset: int
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Offsets [lo, hi) of one partition that are being moved, all received on one day: written before anything moves.
+
+    `frames` is how many records are there (offsets may have holes), `decode` which decode the rows are to be of,
+    `part` which part of the day, `load_id` the load that the rows carry.
+    """
+
+    source: str
+    epoch: int
+    partition: int
+    lo: int
+    hi: int
+    frames: int
+    day: date
+    part: int
+    load_id: int
+    decode: str
+
+    @property
+    def token(self) -> str:
+        """Names its statements, so that a repeat is known as one and a statement that still runs is found."""
+        return f"{self.source}-{self.epoch}-{self.partition}-{self.lo}-{self.hi}-{self.load_id}"
+
+
+Cause = Literal[
+    "closed by the venue", "connection lost", "connection refused", "stale", "sequence hole", "spool full", "crash",
+    "stopped", "log lost", "refused by the venue",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span in which frames may be missing: nothing that was sent in it is promised. `symbol` empty = all of them.
+
+    `until` may be before `since` for a hole in a log, whose frames are known by offset only; `says` tells more.
+    """
+
+    source: str
+    since: datetime
+    until: datetime
+    cause: Cause
+    symbol: str = ""
+    says: str = ""
+    repaired_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LostFrame:
+    """A frame that could not be decoded: where it stands, how it begins, and why."""
+
+    epoch: int
+    partition: int
+    offset: int
+    text: str
+    reason: str
+
+
+class Positions(Protocol):
+    """The ledger's part for streams: where each drain stands. Durable at every return."""
+
+    async def epoch(self, source: str) -> Epoch | None:
+        """The newest, None when nothing of that source was ever drained."""
+
+    async def begin_epoch(self, epoch: Epoch, positions: Sequence[Position]) -> None:
+        """From now on offsets are of this log, and drained up to these positions; open intents of older ones stay."""
+
+    async def positions(self, source: str) -> Mapping[int, Position]:
+        """By partition, of the newest epoch."""
+
+    async def intents(self, source: str) -> tuple[Intent, ...]:
+        """Those that are not done, oldest first, of any epoch."""
+
+    async def intend(self, intent: Intent) -> None: ...
+
+    async def done(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
+        """The intent's frames and rows are durable: forget it, move the position to `hi`, keep what was rejected."""
+
+    async def gap(self, gap: Gap) -> None: ...
+
+    async def feed(self, source: str) -> tuple[str, datetime] | None:
+        """What a listener last noted of itself, and when: `listening` or `stopped`."""
+
+    async def note_feed(self, source: str, state: str, at: datetime) -> None: ...
