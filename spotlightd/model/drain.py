@@ -115,3 +115,36 @@ class Positions(Protocol):
         """What a listener last noted of itself, and when: `listening` or `stopped`."""
 
     async def note_feed(self, source: str, state: str, at: datetime) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """What a listener is doing now. `frames`, `size` (bytes), `connects` and `shed` count since the daemon's start."""
+
+    source: str
+    state: Literal["connecting", "connected", "waiting", "refused", "stopped"]
+    since: datetime
+    symbols: tuple[str, ...] = ()
+    frames: int = 0
+    size: int = 0
+    connects: int = 0
+    shed: int = 0
+    last_frame_at: datetime | None = None
+    says: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainState:
+    """Where the drain of one partition stands. `end` is the log's, `lag_seconds` the age of the oldest frame not drained."""
+
+    source: str
+    partition: int
+    epoch: int
+    offset: int
+    end: int
+    lag_seconds: float = 0.0
+    batches: int = 0
+    frames: int = 0
+    rows: int = 0
+    last_batch_at: datetime | None = None
+    says: str = ""

@@ -1,0 +1,40 @@
+"""What the flows count, as they see it: the port `Meters`. Who reads it is not their business."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Stage = Literal["bus", "table", "queryable"]
+
+
+class Meters(Protocol):
+    """Every call is cheap, never waits and never fails. `source` is a declared name: no other labels grow with data."""
+
+    def received(self, source: str, *, frames: int, size: int) -> None:
+        """Frames that a listener took from its socket."""
+
+    def shed(self, source: str, *, frames: int) -> None:
+        """Frames that found no room in the spool."""
+
+    def spooled(self, source: str, *, frames: int, size: int) -> None:
+        """What waits in the spool now."""
+
+    def drained(self, source: str, *, frames: int, rows: int, size: int, seconds: float) -> None:
+        """A batch is in the table: its frames, rows and bytes, and how long its statements took."""
+
+    def lagged(self, source: str, stage: Stage, seconds: float) -> None:
+        """From receiving a frame to that stage: on the bus, written to the frames table, queryable as rows."""
+
+    def behind(self, source: str, *, frames: int) -> None:
+        """What waits on the bus now."""
+
+    def retried(self, source: str) -> None: ...
+
+    def gap(self, source: str, cause: str) -> None: ...
+
+    def rejected(self, source: str, *, frames: int) -> None: ...
+
+    def connected(self, source: str, *, now: bool) -> None: ...
+
+    def loop_lagged(self, seconds: float) -> None:
+        """How much later than asked the event loop came round."""
