@@ -86,7 +86,7 @@ async def fill(state: Path, scale: Scale) -> None:
         began = datetime(2024, 1, 1, tzinfo=UTC)
         rows: list[tuple[Any, ...]] = [
             (seq, sec_ftd.name, seq, "sec_ftd", f"{seq:06d}", f"{seq:064x}", "1", scale.each, 0, [],
-             began + timedelta(minutes=seq))
+             began + timedelta(minutes=seq), 0)
             for seq in range(1, scale.loads + 1)
         ]  # fmt: skip
         await warehouse.insert(loads, rows)

@@ -40,7 +40,7 @@ async def publish(world: World, seq: int) -> None:
     await world.warehouse.insert(FAILS, rows)
     gone = [load_id - 1] if seq > 101 else []
     at = STARTED + timedelta(hours=1, seconds=seq)
-    row = (seq, FAILS.name, load_id, "sec_ftd", "2021/02/pulse", f"{seq:064x}", "1", ROWS, 0, gone, at)
+    row = (seq, FAILS.name, load_id, "sec_ftd", "2021/02/pulse", f"{seq:064x}", "1", ROWS, 0, gone, at, 0)
     await world.warehouse.insert(house.loads, [row])
 
 

@@ -110,7 +110,7 @@ class Publishing:
         placed = [(*row, load_id, 0, at) for at, row in enumerate(rows, 2)]
         await self.warehouse.insert(FAILS, placed)
         at = STARTED + timedelta(minutes=seq)
-        row = (seq, FAILS.name, load_id, "sec_ftd", covers, digest, "1", len(rows), 0, list(supersedes), at)
+        row = (seq, FAILS.name, load_id, "sec_ftd", covers, digest, "1", len(rows), 0, list(supersedes), at, 0)
         await self.warehouse.insert(house.loads, [row])
         self.ids += 1
         run = (self.ids, at, "sec_ftd", "https://www.sec.gov/x", covers, "published", digest, len(rows), 0, 9, 0.5, "")
