@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from spotlightd.model.provenance import Outcome
+
 Stage = Literal["bus", "table", "queryable"]
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReading:
+    """One flow as the metrics read it: how long it has been silent, and the pause between two beats that it promised.
+
+    `pause_seconds` is 0 when it promised none.
+    """
+
+    flow: str
+    state: str
+    restarts: int = 0
+    beats: int = 0
+    silent_seconds: float = 0.0
+    pause_seconds: float = 0.0
+    lag_seconds: float = 0.0
+    queue: int = 0
 
 
 class Meters(Protocol):
@@ -35,6 +55,9 @@ class Meters(Protocol):
     def rejected(self, source: str, *, frames: int) -> None: ...
 
     def connected(self, source: str, *, now: bool) -> None: ...
+
+    def document(self, source: str, outcome: Outcome, *, rows: int = 0) -> None:
+        """What became of one document of a batch source, and how many rows it brought to readers."""
 
     def loop_lagged(self, seconds: float) -> None:
         """How much later than asked the event loop came round."""

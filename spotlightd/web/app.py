@@ -49,26 +49,31 @@ async def _static(request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve until the block is left; gives the port, which is the next free one when the wanted one is taken."""
+async def serving(
+    app: web.Application, host: str, port: int, *, what: str = "the explorer", setting: str = "web.port"
+) -> AsyncIterator[int]:
+    """Serve until the block is left; gives the port, which is the next free one when the wanted one is taken.
+
+    `what` is served, and the setting that names its port: for the sentence when it cannot be.
+    """
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
-        yield await _bound(runner, host, port)
+        yield await _bound(runner, host, port, what, setting)
     finally:
         await runner.cleanup()
 
 
-async def _bound(runner: web.AppRunner, host: str, port: int) -> int:
+async def _bound(runner: web.AppRunner, host: str, port: int, what: str, setting: str) -> int:
     for wanted in range(port, port + PORTS_TRIED + 1):
         site = web.TCPSite(runner, host, wanted)
         try:
             await site.start()
         except OSError as problem:
             if problem.errno != errno.EADDRINUSE:
-                raise SettingsError(f"the explorer cannot listen on {host}:{wanted}: {problem.strerror}") from None
+                raise SettingsError(f"{what} cannot listen on {host}:{wanted}: {problem.strerror}") from None
             await site.stop()
             logger().warning("port taken", host=host, port=wanted)
         else:
             return int(runner.addresses[-1][1])
-    raise SettingsError(f"ports {port} to {port + PORTS_TRIED} of {host} are taken: set web.port to a free one")
+    raise SettingsError(f"ports {port} to {port + PORTS_TRIED} of {host} are taken: set {setting} to a free one")

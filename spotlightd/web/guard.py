@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import jinja2
@@ -125,7 +125,8 @@ async def addressed(request: web.Request, handler: Handler) -> web.StreamRespons
     """Only requests that call us by a name of ours: a page on a foreign name must not reach a private network through
     a reader's browser (DNS rebinding).
     """
-    if not _ours(request):
+    settings = request.app[DESK].context.settings
+    if not called_by(request, (settings.host, *settings.hosts)):
         raise RefusalError(
             421,
             f"This explorer is not called {request.host!r}.",
@@ -134,10 +135,10 @@ async def addressed(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
-def _ours(request: web.Request) -> bool:
+def called_by(request: web.Request, names: Iterable[str]) -> bool:
+    """Whether the request calls us by one of these names, `localhost`, or an address of this machine that it came to."""
     name = _host_name(request.host)
-    settings = request.app[DESK].context.settings
-    if name in {"localhost", settings.host.lower(), *(one.lower() for one in settings.hosts)}:
+    if name in {"localhost", *(one.lower() for one in names)}:
         return True
     try:
         address = ipaddress.ip_address(name)
