@@ -42,18 +42,17 @@ class SqlitePositions:
     async def intend(self, intent: Intent) -> None:
         values = (
             intent.source, intent.epoch, intent.partition, intent.lo, intent.hi, intent.frames, intent.day.isoformat(),
-            intent.part, intent.load_id, intent.decode,
+            intent.part, intent.load_id, intent.decode, intent.nonce,
         )  # fmt: skip
         await self._file.run(f"INSERT INTO intents VALUES (NULL, {marks(values)})", values)
 
     async def done(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
-        span = (intent.source, intent.epoch, intent.partition, intent.lo, intent.hi, intent.load_id)
-        forget = (
-            "DELETE FROM intents WHERE source = ? AND epoch = ? AND partition = ? AND lo = ? AND hi = ? AND load_id = ?"
-        )
         moved = _moved(intent.source, Position(intent.epoch, intent.partition, intent.hi, key))
         kept = [_kept(intent, one) for one in lost]
-        await self._file.together([*kept, moved, (forget, span)])
+        await self._file.together([*kept, moved, _forgotten(intent)])
+
+    async def forget(self, intent: Intent) -> None:
+        await self._file.run(*_forgotten(intent))
 
     async def gap(self, gap: Gap) -> None:
         values = (
@@ -77,6 +76,11 @@ def _moved(source: str, to: Position) -> tuple[str, Sequence[Any]]:
         " key = iif(excluded.offset >= offset, excluded.key, key), offset = max(offset, excluded.offset)"
     )
     return sql, (source, to.epoch, to.partition, to.offset, to.key)
+
+
+def _forgotten(intent: Intent) -> tuple[str, Sequence[Any]]:
+    sql = "DELETE FROM intents WHERE source = ? AND epoch = ? AND partition = ? AND lo = ? AND nonce = ?"
+    return sql, (intent.source, intent.epoch, intent.partition, intent.lo, intent.nonce)
 
 
 def _kept(intent: Intent, one: LostFrame) -> tuple[str, Sequence[Any]]:

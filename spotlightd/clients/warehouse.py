@@ -155,11 +155,11 @@ class ClickHouse:
             raise
 
     async def ended(self, token: str) -> None:
-        """Ends the statement of that token, if it still runs, and waits until it is gone.
+        """Ends statements whose token begins so, if any still run, and waits until they are gone.
 
-        Ours carries it as `log_comment`, a server's as its query id.
+        In our own engine a statement carries it as `log_comment`, at a server as its query id.
         """
-        mine = "(query_id = {token:String} OR Settings['log_comment'] = {token:String})"
+        mine = "(startsWith(query_id, {token:String}) OR startsWith(Settings['log_comment'], {token:String}))"
         until = asyncio.get_running_loop().time() + END_SECONDS
         while (await self.rows(f"SELECT count() FROM system.processes WHERE {mine}", {"token": token})).rows[0][0]:
             if asyncio.get_running_loop().time() > until:

@@ -81,6 +81,11 @@ class Records:
         """The key of the record at that place of this group (not at that offset)."""
         return self.keys[at * KEY.size : (at + 1) * KEY.size]
 
+    def slice(self, first: int, last: int) -> Records:
+        """The records from that place up to, but not including, the other."""
+        keys = self.keys[first * KEY.size : last * KEY.size]
+        return Records(self.offsets[first:last], keys, self.values[first:last])
+
 
 class Reading(Protocol):
     """A partition being read, from one offset on."""

@@ -49,11 +49,15 @@ class Intent:
     part: int
     load_id: int
     decode: str
+    nonce: str
 
     @property
     def token(self) -> str:
-        """Names its statements, so that a repeat is known as one and a statement that still runs is found."""
-        return f"{self.source}-{self.epoch}-{self.partition}-{self.lo}-{self.hi}-{self.load_id}"
+        """Names its statements, so that a repeat is known as one and a statement that still runs is found.
+
+        The nonce is the intent's own: the same offsets under another intent are other statements.
+        """
+        return f"{self.source}-{self.epoch}-{self.partition}-{self.lo}-{self.hi}-{self.nonce}"
 
 
 Cause = Literal[
@@ -108,6 +112,9 @@ class Positions(Protocol):
 
     async def done(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
         """The intent's frames and rows are durable: forget it, move the position to `hi`, keep what was rejected."""
+
+    async def forget(self, intent: Intent) -> None:
+        """Nothing of the intent is in the warehouse, and the position stays where it is."""
 
     async def gap(self, gap: Gap) -> None: ...
 

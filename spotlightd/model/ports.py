@@ -68,7 +68,7 @@ class Warehouse(Protocol):
         """
 
     async def ended(self, token: str) -> None:
-        """No statement with that token runs any more when this returns; one that does is ended. StoreError if it cannot be."""
+        """No statement whose token begins so runs any more when this returns; those that do are ended, else StoreError."""
 
     async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
         """A few rows in `dataset.stored` order, as one block. With a token a repeat of the same rows is ignored."""

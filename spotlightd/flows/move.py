@@ -1,0 +1,163 @@
+"""One intent: frames as they are into the source's frames table, then the source's SELECT over exactly those offsets.
+
+Each statement carries a token made of the offsets. Who repeats one first makes sure that no earlier attempt still runs,
+and then counts: what is there is left alone, what is there in part is deleted and done again. The token is the second
+belt only, because a repeat that is cut into other blocks is not recognised by it.
+
+Frames are counted after each insert: an engine on a full disk answered that it had written rows, and had kept none.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from spotlightd.flows.seen import keys_of
+from spotlightd.log import logger
+from spotlightd.model import decoding
+from spotlightd.model.bus import Records
+from spotlightd.model.drain import Intent, LostFrame
+from spotlightd.model.errors import StoreError
+from spotlightd.model.ports import Warehouse
+from spotlightd.model.stream import Stream, frames_of
+
+THROWN = 395  # ClickHouse's code for throwIf
+MINE = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decoding.SPAN}"
+SCHEMA = pa.schema([
+    ("epoch", pa.uint16()), ("partition", pa.uint16()), ("offset", pa.uint64()), ("part", pa.uint16()),
+    ("connection", pa.uint64()), ("sequence", pa.uint64()), ("received", pa.timestamp("ns", "UTC")),
+    ("repeat", pa.uint8()), ("frame", pa.binary()),
+])  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """Moves the frames of one stream."""
+
+    source: Stream
+    warehouse: Warehouse
+
+    async def move(self, intent: Intent, records: Records, repeats: Any) -> list[LostFrame]:
+        """All of an intent that was never tried before. Answers the frames that could not be decoded."""
+        await self.keep(intent, records, repeats)
+        return await self.decode(intent)
+
+    async def keep(self, intent: Intent, records: Records, repeats: Any) -> None:
+        """The frames into their table, as one block. StoreError unless all of them are there."""
+        await self.warehouse.insert_stream(
+            frames_of(self.source), _once(_block(intent, records, repeats)), token=f"{intent.token}-frames"
+        )
+        found = await self.kept(intent)
+        if found != intent.frames:
+            raise StoreError(
+                f"{intent.frames} frames of {self.source.name} were written, and the warehouse holds {found}: is its "
+                "disk full?"
+            )
+
+    async def kept(self, intent: Intent) -> int:
+        """How many of the intent's frames are in the table."""
+        table = frames_of(self.source).name
+        sql = f"SELECT count() FROM {table} WHERE {decoding.SPAN}"
+        return int((await self.warehouse.rows(sql, _span(intent))).rows[0][0])
+
+    async def decode(self, intent: Intent) -> list[LostFrame]:
+        """Rows of frames that are kept, of which none is decoded yet."""
+        values = _span(intent)
+        insert = decoding.insert(self.source, decoding.SPAN, strict=True)
+        try:
+            await self.warehouse.execute(insert, values, token=f"{intent.token}-rows")
+        except StoreError as problem:
+            if problem.code != THROWN or decoding.REJECTED not in str(problem):
+                raise
+        else:
+            return []
+        await self.forget_rows(intent)  # nothing, as a rule: the statement failed before its one block was written
+        insert = decoding.insert(self.source, decoding.SPAN, strict=False)
+        await self.warehouse.execute(insert, values, token=f"{intent.token}-rest")
+        return await rejected(self.source, self.warehouse, decoding.SPAN, values)
+
+    async def settle(self, intent: Intent) -> tuple[bool, list[LostFrame]]:
+        """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.
+
+        When they are not, the intent is to be moved anew; nothing of it is left in the table.
+        """
+        await self._ended(intent)
+        found = await self.kept(intent)
+        if found != intent.frames:
+            await self.forget(intent)
+            return False, []
+        if intent.decode != self.source.parser:
+            logger(source=self.source.name).warning("decode changed", was=intent.decode, now=self.source.parser)
+            await self.forget(intent)
+            return False, []
+        values = _span(intent)
+        wanted = int((await self.warehouse.rows(decoding.wanted(self.source, decoding.SPAN), values)).rows[0][0])
+        here = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
+        have = int((await self.warehouse.rows(here, values)).rows[0][0])
+        if have != wanted:
+            await self.forget_rows(intent)
+            insert = decoding.insert(self.source, decoding.SPAN, strict=False)
+            await self.warehouse.execute(insert, values, token=f"{intent.token}-again-{secrets.token_hex(4)}")
+        return True, await rejected(self.source, self.warehouse, decoding.SPAN, values)
+
+    async def forget(self, intent: Intent) -> None:
+        """Take back what an intent brought, frames and rows."""
+        await self.forget_rows(intent)
+        await self.warehouse.execute(f"DELETE FROM {frames_of(self.source).name} WHERE {decoding.SPAN}", _span(intent))
+
+    async def forget_rows(self, intent: Intent) -> None:
+        sql = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
+        if (await self.warehouse.rows(sql, _span(intent))).rows[0][0]:
+            await self.warehouse.execute(f"DELETE FROM {self.source.dataset.name} WHERE {MINE}", _span(intent))
+
+    async def _ended(self, intent: Intent) -> None:
+        await self.warehouse.ended(intent.token)
+
+
+async def rejected(source: Stream, warehouse: Warehouse, which: str, values: dict[str, Any]) -> list[LostFrame]:
+    """Those of the frames that could not be decoded, with the reason."""
+    return [LostFrame(*row) for row in (await warehouse.rows(decoding.rejected(source, which), values)).rows]
+
+
+def _span(intent: Intent) -> dict[str, Any]:
+    return {
+        "epoch": intent.epoch, "partition": intent.partition, "lo": intent.lo, "hi": intent.hi,
+        "load_id": intent.load_id, "source": intent.source,
+    }  # fmt: skip
+
+
+def _block(intent: Intent, records: Records, repeats: Any) -> bytes:
+    keys = keys_of(records)
+    many = len(records)
+    columns = [
+        pa.array(np.full(many, intent.epoch, "u2")),
+        pa.array(np.full(many, intent.partition, "u2")),
+        pa.array(np.asarray(records.offsets, "u8")),
+        pa.array(np.full(many, intent.part, "u2")),
+        pa.array(np.ascontiguousarray(keys["connection"])),
+        pa.array(np.ascontiguousarray(keys["sequence"])),
+        pa.array(np.ascontiguousarray(keys["received"]).astype("i8")).cast(SCHEMA.field("received").type),
+        pa.array(repeats),
+        pa.array(records.values, pa.binary()),
+    ]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+    return bytes(sink.getvalue())
+
+
+async def _once(block: bytes) -> AsyncIterator[bytes]:
+    yield block
+
+
+def cut(records: Records) -> Sequence[Records]:
+    """The records in pieces of one received day each, in order."""
+    days = keys_of(records)["received"] // np.uint64(86_400 * 10**9)
+    edges = [0, *(int(at) + 1 for at in np.flatnonzero(np.diff(days))), len(records)]
+    return [records.slice(first, last) for first, last in pairwise(edges)]

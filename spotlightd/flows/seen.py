@@ -1,0 +1,142 @@
+"""Which frames of which connection have been here: repeats are kept and not decoded again, holes are noticed.
+
+Fresh is a frame whose sequence is above its connection's highest, and that costs nothing to see. For any other frame
+the frames table is asked whether it is there: a sender that lost its acknowledgements sends frames again that came
+before, and a log that lost records gets them again after later ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+
+from spotlightd.model.bus import STRANGER, Records
+from spotlightd.model.ports import Warehouse
+
+KEYS = np.dtype([("source", "<u8"), ("connection", "<u8"), ("sequence", "<u8"), ("received", "<u8")])
+DAY_NANOSECONDS = 86_400 * 10**9
+HIGHEST = """
+SELECT max(sequence) AS highest, count() AS frames FROM {table}
+WHERE received >= {{day:Date}} AND connection = {{connection:UInt64}}
+"""
+PRESENT = """
+SELECT sequence FROM {table}
+WHERE received >= {{day:Date}} AND connection = {{connection:UInt64}} AND sequence BETWEEN {{lo:UInt64}} AND {{hi:UInt64}}
+"""
+
+
+def keys_of(records: Records) -> Any:
+    """The keys as a numpy array of KEYS."""
+    return np.frombuffer(records.keys, dtype=KEYS)
+
+
+def day_of(received: int) -> date:
+    """The UTC day of a receive time in nanoseconds."""
+    return datetime.fromtimestamp(received // 10**9, UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Sequences [lo, hi) of a connection that did not come, while later ones did."""
+
+    connection: int
+    lo: int
+    hi: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one drain knows of the connections, in memory; the frames table is asked about what it does not know."""
+
+    warehouse: Warehouse
+    table: str
+    highest: dict[int, int] = field(default_factory=dict)
+    holes: dict[int, list[Hole]] = field(default_factory=dict)
+
+    def is_plain(self, keys: Any) -> bool:
+        """Whether all frames are fresh and nobody has to be asked: the usual case."""
+        for connection in np.unique(keys["connection"]):
+            sequences = keys["sequence"][keys["connection"] == connection]
+            known = self.highest.get(int(connection))
+            if connection == STRANGER:
+                continue
+            if known is None or int(sequences[0]) <= known or bool(np.any(np.diff(sequences.astype(np.int64)) <= 0)):
+                return False
+        return True
+
+    async def repeats(self, keys: Any) -> Any:
+        """For each frame 1 if it was here before, else 0; all frames before these must be in the table already."""
+        found = np.zeros(len(keys), dtype=np.uint8)
+        for connection in np.unique(keys["connection"]):
+            if connection != STRANGER:
+                await self._mark(int(connection), keys, found)
+        return found
+
+    async def _mark(self, connection: int, keys: Any, found: Any) -> None:
+        places = np.flatnonzero(keys["connection"] == connection)
+        sequences = keys["sequence"][places]
+        values = {"day": day_of(int(keys["received"][places].min())), "connection": connection}
+        if connection not in self.highest:
+            answer = (await self.warehouse.rows(HIGHEST.format(table=self.table), values)).dicts()[0]
+            self.highest[connection] = int(answer["highest"]) if answer["frames"] else -1
+        present: set[int] = set()
+        if int(sequences.min()) <= self.highest[connection]:
+            span = {"lo": int(sequences.min()), "hi": int(sequences.max())}
+            present = {
+                row[0] for row in (await self.warehouse.rows(PRESENT.format(table=self.table), values | span)).rows
+            }
+        for place, sequence in zip(places, sequences, strict=True):
+            found[place] = int(sequence) in present
+            present.add(int(sequence))
+
+    def note(self, keys: Any) -> list[Hole]:
+        """These frames are taken: remember the highest of each connection. Answers holes that were not there before."""
+        new = []
+        for connection in map(int, np.unique(keys["connection"])):
+            if connection == STRANGER:
+                continue
+            sequences = np.unique(keys["sequence"][keys["connection"] == connection])
+            new += self._missing(connection, sequences)
+            self.highest[connection] = max(self.highest.get(connection, -1), int(sequences[-1]))
+        return new
+
+    def _missing(self, connection: int, sequences: Any) -> list[Hole]:
+        known = self.highest.get(connection, -1)
+        arrived = set(map(int, sequences[sequences <= known])) if connection in self.holes else set()
+        if arrived:
+            self.holes[connection] = [piece for one in self.holes[connection] for piece in _without(one, arrived)]
+        above = sequences[sequences > known].astype(np.int64)
+        steps = np.diff(above, prepend=np.int64(known))
+        jumps = np.flatnonzero(steps > 1)
+        new = [Hole(connection, int(above[at] - steps[at] + 1), int(above[at])) for at in jumps]
+        if new:
+            self.holes.setdefault(connection, []).extend(new)
+        return new
+
+    def durable(self, keys: Any) -> dict[int, int]:
+        """By connection of these frames: the sequence up to which nothing is missing, -1 when the first one is."""
+        connections = [int(one) for one in np.unique(keys["connection"]) if one != STRANGER]
+        return {
+            one: min([self.highest[one], *(hole.lo - 1 for hole in self.holes.get(one, ()))]) for one in connections
+        }
+
+    def give_up(self, hole: Hole) -> bool:
+        """Wait no longer for what is still missing of a hole; whether anything was."""
+        left = [one for one in self.holes.get(hole.connection, []) if hole.lo <= one.lo < hole.hi]
+        self.holes[hole.connection] = [one for one in self.holes.get(hole.connection, []) if one not in left]
+        return bool(left)
+
+
+def _without(hole: Hole, arrived: set[int]) -> list[Hole]:
+    """What is left of a hole."""
+    missing = [one for one in range(hole.lo, hole.hi) if one not in arrived]
+    pieces: list[Hole] = []
+    for one in missing:
+        if pieces and pieces[-1].hi == one:
+            pieces[-1] = Hole(hole.connection, pieces[-1].lo, one + 1)
+        else:
+            pieces.append(Hole(hole.connection, one, one + 1))
+    return pieces
