@@ -11,7 +11,9 @@ from pathlib import Path
 from spotlightd.clients import address, body
 from spotlightd.clients.bucket import PIECE_BYTES, place
 from spotlightd.model.errors import PublisherError, StoreError
+from spotlightd.model.meters import Stage
 from spotlightd.model.ports import Fetched, Stored
+from spotlightd.model.provenance import Outcome
 from spotlightd.model.source import Batch
 
 
@@ -120,3 +122,31 @@ class MemoryBucket:
         whole = self.path(digest).read_bytes()
         for start in range(0, len(whole), PIECE_BYTES):
             yield whole[start : start + PIECE_BYTES]
+
+
+class SilentMeters:
+    """Counts nothing."""
+
+    def received(self, source: str, *, frames: int, size: int) -> None: ...
+
+    def shed(self, source: str, *, frames: int) -> None: ...
+
+    def spooled(self, source: str, *, frames: int, size: int) -> None: ...
+
+    def drained(self, source: str, *, frames: int, rows: int, size: int, seconds: float) -> None: ...
+
+    def lagged(self, source: str, stage: Stage, seconds: float) -> None: ...
+
+    def behind(self, source: str, *, frames: int) -> None: ...
+
+    def retried(self, source: str) -> None: ...
+
+    def gap(self, source: str, cause: str) -> None: ...
+
+    def rejected(self, source: str, *, frames: int) -> None: ...
+
+    def connected(self, source: str, *, now: bool) -> None: ...
+
+    def document(self, source: str, outcome: Outcome, *, rows: int = 0) -> None: ...
+
+    def loop_lagged(self, seconds: float) -> None: ...

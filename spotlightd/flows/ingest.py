@@ -56,7 +56,10 @@ async def ingest(
     results = []
     for done, link in enumerate(due):
         await progress(link.covers, done, len(due))
-        results.append(await _one(source, publisher, stores, link, known.get(link.url)))
+        result = await _one(source, publisher, stores, link, known.get(link.url))
+        if stores.meters:
+            stores.meters.document(source.name, result.outcome, rows=result.rows)
+        results.append(result)
     await progress("", len(due), len(due))
     logger(source=source.name).info("source looked at", links=len(links), due=len(due))
     return results

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from spotlightd.flows.publish import Publications, current
 from spotlightd.log import logger
 from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.model.meters import Meters
 from spotlightd.model.ports import Bucket, Ledger, Parsed, Parser, Parsing, Warehouse
 from spotlightd.model.provenance import Document, Load, Outcome, Reject
 from spotlightd.model.source import Batch, Link
@@ -31,6 +32,7 @@ class Stores:
     warehouse: Warehouse
     parser: Parser
     publications: Publications
+    meters: Meters | None = None
 
 
 @dataclass(frozen=True, slots=True)

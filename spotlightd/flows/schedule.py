@@ -31,6 +31,9 @@ GRACE_SECONDS = 6 * 3600
 FIRST_HOLD_SECONDS = 1.0  # doubles: an engine that died is back in about a second, a full disk is not
 HOLD_SECONDS = 15.0
 WISH_SECONDS = 2.0
+WAITING_PER_MINUTE = 60 / WISH_SECONDS
+KEEPING_PER_MINUTE = 12.0  # a round every two seconds, and what its work may take
+LOOKING_PER_MINUTE = 1 / 15  # one document may take half an hour to come, and a quarter of one to be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,10 @@ class Collecting:
         bell = self.bells.of(self.source.name)
         while True:
             report.waiting("waiting for the next look")
-            wish = await self._next(bell)
+            report.expects(WAITING_PER_MINUTE)
+            wish = await self._next(report, bell)
             bell.clear()
+            report.expects(LOOKING_PER_MINUTE)
             looked = False
             try:
                 await self._held(report, wish)
@@ -84,9 +89,10 @@ class Collecting:
                 if not looked:
                     bell.set()  # the supervisor starts this flow again after a pause: look then, not tomorrow
 
-    async def _next(self, bell: asyncio.Event) -> Wish | None:
+    async def _next(self, report: Reporter, bell: asyncio.Event) -> Wish | None:
         """Until the bell rings (None) or somebody wishes for a backfill. Wishes are looked for every two seconds."""
         while True:
+            report.beat(did_something=False)
             try:
                 async with asyncio.timeout(WISH_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
                     await bell.wait()
@@ -107,6 +113,7 @@ class Collecting:
                 await (self._grant(report, wish) if wish else self._look(report))
             except StoreError as problem:
                 report.holding(str(problem))
+                report.beat(did_something=False)
                 pause = min(HOLD_SECONDS, 2 * pause or FIRST_HOLD_SECONDS)
                 await asyncio.sleep(pause)
             else:
@@ -122,6 +129,7 @@ class Collecting:
     async def _look(self, report: Reporter) -> None:
         async def progress(says: str, done: int, total: int) -> None:
             report.working(says, done, total)
+            report.beat(queue=total - done)
 
         await self._ingest(Span(first=self.since), progress)
         await self._judge()
@@ -136,6 +144,7 @@ class Collecting:
     async def _grant(self, report: Reporter, wish: Wish) -> None:
         async def progress(says: str, done: int, total: int) -> None:
             report.working(says, done, total)
+            report.beat(queue=total - done)
             await ledger.answer(replace(wish, state="running", done=done, total=total, says=says))
 
         ledger = self.stores.ledger
@@ -161,7 +170,9 @@ async def bookkeeping(
 ) -> None:
     """The flow that copies the ledger's records to the warehouse and sweeps dead loads."""
     held = list(datasets)
+    report.expects(KEEPING_PER_MINUTE)
     while True:
+        report.beat()
         try:
             await mirror(ledger, warehouse)
             await sweep(ledger, warehouse, held)
