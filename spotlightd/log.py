@@ -20,8 +20,8 @@ EVENTS = frozenset({
     "document stored", "document unchanged", "document absent", "document refused", "document failed",
     "load published", "load died", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started",
-    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "frames rejected", "frames missing",
-    "day closed", "move unfinished",
+    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing",
+    "day closed", "part replayed", "move unfinished",
     "mirror answered", "library warned",
 })  # fmt: skip
 

@@ -48,11 +48,14 @@ class SqlitePositions:
 
     async def done(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
         moved = _moved(intent.source, Position(intent.epoch, intent.partition, intent.hi, key))
-        kept = [_kept(intent, one) for one in lost]
+        kept = [_kept(intent.source, intent.decode, one) for one in lost]
         await self._file.together([*kept, moved, _forgotten(intent)])
 
     async def forget(self, intent: Intent) -> None:
         await self._file.run(*_forgotten(intent))
+
+    async def keep_lost(self, source: str, decode: str, lost: Sequence[LostFrame]) -> None:
+        await self._file.together([_kept(source, decode, one) for one in lost])
 
     async def gap(self, gap: Gap) -> None:
         values = (
@@ -83,9 +86,9 @@ def _forgotten(intent: Intent) -> tuple[str, Sequence[Any]]:
     return sql, (intent.source, intent.epoch, intent.partition, intent.lo, intent.nonce)
 
 
-def _kept(intent: Intent, one: LostFrame) -> tuple[str, Sequence[Any]]:
+def _kept(source: str, decode: str, one: LostFrame) -> tuple[str, Sequence[Any]]:
     values = (
-        micros(datetime.now(UTC)), intent.source, intent.decode, one.epoch, one.partition, one.offset,
+        micros(datetime.now(UTC)), source, decode, one.epoch, one.partition, one.offset,
         one.text[:TEXT_BYTES], one.reason,
     )  # fmt: skip
     return (f"INSERT OR IGNORE INTO lost_frames VALUES (NULL, {marks(values)})", values)

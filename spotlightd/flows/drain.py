@@ -21,6 +21,8 @@ from datetime import UTC, datetime, time, timedelta
 from time import monotonic, time_ns
 from typing import Any
 
+import numpy as np
+
 from spotlightd.flows.epochs import Beginning, received
 from spotlightd.flows.move import Mover, cut
 from spotlightd.flows.parts import Parts
@@ -73,6 +75,7 @@ class Draining:
         self._mover = Mover(source, means.warehouse)
         self._seen = Seen(means.warehouse, frames_of(source).name)
         self._states: dict[int, DrainState] = {}
+        self._epoch = 0
         self._holes: list[tuple[float, Hole, Gap]] = []
         self._last: dict[int, int] = {}  # by connection, when its last frame was received
 
@@ -102,8 +105,9 @@ class Draining:
         epoch, positions = await Beginning(self._source, means.bus, means.positions, self._mover, means.parts).found()
         for at, position in positions.items():
             self._states[at] = DrainState(self._source.name, at, epoch.number, position.offset, position.offset)
-        if means.resend:
+        if means.resend and self._epoch not in (0, epoch.number):  # at the start all that is spooled is sent anyway
             means.resend(self._source.name)
+        self._epoch = epoch.number
         works = {f"partition {at}": self._partition(report, epoch, position) for at, position in positions.items()}
         await together(works | {"tidy": self._tidy()}, prefix=f"drain {self._source.name} ")
 
@@ -134,7 +138,7 @@ class Draining:
         """Move these records after those that are being moved. Answers the task of the last piece."""
         for piece in cut(records):
             keys = keys_of(piece)
-            repeats: Any = None
+            repeats: Any = np.zeros(len(piece), dtype=np.uint8)
             if not self._seen.is_plain(keys):
                 await _through(moving)
                 repeats = await self._seen.repeats(keys)

@@ -90,9 +90,9 @@ class Records:
 class Reading(Protocol):
     """A partition being read, from one offset on."""
 
-    async def next(self, *, frames: int, size: int, seconds: float) -> Records:
+    async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
         """What comes next, as one group: complete when it has that many frames or (about) that many bytes, or when
-        that many seconds have passed since its first record was there. Empty after `seconds` without a record. Never
+        `seconds` have passed since its first record was there. Empty after `idle_seconds` without a record. Never
         more frames than asked for; at least one however large it is. OffsetError when the log lost what was to come.
         """
 

@@ -110,6 +110,10 @@ class Dataset:
     carry `load_id` and a pointer and are read through `loads`; the others are our own records (documents, runs, rejects).
     The pointer leads to a line of a document, or to a frame of a stream. `derived` columns cost nothing on disk.
     `notes` are cautions shown beside every table, chart and download.
+
+    `reading` is for a dataset whose rows are not the table's: a SELECT of `columns`, true at `{seq:UInt64}`, with names of
+    tables, and nothing else, in back quotes. `grows`: rows come in loads that are published already, so that an answer
+    can be another though nothing was published since.
     """
 
     name: str
@@ -128,6 +132,8 @@ class Dataset:
     by_load: bool = True
     licence: str = ""
     notes: tuple[str, ...] = ()
+    reading: str = ""
+    grows: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):

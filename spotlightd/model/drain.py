@@ -116,6 +116,9 @@ class Positions(Protocol):
     async def forget(self, intent: Intent) -> None:
         """Nothing of the intent is in the warehouse, and the position stays where it is."""
 
+    async def keep_lost(self, source: str, decode: str, lost: Sequence[LostFrame]) -> None:
+        """Frames that could not be decoded in a replay."""
+
     async def gap(self, gap: Gap) -> None: ...
 
     async def feed(self, source: str) -> tuple[str, datetime] | None:

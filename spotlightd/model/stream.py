@@ -14,13 +14,16 @@ frames, which yields Rows (dataset columns and pointer) and Rejects (`line` is t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import date
+from typing import Protocol
 
 from spotlightd.model.bus import Topic
 from spotlightd.model.dataset import NAME, Column, Dataset, Rhythm
-from spotlightd.model.errors import SettingsError
+from spotlightd.model.drain import Cause
+from spotlightd.model.errors import PublisherError, SettingsError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Rows
 
@@ -41,6 +44,8 @@ class Stream:
     hello(feed)      what to send once connected, message by message: the subscriptions
     decode           the SELECT of the module's docstring; or `parse`
     trouble(value)   a frame by which the venue refuses us: its sentence, for the operator; empty for all other frames
+    numbered(value)  the venue's own number of a frame in its channel, where there is one: holes are then noticed
+    refill(channel, first, last)  asks the venue for frames that are missing, numbers inclusive; kept like received ones
     hosts            the only hosts that are connected to
     stale_seconds    after so long without any frame, pings included, the connection is dead
     ping_seconds     how often we ping the venue, when it is known to answer; 0 = never
@@ -58,6 +63,8 @@ class Stream:
     decode: str = ""
     parse: Callable[[Body], Iterator[Rows | Reject]] | None = None
     trouble: Callable[[bytes], str] = lambda _: ""
+    numbered: Callable[[bytes], tuple[str, int] | None] | None = None
+    refill: Callable[[str, int, int], Awaitable[list[bytes]]] | None = None
     stale_seconds: float = 60.0
     ping_seconds: float = 20.0
     partitions: int = 1
@@ -93,6 +100,40 @@ class Stream:
         return Topic(
             self.name, self.partitions, self.retention_hours, self.retention_bytes, self.max_frame_bytes + (1 << 20)
         )
+
+
+class FeedError(PublisherError):
+    """A connection to a venue could not be made, or ended; `cause` is the word for it that gaps know."""
+
+    def __init__(
+        self, cause: Cause, message: str, *, status: int = 0, retry_after_seconds: float | None = None
+    ) -> None:
+        super().__init__(message, status=status, retry_after_seconds=retry_after_seconds)
+        self.cause: Cause = cause
+
+
+class Socket(Protocol):
+    """An open connection to a venue. Both calls raise FeedError once it is over."""
+
+    async def receive(self, seconds: float) -> bytes | None:
+        """The next frame as it was sent; None when none came within that time. Pings and pongs are no frames."""
+
+    async def send(self, text: str) -> None: ...
+
+
+class Connect(Protocol):
+    """Opens a connection to one of these hosts; FeedError when it cannot be. No error and no log names the address."""
+
+    def __call__(
+        self,
+        url: str,
+        hosts: Collection[str],
+        *,
+        connect_seconds: float,
+        ping_seconds: float,
+        max_frame_bytes: int,
+        allow_private: bool,
+    ) -> AbstractAsyncContextManager[Socket]: ...
 
 
 FRAME_PLACE = (

@@ -1,0 +1,87 @@
+"""Kept frames decoded again, after a decode was mended: the drain's own statement over older frames, without the bus.
+
+Each part of a day gets a new load, which is filled first and then published: one row in `loads` switches readers, and
+what was shown before stays readable through `as_of`. A day that is still being received is closed first, so that new
+frames go into another part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date
+
+from spotlightd.flows.move import rejected
+from spotlightd.flows.parts import Parts, day_of, part_of
+from spotlightd.flows.publish import Publications, current
+from spotlightd.log import logger
+from spotlightd.model import decoding
+from spotlightd.model.drain import LostFrame, Positions
+from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.ports import Ledger, Warehouse
+from spotlightd.model.provenance import Load
+from spotlightd.model.stream import Stream, covers
+
+Progress = Callable[[str, int, int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One part of a day, decoded again."""
+
+    day: date
+    part: int
+    load_id: int
+    rows: int
+    rejects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Replays days of one stream."""
+
+    source: Stream
+    ledger: Ledger
+    warehouse: Warehouse
+    publications: Publications
+    positions: Positions
+    parts: Parts
+
+    async def days(self, first: date, last: date, progress: Progress) -> list[Replayed]:
+        """All parts of the received days from `first` to `last`, both included, oldest first."""
+        if not self.source.decode:
+            raise SettingsError(f"stream {self.source.name} is not decoded by the warehouse: it cannot be replayed")
+        visible = current(await self.ledger.loads(self.source.name, states=("published",)))
+        days = sorted({day_of(load) for load in visible if first <= day_of(load) <= last})
+        done: list[Replayed] = []
+        for day in days:
+            await self.parts.close(self.source, day)
+            for load in await self.parts.of(self.source, day):
+                await progress(f"replaying {covers(day, part_of(load))}", len(done), max(len(days), len(done) + 1))
+                done.append(await self._part(day, load))
+        return done
+
+    async def _part(self, day: date, old: Load) -> Replayed:
+        load = await self.ledger.begin_load(self.source, old.digest, old.covers)
+        values = {"day": day, "part": part_of(old), "load_id": load.load_id}
+        try:
+            rows, lost = await self._fill(values)
+        except BaseException:
+            await self.ledger.dead(load.load_id)
+            raise
+        await self.positions.keep_lost(self.source.name, self.source.parser, lost)
+        await self.ledger.loaded(load.load_id, {self.source.dataset.name: rows}, ())
+        loaded = await self.ledger.close_load(load.load_id)
+        await self.publications.publish(loaded)
+        logger(source=self.source.name).info("part replayed", covers=old.covers, rows=rows, rejects=len(lost))
+        return Replayed(day, part_of(old), load.load_id, rows, len(lost))
+
+    async def _fill(self, values: dict[str, object]) -> tuple[int, list[LostFrame]]:
+        dataset, which = self.source.dataset, decoding.PART
+        await self.warehouse.execute(decoding.insert(self.source, which, strict=False), values)
+        wanted = int((await self.warehouse.rows(decoding.wanted(self.source, which), values)).rows[0][0])
+        here = f"SELECT count() FROM {dataset.name} WHERE load_id = {{load_id:UInt64}}"
+        have = int((await self.warehouse.rows(here, values)).rows[0][0])
+        if have != wanted:
+            raise StoreError(f"the replay wrote {have} of {wanted} rows: is the warehouse's disk full?")
+        return have, await rejected(self.source, self.warehouse, which, values)

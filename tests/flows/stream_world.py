@@ -1,0 +1,237 @@
+"""A small world for streams: a constructed stream, a bus in memory that can be lost, and stores that can be made to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.positions import SqlitePositions
+from spotlightd.flows.drain import Draining, Means
+from spotlightd.flows.parts import Parts
+from spotlightd.flows.publish import Publications, recover
+from spotlightd.flows.replay import Replay
+from spotlightd.flows.supervise import Board
+from spotlightd.model.bus import Ends, Frame, Records, Topic
+from spotlightd.model.errors import OffsetError, StoreError
+from spotlightd.model.house import HOUSE
+from spotlightd.model.pin import visible
+from spotlightd.model.ports import Warehouse
+from spotlightd.model.settings import Streams
+from spotlightd.model.stream import Stream, frames_of
+from spotlightd.testing import SilentMeters
+
+from .constructed_ticks import constructed_ticks, records, ticks
+from .world import Fuse, Fused
+
+
+@dataclass
+class Log:
+    """One partition: pairs of key and value, the first of which stands at offset `start`."""
+
+    start: int = 0
+    pairs: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.pairs)
+
+
+class MemoryBus:
+    """A bus without a disk, for what happens to a drain when its log is lost, trimmed or made anew."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, dict[int, Log]] = {}
+        self.ids: dict[str, str] = {}
+        self.told: dict[tuple[str, int], int] = {}
+        self.trouble: StoreError | None = None
+
+    async def ping(self) -> None:
+        self._fail()
+
+    async def ensure(self, topic: Topic) -> None:
+        self._fail()
+        partitions = self.logs.setdefault(topic.name, {})
+        for at in range(topic.partitions):
+            partitions.setdefault(at, Log())
+        self.ids.setdefault(topic.name, secrets.token_hex(4))
+
+    async def log_id(self, topic: str) -> str:
+        self._fail()
+        return self.ids.get(topic, "")
+
+    async def ends(self, topic: str) -> Mapping[int, Ends]:
+        self._fail()
+        return {at: Ends(log.start, log.end) for at, log in self.logs[topic].items()}
+
+    async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        self._fail()
+        self.logs[topic][partition].pairs += zip(keys, values, strict=True)
+
+    @asynccontextmanager
+    async def reading(self, topic: str, partition: int, offset: int) -> AsyncIterator[MemoryReading]:
+        yield MemoryReading(self, topic, partition, offset)
+
+    async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
+        self._fail()
+        return self.take(topic, partition, offset, most)
+
+    async def committed(self, topic: str, partition: int, offset: int) -> None:
+        self.told[topic, partition] = offset
+
+    def take(self, topic: str, partition: int, offset: int, most: int) -> Records:
+        log = self.logs[topic][partition]
+        if not log.start <= offset <= log.end:
+            raise OffsetError(f"offset {offset} is not between {log.start} and {log.end}")
+        pairs = log.pairs[offset - log.start :][:most]
+        return Records(
+            range(offset, offset + len(pairs)), b"".join(key for key, _ in pairs), [value for _, value in pairs]
+        )
+
+    def lose(self, topic: str) -> None:
+        """The topic is made anew, empty."""
+        self.logs[topic] = {at: Log() for at in self.logs[topic]}
+        self.ids[topic] = secrets.token_hex(4)
+
+    def _fail(self) -> None:
+        if self.trouble:
+            raise self.trouble
+
+
+@dataclass
+class MemoryReading:
+    bus: MemoryBus
+    topic: str
+    partition: int
+    offset: int
+
+    async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
+        del size, seconds, idle_seconds
+        found = await self.bus.peek(self.topic, self.partition, self.offset, most=frames)
+        if not len(found):
+            await asyncio.sleep(0.005)
+        self.offset += len(found)
+        return found
+
+
+class NoSpool:
+    """A spool that is asked to free what is durable, and remembers it."""
+
+    def __init__(self) -> None:
+        self.freed: dict[int, int] = {}
+
+    def put(self, topic: str, frame: Frame) -> bool:
+        raise NotImplementedError(topic, frame)
+
+    async def flushed(self) -> None: ...
+
+    def depth(self, topic: str) -> tuple[int, int]:
+        del topic
+        return 0, 0
+
+    async def free(self, topic: str, durable: Mapping[int, int]) -> None:
+        del topic
+        self.freed |= durable
+
+
+@dataclass
+class StreamWorld:
+    """Stores that outlive the drain, and ways to look at what it did."""
+
+    folder: Path
+    warehouse: Warehouse
+    bus: MemoryBus = field(default_factory=MemoryBus)
+    spool: NoSpool = field(default_factory=NoSpool)
+    settings: Streams = field(default_factory=lambda: replace(Streams(), batch_frames=40, batch_seconds=0.01))
+
+    async def prepare(self, source: Stream = ticks) -> None:
+        for dataset in (*HOUSE, constructed_ticks, frames_of(source)):
+            await self.warehouse.ensure(dataset)
+        await self.bus.ensure(source.topic)
+
+    async def send(self, frames: Sequence[Frame], partition: int = 0) -> None:
+        await self.bus.append(ticks.name, partition, *records(list(frames)))
+
+    @asynccontextmanager
+    async def stores(self, fuse: Fuse | None = None) -> AsyncIterator[Stores]:
+        """Open the ledger and recover, as a start does."""
+        async with SqliteLedger(self.folder / "ledger.sqlite") as ledger:
+            positions: Any = SqlitePositions(ledger)
+            publications = Publications(ledger, self.warehouse)
+            await recover(ledger, self.warehouse, publications, (constructed_ticks,))
+            warehouse: Any = self.warehouse
+            if fuse:
+                positions, warehouse = Fused(positions, fuse), Fused(warehouse, fuse)
+            yield Stores(self, ledger, positions, publications, warehouse)
+
+    async def drained(self, source: Stream = ticks, fuse: Fuse | None = None) -> None:
+        """A daemon's life: start, drain until all that is on the bus is drained, stop."""
+        async with self.stores(fuse) as stores, stores.draining(source) as flow:
+            await until(lambda: self.is_drained(flow))
+
+    def is_drained(self, flow: Draining) -> bool:
+        states = {one.partition: one for one in flow.states()}
+        return bool(states) and all(
+            at in states and states[at].offset == log.end for at, log in self.bus.logs[ticks.name].items()
+        )
+
+    async def numbers(self, seq: int = 2**63) -> list[int]:
+        """All visible rows, by number."""
+        sql = f"SELECT number FROM constructed_ticks WHERE {visible(constructed_ticks)} ORDER BY number"
+        return [row[0] for row in (await self.warehouse.rows(sql, {"seq": seq})).rows]
+
+    async def one(self, sql: str) -> Any:
+        return (await self.warehouse.rows(sql)).rows[0][0]
+
+
+@dataclass
+class Stores:
+    world: StreamWorld
+    ledger: SqliteLedger
+    positions: Any
+    publications: Publications
+    warehouse: Any
+    board: Board = field(default_factory=Board)
+
+    def __post_init__(self) -> None:
+        self.parts = Parts(self.ledger, self.publications, self.positions)
+
+    @asynccontextmanager
+    async def draining(self, source: Stream = ticks) -> AsyncIterator[Draining]:
+        """A drain at work; what it raises is raised here."""
+        parts = self.parts
+        means = Means(
+            self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings
+        )
+        flow = Draining(source, means)
+        task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
+        waiting = asyncio.current_task()
+        task.add_done_callback(lambda done: waiting.cancel() if waiting and not done.cancelled() else None)
+        try:
+            yield flow
+        finally:
+            done = task.done()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+            if done or not task.cancelled():
+                task.result()
+
+    def replay(self, source: Stream) -> Replay:
+        return Replay(source, self.ledger, self.warehouse, self.publications, self.positions, self.parts)
+
+    async def gaps(self) -> list[tuple[str, str]]:
+        rows = await self.ledger.run("SELECT cause, says FROM gaps ORDER BY id")
+        return [(row["cause"], row["says"]) for row in rows]
+
+
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for it, but not for ever."""
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110  (several things may make it true)
+            await asyncio.sleep(0.005)

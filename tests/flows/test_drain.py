@@ -1,0 +1,258 @@
+"""The drain: every frame of a bus once in its table and once decoded, whatever is stopped, repeated, lost or made anew."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.model.bus import Frame
+from spotlightd.model.errors import StoreError
+
+from .constructed_ticks import MIDNIGHT, SECOND, frame, mended, numbered, ticks
+from .stream_world import StreamWorld, until
+from .world import CrashError, Fuse
+
+DAY = 24 * 3600 * SECOND
+
+
+@pytest.fixture
+async def streams(tmp_path: Path, warehouse: ClickHouse) -> StreamWorld:
+    world = StreamWorld(tmp_path, warehouse)
+    await world.prepare()
+    return world
+
+
+async def test_each_frame_is_kept_and_decoded_once_and_a_restart_adds_nothing(streams: StreamWorld) -> None:
+    await streams.send(numbered(100))
+    await streams.drained()
+    assert await streams.numbers() == list(range(200))
+    await streams.drained()
+    assert await streams.numbers() == list(range(200))
+    assert await streams.one("SELECT count() FROM constructed_frames") == 100
+    assert streams.spool.freed == {7: 99}
+
+
+async def test_frames_are_cut_where_the_received_day_changes(streams: StreamWorld) -> None:
+    await streams.send(numbered(30))
+    await streams.drained()
+    sql = (
+        "SELECT groupArray(covers) FROM (SELECT covers FROM loads WHERE dataset = 'constructed_ticks' ORDER BY covers)"
+    )
+    assert await streams.one(sql) == ["2026/03/01/1", "2026/03/02/1"]
+    assert await streams.one("SELECT uniqExact(load_id, toDate(received)) FROM constructed_ticks") == 2
+
+
+async def test_the_pointer_leads_to_the_frame(streams: StreamWorld) -> None:
+    await streams.send([frame(9, 0, [5, 6, 6], MIDNIGHT)])
+    await streams.drained()
+    sql = (
+        "SELECT number, frame_index, frame FROM constructed_ticks AS t INNER JOIN constructed_frames AS f"
+        " USING (epoch, partition, offset) ORDER BY frame_index"
+    )
+    rows = (await streams.warehouse.rows(sql)).rows
+    assert rows == tuple((n, nth, '{"type": "ticks", "n": [5, 6, 6]}') for nth, n in enumerate((5, 6, 6)))
+
+
+async def test_a_frame_sent_again_is_kept_and_not_decoded_again(streams: StreamWorld) -> None:
+    frames = numbered(60)
+    await streams.send(frames)
+    await streams.drained()
+    await streams.send(frames[40:])
+    await streams.send(numbered(10, first=60))
+    await streams.drained()
+    assert await streams.numbers() == list(range(140))
+    assert await streams.one("SELECT sum(repeat) FROM constructed_frames") == 20
+    assert await streams.one("SELECT count() FROM constructed_frames") == 90
+
+
+async def test_a_frame_that_comes_after_later_ones_is_no_repeat(streams: StreamWorld) -> None:
+    frames = numbered(20)
+    await streams.send([*frames[:5], *frames[10:]])
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        await streams.send(frames[5:10])
+        await streams.send(frames[:10])
+        await until(lambda: streams.is_drained(flow))
+    assert await streams.numbers() == list(range(40))
+    assert await streams.one("SELECT sum(repeat) FROM constructed_frames") == 10
+
+
+async def test_frames_that_are_not_understood_are_rejected_and_the_others_go_on(streams: StreamWorld) -> None:
+    good = numbered(50)
+    bad = [
+        Frame(8, at, MIDNIGHT, value)
+        for at, value in enumerate((b'{"type": "ticks", "n', b"\xff\xfe", b'{"type": "?"}', b""))
+    ]
+    ping = Frame(8, 4, MIDNIGHT, b'{"type": "ping"}')
+    await streams.send([*good[:25], *bad, ping, *good[25:]])
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        rows = await stores.ledger.run("SELECT offset, text, reason FROM lost_frames ORDER BY offset")
+    assert await streams.numbers() == list(range(100))
+    assert [row["offset"] for row in rows] == [25, 26, 27, 28]
+    assert [row["reason"] for row in rows] == ["not JSON", "not JSON", "no such type", "not JSON"]
+    assert rows[2]["text"] == '{"type": "?"}'
+
+
+async def test_two_partitions_are_drained_each_in_order(streams: StreamWorld) -> None:
+    two = type(ticks)(**{name: getattr(ticks, name) for name in ticks.__slots__} | {"partitions": 2})
+    await streams.prepare(two)
+    await streams.send(numbered(30), 0)
+    await streams.send(numbered(30, connection=8, first=0), 1)
+    await streams.drained(two)
+    assert await streams.numbers() == sorted([*range(60), *range(60)])
+
+
+async def crash_everywhere(streams: StreamWorld, step: int) -> bool:
+    """One life that ends at that step, a second one that ends at the same step of the recovery; whether it was reached."""
+    fuse = Fuse(blows_at=step)
+    try:
+        await streams.drained(fuse=fuse)
+    except CrashError:
+        return True
+    return False
+
+
+async def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(streams: StreamWorld) -> None:
+    sent = 0
+    for step in range(1, 200):
+        await streams.send(numbered(4, first=sent, per=2))  # each of them across midnight
+        sent += 4
+        reached = await crash_everywhere(streams, step)
+        if not reached:
+            break
+        await crash_everywhere(streams, step // 2 + 1)  # and in the recovery from it
+    else:
+        pytest.fail("the steps of one batch do not come to an end")
+    assert step > 20
+    await streams.drained()
+    assert await streams.numbers() == list(range(sent * 2))
+    assert await streams.one("SELECT count() FROM constructed_frames WHERE repeat = 0") == sent
+
+
+async def test_a_log_made_anew_under_the_running_drain_is_read_from_its_beginning(streams: StreamWorld) -> None:
+    await streams.send(numbered(30))
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        streams.bus.lose(ticks.name)
+        await streams.send(numbered(80, connection=11, first=0))
+        await until(lambda: all(one.epoch == 2 for one in flow.states()) and streams.is_drained(flow))
+        assert [cause for cause, _ in await stores.gaps()] == ["log lost"]
+    assert await streams.numbers() == sorted([*range(60), *range(160)])
+    assert await streams.one("SELECT max(epoch) FROM constructed_frames") == 2
+
+
+async def test_a_log_of_the_same_id_with_other_records_is_another_log(streams: StreamWorld) -> None:
+    await streams.send(numbered(30))
+    await streams.drained()
+    streams.bus.logs[ticks.name][0].pairs.clear()
+    await streams.send(numbered(50, connection=11, first=0))
+    await streams.drained()
+    assert await streams.numbers() == sorted([*range(60), *range(100)])
+    assert await streams.one("SELECT max(epoch) FROM constructed_frames") == 2
+
+
+async def test_records_that_were_gone_before_they_were_read_are_a_gap(streams: StreamWorld) -> None:
+    await streams.send(numbered(30))
+    await streams.drained()
+    await streams.send(numbered(30, first=30))
+    log = streams.bus.logs[ticks.name][0]
+    del log.pairs[:40]
+    log.start += 40
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        (cause, says), *_ = await stores.gaps()
+    assert (cause, says) == ("log lost", "offsets 30 to 39 of partition 0 were gone before they were read")
+    assert await streams.numbers() == [*range(60), *range(80, 120)]
+
+
+async def test_a_ledger_that_was_lost_is_made_again_from_the_tables(streams: StreamWorld) -> None:
+    await streams.send(numbered(30))
+    await streams.drained()
+    for path in streams.folder.glob("ledger.sqlite*"):
+        path.unlink()
+    await streams.warehouse.execute("DELETE FROM constructed_ticks WHERE offset >= 25")  # the last batch was torn
+    await streams.send(numbered(30, first=30))
+    await streams.drained()
+    assert await streams.numbers() == list(range(120))
+    assert await streams.one("SELECT max(epoch) FROM constructed_frames") == 1
+
+
+async def test_a_permanent_error_holds_and_goes_on_after_the_repair(streams: StreamWorld) -> None:
+    await streams.send(numbered(10))
+    await streams.drained()
+    await streams.warehouse.execute("RENAME TABLE constructed_ticks TO gone")
+    await streams.send(numbered(10, first=10))
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: stores.board.read()[0].state == "holding")
+        assert flow.states()[0].offset == 10
+        await streams.warehouse.execute("RENAME TABLE gone TO constructed_ticks")
+        await until(lambda: streams.is_drained(flow))
+    assert await streams.numbers() == list(range(40))
+
+
+async def test_a_bus_that_fails_holds_and_loses_nothing(streams: StreamWorld) -> None:
+    await streams.send(numbered(10))
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        streams.bus.trouble = StoreError("the broker is gone")
+        await until(lambda: stores.board.read()[0].state == "holding")
+        streams.bus.trouble = None
+        await streams.send(numbered(10, first=10))
+        await until(lambda: streams.is_drained(flow))
+    assert await streams.numbers() == list(range(40))
+
+
+async def test_a_decode_that_changed_between_crash_and_recovery_is_noticed(streams: StreamWorld) -> None:
+    await streams.send(numbered(10, around=MIDNIGHT + DAY // 2))
+    open_intents = 0
+    for step in range(5, 60):
+        if await crash_everywhere(streams, step):
+            async with streams.stores() as stores:
+                open_intents = len(await stores.positions.intents(ticks.name))
+        if open_intents:
+            break
+    assert open_intents == 1
+    await streams.drained(mended)
+    numbers = await streams.numbers()
+    assert numbers in ([*range(20)], [one + 1_000_000 for one in range(20)])
+
+
+async def test_a_replay_switches_readers_by_one_row_and_as_of_shows_what_was_before(streams: StreamWorld) -> None:
+    await streams.send(numbered(20, around=MIDNIGHT + DAY // 2))
+    await streams.drained()
+    before = await streams.one("SELECT max(seq) FROM loads")
+
+    async def progress(*_: object) -> None: ...
+
+    async with streams.stores() as stores:
+        done = await stores.replay(mended).days(date(2026, 3, 2), date(2026, 3, 2), progress)
+    assert [(one.day, one.part, one.rows) for one in done] == [(date(2026, 3, 2), 1, 40)]
+    assert await streams.numbers() == [one + 1_000_000 for one in range(40)]
+    assert await streams.numbers(before) == list(range(40))
+    await streams.send(numbered(5, first=20, around=MIDNIGHT + DAY // 2))
+    await streams.drained(mended)
+    assert await streams.numbers() == [one + 1_000_000 for one in range(50)]
+
+
+async def test_a_replay_beside_a_running_drain_neither_loses_nor_mixes(streams: StreamWorld) -> None:
+    async def progress(*_: object) -> None: ...
+
+    await streams.send(numbered(40, around=MIDNIGHT + DAY // 2))
+    async with streams.stores() as stores, stores.draining(mended) as flow:
+        await until(lambda: streams.is_drained(flow))
+        sent = 40
+        for _ in range(3):
+            replay = asyncio.create_task(stores.replay(mended).days(date(2026, 3, 2), date(2026, 3, 2), progress))
+            while not replay.done():
+                await streams.send(numbered(3, first=sent, around=MIDNIGHT + DAY // 2))
+                sent += 3
+                numbers = await streams.numbers()
+                assert numbers == [one + 1_000_000 for one in range(len(numbers))]
+            await replay
+        await until(lambda: streams.is_drained(flow))
+    assert await streams.numbers() == [one + 1_000_000 for one in range(sent * 2)]
