@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from spotlightd.model import settings
+from spotlightd.model.bus import Bus
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.drain import DrainState, FeedState, Positions
 from spotlightd.model.ports import Bucket, Warehouse
 from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class State:
     flows: tuple[FlowState, ...] = ()
     ready: bool = True
     problems: tuple[str, ...] = ()
+    feeds: tuple[FeedState, ...] = ()
+    drains: tuple[DrainState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ in a limited process. FormatError: there is no such place, or the document canno
 class Context:
     """Everything the explorer knows of the world.
 
-    `datasets` includes the house's own records. `judged_on` is the day by which age and lateness are told (None:
+    `datasets` includes the house's own records and the frames of each of `streams`. `bus` and `positions` are None where
+    no stream is listened to. `judged_on` is the day by which age and lateness are told (None:
     today). `notice` is a sentence shown on top of every page, such as the demo's.
     """
 
@@ -83,6 +89,9 @@ class Context:
     excerpt: Excerpts
     judged_on: date | None = None
     notice: str = ""
+    streams: tuple[Stream, ...] = ()
+    bus: Bus | None = None
+    positions: Positions | None = None
 
     @property
     def day(self) -> date:

@@ -57,11 +57,15 @@ def _environment(context: Context, kept: Mapping[str, Asset]) -> jinja2.Environm
     )
     environment.filters.update(
         number=show.number, short=show.short, cell=show.cell, instant=show.instant, bytes=show.size, days=show.days,
-        visible=show.visible, rfc3339=show.rfc3339,
+        visible=show.visible, rfc3339=show.rfc3339, age=show.age,
     )  # fmt: skip
     environment.tests.update(numeric=show.numeric)
     environment.globals.update(
-        asset=lambda name: assets.address(kept, name), address=show.address, row_key=joined, notice=context.notice
+        asset=lambda name: assets.address(kept, name),
+        address=show.address,
+        row_key=joined,
+        notice=context.notice,
+        streams=bool(context.streams),
     )
     return environment
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
-from spotlightd.model.dataset import Dataset
+from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.model.ports import Answer
-from spotlightd.web import ask, desk, measure, records
+from spotlightd.web import ask, desk, frames, measure, records
 from spotlightd.web.desk import DESK
 from spotlightd.web.measure import Measure
 from spotlightd.web.reader import Reader
@@ -23,7 +23,9 @@ LARGEST = 12
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One dataset at a glance. `age_days` None: it is empty."""
+    """One dataset at a glance. `age_days` None: it is empty, or filled by streams; `documents` are then received days,
+    and `rows` those in the table, replaced ones included.
+    """
 
     dataset: Dataset
     rows: int = 0
@@ -32,6 +34,7 @@ class Card:
     oldest: date | None = None
     newest: date | None = None
     age_days: int | None = None
+    streamed: bool = False
 
     @property
     def stale(self) -> bool:
@@ -75,18 +78,33 @@ async def show_home(request: web.Request) -> web.StreamResponse:
         "pin": pin,
         "cards": await _cards(reader, data, pin.seq, context.day),
         "records": [one for one in context.datasets if not one.by_load],
-        "rankings": await _rankings(reader, [one for one in data if one.symbol], pin.seq),
+        "rankings": await _rankings(reader, [one for one in data if one.symbol and one.pointer == LINES], pin.seq),
+        "slice": frames.of_slice, "framed": [one.name for one in data if frames.streamed(one)],
         "news": news.dicts(), "troubles": troubles.dicts(), "day": context.day, "judged": context.judged_on is not None,
         "titles": {one.name: one.title for one in context.datasets},
     })  # fmt: skip
 
 
 async def _cards(reader: Reader, data: Sequence[Dataset], seq: int, today: date) -> list[Card]:
-    if not data:
-        return []
-    sizes, *days = await reader.all(records.dataset_sizes(data, seq), *(records.newest_day(one, seq) for one in data))
-    known = {row[0]: row[1:] for row in sizes.rows}
-    return [_card(one, known.get(one.name), answer, today) for one, answer in zip(data, days, strict=True)]
+    """In the order of the datasets."""
+    fed = [one for one in data if frames.streamed(one)]
+    filed = [one for one in data if one not in fed]
+    asked = [records.stream_size(one, seq) for one in fed] + [records.newest_day(one, seq) for one in filed]
+    asked += [records.dataset_sizes(filed, seq)] if filed else []
+    answers = await reader.all(*asked)
+    known = {row[0]: row[1:] for row in answers[-1].rows} if filed else {}
+    cards = {one.name: _stream_card(one, answer) for one, answer in zip(fed, answers, strict=False)}
+    for one, answer in zip(filed, answers[len(fed) :], strict=False):
+        cards[one.name] = _card(one, known.get(one.name), answer, today)
+    return [cards[one.name] for one in data]
+
+
+def _stream_card(dataset: Dataset, answer: Answer) -> Card:
+    rows, days, published_at, oldest, newest = answer.rows[0]
+    if not days:
+        return Card(dataset, streamed=True)
+    first, last = (date.fromisoformat(text.replace("/", "-")) for text in (oldest, newest))
+    return Card(dataset, rows, days, published_at, first, last, streamed=True)
 
 
 def _card(dataset: Dataset, size: Sequence[Any] | None, days: Answer, today: date) -> Card:

@@ -8,7 +8,9 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.pin import visible
 from spotlightd.web.select import Query, table
 
-LOAD_COLUMNS = "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at"
+LOAD_COLUMNS = (
+    "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at, derived_from"
+)
 TROUBLE = "('refused', 'failed', 'wrong body', 'store failed')"
 MOST_LINES = 200
 
@@ -21,6 +23,18 @@ def dataset_sizes(datasets: Sequence[Dataset], seq: int) -> Query:
         for one in datasets
     ]
     return Query(" UNION ALL ".join(parts), {"seq": seq})
+
+
+def stream_size(dataset: Dataset, seq: int) -> Query:
+    """Of a dataset that streams fill: rows in its table, received days, when the newest publication was, first and last
+    day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
+    """
+    sql = (
+        f"SELECT (SELECT count() FROM {table(dataset)}), uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
+        f"AND seq <= {{seq:UInt64}} AND {visible(dataset)}"
+    )
+    return Query(sql, {"dataset": dataset.name, "seq": seq})
 
 
 def newest_day(dataset: Dataset, seq: int) -> Query:

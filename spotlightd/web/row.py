@@ -1,4 +1,4 @@
-"""`/data/{dataset}/{key}`: one row, where it comes from to the line, and what was published of it before."""
+"""`/data/{dataset}/{key}`: one row, where it comes from to the line or the frame, and what was published of it before."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from aiohttp import web
 
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, desk, key, lines, records, show
+from spotlightd.web import ask, desk, frames, key, lines, records, show
 from spotlightd.web.ask import Ask
+from spotlightd.web.desk import DESK
+from spotlightd.web.frames import Found
 from spotlightd.web.lines import Shown
 from spotlightd.web.reader import Reader
 from spotlightd.web.refusal import missing
@@ -36,11 +38,17 @@ class Version:
     ended: Mapping[str, Any] | None = None
     changed: tuple[Column, ...] = ()
     pointed: Shown | None = None
+    framed: Found | None = None
 
     @property
     def source_address(self) -> str:
-        place = {"member": self.values["member"], "line": self.values["line"]} if "line" in self.values else {}
-        return show.address(f"/source/{self.load['document']}", place)
+        """Where it leads back to: a line of a document, or a frame. Empty for what was computed from other rows."""
+        if "frame_index" in self.values:
+            return frames.address(self.load["source"], self.values)
+        if "line" in self.values:
+            place = {"member": self.values["member"], "line": self.values["line"]}
+            return show.address(f"/source/{self.load['document']}", place)
+        return ""
 
 
 async def show_row(request: web.Request) -> web.StreamResponse:
@@ -68,7 +76,9 @@ async def show_row(request: web.Request) -> web.StreamResponse:
         "segment": segment,
         "title": " · ".join(value or "(empty)" for value in values),
         "filters": filters,
-        **_split(await _pointed(request, found)),
+        "streamed": frames.streamed(dataset),
+        "stream": frames.source_of(request.app[DESK].context, dataset),
+        **_split(await _framed(request, dataset, await _pointed(request, found))),
     }
     return desk.page(request, "row.html", page, etag=mark)
 
@@ -80,6 +90,16 @@ async def _pointed(request: web.Request, found: Sequence[Version]) -> list[Versi
     shown = await asyncio.gather(*(lines.shown(request, *place, AROUND) for place in places))
     seen = {id(one): line for one, line in zip(some, shown, strict=True)}
     return [replace(one, pointed=seen.get(id(one))) for one in found]
+
+
+async def _framed(request: web.Request, dataset: Dataset, found: Sequence[Version]) -> list[Version]:
+    """The visible ones with the frame that they came in, or that they are."""
+    own = frames.source_of(request.app[DESK].context, dataset)
+    some = [one for one in found if one.standing == "visible" and (own or "frame_index" in one.values)][:MOST_LINES]
+    places = [(own.name if own else one.load["source"], one.values) for one in some]
+    shown = await asyncio.gather(*(frames.found(request, *place) for place in places))
+    seen = {id(one): frame for one, frame in zip(some, shown, strict=True)}
+    return [replace(one, framed=seen.get(id(one))) for one in found]
 
 
 def show_text(dataset: Dataset, name: str, value: str) -> str:
@@ -145,11 +165,15 @@ def _as_json(dataset: Dataset, found: Sequence[Version], pin: Pin) -> dict[str, 
         if not one.load:
             return {"fields": fields}
         place = {column.name: one.values[column.name] for column in dataset.pointer}
+        if "line" in place:
+            place |= {"url": one.document.get("url"), "via": one.document.get("via"),
+                      "fetched_at": one.document.get("fetched_at")}  # fmt: skip
         receipt = {
-            "document": one.load["document"], **place, "url": one.document.get("url"), "via": one.document.get("via"),
-            "fetched_at": one.document.get("fetched_at"), "source": one.load["source"], "parser": one.load["parser"],
-            "published_at": one.load["published_at"], "line": one.source_address,
+            "document": one.load["document"], **place, "source": one.load["source"], "parser": one.load["parser"],
+            "published_at": one.load["published_at"],
         }  # fmt: skip
+        if one.source_address:
+            receipt["line" if "line" in place else "frame"] = one.source_address
         return {"fields": fields, "receipt": receipt, "standing": one.standing}
 
     shown = [told(one) for one in found if one.standing != "later"]

@@ -13,6 +13,8 @@ from spotlightd.model.dataset import Column
 EMPTY = "\u2013"
 _SMALL = 1_000_000
 CENTS = 2
+_SECONDS_SHOWN_FINE = 9.95
+_HOURS_AS_DAYS = 48
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -94,6 +96,21 @@ def size(value: int) -> str:
 
 def days(count: int) -> str:
     return "today" if count == 0 else f"{number(count)} day{'' if abs(count) == 1 else 's'}"
+
+
+def age(seconds: float | None) -> str:
+    """How long ago, in two units at most: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min, 3 days."""
+    if seconds is None:
+        return EMPTY
+    if seconds < _SECONDS_SHOWN_FINE:
+        return f"{max(seconds, 0.0):.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    if hours >= _HOURS_AS_DAYS:
+        return days(hours // 24)
+    if hours:
+        return f"{hours} h {left} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def address(path: str | tuple[str, ...], pairs: Any = (), **more: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.model.errors import StoreError
-from spotlightd.web import desk, lines, records, show
+from spotlightd.web import desk, frames, lines, records, show
 from spotlightd.web.desk import DESK
 from spotlightd.web.export import STALL_SECONDS
 from spotlightd.web.refusal import RefusalError, bad, missing
@@ -19,6 +19,7 @@ _MOST_MEMBER, _MOST_LINE = 65_535, 4_294_967_295
 
 
 async def show_document(request: web.Request) -> web.StreamResponse:
+    """A document; or, of a digest that names what a stream sent in a day and no bytes, those frames."""
     digest = request.match_info["digest"]
     member, line = _place(request, "member", 0, _MOST_MEMBER), _place(request, "line", 0, _MOST_LINE)
     reader = desk.reader(request)
@@ -28,6 +29,8 @@ async def show_document(request: web.Request) -> web.StreamResponse:
     ]
     if not (documents or loads):
         raise _unknown(digest)
+    if not documents and frames.of(request.app[DESK].context, loads[0]["source"]):
+        raise web.HTTPSeeOther(frames.of_slice(loads[0]["source"], loads[0]["covers"]))
     pointed = await lines.shown(request, digest, member, line, AROUND) if line else None
     return desk.page(request, "source.html", {
         "digest": digest, "documents": documents, "loads": loads, "runs": runs, "pointed": pointed,

@@ -1,4 +1,4 @@
-"""`/status`: is everything collected, how late is it, what went wrong, and how the machinery stands."""
+"""`/status`: is everything collected, how late is it, what went wrong, and how feeds and the machinery stand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from spotlightd.model.errors import StoreError
 from spotlightd.model.source import Batch
-from spotlightd.web import desk, records
+from spotlightd.web import desk, feeds, records
 from spotlightd.web.desk import DESK
 from spotlightd.web.refusal import RefusalError
 
@@ -50,12 +50,16 @@ async def show_status(request: web.Request) -> web.StreamResponse:
     except (StoreError, RefusalError) as problem:
         blind = f"the warehouse cannot answer: {problem}"
         state = replace(state, problems=(*state.problems, blind))
-    values = {
+    values: dict[str, Any] = {
         "sources": standings, "troubles": troubles, "state": state, "day": context.day,
-        "judged": context.judged_on is not None, "blind": blind,
+        "judged": context.judged_on is not None, "blind": blind, "streams": bool(context.streams or state.feeds),
+        "feeds": feeds.feeds(state, {one.name: one.title for one in context.streams}), "drains": feeds.drains(state),
     }  # fmt: skip
     if request.path.endswith(".json"):
-        plain = {**values, "sources": [asdict(one) for one in standings], "state": asdict(state)}
+        plain = {
+            **values, "sources": [asdict(one) for one in standings], "state": asdict(state),
+            "feeds": feeds.feeds_told(values["feeds"]), "drains": feeds.drains_told(values["drains"]),
+        }  # fmt: skip
         return desk.document(request, plain)
     return desk.page(request, "status.html", values)
 

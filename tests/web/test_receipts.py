@@ -1,0 +1,120 @@
+"""A trade leads back to its frame, and is cited, downloaded and counted like every other row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+
+from tests.web.streaming import CONNECTION, Trade, Venue, streaming
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def venue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
+    async with streaming(tmp_path_factory.mktemp("receipts")) as one:
+        await one.open_load()
+        at = datetime.now(UTC) - timedelta(seconds=30)
+        await one.trade([Trade("AAPL", 101.5, 10, at), Trade("AAPL", 101.25, 0.123456789012345, at)])
+        await one.trade([Trade("BINANCE:BTCUSDT", 61_000.5, 0.000012345678901234, at + timedelta(seconds=1))], times=3)
+        await one.frame(b"\x00\xff\xfe not text", at + timedelta(seconds=2))
+        yield one
+
+
+async def key(venue: Venue, symbol: str, offset: int, index: int = 0) -> str:
+    """The address of a trade's page, as the table has it."""
+    _, text, _ = await venue.world.get(f"/data/trades?symbol={quote(symbol)}&offset={offset}&frame_index={index}")
+    return text.split('<td class="receipt"><a href="')[1].split('"')[0]
+
+
+async def test_a_trade_shows_the_frame_that_it_came_in(venue: Venue) -> None:
+    status, text, _ = await venue.world.get(await key(venue, "AAPL", 0, 1))
+    assert status == 200
+    assert "0.123456789012345" in text
+    assert f"of connection {CONNECTION}" in text
+    assert "No other frame with the very same bytes" in text
+    assert 'href="/data/finnhub_frames/1,0,0"' in text
+    assert "&#34;c&#34;: [&#34;1&#34;, &#34;12&#34;]" in text
+    assert "/source/" not in text
+
+
+async def test_a_frame_that_came_three_times_says_so(venue: Venue) -> None:
+    _, text, _ = await venue.world.get(await key(venue, "BINANCE:BTCUSDT", 2))
+    assert "came 3 times" in text
+    assert "1.2345678901234e-05" in text
+
+
+async def test_a_trade_as_json_names_its_frame(venue: Venue) -> None:
+    _, text, _ = await venue.world.get(f"{await key(venue, 'AAPL', 0)}.json")
+    (row,) = json.loads(text)["rows"]
+    assert row["receipt"]["frame"] == "/data/finnhub_frames/1,0,0"
+    assert (row["receipt"]["source"], row["receipt"]["offset"]) == ("finnhub", 0)
+    assert "line" not in row["receipt"]
+
+
+async def test_a_frame_has_a_page_even_when_it_is_no_text(venue: Venue) -> None:
+    status, text, _ = await venue.world.get("/data/finnhub_frames/1,0,4")
+    assert status == 200
+    assert "00 ff fe 20 6e 6f 74" in text
+    assert "shown in hexadecimal" in text
+    status, text, _ = await venue.world.get("/data/finnhub_frames?_sort=offset")
+    assert status == 200
+    assert text.count('class="receipt"><a') == 5
+
+
+async def test_what_was_decoded_from_a_frame_is_one_link_away(venue: Venue) -> None:
+    _, text, _ = await venue.world.get("/data/finnhub_frames/1,0,0")
+    link = text.split('">What was decoded from it')[0].rpartition('href="')[2].replace("&amp;", "&")
+    status, text, _ = await venue.world.get(link)
+    assert status == 200
+    assert "<strong>2</strong> rows" in text
+
+
+async def test_a_digest_that_names_frames_leads_to_them(venue: Venue) -> None:
+    _, text, _ = await venue.world.get("/data/loads.json?dataset=trades")
+    (load,) = json.loads(text)["rows"]
+    status, _, answer = await venue.world.get(f"/source/{load['document']}")
+    assert status == 303
+    status, text, _ = await venue.world.get(answer.headers["Location"])
+    assert status == 200
+    assert "<strong>5</strong> rows" in text
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson", "json", "arrow", "parquet"])
+async def test_trades_are_downloaded_with_their_receipts(venue: Venue, suffix: str) -> None:
+    assert venue.world.session
+    async with venue.world.session.get(f"{venue.world.address}/data/trades.{suffix}?_receipt=1") as answer:
+        body = await answer.read()
+    assert answer.status == 200
+    assert len(body) > 500
+    if suffix == "csv":
+        lines = body.decode().splitlines()
+        assert lines[0].endswith('"_document","_epoch","_partition","_offset","_frame_index"')
+        assert len(lines) == 6
+
+
+async def test_the_first_page_tells_trades_without_counting_them(venue: Venue) -> None:
+    status, text, _ = await venue.world.get("/")
+    assert status == 200
+    card = text.split('href="/data/trades"')[1].split("</article>")[0]
+    assert ">5</dd>" in card
+    assert f"{datetime.now(UTC):%Y-}" in card
+    assert "rows as they are decoded" in text
+    for name in ("gaps", "lost_frames", "heartbeats", "finnhub_frames"):
+        assert f'href="/data/{name}"' in text
+
+
+async def test_status_shows_feeds_and_drains(venue: Venue) -> None:
+    _, text, _ = await venue.world.get("/status")
+    assert "Finnhub &lt;trades&gt;" in text
+    assert ">connected</mark>" in text
+    assert "one &lt;b&gt;sentence&lt;/b&gt;" in text
+    _, text, _ = await venue.world.get("/status.json")
+    told = json.loads(text)
+    assert (told["feeds"][0]["source"], told["feeds"][0]["state"]) == ("finnhub", "connected")
+    assert (told["drains"][0]["lag_frames"], told["drains"][0]["lag_seconds"]) == (3, 1.5)
