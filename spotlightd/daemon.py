@@ -58,7 +58,7 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
         context = _context(house, board, began, notice)
         keeping = vital(board, "bookkeeping", lambda report: _bookkeeping(report, house))
         async with (
-            running(bookkeeping=keeping, heart=_heart(board)),
+            running(bookkeeping=keeping, heart=vital(board, "heart", lambda report: _heart(report, board))),
             serving(application(context), settings.web.host, settings.web.port) as port,
         ):
             web = f"http://{settings.web.host}:{port}"
@@ -127,17 +127,19 @@ async def _bookkeeping(report: Reporter, house: House) -> None:
     await bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets)
 
 
-async def _heart(board: Board) -> None:
+async def _heart(report: Reporter, board: Board) -> None:
     """Feed systemd's watchdog from the loop itself, and say in one line how the flows are."""
     pause = systemd.watchdog_seconds() or PROBE_SECONDS
+    report.expects(60 / pause)
     while True:
+        report.beat()
         systemd.alive()
         systemd.status(_summary(board.read()))
         await asyncio.sleep(pause)
 
 
 def _summary(statuses: tuple[Status, ...]) -> str:
-    troubled = [f"{one.name}: {one.error}" for one in statuses if one.error]
+    troubled = [f"{one.name}: {one.error or one.heard}" for one in statuses if one.error or one.hangs]
     return "; ".join(troubled) or f"{len(statuses)} flows at work"
 
 
@@ -215,4 +217,6 @@ def _engine(engine: Engine | None) -> EngineState:
 
 def _flow(one: Status) -> FlowState:
     progress = f"{one.says}: {one.done} of {one.total}" if one.total else one.says
-    return FlowState(one.name, one.state, one.since, one.restarts, one.error, progress)
+    told = [part for part in (progress, "" if one.hangs else one.heard) if part]
+    error = one.error or (one.heard if one.hangs else "")
+    return FlowState(one.name, one.state, one.since, one.restarts, error, " · ".join(told))

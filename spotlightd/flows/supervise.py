@@ -55,6 +55,14 @@ class Status:
             return False
         return self.silent_seconds > BEATS_MISSED * 60.0 / self.expected_per_minute
 
+    @property
+    def heard(self) -> str:
+        """When it was last heard of, for people; empty when it promised no beats or has ended."""
+        if not self.expected_per_minute or self.state in ("failed", "stopped"):
+            return ""
+        ago = f"last beat {self.silent_seconds:.0f} s ago" if self.beats else f"no beat for {self.silent_seconds:.0f} s"
+        return f"it hangs: {ago}, where one is due every {60.0 / self.expected_per_minute:g} s" if self.hangs else ago
+
 
 @dataclass(frozen=True, slots=True)
 class Clock:

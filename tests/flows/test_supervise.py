@@ -110,9 +110,11 @@ def test_a_flow_hangs_after_three_beats_that_it_promised_and_did_not_give() -> N
     report.expects(30)
     report.beat()
     time.passes(6)
-    assert not only(board).hangs
+    assert (only(board).hangs, only(board).heard) == (False, "last beat 6 s ago")
     time.passes(0.1)
     assert only(board).hangs
+    time.passes(33.9)
+    assert only(board).heard == "it hangs: last beat 40 s ago, where one is due every 2 s"
     report.beat()
     assert not only(board).hangs
 
@@ -125,11 +127,11 @@ def test_a_flow_that_is_not_at_work_does_not_hang(state: str) -> None:
     report.expects(60)
     board.update("drain", state=state)
     time.passes(1_000)
-    assert not only(board).hangs
+    assert (only(board).hangs, only(board).heard) == (False, "")
     board.begun("drain")
     assert not only(board).hangs, "the wait for its first beat begins when it is begun again"
     time.passes(4)
-    assert only(board).hangs
+    assert only(board).heard == "it hangs: no beat for 4 s, where one is due every 1 s"
 
 
 def test_setting_the_clock_makes_nobody_hang() -> None:
