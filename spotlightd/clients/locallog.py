@@ -1,0 +1,90 @@
+"""The embedded bus: a durable log of messages in one SQLite file, one row for each group of records.
+
+FIGURES
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from spotlightd.clients.blocks import Group, chained, joined, span
+from spotlightd.clients.logfile import SPARE_BYTES, LogFile
+from spotlightd.clients.logreading import LogReader, LogReading
+from spotlightd.model.bus import Ends, Records
+from spotlightd.model.errors import OffsetError, StoreError
+
+PEEK_BYTES = 16 << 20
+
+
+class LocalLog(LogFile):
+    """The port `Bus`.
+
+    `committed` is more here than a note for others: what the drain has passed needs no room in the spool any more.
+    """
+
+    def __init__(self, path: Path, *, spare_bytes: int = SPARE_BYTES) -> None:
+        super().__init__(path, spare_bytes=spare_bytes)
+        self._reader = LogReader(path)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self._reader.__aenter__()
+        except BaseException:
+            await super().__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._reader.__aexit__(kind, error, trace)
+        await super().__aexit__(kind, error, trace)
+
+    async def ping(self) -> None:
+        """Also that the file is still the one that was opened: a deleted one takes all that comes with it."""
+        await self.within(self._same_file)
+
+    def _same_file(self) -> None:
+        self.execute("SELECT 1")
+        if not self.path.exists():
+            raise StoreError(f"{self.path} was deleted while it is in use: start the daemon again")
+
+    async def log_id(self, topic: str) -> str:
+        return self._known[topic].log_id if topic in self._known else ""
+
+    async def ends(self, topic: str) -> Mapping[int, Ends]:
+        return {part.partition: part.ends for part in self.parts(topic)}
+
+    async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """A key of another length than ours is kept as that of a stranger. The group's size is not bounded here."""
+        await self.write([Group(topic, partition, joined(keys), values)])
+
+    def reading(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[LogReading]:
+        return self._reading(topic, partition, offset)
+
+    @asynccontextmanager
+    async def _reading(self, topic: str, partition: int, offset: int) -> AsyncIterator[LogReading]:
+        yield LogReading(self._reader, self.part(topic, partition), offset)
+
+    async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
+        """From the oldest one on when that offset is gone already; not much more than 16 MiB."""
+        part = self.part(topic, partition)
+        at = max(offset, part.first)
+        if at >= part.end or most <= 0:
+            return chained([])
+        try:
+            found = chained(await self._reader.within(lambda: self._reader.records(part, at, most, PEEK_BYTES)))
+        except OffsetError:  # trimmed, or deleted, between the two looks
+            return chained([])
+        return span(found, 0, min(most, len(found)))
+
+    async def committed(self, topic: str, partition: int, offset: int) -> None:
+        part = self.part(topic, partition)
+        sql = "UPDATE partitions SET committed = ? WHERE topic = ? AND partition = ?"
+        await self.run(sql, (offset, part.topic, partition))
+        await self.within(lambda: self.free_some(part, lambda row: row["hi"] <= offset))
