@@ -26,6 +26,8 @@ async def pulse(report: Reporter, board: Board, warehouse: Warehouse, every_seco
 
     Beats that could not be written are told with the next row: none is lost while the process lives, and none outlives it.
     """
+    if not every_seconds:
+        return
     report.expects(60.0 / every_seconds)
     told: Mapping[str, int] = {}
     while True:

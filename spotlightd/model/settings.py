@@ -140,7 +140,7 @@ class Metrics:
 
     host: str = setting("127.0.0.1", "address to listen on; there are no accounts, so keep it on loopback")
     port: int = setting(9108, "port to listen on; 0 = no metrics; taken: the next free one, said aloud")
-    heartbeat_seconds: float = setting(15.0, "pause between two rows of a flow's heartbeat")
+    heartbeat_seconds: float = setting(15.0, "pause between two rows of a flow's heartbeat; 0 = none are written")
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,13 @@ async def test_beats_that_could_not_be_written_are_told_with_the_next_row() -> N
     assert "store failed" in {line["event"] for line in said}
 
 
+async def test_without_a_pause_none_are_written() -> None:
+    board, table = Board(), Table()
+    async with beating(board, table, every_seconds=0.0):
+        await until(lambda: status(board, "pulse").state == "stopped", "the end of the flow")
+    assert not table.inserts
+
+
 async def test_a_flow_that_hangs_writes_none_and_shows() -> None:
     board, table = Board(), Table()
     report = board.reporter("drain")
