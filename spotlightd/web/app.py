@@ -10,7 +10,7 @@ from aiohttp import web
 
 from spotlightd.log import logger
 from spotlightd.model.errors import SettingsError
-from spotlightd.web import assets, cite, data, desk, guard, health, home, row, search, source, status, symbol
+from spotlightd.web import assets, cite, data, desk, guard, health, home, row, search, source, status, symbol, topics
 from spotlightd.web.context import Context
 from spotlightd.web.desk import DESK
 
@@ -37,6 +37,10 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)
     app.router.add_get("/status.json", status.show_status)
+    app.router.add_get("/topics", topics.show_topics)
+    app.router.add_get("/topics.json", topics.show_topics)
+    app.router.add_get(rf"/topics/{_NAME}", topics.show_topic)
+    app.router.add_get(rf"/topics/{_NAME}.json", topics.show_topic)
     app.router.add_get("/healthz", health.alive)
     app.router.add_get("/readyz", health.ready)
     app.router.add_get("/robots.txt", health.robots)

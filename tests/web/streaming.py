@@ -137,7 +137,7 @@ class Venue:
         """Today's load, visible and filled from now on."""
         today = datetime.now(UTC).date()
         at = datetime.now(UTC)
-        row = (
+        row: tuple[Any, ...] = (
             50,
             trades.name,
             LOAD,
@@ -177,7 +177,7 @@ class Venue:
         received = some[-1].at
         for _ in range(times):
             offset = await self.frame(value, received)
-            rows = [
+            rows: list[tuple[Any, ...]] = [
                 (t.symbol, t.symbol.partition(":")[0] if ":" in t.symbol else "", t.at, received, received, t.price, t.volume,
                  "", "", ["1", "12"], "trade", False, FEED.name, LOAD, 1, 0, offset, index)
                 for index, t in enumerate(some)
