@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spotlightd import sources as built_in
+from spotlightd.model.bars import minutely
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.model.transform import Transform
 from spotlightd.parse import authored
+
+TRANSFORMS = (minutely,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,16 @@ class Catalog:
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
-        """All datasets that the sources feed, each once, by name; of streams their frames too."""
+        """All datasets that the sources feed, each once, by name; of streams their frames too. Then what is made of them."""
         fed = [each.datasets for each in self.sources] + [(*each.datasets, frames_of(each)) for each in self.streams]
         by_name = {dataset.name: dataset for some in fed for dataset in some}
-        return tuple(by_name[name] for name in sorted(by_name))
+        made = [dataset for transform in TRANSFORMS if transform.of.name in by_name for dataset in transform.datasets]
+        return (*(by_name[name] for name in sorted(by_name)), *made)
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """Those whose dataset is fed by a source."""
+        return tuple(one for one in TRANSFORMS if one.dataset in self.datasets)
 
 
 def catalog(settings: Settings | None = None) -> Catalog:
@@ -75,7 +85,9 @@ def _files(folder: Path) -> list[str]:
 
 
 def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]) -> None:
-    known: dict[str, tuple[Dataset, str]] = {dataset.name: (dataset, "the house itself") for dataset in HOUSE}
+    known: dict[str, tuple[Dataset, str]] = {
+        dataset.name: (dataset, "the house itself") for dataset in (*HOUSE, *(one.dataset for one in TRANSFORMS))
+    }
     for name, source in found.items():
         frames = [frames_of(source)] if isinstance(source, Stream) else []
         for dataset in (*source.datasets, *frames):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spotlightd.model.dataset import Column, Dataset, Derived
-from spotlightd.model.pin import newest
+from spotlightd.model.pin import SEQ, newest, qualified
 
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
 """A repeated insert with its token is ignored (without the window it is not), and an acknowledged row survives a power
@@ -30,14 +30,17 @@ def added_column(dataset: Dataset, database: str, column: Column) -> str:
 
 def current_view(dataset: Dataset, database: str) -> str:
     """The view `<dataset>_current`: what is visible now, without a pin. Two reads of it can differ or tear."""
-    names = ", ".join(column.name for column in dataset.stored)
+    names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored))
+    rows = f"{database}.{dataset.name}\nWHERE {newest(dataset, f'{database}.loads')}"
+    if dataset.reading:
+        rows = f"({qualified(dataset.reading, database).replace(SEQ, f'(SELECT max(seq) FROM {database}.loads)')})"
     comment = (
         f"{dataset.title}: rows visible now. For a quick look only: while something is being published an answer can "
         "miss or mix loads, and two queries need not agree. The pages pin one publication instead."
     )
     return (
         f"CREATE OR REPLACE VIEW {database}.{dataset.name}_current AS\n"
-        f"SELECT {names}\nFROM {database}.{dataset.name}\nWHERE {newest(dataset, f'{database}.loads')}\n"
+        f"SELECT {names}\nFROM {rows}\n"
         f"COMMENT {quoted(comment)}"
     )
 

@@ -19,6 +19,7 @@ from spotlightd.model.ports import Known, Wish
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
+from spotlightd.model.transform import Transform
 
 SCHEMA = 2
 
@@ -69,7 +70,9 @@ class SqliteLedger(SqliteFile):
 
     # loads
 
-    async def begin_load(self, source: Batch | Stream, digest: str, covers: str, *, derived_from: int = 0) -> Load:
+    async def begin_load(
+        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
+    ) -> Load:
         names = json.dumps([dataset.name for dataset in source.datasets])
         rows = await self.run(
             "INSERT INTO loads (source, digest, parser, covers, state, datasets, derived_from)"

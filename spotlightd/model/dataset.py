@@ -156,6 +156,16 @@ class Dataset:
         """All columns of the table, in insert order: the reader's, then the receipt."""
         return (*self.columns, LOAD, *self.pointer) if self.by_load else self.columns
 
+    @property
+    def readable(self) -> tuple[Column, ...]:
+        """All columns of a row as it is read: those of the table, or of the reading."""
+        return self.columns if self.reading else self.stored
+
+    @property
+    def receipted(self) -> bool:
+        """Whether a row leads back to a place in a document or in a stream."""
+        return self.by_load and not self.reading
+
     def column(self, name: str) -> Column:
         """The stored column of that name. KeyError if there is none."""
         for column in self.stored:

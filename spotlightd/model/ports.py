@@ -16,6 +16,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch, Pages
 from spotlightd.model.stream import Stream
+from spotlightd.model.transform import Transform
 
 Format = str  # ClickHouse's word: CSVWithNames, JSONEachRow, JSONCompact, ArrowStream, Parquet, Native, TabSeparated
 Value = Any  # what a query parameter may be: str, int, float, bool, Decimal, date, aware datetime, list of these
@@ -222,7 +223,9 @@ class Ledger(Protocol):
 
     async def record(self, run: Run) -> None: ...
 
-    async def begin_load(self, source: Batch | Stream, digest: str, covers: str, *, derived_from: int = 0) -> Load:
+    async def begin_load(
+        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
+    ) -> Load:
         """A new load, state `loading`, with a load_id that was never used."""
 
     async def close_load(self, load_id: int) -> Load:

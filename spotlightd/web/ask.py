@@ -74,7 +74,8 @@ class Ask:
     def order(self) -> tuple[tuple[Column, bool], ...]:
         """Columns and directions of a total order: what was asked for, how rows lie on disk, where they stand."""
         dataset = self.dataset
-        tie = (*dataset.pointer, dataset.column("load_id")) if dataset.by_load else map(dataset.column, dataset.key)
+        placed = dataset.receipted
+        tie = (*dataset.pointer, dataset.column("load_id")) if placed else map(dataset.column, dataset.key)
         rest = [*map(dataset.column, dataset.order), *tie]
         first = [(self.sort, self.descending)] if self.sort else []
         seen = {self.sort.name} if self.sort else set()
@@ -120,7 +121,7 @@ def _once(seen: dict[str, str], name: str, text: str) -> str:
 
 def named(dataset: Dataset, parameter: str, name: str) -> Column:
     """The reader's column of that name, or one of the row's place in its document. 400 names the nearest."""
-    open_to_readers = (*dataset.columns, *(dataset.pointer if dataset.by_load else ()))
+    open_to_readers = (*dataset.columns, *(dataset.pointer if dataset.receipted else ()))
     for column in open_to_readers:
         if column.name == name:
             return column
@@ -202,8 +203,8 @@ def _facets(dataset: Dataset, text: str) -> tuple[Column, ...]:
 
 
 def _document(dataset: Dataset, text: str) -> str:
-    if text and not dataset.by_load:
-        raise bad("_document", f"{dataset.name} is a record of this instance and comes from no document")
+    if text and not dataset.receipted:
+        raise bad("_document", _without_receipt(dataset))
     if text and not re.fullmatch(r"[0-9a-f]{64}", text):
         raise bad("_document", "write the 64 hexadecimal digits of a document's SHA-256")
     return text
@@ -212,9 +213,15 @@ def _document(dataset: Dataset, text: str) -> str:
 def _receipt(dataset: Dataset, text: str) -> bool:
     if text not in ("", "0", "1"):
         raise bad("_receipt", "write 1 for the columns of each row's place in its document, 0 for without")
-    if text == "1" and not dataset.by_load:
-        raise bad("_receipt", f"{dataset.name} is a record of this instance and comes from no document")
+    if text == "1" and not dataset.receipted:
+        raise bad("_receipt", _without_receipt(dataset))
     return text == "1"
+
+
+def _without_receipt(dataset: Dataset) -> str:
+    if dataset.reading:
+        return f"{dataset.name} is computed from other rows: look for receipts there"
+    return f"{dataset.name} is a record of this instance and comes from no document"
 
 
 def _as_of(dataset: Dataset, text: str) -> datetime | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.pin import visible
+from spotlightd.model.pin import source, visible
 from spotlightd.web.ask import COMPARED, Ask, Condition, sorted_as
 from spotlightd.web.values import bound_type, element
 
@@ -40,9 +40,9 @@ class _Binder:
 
 
 def page(asked: Ask, seq: int, size: int) -> Query:
-    """The rows of one page, every stored column, and one row more than asked for if there is a next page."""
+    """The rows of one page, every column that can be read, and one row more than asked for if there is a next page."""
     asked, binder = sorted_as(asked), _binder(asked.dataset, seq)
-    columns = ", ".join(_name(column) for column in asked.dataset.stored)
+    columns = ", ".join(_name(column) for column in asked.dataset.readable)
     where = _where(asked, binder)
     if asked.after:
         where = f"{where} AND {_after(asked, binder)}"
@@ -83,14 +83,14 @@ def every(asked: Ask, seq: int) -> Query:
     if asked.after:
         where = f"{where} AND {_after(asked, binder)}"
     columns = ", ".join(_name(column) for column in asked.shown)
-    source = table(asked.dataset)
+    rows = table(asked.dataset)
     if asked.receipt:
         columns += ", _load.document AS _document, " + ", ".join(
             f"{_name(c)} AS _{c.name}" for c in asked.dataset.pointer
         )
-        source += f" LEFT ANY JOIN ({_documents()}) AS _load ON {table(asked.dataset)}.{LOAD} = _load.{LOAD}"
+        rows += f" LEFT ANY JOIN ({_documents()}) AS _load ON {table(asked.dataset)}.{LOAD} = _load.{LOAD}"
     limit = f" LIMIT {asked.size:d}" if asked.size else ""
-    return Query(f"SELECT {columns} FROM {source} WHERE {where} {_order(asked)}{limit}", binder.params)
+    return Query(f"SELECT {columns} FROM {rows} WHERE {where} {_order(asked)}{limit}", binder.params)
 
 
 def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, str]]) -> Query:
@@ -110,7 +110,8 @@ def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, s
 
 
 def table(dataset: Dataset) -> str:
-    return f"`{dataset.name}`"
+    """What to read from: the table, or what the dataset is read by."""
+    return source(dataset)
 
 
 def _name(column: Column) -> str:
@@ -126,7 +127,7 @@ def _binder(dataset: Dataset, seq: int) -> _Binder:
 
 
 def _where(asked: Ask, binder: _Binder) -> str:
-    parts = [f"({visible(asked.dataset)})"] if asked.dataset.by_load else []
+    parts = [f"({visible(asked.dataset)})"] if asked.dataset.receipted else []
     if asked.document:
         digest = binder.place("String", asked.document)
         parts.append(
