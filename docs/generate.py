@@ -8,7 +8,9 @@ from pathlib import Path
 from spotlightd.catalog import catalog
 from spotlightd.cli import parser
 from spotlightd.commands import docs
+from spotlightd.meters import PrometheusMeters
 from spotlightd.model.house import HOUSE
+from spotlightd.model.meters import FlowReading
 
 HERE = Path(__file__).parent
 
@@ -16,10 +18,12 @@ HERE = Path(__file__).parent
 def pages() -> Mapping[str, str]:
     """File name to text."""
     found = catalog()
+    meters = PrometheusMeters(flows=lambda: [FlowReading("any", "running")])
     return {
         "datasets.md": docs.datasets_page((*found.datasets, *HOUSE), found.sources),
         "settings.md": docs.settings_page(),
         "commands.md": docs.commands_page(parser()),
+        "metrics.md": docs.metrics_page(meters.listed()),
     }
 
 

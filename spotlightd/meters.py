@@ -221,7 +221,7 @@ class _Flows(Collector):
         )
         says = "Time since the flow's last beat, or since it was begun."
         yield _gauged("silent_seconds", says, {one.flow: one.silent_seconds for one in flows})
-        says = "The pause between two beats that the flow promised, 0 when it promised none; 3 pauses of silence: it hangs."
+        says = "The pause between two beats that the flow promises, 0 when it promises none; silent for 3 of them, it hangs."
         yield _gauged("pause_seconds", says, {one.flow: one.pause_seconds for one in flows})
         yield _gauged("lag_seconds", "How far behind the flow is.", {one.flow: one.lag_seconds for one in flows})
         yield _gauged("waiting_items", "What waits for the flow.", {one.flow: one.queue for one in flows})

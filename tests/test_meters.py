@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from spotlightd.commands.docs import QUESTIONS
 from spotlightd.flows.pulse import readings
 from spotlightd.flows.supervise import Board, State
 from spotlightd.meters import STATES, PrometheusMeters
@@ -172,6 +173,24 @@ def test_flows_are_told_as_they_are_when_asked() -> None:
     states = {state: value(meters, "flow_state", flow="drain finnhub", state=state) for state in STATES}
     assert states == dict.fromkeys(STATES, 0.0) | {"running": 1.0}
     assert get_args(State) == STATES
+
+
+def test_a_flow_that_failed_or_stopped_promises_no_beats() -> None:
+    """So that an alert on three pauses of silence leaves it alone: its state is another alert."""
+    board = Board()
+    meters = made(flows=lambda: readings(board))
+    board.reporter("drain").expects(120)
+    assert value(meters, "flow_pause_seconds", flow="drain") == 0.5
+    board.update("drain", state="failed", error="the disk is full")
+    assert value(meters, "flow_pause_seconds", flow="drain") == 0
+
+
+def test_the_expressions_of_the_documentation_ask_for_what_there_is() -> None:
+    meters = made(flows=lambda: [FlowReading("drain", "running")])
+    there = {name for name, _ in series(meters)}
+    asked = {name for _, expression in QUESTIONS for name in re.findall(r"\bspotlightd_\w+", expression)}
+    assert len(asked) >= len(QUESTIONS)
+    assert asked <= there
 
 
 def test_a_lag_below_zero_is_none() -> None:

@@ -34,7 +34,7 @@ def generated() -> Mapping[str, str]:
     return pages
 
 
-@pytest.mark.parametrize("name", ["datasets.md", "settings.md", "commands.md"])
+@pytest.mark.parametrize("name", ["datasets.md", "settings.md", "commands.md", "metrics.md"])
 def test_a_generated_page_is_as_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
 

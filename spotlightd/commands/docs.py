@@ -1,4 +1,4 @@
-"""The pages of docs/ that nobody writes by hand: datasets, settings and commands, each from its one declaration.
+"""The pages of docs/ that nobody writes by hand: datasets, settings, commands and metrics, each from its declaration.
 
 Pure functions from those declarations to Markdown; docs/generate.py writes what they answer, and a test compares.
 """
@@ -15,9 +15,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from spotlightd.meters import Listed
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
+
+QUESTIONS = (
+    ("Which flow hangs?", "spotlightd_flow_silent_seconds > 3 * (spotlightd_flow_pause_seconds > 0)"),
+    ("Which flow is held up, or has failed?", 'spotlightd_flow_state{state=~"holding|failed"} == 1'),
+    ("After how long are 99 of 100 messages queryable?",
+     'histogram_quantile(0.99, sum by (source, le) (rate(spotlightd_lag_seconds_bucket{stage="queryable"}[5m])))'),
+    ("Where were messages lost?", "sum by (source, cause) (increase(spotlightd_gaps_total[1h])) > 0"),
+    ("Is the event loop late?", "histogram_quantile(0.99, rate(spotlightd_loop_lag_seconds_bucket[5m])) > 0.05"),
+)  # fmt: skip
 
 MADE = "<!-- made by `make docs`; edit the declarations in the code instead -->"
 
@@ -54,6 +64,21 @@ def commands_page(parser: argparse.ArgumentParser) -> str:
         *(line for name, help_, word in words for line in _command(f"{parser.prog} {name}", help_, word, shared)),
         "## Exit status",
         *_fenced((parser.epilog or "").partition("\n")[2]),
+    )
+
+
+def metrics_page(metrics: Iterable[Listed]) -> str:
+    """Every metric with its kind, labels and meaning, and what to ask of them first."""
+    rows = [(f"`{one.name}`", one.kind, _names(one.labels), one.says) for one in metrics]
+    return _page(
+        "Metrics",
+        "For Prometheus, at `/metrics` on `metrics.host` and `metrics.port`: a port of its own, without accounts, so keep "
+        "it on loopback. Labels hold declared names and closed lists of words only; what nobody declared counts as "
+        "`other`, so the number of series does not grow with the data. All counters are there from the start, at 0. A "
+        "flow's beats are counted by the loop that does its work; as rows they are in the dataset `heartbeats`.",
+        _table(("metric", "kind", "labels", "meaning"), rows),
+        "## What to ask first",
+        _table(("question", "expression"), [(question, f"`{asked}`") for question, asked in QUESTIONS]),
     )
 
 

@@ -63,7 +63,7 @@ def readings(board: Board) -> tuple[FlowReading, ...]:
             restarts=one.restarts,
             beats=one.beats,
             silent_seconds=one.silent_seconds,
-            pause_seconds=60.0 / one.expected_per_minute if one.expected_per_minute else 0.0,
+            pause_seconds=one.pause_seconds,
             lag_seconds=one.lag_seconds,
             queue=one.queue,
         )

@@ -172,13 +172,14 @@ async def bookkeeping(
     held = list(datasets)
     report.expects(KEEPING_PER_MINUTE)
     while True:
-        report.beat()
+        done = 0
         try:
-            await mirror(ledger, warehouse)
-            await sweep(ledger, warehouse, held)
+            done += await mirror(ledger, warehouse)
+            done += await sweep(ledger, warehouse, held)
         except StoreError as problem:
             report.holding(str(problem))
             logger(flow="bookkeeping").warning("store failed", error=str(problem))
         else:
             report.waiting("records are in step")
+        report.beat(did_something=done > 0)
         await asyncio.sleep(every_seconds)

@@ -49,19 +49,24 @@ class Status:
     queue: int = 0
 
     @property
+    def pause_seconds(self) -> float:
+        """The pause between two beats that it promises; 0 when it promises none, as one that has failed or stopped."""
+        if not self.expected_per_minute or self.state in ("failed", "stopped"):
+            return 0.0
+        return 60.0 / self.expected_per_minute
+
+    @property
     def hangs(self) -> bool:
         """It should be at work, and has been silent for more than three times the pause between two beats."""
-        if not self.expected_per_minute or self.state in ("failed", "stopped"):
-            return False
-        return self.silent_seconds > BEATS_MISSED * 60.0 / self.expected_per_minute
+        return 0 < BEATS_MISSED * self.pause_seconds < self.silent_seconds
 
     @property
     def heard(self) -> str:
-        """When it was last heard of, for people; empty when it promised no beats or has ended."""
-        if not self.expected_per_minute or self.state in ("failed", "stopped"):
+        """When it was last heard of, for people; empty when it promises no beats."""
+        if not self.pause_seconds:
             return ""
         ago = f"last beat {self.silent_seconds:.0f} s ago" if self.beats else f"no beat for {self.silent_seconds:.0f} s"
-        return f"it hangs: {ago}, where one is due every {60.0 / self.expected_per_minute:g} s" if self.hangs else ago
+        return f"it hangs: {ago}, where one is due every {self.pause_seconds:g} s" if self.hangs else ago
 
 
 @dataclass(frozen=True, slots=True)
