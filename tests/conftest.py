@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import socket
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
+from tests.real.kafka import Kafka, KafkaMissingError
 
 CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
 
@@ -71,6 +75,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A real Apache Kafka for the whole run. Who stops, kills or wipes it starts it again; topics are one's own."""
+    try:
+        broker = Kafka(tmp_path_factory.mktemp("kafka"))
+    except KafkaMissingError as problem:
+        pytest.skip(f"no real Kafka: {problem}")
+    try:
+        with ThreadPoolExecutor(1) as thread:  # a test that asks from inside a loop has none to lend
+            thread.submit(asyncio.run, broker.start()).result()
+        yield broker
+    finally:
+        broker.kill()
 
 
 @pytest.hookimpl(wrapper=True)

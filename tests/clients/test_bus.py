@@ -65,7 +65,7 @@ async def read(reading: Reading, count: int, *, frames: int = 1_000, size: int =
     groups: list[Records] = []
     async with asyncio.timeout(PATIENCE):
         while sum(map(len, groups)) < count:
-            groups.append(await reading.next(frames=frames, size=size, seconds=SOON))
+            groups.append(await reading.next(frames=frames, size=size, seconds=SOON, idle_seconds=SOON))
     return [one for one in groups if len(one)]
 
 
@@ -119,7 +119,9 @@ async def test_a_group_ends_near_the_size_asked_for_but_has_at_least_one_record(
 async def test_who_waits_at_the_end_gets_what_comes(bus: Bus, topic: str) -> None:
     await append(bus, topic, [b"old"])
     async with bus.reading(topic, 0, 1) as reading:
-        waiting = asyncio.create_task(reading.next(frames=1, size=1 << 20, seconds=PATIENCE), name="waiting")
+        waiting = asyncio.create_task(
+            reading.next(frames=1, size=1 << 20, seconds=SOON, idle_seconds=PATIENCE), name="waiting"
+        )
         await append(bus, topic, [b"new"], first=1)
         found = await waiting
     assert (list(found.offsets), found.values) == ([1], [b"new"])
@@ -127,14 +129,16 @@ async def test_who_waits_at_the_end_gets_what_comes(bus: Bus, topic: str) -> Non
 
 async def test_nothing_comes_of_a_wait_in_which_nothing_came(bus: Bus, topic: str) -> None:
     async with bus.reading(topic, 1, 0) as reading:
-        assert not len(await reading.next(frames=10, size=1 << 20, seconds=SOON))
+        assert not len(await reading.next(frames=10, size=1 << 20, seconds=PATIENCE, idle_seconds=SOON))
         await append(bus, topic, [b"then"], partition=1)
         assert values_of(await read(reading, 1)) == [b"then"]
 
 
 async def test_a_group_that_is_not_full_is_handed_on_when_its_time_is_over(bus: Bus, topic: str) -> None:
     async with bus.reading(topic, 0, 0) as reading:
-        waiting = asyncio.create_task(reading.next(frames=3, size=1 << 20, seconds=2.0), name="waiting")
+        waiting = asyncio.create_task(
+            reading.next(frames=3, size=1 << 20, seconds=2.0, idle_seconds=PATIENCE), name="waiting"
+        )
         await append(bus, topic, [b"a"])
         await append(bus, topic, [b"b"], first=1)
         found = await waiting
@@ -146,7 +150,7 @@ async def test_a_group_that_is_not_full_is_handed_on_when_its_time_is_over(bus: 
 async def test_readings_do_not_know_of_one_another(bus: Bus, topic: str) -> None:
     await append(bus, topic, [b"a", b"b", b"c"])
     async with bus.reading(topic, 0, 0) as one, bus.reading(topic, 0, 1) as other:
-        first = await one.next(frames=1, size=1 << 20, seconds=PATIENCE)
+        first = await one.next(frames=1, size=1 << 20, seconds=PATIENCE, idle_seconds=PATIENCE)
         assert values_of(await read(other, 2)) == [b"b", b"c"]
         assert [*first.values, *values_of(await read(one, 2))] == [b"a", b"b", b"c"]
 
@@ -160,10 +164,9 @@ async def test_partitions_count_for_themselves(bus: Bus, topic: str) -> None:
 
 async def test_an_offset_beyond_the_end_is_an_error(bus: Bus, topic: str) -> None:
     await append(bus, topic, [b"a"])
-    with pytest.raises(OffsetError):
-        async with asyncio.timeout(PATIENCE), bus.reading(topic, 0, 5) as reading:
-            while True:
-                await reading.next(frames=1, size=1 << 20, seconds=SOON)
+    async with bus.reading(topic, 0, 5) as reading:
+        with pytest.raises(OffsetError):
+            await read(reading, 1)
 
 
 async def test_who_looks_sees_what_is_there_now(bus: Bus, topic: str) -> None:

@@ -1,0 +1,263 @@
+"""A real Apache Kafka for the tests: fetched by Maven once, then run as one KRaft node on loopback.
+
+It is killed, frozen and wiped like the real thing, because it is the real thing. `python -m tests.real.kafka` fetches
+it (that is `make kafka`): the jars go to a cache outside the tree, named by version. Needs a JDK of at least 17.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Self
+
+VERSION = "4.1.1"
+APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
+START_SECONDS = 60.0
+POM = f"""\
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+</project>
+"""
+# What a single node of the tests needs to be quick, small, and to invent nothing by itself.
+PROPERTIES: Mapping[str, object] = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAIN",
+    "listener.security.protocol.map": "PLAIN:PLAINTEXT,LOCKED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.locked.plain.sasl.jaas.config": (
+        'org.apache.kafka.common.security.plain.PlainLoginModule required user_spotlightd="quite a long secret";'
+    ),
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": 1,
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.num.partitions": 1,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "offsets.retention.minutes": 2_000_000,
+    "group.initial.rebalance.delay.ms": 0,
+    "broker.session.timeout.ms": 1500,
+    "broker.heartbeat.interval.ms": 300,
+    "controller.quorum.election.timeout.ms": 300,
+    "controller.quorum.fetch.timeout.ms": 1000,
+    "log.cleaner.dedupe.buffer.size": 4 << 20,
+    "file.delete.delay.ms": 100,
+    "num.io.threads": 2,
+    "num.network.threads": 2,
+    "background.threads": 2,
+}
+SECRET = "quite a long secret"
+
+
+class KafkaMissingError(Exception):
+    """No broker here, and why: the reason of a skip."""
+
+
+def jars() -> Path:
+    """Where the jars are, or will be."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "spotlightd" / f"kafka-{VERSION}"
+
+
+def fetch() -> Path:
+    """The folder with Kafka's jars, fetched if need be. KafkaMissingError when that is impossible here."""
+    folder = jars()
+    if not shutil.which("java") or not (folder.exists() or shutil.which("mvn")):
+        install()
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+        (Path(made) / "pom.xml").write_text(POM, encoding="utf-8")
+        told(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], Path(made))
+        if not folder.exists():  # another run may have been quicker
+            (Path(made) / "libs").rename(folder)
+    return folder
+
+
+def install() -> None:
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise KafkaMissingError(
+            "no Java or no Maven, and not root to install them: apt-get install default-jre-headless maven"
+        )
+    told([*APT, "update"], Path("/"))
+    told([*APT, "install", "--no-install-recommends", "default-jre-headless", "maven"], Path("/"))
+
+
+def told(command: list[str], folder: Path) -> None:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=600
+    )
+    if done.returncode:
+        raise KafkaMissingError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-500:]}")
+
+
+def free_ports(number: int) -> list[int]:
+    probes = [socket.socket() for _ in range(number)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+class Kafka:
+    """One node, with its data in `folder`. `address` stays the same over restarts; `locked` asks for a password.
+
+    Use `async with`: started when entered, ended when left.
+    """
+
+    def __init__(self, folder: Path, properties: Mapping[str, object] | None = None) -> None:
+        self.folder = folder
+        self.jars = fetch()
+        self.ports = free_ports(3)
+        self.address = f"127.0.0.1:{self.ports[0]}"
+        self.locked = f"127.0.0.1:{self.ports[1]}"
+        self.properties = {**PROPERTIES, **(properties or {})}
+        self._broker: subprocess.Popen[bytes] | None = None
+        self._frozen = False
+        self._log: IO[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            await self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self._broker
+        return self._broker.pid
+
+    async def start(self) -> None:
+        """Start the broker (with an empty log, if the folder is) and wait until it answers."""
+        assert self._broker is None
+        if not (self.folder / "data").exists():
+            await self._format()
+        self._log = (self.folder / "kafka.log").open("ab")
+        self._broker = subprocess.Popen(
+            self._java("kafka.Kafka", str(self.folder / "server.properties")),
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        async with asyncio.timeout(START_SECONDS):
+            while not await self._listens():
+                if self._broker.poll() is not None:
+                    raise RuntimeError(f"Kafka ended at once: {self._says()}")
+                await asyncio.sleep(0.05)
+
+    async def stop(self, seconds: float = 30.0) -> None:
+        """Ask it to stop, and wait for that."""
+        if self._broker is None:
+            return
+        self.thaw()
+        self._broker.terminate()
+        await asyncio.to_thread(self._broker.wait, seconds)
+        self._gone()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is flushed, nothing is said."""
+        if self._broker is not None:
+            self._broker.kill()
+            self._broker.wait(10)
+            self._gone()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay open, and nobody answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+        self._frozen = True
+
+    def thaw(self) -> None:
+        if self._frozen:
+            os.kill(self.pid, signal.SIGCONT)
+        self._frozen = False
+
+    async def wipe(self) -> None:
+        """Another cluster at the same address: everything that was there is gone."""
+        self.kill()
+        await asyncio.to_thread(shutil.rmtree, self.folder / "data")
+        await self.start()
+
+    def _gone(self) -> None:
+        self._broker = None
+        self._frozen = False
+        if self._log:
+            self._log.close()
+
+    async def _format(self) -> None:
+        plain, locked, controller = self.ports
+        settings = {
+            **self.properties,
+            "log.dirs": self.folder / "data",
+            "listeners": (f"PLAIN://127.0.0.1:{plain},LOCKED://127.0.0.1:{locked},CONTROLLER://127.0.0.1:{controller}"),
+            "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        }
+        told = self.folder / "server.properties"
+        told.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
+        cluster = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        formatting = await asyncio.create_subprocess_exec(
+            *self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(told)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said = (await formatting.communicate())[0].decode()
+        if formatting.returncode:
+            raise RuntimeError(f"Kafka's storage could not be formatted: {said}")
+
+    def _java(self, *command: str) -> list[str]:
+        # -XX:TieredStopAtLevel is not set: the broker's own speed is measured too.
+        options = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto"]
+        return ["java", *options, "-cp", f"{self.jars}/*", *command]
+
+    async def _listens(self) -> bool:
+        """Whether it answers a request, not only a connection: the version of its protocol, which anyone may ask."""
+        ask = bytes.fromhex("0000000e 0012 0000 00000001 0004 74657374".replace(" ", ""))
+        try:
+            async with asyncio.timeout(1):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[0])
+                try:
+                    writer.write(ask)
+                    return len(await reader.readexactly(8)) == 8
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            return False
+
+    def _says(self) -> str:
+        return (self.folder / "kafka.log").read_text(encoding="utf-8", errors="replace")[-1000:]
+
+
+if __name__ == "__main__":
+    try:
+        fetch()
+    except KafkaMissingError as problem:
+        print(
+            f"*** THE TESTS OF THE BUS WILL BE SKIPPED WHERE THEY NEED A REAL KAFKA: {problem} ***",
+            file=sys.stderr,
+        )
