@@ -12,22 +12,29 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 from spotlightd import __version__, systemd
 from spotlightd.engine.process import Engine
+from spotlightd.flows.bars import Transforming
+from spotlightd.flows.pulse import measured_loop, pulse, readings
 from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
-from spotlightd.flows.supervise import Board, Reporter, Status, isolated, running, vital
+from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
 from spotlightd.log import logger
+from spotlightd.meters import PrometheusMeters
 from spotlightd.model.errors import FormatError, StoreError
 from spotlightd.model.ports import Bucket, Ledger
 from spotlightd.model.settings import Parser, Settings
+from spotlightd.model.source import Batch
 from spotlightd.opening import Endpoint, House, born, opened
+from spotlightd.streaming import Streaming, streaming
 from spotlightd.web.app import application, serving
 from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
+from spotlightd.web.metrics import serving_metrics
 
 ENDPOINT = "daemon.json"
 PROBE_SECONDS = 2.0
@@ -51,38 +58,73 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     async with opened(settings) as house:
-        stores = house.stores
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
             house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
-        context = _context(house, board, began, notice)
-        keeping = vital(board, "bookkeeping", lambda report: _bookkeeping(report, house))
-        async with (
-            running(bookkeeping=keeping, heart=vital(board, "heart", lambda report: _heart(report, board))),
-            serving(application(context), settings.web.host, settings.web.port) as port,
-        ):
-            web = f"http://{settings.web.host}:{port}"
-            here = replace(house.endpoint, web=web, collects=tuple(source.name for source in collected))
-            publish_endpoint(settings, here)
-            since = settings.schedule.since or date.min
-            collectors = {
-                source.name: isolated(
-                    board,
-                    f"collect {source.name}",
-                    Collecting(source, house.publishers, stores, bells, since, settings.schedule.judged_on),
-                )
-                for source in collected
-            }
-            async with running(**collectors), ringing(collected, bells, on_start=settings.schedule.on_start):
-                log.info("daemon ready", web=web)
-                systemd.ready(f"explorer on {web}")
-                try:
-                    yield Running(house, board, bells, web)
-                finally:
-                    log.info("daemon stopping")
-                    systemd.stopping()
+        meters = PrometheusMeters(
+            [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
+            version=__version__, flows=lambda: readings(board),
+        )  # fmt: skip
+        async with streaming(house, meters) as streams:
+            context = _context(house, streams, board, began, notice)
+            async with (
+                running(**_keepers(house, board, meters), **_movers(house, streams, board)),
+                serving_metrics(meters.text, settings.metrics, settings.web.hosts),
+                serving(application(context), settings.web.host, settings.web.port) as port,
+            ):
+                web = f"http://{settings.web.host}:{port}"
+                here = replace(house.endpoint, web=web, collects=tuple(source.name for source in collected))
+                publish_endpoint(settings, here)
+                gatherers = _collectors(house, board, bells, meters, collected) | {
+                    name: isolated(board, name, flow) for name, flow in streams.listeners.items()
+                }
+                async with running(**gatherers), ringing(collected, bells, on_start=settings.schedule.on_start):
+                    log.info("daemon ready", web=web)
+                    systemd.ready(f"explorer on {web}")
+                    try:
+                        yield Running(house, board, bells, web)
+                    finally:
+                        log.info("daemon stopping")
+                        systemd.stopping()
     (settings.state_dir / ENDPOINT).unlink(missing_ok=True)
     log.info("daemon stopped")
+
+
+def _keepers(house: House, board: Board, meters: PrometheusMeters) -> dict[str, Coroutine[Any, Any, None]]:
+    """What keeps the daemon itself: records, the watchdog, heartbeats, the measure of the loop."""
+    every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
+    return {
+        "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
+        "heart": vital(board, "heart", lambda report: _heart(report, board)),
+        "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
+        "loop lag": measured_loop(meters),
+    }
+
+
+def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
+    """What moves frames on until the listeners have stopped, and what is made of them."""
+    stores = house.stores
+    made = {
+        one.name: Transforming(one, stores.ledger, stores.warehouse, stores.publications, house.positions)
+        for one in house.catalog.transforms
+    }
+    flows: dict[str, Flow] = {**streams.movers, **made}
+    return {name: isolated(board, name, flow) for name, flow in flows.items()}
+
+
+def _collectors(
+    house: House, board: Board, bells: Bells, meters: PrometheusMeters, collected: tuple[Batch, ...]
+) -> dict[str, Coroutine[Any, Any, None]]:
+    told, stores = house.settings.schedule, replace(house.stores, meters=meters)
+    since = told.since or date.min
+    return {
+        source.name: isolated(
+            board,
+            f"collect {source.name}",
+            Collecting(source, house.publishers, stores, bells, since, told.judged_on),
+        )
+        for source in collected
+    }
 
 
 async def run(settings: Settings) -> None:
@@ -143,7 +185,7 @@ def _summary(statuses: tuple[Status, ...]) -> str:
     return "; ".join(troubled) or f"{len(statuses)} flows at work"
 
 
-def _context(house: House, board: Board, began: datetime, notice: str) -> Context:
+def _context(house: House, streams: Streaming, board: Board, began: datetime, notice: str) -> Context:
     def state() -> State:
         return State(
             version=__version__,
@@ -151,6 +193,8 @@ def _context(house: House, board: Board, began: datetime, notice: str) -> Contex
             engine=_engine(house.engine),
             flows=tuple(_flow(one) for one in board.read()),
             problems=tuple(f"{one.name}: {one.error}" for one in board.read() if one.state == "holding"),
+            feeds=streams.feeds(),
+            drains=streams.drains(),
         )
 
     return Context(
@@ -163,6 +207,9 @@ def _context(house: House, board: Board, began: datetime, notice: str) -> Contex
         excerpt=Excerpts(house.stores.bucket, house.stores.ledger, house.settings.parser),
         judged_on=house.settings.schedule.judged_on,
         notice=notice,
+        streams=house.catalog.streams,
+        bus=streams.bus,
+        positions=streams.positions,
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from spotlightd.catalog import Catalog, catalog
 from spotlightd.clients.bucket import FolderBucket
 from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.positions import SqlitePositions
 from spotlightd.clients.publisher import HttpPublishers
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import Held, state_lock
@@ -57,6 +58,7 @@ class House:
     catalog: Catalog
     stores: Stores
     publishers: HttpPublishers
+    positions: SqlitePositions
     endpoint: Endpoint
     engine: Engine | None
 
@@ -89,7 +91,7 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
         stores = Stores(bucket, ledger, warehouse, parser, publications)
-        house = House(settings, found, stores, publishers, endpoint, engine)
+        house = House(settings, found, stores, publishers, SqlitePositions(ledger), endpoint, engine)
         for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
             await warehouse.ensure(dataset)
         await recover(ledger, warehouse, publications, house.datasets)

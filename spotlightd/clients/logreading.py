@@ -115,13 +115,13 @@ class LogReading:
         self._groups: deque[Records] = deque()  # taken from the file, not handed on yet
         self._count = self._size = 0
 
-    async def next(self, *, frames: int, size: int, seconds: float) -> Records:
+    async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
         begun = asyncio.get_running_loop().time()
         while True:
             grown = self._part.grown  # before looking: what comes after the look sets it
             await self._fill(frames, size)
-            first = self._part.arrival(self._offset) if self._count else begun
-            left = first + seconds - asyncio.get_running_loop().time()
+            end = self._part.arrival(self._offset) + seconds if self._count else begun + idle_seconds
+            left = end - asyncio.get_running_loop().time()
             if self._full(frames, size) or left <= 0 or not await _happens(grown, left):
                 return self._taken(frames, size)
 

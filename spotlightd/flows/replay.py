@@ -7,20 +7,25 @@ frames go into another part.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from spotlightd.flows.move import rejected
 from spotlightd.flows.parts import Parts, day_of, part_of
 from spotlightd.flows.publish import Publications, current
+from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model import decoding
 from spotlightd.model.drain import LostFrame, Positions
 from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.ports import Ledger, Warehouse
+from spotlightd.model.ports import Ledger, Warehouse, Wish
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers
+
+WISH_SECONDS = 2.0
 
 Progress = Callable[[str, int, int], Awaitable[None]]
 
@@ -85,3 +90,40 @@ class Replay:
         if have != wanted:
             raise StoreError(f"the replay wrote {have} of {wanted} rows: is the warehouse's disk full?")
         return have, await rejected(self.source, self.warehouse, which, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """The flow that grants wishes for replays beside the running drains."""
+
+    ledger: Ledger
+    replays: Sequence[Replay]
+
+    async def __call__(self, report: Reporter) -> None:
+        known = {one.source.name: one for one in self.replays}
+        while True:
+            report.waiting("waiting for a wish")
+            report.beat(did_something=False)
+            for wish in await self.ledger.wishes():
+                if wish.source in known:
+                    await self._grant(known[wish.source], wish, report)
+            await asyncio.sleep(WISH_SECONDS)
+
+    async def _grant(self, replay: Replay, wish: Wish, report: Reporter) -> None:
+        async def progress(says: str, done: int, total: int) -> None:
+            report.working(says, done, total)
+            report.beat()
+            await self.ledger.answer(dataclasses.replace(wish, state="running", says=says, done=done, total=total))
+
+        try:
+            done = await replay.days(wish.first, wish.last, progress)
+        except (StoreError, SettingsError) as problem:
+            report.holding(str(problem))
+            await self.ledger.answer(dataclasses.replace(wish, state="failed", says=str(problem)))
+        else:
+            says = (
+                f"{len(done)} parts, {sum(one.rows for one in done):,} rows, {sum(one.rejects for one in done)} rejects"
+            )
+            await self.ledger.answer(
+                dataclasses.replace(wish, state="done", says=says, done=len(done), total=len(done))
+            )

@@ -1,0 +1,147 @@
+"""Wires streams: the bus, the spool before it, and the flows of each feed, from the socket to the table.
+
+Embedded, the spool's log is the bus. With Kafka it is a file of its own, from which frames are forwarded, and in which
+they stay until they are durable in the warehouse: a broker's acknowledgement is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.locallog import LocalLog
+from spotlightd.clients.spool import LogSpool
+from spotlightd.clients.websocket import connecting
+from spotlightd.flows.drain import Draining, Means
+from spotlightd.flows.epochs import received
+from spotlightd.flows.forward import Forwarding
+from spotlightd.flows.listen import Listening
+from spotlightd.flows.parts import Parts
+from spotlightd.flows.replay import Replay, Replaying
+from spotlightd.flows.supervise import Flow
+from spotlightd.model.bus import Bus
+from spotlightd.model.drain import DrainState, FeedState, Positions
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.meters import Meters
+from spotlightd.model.settings import Settings
+from spotlightd.model.stream import Feed, Stream
+from spotlightd.opening import House, secret
+
+BUS_FILE = "bus.sqlite"
+SPOOL_FILE = "spool.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Everything about streams that is open. `movers` are the flows that go on until the listeners have stopped."""
+
+    bus: Bus
+    positions: Positions
+    listening: Mapping[str, Listening]
+    draining: Mapping[str, Draining]
+    movers: Mapping[str, Flow]
+    listeners: Mapping[str, Flow]
+
+    def feeds(self) -> tuple[FeedState, ...]:
+        return tuple(one.state() for one in self.listening.values())
+
+    def drains(self) -> tuple[DrainState, ...]:
+        return tuple(state for one in self.draining.values() for state in one.states())
+
+
+def chosen(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
+    """Those that are to be listened to. SettingsError for a name that is none, and for one without symbols or its key."""
+    told = settings.streams
+    names = told.enabled or list(told.symbols)
+    known = {one.name: one for one in streams}
+    unknown = sorted({*names, *told.symbols, *told.key_files, *told.addresses} - set(known))
+    if unknown:
+        raise SettingsError(f"section [streams] names no stream: {', '.join(unknown)}; there are: {', '.join(known)}")
+    for name in names:
+        if not told.symbols.get(name):
+            raise SettingsError(f"setting streams.symbols has nothing for {name} to subscribe to")
+    return tuple(known[name] for name in names if not known[name].suspended)
+
+
+def feed(source: Stream, settings: Settings) -> Feed:
+    """What the settings say about a stream, its key read from its file."""
+    told = settings.streams
+    file = told.key_files.get(source.name, "")
+    needs = source.key_required and source.name not in told.addresses
+    key = secret(file, f"streams.key_files.{source.name}") if file or needs else ""
+    return Feed(tuple(told.symbols[source.name]), key)
+
+
+@asynccontextmanager
+async def bus_of(settings: Settings, password: str = "") -> AsyncIterator[Bus]:
+    """The bus alone, for those who look."""
+    if settings.bus.kind == "kafka":
+        async with Kafka(settings.bus, password) as kafka:
+            yield kafka
+    else:
+        async with LocalLog(settings.state_dir / BUS_FILE) as log:
+            yield log
+
+
+def bus_password(settings: Settings) -> str:
+    """Of the Kafka cluster, where it wants one."""
+    asks = settings.bus.kind == "kafka" and settings.bus.security.startswith("SASL")
+    return secret(settings.bus.password_file, "bus.password_file") if asks else ""
+
+
+@asynccontextmanager
+async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
+    """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
+    settings, positions = house.settings, house.positions
+    sources = chosen(house.catalog.streams, settings)
+    feeds = {source.name: feed(source, settings) for source in sources}
+    own = settings.bus.kind == "embedded"
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(LocalLog(settings.state_dir / (BUS_FILE if own else SPOOL_FILE)))
+        bus: Bus = log
+        if not own:
+            bus = await stack.enter_async_context(bus_of(settings, bus_password(settings)))
+        topics = [source.topic for source in sources]
+        priorities = {source.name: source.priority for source in sources}
+        spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=own))
+        stores = house.stores
+        parts = Parts(stores.ledger, stores.publications, positions)
+        forwarding = {} if own else {one.name: Forwarding(one, log, bus, meters) for one in sources}
+
+        async def trim(source: Stream, drained: Mapping[int, int]) -> None:
+            await log.retain(source.topic, drained)
+
+        means = Means(
+            bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
+            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(),
+        )  # fmt: skip
+        draining = {source.name: Draining(source, means) for source in sources}
+        listening = {
+            source.name: Listening(
+                source, feeds[source.name], connecting, spool, positions, meters, settings.streams,
+                last_received=await _last_received(source, log, positions),
+            )
+            for source in sources
+        }  # fmt: skip
+        replays = [
+            Replay(source, stores.ledger, stores.warehouse, stores.publications, positions, parts)
+            for source in house.catalog.streams
+        ]
+        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, replays)}
+        movers |= {f"drain {name}": flow for name, flow in draining.items()}
+        movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
+        listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
+        yield Streaming(bus, positions, listening, draining, movers, listeners)
+
+
+async def _last_received(source: Stream, log: LocalLog, positions: Positions) -> datetime | None:
+    """When the newest frame was received that a start finds: in the log before the bus, or drained long ago."""
+    await log.ensure(source.topic)
+    keys = [one.key for one in (await positions.positions(source.name)).values() if one.key]
+    for at, ends in (await log.ends(source.name)).items():
+        if ends.end > ends.start:
+            keys.append((await log.peek(source.name, at, ends.end - 1, most=1)).key(0))
+    return max(map(received, keys), default=None)
