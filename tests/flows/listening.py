@@ -1,0 +1,223 @@
+"""A small world for listening: a constructed stream, twins of the spool and the ledger, and a clock that runs by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from spotlightd.clients.websocket import connecting
+from spotlightd.flows.listen import Listening
+from spotlightd.flows.patience import Clock, Patience
+from spotlightd.flows.supervise import Board, isolated
+from spotlightd.model import settings
+from spotlightd.model.bus import Frame
+from spotlightd.model.drain import FeedState, Gap
+from spotlightd.model.errors import StoreError
+from spotlightd.model.stream import Connect, Feed, Socket, Stream
+from spotlightd.testing import SilentMeters
+from tests.flows.world import constructed_counts
+
+KEY = "a-key-that-nobody-may-see"
+NAME = "constructed_feed"
+BRISK = Patience(
+    beat=0.05, steady=3600, fruitful=0.05, connects=1000, window=1, shed=0.1, grace=0.2, refill=2, settle=2
+)
+
+
+def hello(feed: Feed) -> Iterator[str]:
+    for symbol in feed.symbols:
+        yield json.dumps({"type": "subscribe", "symbol": symbol})
+
+
+def trouble(value: bytes) -> str:
+    return str(json.loads(value)["msg"]) if b'"error"' in value[:100] else ""
+
+
+def stream(**changes: Any) -> Stream:
+    told: dict[str, Any] = {
+        "name": NAME, "title": "Constructed feed", "home": "https://example.org", "datasets": (constructed_counts,),
+        "address": lambda feed: f"wss://ws.example.org?token={feed.key}", "hello": hello, "hosts": ("ws.example.org",),
+        "decode": "SELECT 1", "trouble": trouble, "stale_seconds": 60.0, "ping_seconds": 20.0,
+    }  # fmt: skip
+    return Stream(**told | changes)
+
+
+@dataclass(slots=True)
+class RecordingSpool:
+    """The port `Spool`: what was put, in order; without room while `full`."""
+
+    frames: list[Frame] = field(default_factory=list)
+    full: bool = False
+
+    def put(self, topic: str, frame: Frame) -> bool:
+        assert topic == NAME
+        if not self.full:
+            self.frames.append(frame)
+        return not self.full
+
+    @property
+    def values(self) -> list[bytes]:
+        return [one.value for one in self.frames]
+
+    async def flushed(self) -> None: ...
+
+    def depth(self, topic: str) -> tuple[int, int]:
+        return len(self.frames), sum(len(one.value) for one in self.frames) if topic else 0
+
+    async def free(self, topic: str, durable: Mapping[int, int]) -> None: ...
+
+
+@dataclass(slots=True)
+class MemoryFeeds:
+    """The part of the port `Positions` that a listener needs. Writes wait while `broken`."""
+
+    gaps: list[Gap] = field(default_factory=list)
+    noted: tuple[str, datetime] | None = None
+    notes: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    def check(self) -> None:
+        if self.broken:
+            raise StoreError("the ledger cannot be written: no space left")
+
+    async def gap(self, gap: Gap) -> None:
+        self.check()
+        self.gaps.append(gap)
+
+    async def feed(self, source: str) -> tuple[str, datetime] | None:
+        assert source == NAME
+        return self.noted
+
+    async def note_feed(self, source: str, state: str, at: datetime) -> None:
+        self.check()
+        assert source == NAME
+        self.noted = (state, at)
+        self.notes.append(state)
+
+    @property
+    def causes(self) -> list[str]:
+        return [one.cause for one in self.gaps]
+
+
+@dataclass(slots=True)
+class Desk:
+    """A listener at work, and all that is around it."""
+
+    listening: Listening
+    spool: RecordingSpool
+    feeds: MemoryFeeds
+    board: Board
+    task: asyncio.Task[None]
+
+    @property
+    def state(self) -> FeedState:
+        return self.listening.state()
+
+    async def until(self, true: Callable[[], bool], seconds: float = 15.0) -> None:
+        """Wait until it is so; if not, or the flow failed, the test does."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            assert not self.task.done(), "the flow ended"
+            assert time.monotonic() < deadline, f"not so after {seconds:g} s: {self.state}, {self.feeds}"
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        self.task.cancel()
+        await asyncio.wait([self.task])
+
+
+@asynccontextmanager
+async def listening(
+    address: str = "",
+    source: Stream | None = None,
+    *,
+    spool: RecordingSpool | None = None,
+    feeds: MemoryFeeds | None = None,
+    connect: Connect = connecting,
+    patience: Patience = BRISK,
+    clock: Clock | None = None,
+    symbols: tuple[str, ...] = ("AAPL", "TSLA", "BINANCE:BTCUSDT"),
+    backoff: tuple[float, float] = (0.02, 0.1),
+    last_received: datetime | None = None,
+) -> AsyncIterator[Desk]:
+    """A flow that listens there while the block runs, supervised as in the daemon."""
+    spool, feeds, board = spool or RecordingSpool(), feeds or MemoryFeeds(), Board()
+    limits = settings.Streams(
+        addresses={NAME: address} if address else {},
+        backoff_seconds=backoff[0],
+        backoff_most_seconds=backoff[1],
+        connect_seconds=5,
+    )
+    flow = Listening(
+        source or stream(),
+        Feed(symbols, KEY),
+        connect,
+        spool,
+        feeds,  # type: ignore[arg-type]  # a listener needs no more of the port
+        SilentMeters(),
+        limits,
+        last_received=last_received,
+        patience=patience,
+        clock=clock,
+    )
+    task = asyncio.create_task(isolated(board, "listen", flow), name="listen")
+    desk = Desk(flow, spool, feeds, board, task)
+    try:
+        yield desk
+    finally:
+        await desk.stop()
+
+
+class HandClock:
+    """Time that passes only when somebody sleeps or a scripted socket says so; chance is the worst: the shortest pause."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.numbers = 0
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        await asyncio.sleep(0)
+
+    def number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def clock(self) -> Clock:
+        begun = time.time_ns()
+        return Clock(
+            wall=lambda: begun + int(self.seconds * 1e9),
+            now=lambda: self.seconds,
+            sleep=self.sleep,
+            chance=lambda: 0.0,
+            number=self.number,
+        )
+
+
+@dataclass(slots=True)
+class ScriptedVenue:
+    """The port `Connect` without a network: each connection is given to `serve`, which plays the socket."""
+
+    serve: Callable[[int], Socket]
+    hand: HandClock
+    connects: list[float] = field(default_factory=list)
+    at_once: int = 0
+
+    @asynccontextmanager
+    async def __call__(self, url: str, hosts: Collection[str], **limits: Any) -> AsyncIterator[Socket]:
+        assert url.startswith("wss://")
+        assert hosts
+        assert set(limits) == {"connect_seconds", "ping_seconds", "max_frame_bytes", "allow_private"}
+        assert self.at_once == 0, "a second connection with the same key"
+        self.connects.append(self.hand.seconds)
+        self.at_once += 1
+        try:
+            yield self.serve(len(self.connects))
+        finally:
+            self.at_once -= 1
