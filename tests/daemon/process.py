@@ -244,6 +244,7 @@ def settings_file(folder: Path, at: str, **sections: Any) -> Path:
         "state_dir": str(folder / "state"),
         "publisher": {"attempts": 2, "backoff_seconds": 0.05, "connect_seconds": 5.0, "stall_seconds": 10.0},
         "web": {"port": 0},
+        "metrics": {"port": 0},
         "log": {"format": "json", "level": "info"},
         "schedule": {"sources": ["fast_ftd"]},
     }

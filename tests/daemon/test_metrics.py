@@ -1,0 +1,59 @@
+"""The real daemon tells the same about its flows to Prometheus, in `heartbeats` and on /status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.daemon.place import Place
+from tests.daemon.process import Daemon, until
+from tests.daemon.publisher import half_month, warehouse
+
+FLOWS = {"heart", "pulse", "bookkeeping", "collect fast_ftd"}
+
+
+async def scraped(daemon: Daemon, port: int) -> dict[tuple[str, frozenset[str]], float]:
+    """The value of each series, by its name and the words of its labels."""
+    async with daemon.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert answer.status == 200
+        text = await answer.text()
+    return {
+        (sample.name.removeprefix("spotlightd_"), frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_metrics_heartbeats_and_status_tell_the_same(here: Place, free_port: int) -> None:
+    here.show(half_month(0, 1_500), half_month(1, 1_500))
+    told: dict[str, dict[str, Any]] = {}
+    async with here.ready(metrics={"port": free_port, "heartbeat_seconds": 0.5}) as daemon:
+        await here.all_seen()
+
+        async def waits_again() -> bool:
+            return bool((await daemon.flow("collect fast_ftd"))["state"] == "waiting")
+
+        async def written_down() -> bool:
+            sql = (
+                "SELECT flow, sum(beats) AS beats, argMax(state, at) AS state, argMax(expected_per_minute, at) AS expected, "
+                "count() AS rows FROM heartbeats GROUP BY flow"
+            )
+            async with warehouse(here.state) as opened:
+                told.update({row["flow"]: row for row in (await opened.rows(sql)).dicts()})
+            return told.keys() >= FLOWS and all(told[flow]["rows"] > 2 and told[flow]["beats"] for flow in FLOWS)
+
+        await until(waits_again, "the collector waits for its next look")
+        await until(written_down, "rows of all flows, with beats")
+        series = await scraped(daemon, free_port)
+        for flow in FLOWS:
+            assert series["flow_beats_total", frozenset({flow})] >= told[flow]["beats"], flow
+            assert series["flow_silent_seconds", frozenset({flow})] < 60, flow
+            assert "beat" in (shown := await daemon.flow(flow))["progress"] + shown["error"], flow
+        assert series["flow_pause_seconds", frozenset({"collect fast_ftd"})] == 2
+        assert series["flow_state", frozenset({"collect fast_ftd", "waiting"})] == 1
+        assert series["documents_total", frozenset({"fast_ftd", "published"})] == 2
+        assert series["rows_published_total", frozenset({"fast_ftd"})] == 3_000
+        assert series["loop_lag_seconds_count", frozenset()] > 5
+        assert series["process_resident_memory_bytes", frozenset()] > 1 << 20
+        assert await daemon.stop() == 0
