@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__, log
-from spotlightd.commands import collecting, looking, making, receipts, serving
+from spotlightd.commands import collecting, looking, making, receipts, serving, streams
 from spotlightd.commands.said import Out
 from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.settings import Settings, load
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     _serve(words)
     _collect(words)
     _look(words)
+    _streams(words)
     _receipts(words)
     _make(words)
     return top
@@ -134,6 +135,28 @@ def _look(words: Any) -> None:
     )  # fmt: skip
     export.add_argument("--as-of", metavar="TIME", default="", help="as it was known then")
     export.add_argument("--to", type=Path, metavar="FILE", help="the file to write; standard output without it")
+
+
+def _streams(words: Any) -> None:
+    replay = _word(
+        words, "replay", streams.replay, "decode kept frames of a stream again, after its decode was mended",
+        "spotlightd replay finnhub --from 2026-03-01 --to 2026-03-31",
+    )  # fmt: skip
+    replay.add_argument("source", metavar="SOURCE")
+    replay.add_argument(
+        "--from", dest="first", type=_day, default=date.min, metavar="DAY", help="first day of receipt, 2026-03-01"
+    )
+    replay.add_argument(
+        "--to", dest="last", type=_day, default=date.max, metavar="DAY", help="last day of receipt, included"
+    )
+    tail = _word(
+        words, "tail", streams.tail, "show the messages of a topic as they go by, with offset and age",
+        "spotlightd tail finnhub --last 20",
+    )  # fmt: skip
+    tail.add_argument("topic", metavar="TOPIC", help="name of a stream")
+    tail.add_argument("--partition", type=int, default=0, help="which partition (default: 0)")
+    tail.add_argument("--last", type=int, default=10, help="how many older messages to show first (default: 10)")
+    tail.add_argument("--once", action="store_true", help="end after those that are there now")
 
 
 def _receipts(words: Any) -> None:

@@ -66,7 +66,7 @@ async def collect(wish: Wish, settings: Settings, out: Out) -> int:
             f"the running daemon does not collect {wish.source}: have it do so (schedule.enabled, schedule.sources), or "
             "stop it and ask again"
         )
-    return await _backfill_there(wish, settings, out)
+    return await watched(wish, settings, out)
 
 
 def _named(name: str, sources: tuple[Batch, ...]) -> Batch:
@@ -94,11 +94,12 @@ async def _backfill_here(wish: Wish, settings: Settings, out: Out) -> int:
     return 1 if any(one.error for one in results) else 0
 
 
-async def _backfill_there(wish: Wish, settings: Settings, out: Out) -> int:
+async def watched(wish: Wish, settings: Settings, out: Out) -> int:
+    """Ask the running daemon for a backfill or replay, and watch it; 1 when it failed."""
     async with ledger_beside(settings) as ledger:
         asked = await ledger.ask(wish)
         out.note(f"asked the running daemon for it (wish {asked.number}); it goes on if this command is stopped")
-        with out.progress(f"backfill {wish.source}") as moves:
+        with out.progress(wish.source) as moves:
             seen, since = asked, asyncio.get_running_loop().time()
             while seen.state not in {"done", "failed"}:
                 await asyncio.sleep(POLL_SECONDS)
@@ -106,7 +107,7 @@ async def _backfill_there(wish: Wish, settings: Settings, out: Out) -> int:
                 if now != seen:
                     seen, since = now, asyncio.get_running_loop().time()
                 elif running_daemon(settings) is None and asyncio.get_running_loop().time() - since > SILENT_SECONDS:
-                    raise PublisherError("the daemon has ended; the backfill goes on when it is started again")
+                    raise PublisherError("the daemon has ended; what was asked for goes on when it is started again")
                 moves(seen.says, seen.done, seen.total)
     out.say(seen.says, {"documents": seen.total, "says": seen.says})
     return 0 if seen.state == "done" else 1
