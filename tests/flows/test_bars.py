@@ -1,0 +1,327 @@
+"""Bars are what their trades say, to the last digit, whatever was closed, kept, replayed or killed meanwhile."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_DOWN, Decimal, localcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.positions import SqlitePositions
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.flows.bars import Transforming
+from spotlightd.flows.publish import Publications, recover
+from spotlightd.model.bars import bars, minutely
+from spotlightd.model.drain import Intent
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import HOUSE
+from spotlightd.model.market import trades
+from spotlightd.model.pin import source
+from spotlightd.model.stream import Stream, covers, load_digest
+from spotlightd.web import ask, select
+from spotlightd.web.refusal import RefusalError
+
+from .world import CrashError, Fuse, Fused
+
+DAYS = (date(2025, 10, 2), date(2025, 10, 3))
+SYMBOLS = ("AAPL", "BINANCE:BTCUSDT")
+FEEDS = tuple(
+    Stream(
+        name=name, title=name, home="https://example.org", datasets=(trades,), address=lambda _: "wss://example.org",
+        hello=lambda _: iter(()), hosts=("example.org",), decode="SELECT 1",
+    )
+    for name in ("feed_a", "feed_b")
+)  # fmt: skip
+Trade = tuple[Any, ...]
+Bar = tuple[Any, ...]
+
+
+def stored(name: str) -> int:
+    return [column.name for column in trades.stored].index(name)
+
+
+PLACED = [stored(name) for name in ("time", "epoch", "partition", "offset", "frame_index")]
+BARRED = [stored(name) for name in ("symbol", "source", "time", "price", "volume")]
+
+
+def recomputed(rows: Iterable[Trade]) -> list[Bar]:
+    """The bars of these trades, by plain arithmetic."""
+    minutes: dict[tuple[str, str, datetime], list[tuple[float, float]]] = defaultdict(list)
+    for row in sorted(rows, key=lambda one: [one[at] for at in PLACED]):
+        symbol, source, time, price, volume = (row[at] for at in BARRED)
+        minutes[symbol, source, time.replace(second=0, microsecond=0)].append((price, volume))
+    return sorted((*key, *_bar(of)) for key, of in minutes.items())
+
+
+def _bar(of: Sequence[tuple[float, float]]) -> tuple[Any, ...]:
+    prices = [price for price, _ in of]
+    with localcontext(prec=60):
+        volume = sum(Decimal(repr(volume)).quantize(Decimal("1e-18"), ROUND_DOWN) for _, volume in of)
+        turnover = sum(Decimal(round(price * volume * 1e8)).scaleb(-8) for price, volume in of)
+    return (prices[0], max(prices), min(prices), prices[-1], volume, turnover, len(of))
+
+
+@dataclass
+class Market:
+    """Loads of trades as the drain and replays leave them, and what a reader of each publication should see."""
+
+    ledger: SqliteLedger
+    warehouse: ClickHouse
+    random: random.Random
+    rows: dict[int, list[Trade]] = field(default_factory=dict)
+    opened: dict[tuple[str, date], int] = field(default_factory=dict)
+    offset: int = 0
+
+    def publications(self) -> Publications:
+        return Publications(self.ledger, self.warehouse)
+
+    def transforming(self, fuse: Fuse | None = None) -> Transforming:
+        fused: Any = (lambda store: Fused(store, fuse)) if fuse else (lambda store: store)
+        ledger, warehouse = fused(self.ledger), fused(self.warehouse)
+        return Transforming(minutely, ledger, warehouse, Publications(ledger, warehouse), SqlitePositions(self.ledger))
+
+    async def open(self, feed: Stream, day: date) -> int:
+        part = 1 + sum(one.covers.startswith(covers(day)) for one in await self.ledger.loads(feed.name))
+        begun = await self.ledger.begin_load(feed, load_digest(feed.name, day, part), covers(day, part))
+        await self.publications().publish(await self.ledger.loaded(begun.load_id, {}, ()))
+        self.rows[begun.load_id] = []
+        return begun.load_id
+
+    async def tick(self, count: int = 30) -> int:
+        """Trades come in, of any minute: into the day's load, which is opened if there is none."""
+        feed, day = self.random.choice(FEEDS), self.random.choice(DAYS)
+        load = self.opened.get((feed.name, day)) or await self.open(feed, day)
+        self.opened[feed.name, day] = load
+        await self.bring(load, [self.trade(feed, day, load) for _ in range(count)])
+        return load
+
+    async def bring(self, load: int, rows: list[Trade]) -> None:
+        self.rows[load] += rows
+        await self.warehouse.insert(trades, rows)
+
+    def trade(self, feed: Stream, day: date, load: int, volume: float | None = None) -> Trade:
+        """Four minutes around midnight, times that meet in a millisecond, and volumes of all sorts."""
+        draw, self.offset = self.random, self.offset + draw_step(self.random)
+        received = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=3)
+        time = datetime(2025, 10, 3, tzinfo=UTC) + timedelta(milliseconds=draw.randrange(-120_000, 120_000, 500))
+        sorts = (
+            0.0,
+            draw.randrange(1, 20_000_000),
+            round(draw.random(), 8),
+            draw.random(),
+            1e-12,
+            12345.678,
+            1e8 + 0.5,
+        )
+        amount = float(draw.choice(sorts)) if volume is None else volume
+        price = round(100 + draw.random() * 50, draw.choice((0, 2, 8)))
+        place = (draw.choice((1, 2)), draw.choice((0, 7)), self.offset, draw.choice((0, 3)))
+        says = ("", "", ["1"], "trade", False, feed.name)
+        return (draw.choice(SYMBOLS), "", time, received, received, price, amount, *says, load, *place)
+
+    async def close(self, load: int) -> None:
+        self.opened = {key: one for key, one in self.opened.items() if one != load}
+        await self.ledger.close_load(load)
+
+    async def replay(self, load: int) -> None:
+        """Decoded again, a third of it otherwise: a new load, whole and closed, takes the place of the old one."""
+        await self.close(load)
+        old = next(one for one in await self.ledger.loads() if one.load_id == load)
+        feed = next(one for one in FEEDS if one.name == old.source)
+        begun = await self.ledger.begin_load(feed, old.digest, old.covers)
+        again = [row for row in self.rows[load] if self.random.random() > 0.3]
+        self.rows[begun.load_id] = []
+        at = stored("load_id")
+        await self.bring(begun.load_id, [(*row[:at], begun.load_id, *row[at + 1 :]) for row in again])
+        await self.ledger.loaded(begun.load_id, {}, ())
+        await self.publications().publish(await self.ledger.close_load(begun.load_id))
+
+    async def kill(self, step: int) -> None:
+        """Everything ends at that step of making bars, and starts again."""
+        try:
+            await self.transforming(Fuse(step)).round()
+        except CrashError:
+            await recover(self.ledger, self.warehouse, self.publications(), (trades, bars, *HOUSE))
+
+    async def newest(self) -> int:
+        return int((await self.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
+
+    async def expected(self, seq: int) -> list[Bar]:
+        published = [one for one in await self.ledger.loads(states=("published",)) if one.seq <= seq]
+        gone = {load_id for one in published for load_id in one.supersedes}
+        return recomputed(row for one in published if one.load_id not in gone for row in self.rows.get(one.load_id, ()))
+
+    async def read(self, seq: int) -> list[Bar]:
+        return sorted((await self.warehouse.rows(f"SELECT * FROM {source(bars)}", {"seq": seq})).rows)
+
+    async def check(self) -> None:
+        newest = await self.newest()
+        for seq in (newest, self.random.randint(0, newest)):
+            assert await self.read(seq) == await self.expected(seq)
+
+
+def draw_step(draw: random.Random) -> int:
+    return draw.choice((1, 1, 1, 1 << 20))
+
+
+@pytest.fixture
+async def market(tmp_path: Path, warehouse: ClickHouse) -> AsyncIterator[Market]:
+    for dataset in (trades, bars):
+        await warehouse.ensure(dataset)
+    async with SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
+        yield Market(ledger, warehouse, random.Random(7))
+
+
+async def _step(market: Market) -> None:
+    draw, loads = market.random, sorted(market.rows)
+    what = draw.choice(("tick", "tick", "close", "replay", "round", "kill"))
+    if what == "tick" or not loads:
+        await market.tick()
+    elif what == "close":
+        await market.close(draw.choice(loads))
+    elif what == "replay":
+        current = [one for one in await market.transforming().ledger.loads() if one.load_id in market.rows]
+        gone = {load_id for one in current for load_id in one.supersedes}
+        await market.replay(draw.choice([one.load_id for one in current if one.load_id not in gone]))
+    elif what == "round":
+        await market.transforming().round()
+    else:
+        await market.kill(draw.randrange(1, 40))
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(one, marks=pytest.mark.slow) for one in range(2, 6))])
+async def test_bars_are_what_their_trades_say_whatever_happens(market: Market, seed: int) -> None:
+    market.random.seed(seed)
+    for _ in range(25):
+        await _step(market)
+        await market.check()
+    kept = await market.warehouse.rows("SELECT uniqExact(load_id), count() FROM bars")
+    assert kept.rows[0][0] > 1
+    for load in list(market.opened.values()):
+        await market.close(load)
+    await market.transforming().round()
+    await market.warehouse.execute("TRUNCATE TABLE trades")
+    assert await market.read(await market.newest()) == await market.expected(await market.newest())
+    assert await market.transforming().round() == 0
+
+
+@pytest.mark.slow
+async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market) -> None:
+    step = 1
+    while True:
+        load = await market.tick()
+        await market.close(load)
+        fuse = Fuse(step)
+        try:
+            await market.transforming(fuse).round()
+        except CrashError:
+            await recover(market.ledger, market.warehouse, market.publications(), (trades, bars, *HOUSE))
+        await market.check()
+        await market.transforming().round()
+        kept = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")
+        assert sum(count for _, count in kept.rows) == sum(map(len, market.rows.values()))
+        if fuse.steps < step:
+            break
+        step += 1
+    assert step > 10
+
+
+async def test_bars_of_a_load_wait_until_nothing_is_moved_into_it(market: Market) -> None:
+    load = await market.tick()
+    name = next(one.source for one in await market.ledger.loads() if one.load_id == load)
+    positions = SqlitePositions(market.ledger)
+    moving = Intent(name, 1, 0, 0, 10, 10, DAYS[0], 1, load, "decode", "nonce")
+    await positions.intend(moving)
+    await market.close(load)
+    assert await market.transforming().round() == 0
+    await positions.done(moving, b"")
+    assert await market.transforming().round() == 1
+    await market.check()
+
+
+async def test_another_version_makes_all_bars_anew(market: Market) -> None:
+    await market.close(await market.tick())
+    await market.transforming().round()
+    newer = replace(market.transforming(), transform=replace(minutely, parser="2"))
+    assert (await newer.round(), await newer.round()) == (1, 0)
+    first, second = await market.ledger.loads("bars", states=("published",))
+    assert second.supersedes == (first.load_id,)
+    await market.check()
+
+
+async def test_bars_of_a_load_that_cannot_be_written_are_given_up_and_made_later(market: Market) -> None:
+    await market.close(await market.tick())
+    await market.warehouse.execute("RENAME TABLE bars TO hidden")
+    with pytest.raises(StoreError):
+        await market.transforming().round()
+    await market.warehouse.execute("RENAME TABLE hidden TO bars")
+    assert [one.state for one in await market.ledger.loads("bars")] == ["dead"]
+    assert await market.transforming().round() == 1
+    await market.check()
+
+
+@pytest.mark.parametrize("volumes", [[1e21], [9e19] * 2])
+async def test_a_bar_that_cannot_hold_its_volume_is_an_error_and_not_another_number(
+    market: Market, volumes: list[float]
+) -> None:
+    load = await market.open(FEEDS[0], DAYS[1])
+    same = [market.trade(FEEDS[0], DAYS[1], load, volume) for volume in volumes]
+    at = stored("time")
+    await market.bring(load, [("AAPL", *row[1:at], same[0][at], *row[at + 1 :]) for row in same])
+    with pytest.raises(StoreError, match=r"more than a bar can hold|too big"):
+        await market.read(await market.newest())
+
+
+async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) -> None:
+    for _ in range(4):
+        await market.close(await market.tick())
+        await market.transforming().round()
+        await market.tick()
+    seq = await market.newest()
+    bounds = [("symbol", "BINANCE:BTCUSDT"), ("minute__gte", "2025-10-02T23:59:00Z"), ("source__ne", "feed_x")]
+    wanted = [one for one in await market.expected(seq) if one[0] == SYMBOLS[1] and one[2].minute in (59, 0, 1)]
+    seen: list[dict[str, Any]] = []
+    following = ""
+    while True:
+        asked = ask.read(bars, [*bounds, *([("_next", following)] if following else [])])
+        query = select.page(asked, seq, 2)
+        rows = (await market.warehouse.rows(query.sql, query.params)).dicts()
+        seen += rows[:2]
+        if len(rows) < 3:
+            break
+        following = ask.cursor(ask.sorted_as(asked), rows[1])
+    assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
+    assert sorted(tuple(one.values()) for one in seen) == wanted
+    counted = select.count(ask.read(bars, bounds), seq)
+    assert (await market.warehouse.rows(counted.sql, counted.params)).rows[0][0] == len(wanted)
+    current = await market.warehouse.rows("SELECT * FROM bars_current")
+    assert sorted(current.rows) == await market.expected(seq)
+
+
+@pytest.mark.parametrize("parameter", ["_document", "_receipt", "open_at"])
+def test_a_bar_has_no_receipt_of_its_own_and_says_where_to_look(parameter: str) -> None:
+    with pytest.raises(RefusalError, match=r"computed from other rows|no column"):
+        ask.read(bars, [(parameter, "1")])
+
+
+async def test_only_what_is_asked_for_is_read_of_the_trades(market: Market) -> None:
+    """The filters on symbol and minute reach the index of the trades, and days that are kept as bars are left alone."""
+    for _ in range(6):
+        await market.tick()
+    for (_, day), load in list(market.opened.items()):
+        if day == DAYS[0]:
+            await market.close(load)
+    await market.transforming().round()
+    sql = f"EXPLAIN indexes = 1 SELECT * FROM {source(bars)} WHERE symbol = 'AAPL' AND minute >= '2025-10-03 00:01:00'"
+    told = "\n".join(row[0] for row in (await market.warehouse.rows(sql, {"seq": await market.newest()})).rows)
+    index = told[told.rindex("PrimaryKey") :]
+    assert "(toYYYYMMDD(received) in 1-element set)" in told, told
+    assert "symbol in ['AAPL', 'AAPL']" in index, told
+    assert "(toStartOfInterval(time, 60000000) in [" in index, told
