@@ -4,7 +4,9 @@ What surprises:
 - The address holds the key, and aiohttp's errors hold the address: none of them is shown, logged or chained.
 - aiohttp follows redirects before the upgrade; here each is refused before anything is asked elsewhere.
 - A receive with aiohttp's own time-out begins anew at every ping and pong, so that a venue which answers pings and
-  sends nothing would never be noticed: the time is kept here.
+  sends nothing would never be noticed: the time is kept here. A time-out for each frame halves the rate or worse, so a
+  task reads ahead, and only who finds nothing there waits with a time-out. Whoever takes frames in a loop is held up
+  after AHEAD of them at the latest, so that the event loop has its turn.
 - Text is taken as bytes: what is no UTF-8 arrives like everything else, and is for the decode to judge.
 - Compression is not offered: a small frame can then not become a large one.
 """
@@ -12,6 +14,7 @@ What surprises:
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -27,6 +30,7 @@ from spotlightd.clients.pace import asked_pause
 from spotlightd.model.drain import Cause
 from spotlightd.model.stream import FeedError
 
+AHEAD = 256
 SEND_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 PORT = 443
@@ -35,7 +39,7 @@ MOVED = range(300, 400)
 
 
 class WebSocket:
-    """The port `Socket` over an open connection of aiohttp's."""
+    """The port `Socket` over an open connection of aiohttp's, read by a task of its own (`pumping`)."""
 
     def __init__(
         self, socket: aiohttp.ClientWebSocketResponse[Literal[False]], host: str, max_frame_bytes: int
@@ -43,17 +47,40 @@ class WebSocket:
         self._socket = socket
         self._host = host
         self._most = max_frame_bytes
+        self._frames: deque[bytes] = deque()
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
+        self._end: FeedError | None = None
 
     async def receive(self, seconds: float) -> bytes | None:
+        if not self._frames and self._end is None:
+            self._some.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._some.wait()
+            except TimeoutError:
+                return None
+        if self._frames:
+            self._room.set()
+            return self._frames.popleft()
+        raise self._end or FeedError("connection lost", f"nothing reads from {self._host} any more")
+
+    async def pumping(self) -> None:
+        """Read until the end. AHEAD frames wait at most; beyond them the venue does."""
         try:
-            async with asyncio.timeout(seconds):
+            while self._end is None:
                 message = await self._socket.receive()
-        except TimeoutError:
-            return None
-        if message.type in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
-            data: bytes = message.data
-            return data
-        raise self._ended(message)
+                if message.type not in {aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY}:
+                    self._end = self._ended(message)
+                    return
+                self._frames.append(message.data)
+                self._some.set()
+                if len(self._frames) >= AHEAD:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            self._end = self._end or FeedError("connection lost", f"nothing reads from {self._host} any more")
+            self._some.set()
 
     async def send(self, text: str) -> None:
         try:
@@ -97,10 +124,16 @@ async def connecting(
     target = _allowed(url, hosts, allow_private=allow_private)
     async with _session(connect_seconds, allow_private=allow_private) as session:
         socket = await _opened(session, target, connect_seconds, ping_seconds, max_frame_bytes)
+        open_socket = WebSocket(socket, str(target.host), max_frame_bytes)
+        pump = asyncio.create_task(open_socket.pumping(), name=f"websocket of {target.host}")
         try:
-            yield WebSocket(socket, str(target.host), max_frame_bytes)
+            yield open_socket
         finally:
+            pump.cancel()
+            await asyncio.wait([pump])
             await _closed(socket)
+        if not pump.cancelled():
+            pump.result()
 
 
 def _allowed(url: str, hosts: Collection[str], *, allow_private: bool) -> URL:

@@ -25,7 +25,6 @@ from spotlightd.model.meters import Meters
 from spotlightd.model.stream import Connect, Feed, FeedError, Socket, Stream
 from spotlightd.tasks import together
 
-TURN_FRAMES = 256  # then the event loop gets a turn, and the counts are handed on
 SAYS_LETTERS = 300
 WORRYING_TRIES = 3  # so many failed tries, and the operator is told
 
@@ -160,7 +159,6 @@ class Listening:
         """Take what comes, until nothing does for too long."""
         stale, beat = self._stream.stale_seconds, self._patience.beat
         heard = turned = self._clock.now()
-        turn = self._frames
         while True:
             value = await socket.receive(min(beat, stale))
             now = self._clock.now()
@@ -171,10 +169,7 @@ class Listening:
                 return FeedError("stale", f"no frame for {stale:g} s, pings included")
             if now - turned >= beat:
                 self._tell(report, now - turned)
-                turned, turn = now, self._frames
-            elif self._frames - turn >= TURN_FRAMES:
-                turn = self._frames
-                await asyncio.sleep(0)
+                turned = now
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
