@@ -55,11 +55,16 @@ def settings(folder: Path) -> Settings:
     return Settings(state_dir=folder.parent)
 
 
+def built_in() -> list[str]:
+    return [dataset.name for dataset in catalog().datasets]
+
+
 def test_the_built_in_sources_are_found_by_looking() -> None:
     found = catalog()
     assert [source.name for source in found.sources] == ["sec_ftd"]
-    assert found.places == {"sec_ftd": "spotlightd.sources.sec_ftd"}
-    assert [dataset.name for dataset in found.datasets] == ["sec_ftd"]
+    assert [stream.name for stream in found.streams] == ["finnhub"]
+    assert found.places == {"finnhub": "spotlightd.sources.finnhub", "sec_ftd": "spotlightd.sources.sec_ftd"}
+    assert {"finnhub_frames", "sec_ftd", "trades"} <= set(built_in())
 
 
 def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> None:
@@ -71,7 +76,7 @@ def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> 
     found = catalog(settings(folder))
     assert [source.name for source in found.sources] == ["sec_ftd", "mine"]
     assert found.places["mine"] == str(folder / "mine.py")
-    assert [dataset.name for dataset in found.datasets] == ["mine", "sec_ftd"]
+    assert sorted(dataset.name for dataset in found.datasets) == sorted([*built_in(), "mine"])
 
 
 def test_a_source_of_a_file_parses(folder: Path) -> None:
@@ -102,7 +107,7 @@ def test_two_different_datasets_of_one_name_are_refused(folder: Path) -> None:
 def test_one_dataset_may_be_fed_by_two_sources(folder: Path) -> None:
     write(folder / "a.py", "shared", "One", source="a")
     write(folder / "b.py", "shared", "One", source="b")
-    assert [dataset.name for dataset in catalog(settings(folder)).datasets] == ["sec_ftd", "shared"]
+    assert sorted(dataset.name for dataset in catalog(settings(folder)).datasets) == sorted([*built_in(), "shared"])
 
 
 def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:

@@ -1,0 +1,134 @@
+"""Trades as Finnhub's websocket tells them: stocks (`AAPL`), crypto (`BINANCE:BTCUSDT`), forex (`OANDA:EUR_USD`).
+
+Known from frames that people made public (2020, 2023, 2024): a frame holds one trade or several; `t` is in milliseconds;
+`c`, the conditions, is a list of codes, an empty list, null (crypto) or absent (2020); prices may be whole numbers, volumes
+0 or fractions. There is no number of the trade: two equal trades in one frame are both real, and the server has sent
+every frame three times over (Finnhub-API, issue 143), so nothing is dropped for being equal. Order is not by time.
+
+Claimed by users, not tried here: one connection for each key, about 50 symbols on the free plan, and connections that stay
+open after the pings have stopped. The server pings about once a minute, also when no market is open; half as long again
+and half a minute more without any frame is taken for death.
+
+`decode` looks at each frame's text first. One that reads exactly like those above needs no further question: the pattern
+allows numbers of at most 15 digits, whole times, texts and lists of texts where they belong, each field once. All other
+frames are asked field by field, because the engine's JSON functions would take a number in quotes, cut a fraction of a
+time, and turn what is missing into 0, without a word. benchmarks/decode.py has the price of both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from spotlightd import Feed, Stream, trades
+
+HOST = "ws.finnhub.io"
+PING_APART_SECONDS = 60.0
+
+_TEXT = "[ !#-[^-~]"  # of plain characters, none of which is written with a backslash
+_NUMBER = "(?:0(?:[.][0-9]{1,14})?|[1-9][0-9]{0,8}(?:[.][0-9]{1,6})?|[1-9][0-9]{9,14})(?:e-[0-9]{1,2})?"
+_CODE = f'"{_TEXT}*"'
+_CONDITIONS = f'"c":(?:null|[[](?:{_CODE}(?:,{_CODE})*)?[]]),'
+_TIME = "(?:0|[1-9][0-9]{0,12})"
+_TRADE = f'[{{](?:{_CONDITIONS})?"p":{_NUMBER},"s":"{_TEXT}+","t":{_TIME},"v":{_NUMBER}[}}]'
+USUAL = f'^[{{]"data":[[](?:{_TRADE}(?:,{_TRADE})*)?[]],"type":"trade"[}}]$'
+"""What it matches is valid JSON, with all fields in their types. No backslash and no quote, so it can stand in SQL as it is."""
+LONG = ":[ \t\r\n]*-?[0.]*[1-9](?:[.]?[0-9]){15}"
+"""A number of more than 15 digits, leading zeros not counted; times have 13."""
+
+SHAPE = "Tuple(type String, data Array(Tuple(p Float64, s String, t Int64, v Float64, c Array(String))))"
+ONE = '{"data":[{"p":0}]}'  # what a reject unfolds into: one row, of which only the reason is read
+NUMBERS = "('Int64', 'UInt64', 'Double')"
+
+TRADE_REASON = f"""multiIf(
+    JSONType(one) != 'Object', 'is no object',
+    length(arrayDistinct(JSONExtractKeys(one))) != length(JSONExtractKeys(one)), 'has a field twice',
+    JSONType(one, 'p') NOT IN {NUMBERS}, 'has no p, or one that is no number, or of more than 19 digits',
+    JSONType(one, 's') != 'String' OR JSONExtractString(one, 's') = '', 'has no s, or one that is no text',
+    JSONType(one, 't') NOT IN {NUMBERS}, 'has no t, or one that is no number',
+    JSONExtractFloat(one, 't') != floor(JSONExtractFloat(one, 't')), 'has a t that is no whole number of milliseconds',
+    JSONExtractFloat(one, 't') < 0 OR JSONExtractFloat(one, 't') >= 1e13, 'has a t outside of 1970 to 2286',
+    JSONType(one, 'v') NOT IN {NUMBERS}, 'has no v, or one that is no number, or of more than 19 digits',
+    JSONExtractFloat(one, 'v') < 0, 'has a v below 0',
+    JSONType(one, 'c') NOT IN ('Null', 'Array'), 'has a c that is no list',
+    arrayExists(code -> JSONType(code) != 'String', JSONExtractArrayRaw(one, 'c')), 'has a c that is no list of texts',
+    '')"""
+
+REASON = f"""multiIf(
+    NOT isValidJSON(frame), 'it is no valid JSON',
+    JSONType(frame) != 'Object', 'it is no JSON object',
+    length(arrayDistinct(JSONExtractKeys(frame))) != length(JSONExtractKeys(frame)), 'it has a field twice',
+    JSONType(frame, 'type') != 'String', 'it has no type, or one that is no text',
+    JSONExtractString(frame, 'type') IN ('ping', 'error', 'news'), '',
+    JSONExtractString(frame, 'type') != 'trade', concat('its type is unknown: ', left(JSONExtractString(frame, 'type'), 100)),
+    JSONType(frame, 'data') != 'Array', 'it has no data, or data that is no list',
+    JSONLength(frame, 'data') > 65535, 'it has more than 65,535 trades',
+    arrayFirst(said -> said != '', arrayMap(
+        (one, number) -> if({TRADE_REASON} AS said_of_one = '', '', concat('trade ', toString(number), ' ', said_of_one)),
+        JSONExtractArrayRaw(frame, 'data'), arrayEnumerate(JSONExtractArrayRaw(frame, 'data')))))"""
+
+DECODE = f"""SELECT
+    trade.s AS symbol,
+    if(position(symbol, ':') = 0, '', substringIndex(symbol, ':', 1)) AS venue,
+    fromUnixTimestamp64Milli(trade.t, 'UTC') AS time,
+    received,
+    now64(6, 'UTC') AS ingested,
+    trade.p AS price,
+    trade.v AS volume,
+    '' AS side,
+    '' AS trade_id,
+    trade.c AS conditions,
+    'trade' AS type,
+    long_digits,
+    epoch, partition, offset, at - 1 AS frame_index,
+    reject
+FROM (
+    SELECT epoch, partition, offset, received,
+        length(frame) < 1000000 AND match(frame, '{USUAL}') AS usual,
+        if(usual, '', {REASON}) AS reject,
+        NOT usual AND match(frame, '{LONG}') AS long_digits,
+        multiIf(usual, frame, reject != '', '{ONE}', JSONExtractString(frame, 'type') = 'trade', frame, '') AS told,
+        JSONExtract(told, '{SHAPE}').data AS data
+    FROM {{frames}}
+)
+ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
+
+
+def address(feed: Feed) -> str:
+    return f"wss://{HOST}?token={quote(feed.key, safe='')}"
+
+
+def hello(feed: Feed) -> Iterator[str]:
+    for symbol in feed.symbols:
+        yield json.dumps({"type": "subscribe", "symbol": symbol})
+
+
+def trouble(value: bytes) -> str:
+    """The sentence of an error frame, such as `Subscribing to too many symbols`. Most frames are told by their bytes."""
+    if b'"error"' not in value[:64] and b'"error"' not in value[-64:]:
+        return ""
+    try:
+        told = json.loads(value)
+    except (ValueError, RecursionError):
+        return ""
+    if not isinstance(told, dict) or told.get("type") != "error":
+        return ""
+    return str(told.get("msg") or "an error without a word")[:500]
+
+
+finnhub = Stream(
+    name="finnhub",
+    title="Finnhub trades",
+    home="https://finnhub.io/docs/api/websocket-trades",
+    datasets=(trades,),
+    address=address,
+    hello=hello,
+    decode=DECODE,
+    trouble=trouble,
+    hosts=(HOST,),
+    stale_seconds=PING_APART_SECONDS * 1.5 + 30.0,
+    ping_seconds=20.0,
+    max_frame_bytes=16 << 20,
+    key_required=True,
+)
