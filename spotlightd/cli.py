@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__, log
-from spotlightd.commands import collecting, looking, making, receipts, serving, streams
+from spotlightd.commands import collecting, demo, looking, making, receipts, serving, streams
 from spotlightd.commands.said import Out
 from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.settings import Settings, load
@@ -81,12 +81,12 @@ def _word(words: Any, name: str, run: Command, says: str, example: str) -> argpa
 
 def _serve(words: Any) -> None:
     _word(words, "run", serving.run, "run the daemon until SIGTERM", "spotlightd run --config /etc/spotlightd.toml")
-    demo = _word(
-        words, "demo", serving.demo, "run the daemon on real files that are replayed here; no keys, no network",
+    showing = _word(
+        words, "demo", demo.demo, "run the daemon on real files that are replayed here; no keys, no network",
         "spotlightd demo --port 8080",
     )  # fmt: skip
-    demo.add_argument("--port", type=int, default=8080, help="port of the explorer; taken: the next free one")
-    demo.add_argument("--once", action="store_true", help="load what is due, print a summary in JSON, and end")
+    showing.add_argument("--port", type=int, default=8080, help="port of the explorer; taken: the next free one")
+    showing.add_argument("--once", action="store_true", help="load what is due, print a summary in JSON, and end")
     check = "see whether the daemon could start: settings, secrets, sources, stores"
     _word(words, "check", serving.check, check, "spotlightd check --config /etc/spotlightd.toml")
 
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load(arguments.config)
         if arguments.state is not None:
             settings = replace(settings, state_dir=arguments.state)
-        told = settings.log.level if arguments.run in {serving.run, serving.demo} else "warning"
+        told = settings.log.level if arguments.run in {serving.run, demo.demo} else "warning"
         log.configure(told, settings.log.format)
         status: int = asyncio.run(arguments.run(arguments, settings, out))
     except SpotlightError as problem:

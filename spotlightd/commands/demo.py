@@ -1,0 +1,129 @@
+"""The command demo: the daemon on bundled real files and frames, replayed on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import time
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from spotlightd.commands.said import Out
+from spotlightd.daemon import Running, started, told_to_stop
+from spotlightd.demo.exchange import Exchange, Script, exchanging
+from spotlightd.demo.mirror import Mirror, mirroring, timeline
+from spotlightd.flows.ingest import Span, ingest
+from spotlightd.flows.load import Result
+from spotlightd.flows.mirror import mirror as mirror_records
+from spotlightd.model.ports import Wish
+from spotlightd.model.settings import Bus, Schedule, Settings
+from spotlightd.opening import House, opened
+
+JUDGED_ON = date(2021, 3, 20)
+NOTICE = (
+    "Demo: SEC files of early 2021, replayed on this machine. 2021-01a is the whole real file. 2021-01b and 2021-02b are "
+    "real rows cut short, with trailers constructed by us; the correction of 2021-01b is constructed too. The trades are real "
+    "Finnhub frames of 2020 to 2024, sent again and again with their times moved to now."
+)
+TURN_SECONDS = 0.2
+SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
+HANG_UP_SECONDS = 45.0
+GAP_SECONDS = 8.0
+
+
+async def demo(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """The daemon on bundled real files: the same code, told to ask a mirror on loopback instead of the publisher."""
+    host, stages = timeline()
+    async with mirroring(host, stages) as mirror, exchanging(Script(fresh_times=True)) as venue:
+        told = _demo_settings(arguments, settings, mirror, venue)
+        if arguments.once:
+            out.value(await _once(told, mirror, out))
+            return 0
+        async with told_to_stop() as stop, started(told, notice=NOTICE) as daemon:
+            out.note(f"spotlightd demo: {daemon.web} (Ctrl-C ends it)")
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_turn_pages(daemon, mirror), name="demo publisher"),
+                    group.create_task(_hang_up(venue), name="demo venue"),
+                ]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+    return 0
+
+
+def _demo_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
+    web = replace(settings.web, port=arguments.port)
+    publisher = replace(settings.publisher, mirrors={mirror.host: mirror.address})
+    schedule = Schedule(sources=["sec_ftd"], on_start=False, judged_on=JUDGED_ON)
+    state = settings.state_dir if arguments.state else Path("state/demo")
+    streams = replace(
+        settings.streams, symbols={"finnhub": list(SYMBOLS)}, addresses={"finnhub": venue.address},
+        backoff_seconds=GAP_SECONDS, backoff_most_seconds=2 * GAP_SECONDS,
+    )  # fmt: skip
+    return replace(
+        settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=Bus()
+    )
+
+
+async def _hang_up(venue: Exchange) -> None:
+    """The venue hangs up now and then, so that there are gaps to see."""
+    while True:
+        await asyncio.sleep(HANG_UP_SECONDS)
+        venue.abort()
+
+
+async def _once(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
+    """Everything that the demo's publisher ever shows, loaded in turn; then counted."""
+    began, results = time.monotonic(), list[Result]()
+    async with opened(settings) as house:
+        with out.progress("demo") as moves:
+            for number in range(await _seen(house, mirror), len(mirror.stages)):
+                mirror.show(number)
+                results += await _look(house, moves)
+        await mirror_records(house.stores.ledger, house.stores.warehouse)
+    return {
+        "documents": sum(one.outcome == "published" for one in results),
+        "unchanged": sum(one.outcome == "unchanged" for one in results),
+        "refused": [{"covers": one.link.covers, "error": one.error} for one in results if one.outcome == "refused"],
+        "rows": sum(one.rows for one in results),
+        "seconds": round(time.monotonic() - began, 3),
+        "state": str(settings.state_dir),
+        "address": f"http://{settings.web.host}:{settings.web.port}",
+        "next": f"spotlightd demo --state {settings.state_dir}",
+    }
+
+
+async def _seen(house: House, mirror: Mirror) -> int:
+    """The newest stage of which this state folder has every file: a second demo goes on, and does not start over."""
+    newest = 0
+    for number, stage in enumerate(mirror.stages):
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in stage.files.values()]
+        if all([await house.stores.ledger.document(digest) for digest in digests]):
+            newest = number
+    return newest
+
+
+async def _look(house: House, moves: Any) -> list[Result]:
+    async def progress(says: str, done: int, total: int) -> None:
+        moves(says, done, total)
+
+    results = []
+    for source in house.sources:
+        publisher = house.publishers.of(source)
+        results += await ingest(source, publisher, house.stores, span=Span(again=True), progress=progress)
+    return results
+
+
+async def _turn_pages(daemon: Running, mirror: Mirror) -> None:
+    """Show the publisher's stages one after the other, and have the sources look at each."""
+    ledger = daemon.house.stores.ledger
+    for number in range(await _seen(daemon.house, mirror), len(mirror.stages)):
+        mirror.show(number)
+        wishes = [await ledger.ask(Wish(source.name, date.min, date.max)) for source in daemon.house.sources]
+        for wish in wishes:
+            while (await ledger.wishes(number=wish.number))[0].state not in {"done", "failed"}:  # noqa: ASYNC110  (it stands in a file)
+                await asyncio.sleep(TURN_SECONDS)
