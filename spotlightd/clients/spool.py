@@ -1,6 +1,26 @@
 """Between a socket, which must not wait, and the bus: frames become durable in a local log, and stay there while needed.
 
-DECISION
+`put` only appends to lists in memory. A task writes them, one group for each topic and partition and all in one
+transaction, `fsync_seconds` after the first frame or as soon as `fsync_bytes` wait. A log that refuses (a full disk) is
+asked again and again, while frames gather in memory up to a bound; beyond it `put` refuses too.
+
+**Where the local log is the bus, it is the spool as well** (`is_bus`): the spool appends to the very topic that the
+drain reads, and there is no second copy. One commit makes a frame both durable and readable, so a copy in between would
+add a commit and a hop, and guard against nothing: both files would lie on the same disk. Freed frames stay for
+the topic's retention, so that people can look at them; they only need no room here any more. **With Kafka** the
+spool has a file of its own, because Kafka does not fsync: its groups are forwarded in order (`log.reading` from the
+start of each partition, which is the first group that is not free), and forgotten as soon as they are free. The
+difference is that one flag. After a restart a forwarder sends again all that is there; the drain knows repeats.
+
+A group is free when all its frames are durable, and none before it is held. Which sequences it holds stands in the file,
+so that this also goes on after a restart. Where the log is the bus, what the drain says it has passed (`committed`) is
+free too: after a crash nobody would tell again of the connections of before.
+
+Room: `spool_bytes` is for what is on the disk (compressed) and in memory (as received), and not free. See `shares`.
+
+Measured on two cores that had other work too, with one-trade frames made of real trades (101 bytes and a key of 32): at
+10,000 frames a second a commit of 526 frames took 2.2 ms p50, 24 ms p99 (3.5 and 10 with a reader beside), an eighth
+of a core, and 19 bytes a frame; `put` takes 2 µs; flat out 0.43 M frames a second were durable.
 """
 
 from __future__ import annotations
@@ -15,7 +35,6 @@ from typing import Self
 
 from spotlightd.clients.blocks import Group
 from spotlightd.clients.logfile import LogFile
-from spotlightd.clients.logreading import Part
 from spotlightd.model.bus import Frame, Topic, mark, packed, partition_of
 from spotlightd.model.errors import StoreError
 from spotlightd.model.settings import Streams
@@ -71,7 +90,6 @@ class LogSpool:
         self._writing: Batch = {}  # with it
         self._memory = 0  # bytes of both
         self._pending = 0  # bytes of the first
-        self._parts: list[Part] = []
         self._taken = self._written = 0
         self._due = asyncio.Event()
         self._tried = asyncio.Event()
@@ -81,8 +99,8 @@ class LogSpool:
     async def __aenter__(self) -> Self:
         for topic in self._topics.values():
             await self._log.ensure(topic)
-            self._parts += self._log.parts(topic.name)
         self._writer = asyncio.create_task(self._write(), name="spool")
+        self._writer.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -102,11 +120,17 @@ class LogSpool:
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait([self._writer])
-            self._tell()
+
+    def _ended(self, writer: asyncio.Task[None]) -> None:
+        """Nothing but a stop should end it: then nothing is taken any more, and this says why."""
+        problem = None if writer.cancelled() else writer.exception()
+        if problem is not None:
+            self.trouble = f"the writer of the spool ended: {problem!r}"
+        self._tell()
 
     def put(self, topic: str, frame: Frame) -> bool:
         cost = FRAME_BYTES + len(frame.value)
-        stored = sum(part.end_bytes - part.freed_bytes for part in self._parts)
+        stored = sum(self._log.held(name)[1] for name in self._topics)
         if (
             stored + self._memory + cost > self._room[topic]
             or self._memory + cost > MEMORY_BYTES
@@ -142,9 +166,8 @@ class LogSpool:
 
     def depth(self, topic: str) -> tuple[int, int]:
         waiting = [one for batch in (self._waiting, self._writing) for (name, _), one in batch.items() if name == topic]
-        stored = [part.held for part in self._parts if part.name == topic]
-        frames = sum(len(one.values) for one in waiting) + sum(frames for frames, _ in stored)
-        return frames, sum(one.size for one in waiting) + sum(size for _, size in stored)
+        frames, size = self._log.held(topic)
+        return frames + sum(len(one.values) for one in waiting), size + sum(one.size for one in waiting)
 
     async def free(self, topic: str, durable: Mapping[int, int]) -> None:
         """What the log refuses to forget now goes with a later call: `trouble` says so."""
