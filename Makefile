@@ -1,6 +1,7 @@
 # One verb for each thing that people do here; `make` alone lists them. The first call sets everything up: Python
 # packages go into .venv, at the versions and digests of the lock files. The rest of the machine is left alone, but for
-# Debian's python3-venv (install) and chromium (test), when they are missing and make runs as root.
+# Debian's python3-venv (install), and chromium, default-jre-headless and maven (test), when they are missing and make
+# runs as root; the tests keep Kafka in ~/.cache.
 
 PORT ?= 8080
 STATE ?= state/demo
@@ -13,7 +14,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help install demo test quick lint bench docs screenshots lock clean developer browser
+.PHONY: help install demo test quick lint bench docs screenshots lock clean developer browser kafka
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -23,7 +24,7 @@ install: $(VENV)/installed  ## make .venv with the command spotlightd in it
 demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/demo
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
-test: developer browser  ## all tests, the slow ones and the browser's too
+test: developer browser kafka  ## all tests, the slow ones and the browser's too
 	$(VENV)/bin/pytest $(ARGS)
 
 quick: developer  ## the tests that take less than a minute
@@ -84,3 +85,7 @@ browser: developer
 	@{ command -v chromium && $(VENV)/bin/playwright --version; } >/dev/null 2>&1 \
 		|| { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core libatomic1 >/dev/null; } \
 		|| echo '*** no Chromium, and not root to install it: THE TESTS OF THE PAGES WILL BE SKIPPED (apt-get install chromium libatomic1) ***' >&2
+
+# A real Kafka for the tests: its jars go to the user's cache, named by version.
+kafka: developer
+	@$(VENV)/bin/python -m tests.real.kafka

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -110,14 +111,14 @@ def told(command: list[str], folder: Path) -> None:
 
 
 def free_ports(number: int) -> list[int]:
-    probes = [socket.socket() for _ in range(number)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """Ports of 127.0.0.1 below those that outgoing connections take, which could have them while the broker is down."""
+    found: list[int] = []
+    while len(found) < number:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            if port not in found and probe.connect_ex(("127.0.0.1", port)):
+                found.append(port)
+    return found
 
 
 class Kafka:
