@@ -1,0 +1,121 @@
+"""One flow raises, one hangs, one holds up the whole loop: each shows for what it is, and the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
+
+from spotlightd.daemon import _heart
+from spotlightd.flows.pulse import measured_loop, readings
+from spotlightd.flows.supervise import Board, Reporter, Status, isolated, running, vital
+from spotlightd.meters import PrometheusMeters
+from tests.daemon.process import until
+
+PAUSE_SECONDS = 0.05
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The socket of a systemd that would kill a daemon which is silent for 0.4 s."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+        end.bind(str(tmp_path / "notify"))
+        end.setblocking(False)
+        yield end
+
+
+def heard(end: socket.socket) -> list[str]:
+    """What was sent since it was asked for last."""
+    said: list[str] = []
+    while True:
+        try:
+            said.append(end.recv(4096).decode())
+        except BlockingIOError:
+            return said
+
+
+@dataclass
+class House:
+    """A board, its metrics, and three flows: one that raises, one that hangs, one that works until it is to block."""
+
+    board: Board = field(default_factory=Board)
+    blocks: bool = False
+
+    def __post_init__(self) -> None:
+        self.meters = PrometheusMeters(flows=lambda: readings(self.board))
+
+    async def raises(self, report: Reporter) -> None:
+        report.beat()
+        raise RuntimeError("a mistake")
+
+    async def hangs(self, report: Reporter) -> None:
+        report.expects(60 / PAUSE_SECONDS)
+        report.beat()
+        await asyncio.Event().wait()
+
+    async def works(self, report: Reporter) -> None:
+        report.expects(60 / 2.0)
+        while True:
+            report.beat()
+            if self.blocks:
+                self.blocks = False
+                time.sleep(1.0)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def at_work(self) -> AbstractAsyncContextManager[None]:
+        async def short(seconds: float) -> None:
+            await asyncio.sleep(min(seconds, PAUSE_SECONDS))
+
+        flows = {"raises": self.raises, "hangs": self.hangs, "works": self.works}
+        for name in flows:
+            self.board.reporter(name)
+        return running(
+            heart=vital(self.board, "heart", lambda report: _heart(report, self.board)),
+            loop=measured_loop(self.meters, PAUSE_SECONDS),
+            **{name: isolated(self.board, name, flow, sleep=short) for name, flow in flows.items()},
+        )
+
+    def status(self, name: str) -> Status:
+        return next(one for one in self.board.read() if one.name == name)
+
+    def metric(self, name: str, flow: str = "") -> float:
+        families = text_string_to_metric_families(self.meters.text().decode())
+        samples = [sample for family in families for sample in family.samples if sample.name == f"spotlightd_{name}"]
+        return next(one.value for one in samples if one.labels.get("flow", "") == flow)
+
+
+async def test_what_raises_is_begun_again_and_what_hangs_shows(systemd: socket.socket) -> None:
+    house = House()
+    with capture_logs():
+        async with house.at_work():
+            await until(lambda: house.status("raises").restarts >= 3, "what raises is begun again")
+            await until(lambda: house.status("hangs").hangs, "what hangs shows")
+            assert house.metric("flow_silent_seconds", "hangs") > 3 * house.metric("flow_pause_seconds", "hangs") > 0
+            assert not house.status("works").hangs
+            beats = house.status("works").beats
+            await until(lambda: house.status("works").beats > beats, "the others go on")
+            await until(lambda: "hangs: it hangs" in "".join(heard(systemd)), "systemctl status tells")
+
+
+async def test_a_loop_that_is_held_up_is_measured_and_does_not_feed_the_watchdog(systemd: socket.socket) -> None:
+    house = House()
+    with capture_logs():
+        async with house.at_work():
+            await until(lambda: "WATCHDOG=1" in heard(systemd), "the watchdog is fed")
+            house.blocks = True
+            while house.blocks:
+                heard(systemd)
+                await asyncio.sleep(0)
+            assert heard(systemd).count("WATCHDOG=1") <= 1, "of the five that were due while the loop was held up"
+            await until(lambda: house.metric("loop_lag_seconds_sum") > 0.8, "the lag is measured")
+            await until(lambda: "WATCHDOG=1" in heard(systemd), "the watchdog is fed again")
