@@ -10,7 +10,22 @@ from aiohttp import web
 
 from spotlightd.log import logger
 from spotlightd.model.errors import SettingsError
-from spotlightd.web import assets, cite, data, desk, guard, health, home, row, search, source, status, symbol, topics
+from spotlightd.web import (
+    assets,
+    cite,
+    data,
+    desk,
+    guard,
+    health,
+    home,
+    live,
+    row,
+    search,
+    source,
+    status,
+    symbol,
+    topics,
+)
 from spotlightd.web.context import Context
 from spotlightd.web.desk import DESK
 
@@ -25,6 +40,8 @@ def application(context: Context) -> web.Application:
     app = web.Application(middlewares=[guard.logged, guard.explained, guard.addressed])
     app[DESK] = desk.made(context)
     app.on_response_prepare.append(guard.headed)
+    app.cleanup_ctx.append(live.living)
+    app.on_shutdown.append(live.hung_up)
     app.router.add_get("/", home.show_home)
     app.router.add_get("/search", search.show_hits)
     app.router.add_get(rf"/data/{_NAME}/schema.json", data.schema)
@@ -37,6 +54,9 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)
     app.router.add_get("/status.json", status.show_status)
+    app.router.add_get("/live", live.show_live)
+    app.router.add_get("/live.json", live.show_live)
+    app.router.add_get("/live/events", live.show_events)
     app.router.add_get("/topics", topics.show_topics)
     app.router.add_get("/topics.json", topics.show_topics)
     app.router.add_get(rf"/topics/{_NAME}", topics.show_topic)

@@ -6,6 +6,7 @@ import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 from aiohttp import web
@@ -135,9 +136,25 @@ async def addressed(request: web.Request, handler: Handler) -> web.StreamRespons
     return await handler(request)
 
 
+def asked_by_us(request: web.Request) -> bool:
+    """Whether the page that asks is one of ours, as far as its browser tells."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return request.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
+    settings = request.app[DESK].context.settings
+    try:
+        return _is_ours(request, urlsplit(origin).netloc, (settings.host, *settings.hosts))
+    except ValueError:
+        return False
+
+
 def called_by(request: web.Request, names: Iterable[str]) -> bool:
     """Whether the request calls us by one of these names, `localhost`, or an address of this machine that it came to."""
-    name = _host_name(request.host)
+    return _is_ours(request, request.host, names)
+
+
+def _is_ours(request: web.Request, host: str, names: Iterable[str]) -> bool:
+    name = _host_name(host)
     if name in {"localhost", *(one.lower() for one in names)}:
         return True
     try:

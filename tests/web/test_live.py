@@ -1,0 +1,252 @@
+"""The live page: what it says without script, what events bring, and who is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from spotlightd.model.drain import FeedState
+from spotlightd.model.errors import StoreError
+from spotlightd.model.market import trades
+from spotlightd.web import pulse, ticks
+from spotlightd.web.pulse import MOST_LISTENERS, QUEUED, Pulse
+from spotlightd.web.refusal import RefusalError
+from tests.web.streaming import Trade, Venue, streaming
+from tests.web.test_browser import visiting
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOTH = "AAPL,BINANCE:BTCUSDT"
+PATIENCE = 20.0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def venue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
+    async with streaming(tmp_path_factory.mktemp("live")) as one:
+        await one.open_load()
+        now = datetime.now(UTC)
+        await one.trade([Trade("QUIET", 7.25, 1, now - timedelta(minutes=10))])
+        for ahead in (90, 60, 40, 12, 8):
+            at = now - timedelta(seconds=ahead)
+            prices = [100.0, 102.5 + ahead / 100, 99.5, 101.0]
+            await one.trade([Trade("AAPL", price, 10, at) for price in prices])
+            await one.trade([Trade("BINANCE:BTCUSDT", 61_000 + ahead, 0.5, at)])
+        await one.gap(1, now - timedelta(seconds=35), now - timedelta(seconds=15))
+        yield one
+
+
+class Events:
+    """What a live page is told, one event after the other."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def next(self) -> tuple[str, dict[str, Any]]:
+        kind = ""
+        async with asyncio.timeout(PATIENCE):
+            async for line in self._answer.content:
+                if line.startswith(b"event: "):
+                    kind = line[7:].decode().strip()
+                if line.startswith(b"data: "):
+                    return kind, json.loads(line[6:])
+        raise AssertionError("the events ended")
+
+    async def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        while True:
+            _, told = await self.next()
+            if holds(told):
+                return told
+
+
+async def waited(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_the_page_says_everything_without_script(venue: Venue) -> None:
+    status, text, _ = await venue.world.get("/live")
+    assert status == 200
+    assert '<noscript><meta http-equiv="refresh"' in text
+    values = text.split('data-part="values"')[1].split("</tbody>")[0]
+    assert 'data-symbol="AAPL"' in values
+    assert '<td class="num" data-cell="price">101</td>' in values
+    assert text.count('class="stick') >= 8
+    assert text.count('class="gap"') == 2
+    assert "the &lt;venue&gt; hung up" in text
+    assert ">connected</mark>" in text
+    assert "Finnhub &lt;trades&gt;" in text
+
+
+async def test_symbols_are_chosen_in_the_address_and_old_prices_are_found(venue: Venue) -> None:
+    _, text, _ = await venue.world.get("/live.json?symbols=QUIET,NOBODY")
+    told = json.loads(text)
+    (quiet, nobody) = told["values"]
+    assert quiet[:3] == ["QUIET", 7.25, 0.0]
+    assert 590 < quiet[4] < 700
+    assert nobody == ["NOBODY", None, 0.0, 0.0, None]
+    assert told["bars"].get("QUIET", []) == []
+
+
+async def test_bars_are_those_of_the_trades(venue: Venue) -> None:
+    _, text, _ = await venue.world.get("/live.json?symbols=AAPL")
+    (first, *_) = json.loads(text)["bars"]["AAPL"]
+    assert first[1:] == [100.0, 103.4, 99.5, 101.0, 40.0, 4]
+
+
+@pytest.mark.parametrize("query", ["symbols=" + ",".join(f"S{at}" for at in range(25)), f"symbols={'x' * 41}", "a=b"])
+async def test_too_much_is_refused(venue: Venue, query: str) -> None:
+    assert (await venue.world.get(f"/live?{query}"))[0] == 400
+
+
+async def test_events_begin_with_everything_and_go_on_with_what_is_new(venue: Venue) -> None:
+    assert venue.world.session
+    async with venue.world.session.get(f"{venue.world.address}/live/events?symbols={BOTH}") as answer:
+        assert answer.status == 200
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        events = Events(answer)
+        kind, told = await events.next()
+        assert kind == "whole"
+        assert set(told["bars"]) == {"AAPL", "BINANCE:BTCUSDT"}
+        assert told["feeds"][0][:2] == ["finnhub", "connected"]
+        assert len(told["spans"]["AAPL"]) == 1
+        await venue.trade([Trade("AAPL", 111.5, 3, datetime.now(UTC))])
+        told = await events.until(lambda one: one["bars"].get("AAPL"))
+        assert told["bars"]["AAPL"][-1][4] == 111.5
+        assert [row[1] for row in told["values"] if row[0] == "AAPL"] == [111.5]
+
+
+async def test_nobody_looks_when_nobody_listens(venue: Venue) -> None:
+    one = Pulse(venue.world.context, trades)
+    looking = [one.looking]
+    with one.listening(("AAPL",), lambda: None) as listener:
+        assert await asyncio.wait_for(listener.queue.get(), PATIENCE)
+        looking.append(one.looking)
+    await waited(lambda: not one.looking)
+    assert looking == [False, True]
+    with one.listening(("AAPL",), lambda: None) as listener:
+        assert await asyncio.wait_for(listener.queue.get(), PATIENCE)
+    await one.close()
+
+
+async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "PAUSE_SECONDS", 0.02)
+    one, dropped = Pulse(venue.world.context, trades), list[str]()
+    with (
+        one.listening(("AAPL",), lambda: dropped.append("slow")) as slow,
+        one.listening(("AAPL",), lambda: dropped.append("quick")) as quick,
+    ):
+        for _ in range(QUEUED + 3):
+            assert await asyncio.wait_for(quick.queue.get(), PATIENCE)
+        assert dropped == ["slow"]
+        assert slow.queue.full()
+    await one.close()
+
+
+async def test_a_bounded_number_listens(venue: Venue) -> None:
+    one = Pulse(venue.world.context, trades)
+    with ExitStack() as stack:
+        for _ in range(MOST_LISTENERS):
+            stack.enter_context(one.listening(("AAPL",), lambda: None))
+        with pytest.raises(RefusalError) as refused:
+            stack.enter_context(one.listening(("AAPL",), lambda: None))
+        assert refused.value.status == 503
+    await one.close()
+
+
+async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse, "PAUSE_SECONDS", 0.02)
+
+    class Broken:
+        refuses = True
+
+        async def rows(self, *args: Any, **more: Any) -> Any:
+            if self.refuses:
+                raise StoreError("out of <order>")
+            return await venue.world.warehouse.rows(*args, **more)
+
+    broken = Broken()
+    one = Pulse(replace(venue.world.context, warehouse=broken), trades)  # type: ignore[arg-type]
+    with one.listening(("AAPL",), lambda: None) as listener:
+        assert b"out of <order>" in (await asyncio.wait_for(listener.queue.get(), PATIENCE) or b"")
+        broken.refuses = False
+        while b'"trouble":""' not in (told := await asyncio.wait_for(listener.queue.get(), PATIENCE) or b""):
+            assert told
+        assert told.startswith(b"event: whole")
+    await one.close()
+    async with venue.world.served(warehouse=Broken()) as other:
+        status, text, _ = await other.get("/live")
+    assert (status, "out of &lt;order&gt;" in text) == (200, True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+     ({"Origin": "http://[bad"}, 403), ({"Origin": "http://127.0.0.1:8080"}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200)],
+)  # fmt: skip
+async def test_only_our_own_pages_listen(venue: Venue, headers: dict[str, str], status: int) -> None:
+    assert venue.world.session
+    async with venue.world.session.get(f"{venue.world.address}/live/events?symbols=AAPL", headers=headers) as answer:
+        assert answer.status == status
+
+
+async def test_live_pages_are_let_go_when_the_explorer_stops(venue: Venue) -> None:
+    assert venue.world.session
+    async with venue.world.served() as other:
+        answer = await venue.world.session.get(f"{other.address}/live/events?symbols=AAPL")
+        assert await Events(answer).next()
+    async with asyncio.timeout(PATIENCE):
+        await answer.read()
+    answer.close()
+
+
+async def test_without_a_stream_the_page_says_so(venue: Venue) -> None:
+    few = tuple(one for one in venue.world.context.datasets if one.name != "trades")
+    async with venue.world.served(
+        datasets=few, streams=(), state=lambda: replace(venue.world.context.state(), feeds=())
+    ) as other:
+        status, text, _ = await other.get("/live")
+        assert (status, "nothing is live" in text) == (200, True)
+        assert (await other.get("/live/events?symbols=A"))[0] == 404
+        assert 'href="/live"' not in (await other.get("/"))[1]
+
+
+async def test_an_open_gap_is_of_the_feed_that_carries_the_symbol() -> None:
+    now = datetime.now(UTC)
+    feeds = [FeedState("finnhub", "waiting", now, ("AAPL",)), FeedState("other", "connected", now, ("MSFT",))]
+    (hole,) = ticks.open_holes(feeds)
+    assert hole.until is None
+    assert [ticks.concern(hole, symbol, feeds) for symbol in ("AAPL", "MSFT")] == [True, False]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_the_page_moves_in_a_browser(venue: Venue, browser: Browser, width: int) -> None:
+    look = {"viewport": {"width": width, "height": 900}}
+    async with visiting_live(venue, browser, look) as seen:
+        page = seen.page
+        await page.wait_for_selector("html[data-live=green]")
+        chart = page.locator('figure[data-live="AAPL"]')
+        await expect(chart.locator("canvas")).to_be_visible()
+        await expect(chart).to_have_attribute("data-gaps", "1")
+        price = 200 + width / 100
+        await venue.trade([Trade("AAPL", price, 5, datetime.now(UTC))])
+        await expect(page.locator('tr[data-symbol="AAPL"] [data-cell=price]')).to_have_text(f"{price:g}")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (seen.errors, seen.strangers) == ([], [])
+
+
+def visiting_live(venue: Venue, browser: Browser, look: dict[str, Any]) -> Any:
+    venue.world.digests.update({"again": "", "refused": ""})
+    return visiting(venue.world, browser, "/live", **look)
