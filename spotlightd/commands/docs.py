@@ -102,7 +102,7 @@ def _dataset(dataset: Dataset, sources: Sequence[Batch]) -> Iterator[str]:
     ]
     yield "\n".join(f"- {name}: {value}" for name, value in facts if value)
     yield _table(("column", "type", "unit", "meaning"), [_column(one) for one in dataset.columns])
-    if dataset.by_load:
+    if dataset.receipted:
         pointer = ", ".join(f"`{one.name}` ({one.meaning})" for one in dataset.pointer)
         yield f"Each row also carries its receipt: the load that brought it, and where it stands in its document: {pointer}."
 

@@ -16,7 +16,7 @@ from spotlightd.commands.joining import Reading, reading
 from spotlightd.commands.said import Out
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.pin import visible
+from spotlightd.model.pin import qualified, visible
 from spotlightd.model.ports import Limits
 from spotlightd.model.provenance import Reject
 from spotlightd.model.settings import Settings
@@ -98,10 +98,14 @@ def with_visible(sql: str, datasets: Sequence[Dataset], database: str, seq: int)
     selects = SELECTS.match(sql)
     if not named or not selects:
         return sql, {}
-    views = ", ".join(f"{one.name} AS (SELECT * FROM {database}.{one.name} WHERE {visible(one)})" for one in named)
+    views = ", ".join(f"{one.name} AS ({_seen(one, database)})" for one in named)
     if selects[1].upper() == "SELECT":
         return f"WITH {views} {sql}", {"seq": seq}
     return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": seq}
+
+
+def _seen(dataset: Dataset, database: str) -> str:
+    return qualified(dataset.reading or f"SELECT * FROM `{dataset.name}` WHERE {visible(dataset)}", database)
 
 
 async def export(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:

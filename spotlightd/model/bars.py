@@ -106,6 +106,7 @@ bars = Dataset(
     ),
     reading=_READING,
     grows=True,
+    made_of="trades",
 )  # fmt: skip
 """`pointer` is of the parts only: a bar rests on trades, and has no place in a document or a frame."""
 

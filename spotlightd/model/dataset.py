@@ -113,7 +113,7 @@ class Dataset:
 
     `reading` is for a dataset whose rows are not the table's: a SELECT of `columns`, true at `{seq:UInt64}`, with names of
     tables, and nothing else, in back quotes. `grows`: rows come in loads that are published already, so that an answer
-    can be another though nothing was published since.
+    can be another though nothing was published since. `made_of`: the dataset that a reading computes its rows from.
     """
 
     name: str
@@ -134,6 +134,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     reading: str = ""
     grows: bool = False
+    made_of: str = ""
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):

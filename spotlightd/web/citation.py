@@ -29,6 +29,7 @@ from spotlightd.model.errors import FormatError
 from spotlightd.model.ports import Limits, Warehouse
 from spotlightd.web import ask, key
 from spotlightd.web.ask import Ask, Condition
+from spotlightd.web.measure import daily
 from spotlightd.web.refusal import RefusalError, bad, missing
 from spotlightd.web.show import rfc3339
 from spotlightd.web.values import moment
@@ -174,7 +175,7 @@ def _no_address(address: str) -> RefusalError:
 
 
 def _of_symbol(datasets: tuple[Dataset, ...], symbol: str, when: ask.Pairs) -> Ask:
-    able = [one for one in datasets if one.symbol and one.by_load]
+    able = daily(datasets)
     if len(able) != 1:
         names = ", ".join(f"/data/{one.name}?{one.symbol}={symbol}" for one in able)
         raise bad("address", "this page shows several datasets", f"Cite one of them: {names}.")
@@ -183,8 +184,10 @@ def _of_symbol(datasets: tuple[Dataset, ...], symbol: str, when: ask.Pairs) -> A
 
 def _citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
     for one in datasets:
-        if one.name == name and one.by_load:
+        if one.name == name and one.receipted:
             return one
+        if one.name == name and one.made_of:
+            raise bad("address", f"{name} is computed from {one.made_of}", f"Cite the rows of {one.made_of}.")
         if one.name == name:
             raise bad("address", f"{name} is a record of this instance and cannot be cited", "Cite published data.")
     raise missing(f"There is no dataset {name!r}.", "The first page lists those that exist.")

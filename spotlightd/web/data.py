@@ -34,7 +34,7 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
         raise web.HTTPSeeOther(show.address(request.path, meant))
     asked = ask.read(dataset, pairs, most=0 if suffix else _most(request))
     pin = await _pin(request, asked)
-    mark = desk.etag(request, pin) if dataset.by_load else ""
+    mark = desk.etag(request, pin) if dataset.by_load and not dataset.grows else ""
     if mark and desk.unchanged(request, mark):
         return desk.not_modified(mark)
     if suffix == "json" and (asked.size or asked.after):

@@ -87,7 +87,7 @@ async def show_home(request: web.Request) -> web.StreamResponse:
 
 async def _cards(reader: Reader, data: Sequence[Dataset], seq: int, today: date) -> list[Card]:
     """In the order of the datasets."""
-    fed = [one for one in data if frames.streamed(one)]
+    fed = [one for one in data if frames.streamed(one) or one.made_of]
     filed = [one for one in data if one not in fed]
     asked = [records.stream_size(one, seq) for one in fed] + [records.newest_day(one, seq) for one in filed]
     asked += [records.dataset_sizes(filed, seq)] if filed else []

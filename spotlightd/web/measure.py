@@ -6,6 +6,7 @@ sums are over the rows of one day: several securities may have traded under one 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
@@ -34,6 +35,17 @@ class Measure:
     @property
     def unit(self) -> str:
         return self.amount.unit if self.amount else "rows"
+
+
+def daily(datasets: Iterable[Dataset]) -> list[Dataset]:
+    """Those that have a chart by day. Trades have not: their days are drawn by the minute, from the bars."""
+    return [one for one in datasets if one.symbol and one.by_load and not one.grows]
+
+
+def searched(datasets: Iterable[Dataset]) -> list[Dataset]:
+    """Those in which a symbol is looked for: each once, so not in what another one is made of."""
+    able = [one for one in datasets if one.symbol and one.by_load]
+    return [one for one in able if one.name not in {other.made_of for other in able}]
 
 
 def of(dataset: Dataset) -> Measure:

@@ -62,10 +62,11 @@ class Reader:
 
 def pin_query(dataset: Dataset | None, asked: datetime | None) -> Query:
     """The newest publication and its time, of a dataset or of all, up to a time or until now."""
-    parts, params = ["1"], {}
+    parts: list[str] = ["1"]
+    params: dict[str, str] = {}
     if dataset is not None:
-        parts.append("dataset = {dataset:String}")
-        params["dataset"] = dataset.name
+        parts.append("dataset IN ({dataset:String}, {made_of:String})")
+        params |= {"dataset": dataset.name, "made_of": dataset.made_of}
     if asked is not None:
         parts.append("published_at <= {asked:DateTime64(6, 'UTC')}")
         params["asked"] = f"{asked:%Y-%m-%d %H:%M:%S.%f}"

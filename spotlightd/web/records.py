@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.pin import visible
+from spotlightd.model.pin import published, visible
 from spotlightd.web.select import Query, table
 
 LOAD_COLUMNS = (
@@ -19,7 +19,7 @@ def dataset_sizes(datasets: Sequence[Dataset], seq: int) -> Query:
     """For each dataset: visible rows, documents, and when the newest publication was."""
     parts = [
         f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{one.name}' "
-        f"AND seq <= {{seq:UInt64}} AND {visible(one)} GROUP BY dataset"
+        f"AND seq <= {{seq:UInt64}} AND {published(one)} GROUP BY dataset"
         for one in datasets
     ]
     return Query(" UNION ALL ".join(parts), {"seq": seq})
@@ -29,12 +29,14 @@ def stream_size(dataset: Dataset, seq: int) -> Query:
     """Of a dataset that streams fill: rows in its table, received days, when the newest publication was, first and last
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
+    fed = dataset.made_of or dataset.name
     sql = (
-        f"SELECT (SELECT count() FROM {table(dataset)}), uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"SELECT (SELECT count() FROM `{dataset.name}`), uniqExact(substring(covers, 1, 10)), max(published_at), "
         f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
-        f"AND seq <= {{seq:UInt64}} AND {visible(dataset)}"
+        f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
+        f"{{dataset:String}} AND seq <= {{seq:UInt64}})"
     )
-    return Query(sql, {"dataset": dataset.name, "seq": seq})
+    return Query(sql, {"dataset": fed, "seq": seq})
 
 
 def newest_day(dataset: Dataset, seq: int) -> Query:
@@ -122,14 +124,14 @@ def last_looks() -> Query:
     return Query("SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM runs GROUP BY source")
 
 
-def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str]) -> Query:
-    """Every row of that key that was ever published, visible or not."""
+def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], seq: int) -> Query:
+    """Every row of that key that was ever published, visible or not; of a computed one what it is at `seq`."""
     same = " AND ".join(
         f"`{name}` = {{k{at}:{kind}}}" for at, (name, kind) in enumerate(zip(dataset.key, types, strict=True))
     )
-    columns = ", ".join(f"`{column.name}`" for column in dataset.stored)
-    known = "load_id IN (SELECT load_id FROM loads WHERE dataset = {dataset:String})" if dataset.by_load else "1"
-    order = ", ".join(["load_id", *(column.name for column in dataset.pointer)]) if dataset.by_load else "1"
+    columns = ", ".join(f"`{column.name}`" for column in dataset.readable)
+    known = "load_id IN (SELECT load_id FROM loads WHERE dataset = {dataset:String})" if dataset.receipted else "1"
+    order = ", ".join(["load_id", *(column.name for column in dataset.pointer)]) if dataset.receipted else "1"
     sql = f"SELECT {columns} FROM {table(dataset)} WHERE {same} AND {known} ORDER BY {order} LIMIT {MOST_LINES:d}"
     params = {f"k{at}": value for at, value in enumerate(key)}
-    return Query(sql, {**params, **({"dataset": dataset.name} if dataset.by_load else {})})
+    return Query(sql, {**params, **({"dataset": dataset.name, "seq": seq} if dataset.by_load else {})})

@@ -41,7 +41,7 @@ async def show_hits(request: web.Request) -> web.StreamResponse:
 async def _hits(request: web.Request, text: str, as_of: object) -> list[Hit]:
     reader = desk.reader(request)
     pin = await reader.pin(None, as_of)  # type: ignore[arg-type]
-    able = [one for one in request.app[DESK].context.datasets if one.symbol and one.by_load]
+    able = measure.searched(request.app[DESK].context.datasets)
     answers = await reader.all(*(measure.found(one, text, pin.seq, MOST + 1) for one in able))
     return [
         Hit(symbol, bool(exact), name, cusip, newest, days, dataset.name)
