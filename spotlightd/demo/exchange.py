@@ -275,3 +275,6 @@ async def exchanging(script: Script | None = None, *, port: int = 0) -> AsyncIte
         await asyncio.wait(tasks)
         exchange.abort()
         await runner.cleanup()
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

@@ -1,0 +1,187 @@
+"""The demo's exchange: what it replays is what was received, and what it is told to do it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from spotlightd.demo.exchange import PING, TOO_MANY, Exchange, Script, exchanging
+from spotlightd.demo.tapes import taped, ticks
+
+DATA = Path("spotlightd/demo/data/finnhub")
+REAL = {line for path in DATA.glob("*.jsonl") for line in path.read_bytes().splitlines()}
+QUIET = Script(rate=0.001, ping_seconds=3600)
+SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
+
+
+@asynccontextmanager
+async def subscribed(
+    exchange: Exchange, symbols: tuple[str, ...] = SYMBOLS, key: str = ""
+) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{exchange.address}?token={key or 1}") as socket:
+        for symbol in symbols:
+            await socket.send_json({"type": "subscribe", "symbol": symbol})
+        yield socket
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+
+
+async def took(socket: aiohttp.ClientWebSocketResponse, frames: int) -> list[bytes]:
+    return [(await socket.receive_str(timeout=5)).encode() for _ in range(frames)]
+
+
+def trades(value: bytes) -> list[dict[str, Any]]:
+    return list(json.loads(value).get("data", []))
+
+
+# -- what is replayed --------------------------------------------------------------------------------------------------
+
+
+def test_the_recordings_are_all_real_frames_due_by_their_own_times() -> None:
+    frames = taped()
+    assert {one.value for one in frames} == REAL
+    assert len(frames) == 12
+    apple = [one for one in frames if one.symbols == {"AAPL"}]
+    assert [round(one.due, 3) for one in apple] == [0, 0, 0, 0.112, 0.112, 0.112, 0.263, 0.263, 0.263]
+
+
+async def test_a_replay_is_byte_for_byte_and_begins_anew() -> None:
+    async with exchanging(Script(speed=100)) as exchange, subscribed(exchange) as socket:
+        got = await took(socket, 40)
+        assert set(got) == REAL
+        assert got == [one.value for one in exchange.sent][:40]
+
+
+async def test_only_what_was_subscribed_to_is_sent() -> None:
+    async with exchanging(Script(speed=100)) as exchange, subscribed(exchange, ("TSLA",)) as socket:
+        got = await took(socket, 10)
+        assert {trade["s"] for one in got for trade in trades(one)} == {"TSLA"}
+        assert b'{"type":"ping"}' in got
+        await socket.send_json({"type": "unsubscribe", "symbol": "TSLA"})
+        await until(lambda: not exchange.lines[0].symbols)
+
+
+async def test_fresh_times_are_of_now_and_change_nothing_else() -> None:
+    async with exchanging(Script(speed=100, fresh_times=True)) as exchange, subscribed(exchange) as socket:
+        frames = [trades(one) for one in await took(socket, 12)]
+    now = time.time() * 1000
+    newest = [max(one["t"] for one in frame) for frame in frames if frame]
+    assert all(now - 10_000 < one <= now + 1 for one in newest)
+    real = [{key: value for key, value in one.items() if key != "t"} for frame in REAL for one in trades(frame)]
+    assert all({key: value for key, value in one.items() if key != "t"} in real for frame in frames for one in frame)
+
+
+# -- what can be counted -----------------------------------------------------------------------------------------------
+
+
+def test_made_ticks_are_real_trades_with_a_number_and_a_time() -> None:
+    maker = ticks(frozenset({"TSLA"}), per_frame=3)
+    symbol, value = maker.frame(6, 1_700_000_000_000)
+    assert symbol == "TSLA"
+    assert [(one["v"], one["t"], one["s"]) for one in trades(value)] == [
+        (number, 1_700_000_000_000, "TSLA") for number in (6, 7, 8)
+    ]
+    assert {"c", "p", "s", "t", "v"} == set(trades(value)[0])
+    assert "c" not in trades(ticks(frozenset({"AAPL"})).frame(0, 1)[1])[0]
+    assert ticks(frozenset({"NOBODY"})).trades == ticks().trades
+
+
+async def test_ticks_are_numbered_without_a_hole_and_come_at_their_rate() -> None:
+    async with exchanging(Script(rate=1000, per_frame=2)) as exchange, subscribed(exchange) as socket:
+        numbers = [trade["v"] for one in await took(socket, 200) for trade in trades(one)]
+        assert numbers == list(range(400))
+        assert list(exchange.ticks) == sorted(exchange.ticks)
+        made = (exchange.ticks[399] - exchange.ticks[0]) / 1e9
+        assert 0.3 < made < 5
+        begun = len(exchange.ticks)
+        await exchange.burst(10, 0.2)
+        assert len(exchange.ticks) - begun > 500
+
+
+async def test_the_market_goes_on_without_listeners() -> None:
+    async with exchanging(Script(rate=500)) as exchange:
+        async with subscribed(exchange) as socket:
+            await took(socket, 5)
+        made = len(exchange.ticks)
+        await until(lambda: len(exchange.ticks) > made + 50)
+        async with subscribed(exchange) as socket:
+            (first,) = await took(socket, 1)
+            assert trades(first)[0]["v"] >= made + 50
+
+
+# -- what it can be told -----------------------------------------------------------------------------------------------
+
+
+async def test_it_closes_hangs_up_and_refuses() -> None:
+    async with exchanging(QUIET) as exchange:
+        async with subscribed(exchange) as socket:
+            closing = asyncio.create_task(exchange.close(1008, "too fast"))
+            message = await socket.receive(5)
+            assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 1008, "too fast")
+            await closing
+        async with subscribed(exchange) as socket:
+            await until(lambda: len(exchange.lines) == 1)
+            exchange.abort()
+            assert (await socket.receive(5)).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+        exchange.refuse(429, "3")
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            async with subscribed(exchange):
+                pass
+        assert caught.value.status == 429
+        exchange.accept()
+        async with subscribed(exchange) as socket:
+            await exchange.send(PING)
+            assert await took(socket, 1) == [PING]
+        assert exchange.connections == 4
+
+
+async def test_it_stalls_and_falls_mute() -> None:
+    async with exchanging(Script(rate=500)) as exchange, subscribed(exchange) as socket:
+        await took(socket, 5)
+        exchange.stall()
+        with pytest.raises(TimeoutError):
+            while True:
+                await socket.receive_str(timeout=0.1)
+        made = len(exchange.ticks)
+        exchange.resume()
+        await until(lambda: len(exchange.ticks) > made)
+        exchange.mute()
+        sent, made = len(exchange.sent), len(exchange.ticks)
+        await until(lambda: len(exchange.ticks) > made + 20)
+        assert len(exchange.sent) <= sent + 1
+        exchange.resume()
+        await until(lambda: len(exchange.sent) > sent + 20)
+
+
+async def test_it_repeats_and_reorders() -> None:
+    async with exchanging(Script(rate=500)) as exchange, subscribed(exchange) as socket:
+        await took(socket, 5)
+        exchange.repeat(2)
+        exchange.reorder(3)
+        mark = len(exchange.sent)
+        await until(lambda: len(exchange.sent) > mark + 24)
+        numbers = [trades(one.value)[0]["v"] for one in exchange.sent[mark : mark + 24]]
+        assert numbers != sorted(numbers)
+        assert all(numbers.count(one) == 2 for one in numbers[6:12])
+
+
+async def test_it_answers_too_many_symbols_and_a_second_connection_with_the_same_key() -> None:
+    async with exchanging(Script(rate=0.001, max_symbols=2)) as exchange, subscribed(exchange) as first:
+        assert await took(first, 1) == [TOO_MANY]
+        async with subscribed(exchange, key="another"):
+            await until(lambda: len(exchange.lines) == 2)
+        async with subscribed(exchange):
+            assert (await first.receive(5)).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
