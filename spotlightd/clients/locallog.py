@@ -18,13 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spotlightd.clients.blocks import Group, chained, joined, span
+from spotlightd.clients.blocks import Group, joined
 from spotlightd.clients.logfile import SPARE_BYTES, LogFile
 from spotlightd.clients.logreading import LogReader, LogReading
 from spotlightd.model.bus import Ends, Records
-from spotlightd.model.errors import OffsetError, StoreError
-
-PEEK_BYTES = 16 << 20
+from spotlightd.model.errors import StoreError
 
 
 class LocalLog(LogFile):
@@ -80,15 +78,7 @@ class LocalLog(LogFile):
 
     async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
         """From the oldest one on when that offset is gone already; not much more than 16 MiB."""
-        part = self.part(topic, partition)
-        at = max(offset, part.first)
-        if at >= part.end or most <= 0:
-            return chained([])
-        try:
-            found = chained(await self._reader.within(lambda: self._reader.records(part, at, most, PEEK_BYTES)))
-        except OffsetError:  # trimmed, or deleted, between the two looks
-            return chained([])
-        return span(found, 0, min(most, len(found)))
+        return await self._reader.peek_at(self.part(topic, partition), offset, most)
 
     async def committed(self, topic: str, partition: int, offset: int) -> None:
         part = self.part(topic, partition)

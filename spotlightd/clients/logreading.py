@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
+from typing import ClassVar
 
 from spotlightd.clients.blocks import chained, span, unpacked
 from spotlightd.clients.sqlite import BUSY_SECONDS, SqliteFile
@@ -16,6 +17,7 @@ from spotlightd.model.bus import Ends, Records
 from spotlightd.model.errors import OffsetError, StoreError
 
 GROUPS_AT_ONCE = 256
+PEEK_BYTES = 16 << 20
 ARRIVALS = 128  # appends whose moment is remembered; who reads what is older need not wait for more
 
 
@@ -62,12 +64,25 @@ class Part:
 class LogReader(SqliteFile):
     """The file, opened for reading only."""
 
+    MODE: ClassVar[str] = "ro"
+
     def _open(self) -> None:
-        address = f"{self.path.resolve().as_uri()}?mode=ro"
+        address = f"{self.path.resolve().as_uri()}?mode={self.MODE}"
         self._db = sqlite3.connect(
             address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
         )
         self._db.row_factory = sqlite3.Row
+
+    async def peek_at(self, part: Part, offset: int, most: int) -> Records:
+        """From the oldest one on when that offset is gone already; empty when there is none."""
+        at = max(offset, part.first)
+        if at >= part.end or most <= 0:
+            return chained([])
+        try:
+            found = chained(await self.within(lambda: self.records(part, at, most, PEEK_BYTES)))
+        except OffsetError:  # trimmed, or deleted, between the two looks
+            return chained([])
+        return span(found, 0, min(most, len(found)))
 
     def records(self, part: Part, at: int, frames: int, size: int) -> list[Records]:
         """Groups from that offset on, until they are so many frames or bytes; in the file's thread. At least one."""

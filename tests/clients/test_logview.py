@@ -1,0 +1,64 @@
+"""A command beside the daemon sees the daemon's log as it grows, and cannot change it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from time import time_ns
+
+import pytest
+
+from spotlightd import StoreError
+from spotlightd.clients.locallog import LocalLog
+from spotlightd.clients.logview import LogView
+from spotlightd.model.bus import Bus, Ends, Frame, Topic, mark, packed
+from spotlightd.model.errors import OffsetError
+
+PATIENCE = 20.0
+TICKS = Topic("ticks")
+
+
+@pytest.fixture
+async def log(tmp_path: Path) -> AsyncIterator[LocalLog]:
+    async with LocalLog(tmp_path / "bus.sqlite") as opened:
+        await opened.ensure(TICKS)
+        yield opened
+
+
+async def append(log: LocalLog, values: list[bytes], *, first: int = 0) -> None:
+    keys = [packed(mark("ticks"), Frame(7, first + n, time_ns(), b"")) for n in range(len(values))]
+    await log.append("ticks", 0, keys, values)
+
+
+async def test_another_process_sees_what_comes_and_changes_nothing(log: LocalLog) -> None:
+    await append(log, [b"a", b"b"])
+    view: Bus
+    async with LogView(log.path) as view:
+        assert await view.log_id("ticks") == await log.log_id("ticks")
+        assert await view.ends("ticks") == {0: Ends(0, 2)}
+        async with view.reading("ticks", 0, 1) as reading:
+            assert (await reading.next(frames=1, size=1 << 20, seconds=0)).values == [b"b"]
+            waiting = asyncio.create_task(reading.next(frames=1, size=1 << 20, seconds=0, idle_seconds=PATIENCE))
+            await append(log, [b"c"], first=2)
+            assert (await waiting).values == [b"c"]
+            assert (await view.peek("ticks", 0, 0, most=2)).values == [b"a", b"b"]
+            for refused in (view.append("ticks", 0, [], []), view.ensure(TICKS), view.committed("ticks", 0, 1)):
+                with pytest.raises(StoreError, match="a look only"):
+                    await refused
+            await log.delete("ticks")
+            with pytest.raises(OffsetError, match="made anew"):
+                await reading.next(frames=1, size=1 << 20, seconds=0, idle_seconds=PATIENCE)
+            with pytest.raises(StoreError, match="no topic"):
+                await view.ends("ticks")
+
+
+async def test_a_look_needs_no_daemon_but_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "bus.sqlite"
+    with pytest.raises(StoreError, match="there is no log"):
+        await LogView(path).__aenter__()
+    async with LocalLog(path) as log:
+        await log.ensure(TICKS)
+        await append(log, [b"a"])
+    async with LogView(path) as view:
+        assert (await view.peek("ticks", 0, 0, most=2)).values == [b"a"]
