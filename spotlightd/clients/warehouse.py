@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import clickhouse_connect
 from clickhouse_connect.driver.exceptions import Error as ClientError
+from clickhouse_connect.driver.summary import QuerySummary
 
 from spotlightd.clients import arrow, ddl
 from spotlightd.clients.bound import bound
@@ -140,19 +141,20 @@ class ClickHouse:
             async with opened as chunks, contextlib.aclosing(self._watched(chunks, seconds)) as watched:
                 yield watched
 
-    async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> None:
-        """A statement without an answer. Cancelled or too late, it is ended in the engine too."""
+    async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> int:
+        """A statement without an answer; how many rows it says that it wrote. Cancelled or too late, it is ended in the engine too."""
         query_id = token or str(uuid.uuid4())
         settings = self._limited(None) | INSERT_SETTINGS | {"query_id": query_id}
         if token:
             settings |= MOVE_SETTINGS | {"insert_deduplication_token": token}
         try:
             async with self._answered("statement", self._settings.query_seconds + GRACE_SECONDS):
-                await self._open.raw_query(sql, parameters=bound(params), settings=settings)
+                done = await self._open.command(sql, parameters=bound(params), settings=settings)
         except (asyncio.CancelledError, StoreError) as problem:
             if isinstance(problem, asyncio.CancelledError) or (problem.slow and not problem.code):
                 await asyncio.shield(self._kill(query_id))
             raise
+        return int(done.written_rows) if isinstance(done, QuerySummary) else 0
 
     async def ended(self, token: str) -> None:
         """Ends statements whose token begins so, if any still run, and waits until they are gone.

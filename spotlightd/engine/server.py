@@ -106,10 +106,9 @@ async def _run(request: web.Request, service: Service, wanted: Asked, found: Sta
         return await answer(request, service, wanted, found)
     async with service.working(service.writers, wanted.query_id) as work:
         body, summary = await service.start(work, lambda: service.handles.change(wanted, found.sql))
-    head = headers(wanted.query_id) | {
-        "X-ClickHouse-Format": wanted.format,
-        "X-ClickHouse-Summary": json.dumps(summary),
-    }
+    head = headers(wanted.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)}
+    if body:  # as the server does: a statement that answers nothing has no format
+        head["X-ClickHouse-Format"] = wanted.format
     return web.Response(body=body, headers=head)
 
 

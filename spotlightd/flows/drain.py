@@ -160,15 +160,15 @@ class Draining:
             )  # fmt: skip
             await means.positions.intend(intent)
         means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
-        lost = await self._mover.move(intent, piece, repeats)
+        rows, lost = await self._mover.move(intent, piece, repeats)
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
         await means.positions.done(intent, piece.key(len(piece) - 1), lost)
         await means.spool.free(source.name, durable)
-        self._moved(intent, piece, lost, monotonic() - began)
+        self._moved(intent, piece, rows, lost, monotonic() - began)
 
-    def _moved(self, intent: Intent, piece: Records, lost: list[LostFrame], seconds: float) -> None:
+    def _moved(self, intent: Intent, piece: Records, rows: int, lost: list[LostFrame], seconds: float) -> None:
         meters, source, size = self._means.meters, self._source.name, sum(map(len, piece.values))
-        meters.drained(source, frames=intent.frames, rows=0, size=size, seconds=seconds)
+        meters.drained(source, frames=intent.frames, rows=rows, size=size, seconds=seconds)
         if lost:
             meters.rejected(source, frames=len(lost))
             logger(source=source).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
@@ -177,7 +177,7 @@ class Draining:
         lag = (now - received(piece.key(len(piece) - 1))).total_seconds()
         self._states[intent.partition] = replace(
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
-            frames=state.frames + intent.frames, last_batch_at=now, lag_seconds=lag,
+            frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now, lag_seconds=lag,
         )  # fmt: skip
 
     def _note(self, keys: Any) -> None:

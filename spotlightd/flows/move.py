@@ -43,8 +43,8 @@ class Mover:
     source: Stream
     warehouse: Warehouse
 
-    async def move(self, intent: Intent, records: Records, repeats: Any) -> list[LostFrame]:
-        """All of an intent that was never tried before. Answers the frames that could not be decoded."""
+    async def move(self, intent: Intent, records: Records, repeats: Any) -> tuple[int, list[LostFrame]]:
+        """All of an intent that was never tried before: its rows, and the frames that could not be decoded."""
         await self.keep(intent, records, repeats)
         return await self.decode(intent)
 
@@ -66,21 +66,19 @@ class Mover:
         sql = f"SELECT count() FROM {table} WHERE {decoding.SPAN}"
         return int((await self.warehouse.rows(sql, _span(intent))).rows[0][0])
 
-    async def decode(self, intent: Intent) -> list[LostFrame]:
-        """Rows of frames that are kept, of which none is decoded yet."""
+    async def decode(self, intent: Intent) -> tuple[int, list[LostFrame]]:
+        """Rows of frames that are kept, of which none is decoded yet: how many, and the frames that gave none."""
         values = _span(intent)
         insert = decoding.insert(self.source, decoding.SPAN, strict=True)
         try:
-            await self.warehouse.execute(insert, values, token=f"{intent.token}-rows")
+            return await self.warehouse.execute(insert, values, token=f"{intent.token}-rows"), []
         except StoreError as problem:
             if problem.code != THROWN or decoding.REJECTED not in str(problem):
                 raise
-        else:
-            return []
         await self.forget_rows(intent)  # nothing, as a rule: the statement failed before its one block was written
         insert = decoding.insert(self.source, decoding.SPAN, strict=False)
-        await self.warehouse.execute(insert, values, token=f"{intent.token}-rest")
-        return await rejected(self.source, self.warehouse, decoding.SPAN, values)
+        rows = await self.warehouse.execute(insert, values, token=f"{intent.token}-rest")
+        return rows, await rejected(self.source, self.warehouse, decoding.SPAN, values)
 
     async def settle(self, intent: Intent) -> tuple[bool, list[LostFrame]]:
         """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.

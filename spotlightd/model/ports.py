@@ -63,8 +63,8 @@ class Warehouse(Protocol):
         the query. Takes one of a bounded number of slots: StoreError(code=202) when none is free.
         """
 
-    async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> None:
-        """A statement without an answer (DDL, DELETE, INSERT … SELECT). With a token a repeat of the same INSERT … SELECT
+    async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> int:
+        """A statement without an answer (DDL, DELETE, INSERT … SELECT); how many rows it says that it wrote. With a token a repeat of the same INSERT … SELECT
         is ignored, if its rows come in the same blocks, and `ended` finds it.
         """
 
