@@ -44,7 +44,7 @@ LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may fini
 TIDY_SECONDS = 1.0
 HOLE_SECONDS = 30.0
 DAY_OVER_SECONDS = 120.0
-QUIET_SECONDS = 1.0
+BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
 
 Trim = Callable[[Stream, Mapping[int, int]], Awaitable[None]]
 Resend = Callable[[str], None]
@@ -85,6 +85,7 @@ class Draining:
 
     async def __call__(self, report: Reporter) -> None:
         failures = 0
+        report.expects(BEATS_PER_MINUTE)
         while True:
             began = monotonic()
             try:
@@ -159,7 +160,8 @@ class Draining:
                 int(load.covers.rsplit("/", 1)[1]), load.load_id, source.parser, secrets.token_hex(4),
             )  # fmt: skip
             await means.positions.intend(intent)
-        means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
+        if means.resend is None:  # else the forwarder knows better when a frame was on the bus
+            means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
         rows, lost = await self._mover.move(intent, piece, repeats)
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
         await means.positions.done(intent, piece.key(len(piece) - 1), lost)
@@ -222,6 +224,8 @@ class Draining:
             self._means.meters.behind(
                 self._source.name, frames=sum(one.end - one.offset for one in self._states.values())
             )
+            waiting, size = self._means.spool.depth(self._source.name)
+            self._means.meters.spooled(self._source.name, frames=waiting, size=size)
             await self._give_holes_up()
             if self._means.trim:
                 await self._means.trim(self._source, {at: one.offset for at, one in self._states.items()})

@@ -23,7 +23,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 GROUP_FRAMES = 10_000
 GROUP_BYTES = 4 << 20
 GATHER_SECONDS = 0.005  # an empty spool is looked at in vain for so long; what comes wakes the reader at once
-IDLE_SECONDS = 1.0
+BEATS_PER_MINUTE = 20.0  # the bus may take its time to acknowledge
 
 
 class Forwarding:
@@ -40,6 +40,7 @@ class Forwarding:
             event.set()
 
     async def __call__(self, report: Reporter) -> None:
+        report.expects(BEATS_PER_MINUTE)
         await together(
             {f"partition {at}": self._partition(report, at) for at in range(self._source.partitions)},
             prefix=f"forward {self._source.name} ",

@@ -26,6 +26,7 @@ from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers
 
 WISH_SECONDS = 2.0
+LONGEST_PART_SECONDS = 900.0
 
 Progress = Callable[[str, int, int], Awaitable[None]]
 
@@ -101,12 +102,15 @@ class Replaying:
 
     async def __call__(self, report: Reporter) -> None:
         known = {one.source.name: one for one in self.replays}
+        report.expects(60.0 / WISH_SECONDS / 2)
         while True:
             report.waiting("waiting for a wish")
             report.beat(did_something=False)
             for wish in await self.ledger.wishes():
                 if wish.source in known:
+                    report.expects(60.0 / LONGEST_PART_SECONDS)
                     await self._grant(known[wish.source], wish, report)
+                    report.expects(60.0 / WISH_SECONDS / 2)
             await asyncio.sleep(WISH_SECONDS)
 
     async def _grant(self, replay: Replay, wish: Wish, report: Reporter) -> None:
