@@ -27,11 +27,14 @@ def insert(source: Stream, which: str, *, strict: bool) -> str:
     """INSERT … SELECT of the rows, under `{load_id:UInt64}`. Strict, it fails with REJECTED if any frame is a reject."""
     dataset = source.dataset
     names = [column.name for column in dataset.stored]
-    told = {LOAD.name: "{load_id:UInt64}", "source": f"'{source.name}'"}
+    load_id = "{load_id:UInt64}"
+    # in a WHERE it would be pushed down to where the table is read, and stop at frames beside those that are asked for
+    failing = f"{load_id} + throwIf(reject != '', '{REJECTED}')"
+    told = {LOAD.name: failing if strict else load_id, "source": f"'{source.name}'"}
     values = ", ".join(f"{told[name]} AS `{name}`" if name in told else f"`{name}`" for name in names)
-    kept = f"NOT throwIf(reject != '', '{REJECTED}')" if strict else "reject = ''"
+    kept = "" if strict else " WHERE reject = ''"
     columns = ", ".join(f"`{name}`" for name in names)
-    return f"INSERT INTO {dataset.name} ({columns}) SELECT {values} FROM ({decoded(source, which)}) WHERE {kept}"
+    return f"INSERT INTO {dataset.name} ({columns}) SELECT {values} FROM ({decoded(source, which)}){kept}"
 
 
 def wanted(source: Stream, which: str) -> str:
