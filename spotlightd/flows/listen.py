@@ -9,12 +9,13 @@ gap all the same, and only when it ends there is a long pause.
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import UTC, datetime
 from typing import Literal
 
 from spotlightd.flows.gaps import Minutes, moment
 from spotlightd.flows.holes import Numbers
-from spotlightd.flows.outages import Outages
+from spotlightd.flows.outages import Moment, Outages
 from spotlightd.flows.patience import Backoff, Clock, Patience
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
@@ -63,10 +64,11 @@ class Listening:
         self._log = logger(source=stream.name)
         self._connection, self._sequence = 0, 0
         self._frames, self._size, self._connects, self._shed = 0, 0, 0, 0
-        self._counted = (0, 0, 0)
-        self._heard = 0  # nanoseconds: all that was sent until then is promised, but for open outages
-        self._kept, self._last_frame = 0, 0
-        self._room_at = 0.0
+        self._counted, self._beaten_frames = (0, 0, 0), 0
+        self._heard: Moment | None = None  # all that was sent until then is promised, but for open outages
+        self._kept: Moment | None = None
+        self._last_frame = 0
+        self._room_at, self._beaten = 0.0, -math.inf
         self._doing: Doing = "connecting"
         self._doing_since = self._clock.wall()
         self._says = ""
@@ -89,6 +91,7 @@ class Listening:
     async def __call__(self, report: Reporter) -> None:
         """Listen until told to stop."""
         async with self._minutes.writing():
+            report.expects(60 / self._patience.pulse)
             await self._begin()
             try:
                 works = {"connections": self._connections(report), "holes": self._numbers.settling()}
@@ -102,16 +105,17 @@ class Listening:
 
     async def _begin(self) -> None:
         """What the process before this one left behind. Nothing to say when there was none, or after a restart in here."""
-        if self._heard:
+        if self._heard is not None:
             return
         noted = await self._positions.feed(self._stream.name)
-        self._heard = self._clock.wall()
+        self._heard = self._now()
         self._outages.left_behind(noted, self._last_received)
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
     async def _connections(self, report: Reporter) -> None:
         while True:
+            self._beat(report, always=True)
             self._backoff.began()
             begun, before = self._clock.now(), self._frames
             problem = await self._one(report)
@@ -120,7 +124,13 @@ class Listening:
             ended = FeedError(cause, "", retry_after_seconds=problem.retry_after_seconds)
             pause = self._backoff.pause(ended, lived=self._clock.now() - begun, frames=self._frames - before)
             self._pausing(report, cause, pause)
-            await self._clock.sleep(pause)
+            await self._pause(report, pause)
+
+    async def _pause(self, report: Reporter, seconds: float) -> None:
+        until = self._clock.now() + seconds
+        while (left := until - self._clock.now()) > 0:
+            await self._clock.sleep(min(left, self._patience.pulse))
+            self._beat(report)
 
     async def _one(self, report: Reporter) -> FeedError:
         """One connection from begin to end; why it ended."""
@@ -145,7 +155,7 @@ class Listening:
 
     async def _subscribed(self, report: Reporter) -> None:
         """Frames can come again: the outage is over, and is written down before the first of them is taken."""
-        self._heard = max(self._clock.wall(), self._heard)
+        self._heard = self._now()
         self._connection, self._sequence = self._clock.number(), 0
         self._numbers.begin()
         self._outages.regained(self._heard)
@@ -164,7 +174,7 @@ class Listening:
             now = self._clock.now()
             if value is not None:
                 heard = now
-                self._took(value)
+                self._took(value, Moment(self._clock.wall(), now))
             elif now - heard >= stale:
                 return FeedError("stale", f"no frame for {stale:g} s, pings included")
             if now - turned >= beat:
@@ -173,45 +183,45 @@ class Listening:
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
-    def _took(self, value: bytes) -> None:
-        received = self._clock.wall()
+    def _took(self, value: bytes, received: Moment) -> None:
         self._keep(value, received)
-        self._heard = self._last_frame = received
+        self._heard = received
+        self._last_frame = received.wall
         if self._stream.numbered is not None:
-            self._numbers.saw(value, received)
+            self._numbers.saw(value, received.wall)
         said = self._stream.trouble(value)
         if said and self._outages.trouble is None:
             self._outages.refused(self._clean(said), received)
             self._turn_to("refused", self._clean(said))
 
-    def _keep(self, value: bytes, received: int) -> bool:
+    def _keep(self, value: bytes, received: Moment) -> bool:
         """Put a frame into the spool; False when it was shed. A number is used up in any case, so that it is missed."""
-        frame = Frame(self._connection, self._sequence, received, value)
+        frame = Frame(self._connection, self._sequence, received.wall, value)
         self._sequence += 1
         self._frames += 1
         self._size += len(value)
         full = self._outages.full
-        if (full is None or self._clock.now() >= self._room_at) and self._spool.put(self._stream.name, frame):
+        if (full is None or received.now >= self._room_at) and self._spool.put(self._stream.name, frame):
             self._outages.room(received)
             self._kept = received
             return True
-        if full is None or self._clock.now() >= self._room_at:
-            self._room_at = self._clock.now() + self._patience.shed
+        if full is None or received.now >= self._room_at:
+            self._room_at = received.now + self._patience.shed
         self._outages.shed(self._kept or received)
         self._shed += 1
         return False
 
     def _refilled(self, value: bytes) -> bool:
-        return self._connection != 0 and self._keep(value, self._clock.wall())
+        return self._connection != 0 and self._keep(value, self._now())
 
     def _ended(self, cause: Cause, says: str) -> None:
         self._meters.connected(self._stream.name, now=False)
         self._log.warning("feed lost", cause=cause, says=says)
-        self._outages.ended(cause, says, self._heard)
+        self._outages.ended(cause, says, self._heard or self._now())
 
     def _stopped(self) -> None:
         self._numbers.stopped()
-        self._outages.stopped(max(self._clock.wall(), self._heard))
+        self._outages.stopped(self._now())
         self._meters.connected(self._stream.name, now=False)
         self._turn_to("stopped")
         self._count()
@@ -230,7 +240,16 @@ class Listening:
             report.waiting(says)
         self._count()
 
+    def _beat(self, report: Reporter, *, always: bool = False) -> None:
+        """A heartbeat, if one is due."""
+        now = self._clock.now()
+        if always or now - self._beaten >= self._patience.pulse:
+            something, self._beaten_frames = self._frames != self._beaten_frames, self._frames
+            self._beaten = now
+            report.beat(queue=self._spool.depth(self._stream.name)[0], did_something=something)
+
     def _tell(self, report: Reporter, seconds: float) -> None:
+        self._beat(report)
         frames, trouble, full = self._count(), self._outages.trouble, self._outages.full
         if trouble is not None:
             report.holding(trouble.says)
@@ -252,6 +271,9 @@ class Listening:
         if shed:
             self._meters.shed(self._stream.name, frames=shed)
         return frames
+
+    def _now(self) -> Moment:
+        return Moment(self._clock.wall(), self._clock.now())
 
     def _turn_to(self, doing: Doing, says: str = "") -> None:
         self._doing, self._doing_since, self._says = doing, self._clock.wall(), says

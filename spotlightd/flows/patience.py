@@ -31,7 +31,8 @@ class Clock:
 class Patience:
     """How a listener bears with its venue and with our own stores; in seconds, but for `connects`.
 
-    beat      longest time between two looks at the clock
+    beat      longest time between two looks at the clock while nothing comes
+    pulse     between two heartbeats; a try to connect must not take twice as long
     steady    a connection that lived so long was a good one: the pauses after it begin small again
     fruitful  longest pause after a connection that brought frames: who is hung up on must not miss a minute each time
     connects  most connections that are begun in any `window`
@@ -42,6 +43,7 @@ class Patience:
     """
 
     beat: float = 1.0
+    pulse: float = 10.0
     steady: float = 60.0
     fruitful: float = 8.0
     connects: int = 10

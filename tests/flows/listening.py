@@ -26,7 +26,7 @@ from tests.flows.world import constructed_counts
 KEY = "a-key-that-nobody-may-see"
 NAME = "constructed_feed"
 BRISK = Patience(
-    beat=0.05, steady=3600, fruitful=0.05, connects=1000, window=1, shed=0.1, grace=0.2, refill=2, settle=2
+    beat=0.05, pulse=0.1, steady=3600, fruitful=0.05, connects=1000, window=1, shed=0.1, grace=0.2, refill=2, settle=2
 )
 
 
@@ -179,6 +179,7 @@ class HandClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.set_back = 0.0
         self.numbers = 0
 
     async def sleep(self, seconds: float) -> None:
@@ -192,7 +193,7 @@ class HandClock:
     def clock(self) -> Clock:
         begun = time.time_ns()
         return Clock(
-            wall=lambda: begun + int(self.seconds * 1e9),
+            wall=lambda: begun + int((self.seconds - self.set_back) * 1e9),
             now=lambda: self.seconds,
             sleep=self.sleep,
             chance=lambda: 0.0,

@@ -347,6 +347,42 @@ async def test_fault_16_a_venue_that_hangs_up_again_and_again_is_never_stormed(l
         assert all(later - one - lives < 2 for one, later in pairwise(begun))
 
 
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_fault_44_a_wall_clock_that_is_set_hides_no_gap(hours: int) -> None:
+    hand = HandClock()
+
+    class SetsTheClock(ClosesAfter):
+        async def receive(self, seconds: float) -> bytes | None:
+            if self.left <= 5 and not hand.set_back:
+                hand.set_back = -3600 * hours
+            return await super().receive(seconds)
+
+    venue = ScriptedVenue(lambda _: SetsTheClock(hand, 10), hand)
+    clock = hand.clock()
+    begun = clock.wall()
+    async with listening(
+        source=stream(stale_seconds=300.0), connect=venue, clock=clock, patience=Patience(), backoff=(1.0, 60.0)
+    ) as desk:
+        await desk.until(lambda: len(desk.feeds.gaps) >= 3)
+    gap = desk.feeds.gaps[0]
+    again = datetime.fromtimestamp(begun / 1e9, UTC) + timedelta(seconds=venue.connects[1], hours=hours)
+    assert abs(gap.until - again) < timedelta(seconds=1)
+    missed = gap.until - gap.since
+    assert timedelta(seconds=10) < missed < timedelta(seconds=12, hours=max(hours, 0))
+    assert all(gap.since <= gap.until for gap in desk.feeds.gaps)
+
+
+async def test_its_heart_beats_while_it_listens_and_while_it_waits() -> None:
+    async with at_work() as (exchange, desk):
+        await desk.until(lambda: desk.board.read()[0].beats > 5)
+        assert desk.board.read()[0].expected_per_minute == 600
+        exchange.refuse(403)
+        await exchange.close()
+        await desk.until(lambda: desk.state.state == "refused")
+        beats = desk.board.read()[0].beats
+        await desk.until(lambda: desk.board.read()[0].beats > beats + 3)
+
+
 # -- one process after another -----------------------------------------------------------------------------------------
 
 LONG_AGO = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
