@@ -72,13 +72,13 @@ def shares(priorities: Mapping[str, int]) -> dict[str, float]:
 
 
 class LogSpool:
-    """The port `Spool`. `trouble` is why frames cannot be made durable now, for the operator; empty when they can."""
+    """The port `Spool`."""
 
     def __init__(
         self, log: LogFile, settings: Streams, topics: Sequence[Topic], priorities: Mapping[str, int], *, is_bus: bool
     ) -> None:
-        self.trouble = ""
         self._log = log
+        self._unwritten = self._unfreed = ""  # why
         self._settings = settings
         self._is_bus = is_bus
         self._topics = {topic.name: topic for topic in topics}
@@ -114,6 +114,11 @@ class LogSpool:
         finally:
             await self._end()
 
+    @property
+    def trouble(self) -> str:
+        """Why frames cannot be made durable now, or not be freed, for the operator; empty when all is well."""
+        return self._unwritten or self._unfreed
+
     async def _end(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -125,7 +130,7 @@ class LogSpool:
         """Nothing but a stop should end it: then nothing is taken any more, and this says why."""
         problem = None if writer.cancelled() else writer.exception()
         if problem is not None:
-            self.trouble = f"the writer of the spool ended: {problem!r}"
+            self._unwritten = f"the writer of the spool ended: {problem!r}"
         self._tell()
 
     def put(self, topic: str, frame: Frame) -> bool:
@@ -156,13 +161,14 @@ class LogSpool:
 
     async def flushed(self) -> None:
         target = self._taken
-        self._due.set()
+        if self._written < target:
+            self._due.set()
         while self._written < target:
             if not self._is_open():
-                raise StoreError("the spool is closed, and frames that it took are not durable")
+                raise StoreError(f"frames that were taken are not durable: {self._unwritten or 'the spool is closed'}")
             await self._tried.wait()
-            if self.trouble and self._written < target:
-                raise StoreError(f"frames cannot be made durable: {self.trouble}")
+            if self._unwritten and self._written < target:
+                raise StoreError(f"frames cannot be made durable: {self._unwritten}")
 
     def depth(self, topic: str) -> tuple[int, int]:
         waiting = [one for batch in (self._waiting, self._writing) for (name, _), one in batch.items() if name == topic]
@@ -182,7 +188,9 @@ class LogSpool:
                 for part in self._log.parts(topic):
                     await self._log.trim(topic, part.partition, part.freed)
         except StoreError as problem:
-            self.trouble = str(problem)
+            self._unfreed = f"frames cannot be freed: {problem}"
+        else:
+            self._unfreed = ""
 
     # the writer
 
@@ -205,10 +213,10 @@ class LogSpool:
                 await self._log.write(groups)
                 break
             except StoreError as problem:
-                self.trouble = str(problem)
+                self._unwritten = str(problem)
                 self._tell()
                 await asyncio.sleep(pause)
-        self.trouble = ""
+        self._unwritten = ""
         self._memory -= sum(one.size for one in self._writing.values())
         self._written += sum(len(one.values) for one in self._writing.values())
         self._writing = {}

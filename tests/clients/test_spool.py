@@ -10,7 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spotlightd import StoreError
 from spotlightd.clients.locallog import LocalLog
@@ -153,6 +156,52 @@ async def test_where_the_log_is_the_bus_what_the_drain_has_passed_needs_no_room(
         assert len(await place.stored("cheap")) == 4
 
 
+ACTS = st.one_of(
+    st.tuples(st.just("put"), st.integers(2, 4), st.integers(1, 3)),
+    st.tuples(st.just("flush"), st.just(0), st.just(0)),
+    st.tuples(st.just("free"), st.integers(2, 4), st.integers(-1, 12)),
+    st.tuples(st.just("reopen"), st.just(0), st.just(0)),
+)
+
+
+@given(acts=st.lists(ACTS, max_size=30))
+@hypothesis.settings(max_examples=25, deadline=None)
+def test_what_is_kept_is_what_follows_the_first_group_that_is_not_durable(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, int, int]]
+) -> None:
+    asyncio.run(_like_a_model(tmp_path_factory.mktemp("spool") / "spool", acts))
+
+
+async def _like_a_model(path: Path, acts: list[tuple[str, int, int]]) -> None:
+    kept: list[list[Frame]] = []  # groups on the disk
+    waiting: list[Frame] = []
+    sent: dict[int, int] = {}
+    durable: dict[int, int] = {}
+    stack = AsyncExitStack()
+    place = await stack.enter_async_context(opened(path, NEVER))
+    for act, connection, number in acts:
+        if act == "put":
+            waiting += [frame(sent.get(connection, 0) + n, connection=connection) for n in range(number)]
+            sent[connection] = sent.get(connection, 0) + number
+            assert all(place.spool.put("cheap", one) for one in waiting[-number:])
+        elif act == "flush":
+            await place.spool.flushed()
+        elif act == "free":
+            durable[connection] = max(number, durable.get(connection, -1))
+            await place.spool.free("cheap", {connection: number})
+        else:
+            await stack.aclose()
+            place = await stack.enter_async_context(opened(path, NEVER))
+            durable = {}  # only what was freed is remembered
+        if act in {"flush", "reopen"} and waiting:
+            kept, waiting = [*kept, waiting], []
+        while act == "free" and kept and all(one.sequence <= durable.get(one.connection, -1) for one in kept[0]):
+            del kept[0]
+        assert place.spool.depth("cheap")[0] == sum(map(len, kept)) + len(waiting)
+        assert len(await place.stored("cheap")) == sum(map(len, kept))
+    await stack.aclose()
+
+
 # -- room --------------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +276,24 @@ async def test_a_full_disk_loses_nothing_that_was_taken_and_refuses_in_the_end(d
         await until(lambda: not place.spool.trouble)
         await place.spool.flushed()
         assert await place.stored("dear") == [b"before", *sent]
+
+
+async def test_a_writer_that_ended_by_a_mistake_takes_nothing_more_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def mistaken(_: object) -> None:
+        raise ZeroDivisionError
+
+    async with LocalLog(tmp_path / "spool") as log:
+        spool = await LogSpool(log, NEVER, TOPICS, PRIORITIES, is_bus=False).__aenter__()
+        monkeypatch.setattr(log, "write", mistaken)
+        assert spool.put("dear", frame(0))
+        for _ in range(2):
+            with pytest.raises(StoreError, match="ZeroDivisionError"):
+                await spool.flushed()
+        assert not spool.put("dear", frame(1))
+        with pytest.raises(StoreError):
+            await spool.__aexit__(None, None, None)
 
 
 async def test_a_stop_says_what_could_not_be_made_durable(disk: Disk) -> None:
