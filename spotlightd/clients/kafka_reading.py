@@ -24,6 +24,8 @@ async def fetched(
     """What is there from that offset on, as batches; none when nothing came within `seconds`."""
     asked = [(topic, [(partition, offset, size)])]
     answer = await brokers.ask(FetchRequest(round(seconds * 1000), 1, size, 0, asked), leader)
+    if code := getattr(answer, "error_code", 0):
+        raise refused(brokers.named, f"gives nothing of {topic}", code)
     _, code, *_, raw = answer.topics[0][1][0]
     if code == OUT_OF_RANGE:
         raise OffsetError(f"Kafka's topic {topic} has no offset {offset} in partition {partition}")
@@ -74,8 +76,9 @@ class KafkaReading:
     async def _more(self, seconds: float) -> bool:
         """Unpack one batch, or wait for an answer. False when none came in time."""
         if self._packed:
-            behind, raw = self._packed.popleft()
+            behind, raw = self._packed[0]
             self._held.put(*unpacked(raw, self._next))
+            self._packed.popleft()  # not before: what cannot be read is not passed over
             self._next = behind
             await asyncio.sleep(0)  # between two batches, others have their turn
             return True

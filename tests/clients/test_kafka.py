@@ -20,6 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from spotlightd import SettingsError, StoreError
 from spotlightd.clients import kafka_brokers
 from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.kafka_records import batches
 from spotlightd.model.bus import KEY, STRANGER, Ends, Frame, Records, Topic, mark, packed
 from spotlightd.model.errors import OffsetError
 from spotlightd.model.settings import Bus
@@ -347,6 +348,23 @@ async def test_offsets_that_hold_no_record_are_passed_over(kafka: Broker, bus: K
     assert [value for one in groups for value in one.values] == [b"a", b"b", b"c"]
 
 
+async def test_a_damaged_batch_is_not_passed_over(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = await made(bus)
+    for value in (b"a", b"b", b"c"):
+        await append(bus, topic, [value])
+
+    def damaged(raw: bytes) -> list[tuple[int, bytes]]:
+        return [(behind, one[:-1] + bytes([one[-1] ^ 1]) if behind == 2 else one) for behind, one in batches(raw)]
+
+    async with bus.reading(topic, 0, 0) as reading:
+        monkeypatch.setattr("spotlightd.clients.kafka_reading.batches", damaged)
+        found = await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
+        assert found.values == [b"a"]
+        for _ in range(2):
+            with pytest.raises(StoreError, match="damaged"):
+                await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
+
+
 # -- who may ask -------------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +396,11 @@ def test_settings_become_the_words_of_the_library(tmp_path: Path) -> None:
     for nothing in ("ca.pem", "missing.pem"):
         with pytest.raises(SettingsError, match=nothing):
             kafka_brokers.arguments(Bus(security="SSL", ca_file=str(tmp_path / nothing)), "")
+
+
+def test_a_login_needs_a_password() -> None:
+    with pytest.raises(SettingsError, match=r"bus\.password_file"):
+        kafka_brokers.arguments(Bus(security="SASL_SSL"), "")
 
 
 def test_addresses_are_read_with_and_without_a_port() -> None:
