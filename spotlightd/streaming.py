@@ -13,6 +13,7 @@ from datetime import datetime
 
 from spotlightd.clients.kafka import Kafka
 from spotlightd.clients.locallog import LocalLog
+from spotlightd.clients.logview import LogView
 from spotlightd.clients.spool import LogSpool
 from spotlightd.clients.websocket import connecting
 from spotlightd.flows.drain import Draining, Means
@@ -76,14 +77,14 @@ def feed(source: Stream, settings: Settings) -> Feed:
 
 
 @asynccontextmanager
-async def bus_of(settings: Settings, password: str = "") -> AsyncIterator[Bus]:
-    """The bus alone, for those who look."""
+async def looked_at(settings: Settings) -> AsyncIterator[Bus]:
+    """The bus for those who only look, beside a running daemon or without one."""
     if settings.bus.kind == "kafka":
-        async with Kafka(settings.bus, password) as kafka:
+        async with Kafka(settings.bus, bus_password(settings)) as kafka:
             yield kafka
     else:
-        async with LocalLog(settings.state_dir / BUS_FILE) as log:
-            yield log
+        async with LogView(settings.state_dir / BUS_FILE) as view:
+            yield view
 
 
 def bus_password(settings: Settings) -> str:
@@ -103,7 +104,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
         log = await stack.enter_async_context(LocalLog(settings.state_dir / (BUS_FILE if own else SPOOL_FILE)))
         bus: Bus = log
         if not own:
-            bus = await stack.enter_async_context(bus_of(settings, bus_password(settings)))
+            bus = await stack.enter_async_context(Kafka(settings.bus, bus_password(settings)))
         topics = [source.topic for source in sources]
         priorities = {source.name: source.priority for source in sources}
         spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=own))

@@ -14,7 +14,7 @@ from spotlightd.commands.asking import PATIENCE_SECONDS, moment_of, pinned
 from spotlightd.commands.collecting import collect
 from spotlightd.commands.joining import Reading, reading
 from spotlightd.commands.said import Moves, Out
-from spotlightd.model.dataset import Dataset
+from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.pin import visible
 from spotlightd.model.ports import Limits, Wish
@@ -28,6 +28,10 @@ from spotlightd.web.refusal import RefusalError
 
 AT_ONCE = 200_000
 SHOWN = 10
+NOT_FETCHED = (
+    "what was received from a stream cannot be fetched: its frames are kept where they were received, and no publisher "
+    "has them; verify it at the instance that it was cited from"
+)
 VISIBLE_LOADS = "SELECT load_id, source, document, covers FROM loads WHERE dataset = {dataset:String} AND "
 
 
@@ -47,9 +51,13 @@ async def verify(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     cited = citation.from_json(await _text(arguments.file))
     verdict = await _verdict(cited, settings)
     if verdict.outcome == "missing documents" and arguments.fetch:
-        for name in sorted({one.document.source for one in verdict.missing if not one.parsers_here}):
+        for name in sorted(
+            {one.document.source for one in verdict.missing if not one.parsers_here and one.document.url}
+        ):
             out.note(f"fetching what is missing of {name}")
             await collect(Wish(name, date.min, date.max), settings, out)
+        if any(not one.document.url for one in verdict.missing):
+            out.note(NOT_FETCHED)
         verdict = await _verdict(cited, settings)
     _tell(out, verdict)
     return 0 if verdict.outcome == "same" else 1
@@ -77,6 +85,7 @@ def _tell(out: Out, verdict: witness.Verdict) -> None:
             "sha256": one.document.sha256,
             "url": one.document.url,
             "parser": one.document.parser,
+            "source": one.document.source,
             "here": one.parsers_here,
         }
         for one in verdict.missing
@@ -91,12 +100,17 @@ def _tell(out: Out, verdict: witness.Verdict) -> None:
         return
     found = "" if lacking else f", {verdict.rows_found:,} found here"
     out.say(f"{verdict.outcome}: {verdict.rows_cited:,} rows cited{found}")
-    for one in lacking:
+    for one in (one for one in lacking if not one["url"]):
+        here = f"decoded by {', '.join(one['here'])}, not by the cited" if one["here"] else "not received here"
+        out.say(f"  {here}: frames of {one['source']}, {one['sha256']}, decode {one['parser']}")
+    for one in (one for one in lacking if one["url"]):
         other = f"read by parser {', '.join(one['here'])}, not by the cited" if one["here"] else "not here"
         out.say(f"  {other}: {one['url']} {one['sha256']}, parser {one['parser']}")
     for one in others:
         out.say(f"  differs: {one['url']} {one['sha256']}: {one['cited']:,} rows cited, {one['found']:,} here")
-    if any(not one["here"] for one in lacking):
+    if any(not one["here"] and not one["url"] for one in lacking):
+        out.say(f"  {NOT_FETCHED}")
+    if any(not one["here"] and one["url"] for one in lacking):
         out.say("  fetch what is not here with --fetch, if the publisher still serves these bytes")
     if any(one["here"] for one in lacking):
         out.say("  what another parser version read here can only be compared where the cited version read it")
@@ -124,6 +138,9 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
         pin = await pinned(here.warehouse, None)
         with out.progress("audit") as moves:
             for dataset in named:
+                if dataset.pointer != LINES or dataset.reading:
+                    out.note(f"{dataset.name} is left out: its rows stand in no lines of documents")
+                    continue
                 rows, found = await _audited(here, dataset, pin.seq, moves)
                 checked, faults = checked + rows, faults + found
     said = f"{checked:,} rows read again from their documents: {checked - len(faults):,} the same, {len(faults):,} not"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from spotlightd.model.ports import Wish
 from spotlightd.model.settings import Settings
 from spotlightd.model.stream import Stream
 from spotlightd.opening import opened
-from spotlightd.streaming import bus_of, bus_password
+from spotlightd.streaming import looked_at
 
 TAIL_SECONDS = 0.5
 TAIL_FRAMES = 1_000
@@ -63,7 +62,7 @@ PARTS = ("day", "part", "rows", "rejects")
 async def tail(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Show messages of a topic as they come, until interrupted, or the newest ones with --once."""
     source = stream(arguments.topic, settings)
-    async with bus_of(settings, bus_password(settings)) as bus:
+    async with looked_at(settings) as bus:
         ends = await bus.ends(source.name)
         if arguments.partition not in ends:
             raise SettingsError(f"topic {source.name} has no partition {arguments.partition}")
@@ -72,7 +71,7 @@ async def tail(arguments: argparse.Namespace, settings: Settings, out: Out) -> i
         async with _reading(bus, source, arguments.partition, offset) as messages:
             async for records in messages:
                 for place in range(len(records)):
-                    out.say(_line(records, place, as_json=out.as_json))
+                    out.say(*_line(records, place))
                 if arguments.once and (not len(records) or records.offsets[-1] + 1 >= one.end):
                     return 0
     return 0
@@ -88,19 +87,17 @@ async def _reading(bus: Bus, source: Stream, partition: int, offset: int) -> Asy
         yield groups()
 
 
-def _line(records: Records, place: int, *, as_json: bool) -> str:
-    """One message: offset, age, connection and sequence, and the frame as text."""
+def _line(records: Records, place: int) -> tuple[str, dict[str, Any]]:
+    """One message for people, and for programs: offset, age, connection and sequence, and the frame as text."""
     _, connection, sequence, received = KEY.unpack(records.key(place))
     at = datetime.fromtimestamp(received / 1e9, UTC)
+    age = (datetime.now(UTC) - at).total_seconds()
     text = records.values[place].decode("utf-8", errors="backslashreplace")
-    facts: dict[str, Any] = {
+    facts = {
         "offset": records.offsets[place], "received": at.isoformat(), "connection": f"{connection:016x}",
         "sequence": sequence, "frame": text,
     }  # fmt: skip
-    if as_json:
-        return json.dumps(facts)
-    age = (datetime.now(UTC) - at).total_seconds()
-    return f"{facts['offset']:>10}  {age:8.2f} s  {facts['connection']}/{sequence}  {text}"
+    return f"{facts['offset']:>10}  {age:8.2f} s  {connection:016x}/{sequence}  {text}", facts
 
 
 def stream(name: str, settings: Settings) -> Stream:
