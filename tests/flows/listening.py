@@ -16,8 +16,8 @@ from spotlightd.flows.listen import Listening
 from spotlightd.flows.patience import Clock, Patience
 from spotlightd.flows.supervise import Board, isolated
 from spotlightd.model import settings
-from spotlightd.model.bus import Frame
-from spotlightd.model.drain import FeedState, Gap
+from spotlightd.model.bus import Frame, Spool
+from spotlightd.model.drain import FeedState, Gap, Positions
 from spotlightd.model.errors import StoreError
 from spotlightd.model.stream import Connect, Feed, Socket, Stream
 from spotlightd.testing import SilentMeters
@@ -107,7 +107,7 @@ class MemoryFeeds:
 
 @dataclass(slots=True)
 class Desk:
-    """A listener at work, and all that is around it."""
+    """A listener at work, and the twins around it."""
 
     listening: Listening
     spool: RecordingSpool
@@ -137,8 +137,8 @@ async def listening(
     address: str = "",
     source: Stream | None = None,
     *,
-    spool: RecordingSpool | None = None,
-    feeds: MemoryFeeds | None = None,
+    spool: Spool | None = None,
+    feeds: MemoryFeeds | Positions | None = None,
     connect: Connect = connecting,
     patience: Patience = BRISK,
     clock: Clock | None = None,
@@ -147,7 +147,9 @@ async def listening(
     last_received: datetime | None = None,
 ) -> AsyncIterator[Desk]:
     """A flow that listens there while the block runs, supervised as in the daemon."""
-    spool, feeds, board = spool or RecordingSpool(), feeds or MemoryFeeds(), Board()
+    own_spool, own_feeds, board = RecordingSpool(), MemoryFeeds(), Board()
+    spool = spool or own_spool
+    feeds = feeds or own_feeds
     limits = settings.Streams(
         addresses={NAME: address} if address else {},
         backoff_seconds=backoff[0],
@@ -167,7 +169,13 @@ async def listening(
         clock=clock,
     )
     task = asyncio.create_task(isolated(board, "listen", flow), name="listen")
-    desk = Desk(flow, spool, feeds, board, task)
+    desk = Desk(
+        flow,
+        spool if isinstance(spool, RecordingSpool) else own_spool,
+        feeds if isinstance(feeds, MemoryFeeds) else own_feeds,
+        board,
+        task,
+    )
     try:
         yield desk
     finally:

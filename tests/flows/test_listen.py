@@ -237,6 +237,7 @@ async def test_a_full_spool_sheds_says_so_and_goes_on() -> None:
         await more(desk)
         assert f"{desk.state.shed} frames were shed" in desk.feeds.gaps[0].says
         assert desk.feeds.notes[-1] == "listening"
+        assert [one.sequence for one in desk.spool.frames] == list(range(len(desk.spool.frames)))
         assert exchange.connections == 1
         check_each_tick_is_taken_once_or_in_a_gap(exchange, desk)
 

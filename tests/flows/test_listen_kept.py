@@ -1,0 +1,93 @@
+"""Listening into the real spool and the real ledger: what one process leaves behind, the next one finds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.locallog import LocalLog
+from spotlightd.clients.positions import SqlitePositions
+from spotlightd.clients.spool import LogSpool
+from spotlightd.demo.exchange import Exchange, Script, exchanging
+from spotlightd.model.bus import KEY
+from spotlightd.model.settings import Streams
+from tests.flows.listening import NAME, Desk, listening, stream
+
+SLACK = timedelta(seconds=0.5)
+
+
+@dataclass(slots=True)
+class Kept:
+    """Everything that is on the disk."""
+
+    log: LocalLog
+    spool: LogSpool
+    ledger: SqliteLedger
+
+    async def frames(self) -> list[tuple[int, bytes]]:
+        """(received in nanoseconds, value) of all, in order."""
+        ends = (await self.log.ends(NAME))[0]
+        records = await self.log.peek(NAME, 0, ends.start, most=1 << 30)
+        return [(KEY.unpack(records.key(at))[3], records.values[at]) for at in range(len(records))]
+
+    async def gaps(self) -> list[tuple[str, datetime, datetime]]:
+        rows = await self.ledger.run("SELECT cause, since, until FROM gaps ORDER BY id", ())
+        return [(row["cause"], _moment(row["since"]), _moment(row["until"])) for row in rows]
+
+
+def _moment(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+@asynccontextmanager
+async def process(folder: Path, exchange: Exchange, limits: Streams) -> AsyncIterator[tuple[Kept, Desk]]:
+    """A listener with all of its parts, opened and closed in the daemon's order."""
+    source = stream()
+    async with (
+        SqliteLedger(folder / "ledger.sqlite") as ledger,
+        LocalLog(folder / "bus.sqlite") as log,
+        LogSpool(log, limits, [source.topic], {NAME: 100}, is_bus=True) as spool,
+    ):
+        kept = Kept(log, spool, ledger)
+        frames = await kept.frames()
+        last = datetime.fromtimestamp(frames[-1][0] / 1e9, UTC) if frames else None
+        async with listening(
+            exchange.address, source, spool=spool, feeds=SqlitePositions(ledger), last_received=last
+        ) as desk:
+            await desk.until(lambda: desk.state.state == "connected")
+            yield kept, desk
+
+
+async def more(desk: Desk, frames: int = 100) -> None:
+    wanted = desk.state.frames + frames
+    await desk.until(lambda: desk.state.frames >= wanted)
+
+
+async def test_every_tick_is_kept_once_or_lies_in_a_gap_through_hang_ups_full_spool_and_restart(tmp_path: Path) -> None:
+    limits, tight = Streams(), Streams(spool_bytes=20_000)
+    async with exchanging(Script(rate=1000)) as exchange:
+        async with process(tmp_path, exchange, limits) as (_, desk):
+            await more(desk)
+            exchange.abort()
+            await desk.until(lambda: desk.state.connects == 2 and desk.state.state == "connected")
+            await more(desk)
+        async with process(tmp_path, exchange, tight) as (_, desk):
+            await desk.until(lambda: desk.state.shed > 100)
+        async with process(tmp_path, exchange, limits) as (kept, desk):
+            await more(desk)
+            await kept.spool.flushed()
+            values = [value for _, value in await kept.frames()]
+            gaps = await kept.gaps()
+    causes = [cause for cause, _ in groupby(cause for cause, _, _ in gaps)]
+    assert causes == ["connection lost", "stopped", "spool full", "stopped"]
+    taken = [trade["v"] for one in values for trade in json.loads(one).get("data", [])]
+    assert len(taken) == len(set(taken))
+    for number in sorted(set(range(taken[-1])) - set(taken)):
+        at = datetime.fromtimestamp(exchange.ticks[number] / 1e9, UTC)
+        assert number < taken[0] or any(since - SLACK <= at <= until + SLACK for _, since, until in gaps)
