@@ -3,7 +3,12 @@
 Prices and volumes are Float64, where everything else of ours that is money is Decimal. A double keeps every number of up
 to 15 significant digits whatever its size; a decimal of any fixed scale does not (crypto prices run from 10^5 to 10^-10),
 and Decimal(18, 8) was seen to cut 0.000012345678901234 without a word. The engine reads JSON numbers through a double in
-any case. Sums are taken as Decimal(38, 18), so that they do not depend on the order of the rows.
+any case. Sums are taken as Decimal(38, 18), so that they do not depend on the order of the rows. Size is no reason for
+either: as Decimal(38, 18), price takes 2.7 bytes a row instead of 2.4, and volume 1.2 instead of 1.1.
+
+A row takes 8.4 to 9 bytes (benchmarks/decode.py; 500,000 and 1,000,000 rows made of a few real frames, whose numbers
+repeat: in life it is more): price 2.4, time 1.9, received 1.3 to 1.9, offset and frame_index 1.2, volume 1.1, conditions
+0.4, all others together less than 0.1. Its frame takes another 11 to 13. A stored uuid would take 16.
 """
 
 from __future__ import annotations
