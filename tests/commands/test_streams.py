@@ -1,0 +1,45 @@
+"""replay and tail, beside a running daemon and without one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from spotlightd.demo.exchange import Script, exchanging
+from tests.streams.place import SYMBOLS, Place
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[Place]:
+    async with exchanging(Script(rate=200.0, ping_seconds=0.5)) as venue:
+        yield Place(tmp_path, venue)
+
+
+async def test_messages_are_shown_and_kept_frames_decoded_again(here: Place) -> None:
+    async with here.ready() as daemon:
+        await here.flowing(100)
+        shown = [
+            json.loads(line) for line in (await here.command("tail", "finnhub", "--once", "--json")).out.splitlines()
+        ]
+        assert len(shown) >= 10
+        assert [one["offset"] for one in shown] == list(range(shown[0]["offset"], shown[-1]["offset"] + 1))
+        trade = json.loads(next(one["frame"] for one in shown if "trade" in one["frame"]))
+        assert trade["data"][0]["s"] in SYMBOLS
+        beside = await here.command("replay", "finnhub", "--json")
+        assert (beside.status, beside.json()["documents"]) == (0, 1)
+        await here.flowing(100)
+        await here.settled()
+        assert await daemon.stop() == 0
+    without = (await here.command("replay", "finnhub", "--json")).json()
+    assert [(one["part"], one["rejects"]) for one in without["parts"]] == [(1, 0), (2, 0)]
+    assert sum(one["rows"] for one in without["parts"]) <= len(here.venue.ticks)
+
+
+async def test_a_stream_that_is_none_is_told(here: Place) -> None:
+    here.settings()
+    done = await here.command("replay", "finhub")
+    assert done.status == 78
+    assert "no stream is called 'finhub'; there are: finnhub" in done.err
