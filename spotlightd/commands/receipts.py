@@ -138,7 +138,9 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
         pin = await pinned(here.warehouse, None)
         with out.progress("audit") as moves:
             for dataset in named:
-                if dataset.pointer != LINES or dataset.reading:
+                if not dataset.by_load:  # what rows lead back to, or records of this instance
+                    continue
+                if dataset.pointer != LINES:
                     out.note(f"{dataset.name} is left out: its rows stand in no lines of documents")
                     continue
                 rows, found = await _audited(here, dataset, pin.seq, moves)

@@ -16,7 +16,7 @@ from spotlightd.web.show import visible
 MOST_BYTES = 64 << 10  # of a frame that are looked at
 MOST_CHARACTERS = 8_000
 HEX_BYTES = 512
-INLINE = 120
+INLINE = 100
 _DEEPEST = 40
 _OPEN, _CLOSE = frozenset("{["), frozenset("}]")
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
@@ -65,14 +65,14 @@ def _is_json(text: str) -> bool:
 
 
 def laid_out(text: str) -> str:
-    """JSON over several lines, every token as it was. What holds nothing nested and fits stays on one line."""
-    tokens = _TOKEN.findall(text)
-    short = _short(tokens)
+    """JSON over several lines, every token as it was. An object or a list that fits a line stands on one."""
+    words = _TOKEN.findall(text)
+    short = _short(words)
     lines, line, depth, at = list[str](), "", 0, 0
-    while at < len(tokens):
-        word = tokens[at]
+    while at < len(words):
+        word = words[at]
         if at in short:
-            line += _joined(tokens[at : short[at] + 1])
+            line += _joined(words[at : short[at] + 1])
             at = short[at]
         elif word in _OPEN or word == ",":
             depth += word in _OPEN
@@ -92,16 +92,17 @@ def _indent(depth: int) -> str:
     return "  " * min(depth, _DEEPEST)
 
 
-def _short(tokens: Sequence[str]) -> dict[int, int]:
-    """Where objects and lists begin that hold no other and fit a line, and where they end."""
-    found, last = dict[int, int](), -1
-    for at, word in enumerate(tokens):
+def _short(words: Sequence[str]) -> dict[int, int]:
+    """Where objects and lists begin that fit a line, and where they end."""
+    found, begun, length = dict[int, int](), list[tuple[int, int]](), 0
+    for at, word in enumerate(words):
         if word in _OPEN:
-            last = at
-        elif word in _CLOSE:
-            if last >= 0 and sum(map(len, tokens[last : at + 1])) <= INLINE:
-                found[last] = at
-            last = -1
+            begun.append((at, length))
+        length += len(word)
+        if word in _CLOSE and begun:
+            first, before = begun.pop()
+            if length - before <= INLINE:
+                found[first] = at
     return found
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from spotlightd.model.dataset import Column
 
 EMPTY = "\u2013"
-_SMALL = 1_000_000
+EXACT = 15  # significant digits: what a double keeps of any number
 CENTS = 2
 _SECONDS_SHOWN_FINE = 9.95
 _HOURS_AS_DAYS = 48
@@ -23,7 +23,7 @@ def number(value: float | Decimal | None, digits: int | None = None) -> str:
     if value is None:
         return EMPTY
     if isinstance(value, float) and digits is None:
-        return f"{value:,.6g}" if abs(value) < _SMALL else f"{value:,.0f}"
+        return f"{value:,.{EXACT}g}"
     if isinstance(value, Decimal) and digits is None:
         return f"{value:,.{max(CENTS, _places(value))}f}"
     return f"{value:,}" if digits is None else f"{value:,.{digits}f}"
@@ -54,6 +54,13 @@ def instant(value: datetime | None) -> str:
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if value else EMPTY
 
 
+def _to_the_millisecond(value: datetime) -> str:
+    """`2021-01-27 14:30:05.123 UTC`, or to the second when it is a whole one."""
+    return (
+        instant(value) if not value.microsecond else f"{value.astimezone(UTC).isoformat(' ', 'milliseconds')[:23]} UTC"
+    )
+
+
 def rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
@@ -67,7 +74,7 @@ def cell(value: Any, column: Column | None = None) -> str:  # noqa: PLR0911
     if isinstance(value, int | float | Decimal):
         return number(value) if column is None or not _identifies(column) else str(value)
     if isinstance(value, datetime):
-        return instant(value)
+        return _to_the_millisecond(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, list | tuple):
@@ -77,7 +84,7 @@ def cell(value: Any, column: Column | None = None) -> str:  # noqa: PLR0911
 
 def _identifies(column: Column) -> bool:
     """Numbers that name something are not grouped in thousands."""
-    return column.name in ("id", "seq", "load_id", "supersedes")
+    return column.name in ("id", "seq", "load_id", "supersedes", "connection")
 
 
 def numeric(column: Column) -> bool:

@@ -2,6 +2,10 @@
 
 Documents are read a few at a time, in the order of their digests: memory stays flat however large the result, and no
 statement carries a list that is longer than an address may be.
+
+Rows of a stream go on coming into loads that are published already, so a time of publication does not hold them still.
+A citation of them says so in its address: only rows that were decoded before a moment, by which all statements that
+were at work are over. What stands where a document's digest stands is a digest of the words for the frames of a day.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from typing import Any, Literal
 
 from spotlightd.model.ports import Limits
 from spotlightd.web import citation, select
-from spotlightd.web.ask import Ask
+from spotlightd.web.ask import Ask, Condition
 from spotlightd.web.citation import Citation, CitedDocument, Library, Result
 from spotlightd.web.reader import pin_query
 from spotlightd.web.refusal import bad, missing
@@ -22,6 +26,12 @@ from spotlightd.web.show import rfc3339
 
 AT_A_TIME = 24
 TEXT_SETTINGS = "SETTINGS date_time_output_format = 'simple', output_format_decimal_trailing_zeros = 0"
+DECODED = "ingested"
+SETTLED = (
+    "SELECT toString(now64(6, 'UTC') - toIntervalMicrosecond(toUInt64(1000000 * (1 + ifNull(max(elapsed), 0))))) "
+    "FROM system.processes WHERE query_kind = 'Insert'"
+)
+"""The moment before which no insert began that is still at work: all rows that were decoded before it are there."""
 _LINE_FEED = b"\n"
 
 
@@ -82,7 +92,7 @@ async def cite(library: Library, address: str, as_of: datetime | None = None) ->
 
     RefusalError: no such address, two different times, or nothing was published by then.
     """
-    asked = citation.subject(library.datasets, address)
+    asked = await _held_still(library, citation.subject(library.datasets, address))
     if as_of and asked.as_of and as_of != asked.as_of:
         said = f"the address says {rfc3339(asked.as_of)}, and beside it stands {rfc3339(as_of)}"
         raise bad("as_of", said, "Give the time once.")
@@ -93,6 +103,23 @@ async def cite(library: Library, address: str, as_of: datetime | None = None) ->
     result = Result(tally.whole.hexdigest(), tally.rows, tuple(column.name for column in asked.shown))
     documents = tuple(_cited(load, tally, urls.get(load.document, "")) for load in loads)
     return Citation(citation.canonical_address(asked), at, result, documents)
+
+
+async def _held_still(library: Library, asked: Ask) -> Ask:
+    """The question without the rows that still come; as it is when it has an end already, or names one place."""
+    dataset = asked.dataset
+    if not dataset.grows:
+        return asked
+    placed = {one.column.name for one in asked.conditions if one.operator == "eq"}
+    if placed.issuperset(column.name for column in dataset.pointer):
+        return asked
+    if DECODED not in (column.name for column in dataset.columns):
+        raise bad("address", f"{dataset.name} still grows and has no column {DECODED!r}", "Cite one row of it.")
+    until = (await library.warehouse.rows(SETTLED, limits=library.limits)).rows[0][0]
+    ended = [one.values[0] for one in asked.conditions if one.column.name == DECODED and one.operator in ("lt", "lte")]
+    if any(value < until for value in ended):
+        return asked
+    return replace(asked, conditions=(*asked.conditions, Condition(dataset.column(DECODED), "lt", (until,))))
 
 
 async def verify(library: Library, cited: Citation) -> Verdict:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
 
-from tests.web.streaming import CONNECTION, Trade, Venue, streaming
+from spotlightd.model.ports import Limits
+from spotlightd.model.stream import load_digest
+from spotlightd.web import citation, witness
+from tests.web.streaming import CONNECTION, FEED, Trade, Venue, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -118,3 +122,37 @@ async def test_status_shows_feeds_and_drains(venue: Venue) -> None:
     told = json.loads(text)
     assert (told["feeds"][0]["source"], told["feeds"][0]["state"]) == ("finnhub", "connected")
     assert (told["drains"][0]["lag_frames"], told["drains"][0]["lag_seconds"]) == (3, 1.5)
+
+
+async def cited(venue: Venue, address: str) -> citation.Citation:
+    status, text, _ = await venue.world.get(f"/cite?address={quote(address)}")
+    assert status == 200, text
+    return citation.from_json(text)
+
+
+def library(venue: Venue) -> citation.Library:
+    return citation.Library(venue.world.warehouse, venue.world.context.datasets, Limits(seconds=60))
+
+
+async def test_a_citation_of_trades_stays_the_same_while_more_come(venue: Venue) -> None:
+    made = await cited(venue, "/data/trades?symbol=AAPL")
+    assert made.result.rows == 2
+    assert "ingested__lt=" in made.address
+    (document,) = made.documents
+    assert (document.source, document.parser, document.url) == ("finnhub", FEED.parser, "")
+    assert document.sha256 == load_digest("finnhub", datetime.now(UTC).date(), 0)
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    await venue.trade([Trade("AAPL", 300.0, 1, later)])
+    verdict = await witness.verify(library(venue), made)
+    assert (verdict.outcome, verdict.rows_found) == ("same", 2)
+    again = await cited(venue, made.address)
+    assert again.address == made.address
+    forged = replace(made, result=replace(made.result, rows=3))
+    assert (await witness.verify(library(venue), forged)).outcome == "differs"
+
+
+async def test_one_trade_is_cited_by_its_place(venue: Venue) -> None:
+    address = await key(venue, "BINANCE:BTCUSDT", 3)
+    made = await cited(venue, address)
+    assert (made.result.rows, "ingested" in made.address) == (1, False)
+    assert (await witness.verify(library(venue), made)).outcome == "same"

@@ -3,8 +3,8 @@
 (() => {
   const WINDOW = 120;
   const shown = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 12 });
-  const amount = new Intl.NumberFormat("en", { maximumSignificantDigits: 6 });
+  const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 15 });
+  const amount = new Intl.NumberFormat("en", { maximumSignificantDigits: 8 });
   const part = (name) => document.querySelector(`[data-part=${name}]`);
   const first = JSON.parse(document.getElementById("live-data").textContent);
   const symbols = first.values.map((row) => row[0]);
@@ -39,7 +39,7 @@
         pen.fillStyle = shown("--amber-soft");
         pen.fillRect(from, top, Math.max(to - from, 2), height);
         pen.fillStyle = shown("--amber");
-        if (to - from > 30 * devicePixelRatio) pen.fillText("gap", from + 4 * devicePixelRatio, top + 12 * devicePixelRatio);
+        if (to - from > 30 * devicePixelRatio) pen.fillText("gap", from + 4 * devicePixelRatio, top - 4 * devicePixelRatio);
         count += 1;
       }
       pen.restore();
@@ -76,14 +76,14 @@
     const hidden = { points: { show: false }, width: 0 };
     const spread = (low, high) => (high > low ? (high - low) * 0.08 : Math.abs(high || 1) * 0.001);
     const options = {
-      width: box.clientWidth, height: 190, legend: { show: false }, cursor: { show: false },
+      width: box.clientWidth, height: 190, padding: [18, 0, 0, 6], legend: { show: false }, cursor: { show: false },
       scales: {
         x: { time: true, range: () => [now - WINDOW, now] },
         y: { range: (_, low, high) => (low == null ? [0, 1] : [low - spread(low, high) * 3, high + spread(low, high)]) },
         sold: { range: (_, low, high) => [0, (high || 1) * 5] },
       },
       axes: [
-        { ...axis, space: 70, values: (_, at) => at.map((one) => (one === Math.round(now) ? "now" : new Date(one * 1000).toISOString().slice(11, 19))) },
+        { ...axis, space: 70, size: 28, values: (_, at) => at.map((one) => (one === Math.round(now) ? "now" : new Date(one * 1000).toISOString().slice(11, 19))) },
         { ...axis, side: 1, size: 68, values: (_, at) => at.map((one) => amount.format(one)) },
       ],
       series: [
