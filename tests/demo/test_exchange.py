@@ -107,13 +107,11 @@ def test_made_ticks_are_real_trades_with_a_number_and_a_time() -> None:
     assert ticks(frozenset({"NOBODY"})).trades == ticks().trades
 
 
-async def test_ticks_are_numbered_without_a_hole_and_come_at_their_rate() -> None:
+async def test_ticks_are_numbered_without_a_hole_and_come_faster_in_a_burst() -> None:
     async with exchanging(Script(rate=1000, per_frame=2)) as exchange, subscribed(exchange) as socket:
         numbers = [trade["v"] for one in await took(socket, 200) for trade in trades(one)]
         assert numbers == list(range(400))
         assert list(exchange.ticks) == sorted(exchange.ticks)
-        made = (exchange.ticks[399] - exchange.ticks[0]) / 1e9
-        assert 0.3 < made < 5
         begun = len(exchange.ticks)
         await exchange.burst(10, 0.2)
         assert len(exchange.ticks) - begun > 500
