@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 
 from spotlightd.clients.blocks import Group, packed, pieces, tops
 from spotlightd.clients.logreading import Part
-from spotlightd.clients.sqlite import SqliteFile
+from spotlightd.clients.sqlite import SqliteFile, marks
 from spotlightd.model.bus import Topic
 from spotlightd.model.errors import StoreError
 
@@ -67,8 +67,7 @@ class LogFile(SqliteFile):
         self.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         self.execute(f"PRAGMA journal_size_limit={WAL_BYTES}")
         for row in self.execute("SELECT * FROM topics"):
-            self._known[row["name"]] = Known(row["id"], row["log_id"])
-            self._know_parts(row["name"])
+            self._know(row)
 
     async def within(self, work: Callable[[], T]) -> T:
         try:
@@ -91,11 +90,12 @@ class LogFile(SqliteFile):
         which = ("SELECT * FROM topics WHERE name = ?", (topic.name,))
         numbers = range(topic.partitions)
         (row,) = self.all_or_none([make, *((grow, (number, topic.name)) for number in numbers), which])
-        self._known.setdefault(topic.name, Known(row["id"], row["log_id"]))
-        self._know_parts(topic.name)
+        self._know(row)
 
-    def _know_parts(self, name: str) -> None:
-        known = self._known[name]
+    def _know(self, topic: sqlite3.Row) -> None:
+        """Also in memory, partitions first: nobody sees a topic that has none."""
+        name = topic["name"]
+        known = self._known.get(name) or Known(topic["id"], topic["log_id"])
         for row in self.execute("SELECT * FROM partitions WHERE topic = ?", (known.id,)):
             last = self.execute(
                 "SELECT hi, upto FROM blocks WHERE topic = ? AND partition = ? ORDER BY lo DESC LIMIT 1",
@@ -104,6 +104,7 @@ class LogFile(SqliteFile):
             end, total = last[0] if last else (row["first"], row["first_bytes"])
             numbers = (row["first"], row["first_bytes"], row["freed"], row["freed_bytes"], end, total)
             known.parts.setdefault(row["partition"], Part(known.id, name, row["partition"], *numbers))
+        self._known[name] = known
 
     def parts(self, topic: str) -> Sequence[Part]:
         """By partition what is known of it. StoreError when there is no such topic."""
@@ -124,7 +125,7 @@ class LogFile(SqliteFile):
         return known.parts[partition]
 
     async def write(self, groups: Sequence[Group]) -> None:
-        """Append them all, in one transaction. StoreError when none of them is there."""
+        """Append them all, in one transaction: all or none. StoreError when it is not certain that all are there."""
         await self.within(lambda: self._write(groups))
 
     def _write(self, groups: Sequence[Group]) -> None:
@@ -133,9 +134,9 @@ class LogFile(SqliteFile):
         for group in (piece for whole in groups for piece in pieces(whole)):
             part, pack = self.part(group.topic, group.partition), packed(group)
             lo, total = ends.get(part, (part.end, part.end_bytes))
-            ends[part] = (lo + pack.count, total + pack.stored)
-            row = (part.topic, part.partition, lo, *ends[part][:1], pack.newest, pack.size, pack.stored, ends[part][1], pack.tops, pack.block)  # fmt: skip
-            statements.append(("INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row))
+            hi, upto = ends[part] = (lo + pack.count, total + pack.stored)
+            row = (part.topic, part.partition, lo, hi, pack.newest, pack.size, pack.stored, upto, pack.tops, pack.block)
+            statements.append((f"INSERT INTO blocks VALUES ({marks(row)})", row))
         self.all_or_none(statements)
         for part, (end, total) in ends.items():
             part.end_bytes, part.end = total, end
