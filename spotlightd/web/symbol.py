@@ -1,4 +1,4 @@
-"""`/s/{symbol}`: all that is known of one ticker, day by day, as a chart, a sentence and a table."""
+"""`/s/{symbol}`: all that is known of one ticker: its price by the minute, and datasets day by day, drawn and as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Answer
 from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, chart, desk, measure, show
+from spotlightd.web import ask, chart, desk, measure, price, show
 from spotlightd.web.chart import Drawing, Point
 from spotlightd.web.desk import DESK
 from spotlightd.web.key import joined
@@ -131,22 +131,32 @@ async def show_symbol(request: web.Request) -> web.StreamResponse:
     if len(symbol) > LONGEST:
         raise missing(f"{symbol[:LONGEST]!r}… is no symbol: at most {LONGEST} characters.", "Search for the company.")
     as_of = ask.instant("as_of", request.query.get("as_of", ""))
-    if unknown := [name for name in request.query if name != "as_of"]:
-        raise bad(unknown[0], "there is no such parameter", "A symbol page takes as_of only; the table takes filters.")
-    reader = desk.reader(request)
+    if unknown := [name for name in request.query if name not in ("as_of", "window", "until")]:
+        raise bad(
+            unknown[0],
+            "there is no such parameter",
+            "A symbol page takes as_of, window and until; the table takes filters.",
+        )
+    reader, link = desk.reader(request), request.query.get("as_of", "")
+    asked = price.asked(request)
     pin = await reader.pin(None, as_of)
-    mark = desk.etag(request, pin)
-    if desk.unchanged(request, mark):
+    traded = await price.shown(request, symbol, asked, pin)
+    mark = "" if traded else desk.etag(request, pin)
+    if mark and desk.unchanged(request, mark):
         return desk.not_modified(mark)
-    able = [one for one in request.app[DESK].context.datasets if one.symbol and one.by_load]
-    asked = (measure.series, measure.titles, measure.replaced)
-    answers = await reader.all(*(question(one, symbol, pin.seq) for one in able for question in asked))
-    link = request.query.get("as_of", "")
-    parts = [_panel(one, symbol, answers[3 * at : 3 * at + 3], link) for at, one in enumerate(able)]
-    panels = [panel for panel in parts if panel.rows or panel.before]
-    if not panels:
+    panels = await _panels(request, symbol, pin, link)
+    if not panels and not traded:
         raise _nothing(symbol, pin)
-    return desk.page(request, "symbol.html", {"symbol": symbol, "panels": panels, "pin": pin}, etag=mark)
+    page = {"symbol": symbol, "panels": panels, "price": traded, "pin": pin}
+    return desk.page(request, "symbol.html", page, etag=mark)
+
+
+async def _panels(request: web.Request, symbol: str, pin: Pin, link: str) -> list[Panel]:
+    able = measure.daily(request.app[DESK].context.datasets)
+    asked = (measure.series, measure.titles, measure.replaced)
+    answers = await desk.reader(request).all(*(question(one, symbol, pin.seq) for one in able for question in asked))
+    parts = [_panel(one, symbol, answers[3 * at : 3 * at + 3], link) for at, one in enumerate(able)]
+    return [panel for panel in parts if panel.rows or panel.before]
 
 
 def _nothing(symbol: str, pin: Pin) -> Exception:
