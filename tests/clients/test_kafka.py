@@ -6,6 +6,7 @@ Against a real broker. What every bus promises is in test_bus.py.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
@@ -381,6 +382,26 @@ async def test_a_password_opens_and_a_wrong_one_is_not_told(kafka: Broker) -> No
             await bus.ping()
     assert "another secret" not in repr(refused.value)
     assert "uthentication failed" in str(refused.value)
+
+
+async def test_over_tls_the_broker_shows_who_it_is(kafka: Broker) -> None:
+    known = Bus(
+        kind="kafka",
+        servers=[kafka.secure],
+        security="SASL_SSL",
+        ca_file=str(kafka.certificate),
+        request_seconds=IMPATIENT * 3,
+    )
+    async with Kafka(known, SECRET) as bus:
+        topic = await made(bus)
+        await append(bus, topic, [b"a"])
+        assert await all_of(bus, topic) == [b"a"]
+    async with Kafka(known, "another secret") as bus:
+        with pytest.raises(StoreError, match="uthentication failed"):
+            await bus.ping()
+    async with Kafka(dataclasses.replace(known, ca_file=""), SECRET) as bus:
+        with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
+            await bus.ping()
 
 
 def test_settings_become_the_words_of_the_library(tmp_path: Path) -> None:

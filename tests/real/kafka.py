@@ -24,13 +24,18 @@ from typing import IO, Self
 VERSION = "4.1.1"
 APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300")
 START_SECONDS = 60.0
+LISTENERS = ("PLAIN", "LOCKED", "SECURE", "CONTROLLER")
+USER = "spotlightd"
+SECRET = "constructed-secret"
+KEYS = "broker.p12"  # the broker's own key, made once; its certificate is for 127.0.0.1
+CERTIFICATE = "broker.pem"
 POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>
   <dependencies>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
-    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
   </dependencies>
 </project>
 """
@@ -40,11 +45,17 @@ PROPERTIES: Mapping[str, object] = {
     "node.id": 1,
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAIN",
-    "listener.security.protocol.map": "PLAIN:PLAINTEXT,LOCKED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-    "sasl.enabled.mechanisms": "PLAIN",
+    "listener.security.protocol.map": "PLAIN:PLAINTEXT,LOCKED:SASL_PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT",
+    "listener.name.locked.sasl.enabled.mechanisms": "PLAIN",
+    "listener.name.secure.sasl.enabled.mechanisms": "SCRAM-SHA-512",
     "listener.name.locked.plain.sasl.jaas.config": (
-        'org.apache.kafka.common.security.plain.PlainLoginModule required user_spotlightd="quite a long secret";'
+        f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{SECRET}";'
     ),
+    "listener.name.secure.scram-sha-512.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    "ssl.keystore.type": "PKCS12",
+    "ssl.keystore.password": SECRET,
     "auto.create.topics.enable": "false",
     "offsets.topic.num.partitions": 1,
     "offsets.topic.replication.factor": 1,
@@ -63,7 +74,6 @@ PROPERTIES: Mapping[str, object] = {
     "num.network.threads": 2,
     "background.threads": 2,
 }
-SECRET = "quite a long secret"
 
 
 class KafkaMissingError(Exception):
@@ -81,15 +91,22 @@ def fetch() -> Path:
     folder = jars()
     if not shutil.which("java") or not (folder.exists() or shutil.which("mvn")):
         install()
-    if folder.exists():
-        return folder
+    if not folder.exists():
+        fill(folder)
+    return folder
+
+
+def fill(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as made:
         (Path(made) / "pom.xml").write_text(POM, encoding="utf-8")
         told(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], Path(made))
+        store = ["-alias", "broker", "-keystore", f"libs/{KEYS}", "-storepass", SECRET]
+        named = ["-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1", "-keyalg", "EC", "-validity", "3650"]
+        told(["keytool", "-genkeypair", *named, "-storetype", "PKCS12", *store], Path(made))
+        told(["keytool", "-exportcert", "-rfc", "-file", f"libs/{CERTIFICATE}", *store], Path(made))
         if not folder.exists():  # another run may have been quicker
             (Path(made) / "libs").rename(folder)
-    return folder
 
 
 def install() -> None:
@@ -122,7 +139,8 @@ def free_ports(number: int) -> list[int]:
 
 
 class Kafka:
-    """One node, with its data in `folder`. `address` stays the same over restarts; `locked` asks for a password.
+    """One node, with its data in `folder`. `address` stays the same over restarts; at `locked` it asks for a password
+    (PLAIN), at `secure` too (SCRAM-SHA-512) and speaks TLS with `certificate`.
 
     Use `async with`: started when entered, ended when left. Where its speed is `measured`, it starts less quickly.
     """
@@ -131,9 +149,9 @@ class Kafka:
         self.folder = folder
         self.measured = measured
         self.jars = fetch()
-        self.ports = free_ports(3)
-        self.address = f"127.0.0.1:{self.ports[0]}"
-        self.locked = f"127.0.0.1:{self.ports[1]}"
+        self.certificate = self.jars / CERTIFICATE
+        self.ports = free_ports(4)
+        self.address, self.locked, self.secure, _ = (f"127.0.0.1:{port}" for port in self.ports)
         self.properties = {**PROPERTIES, **(properties or {})}
         self._broker: subprocess.Popen[bytes] | None = None
         self._frozen = False
@@ -213,18 +231,22 @@ class Kafka:
             self._log.close()
 
     async def _format(self) -> None:
-        plain, locked, controller = self.ports
+        controller = self.ports[-1]
         settings = {
             **self.properties,
             "log.dirs": self.folder / "data",
-            "listeners": (f"PLAIN://127.0.0.1:{plain},LOCKED://127.0.0.1:{locked},CONTROLLER://127.0.0.1:{controller}"),
+            "ssl.keystore.location": self.jars / KEYS,
+            "listeners": ",".join(
+                f"{name}://127.0.0.1:{port}" for name, port in zip(LISTENERS, self.ports, strict=True)
+            ),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
         }
         told = self.folder / "server.properties"
         told.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
         cluster = "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]  # none may begin with a dash
+        scram = f"SCRAM-SHA-512=[name={USER},password={SECRET}]"
         formatting = await asyncio.create_subprocess_exec(
-            *self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(told)),
+            *self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(told), "-S", scram),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
@@ -233,7 +255,13 @@ class Kafka:
             raise RuntimeError(f"Kafka's storage could not be formatted: {said}")
 
     def _java(self, *command: str) -> list[str]:
-        options = ["-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", *([] if self.measured else ["-XX:TieredStopAtLevel=1"])]
+        options = [
+            "-Xms64m",
+            "-Xmx512m",
+            "-XX:+UseSerialGC",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+            *([] if self.measured else ["-XX:TieredStopAtLevel=1"]),
+        ]
         return ["java", *options, "-cp", f"{self.jars}/*", *command]
 
     async def _listens(self) -> bool:
@@ -251,7 +279,8 @@ class Kafka:
             return False
 
     def _says(self) -> str:
-        return (self.folder / "kafka.log").read_text(encoding="utf-8", errors="replace")[-1000:]
+        lines = (self.folder / "kafka.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(line for line in lines if not line.startswith("\tat "))[-2000:]
 
 
 if __name__ == "__main__":
