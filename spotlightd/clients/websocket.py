@@ -31,6 +31,7 @@ from spotlightd.model.drain import Cause
 from spotlightd.model.stream import FeedError
 
 AHEAD = 256
+AHEAD_BYTES = 4 << 20
 SEND_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 PORT = 443
@@ -48,6 +49,7 @@ class WebSocket:
         self._host = host
         self._most = max_frame_bytes
         self._frames: deque[bytes] = deque()
+        self._size = 0
         self._some = asyncio.Event()
         self._room = asyncio.Event()
         self._end: FeedError | None = None
@@ -62,11 +64,13 @@ class WebSocket:
                 return None
         if self._frames:
             self._room.set()
-            return self._frames.popleft()
+            value = self._frames.popleft()
+            self._size -= len(value)
+            return value
         raise self._end or FeedError("connection lost", f"nothing reads from {self._host} any more")
 
     async def pumping(self) -> None:
-        """Read until the end. AHEAD frames wait at most; beyond them the venue does."""
+        """Read until the end. AHEAD frames wait at most, or AHEAD_BYTES and one frame; beyond them the venue does."""
         try:
             while self._end is None:
                 message = await self._socket.receive()
@@ -74,8 +78,9 @@ class WebSocket:
                     self._end = self._ended(message)
                     return
                 self._frames.append(message.data)
+                self._size += len(message.data)
                 self._some.set()
-                if len(self._frames) >= AHEAD:
+                while len(self._frames) >= AHEAD or self._size >= AHEAD_BYTES:
                     self._room.clear()
                     await self._room.wait()
         finally:

@@ -85,7 +85,7 @@ class Listening:
             connects=self._connects,
             shed=self._shed,
             last_frame_at=moment(self._last_frame) if self._last_frame else None,
-            says=self._says,
+            says=self._says or self._shedding(),
         )
 
     async def __call__(self, report: Reporter) -> None:
@@ -195,13 +195,16 @@ class Listening:
             self._turn_to("refused", self._clean(said))
 
     def _keep(self, value: bytes, received: Moment) -> bool:
-        """Put a frame into the spool; False when it was shed. A number is used up in any case, so that it is missed."""
+        """Put a frame into the spool; False when it was shed.
+
+        Only a frame that was taken uses up a number: one that is missing on the bus was lost there, not shed here.
+        """
         frame = Frame(self._connection, self._sequence, received.wall, value)
-        self._sequence += 1
         self._frames += 1
         self._size += len(value)
         full = self._outages.full
         if (full is None or received.now >= self._room_at) and self._spool.put(self._stream.name, frame):
+            self._sequence += 1
             self._outages.room(received)
             self._kept = received
             return True
@@ -250,14 +253,18 @@ class Listening:
 
     def _tell(self, report: Reporter, seconds: float) -> None:
         self._beat(report)
-        frames, trouble, full = self._count(), self._outages.trouble, self._outages.full
+        frames, trouble = self._count(), self._outages.trouble
         if trouble is not None:
             report.holding(trouble.says)
-        elif full is not None:
-            report.holding(f"the spool is full: {full.count:,} frames shed since {_clock(full.since)}")
+        elif shedding := self._shedding():
+            report.holding(shedding)
         else:
             rate = frames / seconds if seconds else 0.0
-            report.waiting(f"connected since {_clock(self._doing_since)}, {rate:,.0f} frames/s")
+            report.waiting(f"connected since {_shown(self._doing_since)}, {rate:,.0f} frames/s")
+
+    def _shedding(self) -> str:
+        full = self._outages.full
+        return f"the spool is full: {full.count:,} frames shed since {_shown(full.since)}" if full else ""
 
     def _count(self) -> int:
         """Hand the counts on; how many frames there were since the last time."""
@@ -284,5 +291,5 @@ class Listening:
         return "".join(letter if letter.isprintable() else "?" for letter in shown)[:SAYS_LETTERS]
 
 
-def _clock(nanoseconds: int) -> str:
+def _shown(nanoseconds: int) -> str:
     return datetime.fromtimestamp(nanoseconds / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -88,6 +88,25 @@ async def test_a_frame_of_the_most_bytes_is_taken_and_a_longer_one_ends_the_conn
         assert "more than 1,000 bytes" in str(problem)
 
 
+async def test_a_listener_that_takes_nothing_holds_the_venue_up_and_fills_no_memory() -> None:
+    async with exchanging(QUIET) as exchange, connected(exchange, most=2 << 20) as socket:
+
+        async def flood() -> None:
+            for number in range(100):
+                await exchange.send(b"%d" % number + b"x" * 1_000_000)
+
+        flooding = asyncio.create_task(flood())
+        sent = 0
+        while sent < len(exchange.sent):
+            sent = len(exchange.sent)
+            await asyncio.wait([flooding], timeout=0.3)
+        assert not flooding.done()
+        assert sent < 50
+        got = [await socket.receive(5) for _ in range(100)]
+        assert got == [one.value for one in exchange.sent]
+        await flooding
+
+
 # -- endings -----------------------------------------------------------------------------------------------------------
 
 

@@ -232,6 +232,7 @@ async def test_a_full_spool_sheds_says_so_and_goes_on() -> None:
         await desk.until(lambda: desk.state.shed > 50)
         await desk.until(lambda: desk.feeds.notes[-1] == "shedding")
         await desk.until(lambda: desk.board.read()[0].state == "holding")
+        assert "the spool is full" in desk.state.says
         desk.spool.full = False
         await desk.until(lambda: desk.feeds.causes == ["spool full"])
         await more(desk)
