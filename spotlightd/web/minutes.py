@@ -18,6 +18,7 @@ from spotlightd.model.bars import bars
 from spotlightd.model.pin import source
 from spotlightd.web.refusal import bad
 from spotlightd.web.select import Query
+from spotlightd.web.show import rfc3339
 
 MINUTE = timedelta(minutes=1)
 WINDOWS: Mapping[str, tuple[str, int]] = {"1h": ("1 hour", 60), "1d": ("1 day", 1440), "5d": ("5 days", 7200)}
@@ -139,6 +140,13 @@ def _span(window: Window) -> dict[str, str]:
 
 def _bound(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def trades_of(bar: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The filters by which the trades of a bar are found."""
+    since: datetime = bar["minute"]
+    span = [("time__gte", rfc3339(since)), ("time__lt", rfc3339(since + MINUTE))]
+    return [("symbol", bar["symbol"]), ("source", bar["source"]), *span]
 
 
 def by_source(rows: Sequence[Sequence[Any]]) -> dict[str, list[Bar]]:

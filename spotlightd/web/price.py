@@ -100,17 +100,17 @@ class Price:
         return show.address(("data", bars.name, joined((self.symbol, one.minute, self.source))), as_of=self.as_of)
 
     def _rows(self, one: Bar) -> str:
-        return self._table("bars", "minute", one.minute, one.minute + (self.window.step - 1) * MINUTE)
+        return self._table("bars", "minute", one.minute, one.minute + self.window.step * MINUTE)
 
-    def _table(self, name: str, column: str, first: datetime, last: datetime) -> str:
+    def _table(self, name: str, column: str, since: datetime, until: datetime) -> str:
         pairs = [("symbol", self.symbol), ("source", self.source)]
-        pairs += [(f"{column}__gte", show.rfc3339(first)), (f"{column}__lte", show.rfc3339(last))]
+        pairs += [(f"{column}__gte", show.rfc3339(since)), (f"{column}__lt", show.rfc3339(until))]
         return show.address(("data", name), pairs, as_of=self.as_of)
 
     @property
     def table(self) -> str:
         """The window's bars as a table."""
-        return self._table("bars", "minute", self.window.since, self.window.until - MINUTE)
+        return self._table("bars", "minute", self.window.since, self.window.until)
 
     @property
     def ticks(self) -> str:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, desk, frames, key, lines, records, show
+from spotlightd.web import ask, desk, frames, key, lines, minutes, records, show
 from spotlightd.web.ask import Ask
 from spotlightd.web.desk import DESK
 from spotlightd.web.frames import Found
@@ -66,7 +66,7 @@ async def show_row(request: web.Request) -> web.StreamResponse:
     if not any(one.standing != "later" for one in found):
         raise _no_row(asked, segment, pin)
     if wants_json:
-        return desk.document(request, _as_json(dataset, found, pin), etag=mark)
+        return desk.document(request, _as_json(dataset, found, pin, _rests_on(request, dataset, found)), etag=mark)
     filters = list(
         zip(dataset.key, (show_text(dataset, n, v) for n, v in zip(dataset.key, values, strict=True)), strict=True)
     )
@@ -77,10 +77,19 @@ async def show_row(request: web.Request) -> web.StreamResponse:
         "title": " · ".join(value or "(empty)" for value in values),
         "filters": filters,
         "streamed": frames.streamed(dataset),
+        "rests_on": _rests_on(request, dataset, found),
         "stream": frames.source_of(request.app[DESK].context, dataset),
         **_split(await _framed(request, dataset, await _pointed(request, found))),
     }
     return desk.page(request, "row.html", page, etag=mark)
+
+
+def _rests_on(request: web.Request, dataset: Dataset, found: Sequence[Version]) -> str:
+    """Where the rows are that a computed one was made of; empty for one that has a receipt of its own."""
+    if not dataset.made_of:
+        return ""
+    as_of = request.query.get("as_of", "")
+    return show.address(("data", dataset.made_of), minutes.trades_of(found[-1].values), as_of=as_of)
 
 
 async def _pointed(request: web.Request, found: Sequence[Version]) -> list[Version]:
@@ -159,11 +168,11 @@ async def _documents(reader: Reader, digests: set[str]) -> dict[str, Any]:
     return {row["digest"]: row for row in answer.dicts()}
 
 
-def _as_json(dataset: Dataset, found: Sequence[Version], pin: Pin) -> dict[str, Any]:
+def _as_json(dataset: Dataset, found: Sequence[Version], pin: Pin, rests_on: str) -> dict[str, Any]:
     def told(one: Version) -> dict[str, Any]:
         fields = {c.name: {"value": one.values[c.name], "unit": c.unit, "meaning": c.meaning} for c in dataset.columns}
         if not one.load:
-            return {"fields": fields}
+            return {"fields": fields, **({"computed_from": rests_on} if rests_on else {})}
         place = {column.name: one.values[column.name] for column in dataset.pointer}
         if "line" in place:
             place |= {"url": one.document.get("url"), "via": one.document.get("via"),
