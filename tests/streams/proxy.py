@@ -94,10 +94,10 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxying(port: int = 0) -> AsyncIterator[Proxy]:
-    """A proxy to that port of loopback (which may be set later) while the block runs."""
+async def proxying(port: int = 0, *, at: int = 0) -> AsyncIterator[Proxy]:
+    """A proxy to that port of loopback (which may be set later) while the block runs; `at` = where, 0 = anywhere."""
     proxy = Proxy(port)
-    server = await asyncio.start_server(proxy.connected, HOST, 0)
+    server = await asyncio.start_server(proxy.connected, HOST, at)
     proxy.listening = server.sockets[0].getsockname()[1]
     try:
         yield proxy
