@@ -22,7 +22,7 @@ from spotlightd.web import pulse, ticks
 from spotlightd.web.pulse import MOST_LISTENERS, QUEUED, Pulse
 from spotlightd.web.refusal import RefusalError
 from tests.web.streaming import Trade, Venue, streaming
-from tests.web.test_browser import visiting
+from tests.web.test_browser import AXE, visiting
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 BOTH = "AAPL,BINANCE:BTCUSDT"
@@ -250,3 +250,22 @@ async def test_the_page_moves_in_a_browser(venue: Venue, browser: Browser, width
 def visiting_live(venue: Venue, browser: Browser, look: dict[str, Any]) -> Any:
     venue.world.digests.update({"again": "", "refused": ""})
     return visiting(venue.world, browser, "/live", **look)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_pages_of_streams_fit_a_phone_and_axe_finds_nothing_serious(
+    venue: Venue, browser: Browser, scheme: str
+) -> None:
+    _, text, _ = await venue.world.get("/data/trades?symbol=AAPL")
+    row = text.split('<td class="receipt"><a href="')[1].split('"')[0]
+    look = {"viewport": {"width": 390, "height": 844}, "bypass_csp": True, "color_scheme": scheme}
+    async with visiting_live(venue, browser, look) as seen:
+        for path in ("/live", "/topics", "/topics/finnhub", row, "/data/finnhub_frames/1,0,1", "/status", "/"):
+            await seen.page.goto(venue.world.address + path)
+            assert await seen.page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            await seen.page.evaluate(AXE)
+            found = await seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+            told = [[one["id"], [node["html"][:200] for node in one["nodes"]]] for one in serious]
+            assert not serious, (path, told)
