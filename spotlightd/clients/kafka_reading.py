@@ -82,22 +82,18 @@ class KafkaReading:
             self._next = behind
             await asyncio.sleep(0)  # between two batches, others have their turn
             return True
-        if self._coming is None:
-            self._ask(self._next)
-        coming = self._coming
-        if coming is not None:
-            await asyncio.wait([coming], timeout=max(0.0, seconds))
-        if coming is None or not coming.done():
+        coming = self._coming = self._coming or self._asked(self._next)
+        await asyncio.wait([coming], timeout=max(0.0, seconds))
+        if not coming.done():
             return False
         self._coming = None
         self._packed.extend(coming.result())
         if self._packed:
-            self._ask(self._packed[-1][0])
+            self._coming = self._asked(self._packed[-1][0])
         return True
 
-    def _ask(self, offset: int) -> None:
-        name = f"fetch {self._topic}/{self._partition}"
-        self._coming = asyncio.create_task(self._fetched(offset), name=name)
+    def _asked(self, offset: int) -> asyncio.Task[list[tuple[int, bytes]]]:
+        return asyncio.create_task(self._fetched(offset), name=f"fetch {self._topic}/{self._partition}")
 
     async def _fetched(self, offset: int) -> list[tuple[int, bytes]]:
         return await settled(lambda: self._attempted(offset), self._brokers.seconds)

@@ -1,39 +1,31 @@
-"""What is Kafka's own: brokers that die, freeze and forget, topics made anew, strangers' records, passwords.
+"""What is Kafka's own: brokers that die, freeze and forget, topics made anew, passwords.
 
-Against a real broker. What every bus promises is in test_bus.py.
+Against a real broker. Records have test_kafka_records.py; what every bus promises is in test_bus.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.protocol.produce import ProduceRequest
 
 from spotlightd import SettingsError, StoreError
 from spotlightd.clients import kafka_brokers
 from spotlightd.clients.kafka import Kafka
-from spotlightd.clients.kafka_records import batches
-from spotlightd.model.bus import KEY, STRANGER, Ends, Frame, Records, Topic, mark, packed
+from spotlightd.model.bus import Ends, Topic
 from spotlightd.model.errors import OffsetError
 from spotlightd.model.settings import Bus
+from tests.clients.kafka_world import IMPATIENT, PATIENCE, all_of, append, insist, made, opened, rest_of, until
 from tests.real.kafka import SECRET
 from tests.real.kafka import Kafka as Broker
-
-IMPATIENT = 1.0
-PATIENCE = 30.0
-
-
-def opened(broker: Broker, *, seconds: float = 10.0) -> Kafka:
-    return Kafka(Bus(kind="kafka", servers=[broker.address], request_seconds=seconds))
 
 
 @pytest.fixture
@@ -49,42 +41,6 @@ async def admin(kafka: Broker) -> AsyncIterator[Any]:
     await admin.start()
     yield admin
     await admin.close()
-
-
-async def made(bus: Kafka, **wanted: int) -> str:
-    topic = f"constructed_{secrets.token_hex(6)}"
-    await bus.ensure(Topic(topic, **wanted))
-    return topic
-
-
-def keys_of(values: Sequence[bytes]) -> list[bytes]:
-    return [packed(mark("constructed"), Frame(7, at, 1_700_000_000_000_000_000 + at, b"")) for at in range(len(values))]
-
-
-async def append(bus: Kafka, topic: str, values: Sequence[bytes]) -> None:
-    await bus.append(topic, 0, keys_of(values), values)
-
-
-async def insist(bus: Kafka, topic: str, values: Sequence[bytes]) -> None:
-    """As the forwarding does it: again and again, until it is certain."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await append(bus, topic, values)
-            except StoreError:
-                await asyncio.sleep(0.05)
-
-
-async def all_of(bus: Kafka, topic: str, offset: int = 0) -> list[bytes]:
-    async with bus.reading(topic, 0, offset) as reading:
-        return await rest_of(reading)
-
-
-async def rest_of(reading: Any) -> list[bytes]:
-    found: list[bytes] = []
-    while group := await reading.next(frames=10_000, size=1 << 24, seconds=0.1, idle_seconds=0.5):
-        found += group.values
-    return found
 
 
 # -- brokers that die, freeze and forget -------------------------------------------------------------------------------
@@ -120,14 +76,6 @@ async def reached(bus: Kafka, topic: str, end: int) -> bool:
     return (await bus.ends(topic))[0].end >= end
 
 
-async def until(done: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            if await done():
-                return
-            await asyncio.sleep(0.01)
-
-
 async def told_of_trouble(reading: Any, seen: list[bytes]) -> None:
     while True:
         seen += (await reading.next(frames=10_000, size=1 << 24, seconds=0.1)).values
@@ -156,7 +104,7 @@ async def test_a_frozen_broker_holds_nobody_for_longer_than_was_said(kafka: Brok
         assert (found[0], found[-1], set(found[1:-1]) - {b"perhaps"}) == (b"before", b"after", set())
 
 
-async def test_nobody_listens(free_port: int) -> None:
+async def test_nobody_listens(free_port: int, caplog: pytest.LogCaptureFixture) -> None:
     async with Kafka(Bus(kind="kafka", servers=[f"127.0.0.1:{free_port}"], request_seconds=IMPATIENT)) as bus:
         topic = Topic("constructed")
         for act in (bus.ping(), bus.ensure(topic), bus.ends("constructed"), bus.committed("constructed", 0, 1)):
@@ -164,6 +112,14 @@ async def test_nobody_listens(free_port: int) -> None:
                 await act
         with pytest.raises(StoreError, match=f"127.0.0.1:{free_port}"):
             await append(bus, "constructed", [b"a"])
+    assert not [record for record in caplog.records if record.name.startswith("aiokafka")]
+
+
+async def test_what_the_library_warns_of_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    async with Kafka(Bus(kind="kafka")):
+        for place in range(5):
+            logging.getLogger("aiokafka.conn").warning("constructed trouble at %s", place)
+    assert len(caplog.records) == 1
 
 
 async def test_of_several_brokers_those_that_listen_are_asked(kafka: Broker, free_port: int) -> None:
@@ -260,110 +216,6 @@ async def test_others_see_how_far_the_drain_is(bus: Kafka, admin: Any) -> None:
     await bus.committed(topic, 0, 2)
     kept = await admin.list_consumer_group_offsets(f"spotlightd-{topic}")
     assert kept[TopicPartition(topic, 0)].offset == 2
-
-
-# -- appending ---------------------------------------------------------------------------------------------------------
-
-
-async def test_a_record_that_is_too_large_is_refused_and_the_next_goes_through(bus: Kafka) -> None:
-    topic = await made(bus, max_message_bytes=100_000)
-    await append(bus, topic, [b"a"])
-    with pytest.raises(StoreError, match="MessageSizeTooLarge"):
-        await append(bus, topic, [secrets.token_bytes(200_000)])
-    await append(bus, topic, [b"b"])
-    assert await all_of(bus, topic) == [b"a", b"b"]
-
-
-async def test_records_larger_than_a_batch_go_through(bus: Kafka) -> None:
-    topic = await made(bus)
-    values = [b"a", secrets.token_bytes(5_000_000), b"b", secrets.token_bytes(1_500_000), b"c"]
-    await append(bus, topic, values)
-    assert await all_of(bus, topic) == values
-
-
-async def test_an_answer_that_was_lost_doubles_nothing(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = await made(bus)
-    answered = bus._appending.ask
-    lost = 0
-
-    async def lossy(request: Any, node: int = -1) -> Any:
-        nonlocal lost
-        answer = await answered(request, node)
-        if isinstance(request, ProduceRequest) and lost < 2:
-            lost += 1
-            raise StoreError("constructed: the broker wrote it, and nobody heard")
-        return answer
-
-    monkeypatch.setattr(bus._appending, "ask", lossy)
-    await append(bus, topic, [b"a", b"b"])
-    await append(bus, topic, [b"c"])
-    assert lost == 2
-    assert await all_of(bus, topic) == [b"a", b"b", b"c"]
-
-
-async def test_after_an_append_that_was_cut_short_the_next_is_not_taken_for_its_repeat(bus: Kafka) -> None:
-    topic = await made(bus)
-    await append(bus, topic, [b"a"])
-    for turns in range(12):
-        cut = asyncio.create_task(append(bus, topic, [b"perhaps"]), name="cut")
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        cut.cancel()
-        await asyncio.wait([cut])
-        await append(bus, topic, [b"sure %d" % turns])
-    found = await all_of(bus, topic)
-    assert [value for value in found if value != b"perhaps"] == [b"a", *(b"sure %d" % one for one in range(12))]
-
-
-# -- records of others -------------------------------------------------------------------------------------------------
-
-
-async def test_records_of_others_are_read_too(kafka: Broker, bus: Kafka) -> None:
-    topic = await made(bus)
-    await append(bus, topic, [b"ours"])
-    async with AIOKafkaProducer(bootstrap_servers=kafka.address, compression_type="gzip") as other:
-        await other.send_and_wait(topic, b"no key", partition=0, timestamp_ms=1_700_000_000_123)
-        await other.send_and_wait(topic, None, key=b"no value", partition=0, headers=[("some", b"header")])
-    await append(bus, topic, [b"ours again"])
-    found = await bus.peek(topic, 0, 0, most=9)
-    assert found.values == [b"ours", b"no key", b"", b"ours again"]
-    identities = list(KEY.iter_unpack(found.keys))
-    assert [connection for _, connection, _, _ in identities] == [7, STRANGER, STRANGER, 7]
-    assert identities[1] == (0, STRANGER, 1, 1_700_000_000_123_000_000)
-
-
-async def test_offsets_that_hold_no_record_are_passed_over(kafka: Broker, bus: Kafka) -> None:
-    """The end of a transaction takes an offset of its own."""
-    topic = await made(bus)
-    other = AIOKafkaProducer(bootstrap_servers=kafka.address, transactional_id=topic)
-    async with other:
-        for value in (b"a", b"b"):
-            async with other.transaction():
-                await other.send(topic, value, partition=0)
-    await append(bus, topic, [b"c"])
-    async with bus.reading(topic, 0, 0) as reading:
-        groups: list[Records] = []
-        while group := await reading.next(frames=9, size=1 << 20, seconds=0.2, idle_seconds=0.5):
-            groups.append(group)
-    assert [offset for one in groups for offset in one.offsets] == [0, 2, 4]
-    assert [value for one in groups for value in one.values] == [b"a", b"b", b"c"]
-
-
-async def test_a_damaged_batch_is_not_passed_over(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = await made(bus)
-    for value in (b"a", b"b", b"c"):
-        await append(bus, topic, [value])
-
-    def damaged(raw: bytes) -> list[tuple[int, bytes]]:
-        return [(behind, one[:-1] + bytes([one[-1] ^ 1]) if behind == 2 else one) for behind, one in batches(raw)]
-
-    async with bus.reading(topic, 0, 0) as reading:
-        monkeypatch.setattr("spotlightd.clients.kafka_reading.batches", damaged)
-        found = await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
-        assert found.values == [b"a"]
-        for _ in range(2):
-            with pytest.raises(StoreError, match="damaged"):
-                await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
 
 
 # -- who may ask -------------------------------------------------------------------------------------------------------
