@@ -205,7 +205,10 @@ class Draining:
 
     def _say(self, report: Reporter, at: int) -> None:
         state = self._states[at]
-        report.waiting(f"partition {at} drained to offset {state.offset:,}")
+        if self._means.spool.trouble:
+            report.holding(f"received frames are not durable yet: {self._means.spool.trouble}")
+        else:
+            report.waiting(f"partition {at} drained to offset {state.offset:,}")
         report.beat(lag_seconds=state.lag_seconds, queue=max(0, state.end - state.offset))
 
     async def _tidy(self) -> None:
@@ -213,6 +216,7 @@ class Draining:
         next_days = 0.0
         while True:
             await asyncio.sleep(TIDY_SECONDS)
+            await self._means.bus.ping()
             ends = await self._means.bus.ends(self._source.name)
             for at, one in ends.items():
                 if at in self._states:
@@ -243,6 +247,7 @@ class Draining:
             if self._seen.give_up(hole):
                 await self._means.positions.gap(gap)
                 self._means.meters.gap(self._source.name, gap.cause)
+                await self._means.spool.free(self._source.name, {hole.connection: self._seen.whole(hole.connection)})
 
     async def _close_days(self) -> None:
         """Days that are over, once all that is on the bus is drained: bars are made of them then."""

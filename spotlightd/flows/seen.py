@@ -119,9 +119,11 @@ class Seen:
     def durable(self, keys: Any) -> dict[int, int]:
         """By connection of these frames: the sequence up to which nothing is missing, -1 when the first one is."""
         connections = [int(one) for one in np.unique(keys["connection"]) if one != STRANGER]
-        return {
-            one: min([self.highest[one], *(hole.lo - 1 for hole in self.holes.get(one, ()))]) for one in connections
-        }
+        return {one: self.whole(one) for one in connections}
+
+    def whole(self, connection: int) -> int:
+        """The sequence up to which nothing of a connection is missing, -1 when the first one is."""
+        return min([self.highest[connection], *(hole.lo - 1 for hole in self.holes.get(connection, ()))])
 
     def give_up(self, hole: Hole) -> bool:
         """Wait no longer for what is still missing of a hole; whether anything was."""

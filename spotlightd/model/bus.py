@@ -131,6 +131,10 @@ class Spool(Protocol):
     What `put` took is durable within `fsync_seconds` (or `fsync_bytes`), and stays until it is durable in the warehouse.
     """
 
+    @property
+    def trouble(self) -> str:
+        """Why that cannot be now, for the operator; empty when it can."""
+
     def put(self, topic: str, frame: Frame) -> bool:
         """Take a frame, at once; False when there is no room for this topic, and the frame was not taken."""
 

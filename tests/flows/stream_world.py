@@ -124,6 +124,7 @@ class NoSpool:
 
     def __init__(self) -> None:
         self.freed: dict[int, int] = {}
+        self.trouble = ""
 
     def put(self, topic: str, frame: Frame) -> bool:
         raise NotImplementedError(topic, frame)
