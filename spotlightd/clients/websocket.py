@@ -4,9 +4,10 @@ What surprises:
 - The address holds the key, and aiohttp's errors hold the address: none of them is shown, logged or chained.
 - aiohttp follows redirects before the upgrade; here each is refused before anything is asked elsewhere.
 - A receive with aiohttp's own time-out begins anew at every ping and pong, so that a venue which answers pings and
-  sends nothing would never be noticed: the time is kept here. A time-out for each frame halves the rate or worse, so a
-  task reads ahead, and only who finds nothing there waits with a time-out. Whoever takes frames in a loop is held up
-  after AHEAD of them at the latest, so that the event loop has its turn.
+  sends nothing would never be noticed: the time is kept here.
+- A time-out for each frame costs more than all of aiohttp (0.1 M frames a second of 100 bytes on loopback, 0.6 M
+  without), so a task reads ahead, and only who finds nothing there waits with a time-out. Whoever takes frames in a
+  loop is held up after AHEAD of them at the latest, so that the event loop has its turn.
 - Text is taken as bytes: what is no UTF-8 arrives like everything else, and is for the decode to judge.
 - Compression is not offered: a small frame can then not become a large one.
 """

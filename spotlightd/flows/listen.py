@@ -263,8 +263,9 @@ class Listening:
             report.waiting(f"connected since {_shown(self._doing_since)}, {rate:,.0f} frames/s")
 
     def _shedding(self) -> str:
-        full = self._outages.full
-        return f"the spool is full: {full.count:,} frames shed since {_shown(full.since)}" if full else ""
+        full, why = self._outages.full, self._spool.trouble
+        said = f"{full.count:,} frames shed since {_shown(full.since)}" if full else ""
+        return f"the spool is full: {said}{why and '; '}{why}" if full else ""
 
     def _count(self) -> int:
         """Hand the counts on; how many frames there were since the last time."""

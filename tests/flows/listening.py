@@ -62,6 +62,10 @@ class RecordingSpool:
         return not self.full
 
     @property
+    def trouble(self) -> str:
+        return "the disk is full" if self.full else ""
+
+    @property
     def values(self) -> list[bytes]:
         return [one.value for one in self.frames]
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from spotlightd.clients.websocket import connecting
 from spotlightd.demo.exchange import Exchange, Script, exchanging
 from spotlightd.demo.tapes import taped
 from spotlightd.flows.patience import Patience
 from spotlightd.model.drain import Gap
-from spotlightd.model.stream import FeedError
+from spotlightd.model.stream import FeedError, Socket
 from tests.flows.listening import (
     BRISK,
     KEY,
@@ -304,6 +306,28 @@ async def test_the_key_is_in_no_sentence() -> None:
         await exchange.close(1008, f"bye {KEY}")
         await desk.until(lambda: len(desk.feeds.gaps) == 1)
         assert KEY not in f"{desk.feeds.gaps}{desk.board.read()}{desk.state}"
+
+
+async def test_the_key_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """O6: with the key in the address, as the venue wants it, through a refusal, a hanging up and a stop."""
+    async with exchanging(TICKING) as exchange:
+
+        def connect(url: str, hosts: Collection[str], **limits: Any) -> AbstractAsyncContextManager[Socket]:
+            assert KEY in url
+            return connecting(f"{exchange.address}?token={KEY}", hosts, **limits | {"allow_private": True})
+
+        exchange.refuse(401)
+        caplog.set_level("DEBUG")
+        async with listening(connect=connect) as desk:
+            await desk.until(lambda: desk.state.state == "refused")
+            exchange.accept()
+            await more(desk)
+            assert exchange.lines[0].token == KEY
+            exchange.abort()
+            await desk.until(lambda: len(desk.feeds.gaps) == 2)
+    heard = capsys.readouterr()
+    assert "refused by the venue" in heard.out + heard.err
+    assert KEY not in f"{heard.out}{heard.err}{caplog.text}{desk.feeds}{desk.board.read()}{desk.state}"
 
 
 # -- storms ------------------------------------------------------------------------------------------------------------
