@@ -1,0 +1,86 @@
+"""The stages of the drain, each alone, in batches as the drain cuts them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+from _frames import Shape
+from _ground import Ground
+
+from spotlightd.flows.move import SCHEMA, Mover
+from spotlightd.flows.seen import keys_of
+from spotlightd.model.bus import Records
+from spotlightd.model.drain import Intent
+from spotlightd.model.stream import Stream, frames_of
+
+
+async def stages(on: Ground, shape: Shape) -> dict[str, float]:
+    """Seconds of reading the topic and doing nothing, of keeping its frames, and of decoding the kept ones."""
+    source = shape.source
+    found = {"consume": await consumed(on, source, shape.frames)}
+    batches = [one async for one in read(on, source, shape.frames)]
+    intents = [intent_of(source, one, load_id=1) for one in batches]
+    blocks = [block(intent, one) for intent, one in zip(intents, batches, strict=True)]
+    began = time.perf_counter()
+    for intent, one in zip(intents, blocks, strict=True):
+        await on.means.warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
+    found["frames"] = time.perf_counter() - began
+    mover, began = Mover(source, on.means.warehouse), time.perf_counter()
+    for intent in intents:
+        await mover.decode(intent)
+    return found | {"decode": time.perf_counter() - began}
+
+
+async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records]:
+    """The topic, cut by the drain's own settings."""
+    told = on.means.settings
+    async with on.bus.reading(source.name, 0, 0) as reading:
+        while frames > 0:
+            records = await reading.next(
+                frames=told.batch_frames, size=told.batch_bytes, seconds=told.batch_seconds, idle_seconds=10.0
+            )
+            assert len(records), f"{frames} frames of {source.name} did not come"
+            frames -= len(records)
+            yield records
+
+
+async def consumed(on: Ground, source: Stream, frames: int) -> float:
+    began = time.perf_counter()
+    async for records in read(on, source, frames):
+        del records
+    return time.perf_counter() - began
+
+
+def intent_of(source: Stream, records: Records, *, load_id: int) -> Intent:
+    """What the drain would intend with these records."""
+    day = datetime.fromtimestamp(int(keys_of(records)["received"][0]) / 1e9, UTC).date()
+    return Intent(
+        source.name, 1, 0, records.offsets[0], records.offsets[-1] + 1, len(records), day, 1, load_id, source.parser, "alone",
+    )  # fmt: skip
+
+
+def block(intent: Intent, records: Records) -> bytes:
+    """The frames as one Arrow block, as the drain sends it; made before the clock runs, so that the limit is the engine's."""
+    found, many = keys_of(records), len(records)
+    told = {
+        "epoch": np.full(many, intent.epoch), "partition": np.full(many, intent.partition), "offset": records.offsets,
+        "part": np.full(many, intent.part), "connection": found["connection"], "sequence": found["sequence"],
+        "received": found["received"].astype("i8"), "repeat": np.zeros(many, int), "frame": records.values,
+    }  # fmt: skip
+    arrays = [pa.array(_plain(told[one.name]), one.type) for one in SCHEMA]
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, SCHEMA) as writer:
+        writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+    return bytes(sink.getvalue())
+
+
+def _plain(values: object) -> Sequence[object]:
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)  # type: ignore[call-overload,no-any-return]
+
+
+async def _once(one: bytes) -> AsyncIterator[bytes]:
+    yield one

@@ -1,0 +1,293 @@
+"""From the bus into the table: our drain, its stages alone, and four others on the same topic, engine and table.
+
+Two topics, made of real frames (see _frames.py): `--frames 500000` of one trade, and a fifth as many of ten trades. Ways,
+each in a process of its own on fresh stores, warmed by 2,000 frames of another topic; rounds go through all ways in
+turn, ratios are taken within a round, then their median:
+
+stages        reading the topic and doing nothing (consume); frames into their table (frames); the source's SELECT over
+              frames that are there (decode): one after the other, in batches as the drain cuts them
+drain         the real flow with ledger, positions, parts and publications, from its start on a filled topic until its
+              state says that all is drained: on Kafka, and on the embedded log
+loop, quix, faststream   see _peers_streams.py; they run in .cache/peers-streams, apart from ours
+kafka_engine  ClickHouse's own Kafka table with a materialised view, in plain chDB in a process of its own, because our
+              engine's sandbox lets it connect to nobody; at least once, no receipts. CREATE reports an error there and
+              works all the same. Timed from the making of the view on; `reading` is from the first rows on
+
+`of_the_slowest_stage` is the drain's speed over that of the slowest stage alone; `of_frames_then_decode` over frames and
+decode in sequence, which is the limit where decoding is the slower part. Rows of every way are counted after it.
+Processor seconds are those of the process that reads (a peer's with its imports) and of the engine; Kafka's are not.
+`--rounds 3`, `--quick` for a try of seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import secrets
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import _peers_streams
+from _frames import ROOT, Shape
+from _ground import Ground, Place, broker, counted, drained, filled, ground, say, warmed
+from _stages import stages
+
+PEERS = ROOT / ".cache/peers-streams/bin/python"
+WAYS = ("stages", "drain", "drain_embedded", "loop", "quix", "faststream", "kafka_engine")
+STAGES = ("consume", "frames", "decode")
+OTHERS = ("loop", "quix", "faststream", "kafka_engine")
+ONE_SECONDS = 900.0
+ENGINE_SECONDS = 300.0
+
+
+async def by_stages(place: Place, shape: Shape) -> dict[str, Any]:
+    async with ground(place, "kafka", [shape.source]) as on:
+        await warmed(on)
+        return {"seconds": await stages(on, shape), "found": await counted(on, shape.source)}
+
+
+def by_drain(bus: str) -> Callable[[Place, Shape], Awaitable[dict[str, Any]]]:
+    async def way(place: Place, shape: Shape) -> dict[str, Any]:
+        async with ground(place, bus, [shape.source]) as on:
+            await warmed(on)
+            before = on.processor_seconds()
+            seconds = await drained(on, shape.source, shape.frames)
+            return {"seconds": seconds, "processor": _spent(before, on), "found": await counted(on, shape.source)}
+
+    return way
+
+
+def _spent(before: dict[str, float], on: Ground) -> dict[str, float]:
+    return {name: after - before[name] for name, after in on.processor_seconds().items()}
+
+
+def by_peer(name: str) -> Callable[[Place, Shape], Awaitable[dict[str, Any]]]:
+    async def way(place: Place, shape: Shape) -> dict[str, Any]:
+        async with ground(place, "kafka", [shape.source]) as on:
+            await warmed(on)
+            before = on.processor_seconds()
+            told = await asyncio.to_thread(_peer, name, _job(on, place, shape))
+            spent = _spent(before, on) | {"own": told["processor"]}
+            return {"seconds": told["seconds"], "processor": spent, "found": await counted(on, shape.source)}
+
+    return way
+
+
+def _job(on: Ground, place: Place, shape: Shape) -> dict[str, Any]:
+    at = on.house.endpoint
+    return {
+        "servers": place.servers, "topic": shape.source.name, "source": shape.source.name, "trades": shape.trades,
+        "group": f"peer-{secrets.token_hex(4)}", "host": urlsplit(at.url).hostname, "port": urlsplit(at.url).port,
+        "user": at.user, "password": at.password, "database": at.database,
+    }  # fmt: skip
+
+
+def _peer(name: str, job: dict[str, Any]) -> dict[str, Any]:
+    done = subprocess.run(
+        [str(PEERS), "-W", "ignore", _peers_streams.__file__, name],
+        input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=True, timeout=ONE_SECONDS,
+    )  # fmt: skip
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+RUNS: dict[str, Callable[[Place, Shape], Awaitable[dict[str, Any]]]] = {
+    "stages": by_stages,
+    "drain": by_drain("kafka"),
+    "drain_embedded": by_drain("embedded"),
+    "loop": by_peer("loop"),
+    "quix": by_peer("quix"),
+    "faststream": by_peer("faststream"),
+}
+
+
+def by_kafka_engine(place: Place, shape: Shape) -> dict[str, Any]:
+    """Without asyncio and without our engine: only the table is ours."""
+    from chdb import session as chdb_session  # noqa: PLC0415
+
+    from spotlightd.clients import ddl  # noqa: PLC0415
+    from spotlightd.model.market import trades  # noqa: PLC0415
+
+    folder = place.folder / f"plain-{time.monotonic_ns()}"
+    session: Any = chdb_session.Session(str(folder))  # type: ignore[no-untyped-call]  # chdb has no types
+    session.query("CREATE DATABASE bench ENGINE = Atomic")
+    session.query(ddl.table(trades, "bench"))
+    group = f"engine-{secrets.token_hex(4)}"
+    try:
+        session.query(
+            f"CREATE TABLE bench.queue (frame String) ENGINE = Kafka SETTINGS kafka_broker_list = '{place.servers}',"
+            f" kafka_topic_list = '{shape.source.name}', kafka_group_name = '{group}', kafka_format = 'RawBLOB',"
+            " kafka_max_block_size = 100000, kafka_poll_max_batch_size = 100000, kafka_flush_interval_ms = 500"
+        )
+    except RuntimeError as problem:
+        say(f"CREATE said {str(problem)[:80]!r}; the table is there all the same")
+    began, first, before = time.perf_counter(), 0.0, time.process_time()
+    session.query(VIEW.format(source=shape.source.name))
+    while (there := _count(session, "count()")) < shape.trades and time.perf_counter() - began < ENGINE_SECONDS:
+        first = first or (time.perf_counter() if there else 0.0)
+        time.sleep(0.02)
+    ended, spent = time.perf_counter(), {"engine": time.process_time() - before}
+    found = {"trades": there, "different_trades": _count(session, "uniqExact(offset, frame_index)")}
+    session.query("DROP VIEW bench.feed SYNC")
+    shutil.rmtree(folder, ignore_errors=True)  # not closed: with a Kafka table in it, closing can wait for long
+    return {"seconds": ended - began, "reading": ended - (first or began), "processor": spent, "found": found}
+
+
+def _count(session: Any, what: str) -> int:
+    return int(session.query(f"SELECT {what} FROM bench.trades", "TSV").data())
+
+
+VIEW = """CREATE MATERIALIZED VIEW bench.feed TO bench.trades AS
+SELECT trade.s AS symbol, fromUnixTimestamp64Milli(trade.t, 'UTC') AS time, received, now64(6, 'UTC') AS ingested,
+    trade.p AS price, trade.v AS volume, trade.c AS conditions, 'trade' AS type, '{source}' AS source,
+    offset, at - 1 AS frame_index
+FROM (SELECT _offset AS offset, assumeNotNull(_timestamp_ms) AS received,
+    JSONExtract(frame, 'Tuple(data Array(Tuple(p Float64, s String, t Int64, v Float64, c Array(String))))').data AS data
+    FROM bench.queue)
+ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
+
+
+def once(way: str, place: Place, shape: Shape) -> dict[str, Any]:
+    """One way in a process of its own; its rows must all be there, each once."""
+    job = {"place": {name: str(value) for name, value in asdict(place).items()}, "shape": asdict(shape)}
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", way, json.dumps(job)],
+        stdout=subprocess.PIPE, check=True, cwd=ROOT, timeout=ONE_SECONDS,
+    )  # fmt: skip
+    result: dict[str, Any] = json.loads(done.stdout)
+    found = result["found"]
+    assert found["trades"] == found["different_trades"] == shape.trades, (way, found)
+    if way.startswith(("stages", "drain")):
+        assert found["frames"] == found["different_frames"] == shape.frames, (way, found)
+        assert not found["open_intents"], (way, found)
+    return result
+
+
+def one(way: str, told: str) -> None:
+    job = json.loads(told)
+    place, shape = Place(**job["place"] | {"folder": Path(job["place"]["folder"])}), Shape(**job["shape"])
+    result = by_kafka_engine(place, shape) if way == "kafka_engine" else asyncio.run(_awaited(RUNS[way](place, shape)))
+    print(json.dumps(result), flush=True)
+
+
+async def _awaited(doing: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    return await doing
+
+
+def measured(place: Place, shape: Shape, ways: Sequence[str], rounds: int) -> dict[str, Any]:
+    """All ways in turn, round after round."""
+    seen: list[dict[str, dict[str, Any]]] = []
+    for number in range(rounds):
+        seen.append({})
+        for way in ways:
+            result = seen[-1][way] = once(way, place, shape)
+            told = result["seconds"]
+            says = told if isinstance(told, dict) else {way: told}
+            speeds = ", ".join(f"{name} {shape.trades / seconds:,.0f}/s" for name, seconds in says.items())
+            say(f"{shape.frames} frames of {shape.per}, round {number + 1}: {speeds}")
+    return {"frames": shape.frames, "trades": shape.trades, **_told(shape, seen)}
+
+
+def _told(shape: Shape, seen: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Trades per second of every way, and the ratios within rounds."""
+    rounds = [
+        {
+            **{f"{name}_alone": value for name, value in (one.get("stages") or {"seconds": {}})["seconds"].items()},
+            **{way: result["seconds"] for way, result in one.items() if way != "stages"},
+        }
+        for one in seen
+    ]
+    told: dict[str, Any] = {
+        "trades_per_second": {name: _speed(shape, [one[name] for one in rounds]) for name in rounds[0]}
+    }
+    for way in [one for one in ("drain", "drain_embedded") if one in seen[0]]:
+        told[way] = _compared(way, rounds)
+    told["processor_seconds_per_million"] = {
+        way: {name: _per_million(shape, [one[way]["processor"][name] for one in seen]) for name in result["processor"]}
+        for way, result in seen[0].items()
+        if "processor" in result
+    }
+    if "kafka_engine" in seen[0]:
+        told["kafka_engine_reading"] = _speed(shape, [one["kafka_engine"]["reading"] for one in seen])
+    return told
+
+
+def _compared(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if "decode_alone" in rounds[0]:
+        told["of_the_slowest_stage"] = _ratio(
+            [max(one[f"{name}_alone"] for name in STAGES) / one[way] for one in rounds]
+        )
+        both = [(one["frames_alone"] + one["decode_alone"]) / one[way] for one in rounds]
+        told["of_frames_then_decode"] = _ratio(both)
+    times = {name: _ratio([one[name] / one[way] for one in rounds]) for name in OTHERS if name in rounds[0]}
+    return told | ({"times_as_fast_as": times} if times else {})
+
+
+def _per_million(shape: Shape, seconds: Sequence[float]) -> float:
+    return round(statistics.median(seconds) / shape.trades * 1e6, 2)
+
+
+def _speed(shape: Shape, seconds: Sequence[float]) -> int:
+    return round(shape.trades / statistics.median(seconds))
+
+
+def _ratio(found: Sequence[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(found), 3), "least": round(min(found), 3), "most": round(max(found), 3)}
+
+
+def peers() -> None:
+    """The peers and what they need, apart from our own packages: Quix Streams pins an older confluent-kafka."""
+    marker = PEERS.parent.parent / "installed"
+    wanted = "\n".join(_peers_streams.PINNED)
+    if marker.exists() and marker.read_text(encoding="utf-8") == wanted:
+        return
+    if not PEERS.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(PEERS.parent.parent)], check=True)
+    pip = [str(PEERS), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *_peers_streams.PINNED], check=True, stdout=sys.stderr)
+    marker.write_text(wanted, encoding="utf-8")
+
+
+async def all_of_it(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
+    shapes = [Shape(asked.frames, 1), Shape(max(asked.frames // 5, 1), 10)]
+    async with broker(folder / "kafka") as servers:
+        place = Place(folder, servers, str(folder / "filled.sqlite"))
+        say("filling the topics")
+        await filled(place, shapes)
+        return [await asyncio.to_thread(measured, place, shape, asked.ways, asked.rounds) for shape in shapes]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=500_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--quick", action="store_true", help="20,000 frames, one round")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        one(*asked.one)
+        return
+    if asked.quick:
+        asked.frames, asked.rounds = 20_000, 1
+    peers()
+    folder = Path(tempfile.mkdtemp(prefix="spotlightd-drain-"))
+    try:
+        print(json.dumps(asyncio.run(all_of_it(folder, asked)), indent=2))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
