@@ -17,6 +17,7 @@ from spotlightd.web.values import bound_type, element
 
 FACET_ROWS = 20
 LOAD = "load_id"
+NANOSECONDS = "DateTime64(9, 'UTC')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,8 @@ class _Term:
 
 def _terms(column: Column, value: str | None, *, descending: bool) -> list[_Term]:
     name, kind = _name(column), bound_type(column)
+    if kind == NANOSECONDS:  # answers and cursors hold microseconds: compared finer, rows came twice or not at all
+        name, kind = f"toDateTime64({name}, 6, 'UTC')", "DateTime64(6, 'UTC')"
     if column.kind == "float":
         flag = f"ifNull(isNaN({name}), 1)"
         return [

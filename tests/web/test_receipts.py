@@ -71,6 +71,17 @@ async def test_a_frame_has_a_page_even_when_it_is_no_text(venue: Venue) -> None:
     assert text.count('class="receipt"><a') == 5
 
 
+@pytest.mark.parametrize("sort", ["_sort", "_sort_desc"])
+async def test_frames_are_paged_to_the_end_by_when_they_came(venue: Venue, sort: str) -> None:
+    path, seen = f"/data/finnhub_frames.json?{sort}=received&_size=1", list[int]()
+    while path and len(seen) < 10:
+        _, text, _ = await venue.world.get(path)
+        told = json.loads(text)
+        seen += [row["offset"] for row in told["rows"]]
+        path = told["next"] or ""
+    assert sorted(seen) == list(range(venue.offset))
+
+
 async def test_what_was_decoded_from_a_frame_is_one_link_away(venue: Venue) -> None:
     _, text, _ = await venue.world.get("/data/finnhub_frames/1,0,0")
     link = text.split('">What was decoded from it')[0].rpartition('href="')[2].replace("&amp;", "&")
