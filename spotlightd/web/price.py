@@ -123,8 +123,10 @@ class Price:
 
     @property
     def data(self) -> dict[str, Any]:
-        """For the script: times in seconds since 1970, columns of numbers, gaps as (from, to)."""
+        """For the script: times in seconds since 1970, columns of numbers, gaps as (from, to), where a click leads."""
+        pairs = [("symbol", self.symbol), ("source", self.source)]
         return {
+            "leads": show.address(("data", bars.name), pairs, as_of=self.as_of) + "&minute=",
             "since": self.window.since.timestamp(),
             "until": self.window.until.timestamp(),
             "minutes": [int(one.minute.timestamp()) for one in self.bars],

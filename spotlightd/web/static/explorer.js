@@ -125,6 +125,10 @@
     plot.setScale("x", { min: series.since, max: series.until });
     box.querySelector("svg").classList.add("unseen");
     figure.querySelector(".step").textContent = "One minute a candle";
+    plot.over.addEventListener("click", () => {
+      const at = plot.cursor.idx;
+      if (at != null && plot.select.width < 3) location.assign(series.leads + new Date(series.minutes[at] * 1000).toISOString());
+    });
     new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 340 })).observe(box);
     figure.dataset.ready = "1";
   }
