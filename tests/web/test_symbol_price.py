@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
+from spotlightd.commands.looking import with_visible
 from spotlightd.web import candles, minutes
 from spotlightd.web.chart import Point
 from spotlightd.web.minutes import Bar, Gap
@@ -190,3 +191,14 @@ async def test_the_script_draws_the_minutes_and_nothing_is_wider_than_the_screen
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
     assert problems == []
     await page.close()
+
+
+async def test_the_operators_sql_and_the_view_see_merged_bars(market: World) -> None:
+    """Also beside `trades`, and with a WITH of its own."""
+    asked = "WITH 'BRK.B' AS one SELECT count(), sum(b.trades) FROM bars AS b WHERE symbol = one AND symbol IN (SELECT symbol FROM trades)"
+    text, values = with_visible(asked, market.context.datasets, "spotlightd", 22)
+    found = (await market.warehouse.rows(text, values)).rows[0]
+    counted = "SELECT uniqExact(toStartOfMinute(time)), count() FROM trades WHERE symbol = 'BRK.B'"
+    assert found == (await market.warehouse.rows(counted)).rows[0]
+    viewed = await market.warehouse.rows("SELECT count(), sum(trades) FROM bars_current WHERE symbol = 'BRK.B'")
+    assert viewed.rows[0] == found
