@@ -1,7 +1,7 @@
 """Pictures of the explorer for the docs: `make screenshots`, or `python tests/web/screenshots.py ADDRESS FOLDER`.
 
 Without an address a demo is started in a folder of its own and ended afterwards; without a folder the pictures go to
-docs/screenshots. The row shown is one that was corrected.
+docs/screenshots. The row shown is one that was corrected; the live page has a gap in it.
 """
 
 from __future__ import annotations
@@ -39,11 +39,15 @@ PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("row", "{row}", WIDE),
     ("source", "{line}", WIDE),
     ("status", "/status", WIDE),
+    ("live", "/live", WIDE),
+    ("topic", "/topics/finnhub", WIDE),
+    ("trade", "{trade}", WIDE),
+    ("live-phone", "/live", PHONE),
     ("symbol-dark", f"/s/{SYMBOL}", DARK),
     ("home-phone", "/", PHONE),
     ("symbol-phone", f"/s/{SYMBOL}", PHONE),
 )
-TALL = ("home", "symbol", "row")
+TALL = ("home", "symbol", "row", "trade")
 LOADED_SECONDS = 120.0
 
 
@@ -69,22 +73,32 @@ def demo() -> Iterator[str]:
 
 
 def loaded(address: str) -> str:
+    """The address, once there are a correction and a gap that is over."""
     deadline = time.monotonic() + LOADED_SECONDS
     while time.monotonic() < deadline:
         try:
-            if any(load["supersedes"] for load in asked(address, "/data/loads.json?_size=20")["rows"]):
+            corrected = any(load["supersedes"] for load in asked(address, "/data/loads.json?_size=20")["rows"])
+            if corrected and asked(address, "/data/gaps.json?_size=1")["rows"]:
                 return address
         except URLError:
             pass
         time.sleep(0.2)
-    raise TimeoutError("the demo published no correction")
+    raise TimeoutError("the demo published no correction, or had no gap")
 
 
 def places(address: str) -> dict[str, str]:
-    """Addresses of the corrected row and of its line."""
+    """Addresses of the corrected row and of its line, and of a trade."""
     row = asked(address, f"/data/sec_ftd.json?symbol={SYMBOL}&settlement_date={CORRECTED}&_size=1")["rows"][0]
     key = f"/data/sec_ftd/{row['settlement_date']},{row['cusip']},{SYMBOL}"
-    return {"row": key, "line": asked(address, f"{key}.json")["rows"][-1]["receipt"]["line"]}
+    line = asked(address, f"{key}.json")["rows"][-1]["receipt"]["line"]
+    return {"row": key, "line": line, "trade": trade(address)}
+
+
+def trade(address: str) -> str:
+    """The address of the newest trade."""
+    with urlopen(f"{address}/data/trades?_sort_desc=received&_size=1", timeout=30) as answer:
+        text: str = answer.read().decode()
+    return text.partition('<td class="receipt"><a href="')[2].partition('"')[0]
 
 
 def taken(browser: Browser, address: str, folder: Path) -> None:
@@ -94,6 +108,8 @@ def taken(browser: Browser, address: str, folder: Path) -> None:
         page.goto(address + path.format(**known))
         if name.startswith("symbol"):
             page.wait_for_selector("html[data-ready]", timeout=10_000)
+        if name.startswith("live"):
+            page.wait_for_selector("html[data-live=green]", timeout=10_000)
         page.screenshot(path=folder / f"{name}.png", full_page=name in TALL)
         page.close()
 

@@ -84,7 +84,7 @@
       },
       axes: [
         { ...axis, space: 70, size: 28, values: (_, at) => at.map((one) => (one === Math.round(now) ? "now" : new Date(one * 1000).toISOString().slice(11, 19))) },
-        { ...axis, side: 1, size: 68, values: (_, at) => at.map((one) => amount.format(one)) },
+        { ...axis, side: 1, size: 80, values: (_, at) => at.map((one) => amount.format(one)) },
       ],
       series: [
         {}, { ...hidden, scale: "y" }, { ...hidden, scale: "y" },
