@@ -1,0 +1,292 @@
+"""From the socket until a query can see it: the real daemon listening to the demo's exchange, each in its own process.
+
+steady   `--rate 10000` trades a second, one in a frame, for `--seconds 60`, on Kafka and on the embedded log
+burst    100 times that for 5 s, ten in a frame, on a fresh daemon. No exchange in Python can send so many in that time:
+         it sends as many as the socket takes, and goes on until it is no longer behind. `sent_per_second` is what it
+         came to
+
+received → queryable: a client of its own asks the engine every 10 ms for the newest receive time in `trades`; a trade is
+queryable when the first such answer that is not older has arrived. So the figure is too high by up to one pause and one
+answer (`resolution_ms`, the median span between two answers), and never too low. The engine answers from the bounds of
+its parts, without reading rows. Every trade counts that was received after the first 5 s. Its load was published before,
+when the day's first frame came.
+
+Loop lag is read from the daemon's own histogram; p99 is the upper bound of its bucket. Memory is the daemon's resident
+size twice a second, engine and Kafka apart; `growth_mb_a_minute` is the slope of a line through those of the second half.
+Every tick has a number (its volume), so what is lost or doubled is counted. `--quick` takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import psutil
+from _frames import ROOT
+from _ground import broker, say
+from _venue import Venue, venue
+
+from spotlightd import log
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.model.settings import Settings
+from spotlightd.opening import Endpoint, joined
+
+SYMBOLS = ["AAPL", "TSLA", "BINANCE:BTCUSDT"]
+POLL_SECONDS = 0.01
+WARM_SECONDS = 5.0
+SAMPLE_SECONDS = 0.5
+CALM_SECONDS = 0.5
+SETTLED_SECONDS = 600.0
+NEWEST = "SELECT toUnixTimestamp64Micro(max(received)) FROM trades"
+COUNTED = "SELECT count(), uniqExact(volume), max(volume) FROM trades"
+MB = 1 << 20
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of a daemon: when which receive time was the newest in the table (µs), and its memory."""
+
+    answered: list[int] = field(default_factory=list)
+    newest: list[int] = field(default_factory=list)
+    daemon: list[int] = field(default_factory=list)
+    engine: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A daemon that listens to a venue, and a client of its engine."""
+
+    venue: Venue
+    warehouse: ClickHouse
+    pid: int
+    engine_pid: int
+    metrics: str
+
+    async def one(self, sql: str) -> tuple[Any, ...]:
+        return tuple((await self.warehouse.rows(sql)).rows[0])
+
+    async def loop_lags(self) -> dict[float, float]:
+        """How often the loop was at most so late, by the bounds of the buckets, since the daemon's start."""
+        async with aiohttp.ClientSession() as session, session.get(self.metrics) as answer:
+            lines = (await answer.text()).splitlines()
+        found = [line for line in lines if line.startswith("spotlightd_loop_lag_seconds_bucket")]
+        return {float(line.split('le="')[1].split('"')[0]): float(line.rsplit(" ", 1)[1]) for line in found}
+
+
+@asynccontextmanager
+async def listening(folder: Path, bus: Mapping[str, Any], **script: Any) -> AsyncIterator[Bench]:
+    """A fresh daemon on that bus, that listens to a venue of that script."""
+    sys.path.insert(0, str(ROOT))
+    from tests.daemon import process  # noqa: PLC0415  (the path is known only now)
+    from tests.real.kafka import free_ports  # noqa: PLC0415
+
+    state_of = Path(tempfile.mkdtemp(dir=folder))
+    async with AsyncExitStack() as stack:
+        at = await stack.enter_async_context(venue(**script))
+        port = free_ports(1)[0]
+        config = process.settings_file(
+            state_of, "http://127.0.0.1:9", bus=bus, metrics={"port": port},
+            schedule={"enabled": False, "sources": ["sec_ftd"]}, log={"format": "json", "level": "warning"},
+            streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": at.address}},
+        )  # fmt: skip
+        daemon = await stack.enter_async_context(process.begun(config))
+        endpoint = await process.until(lambda: _endpoint(state_of / "state/daemon.json", daemon.pid), "daemon.json")
+        warehouse = await stack.enter_async_context(joined(endpoint, Settings()))
+        engine = max(psutil.Process(daemon.pid).children(), key=lambda one: one.memory_info().rss).pid
+        yield Bench(at, warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics")
+
+
+def _endpoint(path: Path, pid: int) -> Endpoint | None:
+    if not path.exists():
+        return None
+    endpoint = Endpoint(**json.loads(path.read_text(encoding="utf-8")))
+    return endpoint if endpoint.pid == pid else None
+
+
+async def watched(bench: Bench, seconds: float) -> Watch:
+    """Look at the daemon for that long."""
+    watch, until = Watch(), time.monotonic() + seconds
+    await asyncio.gather(_sample(bench, watch, until), _poll(bench, watch, until))
+    return watch
+
+
+async def _poll(bench: Bench, watch: Watch, until: float) -> None:
+    while time.monotonic() < until:
+        began = time.monotonic()
+        (newest,) = await bench.one(NEWEST)
+        watch.answered.append(time.time_ns() // 1000)
+        watch.newest.append(int(newest))
+        await asyncio.sleep(max(0.0, began + POLL_SECONDS - time.monotonic()))
+
+
+async def _sample(bench: Bench, watch: Watch, until: float) -> None:
+    daemon, engine = psutil.Process(bench.pid), psutil.Process(bench.engine_pid)
+    while time.monotonic() < until:
+        watch.daemon.append(daemon.memory_info().rss)
+        watch.engine.append(engine.memory_info().rss)
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+async def begun(bench: Bench) -> None:
+    """Wait until trades are in the table, and some seconds more."""
+    async with asyncio.timeout(60):
+        while not (await bench.one("SELECT count() FROM trades"))[0]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(WARM_SECONDS)
+
+
+async def settled(bench: Bench) -> dict[str, Any]:
+    """The market stands still; what became of all ticks, when no more of them come."""
+    made, began, before = await bench.venue.told("stall"), time.monotonic(), -1
+    while time.monotonic() - began < SETTLED_SECONDS:
+        rows, different, highest = map(int, await bench.one(COUNTED))
+        if different >= made or (rows == before and time.monotonic() - began > WARM_SECONDS):
+            break
+        before = rows
+        await asyncio.sleep(1.0)
+    gaps = (await bench.warehouse.rows("SELECT cause, says FROM gaps ORDER BY id")).rows
+    return {
+        "made": made, "rows": rows, "lost": made - different, "doubled": rows - different,
+        "strange": int(highest >= made), "gaps": [list(one) for one in gaps],
+    }  # fmt: skip
+
+
+async def steady(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
+    async with listening(folder, bus, rate=asked.rate) as bench:
+        await begun(bench)
+        lags, since, made = await bench.loop_lags(), time.time_ns() // 1000, await bench.venue.told("count")
+        watch = await watched(bench, asked.seconds)
+        rate = (await bench.venue.told("count") - made) / asked.seconds
+        after = {bound: count - lags[bound] for bound, count in (await bench.loop_lags()).items()}
+        told = await settled(bench)
+        sql = f"SELECT toUnixTimestamp64Micro(received) FROM trades WHERE received >= fromUnixTimestamp64Micro({since})"
+        received = np.array([row[0] for row in (await bench.warehouse.rows(sql)).rows], "i8")
+    return {
+        "trades_per_second": round(rate), "received_to_queryable": waits(received, watch), "loop_lag": lag(after),
+        "memory": memory(watch), "ticks": told,
+    }  # fmt: skip
+
+
+def waits(received: Any, watch: Watch) -> dict[str, Any]:
+    """Of every trade that an answer had seen, how long that was after it was received."""
+    newest, answered = np.maximum.accumulate(np.array(watch.newest)), np.array(watch.answered)
+    seen = received[received <= newest[-1]]
+    waited = (answered[np.searchsorted(newest, seen)] - seen) / 1000
+    return {
+        "trades": len(seen),
+        **{f"p{share}_ms": round(float(np.percentile(waited, share)), 1) for share in (50, 90, 99)},
+        "most_ms": round(float(waited.max()), 1),
+        "resolution_ms": round(float(np.median(np.diff(answered))) / 1000, 1),
+    }
+
+
+def lag(counts: Mapping[float, float]) -> dict[str, Any]:
+    """From a histogram's cumulated counts."""
+    total = counts[float("inf")]
+    within = next(bound for bound in sorted(counts) if counts[bound] >= 0.99 * total)
+    return {
+        "p99_ms_at_most": round(within * 1000, 1),
+        "share_above_50_ms": round(1 - counts[0.05] / total, 4) if total else None,
+        "samples": int(total),
+    }
+
+
+def memory(watch: Watch) -> dict[str, Any]:
+    half = np.array(watch.daemon[len(watch.daemon) // 2 :]) / MB
+    slope = np.polyfit(np.arange(len(half)) * SAMPLE_SECONDS / 60, half, 1)[0] if len(half) > 1 else 0.0
+    return {
+        "first_mb": watch.daemon[0] // MB, "last_mb": watch.daemon[-1] // MB, "most_mb": max(watch.daemon) // MB,
+        "growth_mb_a_minute": round(float(slope), 2), "engine_most_mb": max(watch.engine) // MB,
+        "every_10_s_mb": [one // MB for one in watch.daemon[:: round(10 / SAMPLE_SECONDS)]],
+    }  # fmt: skip
+
+
+async def burst(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
+    async with listening(folder, bus, rate=asked.rate, per_frame=asked.burst_per_frame) as bench:
+        await begun(bench)
+        lags, before = await bench.loop_lags(), psutil.Process(bench.pid).memory_info().rss
+        made, began = await bench.venue.told("count"), time.monotonic()
+        watch = Watch()
+        watching = asyncio.create_task(_sample(bench, watch, began + SETTLED_SECONDS), name="watch")
+        await bench.venue.told("burst", factor=asked.burst, seconds=asked.burst_seconds)
+        done = await _calm(bench, asked.rate)
+        sent = time.monotonic() - began
+        while time.monotonic() - began < SETTLED_SECONDS:
+            if (await bench.one("SELECT count() FROM trades"))[0] >= done:
+                break
+            await asyncio.sleep(CALM_SECONDS)
+        there = time.monotonic() - began
+        watching.cancel()
+        after = {bound: count - lags[bound] for bound, count in (await bench.loop_lags()).items()}
+        told = await settled(bench)
+    return {
+        "asked_trades_per_second": asked.rate * asked.burst, "asked_seconds": asked.burst_seconds,
+        "trades": done - made, "sent_per_second": round((done - made) / sent), "seconds_until_all_was_sent": round(sent, 1),
+        "seconds_until_all_was_there": round(there, 1), "loop_lag": lag(after),
+        "memory": {
+            "before_mb": before // MB, "most_mb": max(watch.daemon) // MB, "growth_mb": (max(watch.daemon) - before) // MB,
+            "engine_most_mb": max(watch.engine) // MB,
+        }, "ticks": told,
+    }  # fmt: skip
+
+
+async def _calm(bench: Bench, rate: float) -> int:
+    """Wait until the venue, which sends later what it could not send in time, is back at its own rate."""
+    made = await bench.venue.told("count")
+    while True:
+        before, began = made, time.monotonic()
+        await asyncio.sleep(CALM_SECONDS)
+        made = await bench.venue.told("count")
+        if made - before < 2 * rate * (time.monotonic() - began):
+            return made
+
+
+async def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    parts = {"steady": steady} | ({"burst": burst} if asked.burst else {})
+    found: dict[str, Any] = {"rate": asked.rate, "seconds": asked.seconds}
+    for kind in asked.buses:
+        found[kind] = {}
+        for name, part in parts.items():
+            say(f"{kind}: {name}")
+            async with AsyncExitStack() as stack:  # a broker for each: a topic keeps what was there before
+                bus: dict[str, Any] = {"kind": kind}
+                if kind == "kafka":
+                    bus["servers"] = [await stack.enter_async_context(broker(folder / f"kafka-{name}"))]
+                found[kind][name] = await part(folder, bus, asked)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=10_000)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--burst", type=float, default=100, help="times the rate; 0 = none")
+    parser.add_argument("--burst-seconds", type=float, default=5)
+    parser.add_argument("--burst-per-frame", type=int, default=10)
+    parser.add_argument("--buses", nargs="+", choices=("kafka", "embedded"), default=("kafka", "embedded"))
+    parser.add_argument("--quick", action="store_true", help="1,000 trades a second for 5 s, and a burst of 1 s")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.rate, asked.seconds, asked.burst_seconds = 1_000, 5, 1
+    log.configure("warning")
+    folder = Path(tempfile.mkdtemp(prefix="spotlightd-latency-"))
+    try:
+        print(json.dumps(asyncio.run(measured(folder, asked)), indent=2))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
