@@ -12,7 +12,7 @@ from aiohttp import web
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.ports import Answer
 from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, desk, export, select, show
+from spotlightd.web import ask, desk, export, records, select, show
 from spotlightd.web.ask import Ask, Pairs
 from spotlightd.web.desk import DESK
 from spotlightd.web.key import joined
@@ -34,6 +34,8 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
         raise web.HTTPSeeOther(show.address(request.path, meant))
     asked = ask.read(dataset, pairs, most=0 if suffix else _most(request))
     pin = await _pin(request, asked)
+    if dataset.made_of and not suffix and not without(pairs, "as_of"):
+        await _open_newest(request, dataset, pin)
     mark = desk.etag(request, pin) if dataset.by_load and not dataset.grows else ""
     if mark and desk.unchanged(request, mark):
         return desk.not_modified(mark)
@@ -42,6 +44,15 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
     if suffix:
         return await export.send(request, asked, pin, suffix, mark)
     return await _html(request, asked, pin, pairs, mark)
+
+
+async def _open_newest(request: web.Request, dataset: Dataset, pin: Pin) -> None:
+    """A computed table opens with its newest day: all of it would be computed to show the first hundred rows."""
+    days = (await desk.reader(request).rows(records.stream_size(dataset, pin.seq))).rows[0][-1]
+    if days:
+        since = f"{days.replace('/', '-')}T00:00:00Z"
+        as_of = request.query.get("as_of", "")
+        raise web.HTTPSeeOther(show.address(request.path, [(f"{dataset.time}__gte", since)], as_of=as_of))
 
 
 def _most(request: web.Request) -> int:

@@ -138,6 +138,8 @@ async def test_bars_are_a_table_and_files_like_every_dataset(market: World) -> N
     assert count
     _, csv, _ = await market.get("/data/bars.csv?symbol=GME")
     assert len(csv.splitlines()) - 1 == int(count[1].replace(",", ""))
+    status, _, answer = await market.get("/data/bars")
+    assert (status, answer.headers["Location"]) == (303, "/data/bars?minute__gte=2021-03-19T00:00:00Z")
     status, text, _ = await market.get("/cite?address=/data/bars?symbol=GME")
     assert status == 400
     assert "computed from trades" in text
