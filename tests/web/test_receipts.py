@@ -11,6 +11,8 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from spotlightd.commands.receipts import _tell
+from spotlightd.commands.said import Out
 from spotlightd.model.ports import Limits
 from spotlightd.model.stream import load_digest
 from spotlightd.web import citation, witness
@@ -167,3 +169,12 @@ async def test_one_trade_is_cited_by_its_place(venue: Venue) -> None:
     made = await cited(venue, address)
     assert (made.result.rows, "ingested" in made.address) == (1, False)
     assert (await witness.verify(library(venue), made)).outcome == "same"
+
+
+async def test_frames_that_are_not_here_are_told_to_be_nowhere_else(capsys: pytest.CaptureFixture[str]) -> None:
+    document = citation.CitedDocument("1" * 64, "d", "finnhub", "", 5, "2" * 64)
+    _tell(Out(), witness.Verdict("missing documents", 5, missing=(witness.Missing(document),)))
+    said = capsys.readouterr().out
+    assert "not received here: frames of finnhub" in said
+    assert "cannot be fetched" in said
+    assert "--fetch" not in said
