@@ -22,7 +22,8 @@ from spotlightd.sources.finnhub import finnhub
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "spotlightd/demo/data"
-STEP_NANOSECONDS = 20_000_000  # between two frames: 500,000 of them stay within one day
+STEP_NANOSECONDS = 20_000_000  # between two frames, on average: 4,000,000 of them stay within one day
+JITTER_NANOSECONDS = 15_000_000  # without any, receive times would take no room on the disk
 DELAY_NANOSECONDS = 80_000_000  # from the trade to us
 CONNECTION = 0x5EED
 SYMBOLS = 99
@@ -97,7 +98,8 @@ def _frame(trades: Sequence[bytes]) -> bytes:
     return b'{"data":[%b],"type":"trade"}' % b",".join(trades)
 
 
-def keys(source: Stream, count: int) -> list[bytes]:
-    """Keys of one connection that lost nothing, all received on one day."""
-    whose, begin = mark(source.name), first_moment()
-    return [packed(whose, Frame(CONNECTION, at, begin + at * STEP_NANOSECONDS, b"")) for at in range(count)]
+def keys(source: Stream, count: int, first: int = 0) -> list[bytes]:
+    """Keys of one connection that lost nothing, from that sequence on, all received on one day."""
+    whose, begin, rnd = mark(source.name), first_moment(), random.Random(first)  # noqa: S311  (nothing secret)
+    moments = [begin + at * STEP_NANOSECONDS + rnd.randrange(JITTER_NANOSECONDS) for at in range(first, first + count)]
+    return [packed(whose, Frame(CONNECTION, first + at, moment, b"")) for at, moment in enumerate(moments)]

@@ -69,9 +69,11 @@ async def broker(folder: Path) -> AsyncIterator[str]:
         yield one.address
 
 
-async def fill(bus: Bus, source: Stream, frames: Sequence[bytes]) -> None:
-    """Put the frames into the source's topic, in groups as large as a listener under load would make them."""
-    named_by, at = keys(source, len(frames)), 0
+async def fill(bus: Bus, source: Stream, frames: Sequence[bytes], first: int = 0) -> None:
+    """Put frames into the source's topic, in groups as large as a listener under load would make them. `first` is how
+    many of the connection are there already.
+    """
+    named_by, at = keys(source, len(frames), first), 0
     await bus.ensure(source.topic)
     while at < len(frames):
         end = at + KAFKA_GROUP if isinstance(bus, Kafka) else _end_of_group(frames, at)

@@ -1,0 +1,181 @@
+"""What a trade costs when the tables are large, and what it takes on the disk.
+
+cost    seconds per trade of the drain (the real flow, on Kafka), `--frames 200000` of one trade a round, with
+        `--rows 1000000 10000000` rows in `trades` and as many in the frames table before (100000000 takes some minutes and
+        5 GB). They are made by the engine from real trades, spread over `--days 10` received days, today's the last, and
+        merged. All sizes are open at the same time and take turns, in every second round in the other order; `flat` is the
+        highest cost over the lowest, by round, then the median
+bytes   compressed bytes per trade, of drained frames of one trade and of ten: in `trades` and in the frames table by
+        column (merged, as columns of their own), in Kafka's log and in the embedded one. The trades are made from 23 real
+        ones (see _frames.py), so prices and volumes repeat more than in life, which flatters them
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import sqlite3
+import statistics
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+from _frames import Shape, named, real_trades, symbols, values
+from _ground import Ground, Place, broker, counted, drained, fill, filled, ground, say, warmed
+
+from spotlightd import log
+from spotlightd.clients.kafka import Kafka
+from spotlightd.model.stream import Stream, frames_of
+
+FIRST = 1_000  # frames that are drained before the tables are filled: so that the ledger knows the log
+SOURCE = named("finnhub_scale")
+WIDE = "SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
+SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = currentDatabase() AND table = 'sized'"
+MADE = """
+SELECT number, trade.1 AS crypto, round(trade.3 + cityHash64(number, 3) % 199 / 100 - 1, 4) AS price,
+    if(crypto, round(trade.4 * (1 + cityHash64(number, 4) % 400 / 100), 5), 1 + cityHash64(number, 4) % 500) AS volume,
+    trade.5 AS conditions, if(crypto, trade.2, {names}[1 + cityHash64(number, 2) % {many}]) AS symbol,
+    toDateTime64(today() - {back}, 3, 'UTC') + toIntervalMillisecond(intDiv(number * 86000000, {count})) AS time
+FROM (SELECT number, {trades}[1 + cityHash64(number, 1) % {real}] AS trade FROM numbers({count}))
+"""
+TRADES = """
+INSERT INTO trades (load_id, symbol, venue, time, received, ingested, price, volume, conditions, type, source,
+    epoch, partition, offset, frame_index)
+SELECT {back} + 1, symbol, if(crypto, 'BINANCE', ''), time, time + toIntervalMillisecond(80), time + toIntervalMillisecond(180),
+    price, volume, conditions, 'trade', '{source}', 0, 0, {start} + number, 0 FROM ({made})
+"""
+FRAMES = """
+INSERT INTO {table} (epoch, partition, offset, part, connection, sequence, received, repeat, frame)
+SELECT 0, 0, {start} + number, 1, 7, {start} + number, time + toIntervalMillisecond(80), 0, concat('{{"data":[{{"c":',
+    if(crypto, 'null', toJSONString(conditions)), ',"p":', toString(price), ',"s":"', symbol, '","t":',
+    toString(toUnixTimestamp64Milli(time)), ',"v":', toString(volume), '}}],"type":"trade"}}') FROM ({made})
+"""
+
+
+async def made(on: Ground, source: Stream, rows: int, days: int) -> None:
+    """So many rows of older logs in both tables, merged."""
+    names, real = symbols(), real_trades()
+    trades = [(":" in one["s"], one["s"], one["p"], one["v"], one.get("c") or []) for one in real]
+    listed = ", ".join(
+        f"({crypto}, '{name}', toFloat64({price}), toFloat64({volume}), {codes}::Array(String))"
+        for crypto, name, price, volume, codes in trades
+    )
+    for day in range(days):
+        count, start = rows // days, day * (rows // days)
+        text = MADE.format(
+            names=names, many=len(names), trades=f"[{listed}]", real=len(real), back=days - 1 - day, count=count
+        )
+        told = {
+            "back": days - 1 - day,
+            "start": start,
+            "source": source.name,
+            "table": frames_of(source).name,
+            "made": text,
+        }
+        await on.means.warehouse.execute(TRADES.format(**told))
+        await on.means.warehouse.execute(FRAMES.format(**told))
+    for table in ("trades", frames_of(source).name):
+        await on.means.warehouse.execute(f"OPTIMIZE TABLE {table} FINAL")
+
+
+async def cost(place: Place, asked: argparse.Namespace) -> dict[str, Any]:
+    """Nanoseconds per trade for each size of the tables."""
+    seen: dict[int, list[float]] = {rows: [] for rows in asked.rows}
+    async with AsyncExitStack() as stack:
+        kafka = await stack.enter_async_context(Kafka(place.kafka))
+        await fill(kafka, SOURCE, list(values(Shape(FIRST, 1))))
+        grounds: dict[int, Ground] = {}
+        for rows in asked.rows:
+            say(f"filling {rows:,} rows")
+            on = grounds[rows] = await stack.enter_async_context(ground(place, "kafka", [SOURCE]))
+            await warmed(on)
+            await drained(on, SOURCE, FIRST)
+            await made(on, SOURCE, rows, asked.days)
+        there = FIRST
+        for number in range(asked.rounds):
+            await fill(kafka, SOURCE, list(values(Shape(asked.frames, 1), seed=number + 3)), first=there)
+            there += asked.frames
+            for rows in sorted(grounds, reverse=bool(number % 2)):
+                seconds = await drained(grounds[rows], SOURCE, there)
+                seen[rows].append(seconds / asked.frames * 1e9)
+                say(f"round {number + 1}, {rows:,} rows: {asked.frames / seconds:,.0f} trades/s")
+        for rows, on in grounds.items():
+            found, wanted = await counted(on, SOURCE), rows // asked.days * asked.days + there
+            assert found["trades"] == found["different_trades"] == found["frames"] == wanted, (found, wanted)
+    rounds = list(zip(*seen.values(), strict=True))
+    return {
+        "ns_a_trade": {str(rows): round(statistics.median(each)) for rows, each in seen.items()},
+        "flat": round(statistics.median(max(one) / min(one) for one in rounds), 3),
+        "rounds": asked.rounds, "trades_a_round": asked.frames,
+    }  # fmt: skip
+
+
+async def sizes(place: Place, shape: Shape, kafka_folder: Path) -> dict[str, Any]:
+    """Bytes per trade in every place that keeps it."""
+    source = shape.source
+    async with ground(place, "kafka", [source]) as on:
+        await drained(on, source, shape.frames)
+        rows = await _columns(on, "trades", f"source = '{source.name}'", shape.trades)
+        frames = await _columns(on, frames_of(source).name, "1", shape.trades)
+    log_files = (kafka_folder / "data" / f"{source.name}-0").glob("*.log")
+    plain = sum(len(value) for value in values(shape)) / shape.trades
+    return {
+        "trades": shape.trades, "a_frame": shape.per, "bytes_as_received": round(plain, 2),
+        "bytes_in_trades": {"all": round(sum(rows.values()), 2), **rows},
+        "bytes_in_frames": {"all": round(sum(frames.values()), 2), **frames},
+        "bytes_in_kafka": round(sum(one.stat().st_size for one in log_files) / shape.trades, 2),
+        "bytes_in_the_embedded_log": round(_in_file(Path(place.log), source) / shape.trades, 2),
+    }  # fmt: skip
+
+
+async def _columns(on: Ground, table: str, which: str, trades: int) -> dict[str, float]:
+    warehouse = on.means.warehouse
+    order = str((await on.one(f"SELECT sorting_key FROM system.tables WHERE name = '{table}'"))[0])
+    await warehouse.execute(f"CREATE TABLE sized AS {table} ENGINE = MergeTree ORDER BY ({order}) {WIDE}")
+    await warehouse.execute(f"INSERT INTO sized SELECT * FROM {table} WHERE {which}")
+    await warehouse.execute("OPTIMIZE TABLE sized FINAL")
+    found = {name: round(size / trades, 3) for name, size in (await warehouse.rows(SIZES)).rows if size}
+    await warehouse.execute("DROP TABLE sized SYNC")
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
+
+
+def _in_file(path: Path, source: Stream) -> int:
+    """What the source's groups take in the embedded log."""
+    sql = "SELECT sum(length(block)) FROM blocks WHERE topic = (SELECT id FROM topics WHERE name = ?)"
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+        return int(file.execute(sql, (source.name,)).fetchone()[0])
+
+
+async def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    shapes: Sequence[Shape] = (Shape(asked.frames, 1), Shape(max(asked.frames // 5, 1), 10))
+    async with broker(folder / "kafka") as servers:
+        place = Place(folder, servers, str(folder / "filled.sqlite"))
+        await filled(place, shapes)
+        told = [await sizes(place, shape, folder / "kafka") for shape in shapes]
+        return {"bytes": told, "cost": await cost(place, asked)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--frames", type=int, default=200_000)
+    parser.add_argument("--days", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 rows, 5,000 frames, one round")
+    asked = parser.parse_args()
+    if asked.quick:
+        asked.rows, asked.frames, asked.rounds = [10_000, 100_000], 5_000, 1
+    log.configure("warning")
+    folder = Path(tempfile.mkdtemp(prefix="spotlightd-scale-"))
+    try:
+        print(json.dumps(asyncio.run(measured(folder, asked)), indent=2))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
