@@ -25,6 +25,7 @@ WINDOWS: Mapping[str, tuple[str, int]] = {"1h": ("1 hour", 60), "1d": ("1 day", 
 USUAL = "1d"
 MOST_CANDLES = 300
 _STEPS = (1, 2, 5, 10, 15, 30, 60)
+SHORTEST = timedelta(hours=1)
 _ROUND_SECONDS = 600
 MOST_BARS = 40_000
 MOST_GAPS = 200
@@ -91,8 +92,11 @@ def ending(name: str, last: datetime, *, moved: bool) -> Window:
 
 
 def trimmed(window: Window, some: Iterable[Bar], holes: Iterable[Gap]) -> Window:
-    """Begun where there is something to show: a night without trades is left out, one that was not listened to is not."""
+    """Begun where there is something to show, but an hour at least: a night without trades is left out, one that was not
+    listened to is not.
+    """
     first = min([*(one.minute for one in some), *(min(one.since, one.until) for one in holes)], default=window.since)
+    first = min(first, window.until - SHORTEST)
     round_one = first - timedelta(seconds=first.timestamp() % _ROUND_SECONDS)
     return replace(window, since=max(round_one, window.since))
 

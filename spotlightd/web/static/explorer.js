@@ -78,7 +78,7 @@
 
   function candles(series) {
     return (plot) => inside(plot, (pen) => {
-      const wide = Math.max(Math.abs(plot.valToPos(60, "x", true) - plot.valToPos(0, "x", true)) * 0.7, 1);
+      const wide = Math.min(Math.max(Math.abs(plot.valToPos(60, "x", true) - plot.valToPos(0, "x", true)) * 0.7, 1), 16 * devicePixelRatio);
       const colours = [shown("--red"), shown("--accent")];
       const at = (price) => plot.valToPos(price, "y", true);
       for (const [index, minute] of series.minutes.entries()) {
@@ -112,7 +112,7 @@
         { label: "minute", value: (_, at) => (at == null ? "–" : clock(at)) },
         told("open", digits), told("high", digits), told("low", digits), told("close", digits),
         { label: "volume", scale: "sold", fill: shown("--accent-soft"), width: 0, points: { show: false },
-          value: (_, at) => (at == null ? "–" : digits.format(at)), paths: uPlot.paths.bars({ size: [0.7, 20], align: 1 }) },
+          value: (_, at) => (at == null ? "–" : digits.format(at)), paths: uPlot.paths.bars({ size: [0.7, 16] }) },
         { ...told("trades", whole), scale: "count" },
       ],
       hooks: { drawClear: [gaps(series)], draw: [candles(series)] },
@@ -120,7 +120,7 @@
     const held = document.createElement("div");
     held.setAttribute("aria-hidden", "true");
     box.append(held);
-    const data = [series.minutes, series.open, series.high, series.low, series.close, series.volume, series.trades];
+    const data = [series.minutes.map((minute) => minute + 30), series.open, series.high, series.low, series.close, series.volume, series.trades];
     const plot = new uPlot(options, data, held);
     plot.setScale("x", { min: series.since, max: series.until });
     box.querySelector("svg").classList.add("unseen");
