@@ -23,7 +23,8 @@ from spotlightd import log
 from spotlightd.clients.kafka import Kafka
 from spotlightd.clients.locallog import LocalLog
 from spotlightd.clients.spool import LogSpool
-from spotlightd.flows.drain import Draining, Means
+from spotlightd.flows.drain import Draining
+from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
 from spotlightd.flows.supervise import Board
 from spotlightd.model import settings

@@ -16,10 +16,11 @@ from spotlightd.clients.locallog import LocalLog
 from spotlightd.clients.logview import LogView
 from spotlightd.clients.spool import LogSpool
 from spotlightd.clients.websocket import connecting
-from spotlightd.flows.drain import Draining, Means
+from spotlightd.flows.drain import Draining
 from spotlightd.flows.epochs import received
 from spotlightd.flows.forward import Forwarding
 from spotlightd.flows.listen import Listening
+from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
 from spotlightd.flows.replay import Replay, Replaying
 from spotlightd.flows.supervise import Flow

@@ -6,7 +6,8 @@ is seen by two things: its id, asked for after each read (so that what was read 
 the record before the position, which must carry the key that is known. If it is another log a new epoch begins, with an
 alarm, and reading starts at its beginning: no high-water mark is ever trusted, so nothing is skipped.
 
-Reading goes on while a batch is being inserted; batches of one partition are inserted one after the other.
+Reading goes on while a batch is being inserted, and the frames of one batch are inserted while the rows of the one before
+are decoded; rows of one partition are decoded one batch after the other.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
@@ -24,47 +26,34 @@ from typing import Any
 import numpy as np
 
 from spotlightd.flows.epochs import Beginning, received
+from spotlightd.flows.means import Means
+from spotlightd.flows.missing import Missing
 from spotlightd.flows.move import Mover, cut
-from spotlightd.flows.parts import Parts
-from spotlightd.flows.seen import Hole, Seen, day_of, keys_of
+from spotlightd.flows.parts import part_of
+from spotlightd.flows.seen import Seen, day_of, keys_of
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
-from spotlightd.model.bus import Bus, Records, Spool
-from spotlightd.model.drain import DrainState, Epoch, Gap, Intent, LostFrame, Position, Positions
+from spotlightd.model.bus import Records
+from spotlightd.model.drain import DrainState, Epoch, Intent, LostFrame, Position
 from spotlightd.model.errors import OffsetError, StoreError
-from spotlightd.model.meters import Meters
-from spotlightd.model.ports import Warehouse
-from spotlightd.model.settings import Streams
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.tasks import together
 
 FIRST_HOLD_SECONDS = 0.5
 LONGEST_HOLD_SECONDS = 15.0
 LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may finish; else it is settled at the next start
+MOVES_AT_ONCE = 2
 TIDY_SECONDS = 1.0
-HOLE_SECONDS = 30.0
 DAY_OVER_SECONDS = 120.0
 BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
 
-Trim = Callable[[Stream, Mapping[int, int]], Awaitable[None]]
-Resend = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What all drains work with. `trim` frees what is drained from a log of our own; `resend` has a spool send again
-    what it holds. Both are None where they do not apply.
-    """
+class _Move:
+    """A piece that is being moved. `kept` tells whether its frames are in their table, as soon as that is known."""
 
-    bus: Bus
-    spool: Spool
-    warehouse: Warehouse
-    positions: Positions
-    parts: Parts
-    meters: Meters
-    settings: Streams
-    trim: Trim | None = None
-    resend: Resend | None = None
+    task: asyncio.Task[None]
+    kept: asyncio.Future[bool]
 
 
 class Draining:
@@ -76,8 +65,7 @@ class Draining:
         self._seen = Seen(means.warehouse, frames_of(source).name)
         self._states: dict[int, DrainState] = {}
         self._epoch = 0
-        self._holes: list[tuple[float, Hole, Gap]] = []
-        self._last: dict[int, int] = {}  # by connection, when its last frame was received
+        self._missing = Missing(source, means)
 
     def states(self) -> tuple[DrainState, ...]:
         """How far each partition is."""
@@ -101,7 +89,7 @@ class Draining:
     async def _drain(self, report: Reporter) -> None:
         """From where the ledger says, until something fails."""
         self._seen = Seen(self._means.warehouse, frames_of(self._source).name)
-        self._holes.clear()
+        self._missing = Missing(self._source, self._means)
         means = self._means
         epoch, positions = await Beginning(self._source, means.bus, means.positions, self._mover, means.parts).found()
         for at, position in positions.items():
@@ -114,7 +102,7 @@ class Draining:
 
     async def _partition(self, report: Reporter, epoch: Epoch, position: Position) -> None:
         means, at = self._means, position.partition
-        moving: asyncio.Task[None] | None = None
+        moves: deque[_Move] = deque()
         async with means.bus.reading(self._source.name, at, position.offset) as reading:
             try:
                 while True:
@@ -123,50 +111,66 @@ class Draining:
                         size=means.settings.batch_bytes,
                         seconds=means.settings.batch_seconds,
                     )
-                    if moving is not None and moving.done():
-                        await moving
-                        moving = None
+                    while moves and moves[0].task.done():
+                        await moves.popleft().task
                     self._say(report, at)
                     if len(records):
                         await self._same_log(epoch)
-                        moving = await self._start(records, epoch, at, moving)
+                        for piece in cut(records):
+                            await self._begin(piece, epoch, at, moves)
             finally:
-                await _finished(moving)
+                await _finished([one.task for one in moves])
 
-    async def _start(
-        self, records: Records, epoch: Epoch, at: int, moving: asyncio.Task[None] | None
-    ) -> asyncio.Task[None] | None:
-        """Move these records after those that are being moved. Answers the task of the last piece."""
-        for piece in cut(records):
-            keys = keys_of(piece)
-            repeats: Any = np.zeros(len(piece), dtype=np.uint8)
-            if not self._seen.is_plain(keys):
-                await _through(moving)
-                repeats = await self._seen.repeats(keys)
-            self._note(keys)
-            durable = self._seen.durable(keys)
-            await _through(moving)
-            work = self._move(piece, epoch, at, repeats, durable)
-            moving = asyncio.create_task(work, name=f"move {self._source.name} {at} {piece.offsets[0]}")
-        return moving
+    async def _begin(self, piece: Records, epoch: Epoch, at: int, moves: deque[_Move]) -> None:
+        """Begin to move these records: their frames are inserted while the rows of those before are decoded."""
+        keys = keys_of(piece)
+        repeats: Any = np.zeros(len(piece), dtype=np.uint8)
+        plain = self._seen.is_plain(keys)
+        while len(moves) >= (MOVES_AT_ONCE if plain else 1):  # the table is asked about repeats when all are in it
+            await moves.popleft().task
+        if not plain:
+            repeats = await self._seen.repeats(keys)
+        self._missing.note(keys, self._seen)
+        durable, kept = self._seen.durable(keys), asyncio.get_running_loop().create_future()
+        work = self._move(piece, epoch, at, repeats, durable, kept, moves[-1] if moves else None)
+        name = f"move {self._source.name} {at} {piece.offsets[0]}"
+        moves.append(_Move(asyncio.create_task(work, name=name), kept))
 
-    async def _move(self, piece: Records, epoch: Epoch, at: int, repeats: Any, durable: Mapping[int, int]) -> None:
+    async def _move(
+        self, piece: Records, epoch: Epoch, at: int, repeats: Any, durable: Mapping[int, int], kept: asyncio.Future[bool],
+        before: _Move | None,
+    ) -> None:  # fmt: skip
         source, means, began = self._source, self._means, monotonic()
         first = int(keys_of(piece)["received"][0])
-        day = day_of(first)
-        async with means.parts.using(source, day) as load:
-            intent = Intent(
-                source.name, epoch.number, at, piece.offsets[0], piece.offsets[-1] + 1, len(piece), day,
-                int(load.covers.rsplit("/", 1)[1]), load.load_id, source.parser, secrets.token_hex(4),
-            )  # fmt: skip
-            await means.positions.intend(intent)
-        if means.resend is None:  # else the forwarder knows better when a frame was on the bus
-            means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
-        rows, lost = await self._mover.move(intent, piece, repeats)
+        try:
+            intent = await self._intended(piece, epoch, at)
+            if before and not await before.kept:  # what comes after frames that are not there must not be there
+                await before.task
+            if means.resend is None:  # else the forwarder knows better when a frame was on the bus
+                means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
+            await self._mover.keep(intent, piece, repeats)
+            means.meters.lagged(source.name, "table", (time_ns() - first) / 1e9)
+        except BaseException:
+            kept.set_result(False)
+            raise
+        kept.set_result(True)
+        if before:
+            await before.task
+        rows, lost = await self._mover.decode(intent)
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
         await means.positions.done(intent, piece.key(len(piece) - 1), lost)
         await means.spool.free(source.name, durable)
         self._moved(intent, piece, rows, lost, monotonic() - began)
+
+    async def _intended(self, piece: Records, epoch: Epoch, at: int) -> Intent:
+        source, day = self._source, day_of(int(keys_of(piece)["received"][0]))
+        async with self._means.parts.using(source, day) as load:
+            intent = Intent(
+                source.name, epoch.number, at, piece.offsets[0], piece.offsets[-1] + 1, len(piece), day, part_of(load),
+                load.load_id, source.parser, secrets.token_hex(4),
+            )  # fmt: skip
+            await self._means.positions.intend(intent)
+        return intent
 
     def _moved(self, intent: Intent, piece: Records, rows: int, lost: list[LostFrame], seconds: float) -> None:
         meters, source, size = self._means.meters, self._source.name, sum(map(len, piece.values))
@@ -181,22 +185,6 @@ class Draining:
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
             frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now, lag_seconds=lag,
         )  # fmt: skip
-
-    def _note(self, keys: Any) -> None:
-        """Remember these frames, and the holes before them: a spool is asked to send what is missing again."""
-        before = {one: self._last.get(one) for one in map(int, set(keys["connection"].tolist()))}
-        for hole in self._seen.note(keys):
-            after = keys["received"][(keys["connection"] == hole.connection) & (keys["sequence"] == hole.hi)]
-            until = int(after[0]) if len(after) else time_ns()
-            says = f"frames {hole.lo} to {hole.hi - 1} of connection {hole.connection:016x} are not in the log"
-            since = before[hole.connection] or until
-            gap = Gap(self._source.name, _moment(since), _moment(until), "log lost", says=says)
-            self._holes.append((monotonic(), hole, gap))
-            logger(source=self._source.name).error("frames missing", says=says)
-            if self._means.resend:
-                self._means.resend(self._source.name)
-        for connection in before:
-            self._last[connection] = int(keys["received"][keys["connection"] == connection][-1])
 
     async def _same_log(self, epoch: Epoch) -> None:
         """Asked after a read: an id is never used again, so what was read came from the log that we know."""
@@ -230,24 +218,12 @@ class Draining:
             )
             waiting, size = self._means.spool.depth(self._source.name)
             self._means.meters.spooled(self._source.name, frames=waiting, size=size)
-            await self._give_holes_up()
+            await self._missing.give_up(self._seen)
             if self._means.trim:
                 await self._means.trim(self._source, {at: one.offset for at, one in self._states.items()})
             if monotonic() >= next_days:
                 await self._close_days()
                 next_days = monotonic() + 30.0
-
-    async def _give_holes_up(self) -> None:
-        """A hole that nobody filled in time is a gap."""
-        patience = HOLE_SECONDS if self._means.resend else 0.0
-        ripe = [one for one in self._holes if monotonic() - one[0] >= patience]
-        for one in ripe:
-            self._holes.remove(one)
-            _, hole, gap = one
-            if self._seen.give_up(hole):
-                await self._means.positions.gap(gap)
-                self._means.meters.gap(self._source.name, gap.cause)
-                await self._means.spool.free(self._source.name, {hole.connection: self._seen.whole(hole.connection)})
 
     async def _close_days(self) -> None:
         """Days that are over, once all that is on the bus is drained: bars are made of them then."""
@@ -261,22 +237,14 @@ class Draining:
                 logger(source=self._source.name).info("day closed", day=str(day))
 
 
-async def _through(moving: asyncio.Task[None] | None) -> None:
-    """Wait for a move, if there is one; its failure is the drain's."""
-    if moving is not None:
-        await moving
-
-
-async def _finished(moving: asyncio.Task[None] | None) -> None:
-    """Let the last move finish, for a while; then end it. Its failure was or will be told by the recovery."""
-    if moving is None:
+async def _finished(moves: list[asyncio.Task[None]]) -> None:
+    """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery."""
+    if not moves:
         return
-    await asyncio.wait([moving], timeout=LAST_MOVE_SECONDS)
-    moving.cancel()
-    await asyncio.wait([moving])
-    if not moving.cancelled() and (problem := moving.exception()):
-        logger().warning("move unfinished", error=str(problem))
-
-
-def _moment(nanoseconds: int) -> datetime:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+    await asyncio.wait(moves, timeout=LAST_MOVE_SECONDS)
+    for task in moves:
+        task.cancel()
+    await asyncio.wait(moves)
+    for task in moves:
+        if not task.cancelled() and (problem := task.exception()):
+            logger().warning("move unfinished", error=str(problem))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -46,8 +46,7 @@ class Beginning:
         if not log_id:
             raise StoreError(f"the bus made no topic {self.source.name}")
         await self._remembered(log_id)
-        for intent in await self.positions.intents(self.source.name):
-            await self._settle(intent)
+        await self._settle_all(await self.positions.intents(self.source.name))
         epoch = await self.positions.epoch(self.source.name)
         known = await self.positions.positions(self.source.name)
         if epoch is not None:
@@ -90,16 +89,21 @@ class Beginning:
         logger(source=self.source.name).error("log lost", says=says)
         await self.positions.gap(Gap(self.source.name, min(times, default=now), now, "log lost", says=says))
 
-    async def _settle(self, intent: Intent) -> None:
-        kept, lost = await self.mover.settle(intent)
-        if kept:
-            key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
-            await self.positions.done(intent, key, lost)
-        else:
-            await self.positions.forget(intent)
-        logger(source=self.source.name).info(
-            "intent settled", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=kept
-        )
+    async def _settle_all(self, intents: Sequence[Intent]) -> None:
+        """In order. When one is taken back, so are those after it in its partition: a position skips nothing."""
+        taken_back: set[tuple[int, int]] = set()
+        for intent in intents:
+            place = intent.epoch, intent.partition
+            kept, lost = await self.mover.settle(intent, take_back=place in taken_back)
+            if kept:
+                key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
+                await self.positions.done(intent, key, lost)
+            else:
+                taken_back.add(place)
+                await self.positions.forget(intent)
+            logger(source=self.source.name).info(
+                "intent settled", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=kept
+            )
 
     async def _key_before(self, epoch: int, partition: int, below: int) -> tuple[bytes, int]:
         """The key and offset of the last frame that is kept below an offset; empty and 0 when there is none."""
@@ -125,8 +129,7 @@ class Beginning:
             found.append(Position(newest, row["partition"], row["offset"], key))
         logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(found))
         await self.positions.begin_epoch(Epoch(self.source.name, newest, log_id), found)
-        for intent in await self._last_ones(newest):
-            await self._settle(intent)
+        await self._settle_all(await self._last_ones(newest))
 
     async def _last_ones(self, epoch: int) -> list[Intent]:
         """All frames of the newest day as if they were still being moved: which of them were, nobody remembers."""

@@ -43,11 +43,6 @@ class Mover:
     source: Stream
     warehouse: Warehouse
 
-    async def move(self, intent: Intent, records: Records, repeats: Any) -> tuple[int, list[LostFrame]]:
-        """All of an intent that was never tried before: its rows, and the frames that could not be decoded."""
-        await self.keep(intent, records, repeats)
-        return await self.decode(intent)
-
     async def keep(self, intent: Intent, records: Records, repeats: Any) -> None:
         """The frames into their table, as one block. StoreError unless all of them are there."""
         await self.warehouse.insert_stream(
@@ -80,14 +75,13 @@ class Mover:
         rows = await self.warehouse.execute(insert, values, token=f"{intent.token}-rest")
         return rows, await rejected(self.source, self.warehouse, decoding.SPAN, values)
 
-    async def settle(self, intent: Intent) -> tuple[bool, list[LostFrame]]:
+    async def settle(self, intent: Intent, *, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
         """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.
 
-        When they are not, the intent is to be moved anew; nothing of it is left in the table.
+        When they are not, or it is to be taken back, nothing of it is left in the tables, and it is moved anew.
         """
-        await self._ended(intent)
-        found = await self.kept(intent)
-        if found != intent.frames:
+        await self.warehouse.ended(intent.token)
+        if take_back or await self.kept(intent) != intent.frames:
             await self.forget(intent)
             return False, []
         if intent.decode != self.source.parser:
@@ -113,9 +107,6 @@ class Mover:
         sql = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
         if (await self.warehouse.rows(sql, _span(intent))).rows[0][0]:
             await self.warehouse.execute(f"DELETE FROM {self.source.dataset.name} WHERE {MINE}", _span(intent))
-
-    async def _ended(self, intent: Intent) -> None:
-        await self.warehouse.ended(intent.token)
 
 
 async def rejected(source: Stream, warehouse: Warehouse, which: str, values: dict[str, Any]) -> list[LostFrame]:

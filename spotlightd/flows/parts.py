@@ -37,14 +37,16 @@ class Parts:
         async with self._turn(source):
             yield await self._opened(source, day)
 
-    async def close(self, source: Stream, day: date) -> None:
-        """No more rows go into the loads of that day: frames that still come get another part. Waits for intents."""
+    async def close(self, source: Stream, day: date) -> list[Load]:
+        """The day's visible loads, by part, into which no more rows go: frames that still come get another part."""
         async with self._turn(source):
-            closing = [one for one in await self.of(source, day) if not one.closed]
+            loads = await self.of(source, day)
+            closing = [one for one in loads if not one.closed]
             for load in closing:
                 await self._ledger.close_load(load.load_id)
             self._open.pop((source.name, day), None)
         await self._settled(source, {load.load_id for load in closing})
+        return loads
 
     async def of(self, source: Stream, day: date) -> list[Load]:
         """The loads whose rows of that day are visible now, by part."""

@@ -61,8 +61,7 @@ class Replay:
         days = sorted({day_of(load) for load in visible if first <= day_of(load) <= last})
         done: list[Replayed] = []
         for day in days:
-            await self.parts.close(self.source, day)
-            for load in await self.parts.of(self.source, day):
+            for load in await self.parts.close(self.source, day):
                 await progress(f"replaying {covers(day, part_of(load))}", len(done), max(len(days), len(done) + 1))
                 done.append(await self._part(day, load))
         return done

@@ -12,7 +12,8 @@ from typing import Any
 
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
-from spotlightd.flows.drain import Draining, Means
+from spotlightd.flows.drain import Draining
+from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.flows.replay import Replay

@@ -1,0 +1,34 @@
+"""What all drains of a daemon work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from spotlightd.flows.parts import Parts
+from spotlightd.model.bus import Bus, Spool
+from spotlightd.model.drain import Positions
+from spotlightd.model.meters import Meters
+from spotlightd.model.ports import Warehouse
+from spotlightd.model.settings import Streams
+from spotlightd.model.stream import Stream
+
+Trim = Callable[[Stream, Mapping[int, int]], Awaitable[None]]
+Resend = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """`trim` frees what is drained from a log of our own; `resend` has a spool send again
+    what it holds. Both are None where they do not apply.
+    """
+
+    bus: Bus
+    spool: Spool
+    warehouse: Warehouse
+    positions: Positions
+    parts: Parts
+    meters: Meters
+    settings: Streams
+    trim: Trim | None = None
+    resend: Resend | None = None
