@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import numpy as np
@@ -18,21 +20,39 @@ from spotlightd.model.drain import Intent
 from spotlightd.model.stream import Stream, frames_of
 
 
-async def stages(on: Ground, shape: Shape) -> dict[str, float]:
-    """Seconds of reading the topic and doing nothing, of keeping its frames, and of decoding the kept ones."""
-    source = shape.source
-    found = {"consume": await consumed(on, source, shape.frames)}
+@dataclass(slots=True)
+class Clock:
+    """Seconds, and processor seconds of this process and the engine, by stage."""
+
+    on: Ground
+    seconds: dict[str, float] = field(default_factory=dict)
+    processor: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        before, began = self.on.processor_seconds(), time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - began
+        self.processor[stage] = {name: spent - before[name] for name, spent in self.on.processor_seconds().items()}
+
+
+async def stages(on: Ground, shape: Shape) -> Clock:
+    """Reading the topic and doing nothing, keeping its frames, and decoding the kept ones."""
+    source, warehouse, clock = shape.source, on.means.warehouse, Clock(on)
+    with clock.timing("consume"):
+        async for records in read(on, source, shape.frames):
+            del records
     batches = [one async for one in read(on, source, shape.frames)]
     intents = [intent_of(source, one, load_id=1) for one in batches]
     blocks = [block(intent, one) for intent, one in zip(intents, batches, strict=True)]
-    began = time.perf_counter()
-    for intent, one in zip(intents, blocks, strict=True):
-        await on.means.warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
-    found["frames"] = time.perf_counter() - began
-    mover, began = Mover(source, on.means.warehouse), time.perf_counter()
-    for intent in intents:
-        await mover.decode(intent)
-    return found | {"decode": time.perf_counter() - began}
+    with clock.timing("frames"):
+        for intent, one in zip(intents, blocks, strict=True):
+            await warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
+    mover = Mover(source, warehouse)
+    with clock.timing("decode"):
+        for intent in intents:
+            await mover.decode(intent)
+    return clock
 
 
 async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records]:
@@ -46,13 +66,6 @@ async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records
             assert len(records), f"{frames} frames of {source.name} did not come"
             frames -= len(records)
             yield records
-
-
-async def consumed(on: Ground, source: Stream, frames: int) -> float:
-    began = time.perf_counter()
-    async for records in read(on, source, frames):
-        del records
-    return time.perf_counter() - began
 
 
 def intent_of(source: Stream, records: Records, *, load_id: int) -> Intent:

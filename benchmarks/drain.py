@@ -53,7 +53,8 @@ ENGINE_SECONDS = 300.0
 async def by_stages(place: Place, shape: Shape) -> dict[str, Any]:
     async with ground(place, "kafka", [shape.source]) as on:
         await warmed(on)
-        return {"seconds": await stages(on, shape), "found": await counted(on, shape.source)}
+        clock = await stages(on, shape)
+        return {"seconds": clock.seconds, "processor": clock.processor, "found": await counted(on, shape.source)}
 
 
 def by_drain(bus: str) -> Callable[[Place, Shape], Awaitable[dict[str, Any]]]:
@@ -212,11 +213,7 @@ def _told(shape: Shape, seen: Sequence[dict[str, dict[str, Any]]]) -> dict[str, 
     }
     for way in [one for one in ("drain", "drain_embedded") if one in seen[0]]:
         told[way] = _compared(way, rounds)
-    told["processor_seconds_per_million"] = {
-        way: {name: _per_million(shape, [one[way]["processor"][name] for one in seen]) for name in result["processor"]}
-        for way, result in seen[0].items()
-        if "processor" in result
-    }
+    told["processor_seconds_per_million"] = _processor(shape, seen)
     if "kafka_engine" in seen[0]:
         told["kafka_engine_reading"] = _speed(shape, [one["kafka_engine"]["reading"] for one in seen])
     return told
@@ -232,6 +229,19 @@ def _compared(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
         told["of_frames_then_decode"] = _ratio(both)
     times = {name: _ratio([one[name] / one[way] for one in rounds]) for name in OTHERS if name in rounds[0]}
     return told | ({"times_as_fast_as": times} if times else {})
+
+
+def _processor(shape: Shape, seen: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Of every way, and of every stage alone, by process: what other work on the machine changes least."""
+    rounds: list[dict[str, dict[str, float]]] = [
+        {f"{name}_alone": spent for name, spent in (one["stages"]["processor"] if "stages" in one else {}).items()}
+        | {way: result["processor"] for way, result in one.items() if way != "stages"}
+        for one in seen
+    ]
+    return {
+        way: {name: _per_million(shape, [one[way][name] for one in rounds]) for name in spent}
+        for way, spent in rounds[0].items()
+    }
 
 
 def _per_million(shape: Shape, seconds: Sequence[float]) -> float:
