@@ -5,6 +5,7 @@
 
 PORT ?= 8080
 STATE ?= state/demo
+MINUTES ?= 3
 ARGS ?=
 
 VENV := .venv
@@ -14,7 +15,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help install demo test quick lint bench docs screenshots lock clean developer browser kafka
+.PHONY: help install demo test quick faults chaos lint bench docs screenshots lock clean developer browser kafka
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -29,6 +30,13 @@ test: developer browser kafka  ## all tests, the slow ones and the browser's too
 
 quick: developer  ## the tests that take less than a minute
 	$(VENV)/bin/pytest -m 'not slow and not browser' $(ARGS)
+
+faults: developer kafka  ## the tests of streams under faults, and their table in docs/reliability.md
+	FAULTS_JSON=$(CURDIR)/.cache/faults.json $(VENV)/bin/pytest tests/streams $(ARGS)
+	@$(VENV)/bin/python -m tests.streams.table .cache/faults.json
+
+chaos: developer kafka  ## faults in an order drawn by a seed: SEED=1, MINUTES=3
+	@$(VENV)/bin/python -m tests.streams.chaos $(SEED) --minutes $(MINUTES)
 
 lint: developer  ## ruff, mypy and the import contract
 	$(VENV)/bin/ruff check

@@ -1,4 +1,4 @@
-"""Faults in any order, drawn by a seed: `python -m tests.streams.chaos SEED SECONDS` (that is `make chaos SEED=…`).
+"""Faults in any order, drawn by a seed: `python -m tests.streams.chaos SEED` (that is `make chaos SEED=…`).
 
 The same seed draws the same faults with the same pauses. What the machine does in between is its own, so a seed that
 failed fails again often, and not always. At the end a clean daemon drains what is there, and the oracles are asked.
@@ -26,7 +26,7 @@ from tests.streams.place import Count
 from tests.streams.scene import Scene, played
 
 RATE = 2_000.0
-SECONDS = 180.0
+MINUTES = 3.0
 Say = Callable[[str], None]
 
 
@@ -156,12 +156,12 @@ async def run(seed: int, seconds: float, folder: Path, say: Say) -> Count:
 def main() -> int:
     words = argparse.ArgumentParser(prog="chaos", description=__doc__)
     words.add_argument("seed", nargs="?", type=int, default=random.SystemRandom().randrange(1 << 32))
-    words.add_argument("seconds", nargs="?", type=float, default=SECONDS)
+    words.add_argument("--minutes", type=float, default=MINUTES)
     told = words.parse_args()
     print(f"make chaos SEED={told.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-chaos-"))
     try:
-        count = asyncio.run(run(told.seed, told.seconds, folder, lambda text: print(text, flush=True)))
+        count = asyncio.run(run(told.seed, told.minutes * 60, folder, lambda text: print(text, flush=True)))
     except AssertionError as problem:
         print(f"FAILED, seed {told.seed}: {problem}\nall that was kept is in {folder}", file=sys.stderr)
         return 1

@@ -8,11 +8,12 @@ daemon ends as it was told to, and says nothing but events (O5); the engine's se
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ from tests.streams.proxy import Proxy
 
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
 DRAINED_SECONDS = 60.0
+UNDER_WAY_SECONDS = 1.0  # from the venue to the spool
 SLACK_NANOSECONDS = 50_000_000  # between the venue's making of a tick and our receiving it
-WAITING = """
-SELECT coalesce(sum(held.hi - partitions.freed), 0) FROM partitions
-JOIN (SELECT topic, partition, max(hi) AS hi FROM blocks GROUP BY topic, partition) AS held
-USING (topic, partition)
+TAKEN = """
+SELECT coalesce(sum(max(freed, coalesce(hi, 0))), 0), coalesce(sum(freed), 0) FROM partitions
+LEFT JOIN (SELECT topic, partition, max(hi) AS hi FROM blocks GROUP BY topic, partition) USING (topic, partition)
 """
 SOURCE = """\
 # Constructed: Finnhub's source under a name of its own, and with less patience.
@@ -155,11 +156,12 @@ class Place:
             sql = what.format(trades=f"trades WHERE source = '{self.source}' AND {visible(trades)}")
             return list((await opened.rows(sql, {"seq": seq})).rows)
 
-    def spooled(self) -> int:
-        """Frames that wait before the warehouse: those of the spool, or of the log that is spool and bus in one."""
+    def spooled(self) -> tuple[int, int]:
+        """How many frames the log before the warehouse ever took, and how many of them are durable there."""
         path = self.state / ("spool.sqlite" if self.broker else "bus.sqlite")
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
-            return int(db.execute(WAITING).fetchone()[0])
+            taken, freed = db.execute(TAKEN).fetchone()
+            return taken, freed
 
     def gaps(self) -> list[Hole]:
         found = self.ledger("SELECT since, until, cause FROM gaps WHERE source = ? ORDER BY id", self.source)
@@ -200,30 +202,42 @@ class Place:
 
         await until(there, f"tick {wanted} is in the table", seconds=seconds, every=0.1)
 
-    async def settled(self, *, seconds: float = DRAINED_SECONDS) -> Count:
-        """The market stands still; wait until all that was made is there or in a gap, and nothing stays open (O3).
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """The venue makes no ticks while the block runs; its pings go on."""
+        script = self.venue.script
+        self.venue.script = replace(script, rate=0.0)
+        try:
+            yield
+        finally:
+            self.venue.script = script
 
-        Nor does anything wait in the spool: what is still to come may well lie within a gap.
+    async def settled(self, *, seconds: float = DRAINED_SECONDS) -> Count:
+        """No tick is made, though pings go on; wait until all that was made is there or in a gap, and nothing stays open (O3).
+
+        And all that is in the spool some moments later has to be durable: what is still to come may lie within a gap.
         """
-        self.venue.stall()
         last: list[Count] = []
+        clock, taken = asyncio.get_running_loop().time, 0
+        later = clock() + UNDER_WAY_SECONDS
 
         async def good() -> bool:
+            nonlocal taken
             with contextlib.suppress(StoreError, OSError, sqlite3.OperationalError):
-                if self.spooled():
+                now, freed = self.spooled()
+                taken = taken or (now if clock() >= later else 0)
+                if not taken or freed < taken:
                     return False
                 last[:] = [await self.counted()]
                 return last[0].good and not self.ledger("SELECT 1 FROM intents")
             return False
 
         try:
-            await until(good, "all ticks are accounted for", seconds=seconds, every=0.2)
+            with self.quiet():
+                await until(good, "all ticks are accounted for", seconds=seconds, every=0.2)
         except AssertionError as late:
-            raise AssertionError(
-                f"{late}: {', '.join(map(str, last))}; {self.spooled()} in the spool; gaps {self.gaps()}"
-            ) from None
-        finally:
-            self.venue.resume()
+            told = f"{', '.join(map(str, last))}; {self.spooled()} taken and freed; gaps {self.gaps()[-20:]}"
+            raise AssertionError(f"{late}: {told}") from None
         return last[0]
 
 

@@ -84,7 +84,7 @@ class Proxy:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answer: bool) -> None:
         with contextlib.suppress(ConnectionError, OSError):
             while data := await reader.read(self.piece_bytes):
-                while self.stalled:
+                while self.stalled:  # noqa: ASYNC110 - a field that tests set
                     await asyncio.sleep(0.01)
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds * random.uniform(0.5, 1.5))

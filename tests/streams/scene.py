@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,8 @@ class Scene(Place):
         try:
             yield
         finally:
-            engine.resume()
+            with suppress(psutil.NoSuchProcess):  # it may have been ended meanwhile
+                engine.resume()
 
     async def well(self, *, seconds: float = 60.0) -> None:
         await until(self.daemon.is_ready, "/readyz answers 200", seconds=seconds, every=0.1)
