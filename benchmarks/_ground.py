@@ -23,6 +23,7 @@ from spotlightd import log
 from spotlightd.clients.kafka import Kafka
 from spotlightd.clients.locallog import LocalLog
 from spotlightd.clients.spool import LogSpool
+from spotlightd.flows.decode import BySelect
 from spotlightd.flows.drain import Draining
 from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
@@ -146,7 +147,7 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
 
 async def drained(on: Ground, source: Stream, frames: int) -> float:
     """Seconds from the start of the real flow until its state says that so many frames are drained."""
-    flow, began = Draining(source, on.means), time.perf_counter()
+    flow, began = Draining(source, on.means, BySelect(source, on.means.warehouse)), time.perf_counter()
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):

@@ -16,6 +16,7 @@ from spotlightd.clients.locallog import LocalLog
 from spotlightd.clients.logview import LogView
 from spotlightd.clients.spool import LogSpool
 from spotlightd.clients.websocket import connecting
+from spotlightd.flows.decode import Decoder, decoder_of
 from spotlightd.flows.drain import Draining
 from spotlightd.flows.epochs import received
 from spotlightd.flows.forward import Forwarding
@@ -24,13 +25,16 @@ from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
 from spotlightd.flows.replay import Replay, Replaying
 from spotlightd.flows.supervise import Flow
+from spotlightd.log import logger
 from spotlightd.model.bus import Bus
 from spotlightd.model.drain import DrainState, FeedState, Positions
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.meters import Meters
+from spotlightd.model.ports import Parser
 from spotlightd.model.settings import Settings
 from spotlightd.model.stream import Feed, Stream
 from spotlightd.opening import House, secret
+from spotlightd.parse.child import ChildParser
 
 BUS_FILE = "bus.sqlite"
 SPOOL_FILE = "spool.sqlite"
@@ -120,7 +124,8 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
             bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
             trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(),
         )  # fmt: skip
-        draining = {source.name: Draining(source, means) for source in sources}
+        parser = await _parser(stack, house, sources)
+        draining = {source.name: Draining(source, means, _decoder(source, house, parser)) for source in sources}
         listening = {
             source.name: Listening(
                 source, feeds[source.name], connecting, spool, positions, meters, settings.streams,
@@ -128,15 +133,31 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
             )
             for source in sources
         }  # fmt: skip
-        replays = [
-            Replay(source, stores.ledger, stores.warehouse, stores.publications, positions, parts)
-            for source in house.catalog.streams
-        ]
+        replays = [replay_of(source, house, parts, parser) for source in house.catalog.streams]
         movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, replays)}
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
         yield Streaming(bus, positions, listening, draining, movers, listeners)
+
+
+def replay_of(source: Stream, house: House, parts: Parts, parser: Parser | None = None) -> Replay:
+    """The replay of a stream, for the daemon and for a command without one."""
+    stores, decoder = house.stores, _decoder(source, house, parser)
+    return Replay(source, stores.ledger, stores.warehouse, decoder, stores.publications, house.positions, parts)
+
+
+def _decoder(source: Stream, house: House, parser: Parser | None) -> Decoder:
+    stores = house.stores
+    return decoder_of(source, stores.warehouse, parser or stores.parser, house.settings.state_dir)
+
+
+async def _parser(stack: AsyncExitStack, house: House, sources: Sequence[Stream]) -> Parser | None:
+    """A child of their own for streams that Python decodes: they must not wait for a long document."""
+    if all(source.decode for source in sources):
+        return None
+    limits, places = house.settings.parser, house.catalog.places
+    return await stack.enter_async_context(ChildParser(limits, places, logger(flow="stream parser").info))
 
 
 async def _last_received(source: Stream, log: LocalLog, positions: Positions) -> datetime | None:

@@ -13,14 +13,14 @@ from spotlightd.commands.collecting import watched
 from spotlightd.commands.joining import running_daemon
 from spotlightd.commands.said import Out
 from spotlightd.flows.parts import Parts
-from spotlightd.flows.replay import Replay, Replayed
+from spotlightd.flows.replay import Replayed
 from spotlightd.model.bus import KEY, Bus, Records
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.ports import Wish
 from spotlightd.model.settings import Settings
 from spotlightd.model.stream import Stream
 from spotlightd.opening import opened
-from spotlightd.streaming import looked_at
+from spotlightd.streaming import looked_at, replay_of
 
 TAIL_SECONDS = 0.5
 TAIL_FRAMES = 1_000
@@ -37,7 +37,7 @@ async def replay(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     async with opened(settings) as house:
         stores = house.stores
         parts = Parts(stores.ledger, stores.publications, house.positions)
-        work = Replay(source, stores.ledger, stores.warehouse, stores.publications, house.positions, parts)
+        work = replay_of(source, house, parts)
         with out.progress(f"replay {source.name}") as moves:
 
             async def progress(says: str, done: int, total: int) -> None:

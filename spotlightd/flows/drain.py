@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from spotlightd.flows.decode import Decoder
 from spotlightd.flows.epochs import Beginning, received
 from spotlightd.flows.means import Means
 from spotlightd.flows.missing import Missing
@@ -59,9 +60,9 @@ class _Move:
 class Draining:
     """The flow that drains one stream. Holds while a store fails; nothing is ever skipped to go on."""
 
-    def __init__(self, source: Stream, means: Means) -> None:
+    def __init__(self, source: Stream, means: Means, decoder: Decoder) -> None:
         self._source, self._means = source, means
-        self._mover = Mover(source, means.warehouse)
+        self._mover = Mover(source, means.warehouse, decoder)
         self._seen = Seen(means.warehouse, frames_of(source).name)
         self._states: dict[int, DrainState] = {}
         self._epoch = 0

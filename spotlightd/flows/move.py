@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from spotlightd.flows.decode import Decoder
 from spotlightd.flows.seen import keys_of
 from spotlightd.log import logger
 from spotlightd.model import decoding
@@ -27,7 +28,6 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Warehouse
 from spotlightd.model.stream import Stream, frames_of
 
-THROWN = 395  # ClickHouse's code for throwIf
 MINE = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decoding.SPAN}"
 SCHEMA = pa.schema([
     ("epoch", pa.uint16()), ("partition", pa.uint16()), ("offset", pa.uint64()), ("part", pa.uint16()),
@@ -42,6 +42,7 @@ class Mover:
 
     source: Stream
     warehouse: Warehouse
+    decoder: Decoder
 
     async def keep(self, intent: Intent, records: Records, repeats: Any) -> None:
         """The frames into their table, as one block. StoreError unless all of them are there."""
@@ -63,17 +64,7 @@ class Mover:
 
     async def decode(self, intent: Intent) -> tuple[int, list[LostFrame]]:
         """Rows of frames that are kept, of which none is decoded yet: how many, and the frames that gave none."""
-        values = _span(intent)
-        insert = decoding.insert(self.source, decoding.SPAN, strict=True)
-        try:
-            return await self.warehouse.execute(insert, values, token=f"{intent.token}-rows"), []
-        except StoreError as problem:
-            if problem.code != THROWN or decoding.REJECTED not in str(problem):
-                raise
-        await self.forget_rows(intent)  # nothing, as a rule: the statement failed before its one block was written
-        insert = decoding.insert(self.source, decoding.SPAN, strict=False)
-        rows = await self.warehouse.execute(insert, values, token=f"{intent.token}-rest")
-        return rows, await rejected(self.source, self.warehouse, decoding.SPAN, values)
+        return await self.decoder.insert(decoding.SPAN, _span(intent), token=intent.token, strict=True)
 
     async def settle(self, intent: Intent, *, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
         """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.
@@ -89,14 +80,13 @@ class Mover:
             await self.forget(intent)
             return False, []
         values = _span(intent)
-        wanted = int((await self.warehouse.rows(decoding.wanted(self.source, decoding.SPAN), values)).rows[0][0])
         here = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
         have = int((await self.warehouse.rows(here, values)).rows[0][0])
-        if have != wanted:
-            await self.forget_rows(intent)
-            insert = decoding.insert(self.source, decoding.SPAN, strict=False)
-            await self.warehouse.execute(insert, values, token=f"{intent.token}-again-{secrets.token_hex(4)}")
-        return True, await rejected(self.source, self.warehouse, decoding.SPAN, values)
+        if have == await self.decoder.wanted(decoding.SPAN, values):
+            return True, await self.decoder.rejected(decoding.SPAN, values)
+        await self.forget_rows(intent)
+        again = f"{intent.token}-again-{secrets.token_hex(4)}"
+        return True, (await self.decoder.insert(decoding.SPAN, values, token=again))[1]
 
     async def forget(self, intent: Intent) -> None:
         """Take back what an intent brought, frames and rows."""
@@ -107,11 +97,6 @@ class Mover:
         sql = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
         if (await self.warehouse.rows(sql, _span(intent))).rows[0][0]:
             await self.warehouse.execute(f"DELETE FROM {self.source.dataset.name} WHERE {MINE}", _span(intent))
-
-
-async def rejected(source: Stream, warehouse: Warehouse, which: str, values: dict[str, Any]) -> list[LostFrame]:
-    """Those of the frames that could not be decoded, with the reason."""
-    return [LostFrame(*row) for row in (await warehouse.rows(decoding.rejected(source, which), values)).rows]
 
 
 def _span(intent: Intent) -> dict[str, Any]:

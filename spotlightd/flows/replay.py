@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from spotlightd.flows.move import rejected
+from spotlightd.flows.decode import Decoder
 from spotlightd.flows.parts import Parts, day_of, part_of
 from spotlightd.flows.publish import Publications, current
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model import decoding
 from spotlightd.model.drain import LostFrame, Positions
-from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Ledger, Warehouse, Wish
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers
@@ -49,14 +49,13 @@ class Replay:
     source: Stream
     ledger: Ledger
     warehouse: Warehouse
+    decoder: Decoder
     publications: Publications
     positions: Positions
     parts: Parts
 
     async def days(self, first: date, last: date, progress: Progress) -> list[Replayed]:
         """All parts of the received days from `first` to `last`, both included, oldest first."""
-        if not self.source.decode:
-            raise SettingsError(f"stream {self.source.name} is not decoded by the warehouse: it cannot be replayed")
         visible = current(await self.ledger.loads(self.source.name, states=("published",)))
         days = sorted({day_of(load) for load in visible if first <= day_of(load) <= last})
         done: list[Replayed] = []
@@ -82,14 +81,14 @@ class Replay:
         return Replayed(day, part_of(old), load.load_id, rows, len(lost))
 
     async def _fill(self, values: dict[str, object]) -> tuple[int, list[LostFrame]]:
-        dataset, which = self.source.dataset, decoding.PART
-        await self.warehouse.execute(decoding.insert(self.source, which, strict=False), values)
-        wanted = int((await self.warehouse.rows(decoding.wanted(self.source, which), values)).rows[0][0])
-        here = f"SELECT count() FROM {dataset.name} WHERE load_id = {{load_id:UInt64}}"
+        which = decoding.PART
+        _, lost = await self.decoder.insert(which, values, token="")
+        wanted = await self.decoder.wanted(which, values)
+        here = f"SELECT count() FROM {self.source.dataset.name} WHERE load_id = {{load_id:UInt64}}"
         have = int((await self.warehouse.rows(here, values)).rows[0][0])
         if have != wanted:
             raise StoreError(f"the replay wrote {have} of {wanted} rows: is the warehouse's disk full?")
-        return have, await rejected(self.source, self.warehouse, which, values)
+        return have, lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Replaying:
 
         try:
             done = await replay.days(wish.first, wish.last, progress)
-        except (StoreError, SettingsError) as problem:
+        except StoreError as problem:
             report.holding(str(problem))
             await self.ledger.answer(dataclasses.replace(wish, state="failed", says=str(problem)))
         else:

@@ -12,6 +12,7 @@ from typing import Any
 
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
+from spotlightd.flows.decode import Decoder, decoder_of
 from spotlightd.flows.drain import Draining
 from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
@@ -22,13 +23,13 @@ from spotlightd.model.bus import Ends, Frame, Records, Topic
 from spotlightd.model.errors import OffsetError, StoreError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.pin import visible
-from spotlightd.model.ports import Warehouse
+from spotlightd.model.ports import Parser, Warehouse
 from spotlightd.model.settings import Streams
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.testing import SilentMeters
 
 from .constructed_ticks import constructed_ticks, records, ticks
-from .world import Fuse, Fused
+from .world import Fuse, Fused, HereParser
 
 
 @dataclass
@@ -147,12 +148,13 @@ class StreamWorld:
 
     folder: Path
     warehouse: Warehouse
+    parser: Parser = field(default_factory=HereParser)
     bus: MemoryBus = field(default_factory=MemoryBus)
     spool: NoSpool = field(default_factory=NoSpool)
     settings: Streams = field(default_factory=lambda: replace(Streams(), batch_frames=40, batch_seconds=0.01))
 
     async def prepare(self, source: Stream = ticks) -> None:
-        for dataset in (*HOUSE, constructed_ticks, frames_of(source)):
+        for dataset in (*HOUSE, source.dataset, frames_of(source)):
             await self.warehouse.ensure(dataset)
         await self.bus.ensure(source.topic)
 
@@ -178,9 +180,8 @@ class StreamWorld:
 
     def is_drained(self, flow: Draining) -> bool:
         states = {one.partition: one for one in flow.states()}
-        return bool(states) and all(
-            at in states and states[at].offset == log.end for at, log in self.bus.logs[ticks.name].items()
-        )
+        logs = self.bus.logs[next(iter(self.bus.logs))]
+        return bool(states) and all(at in states and states[at].offset == log.end for at, log in logs.items())
 
     async def numbers(self, seq: int = 2**63) -> list[int]:
         """All visible rows, by number."""
@@ -210,7 +211,7 @@ class Stores:
         means = Means(
             self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings
         )
-        flow = Draining(source, means)
+        flow = Draining(source, means, self.decoder(source))
         task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
         waiting = asyncio.current_task()
         task.add_done_callback(lambda done: waiting.cancel() if waiting and not done.cancelled() else None)
@@ -224,8 +225,14 @@ class Stores:
             if done or not task.cancelled():
                 task.result()
 
+    def decoder(self, source: Stream) -> Decoder:
+        return decoder_of(source, self.warehouse, self.world.parser, self.world.folder)
+
     def replay(self, source: Stream) -> Replay:
-        return Replay(source, self.ledger, self.warehouse, self.publications, self.positions, self.parts)
+        decoder = self.decoder(source)
+        return Replay(
+            source, self.ledger, self.warehouse, decoder, self.publications, self.positions, self.parts
+        )  # fmt: skip
 
     async def gaps(self) -> list[tuple[str, str]]:
         rows = await self.ledger.run("SELECT cause, says FROM gaps ORDER BY id")
