@@ -13,6 +13,7 @@ import pyarrow as pa
 from _frames import Shape
 from _ground import Ground
 
+from spotlightd.flows.decode import BySelect
 from spotlightd.flows.move import SCHEMA, Mover
 from spotlightd.flows.seen import keys_of
 from spotlightd.model.bus import Records
@@ -48,7 +49,7 @@ async def stages(on: Ground, shape: Shape) -> Clock:
     with clock.timing("frames"):
         for intent, one in zip(intents, blocks, strict=True):
             await warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
-    mover = Mover(source, warehouse)
+    mover = Mover(source, warehouse, BySelect(source, warehouse))
     with clock.timing("decode"):
         for intent in intents:
             await mover.decode(intent)
