@@ -36,7 +36,7 @@ FAULTS = (
     Fault("10", "Kafka SIGKILL, started with an empty log, while the engine lags"),
     Fault("11", "Kafka's answers swallowed, requests passed"),
     Fault("12", "connections to Kafka cut off in mid-produce"),
-    Fault("12", "OutOfOrderSequence itself", "`tests/clients/test_kafka.py`, at the real broker"),
+    Fault("12", "OutOfOrderSequence itself", "`tests/streams/test_bus_faults.py`, the client alone at the real broker"),
     Fault("13", "Kafka unreachable until the spool is full"),
     Fault("14", "records deleted at Kafka before they were read"),
     Fault("15", "two daemons on one state folder", "`tests/daemon/test_start.py`"),

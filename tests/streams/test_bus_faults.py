@@ -95,6 +95,20 @@ async def test_fault_12_connections_cut_in_mid_produce_lose_and_double_nothing(s
     verdict("12", await scene.over())
 
 
+async def test_fault_12_a_sequence_out_of_order_costs_a_new_number_and_no_record(scene: Scene) -> None:
+    """12: Kafka refuses with OutOfOrderSequence, as after it lost what it knew of us: asked again under a new number."""
+    topic = f"constructed_{secrets.token_hex(4)}"
+    async with Kafka(Bus(kind="kafka", servers=[scene.kafka.address])) as bus:
+        await bus.ensure(Topic(topic))
+        await bus.append(topic, 0, [b""], [b"before"])
+        producer = bus._writer._producer
+        assert producer
+        producer.sequences[topic, 0] += 3
+        await bus.append(topic, 0, [b""], [b"after"])
+        assert bus._writer._producer is not producer
+        assert list((await bus.peek(topic, 0, 0, most=10)).values) == [b"before", b"after"]
+
+
 async def test_fault_8_poison_messages_are_rejected_once_and_others_flow(scene: Scene, verdict: Verdict) -> None:
     """8: bad JSON, a record without a key, 5 MB of nothing, put into the topic by somebody else."""
     before = scene.rejected()
