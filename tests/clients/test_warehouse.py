@@ -359,7 +359,9 @@ async def test_a_reader_sees_what_was_published_and_not_superseded_by_its_pin(wa
     for load_id in (11, 12, 13, 14):
         await warehouse.insert(dataset, [[load_id, load_id, 0, 1]])
     published = [(1, "pinned", 11, []), (2, "other", 12, [11]), (3, "pinned", 12, []), (4, "pinned", 13, [11, 12])]
-    rows = [[seq, name, load_id, "s", "c", "a" * 64, "1", 1, 0, gone, NOON, 0] for seq, name, load_id, gone in published]
+    rows = [
+        [seq, name, load_id, "s", "c", "a" * 64, "1", 1, 0, gone, NOON, 0] for seq, name, load_id, gone in published
+    ]
     await warehouse.insert(loads, rows)
     seen = []
     for seq in range(6):
