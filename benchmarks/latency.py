@@ -13,7 +13,8 @@ when the day's first frame came.
 
 Loop lag is read from the daemon's own histogram; p99 is the upper bound of its bucket. Memory is the daemon's resident
 size twice a second, engine and Kafka apart; `growth_mb_a_minute` is the slope of a line through those of the second half.
-Every tick has a number (its volume), so what is lost or doubled is counted. `--quick` takes seconds.
+`means` are the daemon's own: milliseconds from receiving a frame to each stage, of the first frame of each batch, and
+what a batch was. Every tick has a number (its volume), so what is lost or doubled is counted. `--quick` takes seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ import psutil
 from _frames import ROOT
 from _ground import broker, say
 from _venue import Venue, venue
+from _watched import MB, Counts, Watch, counts, loop_lag, means, memory, since_then, waits
 
 from spotlightd import log
 from spotlightd.clients.warehouse import ClickHouse
@@ -51,17 +53,6 @@ CALM_SECONDS = 0.5
 SETTLED_SECONDS = 600.0
 NEWEST = "SELECT toUnixTimestamp64Micro(max(received)) FROM trades"
 COUNTED = "SELECT count(), uniqExact(volume), max(volume) FROM trades"
-MB = 1 << 20
-
-
-@dataclass(slots=True)
-class Watch:
-    """What was seen of a daemon: when which receive time was the newest in the table (µs), and its memory."""
-
-    answered: list[int] = field(default_factory=list)
-    newest: list[int] = field(default_factory=list)
-    daemon: list[int] = field(default_factory=list)
-    engine: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +68,18 @@ class Bench:
     async def one(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.warehouse.rows(sql)).rows[0])
 
-    async def loop_lags(self) -> dict[float, float]:
-        """How often the loop was at most so late, by the bounds of the buckets, since the daemon's start."""
+    async def counts(self) -> Counts:
+        """The daemon's own numbers, as Prometheus would have them."""
         async with aiohttp.ClientSession() as session, session.get(self.metrics) as answer:
-            lines = (await answer.text()).splitlines()
-        found = [line for line in lines if line.startswith("spotlightd_loop_lag_seconds_bucket")]
-        return {float(line.split('le="')[1].split('"')[0]): float(line.rsplit(" ", 1)[1]) for line in found}
+            return counts(await answer.text())
+
+    def processor_seconds(self) -> dict[str, float]:
+        """Spent until now by the daemon, the engine and the venue."""
+        found = {}
+        for name, pid in {"daemon": self.pid, "engine": self.engine_pid, "venue": self.venue.process.pid}.items():
+            times = psutil.Process(pid).cpu_times()
+            found[name] = times.user + times.system
+        return found
 
 
 @asynccontextmanager
@@ -166,57 +163,26 @@ async def settled(bench: Bench) -> dict[str, Any]:
 async def steady(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
     async with listening(folder, bus, rate=asked.rate) as bench:
         await begun(bench)
-        lags, since, made = await bench.loop_lags(), time.time_ns() // 1000, await bench.venue.told("count")
+        before, since, made = await bench.counts(), time.time_ns() // 1000, await bench.venue.told("count")
+        spent = bench.processor_seconds()
         watch = await watched(bench, asked.seconds)
+        shares = {name: (after - spent[name]) / asked.seconds for name, after in bench.processor_seconds().items()}
         rate = (await bench.venue.told("count") - made) / asked.seconds
-        after = {bound: count - lags[bound] for bound, count in (await bench.loop_lags()).items()}
+        after = since_then(before, await bench.counts())
         told = await settled(bench)
         sql = f"SELECT toUnixTimestamp64Micro(received) FROM trades WHERE received >= fromUnixTimestamp64Micro({since})"
         received = np.array([row[0] for row in (await bench.warehouse.rows(sql)).rows], "i8")
     return {
-        "trades_per_second": round(rate), "received_to_queryable": waits(received, watch), "loop_lag": lag(after),
-        "memory": memory(watch), "ticks": told,
-    }  # fmt: skip
-
-
-def waits(received: Any, watch: Watch) -> dict[str, Any]:
-    """Of every trade that an answer had seen, how long that was after it was received."""
-    newest, answered = np.maximum.accumulate(np.array(watch.newest)), np.array(watch.answered)
-    seen = received[received <= newest[-1]]
-    waited = (answered[np.searchsorted(newest, seen)] - seen) / 1000
-    return {
-        "trades": len(seen),
-        **{f"p{share}_ms": round(float(np.percentile(waited, share)), 1) for share in (50, 90, 99)},
-        "most_ms": round(float(waited.max()), 1),
-        "resolution_ms": round(float(np.median(np.diff(answered))) / 1000, 1),
-    }
-
-
-def lag(counts: Mapping[float, float]) -> dict[str, Any]:
-    """From a histogram's cumulated counts."""
-    total = counts[float("inf")]
-    within = next(bound for bound in sorted(counts) if counts[bound] >= 0.99 * total)
-    return {
-        "p99_ms_at_most": round(within * 1000, 1),
-        "share_above_50_ms": round(1 - counts[0.05] / total, 4) if total else None,
-        "samples": int(total),
-    }
-
-
-def memory(watch: Watch) -> dict[str, Any]:
-    half = np.array(watch.daemon[len(watch.daemon) // 2 :]) / MB
-    slope = np.polyfit(np.arange(len(half)) * SAMPLE_SECONDS / 60, half, 1)[0] if len(half) > 1 else 0.0
-    return {
-        "first_mb": watch.daemon[0] // MB, "last_mb": watch.daemon[-1] // MB, "most_mb": max(watch.daemon) // MB,
-        "growth_mb_a_minute": round(float(slope), 2), "engine_most_mb": max(watch.engine) // MB,
-        "every_10_s_mb": [one // MB for one in watch.daemon[:: round(10 / SAMPLE_SECONDS)]],
+        "trades_per_second": round(rate), "received_to_queryable": waits(received, watch), "loop_lag": loop_lag(after),
+        "means": means(after), "cores_used": {name: round(share, 2) for name, share in shares.items()},
+        "memory": memory(watch, SAMPLE_SECONDS), "ticks": told,
     }  # fmt: skip
 
 
 async def burst(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
     async with listening(folder, bus, rate=asked.rate, per_frame=asked.burst_per_frame) as bench:
         await begun(bench)
-        lags, before = await bench.loop_lags(), psutil.Process(bench.pid).memory_info().rss
+        lags, before = await bench.counts(), psutil.Process(bench.pid).memory_info().rss
         made, began = await bench.venue.told("count"), time.monotonic()
         watch = Watch()
         watching = asyncio.create_task(_sample(bench, watch, began + SETTLED_SECONDS), name="watch")
@@ -229,12 +195,12 @@ async def burst(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace)
             await asyncio.sleep(CALM_SECONDS)
         there = time.monotonic() - began
         watching.cancel()
-        after = {bound: count - lags[bound] for bound, count in (await bench.loop_lags()).items()}
+        after = since_then(lags, await bench.counts())
         told = await settled(bench)
     return {
         "asked_trades_per_second": asked.rate * asked.burst, "asked_seconds": asked.burst_seconds,
         "trades": done - made, "sent_per_second": round((done - made) / sent), "seconds_until_all_was_sent": round(sent, 1),
-        "seconds_until_all_was_there": round(there, 1), "loop_lag": lag(after),
+        "seconds_until_all_was_there": round(there, 1), "loop_lag": loop_lag(after),
         "memory": {
             "before_mb": before // MB, "most_mb": max(watch.daemon) // MB, "growth_mb": (max(watch.daemon) - before) // MB,
             "engine_most_mb": max(watch.engine) // MB,
