@@ -23,6 +23,8 @@ def settings_of(topic: Topic) -> Mapping[str, str]:
         "cleanup.policy": "delete",
         "compression.type": "zstd",  # what we send, so that the broker packs nothing anew
         "max.message.bytes": str(topic.max_message_bytes),
+        # Stamped by the broker: what is timed an hour ahead of its clock it refuses, and ours may be set or go wrong.
+        "message.timestamp.type": "LogAppendTime",
         "retention.bytes": str(topic.retention_bytes or BOUNDLESS),
         "retention.ms": str(topic.retention_hours * HOUR_MS),
     }

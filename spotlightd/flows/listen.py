@@ -278,6 +278,8 @@ class Listening:
             self._meters.received(self._stream.name, frames=frames, size=size)
         if shed:
             self._meters.shed(self._stream.name, frames=shed)
+        waiting, bytes_ = self._spool.depth(self._stream.name)  # told here, where no outage of the bus stops it
+        self._meters.spooled(self._stream.name, frames=waiting, size=bytes_)
         return frames
 
     def _now(self) -> Moment:
