@@ -26,7 +26,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ from spotlightd.opening import Endpoint, joined
 SYMBOLS = ["AAPL", "TSLA", "BINANCE:BTCUSDT"]
 POLL_SECONDS = 0.01
 WARM_SECONDS = 5.0
+BEGUN_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5
 CALM_SECONDS = 0.5
 SETTLED_SECONDS = 600.0
@@ -64,6 +65,7 @@ class Bench:
     pid: int
     engine_pid: int
     metrics: str
+    said: Callable[[], str]
 
     async def one(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.warehouse.rows(sql)).rows[0])
@@ -102,7 +104,7 @@ async def listening(folder: Path, bus: Mapping[str, Any], **script: Any) -> Asyn
         endpoint = await process.until(lambda: _endpoint(state_of / "state/daemon.json", daemon.pid), "daemon.json")
         warehouse = await stack.enter_async_context(joined(endpoint, Settings()))
         engine = max(psutil.Process(daemon.pid).children(), key=lambda one: one.memory_info().rss).pid
-        yield Bench(at, warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics")
+        yield Bench(at, warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.told)
 
 
 def _endpoint(path: Path, pid: int) -> Endpoint | None:
@@ -138,9 +140,11 @@ async def _sample(bench: Bench, watch: Watch, until: float) -> None:
 
 async def begun(bench: Bench) -> None:
     """Wait until trades are in the table, and some seconds more."""
-    async with asyncio.timeout(60):
-        while not (await bench.one("SELECT count() FROM trades"))[0]:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    until = time.monotonic() + BEGUN_SECONDS
+    while not (await bench.one("SELECT count() FROM trades"))[0]:
+        if time.monotonic() > until:
+            raise TimeoutError(f"no trade within {BEGUN_SECONDS:g} s: {bench.said()}")
+        await asyncio.sleep(0.05)
     await asyncio.sleep(WARM_SECONDS)
 
 
