@@ -52,11 +52,14 @@ class Scene(Place):
         assert self.line
         return self.line
 
-    async def start(self, **sections: Any) -> Daemon:
-        """A daemon, ready. The one before must have ended."""
+    async def start(self, *, well: bool = True, **sections: Any) -> Daemon:
+        """A daemon, ready; not `well`: although it holds. The one before must have ended."""
         await self._life.aclose()
         self._daemon = await self._life.enter_async_context(self.begun(**self.options | sections))
-        return await self._daemon.ready()
+        if well:
+            return await self._daemon.ready()
+        await self._daemon.says("daemon ready")
+        return self._daemon
 
     async def restart(self, **sections: Any) -> Daemon:
         """Killed, and started again."""

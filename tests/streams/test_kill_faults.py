@@ -77,13 +77,17 @@ async def test_fault_52_told_to_stop_under_load_once_and_twice(scene: Scenes, ve
 
 
 async def test_fault_52_told_to_stop_while_kafka_and_engine_stand_still(scene: Scenes, verdict: Verdict) -> None:
-    """52: nobody answers, and it ends all the same; what is in the spool comes with the next start."""
+    """52: nobody answers, and it ends all the same, and listens again though Kafka still stands still; what is in the
+    spool comes later.
+    """
     async with scene(script=FAST) as place:
         place.kafka.freeze()
         await place.made(1_000)
         assert await place.daemon.stop() == 0
+        await place.start(well=False)
+        await place.daemon.says("feed connected")
         place.kafka.thaw()
-        await place.start()
+        await place.flowing()
         with place.frozen_engine():
             await place.made(1_000)
             place.daemon.send(signal.SIGTERM)
@@ -98,14 +102,3 @@ async def test_a_short_run_of_chaos(scene: Scenes, verdict: Verdict) -> None:
     async with scene(script=FAST, warehouse={"query_seconds": 5.0}) as place:
         count = await Chaos(place, random.Random(SEED)).drawn(20.0, print)
         verdict("chaos, 20 s", count, f"seed {SEED}")
-
-
-async def test_ready_again_after_a_kill(scene: Scenes) -> None:
-    """3: `ready` comes again although Kafka is away: the daemon needs it for moving, not for being there."""
-    async with scene(script=FAST) as place:
-        place.wires.refusing = True
-        place.wires.reset()
-        await place.daemon.kill()
-        async with place.begun(**place.options) as daemon:
-            await daemon.says("daemon ready")
-            await until(lambda: daemon.said("feed connected"), "the feed is taken")
