@@ -125,7 +125,8 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
             trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(),
         )  # fmt: skip
         parser = await _parser(stack, house, sources)
-        draining = {source.name: Draining(source, means, _decoder(source, house, parser)) for source in sources}
+        replays = {one.name: replay_of(one, house, parts, parser) for one in house.catalog.streams}
+        draining = {source.name: Draining(source, means, replays[source.name]) for source in sources}
         listening = {
             source.name: Listening(
                 source, feeds[source.name], connecting, spool, positions, meters, settings.streams,
@@ -133,8 +134,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
             )
             for source in sources
         }  # fmt: skip
-        replays = [replay_of(source, house, parts, parser) for source in house.catalog.streams]
-        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, replays)}
+        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, list(replays.values()))}
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}

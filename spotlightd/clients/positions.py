@@ -24,7 +24,7 @@ class SqlitePositions:
         return Epoch(**dict(rows[0])) if rows else None
 
     async def begin_epoch(self, epoch: Epoch, positions: Sequence[Position]) -> None:
-        begin = ("INSERT INTO epochs VALUES (?, ?, ?)", (epoch.source, epoch.number, epoch.log_id))
+        begin = ("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?)", (epoch.source, epoch.number, epoch.log_id))
         await self._file.together([begin, *(_moved(epoch.source, one) for one in positions)])
 
     async def positions(self, source: str) -> Mapping[int, Position]:
@@ -62,7 +62,10 @@ class SqlitePositions:
             micros(datetime.now(UTC)), gap.source, gap.symbol, micros(gap.since), micros(gap.until), gap.cause, gap.says,
             gap.repaired_by,
         )  # fmt: skip
-        await self._file.run(f"INSERT INTO gaps VALUES (NULL, {marks(values)})", values)
+        known = "SELECT 1 FROM gaps WHERE source = ? AND symbol = ? AND cause = ? AND says = ? AND until = ?"
+        sql = f"INSERT INTO gaps SELECT NULL, {marks(values)} WHERE NOT EXISTS ({known})"
+        same = (gap.source, gap.symbol, gap.cause, gap.says, micros(gap.until))
+        await self._file.run(sql, (*values, *same))
 
     async def feed(self, source: str) -> tuple[str, datetime] | None:
         rows = await self._file.run("SELECT state, at FROM feeds WHERE source = ?", (source,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from spotlightd.model.provenance import Load
 from spotlightd.model.transform import Transform
 
 EVERY_SECONDS = 10.0
+LONGEST_PAUSE_SECONDS = 600.0
+LONGEST_LOAD_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +41,38 @@ class Transforming:
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while our stores fail."""
+        report.expects(60.0 / LONGEST_LOAD_SECONDS)
+        failures = 0
         while True:
             try:
                 made = await self.round(report)
             except StoreError as problem:
+                failures += 1
                 report.holding(str(problem))
                 logger(flow=report.name).warning("store failed", error=str(problem))
             else:
+                failures = 0
                 report.waiting(f"{made} loads made" if made else "all closed loads are made")
-            await asyncio.sleep(self.every_seconds)
+            report.beat(did_something=not failures)
+            pause = min(LONGEST_PAUSE_SECONDS, self.every_seconds * 2 ** min(failures, 10))
+            await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311
 
     async def round(self, report: Reporter | None = None) -> int:
-        """Make all that is missing, oldest first; how many loads that were."""
+        """Make all that is missing, oldest first; how many loads that were. One that fails does not hold up the others;
+        the first failure is raised when all were tried.
+        """
         await self._give_up_stale()
         missing = await self.missing()
+        failed: StoreError | None = None
         for done, load in enumerate(missing):
             if report:
                 report.working(f"{self.transform.name} of {load.source} {load.covers}", done, len(missing))
-            await self._make(load)
+            try:
+                await self._make(load)
+            except StoreError as problem:
+                failed = failed or problem
+        if failed:
+            raise failed
         return len(missing)
 
     async def missing(self) -> list[Load]:

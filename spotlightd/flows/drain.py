@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from spotlightd.flows.decode import Decoder
 from spotlightd.flows.epochs import Beginning, received
 from spotlightd.flows.means import Means
 from spotlightd.flows.missing import Missing
 from spotlightd.flows.move import Mover, cut
 from spotlightd.flows.parts import part_of
+from spotlightd.flows.replay import Replay
 from spotlightd.flows.seen import Seen, day_of, keys_of
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
@@ -46,6 +46,7 @@ LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may fini
 MOVES_AT_ONCE = 2
 TIDY_SECONDS = 1.0
 DAY_OVER_SECONDS = 120.0
+INSIST_SECONDS = 30.0
 BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
 
 
@@ -60,12 +61,13 @@ class _Move:
 class Draining:
     """The flow that drains one stream. Holds while a store fails; nothing is ever skipped to go on."""
 
-    def __init__(self, source: Stream, means: Means, decoder: Decoder) -> None:
-        self._source, self._means = source, means
-        self._mover = Mover(source, means.warehouse, decoder)
+    def __init__(self, source: Stream, means: Means, replay: Replay) -> None:
+        self._source, self._means, self._replay = source, means, replay
+        self._mover = Mover(source, means.warehouse, replay.decoder)
         self._seen = Seen(means.warehouse, frames_of(source).name)
         self._states: dict[int, DrainState] = {}
         self._epoch = 0
+        self._waiting = 0, monotonic()  # frames in the spool, and since when there have been as many
         self._missing = Missing(source, means)
 
     def states(self) -> tuple[DrainState, ...]:
@@ -92,7 +94,8 @@ class Draining:
         self._seen = Seen(self._means.warehouse, frames_of(self._source).name)
         self._missing = Missing(self._source, self._means)
         means = self._means
-        epoch, positions = await Beginning(self._source, means.bus, means.positions, self._mover, means.parts).found()
+        beginning = Beginning(self._source, means.bus, means.positions, self._mover, means.parts, self._replay)
+        epoch, positions = await beginning.found()
         for at, position in positions.items():
             self._states[at] = DrainState(self._source.name, at, epoch.number, position.offset, position.offset)
         if means.resend and self._epoch not in (0, epoch.number):  # at the start all that is spooled is sent anyway
@@ -113,7 +116,7 @@ class Draining:
                         seconds=means.settings.batch_seconds,
                     )
                     while moves and moves[0].task.done():
-                        await moves.popleft().task
+                        await _through(moves.popleft().task)
                     self._say(report, at)
                     if len(records):
                         await self._same_log(epoch)
@@ -128,7 +131,8 @@ class Draining:
         repeats: Any = np.zeros(len(piece), dtype=np.uint8)
         plain = self._seen.is_plain(keys)
         while len(moves) >= (MOVES_AT_ONCE if plain else 1):  # the table is asked about repeats when all are in it
-            await moves.popleft().task
+            await _through(moves[0].task)
+            moves.popleft()
         if not plain:
             repeats = await self._seen.repeats(keys)
         self._missing.note(keys, self._seen)
@@ -142,11 +146,11 @@ class Draining:
         before: _Move | None,
     ) -> None:  # fmt: skip
         source, means, began = self._source, self._means, monotonic()
-        first = int(keys_of(piece)["received"][0])
+        first = int(keys_of(piece)["received"].min())
         try:
             intent = await self._intended(piece, epoch, at)
-            if before and not await before.kept:  # what comes after frames that are not there must not be there
-                await before.task
+            if before and not await asyncio.shield(before.kept):  # then what comes after must not be there either
+                await _through(before.task)
             if means.resend is None:  # else the forwarder knows better when a frame was on the bus
                 means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
             await self._mover.keep(intent, piece, repeats)
@@ -156,8 +160,8 @@ class Draining:
             raise
         kept.set_result(True)
         if before:
-            await before.task
-        rows, lost = await self._mover.decode(intent)
+            await _through(before.task)
+        rows, lost = await self._mover.decode(intent, _moment(first))
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
         await means.positions.done(intent, piece.key(len(piece) - 1), lost)
         await means.spool.free(source.name, durable)
@@ -220,11 +224,21 @@ class Draining:
             waiting, size = self._means.spool.depth(self._source.name)
             self._means.meters.spooled(self._source.name, frames=waiting, size=size)
             await self._missing.give_up(self._seen)
+            self._insist(waiting)
             if self._means.trim:
                 await self._means.trim(self._source, {at: one.offset for at, one in self._states.items()})
             if monotonic() >= next_days:
                 await self._close_days()
                 next_days = monotonic() + 30.0
+
+    def _insist(self, waiting: int) -> None:
+        """All that is on the bus is drained, and the spool still holds what it held a while ago: the bus lost it."""
+        drained = all(one.offset >= one.end for one in self._states.values())
+        if not (self._means.resend and waiting and drained and waiting == self._waiting[0]):
+            self._waiting = waiting, monotonic()
+        elif monotonic() - self._waiting[1] > INSIST_SECONDS:
+            self._means.resend(self._source.name)
+            self._waiting = 0, monotonic()
 
     async def _close_days(self) -> None:
         """Days that are over, once all that is on the bus is drained: bars are made of them then."""
@@ -238,6 +252,12 @@ class Draining:
                 logger(source=self._source.name).info("day closed", day=str(day))
 
 
+async def _through(task: asyncio.Task[None]) -> None:
+    """Wait for a move; its failure is the drain's. Told to stop while waiting, the move is left to finish."""
+    await asyncio.wait([task])
+    task.result()
+
+
 async def _finished(moves: list[asyncio.Task[None]]) -> None:
     """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery."""
     if not moves:
@@ -249,3 +269,7 @@ async def _finished(moves: list[asyncio.Task[None]]) -> None:
     for task in moves:
         if not task.cancelled() and (problem := task.exception()):
             logger().warning("move unfinished", error=str(problem))
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds // 1000 / 1e6, UTC)

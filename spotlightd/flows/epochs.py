@@ -1,31 +1,31 @@
-"""Where a drain begins: which log this is, what was interrupted, and from which offset on each partition is read."""
+"""Where a drain begins: which log this is, what was interrupted, and from which offset on each partition is read.
+
+Nothing that is kept is ever taken back unless it can be read again: so the log is looked at before the intents are.
+"""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from spotlightd.flows.move import Mover
 from spotlightd.flows.parts import Parts, part_of
+from spotlightd.flows.replay import Replay
 from spotlightd.log import logger
+from spotlightd.model import decoding
 from spotlightd.model.bus import KEY, Bus, Ends, mark
 from spotlightd.model.drain import Epoch, Gap, Intent, Position, Positions
 from spotlightd.model.errors import StoreError
 from spotlightd.model.stream import Stream, frames_of
 
 MARK = 8  # a record that somebody else wrote has no mark of the source in its key
+END = 2**63 - 1
 KEY_AT = """
 SELECT connection, sequence, toUnixTimestamp64Nano(received) AS received, offset FROM {table}
 WHERE epoch = {{epoch:UInt16}} AND partition = {{partition:UInt16}} AND offset < {{below:UInt64}} ORDER BY offset DESC LIMIT 1
 """
-LAST_ONES = """
-SELECT partition, part, toDate(received) AS day, min(offset) AS lo, max(offset) + 1 AS hi, count() AS frames FROM {table}
-WHERE epoch = {{epoch:UInt16}} AND received >= (SELECT toDate(max(received)) FROM {table} WHERE epoch = {{epoch:UInt16}})
-GROUP BY partition, part, day ORDER BY partition, part
-"""
-KEPT = "SELECT epoch, partition, max(offset) + 1 AS offset FROM {table} GROUP BY epoch, partition ORDER BY epoch, partition"
+NEWEST_EPOCH = "SELECT epoch FROM {table} ORDER BY epoch DESC LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +37,27 @@ class Beginning:
     positions: Positions
     mover: Mover
     parts: Parts
+    replay: Replay
 
     async def found(self) -> tuple[Epoch, Mapping[int, Position]]:
         """The epoch, and where each partition is read on from. Interrupted intents are settled when this returns."""
+        name = self.source.name
         await self.bus.ensure(self.source.topic)
-        log_id = await self.bus.log_id(self.source.name)
-        ends = await self.bus.ends(self.source.name)
+        log_id, ends = await self.bus.log_id(name), await self.bus.ends(name)
         if not log_id:
-            raise StoreError(f"the bus made no topic {self.source.name}")
-        await self._remembered(log_id)
-        await self._settle_all(await self.positions.intents(self.source.name))
-        epoch = await self.positions.epoch(self.source.name)
-        known = await self.positions.positions(self.source.name)
+            raise StoreError(f"the bus made no topic {name}")
+        await self._restored(log_id, ends)
+        epoch = await self.positions.epoch(name)
+        why = await self._other_log(epoch, log_id, await self.positions.positions(name), ends) if epoch else "new"
+        await self._settle_all(await self.positions.intents(name), {} if why else ends)
+        known = await self.positions.positions(name)
         if epoch is not None:
-            why = await self._other_log(epoch, log_id, known, ends)
             if not why:
                 return epoch, {at: await self._within(epoch, at, known.get(at), ends[at]) for at in ends}
-            await self._lost(known, f"{why}: offsets are counted anew, from the beginning of what is there now")
-        epoch = Epoch(self.source.name, epoch.number + 1 if epoch else 1, log_id)
+            await self._lost(
+                epoch.number, known, f"{why}: offsets are counted anew, from the beginning of what is there"
+            )
+        epoch = Epoch(name, epoch.number + 1 if epoch else 1, log_id)
         begun = {at: Position(epoch.number, at, one.start) for at, one in ends.items()}
         await self.positions.begin_epoch(epoch, list(begun.values()))
         return epoch, begun
@@ -79,22 +82,29 @@ class Beginning:
         if position.offset >= ends.start:
             return position
         says = f"offsets {position.offset} to {ends.start - 1} of partition {at} were gone before they were read"
-        await self._lost({at: position}, says)
+        await self._lost(epoch.number, {at: position}, says)
         return replace(position, offset=ends.start, key=b"")
 
-    async def _lost(self, known: Mapping[int, Position], says: str) -> None:
+    async def _lost(self, epoch: int, known: Mapping[int, Position], says: str) -> None:
         """Say so in the log and in `gaps`: what the spool still holds comes again, the rest is in this span."""
         now = datetime.now(UTC)
-        times = [received(position.key) for position in known.values() if position.key]
+        keys = [position.key or (await self._key_before(epoch, at, END))[0] for at, position in known.items()]
+        feed = await self.positions.feed(self.source.name)
+        since = min((received(key) for key in keys if key), default=feed[1] if feed else now)
         logger(source=self.source.name).error("log lost", says=says)
-        await self.positions.gap(Gap(self.source.name, min(times, default=now), now, "log lost", says=says))
+        await self.positions.gap(Gap(self.source.name, since, now, "log lost", says=says))
 
-    async def _settle_all(self, intents: Sequence[Intent]) -> None:
-        """In order. When one is taken back, so are those after it in its partition: a position skips nothing."""
+    async def _settle_all(self, intents: tuple[Intent, ...], ends: Mapping[int, Ends]) -> None:
+        """In order. When one is taken back, so are those after it in its partition: a position skips nothing.
+
+        `ends` are those of the log that the intents are of; without them nothing can be read again.
+        """
         taken_back: set[tuple[int, int]] = set()
         for intent in intents:
             place = intent.epoch, intent.partition
-            kept, lost = await self.mover.settle(intent, take_back=place in taken_back)
+            log = ends.get(intent.partition)
+            readable = log is not None and log.start <= intent.lo
+            kept, lost = await self.mover.settle(intent, readable=readable, take_back=place in taken_back)
             if kept:
                 key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
                 await self.positions.done(intent, key, lost)
@@ -106,46 +116,54 @@ class Beginning:
             )
 
     async def _key_before(self, epoch: int, partition: int, below: int) -> tuple[bytes, int]:
-        """The key and offset of the last frame that is kept below an offset; empty and 0 when there is none."""
+        """The key and offset of the last frame that is kept below an offset; empty and -1 when there is none."""
         sql = KEY_AT.format(table=frames_of(self.source).name)
         values = {"epoch": epoch, "partition": partition, "below": below}
         rows = (await self.mover.warehouse.rows(sql, values)).dicts()
         if not rows:
-            return b"", 0
+            return b"", -1
         one = rows[0]
         return KEY.pack(mark(self.source.name), one["connection"], one["sequence"], one["received"]), one["offset"]
 
-    async def _remembered(self, log_id: str) -> None:
-        """A ledger that knows nothing of this source, beside a table that does: it was lost, and is made again."""
-        if await self.positions.epoch(self.source.name) is not None:
-            return
-        rows = (await self.mover.warehouse.rows(KEPT.format(table=frames_of(self.source).name))).dicts()
-        if not rows:
-            return
-        newest = max(row["epoch"] for row in rows)
-        found = []
-        for row in (one for one in rows if one["epoch"] == newest):
-            key, _ = await self._key_before(newest, row["partition"], row["offset"])
-            found.append(Position(newest, row["partition"], row["offset"], key))
-        logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(found))
-        await self.positions.begin_epoch(Epoch(self.source.name, newest, log_id), found)
-        await self._settle_all(await self._last_ones(newest))
+    # -- a ledger that was lost, or put back from a backup ----------------------------------------------------------------
 
-    async def _last_ones(self, epoch: int) -> list[Intent]:
-        """All frames of the newest day as if they were still being moved: which of them were, nobody remembers."""
-        table = frames_of(self.source).name
-        rows = (await self.mover.warehouse.rows(LAST_ONES.format(table=table), {"epoch": epoch})).dicts()
-        loads = {
-            (row["day"], part_of(load)): load for row in rows for load in await self.parts.of(self.source, row["day"])
-        }
-        return [
-            Intent(
-                self.source.name, epoch, row["partition"], row["lo"], row["hi"], row["frames"], row["day"], row["part"],
-                loads[row["day"], row["part"]].load_id, loads[row["day"], row["part"]].parser, secrets.token_hex(4),
-            )
-            for row in rows
-            if (row["day"], row["part"]) in loads
-        ]  # fmt: skip
+    async def _restored(self, log_id: str, ends: Mapping[int, Ends]) -> None:
+        """Take positions over from the frames table where it is ahead of the ledger: its file was lost, or is older."""
+        rows = (await self.mover.warehouse.rows(NEWEST_EPOCH.format(table=frames_of(self.source).name))).rows
+        epoch = await self.positions.epoch(self.source.name)
+        if not rows or (epoch is not None and epoch.number > rows[0][0]):
+            return
+        newest = rows[0][0]
+        kept = {at: await self._key_before(newest, at, END) for at in ends}
+        intents = await self.positions.intents(self.source.name)
+        if epoch is not None and epoch.number == newest:
+            known = await self.positions.positions(self.source.name)
+            told = [(at, one.offset) for at, one in known.items()]
+            told += [(one.partition, one.hi) for one in intents if one.epoch == newest]
+            if all(
+                offset < max((to for place, to in told if place == at), default=0) for at, (_, offset) in kept.items()
+            ):
+                return
+        logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(kept))
+        await self._compared([received(key) for key, _ in kept.values() if key])
+        for intent in intents:  # what became of them stands in the tables
+            await self.positions.forget(intent)
+        found = [Position(newest, at, offset + 1, key) for at, (key, offset) in kept.items() if key]
+        log = epoch.log_id if epoch is not None and epoch.number == newest else log_id
+        await self.positions.begin_epoch(Epoch(self.source.name, newest, log), found)
+
+    async def _compared(self, times: list[datetime]) -> None:
+        """Decode the parts of the last two days again whose rows are not those of their frames: nobody remembers which
+        batch was being moved.
+        """
+        newest = max(times).date()
+        for day in (newest - timedelta(days=1), newest):
+            for load in await self.parts.close(self.source, day):
+                values = {"day": day, "part": part_of(load), "load_id": load.load_id}
+                here = f"SELECT count() FROM {self.source.dataset.name} WHERE load_id = {{load_id:UInt64}}"
+                have = int((await self.mover.warehouse.rows(here, values)).rows[0][0])
+                if have != await self.mover.decoder.wanted(decoding.PART, values):
+                    await self.replay.part(day, load)
 
 
 def received(key: bytes) -> datetime:

@@ -41,8 +41,12 @@ class Forwarding:
 
     async def __call__(self, report: Reporter) -> None:
         report.expects(BEATS_PER_MINUTE)
+        partitions = await self._spooled.ends(self._source.name)  # also those of a time when there were more
+        for at in partitions:
+            self._offsets.setdefault(at, 0)
+            self._again.setdefault(at, asyncio.Event())
         await together(
-            {f"partition {at}": self._partition(report, at) for at in range(self._source.partitions)},
+            {f"partition {at}": self._partition(report, at) for at in partitions},
             prefix=f"forward {self._source.name} ",
         )
 
@@ -75,7 +79,9 @@ class Forwarding:
             while not self._again[at].is_set():
                 records = await reading.next(frames=GROUP_FRAMES, size=GROUP_BYTES, seconds=GATHER_SECONDS)
                 if len(records):
-                    await self._bus.append(self._source.name, at, keys_of(records), records.values)
+                    await self._bus.append(
+                        self._source.name, at % self._source.partitions, keys_of(records), records.values
+                    )
                     self._offsets[at] = records.offsets[-1] + 1
                     self._meters.lagged(self._source.name, "bus", (time_ns() - received_of(records)) / 1e9)
                 report.waiting(f"partition {at} forwarded to offset {self._offsets[at]:,} of the spool")

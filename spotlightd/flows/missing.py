@@ -25,34 +25,33 @@ class Missing:
     def __init__(self, source: Stream, means: Means) -> None:
         self._source, self._means = source, means
         self._holes: list[tuple[float, Hole, Gap]] = []
-        self._last: dict[int, int] = {}  # by connection, when its last frame was received
 
     def note(self, keys: Any, seen: Seen) -> None:
         """Remember these frames, and the holes before them."""
-        before = {one: self._last.get(one) for one in map(int, set(keys["connection"].tolist()))}
+        before = {one: seen.last.get(one) for one in map(int, set(keys["connection"].tolist()))}
         for hole in seen.note(keys):
             after = keys["received"][(keys["connection"] == hole.connection) & (keys["sequence"] == hole.hi)]
-            until = int(after[0]) if len(after) else time_ns()
+            until = hole.until or (int(after[0]) if len(after) else time_ns())
+            since = hole.since or before.get(hole.connection) or until
             says = f"frames {hole.lo} to {hole.hi - 1} of connection {hole.connection:016x} are not in the log"
-            gap = Gap(
-                self._source.name, _moment(before[hole.connection] or until), _moment(until), "log lost", says=says
-            )
+            gap = Gap(self._source.name, _moment(since), _moment(until), "log lost", says=says)
             self._holes.append((monotonic(), hole, gap))
             logger(source=self._source.name).error("frames missing", says=says)
             if self._means.resend:
                 self._means.resend(self._source.name)
         for connection in before:
-            self._last[connection] = int(keys["received"][keys["connection"] == connection][-1])
+            seen.last[connection] = int(keys["received"][keys["connection"] == connection][-1])
 
     async def give_up(self, seen: Seen) -> None:
         """A hole that nobody filled in time is a gap; what was spooled behind it is free."""
         patience = PATIENCE_SECONDS if self._means.resend else 0.0
         for one in [each for each in self._holes if monotonic() - each[0] >= patience]:
-            self._holes.remove(one)
             _, hole, gap = one
-            if seen.give_up(hole):
+            if seen.is_missing(hole):
                 await self._means.positions.gap(gap)
                 self._means.meters.gap(self._source.name, gap.cause)
+            self._holes.remove(one)
+            if seen.give_up(hole):
                 await self._means.spool.free(self._source.name, {hole.connection: seen.whole(hole.connection)})
 
 

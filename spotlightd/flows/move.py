@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,7 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Warehouse
 from spotlightd.model.stream import Stream, frames_of
 
+BY_RECEIVED = "toYYYYMMDD(received)"
 MINE = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decoding.SPAN}"
 SCHEMA = pa.schema([
     ("epoch", pa.uint16()), ("partition", pa.uint16()), ("offset", pa.uint64()), ("part", pa.uint16()),
@@ -62,31 +64,56 @@ class Mover:
         sql = f"SELECT count() FROM {table} WHERE {decoding.SPAN}"
         return int((await self.warehouse.rows(sql, _span(intent))).rows[0][0])
 
-    async def decode(self, intent: Intent) -> tuple[int, list[LostFrame]]:
-        """Rows of frames that are kept, of which none is decoded yet: how many, and the frames that gave none."""
-        return await self.decoder.insert(decoding.SPAN, _span(intent), token=intent.token, strict=True)
+    async def decode(self, intent: Intent, since: datetime) -> tuple[int, list[LostFrame]]:
+        """Rows of frames that are kept, of which none is decoded yet: how many, and the frames that gave none.
 
-    async def settle(self, intent: Intent, *, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
+        `since` is when the first of the frames was received.
+        """
+        rows, lost = await self.decoder.insert(decoding.SPAN, _span(intent), token=intent.token, strict=True)
+        await self._counted(intent, rows, since)
+        return rows, lost
+
+    async def _counted(self, intent: Intent, rows: int, since: datetime | None = None) -> None:
+        """StoreError unless the rows that were written are there, each once."""
+        found = await self.here(intent, since)
+        if found != rows:
+            raise StoreError(
+                f"{rows} rows of {self.source.name} were written, and the warehouse holds {found}: is its disk full?"
+            )
+
+    async def here(self, intent: Intent, since: datetime | None = None) -> int:
+        """How many rows of the intent are in the table. Where it is partitioned by receiving, parts that are older are
+        not looked at: the cost does not grow with the day.
+        """
+        dataset, values = self.source.dataset, _span(intent)
+        sql = f"SELECT count() FROM {dataset.name} WHERE {MINE}"
+        if dataset.partition == BY_RECEIVED:
+            sql += " AND received >= {since:DateTime64(6, 'UTC')}"
+            values["since"] = since or datetime.combine(intent.day, time(), UTC)
+        return int((await self.warehouse.rows(sql, values)).rows[0][0])
+
+    async def settle(self, intent: Intent, *, readable: bool, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
         """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.
 
-        When they are not, or it is to be taken back, nothing of it is left in the tables, and it is moved anew.
+        When they are not, or it is to be taken back, nothing of it is left in the tables, and it is moved anew. What
+        can no longer be read is never taken back.
         """
         await self.warehouse.ended(intent.token)
-        if take_back or await self.kept(intent) != intent.frames:
-            await self.forget(intent)
-            return False, []
-        if intent.decode != self.source.parser:
+        kept = await self.kept(intent) == intent.frames
+        changed = intent.decode != self.source.parser
+        if changed:
             logger(source=self.source.name).warning("decode changed", was=intent.decode, now=self.source.parser)
+        if not kept or (readable and (take_back or changed)):
             await self.forget(intent)
             return False, []
         values = _span(intent)
-        here = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
-        have = int((await self.warehouse.rows(here, values)).rows[0][0])
-        if have == await self.decoder.wanted(decoding.SPAN, values):
+        if await self.here(intent) == await self.decoder.wanted(decoding.SPAN, values):
             return True, await self.decoder.rejected(decoding.SPAN, values)
         await self.forget_rows(intent)
         again = f"{intent.token}-again-{secrets.token_hex(4)}"
-        return True, (await self.decoder.insert(decoding.SPAN, values, token=again))[1]
+        rows, lost = await self.decoder.insert(decoding.SPAN, values, token=again)
+        await self._counted(intent, rows)
+        return True, lost
 
     async def forget(self, intent: Intent) -> None:
         """Take back what an intent brought, frames and rows."""

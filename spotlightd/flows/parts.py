@@ -45,7 +45,7 @@ class Parts:
             for load in closing:
                 await self._ledger.close_load(load.load_id)
             self._open.pop((source.name, day), None)
-        await self._settled(source, {load.load_id for load in closing})
+        await self._settled(source, {load.load_id for load in loads})
         return loads
 
     async def of(self, source: Stream, day: date) -> list[Load]:
@@ -64,10 +64,15 @@ class Parts:
             return known
         loads = await self.of(source, day)
         newest = loads[-1] if loads else None
-        if newest is None or newest.closed or newest.parser != source.parser:
+        if newest is None or newest.parser != source.parser or await self._is_closed(newest):
             newest = await self._begin(source, day, part_of(newest) + 1 if newest else 1)
         self._open[source.name, day] = newest
         return newest
+
+    async def _is_closed(self, load: Load) -> bool:
+        """Also when something was made of it, and the ledger is an older one that does not know."""
+        made_of = {one.derived_from for one in await self._ledger.loads(states=("published",))}
+        return load.closed or load.load_id in made_of
 
     async def _begin(self, source: Stream, day: date, part: int) -> Load:
         begun = await self._ledger.begin_load(source, load_digest(source.name, day, part), covers(day, part))

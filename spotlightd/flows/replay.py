@@ -62,10 +62,11 @@ class Replay:
         for day in days:
             for load in await self.parts.close(self.source, day):
                 await progress(f"replaying {covers(day, part_of(load))}", len(done), max(len(days), len(done) + 1))
-                done.append(await self._part(day, load))
+                done.append(await self.part(day, load))
         return done
 
-    async def _part(self, day: date, old: Load) -> Replayed:
+    async def part(self, day: date, old: Load) -> Replayed:
+        """Decode again what a load decodes, and put a new load in its place. It must be closed."""
         load = await self.ledger.begin_load(self.source, old.digest, old.covers)
         values = {"day": day, "part": part_of(old), "load_id": load.load_id}
         try:

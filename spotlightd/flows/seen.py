@@ -7,8 +7,10 @@ before, and a log that lost records gets them again after later ones.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,20 @@ from spotlightd.model.ports import Warehouse
 KEYS = np.dtype([("source", "<u8"), ("connection", "<u8"), ("sequence", "<u8"), ("received", "<u8")])
 DAY_NANOSECONDS = 86_400 * 10**9
 HIGHEST = """
-SELECT max(sequence) AS highest, count() AS frames FROM {table}
-WHERE received >= {{day:Date}} AND connection = {{connection:UInt64}}
+SELECT max(sequence) AS highest, count() AS frames, min(sequence) AS lowest, uniqExact(sequence) AS whole,
+    toUnixTimestamp64Nano(max(received)) AS last FROM {table}
+WHERE received >= {{day:Date}} - 1 AND connection = {{connection:UInt64}}
+"""
+ABSENT = """
+SELECT above, sequence, toUnixTimestamp64Nano(before), toUnixTimestamp64Nano(received) FROM (
+    SELECT sequence, received, lagInFrame(sequence, 1, sequence) OVER (ORDER BY sequence) + 1 AS above,
+        lagInFrame(received, 1, received) OVER (ORDER BY sequence) AS before FROM {table}
+    WHERE received >= {{day:Date}} - 1 AND connection = {{connection:UInt64}}
+) WHERE above < sequence ORDER BY above LIMIT 1000
 """
 PRESENT = """
 SELECT sequence FROM {table}
-WHERE received >= {{day:Date}} AND connection = {{connection:UInt64}} AND sequence BETWEEN {{lo:UInt64}} AND {{hi:UInt64}}
+WHERE received >= {{day:Date}} - 1 AND connection = {{connection:UInt64}} AND sequence BETWEEN {{lo:UInt64}} AND {{hi:UInt64}}
 """
 
 
@@ -40,11 +50,16 @@ def day_of(received: int) -> date:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Sequences [lo, hi) of a connection that did not come, while later ones did."""
+    """Sequences [lo, hi) of a connection that did not come, while later ones did.
+
+    `since` and `until` are when the frames around it were received, where the frames table was asked.
+    """
 
     connection: int
     lo: int
     hi: int
+    since: int = 0
+    until: int = 0
 
 
 @dataclass(slots=True)
@@ -54,7 +69,9 @@ class Seen:
     warehouse: Warehouse
     table: str
     highest: dict[int, int] = field(default_factory=dict)
+    last: dict[int, int] = field(default_factory=dict)  # when the last frame of a connection was received
     holes: dict[int, list[Hole]] = field(default_factory=dict)
+    found: list[Hole] = field(default_factory=list)
 
     def is_plain(self, keys: Any) -> bool:
         """Whether all frames are fresh and nobody has to be asked: the usual case."""
@@ -82,6 +99,12 @@ class Seen:
         if connection not in self.highest:
             answer = (await self.warehouse.rows(HIGHEST.format(table=self.table), values)).dicts()[0]
             self.highest[connection] = int(answer["highest"]) if answer["frames"] else -1
+            if answer["frames"]:
+                self.last[connection] = int(answer["last"])
+            if answer["whole"] < answer["highest"] - answer["lowest"] + 1:  # holes that a drain before this one saw
+                absent = await self.warehouse.rows(ABSENT.format(table=self.table), values)
+                self.found += [Hole(connection, *map(int, row)) for row in absent.rows]
+                self.holes[connection] = [one for one in self.found if one.connection == connection]
         present: set[int] = set()
         if int(sequences.min()) <= self.highest[connection]:
             span = {"lo": int(sequences.min()), "hi": int(sequences.max())}
@@ -93,8 +116,8 @@ class Seen:
             present.add(int(sequence))
 
     def note(self, keys: Any) -> list[Hole]:
-        """These frames are taken: remember the highest of each connection. Answers holes that were not there before."""
-        new = []
+        """These frames are taken: remember the highest of each connection. Answers holes that were not told before."""
+        new, self.found = self.found, []
         for connection in map(int, np.unique(keys["connection"])):
             if connection == STRANGER:
                 continue
@@ -105,7 +128,7 @@ class Seen:
 
     def _missing(self, connection: int, sequences: Any) -> list[Hole]:
         known = self.highest.get(connection, -1)
-        arrived = set(map(int, sequences[sequences <= known])) if connection in self.holes else set()
+        arrived = sequences[sequences <= known].tolist() if connection in self.holes else []
         if arrived:
             self.holes[connection] = [piece for one in self.holes[connection] for piece in _without(one, arrived)]
         above = sequences[sequences > known].astype(np.int64)
@@ -125,6 +148,10 @@ class Seen:
         """The sequence up to which nothing of a connection is missing, -1 when the first one is."""
         return min([self.highest[connection], *(hole.lo - 1 for hole in self.holes.get(connection, ()))])
 
+    def is_missing(self, hole: Hole) -> bool:
+        """Whether anything of a hole is."""
+        return any(hole.lo <= one.lo < hole.hi for one in self.holes.get(hole.connection, []))
+
     def give_up(self, hole: Hole) -> bool:
         """Wait no longer for what is still missing of a hole; whether anything was."""
         left = [one for one in self.holes.get(hole.connection, []) if hole.lo <= one.lo < hole.hi]
@@ -132,13 +159,7 @@ class Seen:
         return bool(left)
 
 
-def _without(hole: Hole, arrived: set[int]) -> list[Hole]:
-    """What is left of a hole."""
-    missing = [one for one in range(hole.lo, hole.hi) if one not in arrived]
-    pieces: list[Hole] = []
-    for one in missing:
-        if pieces and pieces[-1].hi == one:
-            pieces[-1] = Hole(hole.connection, pieces[-1].lo, one + 1)
-        else:
-            pieces.append(Hole(hole.connection, one, one + 1))
-    return pieces
+def _without(hole: Hole, arrived: Sequence[int]) -> list[Hole]:
+    """What is left of a hole after these sequences, sorted, came."""
+    edges = [hole.lo - 1, *(one for one in arrived if hole.lo <= one < hole.hi), hole.hi]
+    return [Hole(hole.connection, below + 1, above) for below, above in pairwise(edges) if above - below > 1]

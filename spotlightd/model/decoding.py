@@ -10,6 +10,7 @@ from __future__ import annotations
 from spotlightd.model.dataset import LOAD
 from spotlightd.model.stream import Stream, frames_of
 
+MOST_REJECTS = 100_000
 REJECTED = "a frame was not understood"
 SPAN = "epoch = {epoch:UInt16} AND partition = {partition:UInt16} AND offset >= {lo:UInt64} AND offset < {hi:UInt64}"
 """Frames of one intent."""
@@ -43,10 +44,12 @@ def wanted(source: Stream, which: str) -> str:
 
 
 def rejected(source: Stream, which: str) -> str:
-    """(epoch, partition, offset, frame, reason) of the frames that were not understood."""
+    """(epoch, partition, offset, beginning of the frame, reason) of the frames that were not understood: the first ones,
+    when a whole day is not.
+    """
     found = f"SELECT epoch, partition, offset, reject FROM ({decoded(source, which)}) WHERE reject != ''"
     return (
-        f"SELECT epoch, partition, offset, any(frame), any(reject) FROM {frames_of(source).name} AS frames"
+        f"SELECT epoch, partition, offset, left(any(frame), 2000), any(reject) FROM {frames_of(source).name} AS frames"
         f" INNER JOIN ({found}) AS rejects USING (epoch, partition, offset) WHERE {which}"
-        " GROUP BY epoch, partition, offset ORDER BY epoch, partition, offset"
+        f" GROUP BY epoch, partition, offset ORDER BY epoch, partition, offset LIMIT {MOST_REJECTS}"
     )

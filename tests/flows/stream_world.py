@@ -51,6 +51,7 @@ class MemoryBus:
         self.logs: dict[str, dict[int, Log]] = {}
         self.ids: dict[str, str] = {}
         self.told: dict[tuple[str, int], int] = {}
+        self.told_often: list[int] = []
         self.trouble: StoreError | None = None
 
     async def ping(self) -> None:
@@ -85,6 +86,7 @@ class MemoryBus:
 
     async def committed(self, topic: str, partition: int, offset: int) -> None:
         self.told[topic, partition] = offset
+        self.told_often.append(offset)
 
     def take(self, topic: str, partition: int, offset: int, most: int) -> Records:
         log = self.logs[topic][partition]
@@ -211,7 +213,7 @@ class Stores:
         means = Means(
             self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings
         )
-        flow = Draining(source, means, self.decoder(source))
+        flow = Draining(source, means, self.replay(source))
         task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
         waiting = asyncio.current_task()
         task.add_done_callback(lambda done: waiting.cancel() if waiting and not done.cancelled() else None)
