@@ -10,7 +10,7 @@ import asyncio
 import shutil
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,6 @@ from spotlightd import log
 from spotlightd.clients.kafka import Kafka
 from spotlightd.clients.locallog import LocalLog
 from spotlightd.clients.spool import LogSpool
-from spotlightd.flows.decode import BySelect
 from spotlightd.flows.drain import Draining
 from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
@@ -33,6 +32,7 @@ from spotlightd.model.bus import Bus
 from spotlightd.model.settings import Settings, Streams
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.opening import House, opened
+from spotlightd.streaming import replay_of
 from spotlightd.testing import SilentMeters
 
 sys.path.insert(0, str(ROOT))  # for the tests' own Kafka, which nothing that is installed holds
@@ -141,13 +141,19 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
         spool = await stack.enter_async_context(LogSpool(file, told.streams, topics, priorities, is_bus=own))
         parts = Parts(house.stores.ledger, house.stores.publications, house.positions)
         warehouse = house.stores.warehouse
-        means = Means(chosen, spool, warehouse, house.positions, parts, SilentMeters(), told.streams)
+
+        async def trim(source: Stream, drained: Mapping[int, int]) -> None:
+            await file.retain(source.topic, drained)
+
+        means = Means(
+            chosen, spool, warehouse, house.positions, parts, SilentMeters(), told.streams, trim=trim if own else None
+        )
         yield Ground(house, chosen, means)
 
 
 async def drained(on: Ground, source: Stream, frames: int) -> float:
     """Seconds from the start of the real flow until its state says that so many frames are drained."""
-    flow, began = Draining(source, on.means, BySelect(source, on.means.warehouse)), time.perf_counter()
+    flow, began = Draining(source, on.means, replay_of(source, on.house, on.means.parts)), time.perf_counter()
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):

@@ -13,9 +13,9 @@ import pyarrow as pa
 from _frames import Shape
 from _ground import Ground
 
-from spotlightd.flows.decode import BySelect
-from spotlightd.flows.move import SCHEMA, Mover
+from spotlightd.flows.move import SCHEMA
 from spotlightd.flows.seen import keys_of
+from spotlightd.model import decoding
 from spotlightd.model.bus import Records
 from spotlightd.model.drain import Intent
 from spotlightd.model.stream import Stream, frames_of
@@ -49,10 +49,11 @@ async def stages(on: Ground, shape: Shape) -> Clock:
     with clock.timing("frames"):
         for intent, one in zip(intents, blocks, strict=True):
             await warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
-    mover = Mover(source, warehouse, BySelect(source, warehouse))
+    sql = decoding.insert(source, decoding.SPAN, strict=True)
     with clock.timing("decode"):
         for intent in intents:
-            await mover.decode(intent)
+            span = {"epoch": intent.epoch, "partition": 0, "lo": intent.lo, "hi": intent.hi, "load_id": intent.load_id}
+            await warehouse.execute(sql, span, token=f"{intent.token}-rows")
     return clock
 
 
