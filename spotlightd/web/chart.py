@@ -7,6 +7,7 @@ largest amount of each pixel is drawn (5,000 links made a page of 1.1 MB and too
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -112,7 +113,7 @@ def _outline(scale: _Scale, days: Sequence[date], values: Sequence[float]) -> st
 
 def _ceiling(value: float) -> float:
     """The next round number: 1, 2, 2.5, 4, 5 or 10 times a power of ten."""
-    if value <= 0:
+    if value <= sys.float_info.min:  # below it, powers of ten lose their digits
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 2.5, 4, 5, 8, 10) if step * power >= value * 0.999999)
