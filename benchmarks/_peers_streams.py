@@ -120,7 +120,7 @@ def quix(target: Target) -> None:
         return [dict(one, i=index) for index, one in enumerate(frame["data"])]
 
     job = target.job
-    os.chdir(tempfile.mkdtemp(prefix="spotlightd-quix-"))  # it keeps a folder of state where it stands
+    os.chdir(tempfile.mkdtemp(dir=job["folder"]))  # it keeps a folder of state where it stands
     app = Application(
         broker_address=job["servers"], consumer_group=job["group"], auto_offset_reset="earliest",
         commit_every=BATCH, commit_interval=30, loglevel="ERROR",

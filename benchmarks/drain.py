@@ -89,7 +89,7 @@ def _job(on: Ground, place: Place, shape: Shape) -> dict[str, Any]:
     return {
         "servers": place.servers, "topic": shape.source.name, "source": shape.source.name, "trades": shape.trades,
         "group": f"peer-{secrets.token_hex(4)}", "host": urlsplit(at.url).hostname, "port": urlsplit(at.url).port,
-        "user": at.user, "password": at.password, "database": at.database,
+        "user": at.user, "password": at.password, "database": at.database, "folder": str(place.folder),
     }  # fmt: skip
 
 
