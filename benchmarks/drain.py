@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ STAGES = ("consume", "frames", "decode")
 OTHERS = ("loop", "quix", "faststream", "kafka_engine")
 ONE_SECONDS = 900.0
 ENGINE_SECONDS = 300.0
+Way = Callable[[Place, Shape], Coroutine[Any, Any, dict[str, Any]]]
 
 
 async def by_stages(place: Place, shape: Shape) -> dict[str, Any]:
@@ -57,7 +58,7 @@ async def by_stages(place: Place, shape: Shape) -> dict[str, Any]:
         return {"seconds": clock.seconds, "processor": clock.processor, "found": await counted(on, shape.source)}
 
 
-def by_drain(bus: str) -> Callable[[Place, Shape], Awaitable[dict[str, Any]]]:
+def by_drain(bus: str) -> Way:
     async def way(place: Place, shape: Shape) -> dict[str, Any]:
         async with ground(place, bus, [shape.source]) as on:
             await warmed(on)
@@ -72,7 +73,7 @@ def _spent(before: dict[str, float], on: Ground) -> dict[str, float]:
     return {name: after - before[name] for name, after in on.processor_seconds().items()}
 
 
-def by_peer(name: str) -> Callable[[Place, Shape], Awaitable[dict[str, Any]]]:
+def by_peer(name: str) -> Way:
     async def way(place: Place, shape: Shape) -> dict[str, Any]:
         async with ground(place, "kafka", [shape.source]) as on:
             await warmed(on)
@@ -102,7 +103,7 @@ def _peer(name: str, job: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-RUNS: dict[str, Callable[[Place, Shape], Awaitable[dict[str, Any]]]] = {
+RUNS: dict[str, Way] = {
     "stages": by_stages,
     "drain": by_drain("kafka"),
     "drain_embedded": by_drain("embedded"),
@@ -177,12 +178,8 @@ def once(way: str, place: Place, shape: Shape) -> dict[str, Any]:
 def one(way: str, told: str) -> None:
     job = json.loads(told)
     place, shape = Place(**job["place"] | {"folder": Path(job["place"]["folder"])}), Shape(**job["shape"])
-    result = by_kafka_engine(place, shape) if way == "kafka_engine" else asyncio.run(_awaited(RUNS[way](place, shape)))
+    result = by_kafka_engine(place, shape) if way == "kafka_engine" else asyncio.run(RUNS[way](place, shape))
     print(json.dumps(result), flush=True)
-
-
-async def _awaited(doing: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    return await doing
 
 
 def measured(place: Place, shape: Shape, ways: Sequence[str], rounds: int) -> dict[str, Any]:
