@@ -38,6 +38,7 @@ FAULTS = (
     Fault("12", "connections to Kafka cut off in mid-produce"),
     Fault("12", "OutOfOrderSequence itself", "`tests/streams/test_bus_faults.py`, the client alone at the real broker"),
     Fault("13", "Kafka unreachable until the spool is full"),
+    Fault("13", "of several feeds those of lower priority are shed first", "`tests/clients/test_spool.py`"),
     Fault("14", "records deleted at Kafka before they were read"),
     Fault("15", "two daemons on one state folder", "`tests/daemon/test_start.py`"),
     Fault("16", "the venue closes or cuts off, three times"),

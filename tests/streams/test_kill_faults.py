@@ -35,7 +35,7 @@ async def test_faults_1_2_and_5_killed_between_intent_and_done(scene: Scenes, ve
             tally(place, kept)
             await until(lambda: opened(place), "an open intent", every=0.0)
             await asyncio.sleep(chance.choice((0.0, 0.0, 0.005, 0.01, 0.02, 0.04)))
-            await place.restart(streams={"batch_frames": (50_000, 7, 333)[number % 3]})
+            await place.restart(streams={"batch_frames": (50_000, 333, 1_000)[number % 3]})
         count = await place.over()
         tally(place, kept)
         verdict("1, 2, 5", count, f"{KILLS} kills; of the open intents {kept[1]} were kept, {kept[0]} moved anew")
