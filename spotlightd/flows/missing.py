@@ -11,7 +11,7 @@ from time import monotonic, time_ns
 from typing import Any
 
 from spotlightd.flows.means import Means
-from spotlightd.flows.seen import Hole, Seen
+from spotlightd.flows.seen import Hole, Seen, connections, of_connection
 from spotlightd.log import logger
 from spotlightd.model.drain import Gap
 from spotlightd.model.stream import Stream
@@ -28,7 +28,7 @@ class Missing:
 
     def note(self, keys: Any, seen: Seen) -> None:
         """Remember these frames, and the holes before them."""
-        before = {one: seen.last.get(one) for one in map(int, set(keys["connection"].tolist()))}
+        before = {one: seen.last.get(one) for one in connections(keys)}
         for hole in seen.note(keys):
             after = keys["received"][(keys["connection"] == hole.connection) & (keys["sequence"] == hole.hi)]
             until = hole.until or (int(after[0]) if len(after) else time_ns())
@@ -40,7 +40,7 @@ class Missing:
             if self._means.resend:
                 self._means.resend(self._source.name)
         for connection in before:
-            seen.last[connection] = int(keys["received"][keys["connection"] == connection][-1])
+            seen.last[connection] = int(of_connection(keys, connection)["received"][-1])
 
     async def give_up(self, seen: Seen) -> None:
         """A hole that nobody filled in time is a gap; what was spooled behind it is free."""

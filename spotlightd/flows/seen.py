@@ -43,6 +43,19 @@ def keys_of(records: Records) -> Any:
     return np.frombuffer(records.keys, dtype=KEYS)
 
 
+def connections(keys: Any) -> list[int]:
+    """Which connections the frames are of; strangers are none. Most batches are of one."""
+    column = keys["connection"]
+    found = column[:1] if bool((column == column[0]).all()) else np.unique(column)
+    return [int(one) for one in found if one != STRANGER]
+
+
+def of_connection(keys: Any, connection: int) -> Any:
+    """The frames of one connection, in order."""
+    mine = keys["connection"] == connection
+    return keys if bool(mine.all()) else keys[mine]
+
+
 def day_of(received: int) -> date:
     """The UTC day of a receive time in nanoseconds."""
     return datetime.fromtimestamp(received // 10**9, UTC).date()
@@ -75,11 +88,9 @@ class Seen:
 
     def is_plain(self, keys: Any) -> bool:
         """Whether all frames are fresh and nobody has to be asked: the usual case."""
-        for connection in np.unique(keys["connection"]):
-            sequences = keys["sequence"][keys["connection"] == connection]
-            known = self.highest.get(int(connection))
-            if connection == STRANGER:
-                continue
+        for connection in connections(keys):
+            sequences = of_connection(keys, connection)["sequence"]
+            known = self.highest.get(connection)
             if known is None or int(sequences[0]) <= known or bool(np.any(np.diff(sequences.astype(np.int64)) <= 0)):
                 return False
         return True
@@ -87,9 +98,8 @@ class Seen:
     async def repeats(self, keys: Any) -> Any:
         """For each frame 1 if it was here before, else 0; all frames before these must be in the table already."""
         found = np.zeros(len(keys), dtype=np.uint8)
-        for connection in np.unique(keys["connection"]):
-            if connection != STRANGER:
-                await self._mark(int(connection), keys, found)
+        for connection in connections(keys):
+            await self._mark(connection, keys, found)
         return found
 
     async def _mark(self, connection: int, keys: Any, found: Any) -> None:
@@ -118,10 +128,8 @@ class Seen:
     def note(self, keys: Any) -> list[Hole]:
         """These frames are taken: remember the highest of each connection. Answers holes that were not told before."""
         new, self.found = self.found, []
-        for connection in map(int, np.unique(keys["connection"])):
-            if connection == STRANGER:
-                continue
-            sequences = np.unique(keys["sequence"][keys["connection"] == connection])
+        for connection in connections(keys):
+            sequences = np.unique(of_connection(keys, connection)["sequence"])
             new += self._missing(connection, sequences)
             self.highest[connection] = max(self.highest.get(connection, -1), int(sequences[-1]))
         return new
@@ -141,8 +149,7 @@ class Seen:
 
     def durable(self, keys: Any) -> dict[int, int]:
         """By connection of these frames: the sequence up to which nothing is missing, -1 when the first one is."""
-        connections = [int(one) for one in np.unique(keys["connection"]) if one != STRANGER]
-        return {one: self.whole(one) for one in connections}
+        return {one: self.whole(one) for one in connections(keys)}
 
     def whole(self, connection: int) -> int:
         """The sequence up to which nothing of a connection is missing, -1 when the first one is."""
