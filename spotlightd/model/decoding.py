@@ -18,14 +18,16 @@ PART = "received >= {day:Date} AND received < {day:Date} + 1 AND part = {part:UI
 """Frames of one load."""
 
 
-def decoded(source: Stream, which: str) -> str:
+def decoded(source: Stream, which: str, *, first_look: bool = False) -> str:
     """The source's SELECT over its frames for which the condition `which` holds."""
     frames = f"(SELECT * FROM {frames_of(source).name} WHERE {which} AND repeat = 0)"
-    return source.decode.replace("{frames}", frames)
+    return ((first_look and source.first_look) or source.decode).replace("{frames}", frames)
 
 
 def insert(source: Stream, which: str, *, strict: bool) -> str:
-    """INSERT … SELECT of the rows, under `{load_id:UInt64}`. Strict, it fails with REJECTED if any frame is a reject."""
+    """INSERT … SELECT of the rows, under `{load_id:UInt64}`. Strict, it takes the source's first look, and fails with
+    REJECTED if any frame is a reject.
+    """
     dataset = source.dataset
     names = [column.name for column in dataset.stored]
     load_id = "{load_id:UInt64}"
@@ -35,7 +37,8 @@ def insert(source: Stream, which: str, *, strict: bool) -> str:
     values = ", ".join(f"{told[name]} AS `{name}`" if name in told else f"`{name}`" for name in names)
     kept = "" if strict else " WHERE reject = ''"
     columns = ", ".join(f"`{name}`" for name in names)
-    return f"INSERT INTO {dataset.name} ({columns}) SELECT {values} FROM ({decoded(source, which)}){kept}"
+    found = decoded(source, which, first_look=strict)
+    return f"INSERT INTO {dataset.name} ({columns}) SELECT {values} FROM ({found}){kept}"
 
 
 def wanted(source: Stream, which: str) -> str:

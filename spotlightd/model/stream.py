@@ -43,6 +43,7 @@ class Stream:
     address(feed)    where to connect; it may hold the key, so it is never logged
     hello(feed)      what to send once connected, message by message: the subscriptions
     decode           the SELECT of the module's docstring; or `parse`
+    first_look       a cheaper SELECT that is tried first: the same rows, and a reject for each frame that it is not sure of
     trouble(value)   a frame by which the venue refuses us: its sentence, for the operator; empty for all other frames
     numbered(value)  the venue's own number of a frame in its channel, where there is one: holes are then noticed
     refill(channel, first, last)  asks the venue for frames that are missing, numbers inclusive; kept like received ones
@@ -61,6 +62,7 @@ class Stream:
     hello: Callable[[Feed], Iterator[str]]
     hosts: tuple[str, ...]
     decode: str = ""
+    first_look: str = ""
     parse: Callable[[Body], Iterator[Rows | Reject]] | None = None
     trouble: Callable[[bytes], str] = lambda _: ""
     numbered: Callable[[bytes], tuple[str, int] | None] | None = None
@@ -91,7 +93,7 @@ class Stream:
     @property
     def parser(self) -> str:
         """Which decode this is: a digest of its text, or of the version of `parse`; with other words, another load."""
-        text = self.decode or f"parse {self.version}"
+        text = f"{self.decode}{self.first_look}" or f"parse {self.version}"
         columns = ", ".join(f"{one.name} {one.type}" for one in self.dataset.stored)
         return hashlib.sha256(f"{text}\n{columns}".encode()).hexdigest()[:16]
 

@@ -70,7 +70,11 @@ REASON = f"""multiIf(
         (one, number) -> if({TRADE_REASON} AS said_of_one = '', '', concat('trade ', toString(number), ' ', said_of_one)),
         JSONExtractArrayRaw(frame, 'data'), arrayEnumerate(JSONExtractArrayRaw(frame, 'data')))))"""
 
-DECODE = f"""SELECT
+TOLD = """multiIf(usual, frame, reject != '', '{"data":[{"p":0}]}', JSONExtractString(frame, 'type') = 'trade', frame, '')"""
+
+
+def _select(usual: str, reason: str, told: str) -> str:
+    return f"""SELECT
     trade.s AS symbol,
     if(position(symbol, ':') = 0, '', substringIndex(symbol, ':', 1)) AS venue,
     fromUnixTimestamp64Milli(trade.t, 'UTC') AS time,
@@ -87,14 +91,22 @@ DECODE = f"""SELECT
     reject
 FROM (
     SELECT epoch, partition, offset, received,
-        length(frame) < 1000000 AND match(frame, '{USUAL}') AS usual,
-        if(usual, '', {REASON}) AS reject,
+        {usual} AS usual,
+        if(usual, '', {reason}) AS reject,
         NOT usual AND match(frame, '{LONG}') AS long_digits,
-        multiIf(usual, frame, reject != '', '{ONE}', JSONExtractString(frame, 'type') = 'trade', frame, '') AS told,
+        {told} AS told,
         JSONExtract(told, '{SHAPE}').data AS data
     FROM {{frames}}
 )
 ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
+
+
+IS_USUAL = f"length(frame) < 1000000 AND match(frame, '{USUAL}')"
+DECODE = _select(IS_USUAL, REASON, TOLD)
+PING = '{"type":"ping"}'
+FIRST_LOOK = _select(
+    f"({IS_USUAL}) OR frame = '{PING}'", "'it does not read as usual'", """if(usual, frame, '{"data":[{"p":0}]}')"""
+)
 
 
 def address(feed: Feed) -> str:
@@ -127,6 +139,7 @@ finnhub = Stream(
     address=address,
     hello=hello,
     decode=DECODE,
+    first_look=FIRST_LOOK,
     trouble=trouble,
     hosts=(HOST,),
     stale_seconds=PING_APART_SECONDS * 1.5 + 30.0,

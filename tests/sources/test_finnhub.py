@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from spotlightd import Feed
+from spotlightd import Feed, trades
 from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.demo.tapes import taped
+from spotlightd.model import decoding
 from spotlightd.sources.finnhub import USUAL, finnhub
 from tests.sources.stream_engine import kept, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+TAPED = [one.value for one in taped()]
 GOOD: dict[str, Any] = {"c": ["1", "12"], "p": 164.0601, "s": "TSLA", "t": 1680286537580, "v": 5}
 
 
@@ -133,7 +136,8 @@ def by_hand(frame: bytes) -> list[dict[str, Any]]:
 
 async def test_what_is_right_is_decoded_as_by_hand(warehouse: ClickHouse) -> None:
     frames = await kept(finnhub, warehouse, list(RIGHT.values()))
-    await frames.decode(strict=True)
+    await frames.decode()
+    assert await frames.rejected() == []
     found = await frames.rows()
     wanted = [row | {"offset": at} for at, frame in enumerate(RIGHT.values()) for row in by_hand(frame)]
     assert found == wanted
@@ -237,7 +241,7 @@ def _any(pick: random.Random) -> str:
 async def test_a_number_is_the_double_that_python_reads(warehouse: ClickHouse) -> None:
     texts = numbers(seed=4, many=20_000)
     frames = await kept(finnhub, warehouse, [raw(p=text) for text in texts])
-    await frames.decode(strict=True)
+    await frames.decode()
     found = await frames.rows(("price", "long_digits"))
     assert [text for text, row in zip(texts, found, strict=True) if row["price"] != float(text)] == []
     assert [text for text, row in zip(texts, found, strict=True) if row["long_digits"] != _long(text)] == []
@@ -256,3 +260,21 @@ async def test_frames_as_the_venue_writes_them_take_the_short_way(warehouse: Cli
     texts = ", ".join(f"match({{{name}:String}}, '{USUAL}')" for name in asked)
     (found,) = (await warehouse.rows(f"SELECT {texts}", asked)).rows
     assert dict(zip(several, found, strict=True)) == dict.fromkeys(several, 1)
+
+
+async def test_the_first_look_gives_the_same_rows_and_is_sure_of_what_the_venue_sends(warehouse: ClickHouse) -> None:
+    frames = [*RIGHT.values(), *(frame for frame, _ in WRONG.values()), *TAPED]
+    there = await kept(finnhub, warehouse, frames)
+    looked = decoding.decoded(finnhub, decoding.SPAN, first_look=True)
+    names = ", ".join(one.name for one in trades.columns if one.name not in {"ingested", "source"})
+    rows = f"SELECT {names}, offset, frame_index FROM ({{}}) WHERE reject = '' ORDER BY offset, frame_index"
+    unsure = {
+        row[0] for row in (await warehouse.rows(f"SELECT offset FROM ({looked}) WHERE reject != ''", there.span)).rows
+    }
+    both = [
+        [row for row in (await warehouse.rows(rows.format(text), there.span)).rows if row[-2] not in unsure]
+        for text in (looked, decoding.decoded(finnhub, decoding.SPAN))
+    ]
+    assert both[0] == both[1] != []
+    assert not unsure & set(range(len(frames) - len(TAPED), len(frames)))
+    assert set(range(len(RIGHT), len(RIGHT) + len(WRONG))) <= unsure
