@@ -15,7 +15,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help install demo test quick faults chaos lint bench docs screenshots lock clean developer browser kafka
+.PHONY: help install demo test soak quick faults chaos lint bench docs screenshots lock clean developer browser kafka
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -27,6 +27,9 @@ demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/de
 
 test: developer browser kafka  ## all tests, the slow ones and the browser's too
 	$(VENV)/bin/pytest $(ARGS)
+
+soak: developer browser kafka  ## the slow tests at full length: a hundred kills, two minutes of load
+	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 $(VENV)/bin/pytest -m slow $(ARGS)
 
 quick: developer  ## the tests that take less than a minute
 	$(VENV)/bin/pytest -m 'not slow and not browser' $(ARGS)

@@ -1,4 +1,4 @@
-"""A hundred power cuts at random moments. SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
+"""Power cuts at random moments: thirty, or SPOTLIGHTD_KILLS (`make soak`: a hundred). SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month, seen, warehouse
 
-KILLS = 100
+KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "30"))
 SLICES = 40
 ROWS = (1_000, 60_000)
 LONGEST_LIFE_SECONDS = 1.5
@@ -111,7 +111,7 @@ class Storm:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-async def test_a_hundred_kills_lose_nothing_double_nothing_and_show_nothing_torn(here: Place) -> None:
+async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(here: Place) -> None:
     seed = int(os.environ.get("SPOTLIGHTD_SEED", "") or random.SystemRandom().randrange(1 << 32))
     print(f"SPOTLIGHTD_SEED={seed}")
     storm = Storm(here, random.Random(seed))
@@ -129,10 +129,10 @@ async def test_a_hundred_kills_lose_nothing_double_nothing_and_show_nothing_torn
         assert await daemon.stop() == 0
     swept = here.ledger("SELECT count(*) FROM loads WHERE state = 'swept'")[0][0]
     print(f"{storm.kills}, {storm.looks} looks, {len(here.shown)} documents, {swept} loads were cut off")
-    assert storm.kills["daemon"] > 20
-    assert storm.kills["engine"] > 20
+    assert storm.kills["daemon"] > KILLS // 5
+    assert storm.kills["engine"] > KILLS // 5
     assert isinstance(swept, int)
-    assert swept > 20
+    assert swept > KILLS // 5
     assert not here.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
     assert here.ledger("PRAGMA integrity_check") == [("ok",)]
     audited = await here.command("audit", "--json", seconds=300)

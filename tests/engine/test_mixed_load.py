@@ -25,7 +25,7 @@ from spotlightd.model.ports import Limits
 
 from .world import client_of, constructed, engine_on
 
-SECONDS = float(os.environ.get("SPOTLIGHTD_LOAD_SECONDS", "120"))
+SECONDS = float(os.environ.get("SPOTLIGHTD_LOAD_SECONDS", "30"))
 KEPT = constructed("kept")
 FIXED_ROWS = 1_000_000
 BATCH = 20_000
