@@ -253,4 +253,4 @@ def _around_a_gap(number: int, received: Mapping[int, int], gaps: list[Hole], ma
     than the last that was received by more than the slack, on a machine that is busy."""
     below = next((received[one] for one in range(number, -1, -1) if one in received), 0)
     above = next((received[one] for one in range(number, made) if one in received), 1 << 63)
-    return any(below <= one.since + 1000 and one.until <= above + 1000 for one in gaps)
+    return any(below <= one.since + SLACK_NANOSECONDS and one.until <= above + SLACK_NANOSECONDS for one in gaps)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,8 @@ from tests.daemon.process import until
 from tests.streams.conftest import Broker, Verdict
 from tests.streams.place import Count, Place
 from tests.streams.proxy import proxying
-from tests.streams.scene import Scene
 
 pytestmark = pytest.mark.slow
-HOUR_NANOSECONDS = 3_600 * 10**9
 ZONES = ("UTC", "America/New_York", "Asia/Tokyo")
 # Constructed: seconds before and after the midnights of the three zones, and the hours in which New York sets its clocks.
 MOMENTS = [
@@ -36,15 +32,6 @@ SAME = """
 SELECT * EXCEPT (ingested, load_id) FROM trades WHERE source = '{source}' ORDER BY epoch, partition, offset, frame_index
 """
 PARTS = "SELECT DISTINCT table, partition_id FROM system.parts WHERE active AND table IN ('trades', '{source}_frames') ORDER BY ALL"
-STEPPED = """\
-# Constructed: a clock of the box that somebody sets, by writing nanoseconds into a file.
-import pathlib
-import time
-
-_true, _file = time.time_ns, pathlib.Path(__file__).with_name("offset")
-time.time_ns = lambda: _true() + int(_file.read_text())
-time.time = lambda: time.time_ns() / 1e9
-"""
 
 
 async def test_faults_4_44_45_days_are_the_same_in_every_zone_of_time(
@@ -98,25 +85,3 @@ async def drained(place: Place, zone: str) -> tuple[list[dict[str, Any]], list[t
             parts = list((await opened.rows(PARTS.format(source=place.source))).rows)
         assert await daemon.stop() == 0
         return rows, parts
-
-
-async def test_a_clock_that_is_set_while_frames_flow(
-    tmp_path: Path, scene: Callable[..., AbstractAsyncContextManager[Scene]], verdict: Verdict
-) -> None:
-    """44: the wall clock that frames are timed by steps 2 h forward and back, and the venue hangs up in between."""
-    clock = tmp_path / "clock"
-    clock.mkdir()
-    (clock / "sitecustomize.py").write_text(STEPPED, encoding="utf-8")
-    (clock / "offset").write_text("0")
-    async with scene() as place:
-        assert await place.daemon.stop() == 0
-        await place.start(env={"PYTHONPATH": str(clock)})
-        for hours in (2, 0, -2, 0):
-            (clock / "new").write_text(str(hours * HOUR_NANOSECONDS))
-            (clock / "new").rename(clock / "offset")
-            await place.flowing(500)
-            gaps = len(place.gaps())
-            await place.venue.close()
-            await until(lambda had=gaps: len(place.gaps()) > had, "a gap", every=0.05)  # type: ignore[misc]
-        verdict("clock", await place.over(), "four gaps where the venue hung up")
-        assert place.causes() == ["stopped", *["closed by the venue"] * 4]
