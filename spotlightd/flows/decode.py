@@ -18,7 +18,7 @@ import pyarrow as pa
 from spotlightd.model import decoding
 from spotlightd.model.drain import LostFrame
 from spotlightd.model.errors import FormatError, StoreError
-from spotlightd.model.ports import Parser, Parsing, Warehouse
+from spotlightd.model.ports import Parsed, Parser, Parsing, Warehouse
 from spotlightd.model.provenance import Reject
 from spotlightd.model.stream import Stream, frames_of
 
@@ -91,22 +91,21 @@ class ByParse:
         async with self._parsing(which, values) as (path, parsing):
             columns = parsing.columns(dataset.name)
             rows = await self.warehouse.insert_stream(dataset, columns, token=f"{token}-rows" if token else "")
-            return rows, _lost(path, (await _parsed(parsing)))
+            return rows, _lost(path, (await _parsed(parsing)).rejects)
 
     async def wanted(self, which: str, values: Values) -> int:
         async with self._parsing(which, values) as (_, parsing):
-            async for _block in parsing.columns(self.source.dataset.name):
-                pass
-            try:
-                return (await parsing.parsed()).rows[self.source.dataset.name]
-            except FormatError as problem:
-                raise StoreError(f"frames of {self.source.name} cannot be decoded: {problem}") from problem
+            return (await self._read(parsing)).rows[self.source.dataset.name]
 
     async def rejected(self, which: str, values: Values) -> list[LostFrame]:
         async with self._parsing(which, values) as (path, parsing):
-            async for _block in parsing.columns(self.source.dataset.name):
-                pass
-            return _lost(path, await _parsed(parsing))
+            return _lost(path, (await self._read(parsing)).rejects)
+
+    async def _read(self, parsing: Parsing) -> Parsed:
+        """To its end, the rows put aside."""
+        async for _ in parsing.columns(self.source.dataset.name):
+            pass
+        return await _parsed(parsing)
 
     @asynccontextmanager
     async def _parsing(self, which: str, values: Values) -> AsyncIterator[tuple[Path, Parsing]]:
@@ -125,10 +124,10 @@ class ByParse:
                 yield path, parsing
 
 
-async def _parsed(parsing: Parsing) -> tuple[Reject, ...]:
-    """The rejects of a whole file. A source whose `parse` fails is for its author; nothing is passed over meanwhile."""
+async def _parsed(parsing: Parsing) -> Parsed:
+    """What became of a whole file. A source whose `parse` fails is for its author; nothing is passed over meanwhile."""
     try:
-        return (await parsing.parsed()).rejects
+        return await parsing.parsed()
     except FormatError as problem:
         raise StoreError(f"frames cannot be decoded, and wait: {problem}") from problem
 

@@ -4,7 +4,8 @@ Each statement carries a token made of the offsets. Who repeats one first makes 
 and then counts: what is there is left alone, what is there in part is deleted and done again. The token is the second
 belt only, because a repeat that is cut into other blocks is not recognised by it.
 
-Frames are counted after each insert: an engine on a full disk answered that it had written rows, and had kept none.
+Frames and rows are counted before an intent is done: an engine on a full disk answered that it had written rows, and
+had kept none.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from spotlightd.flows.decode import Decoder
-from spotlightd.flows.seen import keys_of
+from spotlightd.flows.seen import DAY_NANOSECONDS, keys_of
 from spotlightd.log import logger
 from spotlightd.model import decoding
 from spotlightd.model.bus import Records
@@ -130,8 +131,7 @@ class Mover:
         await self.warehouse.execute(f"DELETE FROM {frames_of(self.source).name} WHERE {decoding.SPAN}", _span(intent))
 
     async def forget_rows(self, intent: Intent) -> None:
-        sql = f"SELECT count() FROM {self.source.dataset.name} WHERE {MINE}"
-        if (await self.warehouse.rows(sql, _span(intent))).rows[0][0]:
+        if await self.here(intent):
             await self.warehouse.execute(f"DELETE FROM {self.source.dataset.name} WHERE {MINE}", _span(intent))
 
 
@@ -176,6 +176,6 @@ async def _once(block: bytes) -> AsyncIterator[bytes]:
 
 def cut(records: Records) -> Sequence[Records]:
     """The records in pieces of one received day each, in order."""
-    days = keys_of(records)["received"] // np.uint64(86_400 * 10**9)
+    days = keys_of(records)["received"] // np.uint64(DAY_NANOSECONDS)
     edges = [0, *(int(at) + 1 for at in np.flatnonzero(np.diff(days))), len(records)]
     return [records.slice(first, last) for first, last in pairwise(edges)]

@@ -70,7 +70,7 @@ REASON = f"""multiIf(
         (one, number) -> if({TRADE_REASON} AS said_of_one = '', '', concat('trade ', toString(number), ' ', said_of_one)),
         JSONExtractArrayRaw(frame, 'data'), arrayEnumerate(JSONExtractArrayRaw(frame, 'data')))))"""
 
-TOLD = """multiIf(usual, frame, reject != '', '{"data":[{"p":0}]}', JSONExtractString(frame, 'type') = 'trade', frame, '')"""
+TOLD = f"multiIf(usual, frame, reject != '', '{ONE}', JSONExtractString(frame, 'type') = 'trade', frame, '')"
 
 
 def _select(usual: str, reason: str, told: str) -> str:
@@ -104,9 +104,7 @@ ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
 IS_USUAL = f"length(frame) < 1000000 AND match(frame, '{USUAL}')"
 DECODE = _select(IS_USUAL, REASON, TOLD)
 PING = '{"type":"ping"}'
-FIRST_LOOK = _select(
-    f"({IS_USUAL}) OR frame = '{PING}'", "'it does not read as usual'", """if(usual, frame, '{"data":[{"p":0}]}')"""
-)
+FIRST_LOOK = _select(f"({IS_USUAL}) OR frame = '{PING}'", "'it does not read as usual'", f"if(usual, frame, '{ONE}')")
 
 
 def address(feed: Feed) -> str:
