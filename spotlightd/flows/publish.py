@@ -1,13 +1,16 @@
 """The one serial publisher: a load becomes visible by its row in the warehouse's `loads`, and by nothing else.
 
 The ledger holds the intent (which seq, which loads it supersedes) before that row is written and the outcome after.
-A publication whose row may or may not be there is settled before the next one is begun: looked for, then repeated
-under the same token, so that every seq is used by exactly one load.
+A publication whose row may or may not be there is settled before the next one is begun: no earlier attempt runs any more,
+the row is looked for, and written if it is not there, so that every seq is used by exactly one load. Each attempt has a
+token of its own: the engine notes a token before the rows are in the table, so that after its death in between a repeat
+under the same token would be taken for a double, for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,6 +62,7 @@ class Publications:
         open_ones = await self._ledger.loads(states=("publishing",))
         published = await self._ledger.loads(states=("published",))
         for load in open_ones:
+            await self._warehouse.ended(_name(load))
             found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
             if found["mine"]:
                 await self._ledger.published(load.load_id)
@@ -73,7 +77,7 @@ class Publications:
     async def _write(self, load: Load) -> Load:
         """The publication itself. Whatever goes wrong, the warehouse is asked before the next one."""
         self._newest = None
-        await self._warehouse.insert(publications, _rows(load), token=f"publication-{load.seq}-{load.load_id}")
+        await self._warehouse.insert(publications, _rows(load), token=f"{_name(load)}{secrets.token_hex(4)}")
         found = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
         if found["mine"] != len(load.datasets):
             raise StoreError(f"publication {load.seq} was written, and is not there: is the warehouse's disk full?")
@@ -116,6 +120,11 @@ def is_outdated(load: Load, published: Iterable[Load]) -> bool:
 def replaces(newer: str, older: str) -> bool:
     """Whether a document that covers `newer` replaces one that covers `older`: the same slice, or a part of it."""
     return older == newer or older.startswith(newer + "/")
+
+
+def _name(load: Load) -> str:
+    """How the tokens of all attempts to publish a load begin."""
+    return f"publication-{load.seq}-{load.load_id}-"
 
 
 def _rows(load: Load) -> list[tuple[Any, ...]]:

@@ -64,15 +64,17 @@ class Warehouse(Protocol):
         """
 
     async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> int:
-        """A statement without an answer (DDL, DELETE, INSERT … SELECT); how many rows it says that it wrote. With a token a repeat of the same INSERT … SELECT
-        is ignored, if its rows come in the same blocks, and `ended` finds it.
+        """A statement without an answer (DDL, DELETE, INSERT … SELECT); how many rows it says that it wrote. With a token
+        `ended` finds it, and a repeat of what was acknowledged is ignored, if its rows come in the same blocks. Of an
+        INSERT that was cut off the engine may know the token and not have the rows: who repeats it counts, and takes
+        another token.
         """
 
     async def ended(self, token: str) -> None:
         """No statement whose token begins so runs any more when this returns; those that do are ended, else StoreError."""
 
     async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
-        """A few rows in `dataset.stored` order, as one block. With a token a repeat of the same rows is ignored."""
+        """A few rows in `dataset.stored` order, as one block. `token` as in `execute`."""
 
     async def insert_stream(self, dataset: Dataset, blocks: AsyncIterator[bytes], *, token: str = "") -> int:
         """An Arrow IPC stream into the dataset's table; answers the number of rows written. On any error or

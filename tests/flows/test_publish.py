@@ -92,6 +92,26 @@ async def test_a_publication_whose_answer_was_lost_is_not_written_twice(world: W
     assert (await world.warehouse.rows("SELECT count() FROM loads")).rows[0][0] == 1
 
 
+async def test_a_publication_of_which_the_engine_kept_only_the_token_is_written_all_the_same(world: World) -> None:
+    """It died between the two: a repeat under the same token would be ignored for ever."""
+    async with world.stores() as stores:
+        load = await stores.ledger.begin_load(source(), "a" * 64, "2021/a")
+        loaded = await stores.ledger.loaded(load.load_id, {"constructed_counts": 0}, [])
+        real = world.warehouse.insert
+
+        async def died(dataset: Dataset, rows: Any, *, token: str = "") -> None:
+            await real(dataset, rows, token=token)
+            await world.warehouse.execute("DELETE FROM loads WHERE true")
+            raise StoreError("the engine died")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(world.warehouse, "insert", died)
+            with pytest.raises(StoreError, match="the engine died"):
+                await stores.publications.publish(loaded)
+        assert await stores.publications.settle() == 1
+    assert (await world.warehouse.rows("SELECT load_id FROM loads")).rows == ((load.load_id,),)
+
+
 async def test_the_clock_of_publications_never_goes_back(world: World) -> None:
     moments = iter([datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)])
     async with world.stores() as stores:
