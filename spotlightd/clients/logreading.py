@@ -154,7 +154,7 @@ class LogReading:
             found = await self._reader.within(look)
             self._groups += found
             self._count += sum(map(len, found))
-            self._size += sum(len(value) for one in found for value in one.values)
+            self._size += sum(sum(map(len, one.values)) for one in found)
 
     def _taken(self, frames: int, size: int) -> Records:
         parts: list[Records] = []

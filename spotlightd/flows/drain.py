@@ -6,8 +6,8 @@ is seen by two things: its id, asked for after each read (so that what was read 
 the record before the position, which must carry the key that is known. If it is another log a new epoch begins, with an
 alarm, and reading starts at its beginning: no high-water mark is ever trusted, so nothing is skipped.
 
-Reading goes on while a batch is being inserted, and the frames of one batch are inserted while the rows of the one before
-are decoded; rows of one partition are decoded one batch after the other.
+Reading goes on while batches are being moved, three at a time: their frames are inserted one batch after the other, their
+rows are decoded side by side, and they are done in order, so that the position never passes what is still open.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from spotlightd.tasks import together
 FIRST_HOLD_SECONDS = 0.5
 LONGEST_HOLD_SECONDS = 15.0
 LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may finish; else it is settled at the next start
-MOVES_AT_ONCE = 2
+MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores two decode while frames are inserted
 TIDY_SECONDS = 1.0
 DAY_OVER_SECONDS = 120.0
 INSIST_SECONDS = 30.0
@@ -126,7 +126,7 @@ class Draining:
                 await _finished([one.task for one in moves])
 
     async def _begin(self, piece: Records, epoch: Epoch, at: int, moves: deque[_Move]) -> None:
-        """Begin to move these records: their frames are inserted while the rows of those before are decoded."""
+        """Begin to move these records, beside those before."""
         keys = keys_of(piece)
         repeats: Any = np.zeros(len(piece), dtype=np.uint8)
         plain = self._seen.is_plain(keys)
@@ -159,10 +159,10 @@ class Draining:
             kept.set_result(False)
             raise
         kept.set_result(True)
-        if before:
-            await _through(before.task)
         rows, lost = await self._mover.decode(intent, _moment(first))
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
+        if before:
+            await _through(before.task)
         await means.positions.done(intent, piece.key(len(piece) - 1), lost)
         await means.spool.free(source.name, durable)
         self._moved(intent, piece, rows, lost, monotonic() - began)

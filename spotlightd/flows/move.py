@@ -10,7 +10,6 @@ had kept none.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -49,19 +48,10 @@ class Mover:
     decoder: Decoder
 
     async def keep(self, intent: Intent, records: Records, repeats: Any) -> None:
-        """The frames into their table, as one block. They are counted while they are decoded."""
+        """The frames into their table, as one block. They are counted when they are decoded."""
         await self.warehouse.insert_stream(
             frames_of(self.source), _once(_block(intent, records, repeats)), token=f"{intent.token}-frames"
         )
-
-    async def _all_kept(self, intent: Intent) -> None:
-        """StoreError unless all frames are there."""
-        found = await self.kept(intent)
-        if found != intent.frames:
-            raise StoreError(
-                f"{intent.frames} frames of {self.source.name} were written, and the warehouse holds {found}: is its "
-                "disk full?"
-            )
 
     async def kept(self, intent: Intent) -> int:
         """How many of the intent's frames are in the table."""
@@ -74,33 +64,41 @@ class Mover:
 
         `since` is when the first of the frames was received.
         """
-        counting = asyncio.create_task(self._all_kept(intent), name=f"count frames {intent.token}")
-        try:
-            rows, lost = await self.decoder.insert(decoding.SPAN, _span(intent), token=intent.token, strict=True)
-        finally:
-            await asyncio.wait([counting])
-        counting.result()
+        rows, lost = await self.decoder.insert(decoding.SPAN, _span(intent), token=intent.token, strict=True)
         await self._counted(intent, rows, since)
         return rows, lost
 
     async def _counted(self, intent: Intent, rows: int, since: datetime | None = None) -> None:
-        """StoreError unless the rows that were written are there, each once."""
-        found = await self.here(intent, since)
-        if found != rows:
+        """StoreError unless the frames and the rows that were written are there, each once. One question for both:
+        asking costs more than counting.
+        """
+        which, values = self._mine(intent, since)
+        sql = (
+            f"SELECT (SELECT count() FROM {frames_of(self.source).name} WHERE {decoding.SPAN}),"
+            f" (SELECT count() FROM {self.source.dataset.name} WHERE {which})"
+        )
+        found = (await self.warehouse.rows(sql, values)).rows[0]
+        if found != (intent.frames, rows):
             raise StoreError(
-                f"{rows} rows of {self.source.name} were written, and the warehouse holds {found}: is its disk full?"
+                f"{intent.frames} frames and {rows} rows of {self.source.name} were written, and the warehouse holds"
+                f" {found[0]} and {found[1]}: is its disk full?"
             )
 
-    async def here(self, intent: Intent, since: datetime | None = None) -> int:
-        """How many rows of the intent are in the table. Where it is partitioned by receiving, parts that are older are
-        not looked at: the cost does not grow with the day.
-        """
-        dataset, values = self.source.dataset, _span(intent)
-        sql = f"SELECT count() FROM {dataset.name} WHERE {MINE}"
-        if dataset.partition == BY_RECEIVED:
-            sql += " AND received >= {since:DateTime64(6, 'UTC')}"
-            values["since"] = since or datetime.combine(intent.day, time(), UTC)
+    async def here(self, intent: Intent) -> int:
+        """How many rows of the intent are in the table."""
+        which, values = self._mine(intent)
+        sql = f"SELECT count() FROM {self.source.dataset.name} WHERE {which}"
         return int((await self.warehouse.rows(sql, values)).rows[0][0])
+
+    def _mine(self, intent: Intent, since: datetime | None = None) -> tuple[str, dict[str, Any]]:
+        """The condition of the intent's rows. Where the table is partitioned by receiving, parts that are older are not
+        looked at: the cost does not grow with the day.
+        """
+        values = _span(intent)
+        if self.source.dataset.partition != BY_RECEIVED:
+            return MINE, values
+        values["since"] = since or datetime.combine(intent.day, time(), UTC)
+        return f"{MINE} AND received >= {{since:DateTime64(6, 'UTC')}}", values
 
     async def settle(self, intent: Intent, *, readable: bool, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
         """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.

@@ -91,7 +91,7 @@ class Seen:
         for connection in connections(keys):
             sequences = of_connection(keys, connection)["sequence"]
             known = self.highest.get(connection)
-            if known is None or int(sequences[0]) <= known or bool(np.any(np.diff(sequences.astype(np.int64)) <= 0)):
+            if known is None or int(sequences[0]) <= known or not _ascends(sequences):
                 return False
         return True
 
@@ -129,7 +129,7 @@ class Seen:
         """These frames are taken: remember the highest of each connection. Answers holes that were not told before."""
         new, self.found = self.found, []
         for connection in connections(keys):
-            sequences = np.unique(of_connection(keys, connection)["sequence"])
+            sequences = _ascending(of_connection(keys, connection)["sequence"])
             new += self._missing(connection, sequences)
             self.highest[connection] = max(self.highest.get(connection, -1), int(sequences[-1]))
         return new
@@ -164,6 +164,15 @@ class Seen:
         left = [one for one in self.holes.get(hole.connection, []) if hole.lo <= one.lo < hole.hi]
         self.holes[hole.connection] = [one for one in self.holes.get(hole.connection, []) if one not in left]
         return bool(left)
+
+
+def _ascends(sequences: Any) -> bool:
+    return bool((sequences[1:] > sequences[:-1]).all())
+
+
+def _ascending(sequences: Any) -> Any:
+    """Each sequence once, in order, as they nearly always are."""
+    return sequences if _ascends(sequences) else np.unique(sequences)
 
 
 def _without(hole: Hole, arrived: Sequence[int]) -> list[Hole]:

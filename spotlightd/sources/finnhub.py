@@ -30,7 +30,7 @@ PING_APART_SECONDS = 60.0
 
 _TEXT = "[ !#-[^-~]"  # of plain characters, none of which is written with a backslash
 _NUMBER = "(?:0(?:[.][0-9]{1,14})?|[1-9][0-9]{0,8}(?:[.][0-9]{1,6})?|[1-9][0-9]{9,14})(?:e-[0-9]{1,2})?"
-_CODE = f'"{_TEXT}*"'
+_CODE = f'"{_TEXT}+"'
 _CONDITIONS = f'"c":(?:null|[[](?:{_CODE}(?:,{_CODE})*)?[]]),'
 _TIME = "(?:0|[1-9][0-9]{0,12})"
 _TRADE = f'[{{](?:{_CONDITIONS})?"p":{_NUMBER},"s":"{_TEXT}+","t":{_TIME},"v":{_NUMBER}[}}]'
@@ -39,7 +39,9 @@ USUAL = f'^[{{]"data":[[](?:{_TRADE}(?:,{_TRADE})*)?[]],"type":"trade"[}}]$'
 LONG = ":[ \t\r\n]*-?[0.]*[1-9](?:[.]?[0-9]){15}"
 """A number of more than 15 digits, leading zeros not counted; times have 13."""
 
-SHAPE = "Tuple(type String, data Array(Tuple(p Float64, s String, t Int64, v Float64, c Array(String))))"
+SHAPE = "Tuple(data Array(Tuple(p Float64, s String, t Int64, v Float64, c Array(String))))"
+USUAL_SHAPE = SHAPE.replace("c Array(String)", "c String")
+"""The list of conditions as its text: to make an Array of each takes half as long again as all the rest."""
 ONE = '{"data":[{"p":0}]}'  # what a reject unfolds into: one row, of which only the reason is read
 NUMBERS = "('Int64', 'UInt64', 'Double')"
 
@@ -73,7 +75,12 @@ REASON = f"""multiIf(
 TOLD = f"multiIf(usual, frame, reject != '', '{ONE}', JSONExtractString(frame, 'type') = 'trade', frame, '')"
 
 
-def _select(usual: str, reason: str, told: str) -> str:
+CODES = "trade.c"
+USUAL_CODES = """if(length(trade.c) > 2, splitByString('","', substring(trade.c, 3, length(trade.c) - 4)), [])"""
+"""Of a list of plain, non-empty texts."""
+
+
+def _select(usual: str, reason: str, told: str, shape: str, codes: str) -> str:
     return f"""SELECT
     trade.s AS symbol,
     if(position(symbol, ':') = 0, '', substringIndex(symbol, ':', 1)) AS venue,
@@ -84,7 +91,7 @@ def _select(usual: str, reason: str, told: str) -> str:
     trade.v AS volume,
     '' AS side,
     '' AS trade_id,
-    trade.c AS conditions,
+    {codes} AS conditions,
     'trade' AS type,
     long_digits,
     epoch, partition, offset, at - 1 AS frame_index,
@@ -95,16 +102,18 @@ FROM (
         if(usual, '', {reason}) AS reject,
         NOT usual AND match(frame, '{LONG}') AS long_digits,
         {told} AS told,
-        JSONExtract(told, '{SHAPE}').data AS data
+        JSONExtract(told, '{shape}').data AS data
     FROM {{frames}}
 )
 ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
 
 
 IS_USUAL = f"length(frame) < 1000000 AND match(frame, '{USUAL}')"
-DECODE = _select(IS_USUAL, REASON, TOLD)
+DECODE = _select(IS_USUAL, REASON, TOLD, SHAPE, CODES)
 PING = '{"type":"ping"}'
-FIRST_LOOK = _select(f"({IS_USUAL}) OR frame = '{PING}'", "'it does not read as usual'", f"if(usual, frame, '{ONE}')")
+FIRST_LOOK = _select(
+    f"({IS_USUAL}) OR frame = '{PING}'", "'it does not read as usual'", f"if(usual, frame, '{ONE}')", USUAL_SHAPE, USUAL_CODES
+)
 
 
 def address(feed: Feed) -> str:
