@@ -29,7 +29,7 @@ test: developer browser kafka  ## all tests, the slow ones and the browser's too
 	$(VENV)/bin/pytest $(ARGS)
 
 soak: developer browser kafka  ## the slow tests at full length: a hundred kills, two minutes of load
-	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 $(VENV)/bin/pytest -m slow tests tests/streams/soak_clock.py $(ARGS)
+	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 $(VENV)/bin/pytest -m slow tests $(ARGS)
 
 quick: developer  ## the tests that take less than a minute
 	$(VENV)/bin/pytest -m 'not slow and not browser' $(ARGS)

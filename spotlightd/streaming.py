@@ -81,6 +81,21 @@ def feed(source: Stream, settings: Settings) -> Feed:
     return Feed(tuple(told.symbols[source.name]), key)
 
 
+def feeds_of(sources: Sequence[Stream], settings: Settings) -> Mapping[str, Feed]:
+    """By stream. SettingsError when two have one key: a venue ends the first connection when it sees the second."""
+    found: dict[str, Feed] = {}
+    for source in sources:
+        own = feed(source, settings)
+        other = next((name for name, one in found.items() if own.key and one.key == own.key), None)
+        if other:
+            raise SettingsError(
+                f"streams {other} and {source.name} have the same key, and a key is good for one connection: give"
+                f" streams.key_files.{source.name} a key of its own, or take one of them out of streams.enabled"
+            )
+        found[source.name] = own
+    return found
+
+
 @asynccontextmanager
 async def looked_at(settings: Settings) -> AsyncIterator[Bus]:
     """The bus for those who only look, beside a running daemon or without one."""
@@ -103,7 +118,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
     """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
     settings, positions = house.settings, house.positions
     sources = chosen(house.catalog.streams, settings)
-    feeds = {source.name: feed(source, settings) for source in sources}
+    feeds = feeds_of(sources, settings)
     own = settings.bus.kind == "embedded"
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(LocalLog(settings.state_dir / (BUS_FILE if own else SPOOL_FILE)))

@@ -146,7 +146,11 @@ class Draining:
         before: _Move | None,
     ) -> None:  # fmt: skip
         source, means, began = self._source, self._means, monotonic()
-        first = int(keys_of(piece)["received"].min())
+        first, last, size = (
+            int(keys_of(piece)["received"].min()),
+            piece.key(len(piece) - 1),
+            sum(map(len, piece.values)),
+        )
         try:
             intent = await self._intended(piece, epoch, at)
             if before and not await asyncio.shield(before.kept):  # then what comes after must not be there either
@@ -159,13 +163,15 @@ class Draining:
             kept.set_result(False)
             raise
         kept.set_result(True)
+        del piece  # several of 16 MB would wait for their rows
         rows, lost = await self._mover.decode(intent, _moment(first))
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
         if before:
             await _through(before.task)
-        await means.positions.done(intent, piece.key(len(piece) - 1), lost)
+        await means.positions.done(intent, last, lost)
         await means.spool.free(source.name, durable)
-        self._moved(intent, piece, rows, lost, monotonic() - began)
+        means.meters.drained(source.name, frames=intent.frames, rows=rows, size=size, seconds=monotonic() - began)
+        self._moved(intent, last, rows, lost)
 
     async def _intended(self, piece: Records, epoch: Epoch, at: int) -> Intent:
         source, day = self._source, day_of(int(keys_of(piece)["received"][0]))
@@ -177,15 +183,13 @@ class Draining:
             await self._means.positions.intend(intent)
         return intent
 
-    def _moved(self, intent: Intent, piece: Records, rows: int, lost: list[LostFrame], seconds: float) -> None:
-        meters, source, size = self._means.meters, self._source.name, sum(map(len, piece.values))
-        meters.drained(source, frames=intent.frames, rows=rows, size=size, seconds=seconds)
+    def _moved(self, intent: Intent, last: bytes, rows: int, lost: list[LostFrame]) -> None:
         if lost:
-            meters.rejected(source, frames=len(lost))
-            logger(source=source).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
+            self._means.meters.rejected(self._source.name, frames=len(lost))
+            logger(source=self._source.name).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
         now = datetime.now(UTC)
         state = self._states[intent.partition]
-        lag = (now - received(piece.key(len(piece) - 1))).total_seconds()
+        lag = (now - received(last)).total_seconds()
         self._states[intent.partition] = replace(
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
             frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now, lag_seconds=lag,

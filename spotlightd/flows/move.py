@@ -30,6 +30,7 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Warehouse
 from spotlightd.model.stream import Stream, frames_of
 
+PIECE_BYTES = 1 << 20
 BY_RECEIVED = "toYYYYMMDD(received)"
 MINE = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decoding.SPAN}"
 SCHEMA = pa.schema([
@@ -50,7 +51,7 @@ class Mover:
     async def keep(self, intent: Intent, records: Records, repeats: Any) -> None:
         """The frames into their table, as one block. They are counted when they are decoded."""
         await self.warehouse.insert_stream(
-            frames_of(self.source), _once(_block(intent, records, repeats)), token=f"{intent.token}-frames"
+            frames_of(self.source), _pieces(_block(intent, records, repeats)), token=f"{intent.token}-frames"
         )
 
     async def kept(self, intent: Intent) -> int:
@@ -140,7 +141,7 @@ def _span(intent: Intent) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _block(intent: Intent, records: Records, repeats: Any) -> bytes:
+def _block(intent: Intent, records: Records, repeats: Any) -> pa.Buffer:
     keys = keys_of(records)
     many = len(records)
     columns = [
@@ -157,7 +158,7 @@ def _block(intent: Intent, records: Records, repeats: Any) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
-    return bytes(sink.getvalue())
+    return sink.getvalue()
 
 
 def _binary(values: Sequence[bytes]) -> pa.Array:
@@ -168,8 +169,10 @@ def _binary(values: Sequence[bytes]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
-async def _once(block: bytes) -> AsyncIterator[bytes]:
-    yield block
+async def _pieces(block: pa.Buffer) -> AsyncIterator[bytes]:
+    """In one piece it would be copied twice as a whole, and hold up the loop meanwhile."""
+    for at in range(0, block.size, PIECE_BYTES):
+        yield block[at : at + PIECE_BYTES].to_pybytes()
 
 
 def cut(records: Records) -> Sequence[Records]:

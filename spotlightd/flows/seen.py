@@ -121,6 +121,8 @@ class Seen:
             present = {
                 row[0] for row in (await self.warehouse.rows(PRESENT.format(table=self.table), values | span)).rows
             }
+        if not present and _ascends(sequences):
+            return
         for place, sequence in zip(places, sequences, strict=True):
             found[place] = int(sequence) in present
             present.add(int(sequence))

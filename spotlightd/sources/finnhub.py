@@ -112,7 +112,11 @@ IS_USUAL = f"length(frame) < 1000000 AND match(frame, '{USUAL}')"
 DECODE = _select(IS_USUAL, REASON, TOLD, SHAPE, CODES)
 PING = '{"type":"ping"}'
 FIRST_LOOK = _select(
-    f"({IS_USUAL}) OR frame = '{PING}'", "'it does not read as usual'", f"if(usual, frame, '{ONE}')", USUAL_SHAPE, USUAL_CODES
+    f"({IS_USUAL}) OR frame = '{PING}'",
+    "'it does not read as usual'",
+    f"if(usual, frame, '{ONE}')",
+    USUAL_SHAPE,
+    USUAL_CODES,
 )
 
 

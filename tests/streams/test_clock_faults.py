@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tests.daemon.process import until
 from tests.streams.conftest import Broker, Verdict
 from tests.streams.place import Count, Place
 from tests.streams.proxy import proxying
+from tests.streams.scene import Scene
 
 pytestmark = pytest.mark.slow
 ZONES = ("UTC", "America/New_York", "Asia/Tokyo")
@@ -28,6 +31,16 @@ MOMENTS = [
     for hour in (0, 4, 5, 6, 7, 15)
     for second in (-1.5, -0.000001, 0, 0.000001, 1.5)
 ]
+HOUR_NANOSECONDS = 3_600 * 10**9
+STEPPED = """\
+# Constructed: a clock of the box that somebody sets, by writing nanoseconds into a file.
+import pathlib
+import time
+
+_true, _file = time.time_ns, pathlib.Path(__file__).with_name("offset")
+time.time_ns = lambda: _true() + int(_file.read_text())
+time.time = lambda: time.time_ns() / 1e9
+"""
 SAME = """
 SELECT * EXCEPT (ingested, load_id) FROM trades WHERE source = '{source}' ORDER BY epoch, partition, offset, frame_index
 """
@@ -85,3 +98,26 @@ async def drained(place: Place, zone: str) -> tuple[list[dict[str, Any]], list[t
             parts = list((await opened.rows(PARTS.format(source=place.source))).rows)
         assert await daemon.stop() == 0
         return rows, parts
+
+
+async def test_a_clock_that_is_set_while_frames_flow(
+    tmp_path: Path, scene: Callable[..., AbstractAsyncContextManager[Scene]], verdict: Verdict
+) -> None:
+    """44: the wall clock that frames are timed by steps 2 h forward and back, and the venue hangs up in between."""
+    clock = tmp_path / "clock"
+    clock.mkdir()
+    (clock / "sitecustomize.py").write_text(STEPPED, encoding="utf-8")
+    (clock / "offset").write_text("0")
+    async with scene() as place:
+        assert await place.daemon.stop() == 0
+        await place.start(env={"PYTHONPATH": str(clock)})
+        for hours in (2, 0, -2, 0):
+            (clock / "new").write_text(str(hours * HOUR_NANOSECONDS))
+            (clock / "new").rename(clock / "offset")
+            await place.flowing(500)
+            gaps = len(place.gaps())
+            await place.venue.close()
+            await until(lambda had=gaps: len(place.gaps()) > had, "a gap", every=0.05)  # type: ignore[misc]
+            await place.flowing(50)  # the frames around a gap tell which ticks lie in it, so both by one clock
+        verdict("clock", await place.over(), "four gaps where the venue hung up")
+        assert place.causes() == ["stopped", *["closed by the venue"] * 4]
