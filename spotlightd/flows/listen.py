@@ -137,6 +137,7 @@ class Listening:
         override = self._limits.addresses.get(self._stream.name, "")
         self._turn_to("connecting")
         self._connects += 1
+        begun = self._clock.now()
         try:
             async with self._connect(
                 override or self._stream.address(self._feed),
@@ -146,19 +147,23 @@ class Listening:
                 max_frame_bytes=self._stream.max_frame_bytes,
                 allow_private=bool(override),
             ) as socket:
+                opened = self._clock.now()
                 for text in self._stream.hello(self._feed):
                     await socket.send(text)
-                await self._subscribed(report)
+                await self._subscribed(report, opened - begun)
                 return await self._receiving(socket, report)
         except FeedError as problem:
             return problem
 
-    async def _subscribed(self, report: Reporter) -> None:
-        """Frames can come again: the outage is over, and is written down before the first of them is taken."""
+    async def _subscribed(self, report: Reporter, handshake: float) -> None:
+        """Frames can come again: the outage is over, and is written down before the first of them is taken.
+
+        What we asked for is still on its way to the venue: it may take as long as the handshake did, in seconds.
+        """
         self._heard = self._now()
         self._connection, self._sequence = self._clock.number(), 0
         self._numbers.begin()
-        self._outages.regained(self._heard)
+        self._outages.regained(Moment(self._heard.wall + int(handshake * 1e9), self._heard.now + handshake))
         await self._minutes.settled()
         self._meters.connected(self._stream.name, now=True)
         self._log.info("feed connected", connects=self._connects, symbols=len(self._feed.symbols))

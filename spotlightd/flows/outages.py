@@ -1,7 +1,7 @@
 """The spans of a feed that are not over: in which nothing is promised, and which become gaps when they end.
 
-A gap begins with the last frame that was received before it and ends when the new subscription was sent, or when there
-was room again; how often it was tried in between stands in its sentence. One row for each.
+A gap begins with the last frame that was received before it and ends when the new subscription should have reached the
+venue (it was sent, and as much time has passed as the handshake took), or when there was room again; how often it was tried in between stands in its sentence. One row for each.
 
 What a killed process could not write down is known all the same: from `listening`, `shedding` or `refused`, which the
 ledger holds with the time from which on nothing was promised, and from the last frame that is durable.
