@@ -20,7 +20,7 @@ EVENTS = frozenset({
     "document stored", "document unchanged", "document absent", "document refused", "document failed",
     "load published", "load died", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started",
-    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing",
+    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames sent again",
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
     "mirror answered", "library warned",
 })  # fmt: skip

@@ -50,10 +50,10 @@ class Packed:
         return len(self.block) + len(self.tops) + ROW_BYTES
 
 
-def joined(keys: Sequence[bytes]) -> bytes:
-    """The keys one after the other; one that is not ours becomes that of a stranger."""
+def joined(keys: Sequence[bytes], mark: int) -> bytes:
+    """The keys one after the other; one that has not our length or that mark becomes that of a stranger."""
     stranger = KEY.pack(0, STRANGER, 0, 0)
-    return b"".join(key if len(key) == KEY.size else stranger for key in keys)
+    return b"".join(key if len(key) == KEY.size and KEY.unpack(key)[0] == mark else stranger for key in keys)
 
 
 def pieces(group: Group) -> Iterator[Group]:

@@ -9,7 +9,7 @@ from aiokafka.protocol.fetch import FetchRequest
 
 from spotlightd.clients.kafka_brokers import AbsentError, Brokers, PassingError, refused, settled
 from spotlightd.clients.kafka_records import Held, batches, unpacked
-from spotlightd.model.bus import Records
+from spotlightd.model.bus import Records, mark
 from spotlightd.model.errors import OffsetError, StoreError
 
 PEEK_BYTES = 256 << 10
@@ -50,6 +50,7 @@ class KafkaReading:
     def __init__(self, brokers: Brokers, topic: str, partition: int, offset: int) -> None:
         self._brokers = brokers
         self._topic = topic
+        self._mark = mark(topic)
         self._partition = partition
         self._next = offset  # the first one that is not unpacked yet
         self._packed: deque[tuple[int, bytes]] = deque()
@@ -77,7 +78,7 @@ class KafkaReading:
         """Unpack one batch, or wait for an answer. False when none came in time."""
         if self._packed:
             behind, raw = self._packed[0]
-            self._held.put(*unpacked(raw, self._next))
+            self._held.put(*unpacked(raw, self._next, self._mark))
             self._packed.popleft()  # not before: what cannot be read is not passed over
             self._next = behind
             await asyncio.sleep(0)  # between two batches, others have their turn
@@ -129,6 +130,6 @@ async def peeked(brokers: Brokers, topic: str, partition: int, offset: int, *, m
         if not found:
             break
         for behind, raw in found:
-            held.put(*unpacked(raw, offset))
+            held.put(*unpacked(raw, offset, mark(topic)))
             offset = behind
     return held.take(most, size)

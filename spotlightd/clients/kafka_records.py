@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+import numpy as np
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
@@ -73,15 +74,15 @@ def batches(raw: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def unpacked(raw: bytes, start: int) -> tuple[Records, int]:
-    """The records of one batch from that offset on, and the bytes of their values."""
+def unpacked(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
+    """The records of one batch from that offset on, and the bytes of their values. Keys without the mark are strangers'."""
     try:
-        return _unpacked(raw, start)
+        return _unpacked(raw, start, mark)
     except KafkaError as problem:
         raise StoreError(f"Kafka's record batch with offset {start} cannot be read: {problem}") from problem
 
 
-def _unpacked(raw: bytes, start: int) -> tuple[Records, int]:
+def _unpacked(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
     batch = DefaultRecordBatch(raw)
     if not batch.validate_crc():
         raise StoreError(f"Kafka's record batch at offset {batch.base_offset} is damaged: its checksum is another")
@@ -93,21 +94,24 @@ def _unpacked(raw: bytes, start: int) -> tuple[Records, int]:
         keys.append(record.key)
         values.append(record.value)
     first, behind = batch.base_offset, batch.next_offset
-    if behind - first != len(values) or not _ours(keys, values):
-        return _strange(raw, start)
+    if behind - first != len(values) or not _ours(keys, values, mark):
+        return _strange(raw, start, mark)
     skip = max(0, start - first)
     kept = values[skip:]
     return Records(range(first + skip, behind), b"".join(keys[skip:]), kept), sum(map(len, kept))
 
 
-def _ours(keys: Sequence[bytes | None], values: Sequence[bytes | None]) -> bool:
+def _ours(keys: Sequence[bytes | None], values: Sequence[bytes | None], mark: int) -> bool:
     try:
-        return set(map(len, keys)) == {KEY.size} and sum(map(len, values)) >= 0  # type: ignore[arg-type]
+        if set(map(len, keys)) != {KEY.size} or sum(map(len, values)) < 0:  # type: ignore[arg-type]
+            return False
     except TypeError:  # a record without a key or a value
         return False
+    marks = np.frombuffer(b"".join(keys), "<u8")[:: KEY.size // 8]  # type: ignore[arg-type]
+    return bool((marks == mark).all())
 
 
-def _strange(raw: bytes, start: int) -> tuple[Records, int]:
+def _strange(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
     """The same for a batch that is not all ours, or from which the broker took records away: record by record."""
     offsets: list[int] = []
     keys: list[bytes] = []
@@ -115,14 +119,14 @@ def _strange(raw: bytes, start: int) -> tuple[Records, int]:
     for record in DefaultRecordBatch(raw):
         if record.offset >= start:
             offsets.append(record.offset)
-            keys.append(_key(record))
+            keys.append(_key(record, mark))
             values.append(record.value or b"")
     return Records(offsets, b"".join(keys), values), sum(map(len, values))
 
 
-def _key(record: Any) -> bytes:
+def _key(record: Any, mark: int) -> bytes:
     key: bytes | None = record.key
-    if key is not None and len(key) == KEY.size:
+    if key is not None and len(key) == KEY.size and KEY.unpack(key)[0] == mark:
         return key
     return KEY.pack(0, STRANGER, record.offset, max(0, record.timestamp) * 1_000_000)
 

@@ -21,7 +21,7 @@ from typing import Self
 from spotlightd.clients.blocks import Group, joined
 from spotlightd.clients.logfile import SPARE_BYTES, LogFile
 from spotlightd.clients.logreading import LogReader, LogReading
-from spotlightd.model.bus import Ends, Records
+from spotlightd.model.bus import Ends, Records, mark
 from spotlightd.model.errors import StoreError
 
 
@@ -66,8 +66,8 @@ class LocalLog(LogFile):
         return {part.partition: part.ends for part in self.parts(topic)}
 
     async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """A key of another length than ours is kept as that of a stranger. The group's size is not bounded here."""
-        await self.write([Group(topic, partition, joined(keys), values)])
+        """A key that is not ours is kept as that of a stranger. The group's size is not bounded here."""
+        await self.write([Group(topic, partition, joined(keys, mark(topic)), values)])
 
     def reading(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[LogReading]:
         return self._reading(topic, partition, offset)

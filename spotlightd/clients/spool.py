@@ -175,6 +175,9 @@ class LogSpool:
         frames, size = self._log.held(topic)
         return frames + sum(len(one.values) for one in waiting), size + sum(one.size for one in waiting)
 
+    def freed(self, topic: str) -> int:
+        return sum(part.freed for part in self._log.parts(topic))
+
     async def free(self, topic: str, durable: Mapping[int, int]) -> None:
         """What the log refuses to forget now goes with a later call: `trouble` says so."""
         known = self._durable[topic]

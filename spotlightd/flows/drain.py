@@ -16,7 +16,7 @@ import asyncio
 import random
 import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
@@ -32,6 +32,7 @@ from spotlightd.flows.move import Mover, cut
 from spotlightd.flows.parts import part_of
 from spotlightd.flows.replay import Replay
 from spotlightd.flows.seen import Seen, day_of, keys_of
+from spotlightd.flows.stuck import Stuck
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bus import Records
@@ -46,7 +47,6 @@ LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may fini
 MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores two decode while frames are inserted
 TIDY_SECONDS = 1.0
 DAY_OVER_SECONDS = 120.0
-INSIST_SECONDS = 30.0
 BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
 
 
@@ -66,8 +66,8 @@ class Draining:
         self._mover = Mover(source, means.warehouse, replay.decoder)
         self._seen = Seen(means.warehouse, frames_of(source).name)
         self._states: dict[int, DrainState] = {}
-        self._epoch = 0
-        self._waiting = 0, monotonic()  # frames in the spool, and since when there have been as many
+        self._moves: set[asyncio.Task[None]] = set()
+        self._stuck = Stuck()
         self._missing = Missing(source, means)
 
     def states(self) -> tuple[DrainState, ...]:
@@ -94,13 +94,12 @@ class Draining:
         self._seen = Seen(self._means.warehouse, frames_of(self._source).name)
         self._missing = Missing(self._source, self._means)
         means = self._means
-        beginning = Beginning(self._source, means.bus, means.positions, self._mover, means.parts, self._replay)
+        beginning = Beginning(
+            self._source, means.bus, means.positions, self._mover, means.parts, self._replay, means.resend
+        )  # fmt: skip
         epoch, positions = await beginning.found()
         for at, position in positions.items():
             self._states[at] = DrainState(self._source.name, at, epoch.number, position.offset, position.offset)
-        if means.resend and self._epoch not in (0, epoch.number):  # at the start all that is spooled is sent anyway
-            means.resend(self._source.name)
-        self._epoch = epoch.number
         works = {f"partition {at}": self._partition(report, epoch, position) for at, position in positions.items()}
         await together(works | {"tidy": self._tidy()}, prefix=f"drain {self._source.name} ")
 
@@ -140,6 +139,8 @@ class Draining:
         work = self._move(piece, epoch, at, repeats, durable, kept, moves[-1] if moves else None)
         name = f"move {self._source.name} {at} {piece.offsets[0]}"
         moves.append(_Move(asyncio.create_task(work, name=name), kept))
+        self._moves.add(moves[-1].task)
+        moves[-1].task.add_done_callback(self._moves.discard)
 
     async def _move(
         self, piece: Records, epoch: Epoch, at: int, repeats: Any, durable: Mapping[int, int], kept: asyncio.Future[bool],
@@ -227,7 +228,7 @@ class Draining:
             )
             waiting, size = self._means.spool.depth(self._source.name)
             self._means.meters.spooled(self._source.name, frames=waiting, size=size)
-            await self._missing.give_up(self._seen)
+            await self._give_up()
             self._insist(waiting)
             if self._means.trim:
                 await self._means.trim(self._source, {at: one.offset for at, one in self._states.items()})
@@ -235,14 +236,23 @@ class Draining:
                 await self._close_days()
                 next_days = monotonic() + 30.0
 
+    async def _give_up(self) -> None:
+        """What was spooled behind holes that nobody filled is free, as soon as all that is being moved now is durable."""
+        durable = await self._missing.give_up(self._seen)
+        if durable:
+            for task in tuple(self._moves):
+                await _through(task)
+            await self._means.spool.free(self._source.name, durable)
+
     def _insist(self, waiting: int) -> None:
-        """All that is on the bus is drained, and the spool still holds what it held a while ago: the bus lost it."""
-        drained = all(one.offset >= one.end for one in self._states.values())
-        if not (self._means.resend and waiting and drained and waiting == self._waiting[0]):
-            self._waiting = waiting, monotonic()
-        elif monotonic() - self._waiting[1] > INSIST_SECONDS:
+        """Have the spool send again what the bus has lost."""
+        states = self._states.values()
+        offset, drained = sum(one.offset for one in states), all(one.offset >= one.end for one in states)
+        freed = self._means.spool.freed(self._source.name)
+        stuck = self._stuck.is_so(freed=freed, waiting=waiting, offset=offset, drained=drained)
+        if stuck and self._means.resend:
+            logger(source=self._source.name).warning("frames sent again", waiting=waiting)
             self._means.resend(self._source.name)
-            self._waiting = 0, monotonic()
 
     async def _close_days(self) -> None:
         """Days that are over, once all that is on the bus is drained: bars are made of them then."""
@@ -262,17 +272,27 @@ async def _through(task: asyncio.Task[None]) -> None:
     task.result()
 
 
-async def _finished(moves: list[asyncio.Task[None]]) -> None:
-    """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery."""
-    if not moves:
-        return
-    await asyncio.wait(moves, timeout=LAST_MOVE_SECONDS)
-    for task in moves:
-        task.cancel()
-    await asyncio.wait(moves)
+async def _finished(moves: Collection[asyncio.Task[None]]) -> None:
+    """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery.
+
+    None of it runs any more when this returns, however often we are cancelled meanwhile: a move that came to its end
+    beside the recovery would put into the tables what that has just put there.
+    """
+    stopped: asyncio.CancelledError | None = None
+    seconds: float | None = LAST_MOVE_SECONDS
+    while waiting := [task for task in moves if not task.done()]:
+        try:
+            await asyncio.wait(waiting, timeout=seconds)
+        except asyncio.CancelledError as told:
+            stopped = told
+        seconds = None
+        for task in waiting:
+            task.cancel()
     for task in moves:
         if not task.cancelled() and (problem := task.exception()):
             logger().warning("move unfinished", error=str(problem))
+    if stopped is not None:
+        raise stopped
 
 
 def _moment(nanoseconds: int) -> datetime:

@@ -5,7 +5,7 @@ Nothing that is kept is ever taken back unless it can be read again: so the log 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -38,6 +38,7 @@ class Beginning:
     mover: Mover
     parts: Parts
     replay: Replay
+    resend: Callable[[str], None] | None
 
     async def found(self) -> tuple[Epoch, Mapping[int, Position]]:
         """The epoch, and where each partition is read on from. Interrupted intents are settled when this returns."""
@@ -86,13 +87,15 @@ class Beginning:
         return replace(position, offset=ends.start, key=b"")
 
     async def _lost(self, epoch: int, known: Mapping[int, Position], says: str) -> None:
-        """Say so in the log and in `gaps`: what the spool still holds comes again, the rest is in this span."""
+        """Say so in the log and in `gaps`: what the spool still holds is sent again, the rest is in this span."""
         now = datetime.now(UTC)
         keys = [position.key or (await self._key_before(epoch, at, END))[0] for at, position in known.items()]
         feed = await self.positions.feed(self.source.name)
         since = min((received(key) for key in keys if key), default=feed[1] if feed else now)
         logger(source=self.source.name).error("log lost", says=says)
         await self.positions.gap(Gap(self.source.name, since, now, "log lost", says=says))
+        if self.resend:
+            self.resend(self.source.name)
 
     async def _settle_all(self, intents: tuple[Intent, ...], ends: Mapping[int, Ends]) -> None:
         """In order. When one is taken back, so are those after it in its partition: a position skips nothing.
@@ -145,9 +148,10 @@ class Beginning:
             ):
                 return
         logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(kept))
-        await self._compared([received(key) for key, _ in kept.values() if key])
         for intent in intents:  # what became of them stands in the tables
+            await self.mover.warehouse.ended(intent.token)
             await self.positions.forget(intent)
+        await self._compared([received(key) for key, _ in kept.values() if key])
         found = [Position(newest, at, offset + 1, key) for at, (key, offset) in kept.items() if key]
         log = epoch.log_id if epoch is not None and epoch.number == newest else log_id
         await self.positions.begin_epoch(Epoch(self.source.name, newest, log), found)

@@ -76,17 +76,10 @@ class Listening:
     def state(self) -> FeedState:
         """What it is doing now."""
         return FeedState(
-            source=self._stream.name,
-            state=self._doing,
-            since=moment(self._doing_since),
-            symbols=self._feed.symbols,
-            frames=self._frames,
-            size=self._size,
-            connects=self._connects,
-            shed=self._shed,
-            last_frame_at=moment(self._last_frame) if self._last_frame else None,
-            says=self._says or self._shedding(),
-        )
+            source=self._stream.name, state=self._doing, since=moment(self._doing_since), symbols=self._feed.symbols,
+            frames=self._frames, size=self._size, connects=self._connects, shed=self._shed,
+            last_frame_at=moment(self._last_frame) if self._last_frame else None, says=self._says or self._shedding(),
+        )  # fmt: skip
 
     async def __call__(self, report: Reporter) -> None:
         """Listen until told to stop."""
@@ -147,10 +140,9 @@ class Listening:
                 max_frame_bytes=self._stream.max_frame_bytes,
                 allow_private=bool(override),
             ) as socket:
-                opened = self._clock.now()
                 for text in self._stream.hello(self._feed):
                     await socket.send(text)
-                await self._subscribed(report, opened - begun)
+                await self._subscribed(report, self._clock.now() - begun)
                 return await self._receiving(socket, report)
         except FeedError as problem:
             return problem

@@ -42,9 +42,10 @@ class Missing:
         for connection in before:
             seen.last[connection] = int(of_connection(keys, connection)["received"][-1])
 
-    async def give_up(self, seen: Seen) -> None:
-        """A hole that nobody filled in time is a gap; what was spooled behind it is free."""
+    async def give_up(self, seen: Seen) -> dict[int, int]:
+        """A hole that nobody filled in time is a gap. By connection: up to which sequence nothing is waited for now."""
         patience = PATIENCE_SECONDS if self._means.resend else 0.0
+        whole: dict[int, int] = {}
         for one in [each for each in self._holes if monotonic() - each[0] >= patience]:
             _, hole, gap = one
             if seen.is_missing(hole):
@@ -52,7 +53,8 @@ class Missing:
                 self._means.meters.gap(self._source.name, gap.cause)
             self._holes.remove(one)
             if seen.give_up(hole):
-                await self._means.spool.free(self._source.name, {hole.connection: seen.whole(hole.connection)})
+                whole[hole.connection] = seen.whole(hole.connection)
+        return whole
 
 
 def _moment(nanoseconds: int) -> datetime:

@@ -3,7 +3,8 @@
 A record's value is the frame as it was received, byte for byte. Its identity is packed into the record's key and not
 into headers: reading with headers costs half the rate. The key is 32 bytes, little-endian: a mark of the source's name,
 the connection (a random number for each connection), the frame's sequence in it (0 for the first), and when it was
-received, in nanoseconds since 1970, UTC. A key of another length is not ours: such a record is kept under connection 0.
+received, in nanoseconds since 1970, UTC. A key of another length or mark is not ours: such a record is kept under
+connection 0.
 """
 
 from __future__ import annotations
@@ -143,6 +144,9 @@ class Spool(Protocol):
 
     def depth(self, topic: str) -> tuple[int, int]:
         """(frames, bytes) that were taken and are not yet known to be durable in the warehouse."""
+
+    def freed(self, topic: str) -> int:
+        """How many frames are known to be durable in the warehouse: in order, so that what is not holds up what follows."""
 
     async def free(self, topic: str, durable: Mapping[int, int]) -> None:
         """Frames are durable in the warehouse: by connection, all sequences up to and including that one."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Feed:
     """What the operator's settings say about one stream: what to subscribe to, and the key (a secret: never logged)."""
 
     symbols: tuple[str, ...] = ()
-    key: str = ""
+    key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

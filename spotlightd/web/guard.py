@@ -141,11 +141,16 @@ def asked_by_us(request: web.Request) -> bool:
     origin = request.headers.get("Origin")
     if origin is None:
         return request.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
-    settings = request.app[DESK].context.settings
     try:
-        return _is_ours(request, urlsplit(origin).netloc, (settings.host, *settings.hosts))
+        asking = urlsplit(origin)
+        return asking.netloc.lower() == request.host.lower() or asking.hostname in _public(request)
     except ValueError:
         return False
+
+
+def _public(request: web.Request) -> set[str]:
+    """Names that the operator gave us: a proxy before us may call us otherwise."""
+    return {name.lower() for name in request.app[DESK].context.settings.hosts}
 
 
 def called_by(request: web.Request, names: Iterable[str]) -> bool:

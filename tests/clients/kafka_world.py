@@ -27,12 +27,12 @@ async def made(bus: Kafka, **wanted: int) -> str:
     return topic
 
 
-def keys_of(values: Sequence[bytes]) -> list[bytes]:
-    return [packed(mark("constructed"), Frame(7, at, 1_700_000_000_000_000_000 + at, b"")) for at in range(len(values))]
+def keys_of(topic: str, values: Sequence[bytes]) -> list[bytes]:
+    return [packed(mark(topic), Frame(7, at, 1_700_000_000_000_000_000 + at, b"")) for at in range(len(values))]
 
 
 async def append(bus: Kafka, topic: str, values: Sequence[bytes]) -> None:
-    await bus.append(topic, 0, keys_of(values), values)
+    await bus.append(topic, 0, keys_of(topic, values), values)
 
 
 async def insist(bus: Kafka, topic: str, values: Sequence[bytes]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from time import time_ns
 
@@ -48,14 +49,14 @@ async def made(bus: Bus, *, partitions: int = 1) -> str:
     return name
 
 
-def keys_of(sequences: Sequence[int], connection: int = 7) -> list[bytes]:
+def keys_of(topic: str, sequences: Sequence[int], connection: int = 7) -> list[bytes]:
     now = time_ns()
-    return [packed(mark("constructed"), Frame(connection, one, now + one, b"")) for one in sequences]
+    return [packed(mark(topic), Frame(connection, one, now + one, b"")) for one in sequences]
 
 
 async def append(bus: Bus, topic: str, values: Sequence[bytes], *, partition: int = 0, first: int = 0) -> list[bytes]:
     """Answers their keys."""
-    keys = keys_of(range(first, first + len(values)))
+    keys = keys_of(topic, range(first, first + len(values)))
     await bus.append(topic, partition, keys, values)
     return keys
 
@@ -90,10 +91,15 @@ async def test_what_was_appended_is_read_in_order_and_byte_for_byte(bus: Bus, to
 
 
 async def test_a_record_of_a_strangers_key_is_kept_without_a_connection(bus: Bus, topic: str) -> None:
-    await bus.append(topic, 0, [b"", b"a key of another length", *keys_of([3])], [b"a", b"b", b"c"])
-    found = await bus.peek(topic, 0, 0, most=3)
-    assert found.values == [b"a", b"b", b"c"]
-    assert [connection for _, connection, _, _ in KEY.iter_unpack(found.keys)] == [STRANGER, STRANGER, 7]
+    digest = sha256(b"a key of our length, as others use them").digest()
+    strange = [b"", b"a key of another length", digest, b"\xff" * KEY.size, *keys_of("another", [2])]
+    values = [b"a", b"b", b"c", b"d", b"e", b"f"]
+    await bus.append(topic, 0, [*strange, *keys_of(topic, [3])], values)
+    found = await bus.peek(topic, 0, 0, most=len(values))
+    assert found.values == values
+    connections = [connection for _, connection, _, _ in KEY.iter_unpack(found.keys)]
+    assert connections == [*[STRANGER] * len(strange), 7]
+    assert all(received < 1 << 62 for _, _, _, received in KEY.iter_unpack(found.keys))
 
 
 async def test_never_more_frames_than_asked_for(bus: Bus, topic: str) -> None:
@@ -206,7 +212,9 @@ async def test_who_appends_at_once_stays_in_order(bus: Bus, topic: str) -> None:
     async def sender(connection: int) -> None:
         for first in range(0, 200, 20):
             group = range(first, first + 20)
-            await bus.append(topic, 0, keys_of(group, connection), [b"%d %d" % (connection, one) for one in group])
+            await bus.append(
+                topic, 0, keys_of(topic, group, connection), [b"%d %d" % (connection, one) for one in group]
+            )
 
     await asyncio.gather(*(sender(connection) for connection in (1, 2, 3)))
     async with bus.reading(topic, 0, 0) as reading:

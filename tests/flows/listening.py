@@ -74,6 +74,9 @@ class RecordingSpool:
     def depth(self, topic: str) -> tuple[int, int]:
         return len(self.frames), sum(len(one.value) for one in self.frames) if topic else 0
 
+    def freed(self, topic: str) -> int:
+        return 0 if topic else -1
+
     async def free(self, topic: str, durable: Mapping[int, int]) -> None: ...
 
 

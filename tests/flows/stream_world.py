@@ -20,6 +20,7 @@ from spotlightd.flows.publish import Publications, recover
 from spotlightd.flows.replay import Replay
 from spotlightd.flows.supervise import Board
 from spotlightd.model.bus import Ends, Frame, Records, Topic
+from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import OffsetError, StoreError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.pin import visible
@@ -127,7 +128,7 @@ class NoSpool:
     """A spool that is asked to free what is durable, and remembers it."""
 
     def __init__(self) -> None:
-        self.freed: dict[int, int] = {}
+        self.durable: dict[int, int] = {}
         self.trouble = ""
 
     def put(self, topic: str, frame: Frame) -> bool:
@@ -139,9 +140,31 @@ class NoSpool:
         del topic
         return 0, 0
 
+    def freed(self, topic: str) -> int:
+        del topic
+        return 0
+
     async def free(self, topic: str, durable: Mapping[int, int]) -> None:
         del topic
-        self.freed |= durable
+        self.durable |= durable
+
+
+class HeldUp:
+    """The warehouse, to which one block of frames gets through only when told: as on its way, or in the engine's queue."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self.waiting = False
+        self.go_on = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._warehouse, name)
+
+    async def insert_stream(self, dataset: Dataset, blocks: AsyncIterator[bytes], *, token: str = "") -> int:
+        if not self.waiting:
+            self.waiting = True
+            await self.go_on.wait()
+        return await self._warehouse.insert_stream(dataset, blocks, token=token)
 
 
 @dataclass
@@ -153,6 +176,7 @@ class StreamWorld:
     parser: Parser = field(default_factory=HereParser)
     bus: MemoryBus = field(default_factory=MemoryBus)
     spool: NoSpool = field(default_factory=NoSpool)
+    held: HeldUp | None = None
     settings: Streams = field(default_factory=lambda: replace(Streams(), batch_frames=40, batch_seconds=0.01))
 
     async def prepare(self, source: Stream = ticks) -> None:
@@ -170,7 +194,7 @@ class StreamWorld:
             positions: Any = SqlitePositions(ledger)
             publications = Publications(ledger, self.warehouse)
             await recover(ledger, self.warehouse, publications, (constructed_ticks,))
-            warehouse: Any = self.warehouse
+            warehouse: Any = self.held or self.warehouse
             if fuse:
                 positions, warehouse = Fused(positions, fuse), Fused(warehouse, fuse)
             yield Stores(self, ledger, positions, publications, warehouse)

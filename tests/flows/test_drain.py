@@ -13,8 +13,8 @@ from spotlightd.model.bus import Frame
 from spotlightd.model.errors import StoreError
 
 from .constructed_ticks import MIDNIGHT, SECOND, frame, mended, numbered, ticks
-from .stream_world import StreamWorld, until
-from .world import CrashError, Fuse
+from .stream_world import HeldUp, Stores, StreamWorld, until
+from .world import CrashError, Fuse, copied
 
 DAY = 24 * 3600 * SECOND
 
@@ -33,7 +33,7 @@ async def test_each_frame_is_kept_and_decoded_once_and_a_restart_adds_nothing(st
     await streams.drained()
     assert await streams.numbers() == list(range(200))
     assert await streams.one("SELECT count() FROM constructed_frames") == 100
-    assert streams.spool.freed == {7: 99}
+    assert streams.spool.durable == {7: 99}
 
 
 async def test_frames_are_cut_where_the_received_day_changes(streams: StreamWorld) -> None:
@@ -327,3 +327,59 @@ async def test_interrupted_frames_whose_log_is_lost_are_kept_and_decoded_anew(st
     streams.bus.lose(ticks.name)
     await streams.drained(mended)
     assert [number % 1_000_000 for number in await streams.numbers()] == list(range(20))
+
+
+async def test_no_move_of_a_drain_that_failed_runs_beside_the_recovery(streams: StreamWorld) -> None:
+    """The bus fails for the reader, and a moment later for the one who looks after it, while frames are on their way."""
+    await streams.send(numbered(20))
+    held = streams.held = HeldUp(streams.warehouse)
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: held.waiting)
+        streams.bus.trouble = StoreError("the broker is gone")
+        await until(lambda: stores.board.read()[0].state == "holding")
+        assert [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("move ")] == []
+        streams.bus.trouble = None
+        await until(lambda: streams.is_drained(flow))
+        held.go_on.set()
+    assert await streams.numbers() == list(range(40))
+    await streams.drained()
+    assert await streams.numbers() == list(range(40))
+
+
+async def test_frames_behind_a_hole_are_not_free_before_they_are_in_their_table(streams: StreamWorld) -> None:
+    frames = numbered(30)
+    await streams.send([*frames[:10], *frames[20:]])
+    held = streams.held = HeldUp(streams.warehouse)
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: held.waiting)
+        gone = asyncio.create_task(_gap_of(stores))
+        await asyncio.wait_for(gone, 20)
+        assert streams.spool.durable == {}
+        held.go_on.set()
+        await until(lambda: streams.is_drained(flow) and streams.spool.durable == {7: 29})
+
+
+async def _gap_of(stores: Stores) -> None:
+    while not await stores.gaps():  # noqa: ASYNC110  (the ledger is asked, nobody tells)
+        await asyncio.sleep(0.05)
+
+
+async def test_a_ledger_put_back_from_a_backup_that_was_taken_while_frames_were_moved(streams: StreamWorld) -> None:
+    ledger, backup = streams.folder / "ledger.sqlite", streams.folder / "backup.sqlite"
+    await streams.send(numbered(20))
+    await streams.drained()
+    await streams.send(numbered(20, first=20))
+    held = streams.held = HeldUp(streams.warehouse)
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: held.waiting)
+        copied(ledger, backup)
+        held.go_on.set()
+        await until(lambda: streams.is_drained(flow))
+    for file in streams.folder.glob("ledger.sqlite*"):
+        file.unlink()
+    backup.rename(ledger)
+    async with streams.stores() as stores:
+        assert await stores.positions.intents(ticks.name)
+    await streams.send(numbered(5, first=40))
+    await streams.drained()
+    assert await streams.numbers() == list(range(90))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from spotlightd.model.house import MIRRORED
 from spotlightd.model.pin import visible
 from spotlightd.model.provenance import Run
 
-from .world import World, constructed_counts, source
+from .world import World, constructed_counts, copied, source
 
 READERS = 8
 PUBLICATIONS = 40
@@ -141,7 +140,7 @@ async def test_a_ledger_from_a_backup_does_not_take_a_number_again_or_sweep_what
     ledger, backup = world.folder / "ledger.sqlite", world.folder / "backup.sqlite"
     async with world.stores() as stores:
         begun = await stores.ledger.begin_load(source(), "a" * 64, "2021/a")
-        _copy(ledger, backup)
+        copied(ledger, backup)
         await stores.warehouse.insert(
             constructed_counts, [(datetime(2021, 1, 4, tzinfo=UTC).date(), 1, begun.load_id, 0, 1)]
         )
@@ -152,15 +151,6 @@ async def test_a_ledger_from_a_backup_does_not_take_a_number_again_or_sweep_what
     world.shows({"2022/a": "2022-01-04,7\n"})
     await world.look()
     assert await world.seen() == {"2021-01-04": 1, "2022-01-04": 7}
-
-
-def _copy(ledger: Path, backup: Path) -> None:
-    import sqlite3  # noqa: PLC0415
-
-    one, other = sqlite3.connect(ledger), sqlite3.connect(backup)
-    one.backup(other)
-    one.close()
-    other.close()
 
 
 async def test_a_load_that_was_left_before_its_publication_does_not_come_back_over_a_correction(world: World) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -204,3 +205,9 @@ class World:
         """Outcome, covers and error of every run, oldest first."""
         async with SqliteLedger(self.folder / "ledger.sqlite") as ledger:
             return [(row[5], row[4], row[11]) for row in await ledger.history("runs", 0, 10_000)]
+
+
+def copied(ledger: Path, backup: Path) -> None:
+    """A backup of a ledger that is open, as the operator is told to make one."""
+    with closing(sqlite3.connect(ledger)) as one, closing(sqlite3.connect(backup)) as other:
+        one.backup(other)

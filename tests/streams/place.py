@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from tests.streams.proxy import Proxy
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
 DRAINED_SECONDS = 60.0
 UNDER_WAY_SECONDS = 1.0  # from the venue to the spool
+UNDER_WAY_NANOSECONDS = int(UNDER_WAY_SECONDS * 1e9)
 SLACK_NANOSECONDS = 50_000_000  # between the venue's making of a tick and our receiving it
 TAKEN = """
 SELECT coalesce(sum(max(freed, coalesce(hi, 0))), 0), coalesce(sum(freed), 0) FROM partitions
@@ -188,7 +189,7 @@ class Place:
         missing = [number for number in range(len(made)) if number not in times]
         lost = [one for one in missing if not _in_a_gap(made[one], gaps)]
         if lost:
-            lost = [one for one in lost if not _around_a_gap(one, received, gaps, len(made))]
+            lost = [one for one in lost if not _around_a_gap(one, received, gaps, made)]
         doubled = [number for number, many in times.items() if many > 1]
         strange = [number for number in times if number >= len(made)]
         in_gaps = len(missing) - len(lost)
@@ -248,9 +249,15 @@ def _in_a_gap(made: int, gaps: list[Hole]) -> bool:
     return any(one.since - SLACK_NANOSECONDS <= made <= one.until + SLACK_NANOSECONDS for one in gaps)
 
 
-def _around_a_gap(number: int, received: Mapping[int, int], gaps: list[Hole], made: int) -> bool:
-    """Whether a gap lies between the neighbours of a missing tick that were received: what was under way may be older
-    than the last that was received by more than the slack, on a machine that is busy."""
-    below = next((received[one] for one in range(number, -1, -1) if one in received), 0)
-    above = next((received[one] for one in range(number, made) if one in received), 1 << 63)
-    return any(below <= one.since + SLACK_NANOSECONDS and one.until <= above + SLACK_NANOSECONDS for one in gaps)
+def _around_a_gap(number: int, received: Mapping[int, int], gaps: list[Hole], made: Sequence[int]) -> bool:
+    """Whether gaps lie between the neighbours of a missing tick that were received, and are about as long as nothing was:
+    what was under way may be older than the last that was received by more than the slack, on a machine that is busy.
+    """
+    before = next((one for one in range(number, -1, -1) if one in received), -1)
+    after = next((one for one in range(number, len(made)) if one in received), len(made))
+    below, above = received.get(before, 0), received.get(after, 1 << 63)
+    between = [
+        one for one in gaps if below <= one.since + SLACK_NANOSECONDS and one.until <= above + UNDER_WAY_NANOSECONDS
+    ]
+    lasted = made[min(after, len(made) - 1)] - made[max(before, 0)]
+    return bool(between) and lasted <= sum(one.until - one.since for one in between) + UNDER_WAY_NANOSECONDS

@@ -193,10 +193,12 @@ async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypa
 @pytest.mark.parametrize(
     ("headers", "status"),
     [({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
-     ({"Origin": "http://[bad"}, 403), ({"Origin": "http://127.0.0.1:8080"}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200)],
+     ({"Origin": "http://[bad"}, 403), ({"Origin": "http://127.0.0.1:1"}, 403), ({"Origin": "http://localhost:3000"}, 403),
+     ({"Origin": "{here}"}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200)],
 )  # fmt: skip
 async def test_only_our_own_pages_listen(venue: Venue, headers: dict[str, str], status: int) -> None:
     assert venue.world.session
+    headers = {name: value.format(here=venue.world.address) for name, value in headers.items()}
     async with venue.world.session.get(f"{venue.world.address}/live/events?symbols=AAPL", headers=headers) as answer:
         assert answer.status == status
 
