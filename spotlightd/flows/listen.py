@@ -75,10 +75,12 @@ class Listening:
 
     def state(self) -> FeedState:
         """What it is doing now."""
+        full = self._outages.full
         return FeedState(
             source=self._stream.name, state=self._doing, since=moment(self._doing_since), symbols=self._feed.symbols,
             frames=self._frames, size=self._size, connects=self._connects, shed=self._shed,
-            last_frame_at=moment(self._last_frame) if self._last_frame else None, says=self._says or self._shedding(),
+            last_frame_at=moment(self._last_frame) if self._last_frame else None,
+            shed_since=moment(full.since) if full else None, says=self._says or self._shedding(),
         )  # fmt: skip
 
     async def __call__(self, report: Reporter) -> None:

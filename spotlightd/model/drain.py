@@ -129,7 +129,10 @@ class Positions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """What a listener is doing now. `frames`, `size` (bytes), `connects` and `shed` count since the daemon's start."""
+    """What a listener is doing now. `frames`, `size` (bytes), `connects` and `shed` count since the daemon's start.
+
+    `shed_since`: since when frames have been shed, while they are.
+    """
 
     source: str
     state: Literal["connecting", "connected", "waiting", "refused", "stopped"]
@@ -140,6 +143,7 @@ class FeedState:
     connects: int = 0
     shed: int = 0
     last_frame_at: datetime | None = None
+    shed_since: datetime | None = None
     says: str = ""
 
 

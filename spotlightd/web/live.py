@@ -84,7 +84,7 @@ async def show_live(request: web.Request) -> web.StreamResponse:
     found = feeds.feeds(state, {one.name: one.title for one in context.streams}, now)
     return desk.page(request, "live.html", {
         "panels": [_panel(context, seen, one, now) for one in chosen], "chosen": chosen, "trouble": trouble, "now": now,
-        "feeds": found, "drains": feeds.drains(state, now), "gaps": pulse.holes_of(seen, context), "carried": dataset is not None,
+        "feeds": found, "drains": feeds.drains(state, now), "gaps": pulse.holes_of(seen, context)[: ticks.SHOWN_GAPS], "carried": dataset is not None,
         "data": pulse.message(context, seen, chosen, {s: list(b.values()) for s, b in seen.bars.items()}, now, trouble),
         "reload": RELOAD_SECONDS, "asked": "symbols" in request.query, "window": ticks.WINDOW_SECONDS,
     })  # fmt: skip

@@ -168,7 +168,7 @@ def message(
         "bars": {symbol: [bar.told for bar in moves[symbol]] for symbol in symbols if symbol in moves},
         "values": [[v.symbol, v.price, v.volume, round(v.rate, 2), v.age_seconds] for v in values],
         "spans": {symbol: spans(holes, symbol, context) for symbol in symbols},
-        "gaps": [[show.instant(h.since), show.instant(h.until) if h.until else "", h.source, h.symbol, h.cause, h.says] for h in holes],
+        "gaps": [[show.instant(h.since), show.instant(h.until) if h.until else "", h.source, h.symbol, h.cause, h.says] for h in holes[: ticks.SHOWN_GAPS]],
         "feeds": [[f.now.source, f.now.state, f.tag, f.silent_seconds, f.now.says] for f in feeds.feeds(state, titles, now)],
         "trouble": trouble,
     }  # fmt: skip

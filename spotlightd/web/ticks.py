@@ -24,6 +24,7 @@ WHOLE_EVERY = 10  # looks: then all of the window is read again, since a feed th
 LOOK_BACK = timedelta(days=2)
 BUSY = timedelta(minutes=15)
 SHOWN_GAPS = 10
+MOST_GAPS = 100  # a feed begins at most 10 connections a minute
 MOST_BARS = 100_000
 _AT = (
     "bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Micro(received)), 64), "
@@ -97,7 +98,7 @@ async def look(reader: Reader, trades: Dataset, seen: Seen, symbols: Sequence[st
     begin = now - timedelta(seconds=WINDOW_SECONDS)
     since = begin if fresh or seen.looks % WHOLE_EVERY == 0 else max(_newest(seen, begin), begin)
     pin = await reader.pin(trades)
-    found, gaps = await reader.all(bars(trades, symbols, since, pin.seq), holes())
+    found, gaps = await reader.all(bars(trades, symbols, since, pin.seq), holes(begin))
     seen.looks += 1
     seen.holes = tuple(Hole(*row) for row in gaps.rows)
     seen.bars = {one: _kept(seen.bars.get(one, {}), begin) for one in symbols}
@@ -138,12 +139,14 @@ def value(seen: Seen, symbol: str, now: datetime) -> Value:
 
 
 def open_holes(feeds: Iterable[FeedState]) -> list[Hole]:
-    """Those that are not written down yet, because they are not over: feeds that do not listen now."""
-    return [
-        Hole(one.source, "", one.last_frame_at or one.since, None, one.state, one.says)
-        for one in feeds
-        if one.state != "connected"
-    ]
+    """Those that are not written down yet, because they are not over: feeds that do not listen now, or find no room."""
+    found = []
+    for one in feeds:
+        if one.state != "connected":
+            found.append(Hole(one.source, "", one.last_frame_at or one.since, None, one.state, one.says))
+        elif one.shed_since:
+            found.append(Hole(one.source, "", one.shed_since, None, "spool full", one.says))
+    return found
 
 
 def concern(hole: Hole, symbol: str, feeds: Iterable[FeedState]) -> bool:
@@ -184,9 +187,13 @@ def busiest(trades: Dataset, now: datetime, seq: int, limit: int) -> Query:
     return Query(sql, {"since": _text(now - BUSY), "seq": seq})
 
 
-def holes() -> Query:
-    """The newest gaps."""
-    return Query(f"SELECT source, symbol, since, until, cause, says FROM gaps ORDER BY id DESC LIMIT {SHOWN_GAPS:d}")
+def holes(begin: datetime) -> Query:
+    """Gaps that nobody repaired: all that reach into the time after that, and the newest before it."""
+    sql = (
+        "SELECT source, symbol, since, until, cause, says FROM gaps WHERE repaired_by = '' "
+        f"ORDER BY until >= {{begin:DateTime64(6, 'UTC')}} DESC, id DESC LIMIT {MOST_GAPS:d}"
+    )
+    return Query(sql, {"begin": _text(begin)})
 
 
 def _text(moment: datetime) -> str:

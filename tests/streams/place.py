@@ -30,8 +30,8 @@ from tests.streams.proxy import Proxy
 
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
 DRAINED_SECONDS = 60.0
-UNDER_WAY_SECONDS = 1.0  # from the venue to the spool
-UNDER_WAY_NANOSECONDS = int(UNDER_WAY_SECONDS * 1e9)
+UNDER_WAY_SECONDS = 1.0  # from the venue to the spool, as a rule
+UNDER_WAY_NANOSECONDS = 5_000_000_000  # at most, from the venue to the spool, on a machine that is busy
 SLACK_NANOSECONDS = 50_000_000  # between the venue's making of a tick and our receiving it
 TAKEN = """
 SELECT coalesce(sum(max(freed, coalesce(hi, 0))), 0), coalesce(sum(freed), 0) FROM partitions

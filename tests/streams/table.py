@@ -59,7 +59,7 @@ FAULTS = (
     Fault("message size", "`max.message.bytes` of the topic lowered below a batch, then raised"),
     Fault("disk of Kafka full", "the disk of Kafka fills up, Kafka ends; some space, and started again"),
     Fault("clock", "the clock of the box steps 2 h forward and back"),
-    Fault("chaos, 20 s", "all of these in any order for 20 s (`make chaos` for longer)"),
+    Fault("chaos, 20 s", "kills, stops, freezes, wipes, cut and slow wires, hang-ups, garbage and bursts in any order for 20 s (`make chaos` for longer)"),
 )  # fmt: skip
 
 

@@ -232,6 +232,12 @@ async def test_an_open_gap_is_of_the_feed_that_carries_the_symbol() -> None:
     assert [ticks.concern(hole, symbol, feeds) for symbol in ("AAPL", "MSFT")] == [True, False]
 
 
+async def test_a_feed_that_finds_no_room_is_an_open_gap_although_it_is_connected() -> None:
+    now = datetime.now(UTC)
+    (hole,) = ticks.open_holes([FeedState("finnhub", "connected", now, shed_since=now, says="the spool is full")])
+    assert (hole.since, hole.until, hole.cause) == (now, None, "spool full")
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 async def test_the_page_moves_in_a_browser(venue: Venue, browser: Browser, width: int) -> None:
