@@ -30,6 +30,7 @@ from spotlightd.parse.child import ChildParser
 
 SHORTEST_SECRET = 16
 WELL_KNOWN = frozenset({"changeme", "password", "clickhouse", "admin", "spotlightd"})
+LEDGER_FILE = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         state = held.folder
         engine, endpoint = await _warehouse(stack, settings, held)
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
-        ledger = await stack.enter_async_context(SqliteLedger(state / "ledger.sqlite"))
+        ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
         bucket = await stack.enter_async_context(FolderBucket(state / "documents"))
         parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))

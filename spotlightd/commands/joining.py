@@ -16,7 +16,7 @@ from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Bucket, Warehouse
 from spotlightd.model.settings import Settings
-from spotlightd.opening import Endpoint, House, born, joined, opened
+from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, joined, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +67,5 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
 @asynccontextmanager
 async def ledger_beside(settings: Settings) -> AsyncIterator[SqliteLedger]:
     """The running daemon's ledger, to leave a wish in it or to read how far one is."""
-    async with SqliteLedger(settings.state_dir / "ledger.sqlite") as ledger:
+    async with SqliteLedger(settings.state_dir / LEDGER_FILE) as ledger:
         yield ledger

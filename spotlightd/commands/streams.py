@@ -19,7 +19,7 @@ from spotlightd.model.errors import SettingsError
 from spotlightd.model.ports import Wish
 from spotlightd.model.settings import Settings
 from spotlightd.model.stream import Stream
-from spotlightd.opening import opened
+from spotlightd.opening import LEDGER_FILE, opened
 from spotlightd.streaming import looked_at, replay_of
 
 TAIL_SECONDS = 0.5
@@ -34,6 +34,8 @@ async def replay(arguments: argparse.Namespace, settings: Settings, out: Out) ->
         raise SettingsError(f"--from {arguments.first} is after --to {arguments.last}")
     if running_daemon(settings) is not None:
         return await watched(Wish(source.name, arguments.first, arguments.last), settings, out)
+    if not (settings.state_dir / LEDGER_FILE).exists():
+        raise SettingsError(f"there is nothing in {settings.state_dir} to replay: name the state folder with --state")
     async with opened(settings) as house:
         stores = house.stores
         parts = Parts(stores.ledger, stores.publications, house.positions)

@@ -119,6 +119,7 @@ class Listening:
             ended = FeedError(cause, "", retry_after_seconds=problem.retry_after_seconds)
             pause = self._backoff.pause(ended, lived=self._clock.now() - begun, frames=self._frames - before)
             self._pausing(report, cause, pause)
+            self._meters.retried(self._stream.name)
             await self._pause(report, pause)
 
     async def _pause(self, report: Reporter, seconds: float) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spotlightd.model.drain import DrainState, FeedState
-from spotlightd.web.context import State
+from spotlightd.web.context import Context, State
 
 TAGS = {"connected": "green", "connecting": "amber", "waiting": "amber", "refused": "red"}
 
@@ -44,6 +44,13 @@ def feeds(state: State, titles: dict[str, str], at: datetime | None = None) -> l
 def drains(state: State, at: datetime | None = None) -> list[Drain]:
     at = at or datetime.now(UTC)
     return [Drain(one, _since(one.last_batch_at, at)) for one in state.drains]
+
+
+def shown(context: Context, at: datetime) -> dict[str, Any]:
+    """What the template feeds.html shows."""
+    state = context.state()
+    titles = {one.name: one.title for one in context.streams}
+    return {"feeds": feeds(state, titles, at), "drains": drains(state, at), "now": at}
 
 
 def _since(then: datetime | None, at: datetime) -> float | None:

@@ -45,7 +45,11 @@ def table_of(context: Context) -> Dataset | None:
 
 async def living(app: web.Application) -> AsyncIterator[None]:
     """The poller lives as long as the application."""
-    app[PULSE] = Pulse(app[DESK].context, table_of(app[DESK].context) or trades)
+    own = app[DESK]
+    page = own.templates.get_template("feeds.html")
+    app[PULSE] = Pulse(
+        own.context, table_of(own.context) or trades, lambda at: page.render(feeds.shown(own.context, at))
+    )
     yield
     await app[PULSE].close()
 
@@ -80,11 +84,9 @@ async def show_live(request: web.Request) -> web.StreamResponse:
     if request.path.endswith(".json"):
         every = {symbol: list(found.values()) for symbol, found in seen.bars.items()}
         return desk.document(request, pulse.message(context, seen, chosen, every, now, trouble))
-    state = context.state()
-    found = feeds.feeds(state, {one.name: one.title for one in context.streams}, now)
     return desk.page(request, "live.html", {
-        "panels": [_panel(context, seen, one, now) for one in chosen], "chosen": chosen, "trouble": trouble, "now": now,
-        "feeds": found, "drains": feeds.drains(state, now), "gaps": pulse.holes_of(seen, context)[: ticks.SHOWN_GAPS], "carried": dataset is not None,
+        "panels": [_panel(context, seen, one, now) for one in chosen], "chosen": chosen, "trouble": trouble,
+        **feeds.shown(context, now), "gaps": pulse.holes_of(seen, context)[: ticks.SHOWN_GAPS], "carried": dataset is not None,
         "data": pulse.message(context, seen, chosen, {s: list(b.values()) for s, b in seen.bars.items()}, now, trouble),
         "reload": RELOAD_SECONDS, "asked": "symbols" in request.query, "window": ticks.WINDOW_SECONDS,
     })  # fmt: skip

@@ -44,10 +44,11 @@ class Listener:
 
 
 class Pulse:
-    """The poller and those who listen. `close` ends both."""
+    """The poller and those who listen. `close` ends both. `state` is how feeds stand at a time, as part of a page."""
 
-    def __init__(self, context: Context, trades: Dataset) -> None:
+    def __init__(self, context: Context, trades: Dataset, state: Callable[[datetime], str]) -> None:
         self._context = context
+        self._state = state
         self._trades = trades
         self._listeners: set[Listener] = set()
         self._seen = Seen()
@@ -128,14 +129,13 @@ class Pulse:
             moves = dict(await ticks.look(reader, self._trades, self._seen, symbols, now))
         except (StoreError, RefusalError) as problem:
             trouble = f"The warehouse cannot answer: {problem}"
-        told = dict[tuple[tuple[str, ...], bool], bytes]()
+        told, state = dict[tuple[tuple[str, ...], bool], bytes](), self._state(now)
         for one in tuple(self._listeners):
             kind = (one.symbols, one.greeted)
             if kind not in told:
                 shown = moves if one.greeted else {s: list(self._seen.bars.get(s, {}).values()) for s in one.symbols}
-                told[kind] = event(
-                    message(self._context, self._seen, one.symbols, shown, now, trouble), whole=not one.greeted
-                )
+                news = message(self._context, self._seen, one.symbols, shown, now, trouble)
+                told[kind] = event(news | {"state": state}, whole=not one.greeted)
             one.greeted = one.greeted or not trouble
             self._offer(one, told[kind])
         return not trouble

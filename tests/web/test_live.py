@@ -29,6 +29,10 @@ BOTH = "AAPL,BINANCE:BTCUSDT"
 PATIENCE = 20.0
 
 
+def STATE(at: datetime) -> str:  # noqa: N802
+    return f"as of {at}"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def venue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
     async with streaming(tmp_path_factory.mktemp("live")) as one:
@@ -126,7 +130,7 @@ async def test_events_begin_with_everything_and_go_on_with_what_is_new(venue: Ve
 
 
 async def test_nobody_looks_when_nobody_listens(venue: Venue) -> None:
-    one = Pulse(venue.world.context, trades)
+    one = Pulse(venue.world.context, trades, STATE)
     looking = [one.looking]
     with one.listening(("AAPL",), lambda: None) as listener:
         assert await asyncio.wait_for(listener.queue.get(), PATIENCE)
@@ -142,7 +146,7 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
     venue: Venue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pulse, "PAUSE_SECONDS", 0.02)
-    one, dropped = Pulse(venue.world.context, trades), list[str]()
+    one, dropped = Pulse(venue.world.context, trades, STATE), list[str]()
     with (
         one.listening(("AAPL",), lambda: dropped.append("slow")) as slow,
         one.listening(("AAPL",), lambda: dropped.append("quick")) as quick,
@@ -155,7 +159,7 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
 
 
 async def test_a_bounded_number_listens(venue: Venue) -> None:
-    one = Pulse(venue.world.context, trades)
+    one = Pulse(venue.world.context, trades, STATE)
     with ExitStack() as stack:
         for _ in range(MOST_LISTENERS):
             stack.enter_context(one.listening(("AAPL",), lambda: None))
@@ -177,7 +181,7 @@ async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypa
             return await venue.world.warehouse.rows(*args, **more)
 
     broken = Broken()
-    one = Pulse(replace(venue.world.context, warehouse=broken), trades)  # type: ignore[arg-type]
+    one = Pulse(replace(venue.world.context, warehouse=broken), trades, STATE)  # type: ignore[arg-type]
     with one.listening(("AAPL",), lambda: None) as listener:
         assert b"out of <order>" in (await asyncio.wait_for(listener.queue.get(), PATIENCE) or b"")
         broken.refuses = False

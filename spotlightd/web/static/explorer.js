@@ -106,7 +106,7 @@
       },
       axes: [
         { ...axis, space: 64, values: (_, splits, at, space, step) => splits.map((one) => (one % DAY ? clock(one).slice(11) : iso(one).slice(5))) },
-        { ...axis, size: 68, values: (_, at) => at.map((one) => digits.format(one)) },
+        { ...axis, size: (_, labels) => 16 + 7 * Math.max(6, ...(labels ?? []).map((one) => one.length)), values: (_, at) => at.map((one) => digits.format(one)) },
       ],
       series: [
         { label: "minute", value: (_, at) => (at == null ? "–" : clock(at)) },

@@ -70,6 +70,9 @@
     };
   }
 
+  /* Room for the longest label; uPlot asks a second time when it knows them. */
+  const wide = (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((one) => String(one).length));
+
   function plotted(panel) {
     const box = panel.figure.querySelector(".canvas");
     const axis = { stroke: shown("--ink-soft"), grid: { stroke: shown("--rule"), width: 1 }, ticks: { show: false } };
@@ -84,7 +87,7 @@
       },
       axes: [
         { ...axis, space: 70, size: 28, values: (_, at) => at.map((one) => (one === Math.round(now) ? "now" : new Date(one * 1000).toISOString().slice(11, 19))) },
-        { ...axis, side: 1, size: 80, values: (_, at) => at.map((one) => amount.format(one)) },
+        { ...axis, side: 1, size: wide, values: (_, at) => at.map((one) => amount.format(one)) },
       ],
       series: [
         {}, { ...hidden, scale: "y" }, { ...hidden, scale: "y" },
@@ -124,15 +127,14 @@
     part("gaps").replaceChildren(...(lines.length ? lines : [element("li", "None.")]));
   }
 
+  /* Cell by cell, so that what is scrolled or focused stays so. The server has written and escaped it, as on the page. */
   function feeds(told) {
-    for (const [source, state, tag, seconds] of told.feeds) {
-      const row = document.querySelector(`[data-feed="${CSS.escape(source)}"]`);
-      if (!row) continue;
-      const sign = row.querySelector("mark");
-      sign.textContent = state;
-      sign.className = `tag ${tag}`;
-      row.children[3].textContent = seconds == null ? "none yet" : `${age(seconds)} ago`;
-    }
+    if (!told.state) return;
+    const fresh = document.createElement("template");
+    fresh.innerHTML = told.state;
+    const [old, cells] = [part("state"), fresh.content].map((one) => [...one.querySelectorAll("th, td, p")]);
+    if (old.length !== cells.length) part("state").replaceChildren(fresh.content);
+    else cells.forEach((cell, at) => { if (old[at].innerHTML !== cell.innerHTML) old[at].innerHTML = cell.innerHTML; });
   }
 
   function taken(told, whole) {
