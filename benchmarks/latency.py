@@ -5,7 +5,7 @@ burst    100 times that for 5 s, ten in a frame, on a fresh daemon. No exchange 
          it sends as many as the socket takes, and goes on until it is no longer behind. `sent_per_second` is what it
          came to
 
-received → queryable: a client of its own asks the engine every 10 ms for the newest receive time in `trades`; a trade is
+received → queryable: a client of its own asks the engine every 50 ms for the newest receive time in `trades`; a trade is
 queryable when the first such answer that is not older has arrived. So the figure is too high by up to one pause and one
 answer (`resolution_ms`, the median span between two answers), and never too low. The engine answers from the bounds of
 its parts, without reading rows. Every trade counts that was received after the first 5 s. Its load was published before,
@@ -46,7 +46,7 @@ from spotlightd.model.settings import Settings
 from spotlightd.opening import Endpoint, joined
 
 SYMBOLS = ["AAPL", "TSLA", "BINANCE:BTCUSDT"]
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.05
 WARM_SECONDS = 5.0
 BEGUN_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5

@@ -13,6 +13,7 @@ from spotlightd.model.bus import Records, mark
 from spotlightd.model.errors import OffsetError, StoreError
 
 PEEK_BYTES = 256 << 10
+GATHER_SECONDS = 0.02
 FETCH_BYTES = 2 << 20  # packed; memory holds two answers, and one group unpacked
 WAIT_SECONDS = 0.5  # how long a broker waits for something to answer
 OUT_OF_RANGE = 1
@@ -45,7 +46,11 @@ async def leader_of(brokers: Brokers, topic: str, partition: int) -> int:
 
 
 class KafkaReading:
-    """The port `Reading`. After an error it may be asked again, and goes on where it was."""
+    """The port `Reading`. After an error it may be asked again, and goes on where it was.
+
+    Who comes late, because he was busy with the group before, does not wait `seconds` anew: only as long as Kafka needs
+    to tell what has gathered meanwhile.
+    """
 
     def __init__(self, brokers: Brokers, topic: str, partition: int, offset: int) -> None:
         self._brokers = brokers
@@ -57,10 +62,11 @@ class KafkaReading:
         self._held = Held()
         self._leader: int | None = None
         self._coming: asyncio.Task[list[tuple[int, bytes]]] | None = None
+        self._came = 0.0  # when the last answer did
 
     async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
         loop = asyncio.get_running_loop()
-        end = loop.time() + (seconds if self._held.frames else idle_seconds)
+        end = self._until(seconds) if self._held.frames else loop.time() + idle_seconds
         while self._held.frames < frames and self._held.size < size:
             none = not self._held.frames
             try:
@@ -71,8 +77,11 @@ class KafkaReading:
                     raise
                 break  # what is there first; the error comes again with the next call
             if none and self._held.frames:
-                end = loop.time() + seconds
+                end = self._until(seconds)
         return self._held.take(frames, size)
+
+    def _until(self, seconds: float) -> float:
+        return max(self._came + seconds, asyncio.get_running_loop().time() + min(seconds, GATHER_SECONDS))
 
     async def _more(self, seconds: float) -> bool:
         """Unpack one batch, or wait for an answer. False when none came in time."""
@@ -97,7 +106,9 @@ class KafkaReading:
         return asyncio.create_task(self._fetched(offset), name=f"fetch {self._topic}/{self._partition}")
 
     async def _fetched(self, offset: int) -> list[tuple[int, bytes]]:
-        return await settled(lambda: self._attempted(offset), self._brokers.seconds)
+        found = await settled(lambda: self._attempted(offset), self._brokers.seconds)
+        self._came = asyncio.get_running_loop().time()
+        return found
 
     async def _attempted(self, offset: int) -> list[tuple[int, bytes]]:
         try:

@@ -16,9 +16,9 @@ import asyncio
 import random
 import secrets
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from time import monotonic, time_ns
 from typing import Any
@@ -29,6 +29,7 @@ from spotlightd.flows.epochs import Beginning, received
 from spotlightd.flows.means import Means
 from spotlightd.flows.missing import Missing
 from spotlightd.flows.move import Mover, cut
+from spotlightd.flows.moves import Move, finished, through
 from spotlightd.flows.parts import part_of
 from spotlightd.flows.replay import Replay
 from spotlightd.flows.seen import Seen, day_of, keys_of
@@ -43,19 +44,11 @@ from spotlightd.tasks import together
 
 FIRST_HOLD_SECONDS = 0.5
 LONGEST_HOLD_SECONDS = 15.0
-LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may finish; else it is settled at the next start
+LARGE_FRAMES = 10_000  # from so many on batches are moved side by side
 MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores two decode while frames are inserted
 TIDY_SECONDS = 1.0
 DAY_OVER_SECONDS = 120.0
 BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
-
-
-@dataclass(frozen=True, slots=True)
-class _Move:
-    """A piece that is being moved. `kept` tells whether its frames are in their table, as soon as that is known."""
-
-    task: asyncio.Task[None]
-    kept: asyncio.Future[bool]
 
 
 class Draining:
@@ -105,32 +98,38 @@ class Draining:
 
     async def _partition(self, report: Reporter, epoch: Epoch, position: Position) -> None:
         means, at = self._means, position.partition
-        moves: deque[_Move] = deque()
+        moves: deque[Move] = deque()
         async with means.bus.reading(self._source.name, at, position.offset) as reading:
             try:
+                many = 0
                 while True:
+                    while (
+                        moves and many < LARGE_FRAMES
+                    ):  # one at a time is sooner done, and the next one grows meanwhile
+                        await through(moves.popleft().task)
                     records = await reading.next(
                         frames=means.settings.batch_frames,
                         size=means.settings.batch_bytes,
                         seconds=means.settings.batch_seconds,
                     )
+                    many = len(records)
                     while moves and moves[0].task.done():
-                        await _through(moves.popleft().task)
+                        await through(moves.popleft().task)
                     self._say(report, at)
                     if len(records):
                         await self._same_log(epoch)
                         for piece in cut(records):
                             await self._begin(piece, epoch, at, moves)
             finally:
-                await _finished([one.task for one in moves])
+                await finished([one.task for one in moves])
 
-    async def _begin(self, piece: Records, epoch: Epoch, at: int, moves: deque[_Move]) -> None:
+    async def _begin(self, piece: Records, epoch: Epoch, at: int, moves: deque[Move]) -> None:
         """Begin to move these records, beside those before."""
         keys = keys_of(piece)
         repeats: Any = np.zeros(len(piece), dtype=np.uint8)
         plain = self._seen.is_plain(keys)
         while len(moves) >= (MOVES_AT_ONCE if plain else 1):  # the table is asked about repeats when all are in it
-            await _through(moves[0].task)
+            await through(moves[0].task)
             moves.popleft()
         if not plain:
             repeats = await self._seen.repeats(keys)
@@ -138,13 +137,13 @@ class Draining:
         durable, kept = self._seen.durable(keys), asyncio.get_running_loop().create_future()
         work = self._move(piece, epoch, at, repeats, durable, kept, moves[-1] if moves else None)
         name = f"move {self._source.name} {at} {piece.offsets[0]}"
-        moves.append(_Move(asyncio.create_task(work, name=name), kept))
+        moves.append(Move(asyncio.create_task(work, name=name), kept))
         self._moves.add(moves[-1].task)
         moves[-1].task.add_done_callback(self._moves.discard)
 
     async def _move(
         self, piece: Records, epoch: Epoch, at: int, repeats: Any, durable: Mapping[int, int], kept: asyncio.Future[bool],
-        before: _Move | None,
+        before: Move | None,
     ) -> None:  # fmt: skip
         source, means, began = self._source, self._means, monotonic()
         first, last, size = (
@@ -155,7 +154,7 @@ class Draining:
         try:
             intent = await self._intended(piece, epoch, at)
             if before and not await asyncio.shield(before.kept):  # then what comes after must not be there either
-                await _through(before.task)
+                await through(before.task)
             if means.resend is None:  # else the forwarder knows better when a frame was on the bus
                 means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
             await self._mover.keep(intent, piece, repeats)
@@ -168,7 +167,7 @@ class Draining:
         rows, lost = await self._mover.decode(intent, _moment(first))
         means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
         if before:
-            await _through(before.task)
+            await through(before.task)
         await means.positions.done(intent, last, lost)
         await means.spool.free(source.name, durable)
         means.meters.drained(source.name, frames=intent.frames, rows=rows, size=size, seconds=monotonic() - began)
@@ -241,7 +240,7 @@ class Draining:
         durable = await self._missing.give_up(self._seen)
         if durable:
             for task in tuple(self._moves):
-                await _through(task)
+                await through(task)
             await self._means.spool.free(self._source.name, durable)
 
     def _insist(self, waiting: int) -> None:
@@ -264,35 +263,6 @@ class Draining:
             if now >= over:
                 await self._means.parts.close(self._source, day)
                 logger(source=self._source.name).info("day closed", day=str(day))
-
-
-async def _through(task: asyncio.Task[None]) -> None:
-    """Wait for a move; its failure is the drain's. Told to stop while waiting, the move is left to finish."""
-    await asyncio.wait([task])
-    task.result()
-
-
-async def _finished(moves: Collection[asyncio.Task[None]]) -> None:
-    """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery.
-
-    None of it runs any more when this returns, however often we are cancelled meanwhile: a move that came to its end
-    beside the recovery would put into the tables what that has just put there.
-    """
-    stopped: asyncio.CancelledError | None = None
-    seconds: float | None = LAST_MOVE_SECONDS
-    while waiting := [task for task in moves if not task.done()]:
-        try:
-            await asyncio.wait(waiting, timeout=seconds)
-        except asyncio.CancelledError as told:
-            stopped = told
-        seconds = None
-        for task in waiting:
-            task.cancel()
-    for task in moves:
-        if not task.cancelled() and (problem := task.exception()):
-            logger().warning("move unfinished", error=str(problem))
-    if stopped is not None:
-        raise stopped
 
 
 def _moment(nanoseconds: int) -> datetime:
