@@ -44,7 +44,7 @@ from spotlightd.tasks import together
 
 FIRST_HOLD_SECONDS = 0.5
 LONGEST_HOLD_SECONDS = 15.0
-LARGE_FRAMES = 10_000  # from so many on batches are moved side by side
+LARGE_FRAMES = 10_000  # smaller batches are sooner done one at a time, and the next one grows meanwhile
 MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores two decode while frames are inserted
 TIDY_SECONDS = 1.0
 DAY_OVER_SECONDS = 120.0
@@ -103,10 +103,9 @@ class Draining:
             try:
                 many = 0
                 while True:
-                    while (
-                        moves and many < LARGE_FRAMES
-                    ):  # one at a time is sooner done, and the next one grows meanwhile
-                        await through(moves.popleft().task)
+                    while moves and many < LARGE_FRAMES:
+                        await through(moves[0].task)
+                        moves.popleft()  # not before: all that runs is ended with us
                     records = await reading.next(
                         frames=means.settings.batch_frames,
                         size=means.settings.batch_bytes,
