@@ -14,7 +14,7 @@ allows numbers of at most 15 digits, whole times, texts and lists of texts where
 frames are asked field by field, because the engine's JSON functions would take a number in quotes, cut a fraction of a
 time, and turn what is missing into 0, without a word. Numbers from 10^19 on are refused: asked again, the engine takes
 them for texts. The pattern costs about a quarter of
-the rate (benchmarks/decode.py: 0.73 of a decode that checks nothing); what is around it, a twentieth.
+the rate (benchmarks/decode.py: 0.73 to 0.83 of a decode that checks nothing); what is around it, a twentieth.
 """
 
 from __future__ import annotations
