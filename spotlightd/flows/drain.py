@@ -6,8 +6,9 @@ is seen by two things: its id, asked for after each read (so that what was read 
 the record before the position, which must carry the key that is known. If it is another log a new epoch begins, with an
 alarm, and reading starts at its beginning: no high-water mark is ever trusted, so nothing is skipped.
 
-Reading goes on while batches are being moved, three at a time: their frames are inserted one batch after the other, their
-rows are decoded side by side, and they are done in order, so that the position never passes what is still open.
+Small batches are moved one at a time. While large ones are being moved, reading goes on: their frames are inserted one
+batch after the other, their rows are decoded side by side, and they are done in order, so that the position never passes
+what is still open.
 """
 
 from __future__ import annotations
@@ -145,11 +146,8 @@ class Draining:
         before: Move | None,
     ) -> None:  # fmt: skip
         source, means, began = self._source, self._means, monotonic()
-        first, last, size = (
-            int(keys_of(piece)["received"].min()),
-            piece.key(len(piece) - 1),
-            sum(map(len, piece.values)),
-        )
+        first, last = int(keys_of(piece)["received"].min()), piece.key(len(piece) - 1)
+        size = sum(map(len, piece.values))
         try:
             intent = await self._intended(piece, epoch, at)
             if before and not await asyncio.shield(before.kept):  # then what comes after must not be there either

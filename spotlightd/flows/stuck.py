@@ -7,7 +7,7 @@ the spool frees frames in order, so nothing behind them is freed either, however
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 
 FIRST_SECONDS = 30.0
@@ -21,7 +21,7 @@ class Stuck:
     clock: Callable[[], float] = monotonic
     freed: int = -1
     offset: int = 0
-    since: float = field(default=0.0)
+    since: float = 0.0
     patience: float = FIRST_SECONDS
 
     def is_so(self, *, freed: int, waiting: int, offset: int, drained: bool) -> bool:
