@@ -4,7 +4,7 @@ Ways, each in a process of its own, warmed by two small loads that are not count
 ratios are taken within a round, then their median:
 
 engine   the limit: chDB reads the already inflated text with its own CSV reader into the same table, fsync on
-ours     publisher → bucket → parser child → HTTP → table → published, fsync on, everything that the daemon does
+ours     publisher → documents → parser child → HTTP → table → published, fsync on, everything that the daemon does
 pandas   inflate, read_csv, chDB table;  csv: the standard library's reader, the same;  dlt: pandas chunks → DuckDB
 
 Every load is checked against the publisher's two trailers. `--rows 48215 1012515 --rounds 3`. The peers' packages are

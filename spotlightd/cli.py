@@ -30,7 +30,7 @@ EXIT = """exit status:
    2  the command was misspelt
   65  a document is not what it should be
   69  a publisher, or the daemon, did not answer
-  74  the warehouse, bucket, ledger or disk refused
+  74  the warehouse, documents, ledger or disk refused
   75  the state folder is in use by another daemon
   78  a setting must be put right first
 """

@@ -27,7 +27,8 @@ from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, 
 from spotlightd.log import logger
 from spotlightd.meters import PrometheusMeters
 from spotlightd.model.errors import FormatError, StoreError
-from spotlightd.model.ports import Bucket, Ledger
+from spotlightd.model.ledger import Ledger
+from spotlightd.model.ports import Documents
 from spotlightd.model.settings import Parser, Settings
 from spotlightd.model.source import Batch
 from spotlightd.opening import Endpoint, House, born, opened
@@ -199,12 +200,12 @@ def _context(house: House, streams: Streaming, board: Board, began: datetime, no
 
     return Context(
         warehouse=house.stores.warehouse,
-        bucket=house.stores.bucket,
+        documents=house.stores.documents,
         datasets=house.datasets,
         sources=house.catalog.sources,
         settings=house.settings.web,
         state=state,
-        excerpt=Excerpts(house.stores.bucket, house.stores.ledger, house.settings.parser),
+        excerpt=Excerpts(house.stores.documents, house.stores.ledger, house.settings.parser),
         judged_on=house.settings.schedule.judged_on,
         notice=notice,
         streams=house.catalog.streams,
@@ -217,7 +218,7 @@ def _context(house: House, streams: Streaming, board: Board, began: datetime, no
 class Excerpts:
     """Reads the surroundings of a line in a limited process of its own; two at a time."""
 
-    bucket: Bucket
+    documents: Documents
     ledger: Ledger
     limits: Parser
     gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
@@ -227,7 +228,7 @@ class Excerpts:
         if document is None:
             raise StoreError(f"there is no document {digest}")
         asked = {
-            "path": str(self.bucket.path(digest)), "name": document.name, "limits": asdict(self.limits),
+            "path": str(self.documents.path(digest)), "name": document.name, "limits": asdict(self.limits),
             "member": member, "line": line, "around": around,
         }  # fmt: skip
         async with self.gate:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spotlightd.catalog import Catalog, catalog
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
 from spotlightd.clients.publisher import HttpPublishers
@@ -87,11 +87,11 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         engine, endpoint = await _warehouse(stack, settings, held)
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
         ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
-        bucket = await stack.enter_async_context(FolderBucket(state / "documents"))
+        documents = await stack.enter_async_context(FolderDocuments(state / "documents"))
         parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
-        stores = Stores(bucket, ledger, warehouse, parser, publications)
+        stores = Stores(documents, ledger, warehouse, parser, publications)
         house = House(settings, found, stores, publishers, SqlitePositions(ledger), endpoint, engine)
         for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
             await warehouse.ensure(dataset)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spotlightd.clients import address, body
-from spotlightd.clients.bucket import PIECE_BYTES, place
+from spotlightd.clients.documents import PIECE_BYTES, place
 from spotlightd.model.errors import PublisherError, StoreError
 from spotlightd.model.meters import Stage
 from spotlightd.model.ports import Fetched, Stored
@@ -89,7 +89,7 @@ async def _arriving(reply: Reply) -> AsyncGenerator[bytes]:
         raise reply.breaks
 
 
-class MemoryBucket:
+class MemoryDocuments:
     """Documents in memory; `path` writes one into `folder`. With `refuses` set, every write and `ping` raises it."""
 
     def __init__(self, folder: Path, objects: Mapping[str, bytes] | None = None) -> None:

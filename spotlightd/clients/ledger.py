@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from spotlightd.clients.sqlite import SqliteFile, marks, micros, moment
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
-from spotlightd.model.ports import Known, Wish
+from spotlightd.model.ledger import Known, Wish
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream

@@ -14,7 +14,8 @@ from spotlightd.flows.mirror import mirror
 from spotlightd.flows.mirror import rebuild as anew
 from spotlightd.flows.schedule import told
 from spotlightd.model.errors import PublisherError, SettingsError
-from spotlightd.model.ports import Warehouse, Wish
+from spotlightd.model.ledger import Wish
+from spotlightd.model.ports import Warehouse
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
 from spotlightd.opening import opened

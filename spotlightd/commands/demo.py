@@ -18,7 +18,7 @@ from spotlightd.demo.mirror import Mirror, mirroring, timeline
 from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.load import Result
 from spotlightd.flows.mirror import mirror as mirror_records
-from spotlightd.model.ports import Wish
+from spotlightd.model.ledger import Wish
 from spotlightd.model.settings import Bus, Schedule, Settings
 from spotlightd.opening import House, opened
 

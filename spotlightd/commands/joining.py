@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from spotlightd.catalog import Catalog, catalog
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.daemon import ENDPOINT
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
-from spotlightd.model.ports import Bucket, Warehouse
+from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.settings import Settings
 from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, joined, opened
 
@@ -24,7 +24,7 @@ class Reading:
     """What a reading command needs. `house` is set when the command opened the stores itself."""
 
     warehouse: Warehouse
-    bucket: Bucket
+    documents: Documents
     catalog: Catalog
     house: House | None = None
 
@@ -57,11 +57,11 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
     endpoint = running_daemon(settings)
     if endpoint is None:
         async with opened(settings) as house:
-            yield Reading(house.stores.warehouse, house.stores.bucket, house.catalog, house)
+            yield Reading(house.stores.warehouse, house.stores.documents, house.catalog, house)
         return
     async with joined(endpoint, settings) as warehouse:
-        # the bucket is the daemon's: only its objects are read here, so it is not opened
-        yield Reading(warehouse, FolderBucket(settings.state_dir / "documents"), catalog(settings))
+        # the documents are the daemon's: they are only read here, so it is not opened
+        yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), catalog(settings))
 
 
 @asynccontextmanager

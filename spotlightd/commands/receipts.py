@@ -16,8 +16,9 @@ from spotlightd.commands.joining import Reading, reading
 from spotlightd.commands.said import Moves, Out
 from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.model.errors import SettingsError
+from spotlightd.model.ledger import Wish
 from spotlightd.model.pin import visible
-from spotlightd.model.ports import Limits, Wish
+from spotlightd.model.ports import Limits
 from spotlightd.model.provenance import Body
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
@@ -158,7 +159,7 @@ async def _audited(here: Reading, dataset: Dataset, seq: int, moves: Moves) -> t
     for done, load in enumerate(loads):
         moves(load["covers"], done, len(loads))
         source = next(one for one in here.catalog.sources if one.name == load["source"])
-        body = Body(here.bucket.path(load["document"]), load["document"])
+        body = Body(here.documents.path(load["document"]), load["document"])
         first = 0
         while rows := await _rows(here, dataset, load["load_id"], first):
             checked, first = checked + len(rows), first + AT_ONCE

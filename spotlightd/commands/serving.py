@@ -28,7 +28,7 @@ async def check(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     async with AsyncExitStack() as stack:
         house = await stack.enter_async_context(opened(settings))
         await house.stores.warehouse.ping()
-        await house.stores.bucket.ping()
+        await house.stores.documents.ping()
         for source in house.sources:
             house.publishers.of(source)
         sandbox = house.engine.sandbox if house.engine else "a ClickHouse server of its own"

@@ -16,7 +16,7 @@ from spotlightd.flows.parts import Parts
 from spotlightd.flows.replay import Replayed
 from spotlightd.model.bus import KEY, Bus, Records
 from spotlightd.model.errors import SettingsError
-from spotlightd.model.ports import Wish
+from spotlightd.model.ledger import Wish
 from spotlightd.model.settings import Settings
 from spotlightd.model.stream import Stream
 from spotlightd.opening import LEDGER_FILE, opened

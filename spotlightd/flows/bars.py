@@ -19,7 +19,8 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.drain import Positions
 from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Ledger, Warehouse
+from spotlightd.model.ledger import Ledger
+from spotlightd.model.ports import Warehouse
 from spotlightd.model.provenance import Load
 from spotlightd.model.transform import Transform
 

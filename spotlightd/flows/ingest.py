@@ -15,7 +15,8 @@ from datetime import UTC, date, datetime, timedelta
 from spotlightd.flows.load import RefusedError, Result, Stores, load
 from spotlightd.log import logger
 from spotlightd.model.errors import FormatError, PublisherError, StoreError
-from spotlightd.model.ports import Fetched, Known, Publisher
+from spotlightd.model.ledger import Known
+from spotlightd.model.ports import Fetched, Publisher
 from spotlightd.model.provenance import Document, Outcome, Run
 from spotlightd.model.source import Batch, Link
 
@@ -66,7 +67,7 @@ async def ingest(
 
 
 def is_due(source: Batch, known: Known | None, now: datetime, span: Span = Span()) -> bool:
-    """Whether a document is to be asked for, or loaded again from the bucket because its parser changed.
+    """Whether a document is to be asked for, or loaded again from our copy because its parser changed.
 
     One that was never asked for is due. One that failed waits for its pause. One that is known is asked for again
     after a day, and ever more rarely as it grows older: publishers replace files in silence.
@@ -129,7 +130,7 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
 
 
 async def _document(source: Batch, publisher: Publisher, stores: Stores, link: Link, before: Known) -> Document:
-    """The document as it is now, in the bucket: fetched, or the one we have when the publisher says it has not changed."""
+    """The document as it is now, kept: fetched, or the one we have when the publisher says it has not changed."""
     kept = await stores.ledger.document(before.digest) if before.digest else None
     if kept is not None and before.parser != source.parser:
         return kept
@@ -139,7 +140,7 @@ async def _document(source: Batch, publisher: Publisher, stores: Stores, link: L
             if kept is None:
                 raise PublisherError(f"{link.url} answered 'not changed' to a first request", outcome="wrong body")
             return replace(kept, etag=before.etag, last_modified=before.last_modified)
-        stored = await stores.bucket.put(fetched.chunks)
+        stored = await stores.documents.put(fetched.chunks)
         document = _kept(source, link, fetched, stored.digest, stored.size)
     await stores.ledger.keep_document(document)
     return document

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from spotlightd.flows.publish import Publications, current
 from spotlightd.log import logger
 from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.model.ledger import Ledger
 from spotlightd.model.meters import Meters
-from spotlightd.model.ports import Bucket, Ledger, Parsed, Parser, Parsing, Warehouse
+from spotlightd.model.ports import Documents, Parsed, Parser, Parsing, Warehouse
 from spotlightd.model.provenance import Document, Load, Outcome, Reject
 from spotlightd.model.source import Batch, Link
 from spotlightd.tasks import together
@@ -27,7 +28,7 @@ MINE = "load_id = {load_id:UInt64}"
 class Stores:
     """What an ingest writes to."""
 
-    bucket: Bucket
+    documents: Documents
     ledger: Ledger
     warehouse: Warehouse
     parser: Parser
@@ -95,7 +96,7 @@ async def _give_up_stale(source: Batch, stores: Stores) -> None:
 
 async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
     """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
-    path = stores.bucket.path(document.digest)
+    path = stores.documents.path(document.digest)
     async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
         try:
             written = await _written(source, stores.warehouse, load, parsing)

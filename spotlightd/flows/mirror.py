@@ -10,7 +10,8 @@ from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
-from spotlightd.model.ports import Ledger, Warehouse
+from spotlightd.model.ledger import Ledger
+from spotlightd.model.ports import Warehouse
 
 AT_ONCE = 10_000
 

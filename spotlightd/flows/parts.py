@@ -15,7 +15,7 @@ from datetime import date
 from spotlightd.flows.publish import Publications, current
 from spotlightd.model.drain import Positions
 from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Ledger
+from spotlightd.model.ledger import Ledger
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers, load_digest
 

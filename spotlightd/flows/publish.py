@@ -21,7 +21,8 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
 from spotlightd.model.house import loads as publications
-from spotlightd.model.ports import Ledger, Warehouse
+from spotlightd.model.ledger import Ledger
+from spotlightd.model.ports import Warehouse
 from spotlightd.model.provenance import Load
 
 NEWEST = "SELECT max(seq) AS seq, max(published_at) AS at FROM loads"

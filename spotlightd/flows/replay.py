@@ -21,7 +21,8 @@ from spotlightd.log import logger
 from spotlightd.model import decoding
 from spotlightd.model.drain import LostFrame, Positions
 from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Ledger, Warehouse, Wish
+from spotlightd.model.ledger import Ledger, Wish
+from spotlightd.model.ports import Warehouse
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers
 

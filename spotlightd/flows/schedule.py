@@ -24,7 +24,8 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Ledger, Publishers, Warehouse, Wish
+from spotlightd.model.ledger import Ledger, Wish
+from spotlightd.model.ports import Publishers, Warehouse
 from spotlightd.model.source import Batch
 
 GRACE_SECONDS = 6 * 3600
@@ -123,7 +124,7 @@ class Collecting:
 
     async def _see_stores(self) -> None:
         """StoreError while they are down for certain: then the publisher is left in peace."""
-        await self.stores.bucket.ping()
+        await self.stores.documents.ping()
         await self.stores.warehouse.ping()
 
     async def _look(self, report: Reporter) -> None:

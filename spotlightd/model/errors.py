@@ -2,7 +2,7 @@
 
 PublisherError   nobody yet: their side is down, slow or answering nonsense. Retried on the next tick.
 FormatError      the author of the source: the document is kept, not loaded; others go on.
-StoreError       the operator: warehouse, bucket, ledger or disk. Flows hold; nothing is committed or dropped.
+StoreError       the operator: warehouse, documents, ledger or disk. Flows hold; nothing is committed or dropped.
 SettingsError    the operator, before start: exit status 78, and the unit does not restart on it.
 """
 
@@ -44,7 +44,7 @@ class FormatError(SpotlightError):
 
 
 class StoreError(SpotlightError):
-    """Our own warehouse, bucket, ledger or disk refused. `code` is ClickHouse's error code where it has one.
+    """Our own warehouse, documents, ledger or disk refused. `code` is ClickHouse's error code where it has one.
 
     `slow` is true when the statement was stopped by a limit of time, rows or memory: the reader's to change.
     """

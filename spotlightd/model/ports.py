@@ -8,15 +8,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
+from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Batch, Pages
 from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
 
 Format = str  # ClickHouse's word: CSVWithNames, JSONEachRow, JSONCompact, ArrowStream, Parquet, Native, TabSeparated
 Value = Any  # what a query parameter may be: str, int, float, bool, Decimal, date, aware datetime, list of these
@@ -124,8 +122,8 @@ class Stored:
     new: bool
 
 
-class Bucket(Protocol):
-    """Objects that never change, under the SHA-256 of their bytes."""
+class Documents(Protocol):
+    """The bytes that publishers sent, under their SHA-256, never changed."""
 
     async def ping(self) -> None:
         """StoreError unless an object can be written and read back."""
@@ -134,10 +132,54 @@ class Bucket(Protocol):
         """Keep the bytes. Durable when it returns; nothing is left behind when `chunks` raises."""
 
     def path(self, digest: str) -> Path:
-        """A local file with the object's bytes, for a parser. StoreError when there is none."""
+        """A local file with the document's bytes, for a parser. StoreError when there is none."""
 
     def read(self, digest: str) -> AsyncIterator[bytes]:
-        """The object's bytes in pieces of at most 1 MiB. StoreError when there is none."""
+        """The document's bytes in pieces of at most 1 MiB. StoreError when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What a bucket says of one object. `digest` is the SHA-256 that was given at `put`, empty where it is not known."""
+
+    key: str
+    size: int
+    digest: str = ""
+
+
+class Bucket(Protocol):
+    """Objects by key, where old data goes: a folder, or any S3. An object never changes, and nothing here deletes one.
+
+    A key is a path of words of `[A-Za-z0-9._=-]`, without `.` and `..` as words. Every call has a time-out; what the
+    store refuses is a StoreError that names the store and the remedy.
+    """
+
+    async def ping(self) -> None:
+        """StoreError unless the store does what is asked of it here, tried with a probe of our own: put, create-only
+        put, ranged get, list, delete of the probe. It says which of them the store does not do.
+        """
+
+    async def put(self, key: str, body: Path | bytes, digest: str) -> Object:
+        """Keep the bytes, which have that SHA-256, under the key: whole or not at all, durable when it returns. An
+        object of the same digest and size that is there already is left as it is; another one is a StoreError.
+        """
+
+    def read(self, key: str, *, first: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The object's bytes, or some of them, in pieces of at most 1 MiB. StoreError when there is none, or fewer."""
+
+    async def head(self, key: str) -> Object | None:
+        """None when there is no such object; StoreError when that cannot be known."""
+
+    def list(self, prefix: str) -> AsyncIterator[Object]:
+        """All objects whose keys begin so, in order of their keys; digests are not told."""
+
+    async def sweep(self) -> int:
+        """End uploads that were begun a day ago or more and never finished; how many there were."""
+
+    def table(self, keys: Sequence[str], structure: str) -> str:
+        """What stands behind FROM for the warehouse to read these Parquet objects as one table of that structure
+        (`name Type, …`; columns that a file lacks get their type's default). It holds no secret.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,98 +214,3 @@ class Parser(Protocol):
         self, source: Batch | Stream, path: Path, name: str, *, load_id: int
     ) -> AbstractAsyncContextManager[Parsing]:
         """Leaving the block ends the parsing, finished or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the ledger knows of one address: the last answer, and when to ask again."""
-
-    url: str
-    covers: str
-    digest: str = ""
-    etag: str = ""
-    last_modified: str = ""
-    first_seen: datetime | None = None
-    checked_at: datetime | None = None
-    outcome: str = ""
-    parser: str = ""
-    failures: int = 0
-    not_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A backfill that somebody asked for: documents of a source that report days between `first` and `last`.
-
-    It stands in the ledger, so that it is taken up again after a stop. `state`: waiting, running, done or failed.
-    """
-
-    source: str
-    first: date
-    last: date
-    number: int = 0
-    state: str = "waiting"
-    done: int = 0
-    total: int = 0
-    says: str = ""
-
-
-class Ledger(Protocol):
-    """What was intended, where each flow stands, what failed: one SQLite file, durable at every return."""
-
-    async def known(self, source: str) -> Mapping[str, Known]:
-        """By address: all that was ever asked of that source."""
-
-    async def answered(self, source: str, known: Known) -> None:
-        """Remember the last answer of an address."""
-
-    async def keep_document(self, document: Document) -> None:
-        """A document is in the bucket. The same (digest, address) again changes nothing."""
-
-    async def document(self, digest: str) -> Document | None:
-        """The first time that these bytes were fetched."""
-
-    async def record(self, run: Run) -> None: ...
-
-    async def begin_load(
-        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
-    ) -> Load:
-        """A new load, state `loading`, with a load_id that was never used."""
-
-    async def close_load(self, load_id: int) -> Load:
-        """No more rows will come with that load."""
-
-    async def loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load: ...
-
-    async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
-        """Before the publishing row is written: state `publishing`."""
-
-    async def published(self, load_id: int) -> Load: ...
-
-    async def dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
-        """The load will never be published; its rows, if any, are to be swept."""
-
-    async def swept(self, load_ids: Sequence[int]) -> None: ...
-
-    async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
-        """Oldest first."""
-
-    async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
-        """Take over publications that the warehouse has and this ledger does not (a lost or older ledger), and number
-        what comes on from above `taken`: by table, the highest number that the warehouse has seen.
-        """
-
-    async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Take back rows of `history` that this ledger has lost; those it has are left as they are."""
-
-    async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
-        """Rows of a mirrored dataset with an id above `after`, in the column order of that dataset."""
-
-    async def ask(self, wish: Wish) -> Wish:
-        """Leave a wish for the daemon, numbered."""
-
-    async def wishes(self, *, number: int = 0) -> tuple[Wish, ...]:
-        """Wishes that are not done, oldest first; or the one of that number, done or not."""
-
-    async def answer(self, wish: Wish) -> None:
-        """How far a wish is."""

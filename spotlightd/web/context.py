@@ -10,7 +10,7 @@ from spotlightd.model import settings
 from spotlightd.model.bus import Bus
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.drain import DrainState, FeedState, Positions
-from spotlightd.model.ports import Bucket, Warehouse
+from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 
@@ -81,7 +81,7 @@ class Context:
     """
 
     warehouse: Warehouse
-    bucket: Bucket
+    documents: Documents
     datasets: tuple[Dataset, ...]
     sources: tuple[Batch, ...]
     settings: settings.Web

@@ -23,7 +23,7 @@ async def ready(request: web.Request) -> web.Response:
     problems = [*state.problems]
     if not state.ready and not problems:
         problems.append("the daemon is still starting")
-    for name, port in (("warehouse", context.warehouse), ("bucket", context.bucket)):
+    for name, port in (("warehouse", context.warehouse), ("documents", context.documents)):
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await port.ping()

@@ -83,7 +83,7 @@ async def raw(request: web.Request) -> web.StreamResponse:
     answer.headers["ETag"] = mark
     if request.method == "HEAD":
         return answer
-    chunks = request.app[DESK].context.bucket.read(digest)
+    chunks = request.app[DESK].context.documents.read(digest)
     first = await anext(chunks, b"")
     await answer.prepare(request)
     return await _passed_on(request, answer, first, chunks)

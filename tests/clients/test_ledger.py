@@ -12,7 +12,7 @@ import pytest
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, Link, Pages, Reject, Rhythm, Rows, StoreError
 from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.model.ports import Known, Wish
+from spotlightd.model.ledger import Known, Wish
 from spotlightd.model.provenance import Document, Load, Run
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.body import Wire, arriving
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.publisher import HttpPublisher
 from spotlightd.model import settings
 from spotlightd.model.errors import PublisherError
@@ -135,22 +135,22 @@ async def test_bytes_that_never_let_us_wait_are_held_to_the_total_limit_all_the_
     assert str(caught.value) == f"{URL} was not complete after 60 s: 60,000,000 bytes had come"
 
 
-# ---- into the bucket
+# ---- into the documents
 
 
 @pytest.mark.parametrize("answer", [scripted.cut_short(ZIP, of=5000), reply(200, b"<html>"), scripted.endless(ZIP)])
 async def test_nothing_of_a_bad_body_reaches_the_bucket(desk: Desk, tmp_path: Path, answer: scripted.Answer) -> None:
     desk.server.says(PATH, answer, document(ZIP * 50_000))
     publisher = await desk.publisher()
-    async with FolderBucket(tmp_path) as bucket:
+    async with FolderDocuments(tmp_path) as documents:
         with pytest.raises(PublisherError):
-            await fetched_into(bucket, publisher)
+            await fetched_into(documents, publisher)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-        stored = await fetched_into(bucket, publisher)
-        assert bucket.path(stored.digest).read_bytes() == ZIP * 50_000
+        stored = await fetched_into(documents, publisher)
+        assert documents.path(stored.digest).read_bytes() == ZIP * 50_000
 
 
-async def fetched_into(bucket: FolderBucket, publisher: HttpPublisher) -> Stored:
+async def fetched_into(documents: FolderDocuments, publisher: HttpPublisher) -> Stored:
     async with publisher.fetch(URL) as fetched:
         assert fetched is not None
-        return await bucket.put(fetched.chunks)
+        return await documents.put(fetched.chunks)

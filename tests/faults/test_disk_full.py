@@ -73,7 +73,7 @@ async def test_full_during_a_fetch_and_then_during_an_insert(here: Place, disk: 
 
 
 async def test_full_to_the_last_byte_and_told_to_stop_and_started_again(here: Place, disk: Disk) -> None:
-    """Ledger, bucket and engine all find no byte. Nothing is lost; and it starts as soon as there is space."""
+    """Ledger, documents and engine all find no byte. Nothing is lost; and it starts as soon as there is space."""
     here.show(half_month(0))
     async with here.ready() as daemon:
         await here.all_seen()

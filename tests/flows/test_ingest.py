@@ -8,7 +8,7 @@ import pytest
 
 from spotlightd.flows.ingest import is_due
 from spotlightd.model.errors import PublisherError, StoreError
-from spotlightd.model.ports import Known
+from spotlightd.model.ledger import Known
 from spotlightd.testing import Reply
 
 from .world import INDEX, World, source, url
@@ -69,7 +69,7 @@ async def test_a_refused_document_is_kept_said_and_does_not_stop_the_next(world:
     assert (refused.outcome, published.outcome) == ("refused", "published")
     assert refused.error == "refused as the document asks: ! (line 2)"
     assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
-    assert len(world.bucket.objects) == 2
+    assert len(world.documents.objects) == 2
     assert [one.outcome for one in await world.look()] == ["unchanged", "unchanged"]
 
 
@@ -131,10 +131,10 @@ async def test_lines_that_are_rejected_are_kept_and_too_many_refuse_the_document
 
 async def test_a_failing_store_ends_the_look_and_the_next_one_makes_it_up(world: World) -> None:
     world.shows({"2021/a": A})
-    world.bucket.refuses = StoreError("the disk is full")
+    world.documents.refuses = StoreError("the disk is full")
     with pytest.raises(StoreError, match="the disk is full"):
         await world.look()
-    world.bucket.refuses = None
+    world.documents.refuses = None
     assert [one.outcome for one in await world.look(again=False)] == ["published"]
     assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
 

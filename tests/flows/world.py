@@ -25,7 +25,7 @@ from spotlightd.model.ports import Parsed, Warehouse
 from spotlightd.model.stream import Stream
 from spotlightd.parse import columns
 from spotlightd.parse.here import parse_here
-from spotlightd.testing import MemoryBucket, MemoryPublishers, Reply
+from spotlightd.testing import MemoryDocuments, MemoryPublishers, Reply
 
 INDEX = "https://example.org/index"
 
@@ -161,10 +161,10 @@ class World:
     folder: Path
     warehouse: Warehouse
     publishers: MemoryPublishers = field(default_factory=MemoryPublishers)
-    bucket: MemoryBucket = field(init=False)
+    documents: MemoryDocuments = field(init=False)
 
     def __post_init__(self) -> None:
-        self.bucket = MemoryBucket(self.folder)
+        self.documents = MemoryDocuments(self.folder)
 
     def shows(self, documents: Mapping[str, str]) -> None:
         """The publisher has these documents, by what they cover, or by what they cover and their address."""
@@ -182,7 +182,7 @@ class World:
             warehouse, kept = fused(self.warehouse), fused(ledger)
             publications = Publications(kept, warehouse)
             await recover(kept, warehouse, publications, (constructed_counts, *HOUSE))
-            yield Stores(fused(self.bucket), kept, warehouse, HereParser(), publications)
+            yield Stores(fused(self.documents), kept, warehouse, HereParser(), publications)
 
     async def look(self, batch: Batch | None = None, *, fuse: Fuse | None = None, again: bool = True) -> list[Result]:
         """Start, look once, stop."""

@@ -18,7 +18,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
@@ -46,11 +46,11 @@ async def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
         async with (
             Engine(held, settings.Engine()) as engine,
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse()) as warehouse,
-            FolderBucket(folder / "documents") as bucket,
+            FolderDocuments(folder / "documents") as documents,
         ):
             for dataset in (*house.HOUSE, FAILS):
                 await warehouse.ensure(dataset)
-            yield Publishing(warehouse, bucket, ids=500)
+            yield Publishing(warehouse, documents, ids=500)
 
 
 async def cited(world: World, address: str, as_of: datetime | None = None) -> Citation:

@@ -261,10 +261,10 @@ async def test_readiness_tells_the_truth(world: World) -> None:
     def troubled() -> State:
         return State("0", STARTED, EngineState(""), problems=("collect sec_ftd: the disk is full",))
 
-    async with world.served(bucket=Down(), state=troubled) as sick:
+    async with world.served(documents=Down(), state=troubled) as sick:
         status, text, _ = await sick.get("/readyz")
         assert status == 503
-        assert text == "collect sec_ftd: the disk is full\nbucket: the folder is not writable\n"
+        assert text == "collect sec_ftd: the disk is full\ndocuments: the folder is not writable\n"
         assert (await sick.get("/healthz"))[:2] == (200, "up\n")
     async with world.served(state=lambda: replace(state(), ready=False)) as starting:
         assert (await starting.get("/readyz"))[:2] == (503, "the daemon is still starting\n")

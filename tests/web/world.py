@@ -1,7 +1,7 @@
 """A small world for the explorer's tests: a real engine, constructed rows in real tables, the application on loopback.
 
 Constructed: three half-months of fails for a handful of symbols, one of them republished with a correction, a new row
-and one row less; a refused document; a reject. Each row stands in a text document that is really in the bucket.
+and one row less; a refused document; a reject. Each row stands in a text document that is really kept.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import aiohttp
 
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
@@ -59,7 +59,7 @@ class World:
     address: str
     context: Context
     warehouse: ClickHouse
-    bucket: FolderBucket
+    documents: FolderDocuments
     digests: dict[str, str] = field(default_factory=dict)
     session: aiohttp.ClientSession | None = None
 
@@ -92,11 +92,11 @@ class Publishing:
     """Writes what the flows would write: documents, rows, publications, runs, rejects."""
 
     warehouse: ClickHouse
-    bucket: FolderBucket
+    documents: FolderDocuments
     ids: int = 0
 
     async def document(self, name: str, body: bytes, covers: str) -> str:
-        stored = await self.bucket.put(_once(body))
+        stored = await self.documents.put(_once(body))
         self.ids += 1
         url = f"https://www.sec.gov/files/data/{name}"
         row = (self.ids, stored.digest, stored.size, "sec_ftd", url, "", covers, STARTED, '"e"', "", "application/zip")
@@ -130,10 +130,10 @@ def corrected(rows: list[Row]) -> list[Row]:
     return [(*first[:3], first[3] + 555, *first[4:]), *rows[2:]]
 
 
-async def _filled(warehouse: ClickHouse, bucket: FolderBucket) -> dict[str, str]:
+async def _filled(warehouse: ClickHouse, documents: FolderDocuments) -> dict[str, str]:
     for dataset in (*house.HOUSE, FAILS):
         await warehouse.ensure(dataset)
-    publishing = Publishing(warehouse, bucket)
+    publishing = Publishing(warehouse, documents)
     digests: dict[str, str] = {}
     slices = {"2021/01/a": half_month(date(2021, 1, 4), 9, 1), "2021/01/b": half_month(date(2021, 1, 15), 11, 2)}
     for seq, (covers, rows) in enumerate(slices.items(), 1):
@@ -157,11 +157,11 @@ def state() -> State:
     return State("0.1.0", STARTED, EngineState("Landlock ABI 4", restarts=2, pid=42), flows)
 
 
-def excerpts(bucket: FolderBucket) -> Any:
+def excerpts(documents: FolderDocuments) -> Any:
     """Lines of a plain text document: what the parser child does for archives."""
 
     async def excerpt(digest: str, member: int, line: int, around: int) -> Excerpt:
-        lines = (await asyncio.to_thread(bucket.path(digest).read_bytes)).decode("latin-1").split("\n")
+        lines = (await asyncio.to_thread(documents.path(digest).read_bytes)).decode("latin-1").split("\n")
         if member or line >= len(lines):
             raise FormatError(f"the document has no line {line} in member {member}")
         first = max(line - around, 1)
@@ -182,15 +182,15 @@ async def opened(folder: Path, web: settings.Web | None = None) -> AsyncIterator
         warehouse = await stack.enter_async_context(
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse())
         )
-        bucket = await stack.enter_async_context(FolderBucket(folder / "documents"))
-        digests = await _filled(warehouse, bucket)
+        documents = await stack.enter_async_context(FolderDocuments(folder / "documents"))
+        digests = await _filled(warehouse, documents)
         context = Context(
-            warehouse, bucket, (FAILS, *house.HOUSE), (sec_ftd.source,), web or settings.Web(), state, excerpts(bucket),
+            warehouse, documents, (FAILS, *house.HOUSE), (sec_ftd.source,), web or settings.Web(), state, excerpts(documents),
             judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021",
         )  # fmt: skip
         port = await stack.enter_async_context(serving(application(context), "127.0.0.1", 0))
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
-        yield World(f"http://127.0.0.1:{port}", context, warehouse, bucket, digests, session)
+        yield World(f"http://127.0.0.1:{port}", context, warehouse, documents, digests, session)
 
 
 def sha256(body: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Puts one document into a folder bucket and dies at every system call of it in turn, in a child for each.
+"""Puts one document into a documents folder and dies at every system call of it in turn, in a child for each.
 
 Run as a script with an empty folder; it prints one line of JSON per child. The parent has one thread, so forking is safe.
 """
@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients.documents import FolderDocuments
 
 CALLS = ("open", "write", "fchmod", "fsync", "mkdir", "link", "close", "unlink")
 PARTS = (b"constructed" * 100_000, b"rest" * 1000)
@@ -45,10 +45,10 @@ async def parts() -> AsyncIterator[bytes]:
 
 
 async def put(root: Path, fuse: Fuse) -> None:
-    async with FolderBucket(root) as bucket:
+    async with FolderDocuments(root) as documents:
         for name in CALLS:
             setattr(os, name, fuse.wrap(name, getattr(os, name)))
-        await bucket.put(parts())
+        await documents.put(parts())
 
 
 def child(root: Path, at: int) -> int:

@@ -39,7 +39,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-class FolderBucket:
+class FolderDocuments:
     """Documents in a folder of this machine.
 
     Opening it sweeps `incoming`, so only the daemon, or a command that holds the lock, opens it. A command beside a
@@ -48,7 +48,7 @@ class FolderBucket:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="bucket")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="documents")
         self._probe: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:

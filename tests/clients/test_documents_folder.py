@@ -1,4 +1,4 @@
-"""The folder bucket on a real file system: crashes, full disks, forbidden folders, damage."""
+"""The documents folder on a real file system: crashes, full disks, forbidden folders, damage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients import bucket as module
-from spotlightd.clients.bucket import FolderBucket
+from spotlightd.clients import documents as module
+from spotlightd.clients.documents import FolderDocuments
 from spotlightd.model.errors import StoreError
-from tests.clients import bucket_crash
+from tests.clients import documents_crash
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -33,9 +33,9 @@ def files(root: Path) -> list[Path]:
 
 async def test_the_folder_is_ours_alone_and_an_object_lies_two_folders_deep(tmp_path: Path) -> None:
     root = tmp_path / "state" / "documents"
-    async with FolderBucket(root) as bucket:
-        digest = (await bucket.put(chunks(b"abc"))).digest
-        assert bucket.path(digest) == root / digest[:2] / digest[2:4] / digest
+    async with FolderDocuments(root) as documents:
+        digest = (await documents.put(chunks(b"abc"))).digest
+        assert documents.path(digest) == root / digest[:2] / digest[2:4] / digest
     assert files(root) == [root / digest[:2] / digest[2:4] / digest]
     assert {folder.stat().st_mode & 0o777 for folder in (root, root / digest[:2], root / digest[:2] / digest[2:4])} == {
         0o700
@@ -43,26 +43,26 @@ async def test_the_folder_is_ours_alone_and_an_object_lies_two_folders_deep(tmp_
 
 
 async def test_what_a_crash_left_behind_is_removed_at_opening_and_objects_stay(tmp_path: Path) -> None:
-    async with FolderBucket(tmp_path) as bucket:
-        digest = (await bucket.put(chunks(b"abc"))).digest
+    async with FolderDocuments(tmp_path) as documents:
+        digest = (await documents.put(chunks(b"abc"))).digest
     (tmp_path / "incoming" / "torn").write_bytes(b"half")
-    async with FolderBucket(tmp_path) as bucket:
-        assert files(tmp_path) == [bucket.path(digest)]
+    async with FolderDocuments(tmp_path) as documents:
+        assert files(tmp_path) == [documents.path(digest)]
 
 
 async def test_a_reader_beside_the_daemon_sweeps_nothing(tmp_path: Path) -> None:
-    async with FolderBucket(tmp_path) as bucket:
-        digest = (await bucket.put(chunks(b"abc"))).digest
+    async with FolderDocuments(tmp_path) as documents:
+        digest = (await documents.put(chunks(b"abc"))).digest
         (tmp_path / "incoming" / "coming").write_bytes(b"half")
-        assert [piece async for piece in FolderBucket(tmp_path).read(digest)] == [b"abc"]
+        assert [piece async for piece in FolderDocuments(tmp_path).read(digest)] == [b"abc"]
         assert (tmp_path / "incoming" / "coming").exists()
 
 
 async def test_an_object_that_is_there_is_not_replaced(tmp_path: Path) -> None:
-    async with FolderBucket(tmp_path) as bucket:
-        path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
+    async with FolderDocuments(tmp_path) as documents:
+        path = documents.path((await documents.put(chunks(b"abc"))).digest)
         before = path.stat()
-        await bucket.put(chunks(b"abc"))
+        await documents.put(chunks(b"abc"))
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
         assert files(tmp_path) == [path]
 
@@ -70,14 +70,14 @@ async def test_an_object_that_is_there_is_not_replaced(tmp_path: Path) -> None:
 async def test_a_death_at_any_step_of_a_put_leaves_the_whole_object_or_none(tmp_path: Path) -> None:
     ran = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, bucket_crash.__file__, str(tmp_path)],
+        [sys.executable, documents_crash.__file__, str(tmp_path)],
         capture_output=True,
         check=True,
         text=True,
     )
     deaths = [json.loads(line) for line in ran.stdout.splitlines()]
-    assert {death["call"] for death in deaths} == set(bucket_crash.CALLS)
-    content = b"".join(bucket_crash.PARTS)
+    assert {death["call"] for death in deaths} == set(documents_crash.CALLS)
+    content = b"".join(documents_crash.PARTS)
     digest = hashlib.sha256(content).hexdigest()
     survived = [await after_death(tmp_path / str(death["at"]) / "documents", digest, content) for death in deaths]
     linked = [death["call"] for death in deaths].index("link")
@@ -85,14 +85,14 @@ async def test_a_death_at_any_step_of_a_put_leaves_the_whole_object_or_none(tmp_
 
 
 async def after_death(root: Path, digest: str, content: bytes) -> bool:
-    """Whether the object was there when the bucket was opened again; in either case the next put completes it."""
-    async with FolderBucket(root) as bucket:
+    """Whether the object was there when the folder was opened again; in either case the next put completes it."""
+    async with FolderDocuments(root) as documents:
         there = files(root)
         assert [path.read_bytes() for path in there] in ([], [content])
-        stored = await bucket.put(chunks(content))
+        stored = await documents.put(chunks(content))
         assert (stored.digest, stored.new) == (digest, not there)
-        assert files(root) == [bucket.path(digest)]
-        assert b"".join([piece async for piece in bucket.read(digest)]) == content
+        assert files(root) == [documents.path(digest)]
+        assert b"".join([piece async for piece in documents.read(digest)]) == content
     return bool(there)
 
 
@@ -110,11 +110,11 @@ async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_ord
         flushed.append(target)
         link(source, target)
 
-    async with FolderBucket(tmp_path) as bucket:
+    async with FolderDocuments(tmp_path) as documents:
         monkeypatch.setattr(os, "fsync", noted)
         monkeypatch.setattr(os, "link", linked)
         for _ in range(2):
-            path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
+            path = documents.path((await documents.put(chunks(b"abc"))).digest)
             incoming, *rest = flushed
             assert incoming.parent == tmp_path / "incoming"
             assert rest == [path, tmp_path, path.parent.parent, path.parent]
@@ -138,41 +138,41 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 async def test_a_full_disk_is_said_with_the_remedy_leaves_nothing_and_heals(small_disk: Path) -> None:
     root = small_disk / "documents"
-    async with FolderBucket(root) as bucket:
-        await full(bucket, root)
+    async with FolderDocuments(root) as documents:
+        await full(documents, root)
         assert files(root) == []
-        assert (await bucket.put(chunks(b"x" * 500_000))).new
+        assert (await documents.put(chunks(b"x" * 500_000))).new
 
 
 async def test_a_disk_that_is_full_to_the_last_byte_fails_its_ping(small_disk: Path) -> None:
     root = small_disk / "documents"
-    async with FolderBucket(root) as bucket:
+    async with FolderDocuments(root) as documents:
         (small_disk / "ballast").write_bytes(bytes(os.statvfs(small_disk).f_bavail * 4096))
         with pytest.raises(StoreError, match="is full"):
-            await bucket.ping()
+            await documents.ping()
         (small_disk / "ballast").unlink()
-        await bucket.ping()
+        await documents.ping()
 
 
 async def test_a_disk_turned_read_only_is_said_with_the_remedy(small_disk: Path) -> None:
     root = small_disk / "documents"
-    async with FolderBucket(root) as bucket:
-        digest = (await bucket.put(chunks(b"abc"))).digest
+    async with FolderDocuments(root) as documents:
+        digest = (await documents.put(chunks(b"abc"))).digest
         subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
         with pytest.raises(StoreError) as caught:
-            await bucket.put(chunks(b"def"))
+            await documents.put(chunks(b"def"))
         assert str(caught.value).startswith(
             f"documents folder {root} is not writable (Read-only file system: {root}/incoming/"
         )
         assert str(caught.value).endswith("): give it to the user that runs spotlightd")
         with pytest.raises(StoreError, match="is not writable"):
-            await bucket.ping()
-        assert [piece async for piece in bucket.read(digest)] == [b"abc"]
+            await documents.ping()
+        assert [piece async for piece in documents.read(digest)] == [b"abc"]
 
 
-async def full(bucket: FolderBucket, root: Path) -> None:
+async def full(documents: FolderDocuments, root: Path) -> None:
     with pytest.raises(StoreError) as caught:
-        await bucket.put(chunks(*[b"x" * 500_000] * 5))
+        await documents.put(chunks(*[b"x" * 500_000] * 5))
     assert str(caught.value) == (
         f"documents folder {root} is full (No space left on device): free space there; the fetch is repeated"
     )
@@ -185,26 +185,26 @@ async def test_a_disk_that_fills_up_at_any_step_leaves_nothing(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    async with FolderBucket(tmp_path) as bucket:
+    async with FolderDocuments(tmp_path) as documents:
         with monkeypatch.context() as patch:
             patch.setattr(os, call, refuse)
-            await full(bucket, tmp_path)
+            await full(documents, tmp_path)
         assert files(tmp_path) == []
-        assert (await bucket.put(chunks(b"abc"))).new
+        assert (await documents.put(chunks(b"abc"))).new
 
 
 async def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, piece: write(file, bytes(piece[:1000])))
-    async with FolderBucket(tmp_path) as bucket:
-        stored = await bucket.put(chunks(b"abc" * 5000))
-        assert bucket.path(stored.digest).read_bytes() == b"abc" * 5000
+    async with FolderDocuments(tmp_path) as documents:
+        stored = await documents.put(chunks(b"abc" * 5000))
+        assert documents.path(stored.digest).read_bytes() == b"abc" * 5000
 
 
 async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -> None:
     (tmp_path / "documents").write_text("a file where the folder should be")
     with pytest.raises(StoreError) as caught:
-        async with FolderBucket(tmp_path / "documents"):
+        async with FolderDocuments(tmp_path / "documents"):
             pass
     assert str(caught.value) == (
         f"documents folder {tmp_path / 'documents'} failed (File exists): check that it exists, and its disk"
@@ -218,7 +218,7 @@ async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monke
     monkeypatch.setattr(os, "mkdir", forbidden)
     root = tmp_path / "documents"
     with pytest.raises(StoreError) as caught:
-        async with FolderBucket(root):
+        async with FolderDocuments(root):
             pass
     assert str(caught.value) == (
         f"documents folder {root} is not writable (Permission denied: {root}): give it to the user that runs spotlightd"
@@ -226,25 +226,25 @@ async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monke
 
 
 async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path: Path) -> None:
-    async with FolderBucket(tmp_path) as bucket:
-        stored = await bucket.put(chunks(b"abc"))
-        path = bucket.path(stored.digest)
+    async with FolderDocuments(tmp_path) as documents:
+        stored = await documents.put(chunks(b"abc"))
+        path = documents.path(stored.digest)
         path.chmod(0o600)
         path.write_bytes(b"abd")
         with pytest.raises(StoreError) as caught:
-            [piece async for piece in bucket.read(stored.digest)]
+            [piece async for piece in documents.read(stored.digest)]
     assert str(caught.value) == (
         f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
     )
 
 
 async def test_an_object_that_was_cut_short_is_found_when_it_is_fetched_again(tmp_path: Path) -> None:
-    async with FolderBucket(tmp_path) as bucket:
-        path = bucket.path((await bucket.put(chunks(b"abc"))).digest)
+    async with FolderDocuments(tmp_path) as documents:
+        path = documents.path((await documents.put(chunks(b"abc"))).digest)
         path.chmod(0o600)
         path.write_bytes(b"a")
         with pytest.raises(StoreError) as caught:
-            await bucket.put(chunks(b"abc"))
+            await documents.put(chunks(b"abc"))
     assert str(caught.value) == f"document {path} is damaged: it has not its length; delete it, it is fetched again"
 
 
@@ -259,14 +259,14 @@ async def test_a_disk_that_hangs_fails_the_ping_takes_one_thread_and_leaves_the_
 
     monkeypatch.setattr(module, "PING_SECONDS", 0.05)
     monkeypatch.setattr(module, "_probe", hang)
-    async with FolderBucket(tmp_path) as bucket:
+    async with FolderDocuments(tmp_path) as documents:
         for _ in range(3):
             with pytest.raises(StoreError) as caught:
-                await bucket.ping()
+                await documents.ping()
             assert str(caught.value) == f"documents folder {tmp_path} did not answer within 0.05 s: check its disk"
         assert len(probes) == 1
         thaw.set()
-        await bucket.ping()
+        await documents.ping()
 
 
 async def test_no_file_is_closed_while_a_thread_still_writes_to_it_however_often_the_put_is_cancelled(
@@ -285,10 +285,10 @@ async def test_no_file_is_closed_while_a_thread_still_writes_to_it_however_often
         closed.append(writing.is_set())
         close(file)
 
-    async with FolderBucket(tmp_path) as bucket:
+    async with FolderDocuments(tmp_path) as documents:
         monkeypatch.setattr(os, "write", slowly)
         monkeypatch.setattr(os, "close", noted)
-        putting = asyncio.create_task(bucket.put(chunks(b"x" * 2_000_000)))
+        putting = asyncio.create_task(documents.put(chunks(b"x" * 2_000_000)))
         await asyncio.to_thread(writing.wait)
         while not putting.done():
             putting.cancel()

@@ -1,0 +1,124 @@
+"""What every Documents does, the twin in memory and the folder alike."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as some
+
+from spotlightd.clients.documents import FolderDocuments, pieces
+from spotlightd.model.errors import PublisherError, StoreError
+from spotlightd.model.ports import Documents, Stored
+from spotlightd.testing import MemoryDocuments
+
+
+@pytest.fixture(params=["memory", "folder"])
+async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Documents]:
+    if request.param == "memory":
+        yield MemoryDocuments(tmp_path)
+        return
+    async with FolderDocuments(tmp_path / "documents") as folder:
+        yield folder
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def broken(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+    raise PublisherError("broke off")
+
+
+async def stalled() -> AsyncIterator[bytes]:
+    yield b"x" * 2_000_000
+    await asyncio.Event().wait()
+
+
+async def whole(documents: Documents, digest: str) -> list[bytes]:
+    return [piece async for piece in documents.read(digest)]
+
+
+async def test_bytes_are_kept_under_their_sha256_and_read_back(documents: Documents) -> None:
+    content = bytes(range(256)) * 10_000
+    stored = await documents.put(chunks(content[:100], b"", content[100:1_500_000], content[1_500_000:]))
+    assert stored == Stored(hashlib.sha256(content).hexdigest(), len(content), new=True)
+    assert documents.path(stored.digest).read_bytes() == content
+    read = await whole(documents, stored.digest)
+    assert b"".join(read) == content
+    assert max(map(len, read)) == 1 << 20
+
+
+async def test_the_same_bytes_are_one_object_however_they_are_cut(documents: Documents) -> None:
+    first = await documents.put(chunks(b"abc", b"def"))
+    again = await documents.put(chunks(b"abcdef"))
+    assert (first.digest, first.new, again.digest, again.new) == (again.digest, True, first.digest, False)
+
+
+async def test_no_bytes_are_an_object_too(documents: Documents) -> None:
+    stored = await documents.put(chunks())
+    assert (stored.size, await whole(documents, stored.digest)) == (0, [])
+
+
+async def test_a_broken_fetch_keeps_nothing_and_its_error_comes_through(documents: Documents) -> None:
+    with pytest.raises(PublisherError, match="broke off"):
+        await documents.put(broken(b"x" * 2_000_000))
+    with pytest.raises(StoreError):
+        documents.path(hashlib.sha256(b"x" * 2_000_000).hexdigest())
+
+
+async def test_a_cancelled_put_keeps_nothing_and_the_next_one_works(documents: Documents) -> None:
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(documents.put(stalled()), 0.1)
+    assert (await documents.put(chunks(b"x" * 2_000_000))).new
+
+
+async def test_many_puts_at_once_are_kept_apart(documents: Documents) -> None:
+    contents = [bytes([number % 7]) * 300_000 for number in range(20)]
+    kept = await asyncio.gather(*(documents.put(chunks(*(one[:1000], one[1000:]))) for one in contents))
+    assert [stored.digest for stored in kept] == [hashlib.sha256(one).hexdigest() for one in contents]
+    assert sum(stored.new for stored in kept) == 7
+
+
+async def test_an_object_is_not_to_be_written(documents: Documents) -> None:
+    stored = await documents.put(chunks(b"abc"))
+    assert documents.path(stored.digest).stat().st_mode & 0o777 == 0o444
+
+
+async def test_a_document_that_is_not_there_is_named(documents: Documents) -> None:
+    digest = "0" * 64
+    with pytest.raises(StoreError, match=f"^there is no document {digest} in /"):
+        documents.path(digest)
+    with pytest.raises(StoreError, match=f"^there is no document {digest} in /"):
+        await whole(documents, digest)
+
+
+@pytest.mark.parametrize(
+    "digest",
+    ["", "abc", "../" * 20 + "etc/passwd", "A" * 64, "g" * 64, "0" * 63 + "/", "0" * 64 + "\n", "٣" * 64, "0" * 65],
+)
+async def test_what_is_no_digest_is_no_path(documents: Documents, digest: str) -> None:
+    for ask in (lambda: asyncio.to_thread(documents.path, digest), lambda: whole(documents, digest)):
+        with pytest.raises(StoreError) as caught:
+            await ask()
+        assert str(caught.value) == f"{digest[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)"
+
+
+async def test_a_healthy_store_answers_its_ping(documents: Documents) -> None:
+    await documents.ping()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(some.lists(some.binary(max_size=50), max_size=20), some.integers(1, 60))
+async def test_regrouping_changes_no_byte(parts: list[bytes], size: int) -> None:
+    grouped = [piece async for piece in pieces(chunks(*parts), size)]
+    assert b"".join(grouped) == b"".join(parts)
+    assert all(len(piece) >= size for piece in grouped[:-1])
+    assert all(grouped)
