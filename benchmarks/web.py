@@ -37,6 +37,7 @@ import psutil
 
 from spotlightd import log
 from spotlightd.model.house import loads
+from spotlightd.model.provenance import Pin
 from spotlightd.model.ports import Limits
 from spotlightd.model.settings import Settings
 from spotlightd.opening import Endpoint, joined, opened
@@ -186,7 +187,7 @@ async def _got(bench: Bench, path: str) -> None:
 async def _asked(reader: Reader, name: str) -> None:
     pin = await reader.pin()
     questions = (measure.series, measure.titles, measure.replaced)
-    await reader.all(*(question(sec_ftd, name, pin.seq) for question in questions))
+    await reader.all(*(question(sec_ftd, name, pin) for question in questions))
 
 
 async def pages(bench: Bench, times: int) -> dict[str, float]:
@@ -249,7 +250,7 @@ async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict
     until = scale.until(asked.download_rows)
     async with running(state) as bench:
         count = await bench.reader.rows(
-            select.count(ask.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), scale.loads)
+            select.count(ask.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), Pin(scale.loads))
         )
         return {
             "rows": scale.each * scale.loads,

@@ -211,6 +211,7 @@ def _context(house: House, streams: Streaming, board: Board, began: datetime, no
         streams=house.catalog.streams,
         bus=streams.bus,
         positions=streams.positions,
+        archives=house.archives,
     )
 
 

@@ -22,6 +22,8 @@ EVENTS = frozenset({
     "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started",
     "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames sent again",
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
+    "partition planned", "partition sealed", "partition exported", "partition uploaded", "partition verified",
+    "partition switched", "partition dropped", "partition held", "partition restored",
     "mirror answered", "library warned",
 })  # fmt: skip
 

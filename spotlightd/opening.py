@@ -21,6 +21,7 @@ from spotlightd.engine.process import Engine
 from spotlightd.flows.load import Stores
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.log import logger
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
@@ -62,6 +63,7 @@ class House:
     positions: SqlitePositions
     endpoint: Endpoint
     engine: Engine | None
+    archives: Archives = NoArchives()
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:

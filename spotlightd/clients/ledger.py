@@ -21,7 +21,7 @@ from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.model.transform import Transform
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class SqliteLedger(SqliteFile):

@@ -55,3 +55,10 @@ CREATE TABLE IF NOT EXISTS lost_frames (
 CREATE TABLE IF NOT EXISTS feeds (
     source TEXT PRIMARY KEY, state TEXT NOT NULL, at INTEGER NOT NULL
 ) STRICT;
+-- The archive: partitions on their way out of the warehouse, and how far each is.
+CREATE TABLE IF NOT EXISTS partitions (
+    dataset TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, stage TEXT NOT NULL,
+    since INTEGER NOT NULL, keys TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL, says TEXT NOT NULL, failures INTEGER NOT NULL, not_before INTEGER,
+    PRIMARY KEY (dataset, number, generation)
+) STRICT;

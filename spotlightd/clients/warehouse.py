@@ -20,12 +20,11 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import Error as ClientError
 from clickhouse_connect.driver.summary import QuerySummary
 
-from spotlightd.clients import arrow, ddl
+from spotlightd.clients import arrow, tables
 from spotlightd.clients.bound import bound
 from spotlightd.clients.trouble import TAIL_BYTES, late, named, told
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.house import loads
 from spotlightd.model.ports import Answer, Format, Limits, Value
 from spotlightd.model.settings import Warehouse as WarehouseSettings
 
@@ -195,24 +194,12 @@ class ClickHouse:
         return int(summary.written_rows)
 
     async def ensure(self, dataset: Dataset) -> None:
-        """Make the table and its view if missing; add new columns; StoreError if a column has another type."""
-        await self.execute(ddl.table(dataset, self._database))
-        found = await self.rows(
-            "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}",
-            {"database": self._database, "table": dataset.name},
-        )
-        have = dict(found.rows)
-        for column in dataset.stored:
-            if column.name not in have:
-                await self.execute(ddl.added_column(dataset, self._database, column))
-            elif _same(have[column.name]) != _same(column.type):
-                raise StoreError(
-                    f"table {self._database}.{dataset.name}: column {column.name} is {have[column.name]}, but the "
-                    f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
-                )
-        if dataset.by_load:
-            await self.execute(ddl.table(loads, self._database))
-            await self.execute(ddl.current_view(dataset, self._database))
+        """Make the table and its view if missing; see the port."""
+        await tables.ensure(self, dataset, self._database)
+
+    async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:
+        """Rows that come from now on get these generations; see the port."""
+        await tables.seal(self, dataset, sealed, self._database)
 
     def _seconds(self, limits: Limits | None) -> float:
         return limits.seconds if limits and limits.seconds else self._settings.query_seconds
@@ -286,7 +273,3 @@ def _shaped(format: Format) -> dict[str, Any]:
     if format == "Parquet":
         return plain | {"output_format_parquet_row_group_size": 100_000, "max_threads": 1}
     return plain
-
-
-def _same(word: str) -> str:
-    return word.replace(" ", "")

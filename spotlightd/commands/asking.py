@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
+from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.ports import Limits, Warehouse
@@ -17,14 +18,14 @@ from spotlightd.web.refusal import RefusalError
 PATIENCE_SECONDS = 60.0
 
 
-def reader(warehouse: Warehouse) -> Reader:
+def reader(warehouse: Warehouse, archives: Archives) -> Reader:
     """A reader of one command: no limits but the warehouse's own."""
-    return Reader(warehouse, Limits(), asyncio.Semaphore(4), PATIENCE_SECONDS)
+    return Reader(warehouse, Limits(), asyncio.Semaphore(4), PATIENCE_SECONDS, archives)
 
 
-async def pinned(warehouse: Warehouse, asked: datetime | None) -> Pin:
+async def pinned(warehouse: Warehouse, archives: Archives, asked: datetime | None) -> Pin:
     """The publication that this command's queries share."""
-    return await reader(warehouse).pin(None, asked)
+    return await reader(warehouse, archives).pin(None, asked)
 
 
 def moment_of(text: str) -> datetime | None:

@@ -11,6 +11,7 @@ from spotlightd.catalog import Catalog, catalog
 from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.daemon import ENDPOINT
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
@@ -26,6 +27,7 @@ class Reading:
     warehouse: Warehouse
     documents: Documents
     catalog: Catalog
+    archives: Archives
     house: House | None = None
 
     @property
@@ -57,11 +59,11 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
     endpoint = running_daemon(settings)
     if endpoint is None:
         async with opened(settings) as house:
-            yield Reading(house.stores.warehouse, house.stores.documents, house.catalog, house)
+            yield Reading(house.stores.warehouse, house.stores.documents, house.catalog, house.archives, house)
         return
     async with joined(endpoint, settings) as warehouse:
         # the documents are the daemon's: they are only read here, so it is not opened
-        yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), catalog(settings))
+        yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), catalog(settings), NoArchives())
 
 
 @asynccontextmanager

@@ -17,8 +17,9 @@ from spotlightd.commands.said import Out
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.pin import qualified, visible
+from spotlightd.model.pin import source as read_from
 from spotlightd.model.ports import Limits
-from spotlightd.model.provenance import Reject
+from spotlightd.model.provenance import Pin, Reject
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch, Rows
 from spotlightd.parse.here import parse_here
@@ -82,14 +83,14 @@ async def query(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     if not READS.match(sql):
         raise SettingsError("query only reads: begin with SELECT, WITH, SHOW, DESCRIBE, EXPLAIN or EXISTS")
     async with reading(settings) as here:
-        pin = await pinned(here.warehouse, moment_of(arguments.as_of))
-        text, params = with_visible(sql, here.datasets, settings.warehouse.database, pin.seq)
+        pin = await pinned(here.warehouse, here.archives, moment_of(arguments.as_of))
+        text, params = with_visible(sql, here.datasets, settings.warehouse.database, pin)
         answer = await here.warehouse.rows(text, params, limits=Limits(result_rows=MOST_ROWS))
     out.table(answer.names, answer.rows)
     return 0
 
 
-def with_visible(sql: str, datasets: Sequence[Dataset], database: str, seq: int) -> tuple[str, dict[str, Any]]:
+def with_visible(sql: str, datasets: Sequence[Dataset], database: str, pin: Pin) -> tuple[str, dict[str, Any]]:
     """The same SQL with each dataset that it names narrowed to what is visible at `seq`, by a WITH of that name.
 
     `database.dataset` still means the whole table, rows of superseded loads included.
@@ -98,22 +99,23 @@ def with_visible(sql: str, datasets: Sequence[Dataset], database: str, seq: int)
     selects = SELECTS.match(sql)
     if not named or not selects:
         return sql, {}
-    views = ", ".join(f"{one.name} AS ({_seen(one, database)})" for one in named)
+    views = ", ".join(f"{one.name} AS ({_seen(one, database, pin)})" for one in named)
     if selects[1].upper() == "SELECT":
-        return f"WITH {views} {sql}", {"seq": seq}
-    return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": seq}
+        return f"WITH {views} {sql}", {"seq": pin.seq}
+    return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": pin.seq}
 
 
-def _seen(dataset: Dataset, database: str) -> str:
-    return qualified(dataset.reading or f"SELECT * FROM `{dataset.name}` WHERE {visible(dataset)}", database)
+def _seen(dataset: Dataset, database: str, pin: Pin) -> str:
+    names = ", ".join(column.name for column in dataset.readable)
+    return qualified(f"SELECT {names} FROM {read_from(dataset, pin)} WHERE {visible(dataset)}", database)
 
 
 async def export(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Stream a dataset to a file, or to standard output. A file appears under its name only when it is whole."""
     async with reading(settings) as here:
         asked = _asked(arguments, here)
-        pin = await pinned(here.warehouse, asked.as_of)
-        made = select.every(asked, pin.seq)
+        pin = await pinned(here.warehouse, here.archives, asked.as_of)
+        made = select.every(asked, pin)
         output = OUTPUTS[arguments.format]
         sql = f"{made.sql} SETTINGS {output.settings}"
         async with here.warehouse.stream(sql, output.format, made.params) as blocks:

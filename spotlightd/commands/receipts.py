@@ -17,9 +17,10 @@ from spotlightd.commands.said import Moves, Out
 from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.ledger import Wish
+from spotlightd.model.pin import rows as stored
 from spotlightd.model.pin import visible
 from spotlightd.model.ports import Limits
-from spotlightd.model.provenance import Body
+from spotlightd.model.provenance import Body, Pin
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
 from spotlightd.parse import lines, zipped
@@ -77,7 +78,7 @@ async def _verdict(cited: Citation, settings: Settings) -> witness.Verdict:
 
 
 def _library(here: Reading) -> Library:
-    return Library(here.warehouse, here.datasets, Limits(seconds=PATIENCE_SECONDS * 10))
+    return Library(here.warehouse, here.datasets, Limits(seconds=PATIENCE_SECONDS * 10), here.archives)
 
 
 def _tell(out: Out, verdict: witness.Verdict) -> None:
@@ -136,7 +137,7 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
         named = [one for one in here.catalog.datasets if arguments.dataset in ("", one.name)]
         if not named:
             raise SettingsError(f"no dataset is called {arguments.dataset!r}")
-        pin = await pinned(here.warehouse, None)
+        pin = await pinned(here.warehouse, here.archives, None)
         with out.progress("audit") as moves:
             for dataset in named:
                 if not dataset.by_load:  # what rows lead back to, or records of this instance
@@ -144,7 +145,7 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
                 if dataset.pointer != LINES:
                     out.note(f"{dataset.name} is left out: its rows stand in no lines of documents")
                     continue
-                rows, found = await _audited(here, dataset, pin.seq, moves)
+                rows, found = await _audited(here, dataset, pin, moves)
                 checked, faults = checked + rows, faults + found
     said = f"{checked:,} rows read again from their documents: {checked - len(faults):,} the same, {len(faults):,} not"
     for fault in faults[:SHOWN]:
@@ -153,9 +154,11 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     return 1 if faults else 0
 
 
-async def _audited(here: Reading, dataset: Dataset, seq: int, moves: Moves) -> tuple[int, list[Fault]]:
+async def _audited(here: Reading, dataset: Dataset, pin: Pin, moves: Moves) -> tuple[int, list[Fault]]:
     checked, faults = 0, list[Fault]()
-    loads = (await here.warehouse.rows(VISIBLE_LOADS + visible(dataset), {"dataset": dataset.name, "seq": seq})).dicts()
+    loads = (
+        await here.warehouse.rows(VISIBLE_LOADS + visible(dataset), {"dataset": dataset.name, "seq": pin.seq})
+    ).dicts()
     for done, load in enumerate(loads):
         moves(load["covers"], done, len(loads))
         source = next(one for one in here.catalog.sources if one.name == load["source"])
@@ -172,7 +175,9 @@ async def _rows(here: Reading, dataset: Dataset, load_id: int, offset: int) -> l
     columns = ", ".join(column.name for column in (*dataset.columns, *dataset.pointer))
     where = "load_id = {load_id:UInt64} ORDER BY member, line LIMIT {most:UInt64} OFFSET {offset:UInt64}"
     values = {"load_id": load_id, "most": AT_ONCE, "offset": offset}
-    return (await here.warehouse.rows(f"SELECT {columns} FROM {dataset.name} WHERE {where}", values)).dicts()
+    return (
+        await here.warehouse.rows(f"SELECT {columns} FROM {stored(dataset, here.archives.cold)} WHERE {where}", values)
+    ).dicts()
 
 
 def _compared(

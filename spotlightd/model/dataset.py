@@ -25,8 +25,10 @@ TYPE = re.compile(
     rf"^(?:{_PLAIN}|Nullable\({_PLAIN}\)|LowCardinality\((?:{_PLAIN}|Nullable\({_PLAIN}\))\)"
     rf"|Array\((?:{_PLAIN}|LowCardinality\({_PLAIN}\))\))$"
 )
+PARTITION = re.compile(r"^(?P<span>toYear|toYYYYMM|toYYYYMMDD)\((?P<column>\w+)\)$")
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
-RESERVED = frozenset({"archive_day", "archive_generation", "as_of", "load_id", "member", "line"})
+GENERATION = "archive_generation"
+RESERVED = frozenset({"archive_day", GENERATION, "as_of", "load_id", "member", "line"})
 
 
 Kind = Literal["text", "integer", "decimal", "float", "date", "time", "list", "bool"]
@@ -102,6 +104,17 @@ class Rhythm:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long rows stay in the warehouse, counted from the end of the day or month that they are partitioned by.
+
+    `hot_days`: for so many days at least; 0 = for ever. After that they are moved to the archive, and stay readable.
+    Settings (`archive.hot_days`) can say otherwise for each dataset.
+    """
+
+    hot_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Dataset:
     """A table as the reader sees it.
 
@@ -114,6 +127,10 @@ class Dataset:
     `reading` is for a dataset whose rows are not the table's: a SELECT of `columns`, true at `{seq:UInt64}`, with names of
     tables, and nothing else, in back quotes. `grows`: rows come in loads that are published already, so that an answer
     can be another though nothing was published since. `made_of`: the dataset that a reading computes its rows from.
+
+    `partition`: rows are kept apart by day, month or year of a column: `toYYYYMMDD(received)`, `toYYYYMM(at)`, `toYear(day)`. Only such a
+    dataset can be archived, one partition at a time: its table has one more column, `archive_generation`, which says
+    how often rows of that day were sealed before this one came. Nobody writes it: the column's default does.
     """
 
     name: str
@@ -126,6 +143,7 @@ class Dataset:
     time: str
     rhythm: Rhythm
     partition: str = ""
+    retention: Retention = Retention()
     symbol: str = ""
     pointer: tuple[Column, ...] = LINES
     derived: tuple[Derived, ...] = ()
@@ -142,7 +160,7 @@ class Dataset:
         names = [column.name for column in self.columns]
         taken = sorted(
             {name for name in names if names.count(name) > 1}
-            | (RESERVED.intersection(names) if self.by_load else set())
+            | (RESERVED if self.by_load else {"archive_day", GENERATION}).intersection(names)
         )
         if taken:
             raise SettingsError(f"dataset {self.name}: column names used twice or reserved: {', '.join(taken)}")
@@ -151,11 +169,24 @@ class Dataset:
         missing = sorted(set(asked) - known)
         if missing:
             raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
+        split = PARTITION.match(self.partition)
+        if self.partition and (not split or split["column"] not in known):
+            raise SettingsError(
+                f"dataset {self.name}: partition {self.partition!r} is no day, month or year of a column of it"
+            )
+        if self.retention.hot_days and not split:
+            raise SettingsError(f"dataset {self.name}: only a dataset with a partition can leave the disk")
 
     @property
     def stored(self) -> tuple[Column, ...]:
         """All columns of the table, in insert order: the reader's, then the receipt."""
         return (*self.columns, LOAD, *self.pointer) if self.by_load else self.columns
+
+    @property
+    def split_by(self) -> str:
+        """The column whose day, month or year tells the partition; empty for a dataset that has none."""
+        found = PARTITION.match(self.partition)
+        return found["column"] if found else ""
 
     @property
     def readable(self) -> tuple[Column, ...]:

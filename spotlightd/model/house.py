@@ -192,5 +192,35 @@ heartbeats = Dataset(
     by_load=False,
 )
 
-HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats)
+archives = Dataset(
+    name="archives",
+    title="Archive",
+    publisher="this instance",
+    about="One row for each time that rows of a partition began to be read from the archive instead of the warehouse "
+    "(`switched`), or from the warehouse again (`withdrawn`). The newest row of a partition says where its rows are.",
+    columns=(
+        Column("number", "UInt64", "number of the record; it only grows"),
+        Column("at", "DateTime64(6, 'UTC')", "when it was written"),
+        Column("dataset", "LowCardinality(String)", "the dataset whose rows they are"),
+        Column("partition", "String", "the partition: its day, month or year, and its generation"),
+        Column("day", "Date", "the day that the partition holds, or the first one of its month or year"),
+        Column("generation", "UInt16", "how often rows of that day were sealed before these"),
+        Column("event", "LowCardinality(String)", "switched or withdrawn"),
+        Column("objects", "Array(String)", "keys of the Parquet files in the bucket"),
+        Column("manifest", "String", "key of the file that describes them"),
+        Column("rows", "UInt64", "how many rows", unit="rows"),
+        Column("bytes", "UInt64", "length of the files", unit="bytes"),
+        Column("total", "UInt64", "sum of the rows' hashes, modulo 2^64"),
+        Column("mixed", "UInt64", "exclusive or of the rows' hashes"),
+        Column("since", "DateTime64(6, 'UTC')", "the least of the rows' times"),
+        Column("until", "DateTime64(6, 'UTC')", "the greatest of the rows' times"),
+    ),
+    key=("number",),
+    order=("dataset", "number"),
+    time="at",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives)
 MIRRORED = (documents, runs, rejects, gaps, lost_frames)

@@ -1,21 +1,60 @@
-"""The pin: which loads a reader at publication `seq` sees. Text only, so that pages, flows and clients share it.
+"""The pin: which loads a reader at publication `seq` sees, and where their rows are. Text only, so that pages, flows and
+clients share it.
 
 A page reads `max(seq)` once and binds it to all its queries. Unpinned, the engine snapshots a dataset's rows and the
 `loads` table at different moments, and answers tear: 7 of 7,684 were empty under fast publishing; pinned, 0 of 1,528.
+
+Rows of a partition that was switched to the archive are read from the bucket and not from the table, until and after it
+is dropped: which partitions these are is written into each statement, so that one statement sees every row once.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+from spotlightd.model.cold import EVER, Archived, Cold, Span
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.provenance import Pin
 
+NOW = Pin(0)
 SEQ = "{seq:UInt64}"
 
 
-def source(dataset: Dataset) -> str:
-    """What stands behind FROM: the dataset's table, or its reading under the dataset's name."""
-    return f"({dataset.reading}) AS `{dataset.name}`" if dataset.reading else f"`{dataset.name}`"
+def source(dataset: Dataset, pin: Pin = NOW, span: Span = EVER) -> str:
+    """What stands behind FROM: all rows of the dataset's table, hot and archived, or its reading under its name.
+
+    Of the archive only what can hold rows of that span is read. Nothing is archived before what is made of it is there
+    and read instead; only as of an earlier time can a reading come to rest on archived rows.
+    """
+    if not dataset.reading:
+        return rows(dataset, pin.cold, span)
+    reading = dataset.reading
+    for name, archived in pin.cold.partitions.items():
+        if pin.asked is None:
+            reading = reading.replace(f"`{name}` WHERE ", f"`{name}` WHERE {_hot(archived)} AND ")
+        else:
+            reading = reading.replace(f"`{name}`", rows(archived[0].dataset, pin.cold, span))
+    return f"({reading}) AS {dataset.name}"
+
+
+def rows(dataset: Dataset, cold: Cold, span: Span = EVER) -> str:
+    """All rows of the dataset's table, hot and archived, under its name; the table itself when nothing is archived."""
+    archived = cold.of(dataset.name)
+    if not archived:
+        return f"`{dataset.name}`"
+    names = ", ".join(column.name for column in dataset.stored)
+    text = f"SELECT {names} FROM `{dataset.name}` WHERE {_hot(archived)}"
+    keys = [key for one in archived if span.meets(one) for key in one.keys]
+    if keys:
+        structure = ", ".join(f"{column.name} {column.type}" for column in dataset.stored)
+        text += f" UNION ALL SELECT {names} FROM {cold.table(keys, structure)}"
+    return f"({text}) AS {dataset.name}"
+
+
+def _hot(archived: Sequence[Archived]) -> str:
+    gone = ", ".join(f"'{one.partition}'" for one in archived)
+    return f"_partition_id NOT IN ({gone})"
 
 
 def visible(dataset: Dataset) -> str:

@@ -84,6 +84,11 @@ class Warehouse(Protocol):
         column has another type.
         """
 
+    async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:
+        """From now on rows for these partitions, by number, carry these generations. No insert that began before it
+        is still at work when this returns.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:

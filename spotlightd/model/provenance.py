@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from spotlightd.model.cold import Cold
 from spotlightd.model.settings import Parser
 
 LoadState = Literal["loading", "loaded", "publishing", "published", "dead", "swept"]
@@ -116,8 +117,10 @@ class Pin:
     """The one sequence number that all queries of a page, answer, export or citation share.
 
     `seq` is the newest publication that it sees, `at` when that was published; `asked` is the reader's `as_of`.
+    `cold` says where rows are that have left the warehouse: always as it is now, whatever is asked for.
     """
 
     seq: int
     at: datetime | None = None
     asked: datetime | None = None
+    cold: Cold = field(default_factory=Cold, compare=False)

@@ -172,6 +172,23 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Archive:
+    """When old rows leave the warehouse for the bucket, and how carefully."""
+
+    enabled: bool = setting(True, "false: nothing more leaves the warehouse; what is archived stays readable")
+    hot_days: dict[str, int] = setting(
+        {}, "dataset → days that its rows stay in the warehouse at least, where it is not to be its own; 0 = for ever"
+    )
+    every_seconds: float = setting(60.0, "pause between two looks for what is due")
+    grace_seconds: float = setting(86_400.0, "pause between the proof of a copy and its use by readers")
+    rest_seconds: float = setting(
+        1_800.0, "pause between the use of a copy and the drop of the original; longer than any question may take"
+    )
+    drop_bytes_per_day: int = setting(200 << 30, "most bytes that are dropped from the warehouse in a day")
+    drill_days: float = setting(30.0, "pause between two restore drills; 0 = none")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What the daemon says."""
 
@@ -193,6 +210,7 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)
+    archive: Archive = field(default_factory=Archive)
     log: Log = field(default_factory=Log)
 
 

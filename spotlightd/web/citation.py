@@ -24,6 +24,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import FormatError
 from spotlightd.model.ports import Limits, Warehouse
@@ -76,6 +77,7 @@ class Library:
     warehouse: Warehouse
     datasets: tuple[Dataset, ...]
     limits: Limits
+    archives: Archives = NoArchives()
 
 
 def to_json(citation: Citation) -> dict[str, Any]:

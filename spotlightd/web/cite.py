@@ -32,4 +32,4 @@ def library(context: Context) -> Library:
     """What citing needs, with the limits of downloads: it reads as much as one."""
     limits = context.settings
     bounds = Limits(limits.download_seconds, limits.download_rows, limits.query_memory_bytes)
-    return Library(context.warehouse, context.datasets, bounds)
+    return Library(context.warehouse, context.datasets, bounds, context.archives)

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 
 from spotlightd.model import settings
 from spotlightd.model.bus import Bus
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.drain import DrainState, FeedState, Positions
 from spotlightd.model.ports import Documents, Warehouse
@@ -92,6 +93,7 @@ class Context:
     streams: tuple[Stream, ...] = ()
     bus: Bus | None = None
     positions: Positions | None = None
+    archives: Archives = NoArchives()
 
     @property
     def day(self) -> date:

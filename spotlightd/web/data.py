@@ -48,7 +48,7 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
 
 async def _open_newest(request: web.Request, dataset: Dataset, pin: Pin) -> None:
     """A computed table opens with its newest day: all of it would be computed to show the first hundred rows."""
-    days = (await desk.reader(request).rows(records.stream_size(dataset, pin.seq))).rows[0][-1]
+    days = (await desk.reader(request).rows(records.stream_size(dataset, pin))).rows[0][-1]
     if days:
         since = f"{days.replace('/', '-')}T00:00:00Z"
         as_of = request.query.get("as_of", "")
@@ -68,7 +68,7 @@ def _suffix(request: web.Request) -> str:
 
 async def _pin(request: web.Request, asked: Ask) -> Pin:
     if not asked.dataset.by_load:
-        return Pin(0)
+        return desk.reader(request).now()
     return await desk.reader(request).pin(asked.dataset, asked.as_of)
 
 
@@ -88,7 +88,7 @@ def _cut(asked: Ask, answer: Answer, size: int) -> _Page:
 
 async def _json_page(request: web.Request, asked: Ask, pin: Pin, mark: str) -> web.Response:
     size = asked.size or ask.DEFAULT_SIZE
-    page = _cut(asked, await desk.reader(request).rows(select.page(asked, pin.seq, size)), size)
+    page = _cut(asked, await desk.reader(request).rows(select.page(asked, pin, size)), size)
     rows = [{column.name: _finite(row[column.name]) for column in asked.shown} for row in page.rows]
     following = _following(request, page, pin)
     answer = desk.document(
@@ -119,8 +119,8 @@ def _linked(answer: web.Response, following: str) -> web.Response:
 
 async def _html(request: web.Request, asked: Ask, pin: Pin, pairs: Pairs, mark: str) -> web.Response:
     size = asked.size or ask.DEFAULT_SIZE
-    queries = [select.page(asked, pin.seq, size), select.count(asked, pin.seq)]
-    queries += [select.facet(asked, column, pin.seq) for column in asked.facets]
+    queries = [select.page(asked, pin, size), select.count(asked, pin)]
+    queries += [select.facet(asked, column, pin) for column in asked.facets]
     rows, counted, *facets = await desk.reader(request).all(*queries)
     page = _cut(asked, rows, size)
     following = _following(request, page, pin)

@@ -80,6 +80,7 @@ def reader(request: web.Request) -> Reader:
             Limits(seconds=limits.query_seconds, memory_bytes=limits.query_memory_bytes),
             desk.gate,
             patience_seconds=max(limits.query_seconds, 1.0),
+            archives=desk.context.archives,
         )
     return request[READER]
 

@@ -59,7 +59,7 @@ async def send(request: web.Request, asked: Ask, pin: Pin, suffix: str, mark: st
     answer = _opened(request, asked, suffix, mark)
     if request.method == "HEAD":
         return answer
-    query = select.every(asked, pin.seq)
+    query = select.every(asked, pin)
     sql = f"{query.sql} SETTINGS {output.settings}"
     context = request.app[DESK].context
     before, after = _around(asked, pin) if suffix == "json" else (b"", b"")

@@ -9,14 +9,16 @@ from typing import Any
 
 from aiohttp import web
 
+from spotlightd.model.cold import EVER, Span
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
+from spotlightd.model.pin import rows as tiers
 from spotlightd.model.stream import PLACE, Stream, frames_of
 from spotlightd.web import desk, show
 from spotlightd.web.context import Context
 from spotlightd.web.desk import DESK
 from spotlightd.web.readable import MOST_BYTES, Readable, readable
-from spotlightd.web.select import Query, table
+from spotlightd.web.select import Query
 
 NEARBY = 50_000  # frames on either side that are looked at for equal ones: more than come in a second
 HERE = "epoch = {epoch:UInt16} AND partition = {partition:UInt16} AND offset = {offset:UInt64}"
@@ -85,8 +87,9 @@ async def found(request: web.Request, source: str, place: Mapping[str, Any]) -> 
     dataset = of(request.app[DESK].context, source)
     if dataset is None:
         return Found(None, f"The frame cannot be shown: {source} is not set up here, so its frames cannot be read.")
+    rows = tiers(dataset, desk.reader(request).now().cold, _near(place))
     try:
-        one, same = await desk.reader(request).all(_one(dataset, place), _same(dataset, place))
+        one, same = await desk.reader(request).all(_one(rows, place), _same(rows, place))
     except StoreError as problem:
         return Found(None, f"The frame cannot be shown: {problem}.")
     if not one.rows:
@@ -97,24 +100,30 @@ async def found(request: web.Request, source: str, place: Mapping[str, Any]) -> 
     return Found(Frame(address(source, place), source, at, connection, sequence, bool(repeat), same.rows[0][0], body))
 
 
-def _one(dataset: Dataset, place: Mapping[str, Any]) -> Query:
+def _one(rows: str, place: Mapping[str, Any]) -> Query:
     """In hexadecimal: a frame need not be text."""
     sql = (
         f"SELECT toString(received), connection, sequence, repeat, length(frame), hex(substring(frame, 1, {MOST_BYTES:d})) "
-        f"FROM {table(dataset)} WHERE {HERE} LIMIT 1"
+        f"FROM {rows} WHERE {HERE} LIMIT 1"
     )
     return Query(sql, _bound(place))
 
 
-def _same(dataset: Dataset, place: Mapping[str, Any]) -> Query:
-    this = f"FROM {table(dataset)} WHERE {HERE}"
+def _same(rows: str, place: Mapping[str, Any]) -> Query:
+    this = f"FROM {rows} WHERE {HERE}"
     sql = (
-        f"SELECT count() FROM {table(dataset)} WHERE epoch = {{epoch:UInt16}} AND partition = {{partition:UInt16}} "
+        f"SELECT count() FROM {rows} WHERE epoch = {{epoch:UInt16}} AND partition = {{partition:UInt16}} "
         f"AND offset BETWEEN {{least:UInt64}} AND {{most:UInt64}} AND (connection, frame) IN (SELECT connection, frame {this}) "
         f"AND abs(toUnixTimestamp64Nano(received) - (SELECT any(toUnixTimestamp64Nano(received)) {this})) <= 1000000000"
     )
     offset = int(place["offset"])
     return Query(sql, {**_bound(place), "least": max(offset - NEARBY, 0), "most": offset + NEARBY})
+
+
+def _near(place: Mapping[str, Any]) -> Span:
+    """When the frame was received, where the row that came in it says so."""
+    received = place.get("received")
+    return Span({"received": (received, received + timedelta(microseconds=1))}) if received else EVER
 
 
 def _bound(place: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.model.ports import Answer
+from spotlightd.model.provenance import Pin
 from spotlightd.web import ask, desk, frames, measure, records
 from spotlightd.web.desk import DESK
 from spotlightd.web.measure import Measure
@@ -73,24 +74,24 @@ async def show_home(request: web.Request) -> web.StreamResponse:
     reader = desk.reader(request)
     pin = await reader.pin(None, ask.instant("as_of", request.query.get("as_of", "")))
     data = [one for one in context.datasets if one.by_load]
-    news, troubles = await reader.all(records.latest_loads(pin.seq, NEWS), records.troubles(TROUBLES))
+    news, troubles = await reader.all(records.latest_loads(pin, NEWS), records.troubles(TROUBLES))
     return desk.page(request, "home.html", {
         "pin": pin,
-        "cards": await _cards(reader, data, pin.seq, context.day),
+        "cards": await _cards(reader, data, pin, context.day),
         "records": [one for one in context.datasets if not one.by_load],
-        "rankings": await _rankings(reader, [one for one in data if one.symbol and one.pointer == LINES], pin.seq),
+        "rankings": await _rankings(reader, [one for one in data if one.symbol and one.pointer == LINES], pin),
         "slice": frames.of_slice, "framed": [one.name for one in data if frames.streamed(one)],
         "news": news.dicts(), "troubles": troubles.dicts(), "day": context.day, "judged": context.judged_on is not None,
         "titles": {one.name: one.title for one in context.datasets},
     })  # fmt: skip
 
 
-async def _cards(reader: Reader, data: Sequence[Dataset], seq: int, today: date) -> list[Card]:
+async def _cards(reader: Reader, data: Sequence[Dataset], pin: Pin, today: date) -> list[Card]:
     """In the order of the datasets."""
     fed = [one for one in data if frames.streamed(one) or one.made_of]
     filed = [one for one in data if one not in fed]
-    asked = [records.stream_size(one, seq) for one in fed] + [records.newest_day(one, seq) for one in filed]
-    asked += [records.dataset_sizes(filed, seq)] if filed else []
+    asked = [records.stream_size(one, pin) for one in fed] + [records.newest_day(one, pin) for one in filed]
+    asked += [records.dataset_sizes(filed, pin)] if filed else []
     answers = await reader.all(*asked)
     known = {row[0]: row[1:] for row in answers[-1].rows} if filed else {}
     cards = {one.name: _stream_card(one, answer) for one, answer in zip(fed, answers, strict=False)}
@@ -116,16 +117,16 @@ def _card(dataset: Dataset, size: Sequence[Any] | None, days: Answer, today: dat
     return Card(dataset, rows, documents, published_at, oldest, newest, age)
 
 
-async def _rankings(reader: Reader, able: Sequence[Dataset], seq: int) -> list[Ranking]:
-    slices = await reader.all(*(records.newest_slice(one, seq) for one in able))
+async def _rankings(reader: Reader, able: Sequence[Dataset], pin: Pin) -> list[Ranking]:
+    slices = await reader.all(*(records.newest_slice(one, pin) for one in able))
     filled = [(one, found.dicts()[0]) for one, found in zip(able, slices, strict=True) if found.rows]
-    return [await _ranking(reader, one, load) for one, load in filled]
+    return [await _ranking(reader, pin, one, load) for one, load in filled]
 
 
-async def _ranking(reader: Reader, dataset: Dataset, load: dict[str, Any]) -> Ranking:
+async def _ranking(reader: Reader, pin: Pin, dataset: Dataset, load: dict[str, Any]) -> Ranking:
     how = measure.of(dataset)
     ways = [(how.unit, False), *([(how.price.unit, True)] if how.price else [])]
-    tops = await reader.all(*(measure.largest(dataset, load["load_id"], LARGEST, by_worth=way) for _, way in ways))
+    tops = await reader.all(*(measure.largest(dataset, load["load_id"], LARGEST, pin, by_worth=way) for _, way in ways))
     return Ranking(
         dataset, how, load["covers"], tuple(_top(unit, top) for (unit, _), top in zip(ways, tops, strict=True))
     )

@@ -98,7 +98,7 @@ async def _usual(context: Context, reader: Reader, dataset: Dataset, now: dateti
     if subscribed:
         return tuple(subscribed)[:BY_ITSELF]
     pin = await reader.pin(dataset)
-    return tuple(row[0] for row in (await reader.rows(ticks.busiest(dataset, now, pin.seq, BY_ITSELF))).rows)
+    return tuple(row[0] for row in (await reader.rows(ticks.busiest(dataset, now, pin, BY_ITSELF))).rows)
 
 
 def _panel(context: Context, seen: Seen, symbol: str, now: datetime) -> Panel:

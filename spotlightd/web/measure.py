@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import date
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.pin import visible
-from spotlightd.web.select import Query, table
+from spotlightd.model.pin import source, visible
+from spotlightd.model.provenance import Pin
+from spotlightd.web.select import Query
 
 MOST_DAYS = 20_000
 _NAMES = ("description", "name", "company", "security_name", "issuer")
@@ -75,66 +76,66 @@ def _unpriced(measure: Measure) -> str:
     return f"countIf(isNull(`{measure.price.name}`))" if measure.price else "0"
 
 
-def series(dataset: Dataset, symbol: str, seq: int) -> Query:
+def series(dataset: Dataset, symbol: str, pin: Pin) -> Query:
     """By day: amount, worth, rows without a price, rows, and the key of one row."""
     measure, day = of(dataset), f"toDate(`{dataset.time}`)"
     keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
     sql = (
         f"SELECT {day}, {_amount(measure)}, {_worth(measure)}, {_unpriced(measure)}, count(), {keys} "
-        f"FROM {table(dataset)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"FROM {source(dataset, pin)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
         f"GROUP BY {day} ORDER BY {day} LIMIT {MOST_DAYS:d}"
     )
-    return Query(sql, {"seq": seq, "symbol": symbol})
+    return Query(sql, {"seq": pin.seq, "symbol": symbol})
 
 
-def keys_of_day(dataset: Dataset, symbol: str, day: date, seq: int) -> Query:
+def keys_of_day(dataset: Dataset, symbol: str, day: date, pin: Pin) -> Query:
     """The keys of one symbol's rows on one day: two at most, since one and several is all that is asked."""
     keys = ", ".join(f"`{name}`" for name in dataset.key)
     sql = (
-        f"SELECT {keys} FROM {table(dataset)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"SELECT {keys} FROM {source(dataset, pin)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
         f"AND toDate(`{dataset.time}`) = {{day:Date}} LIMIT 2"
     )
-    return Query(sql, {"seq": seq, "symbol": symbol, "day": day.isoformat()})
+    return Query(sql, {"seq": pin.seq, "symbol": symbol, "day": day.isoformat()})
 
 
-def titles(dataset: Dataset, symbol: str, seq: int) -> Query:
+def titles(dataset: Dataset, symbol: str, pin: Pin) -> Query:
     """Names and CUSIPs that stood with the symbol, the newest first, with their last day."""
     measure = of(dataset)
     parts = [f"`{column.name}`" if column else "''" for column in (measure.name, measure.cusip)]
     sql = (
-        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {table(dataset)} "
+        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {source(dataset, pin)} "
         f"WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} GROUP BY {', '.join(parts)} "
         f"ORDER BY max(toDate(`{dataset.time}`)) DESC, count() DESC LIMIT 8"
     )
-    return Query(sql, {"seq": seq, "symbol": symbol})
+    return Query(sql, {"seq": pin.seq, "symbol": symbol})
 
 
-def replaced(dataset: Dataset, symbol: str, seq: int) -> Query:
+def replaced(dataset: Dataset, symbol: str, pin: Pin) -> Query:
     """By superseded load and day: the amount that was published before."""
     day = f"toDate(`{dataset.time}`)"
     gone = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
     sql = (
-        f"SELECT {day}, {_amount(of(dataset))} FROM {table(dataset)} "
+        f"SELECT {day}, {_amount(of(dataset))} FROM {source(dataset, pin)} "
         f"WHERE load_id IN ({gone}) AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day} ORDER BY load_id"
     )
-    return Query(sql, {"seq": seq, "symbol": symbol, "dataset": dataset.name})
+    return Query(sql, {"seq": pin.seq, "symbol": symbol, "dataset": dataset.name})
 
 
-def largest(dataset: Dataset, load_id: int, limit: int, *, by_worth: bool = False) -> Query:
+def largest(dataset: Dataset, load_id: int, limit: int, pin: Pin, *, by_worth: bool = False) -> Query:
     """The symbols with the largest amount, or worth, on one day, out of one load: symbol, amount or worth, day, name."""
     measure, day = of(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
     ranked = _worth(measure) if by_worth else _amount(measure)
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
-        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {table(dataset)} "
+        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {source(dataset, pin)} "
         f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
     return Query(sql, {"load": load_id})
 
 
-def found(dataset: Dataset, text: str, seq: int, limit: int) -> Query:
+def found(dataset: Dataset, text: str, pin: Pin, limit: int) -> Query:
     """Symbols that a reader may mean: the symbol itself, a CUSIP of 8 or 9 characters, the beginning of a name."""
     measure = of(dataset)
     tests = [f"`{dataset.symbol}` = {{upper:String}}"]
@@ -148,7 +149,7 @@ def found(dataset: Dataset, text: str, seq: int, limit: int) -> Query:
     day = f"toDate(`{dataset.time}`)"
     sql = (
         f"SELECT `{dataset.symbol}`, max({' OR '.join(exact)}), {name}, {cusip}, max({day}), uniqExact({day}) "
-        f"FROM {table(dataset)} WHERE {visible(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
+        f"FROM {source(dataset, pin)} WHERE {visible(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
         f"GROUP BY `{dataset.symbol}` ORDER BY 2 DESC, 6 DESC, 1 LIMIT {limit:d}"
     )
-    return Query(sql, {"upper": text.upper(), "seq": seq})
+    return Query(sql, {"upper": text.upper(), "seq": pin.seq})

@@ -15,7 +15,9 @@ from decimal import Decimal
 from typing import Any
 
 from spotlightd.model.bars import bars
+from spotlightd.model.cold import Span
 from spotlightd.model.pin import source
+from spotlightd.model.provenance import Pin
 from spotlightd.web.refusal import bad
 from spotlightd.web.select import Query
 from spotlightd.web.show import rfc3339
@@ -108,24 +110,24 @@ def window_name(text: str) -> str:
     return text or USUAL
 
 
-def newest(symbol: str, before: datetime | None, seq: int) -> Query:
+def newest(symbol: str, before: datetime | None, pin: Pin) -> Query:
     """The last minute that has a bar (before that time), and how many have one."""
-    params: dict[str, Any] = {"symbol": symbol, "seq": seq}
-    sql = f"SELECT max(minute), count() FROM {source(bars)} WHERE symbol = {{symbol:String}}"
+    params: dict[str, Any] = {"symbol": symbol, "seq": pin.seq}
+    sql = f"SELECT max(minute), count() FROM {source(bars, pin)} WHERE symbol = {{symbol:String}}"
     if before is not None:
         sql += " AND minute < {before:DateTime64(6, 'UTC')}"
         params["before"] = _bound(before)
     return Query(sql, params)
 
 
-def within(symbol: str, window: Window, seq: int) -> Query:
+def within(symbol: str, window: Window, pin: Pin) -> Query:
     """The bars of the window, by source and time."""
     sql = (
-        f"SELECT source, minute, open, high, low, close, volume, turnover, trades FROM {source(bars)} "
+        f"SELECT source, minute, open, high, low, close, volume, turnover, trades FROM {source(bars, pin, Span({'time': (window.since, window.until)}))} "
         "WHERE symbol = {symbol:String} AND minute >= {since:DateTime64(6, 'UTC')} AND minute < {until:DateTime64(6, 'UTC')} "
         f"ORDER BY source, minute LIMIT {MOST_BARS:d}"
     )
-    return Query(sql, {"symbol": symbol, "seq": seq, **_span(window)})
+    return Query(sql, {"symbol": symbol, "seq": pin.seq, **_span(window)})
 
 
 def gaps(symbol: str, window: Window) -> Query:

@@ -162,11 +162,11 @@ async def shown(request: web.Request, symbol: str, asked: Asked, pin: Pin) -> Tr
     if bars not in request.app[DESK].context.datasets:
         return None
     reader = desk.reader(request)
-    last, count = (await reader.rows(minutes.newest(symbol, asked.until, pin.seq))).rows[0]
+    last, count = (await reader.rows(minutes.newest(symbol, asked.until, pin))).rows[0]
     if not count:
         return None
     window = minutes.ending(asked.name, last, moved=asked.until is not None)
-    found, holes = await reader.all(minutes.within(symbol, window, pin.seq), minutes.gaps(symbol, window))
+    found, holes = await reader.all(minutes.within(symbol, window, pin), minutes.gaps(symbol, window))
     as_of = request.query.get("as_of", "")
     gaps: dict[str, list[Gap]] = {}
     for name, *values in holes.rows:

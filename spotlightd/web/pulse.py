@@ -124,7 +124,9 @@ class Pulse:
         """Look once, and tell everybody. False when the warehouse could not answer."""
         symbols = sorted({symbol for one in self._listeners for symbol in one.symbols})
         now, moves, trouble = datetime.now(UTC), dict[str, Any](), ""
-        reader = Reader(self._context.warehouse, LIMITS, asyncio.Semaphore(AT_ONCE), LIMITS.seconds)
+        reader = Reader(
+            self._context.warehouse, LIMITS, asyncio.Semaphore(AT_ONCE), LIMITS.seconds, self._context.archives
+        )
         try:
             moves = dict(await ticks.look(reader, self._trades, self._seen, symbols, now))
         except (StoreError, RefusalError) as problem:

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Answer, Limits, Warehouse
 from spotlightd.model.provenance import Pin
@@ -23,6 +24,7 @@ class Reader:
     limits: Limits
     gate: asyncio.Semaphore
     patience_seconds: float
+    archives: Archives = NoArchives()
     spent: list[float] = field(default_factory=list)
 
     async def rows(self, query: Query) -> Answer:
@@ -57,7 +59,11 @@ class Reader:
         """
         query = pin_query(dataset, asked)
         seq, at = (await self.rows(query)).rows[0]
-        return Pin(seq, at if seq else None, asked)
+        return Pin(seq, at if seq else None, asked, self.archives.cold)
+
+    def now(self) -> Pin:
+        """For what is not read through publications."""
+        return Pin(0, cold=self.archives.cold)
 
 
 def pin_query(dataset: Dataset | None, asked: datetime | None) -> Query:

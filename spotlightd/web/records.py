@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.pin import published, visible
-from spotlightd.web.select import Query, table
+from spotlightd.model.pin import published, source, visible
+from spotlightd.model.provenance import Pin
+from spotlightd.web.select import Query
 
 LOAD_COLUMNS = (
     "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at, derived_from"
@@ -15,17 +16,17 @@ TROUBLE = "('refused', 'failed', 'wrong body', 'store failed')"
 MOST_LINES = 200
 
 
-def dataset_sizes(datasets: Sequence[Dataset], seq: int) -> Query:
+def dataset_sizes(datasets: Sequence[Dataset], pin: Pin) -> Query:
     """For each dataset: visible rows, documents, and when the newest publication was."""
     parts = [
         f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{one.name}' "
         f"AND seq <= {{seq:UInt64}} AND {published(one)} GROUP BY dataset"
         for one in datasets
     ]
-    return Query(" UNION ALL ".join(parts), {"seq": seq})
+    return Query(" UNION ALL ".join(parts), {"seq": pin.seq})
 
 
-def stream_size(dataset: Dataset, seq: int) -> Query:
+def stream_size(dataset: Dataset, pin: Pin) -> Query:
     """Of a dataset that streams fill: rows in its table, received days, when the newest publication was, first and last
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
@@ -36,26 +37,26 @@ def stream_size(dataset: Dataset, seq: int) -> Query:
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
         f"{{dataset:String}} AND seq <= {{seq:UInt64}})"
     )
-    return Query(sql, {"dataset": fed, "seq": seq})
+    return Query(sql, {"dataset": fed, "seq": pin.seq})
 
 
-def newest_day(dataset: Dataset, seq: int) -> Query:
-    sql = f"SELECT max(toDate(`{dataset.time}`)), min(toDate(`{dataset.time}`)) FROM {table(dataset)} WHERE {visible(dataset)}"
-    return Query(sql, {"seq": seq})
+def newest_day(dataset: Dataset, pin: Pin) -> Query:
+    sql = f"SELECT max(toDate(`{dataset.time}`)), min(toDate(`{dataset.time}`)) FROM {source(dataset, pin)} WHERE {visible(dataset)}"
+    return Query(sql, {"seq": pin.seq})
 
 
-def latest_loads(seq: int, limit: int) -> Query:
+def latest_loads(pin: Pin, limit: int) -> Query:
     sql = f"SELECT {LOAD_COLUMNS} FROM loads WHERE seq <= {{seq:UInt64}} ORDER BY seq DESC, dataset LIMIT {limit:d}"
-    return Query(sql, {"seq": seq})
+    return Query(sql, {"seq": pin.seq})
 
 
-def newest_slice(dataset: Dataset, seq: int) -> Query:
+def newest_slice(dataset: Dataset, pin: Pin) -> Query:
     """The visible load that reports the newest slice of the world."""
     sql = (
         f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} AND seq <= {{seq:UInt64}} "
         f"AND {visible(dataset)} ORDER BY covers DESC, seq DESC LIMIT 1"
     )
-    return Query(sql, {"dataset": dataset.name, "seq": seq})
+    return Query(sql, {"dataset": dataset.name, "seq": pin.seq})
 
 
 def loads_of(dataset: Dataset, load_ids: Sequence[int]) -> Query:
@@ -124,7 +125,7 @@ def last_looks() -> Query:
     return Query("SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM runs GROUP BY source")
 
 
-def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], seq: int) -> Query:
+def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], pin: Pin) -> Query:
     """Every row of that key that was ever published, visible or not; of a computed one what it is at `seq`."""
     same = " AND ".join(
         f"`{name}` = {{k{at}:{kind}}}" for at, (name, kind) in enumerate(zip(dataset.key, types, strict=True))
@@ -132,6 +133,6 @@ def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], seq: in
     columns = ", ".join(f"`{column.name}`" for column in dataset.readable)
     known = "load_id IN (SELECT load_id FROM loads WHERE dataset = {dataset:String})" if dataset.receipted else "1"
     order = ", ".join(["load_id", *(column.name for column in dataset.pointer)]) if dataset.receipted else "1"
-    sql = f"SELECT {columns} FROM {table(dataset)} WHERE {same} AND {known} ORDER BY {order} LIMIT {MOST_LINES:d}"
+    sql = f"SELECT {columns} FROM {source(dataset, pin)} WHERE {same} AND {known} ORDER BY {order} LIMIT {MOST_LINES:d}"
     params = {f"k{at}": value for at, value in enumerate(key)}
-    return Query(sql, {**params, **({"dataset": dataset.name, "seq": seq} if dataset.by_load else {})})
+    return Query(sql, {**params, **({"dataset": dataset.name, "seq": pin.seq} if dataset.by_load else {})})

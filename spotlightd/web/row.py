@@ -58,7 +58,7 @@ async def show_row(request: web.Request) -> web.StreamResponse:
     values = key.split(dataset, segment.removesuffix(".json"))
     reader = desk.reader(request)
     asked = ask.read(dataset, [(name, text) for name, text in request.query.items() if name == "as_of"])
-    pin = await reader.pin(dataset, asked.as_of) if dataset.by_load else Pin(0)
+    pin = await reader.pin(dataset, asked.as_of) if dataset.by_load else reader.now()
     mark = desk.etag(request, pin) if dataset.by_load and not dataset.grows else ""
     if mark and desk.unchanged(request, mark):
         return desk.not_modified(mark)
@@ -130,7 +130,7 @@ def _split(found: Sequence[Version]) -> dict[str, Any]:
 async def _versions(reader: Reader, dataset: Dataset, values: Sequence[str], pin: Pin) -> list[Version]:
     """All that was ever published under the key, oldest first, each with its load and document."""
     types = [bound_type(dataset.column(name)) for name in dataset.key]
-    rows = (await reader.rows(records.versions(dataset, values, types, pin.seq))).dicts()
+    rows = (await reader.rows(records.versions(dataset, values, types, pin))).dicts()
     if not dataset.receipted or not rows:
         return [Version(row, {}, {}, "visible") for row in rows]
     known = (await reader.rows(records.loads_of(dataset, sorted({row["load_id"] for row in rows})))).dicts()

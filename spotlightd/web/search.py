@@ -42,7 +42,7 @@ async def _hits(request: web.Request, text: str, as_of: object) -> list[Hit]:
     reader = desk.reader(request)
     pin = await reader.pin(None, as_of)  # type: ignore[arg-type]
     able = measure.searched(request.app[DESK].context.datasets)
-    answers = await reader.all(*(measure.found(one, text, pin.seq, MOST + 1) for one in able))
+    answers = await reader.all(*(measure.found(one, text, pin, MOST + 1) for one in able))
     return [
         Hit(symbol, bool(exact), name, cusip, newest, days, dataset.name)
         for dataset, answer in zip(able, answers, strict=True)

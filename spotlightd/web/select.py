@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
+from spotlightd.model.cold import Bound, Span
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.pin import source, visible
+from spotlightd.model.provenance import Pin
 from spotlightd.web.ask import COMPARED, Ask, Condition, sorted_as
 from spotlightd.web.values import bound_type, element
 
 FACET_ROWS = 20
 LOAD = "load_id"
+_BOUNDS = {"eq": (True, True), "in": (True, True), "between": (True, True), "gte": (True, False), "gt": (True, False),
+           "lte": (False, True), "lt": (False, True)}  # fmt: skip
 NANOSECONDS = "DateTime64(9, 'UTC')"
 
 
@@ -40,61 +45,61 @@ class _Binder:
         return f"{{{name}:{type}}}"
 
 
-def page(asked: Ask, seq: int, size: int) -> Query:
+def page(asked: Ask, pin: Pin, size: int) -> Query:
     """The rows of one page, every column that can be read, and one row more than asked for if there is a next page."""
-    asked, binder = sorted_as(asked), _binder(asked.dataset, seq)
+    asked, binder = sorted_as(asked), _binder(asked.dataset, pin)
     columns = ", ".join(_name(column) for column in asked.dataset.readable)
     where = _where(asked, binder)
     if asked.after:
         where = f"{where} AND {_after(asked, binder)}"
-    sql = f"SELECT {columns} FROM {table(asked.dataset)} WHERE {where} {_order(asked)} LIMIT {size + 1:d}"
+    sql = f"SELECT {columns} FROM {table(asked, pin)} WHERE {where} {_order(asked)} LIMIT {size + 1:d}"
     return Query(sql, binder.params)
 
 
-def count(asked: Ask, seq: int) -> Query:
-    binder = _binder(asked.dataset, seq)
-    return Query(f"SELECT count() FROM {table(asked.dataset)} WHERE {_where(asked, binder)}", binder.params)
+def count(asked: Ask, pin: Pin) -> Query:
+    binder = _binder(asked.dataset, pin)
+    return Query(f"SELECT count() FROM {table(asked, pin)} WHERE {_where(asked, binder)}", binder.params)
 
 
-def facet(asked: Ask, column: Column, seq: int) -> Query:
+def facet(asked: Ask, column: Column, pin: Pin) -> Query:
     """The commonest values of a column among the rows asked for, one more than are shown."""
-    binder = _binder(asked.dataset, seq)
+    binder = _binder(asked.dataset, pin)
     sql = (
-        f"SELECT {_name(column)}, count() FROM {table(asked.dataset)} WHERE {_where(asked, binder)} "
+        f"SELECT {_name(column)}, count() FROM {table(asked, pin)} WHERE {_where(asked, binder)} "
         f"GROUP BY {_name(column)} ORDER BY count() DESC, {_name(column)} LIMIT {FACET_ROWS + 1:d}"
     )
     return Query(sql, binder.params)
 
 
-def loads_used(asked: Ask, seq: int) -> Query:
+def loads_used(asked: Ask, pin: Pin) -> Query:
     """Which loads the rows asked for come from."""
-    binder = _binder(asked.dataset, seq)
+    binder = _binder(asked.dataset, pin)
     where = _where(asked, binder)
-    return Query(f"SELECT DISTINCT {LOAD} FROM {table(asked.dataset)} WHERE {where}", binder.params)
+    return Query(f"SELECT DISTINCT {LOAD} FROM {table(asked, pin)} WHERE {where}", binder.params)
 
 
-def every(asked: Ask, seq: int) -> Query:
+def every(asked: Ask, pin: Pin) -> Query:
     """All rows asked for, as a download: in the page's order if a page was asked for (by `_size`, or by a cursor, which
     was read against that order), else in the order on disk (which the engine reads without sorting).
     """
-    binder = _binder(asked.dataset, seq)
+    binder = _binder(asked.dataset, pin)
     if asked.size or asked.after:
         asked = sorted_as(asked)
     where = _where(asked, binder)
     if asked.after:
         where = f"{where} AND {_after(asked, binder)}"
     columns = ", ".join(_name(column) for column in asked.shown)
-    rows = table(asked.dataset)
+    rows = table(asked, pin)
     if asked.receipt:
         columns += ", _load.document AS _document, " + ", ".join(
             f"{_name(c)} AS _{c.name}" for c in asked.dataset.pointer
         )
-        rows += f" LEFT ANY JOIN ({_documents()}) AS _load ON {table(asked.dataset)}.{LOAD} = _load.{LOAD}"
+        rows += f" LEFT ANY JOIN ({_documents()}) AS _load ON `{asked.dataset.name}`.{LOAD} = _load.{LOAD}"
     limit = f" LIMIT {asked.size:d}" if asked.size else ""
     return Query(f"SELECT {columns} FROM {rows} WHERE {where} {_order(asked)}{limit}", binder.params)
 
 
-def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, str]]) -> Query:
+def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, str]], pin: Pin) -> Query:
     """The rows asked for out of those (load_id, document digest), in the total order of a citation.
 
     That order is document, place in it, then every column: the same on any instance, whatever its load ids.
@@ -105,14 +110,30 @@ def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, s
     names = ", ".join(_name(column) for column in columns)
     where = " AND ".join(["load_id IN {ids:Array(UInt64)}", *(_condition(one, binder) for one in asked.conditions)])
     return Query(
-        f"SELECT {names}, {digest}, {place} FROM {table(asked.dataset)} WHERE {where} ORDER BY {digest}, {place}, {names}",
+        f"SELECT {names}, {digest}, {place} FROM {table(asked, pin)} WHERE {where} ORDER BY {digest}, {place}, {names}",
         binder.params,
     )
 
 
-def table(dataset: Dataset) -> str:
-    """What to read from: the table, or what the dataset is read by."""
-    return source(dataset)
+def table(asked: Ask, pin: Pin) -> str:
+    """What to read from: the rows of the table, or what the dataset is read by."""
+    return source(asked.dataset, pin, span(asked))
+
+
+def span(asked: Ask) -> Span:
+    """Between which times the rows asked for lie, by column: what the archive is searched by."""
+    bounds: dict[str, Bound] = {}
+    for one in asked.conditions:
+        if one.column.kind in ("date", "time") and one.operator in _BOUNDS:
+            first, last = _BOUNDS[one.operator]
+            values = sorted(datetime.fromisoformat(value).replace(tzinfo=UTC) for value in one.values)
+            since, until = bounds.get(one.column.name, (None, None))
+            if first:
+                since = max(since or values[0], values[0])
+            if last:
+                until = min(until or values[-1], values[-1])
+            bounds[one.column.name] = since, until
+    return Span(bounds)
 
 
 def _name(column: Column) -> str:
@@ -123,8 +144,8 @@ def _documents() -> str:
     return "SELECT load_id, document FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
 
 
-def _binder(dataset: Dataset, seq: int) -> _Binder:
-    return _Binder({"dataset": dataset.name, "seq": seq} if dataset.by_load else {})
+def _binder(dataset: Dataset, pin: Pin) -> _Binder:
+    return _Binder({"dataset": dataset.name, "seq": pin.seq} if dataset.by_load else {})
 
 
 def _where(asked: Ask, binder: _Binder) -> str:

@@ -154,7 +154,7 @@ async def show_symbol(request: web.Request) -> web.StreamResponse:
 async def _panels(request: web.Request, symbol: str, pin: Pin, link: str) -> list[Panel]:
     able = measure.daily(request.app[DESK].context.datasets)
     asked = (measure.series, measure.titles, measure.replaced)
-    answers = await desk.reader(request).all(*(question(one, symbol, pin.seq) for one in able for question in asked))
+    answers = await desk.reader(request).all(*(question(one, symbol, pin) for one in able for question in asked))
     parts = [_panel(one, symbol, answers[3 * at : 3 * at + 3], link) for at, one in enumerate(able)]
     return [panel for panel in parts if panel.rows or panel.before]
 
@@ -201,7 +201,7 @@ async def show_day(request: web.Request) -> web.StreamResponse:
     as_of = request.query.get("as_of", "")
     reader = desk.reader(request)
     pin = await reader.pin(dataset, ask.instant("as_of", as_of))
-    found = await reader.rows(measure.keys_of_day(dataset, symbol, day, pin.seq))
+    found = await reader.rows(measure.keys_of_day(dataset, symbol, day, pin))
     raise web.HTTPSeeOther(_rows_of(dataset, symbol, day, found.rows[0] if len(found.rows) == 1 else (), as_of))
 
 

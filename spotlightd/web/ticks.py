@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.drain import FeedState
-from spotlightd.model.pin import visible
+from spotlightd.model.pin import source, visible
+from spotlightd.model.provenance import Pin
 from spotlightd.web.reader import Reader
-from spotlightd.web.select import Query, table
+from spotlightd.web.select import Query
 
 WINDOW_SECONDS = 120
 MINUTE_SECONDS = 60
@@ -98,13 +100,13 @@ async def look(reader: Reader, trades: Dataset, seen: Seen, symbols: Sequence[st
     begin = now - timedelta(seconds=WINDOW_SECONDS)
     since = begin if fresh or seen.looks % WHOLE_EVERY == 0 else max(_newest(seen, begin), begin)
     pin = await reader.pin(trades)
-    found, gaps = await reader.all(bars(trades, symbols, since, pin.seq), holes(begin))
+    found, gaps = await reader.all(bars(trades, symbols, since, pin), holes(begin))
     seen.looks += 1
     seen.holes = tuple(Hole(*row) for row in gaps.rows)
     seen.bars = {one: _kept(seen.bars.get(one, {}), begin) for one in symbols}
     moves = _taken(seen, found.rows)
     if silent := [one for one in fresh if one not in seen.last]:
-        for symbol, price, at in (await reader.rows(last(trades, silent, now - LOOK_BACK, pin.seq))).rows:
+        for symbol, price, at in (await reader.rows(last(trades, silent, now - LOOK_BACK, pin))).rows:
             seen.last[symbol] = (price, at)
     return moves
 
@@ -157,34 +159,34 @@ def concern(hole: Hole, symbol: str, feeds: Iterable[FeedState]) -> bool:
     return not carried or not carried[0] or symbol in carried[0]
 
 
-def bars(trades: Dataset, symbols: Sequence[str], since: datetime, seq: int) -> Query:
+def bars(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Pin) -> Query:
     """One-second bars from that moment's second on, oldest first."""
     second = "toUnixTimestamp(toDateTime(received))"
     sql = (
         f"SELECT symbol, {second}, argMin(price, {_AT}), max(price), min(price), argMax(price, {_AT}), sum(volume), "
-        f"count(), max(received) FROM {table(trades)} WHERE received >= {{since:DateTime64(6, 'UTC')}} "
+        f"count(), max(received) FROM {source(trades, pin, _received(since))} WHERE received >= {{since:DateTime64(6, 'UTC')}} "
         f"AND symbol IN {{symbols:Array(String)}} AND {visible(trades)} GROUP BY symbol, {second} "
         f"ORDER BY {second} LIMIT {MOST_BARS:d}"
     )
-    return Query(sql, {"since": _text(since.replace(microsecond=0)), "symbols": list(symbols), "seq": seq})
+    return Query(sql, {"since": _text(since.replace(microsecond=0)), "symbols": list(symbols), "seq": pin.seq})
 
 
-def last(trades: Dataset, symbols: Sequence[str], since: datetime, seq: int) -> Query:
+def last(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Pin) -> Query:
     sql = (
-        f"SELECT symbol, argMax(price, {_AT}), max(received) FROM {table(trades)} "
+        f"SELECT symbol, argMax(price, {_AT}), max(received) FROM {source(trades, pin, _received(since))} "
         f"WHERE received >= {{since:DateTime64(6, 'UTC')}} AND symbol IN {{symbols:Array(String)}} AND {visible(trades)} "
         "GROUP BY symbol"
     )
-    return Query(sql, {"since": _text(since), "symbols": list(symbols), "seq": seq})
+    return Query(sql, {"since": _text(since), "symbols": list(symbols), "seq": pin.seq})
 
 
-def busiest(trades: Dataset, now: datetime, seq: int, limit: int) -> Query:
+def busiest(trades: Dataset, now: datetime, pin: Pin, limit: int) -> Query:
     """The symbols with the most trades lately."""
     sql = (
-        f"SELECT symbol FROM {table(trades)} WHERE received >= {{since:DateTime64(6, 'UTC')}} AND {visible(trades)} "
+        f"SELECT symbol FROM {source(trades, pin, _received(now - BUSY))} WHERE received >= {{since:DateTime64(6, 'UTC')}} AND {visible(trades)} "
         f"GROUP BY symbol ORDER BY count() DESC, symbol LIMIT {limit:d}"
     )
-    return Query(sql, {"since": _text(now - BUSY), "seq": seq})
+    return Query(sql, {"since": _text(now - BUSY), "seq": pin.seq})
 
 
 def holes(begin: datetime) -> Query:
@@ -194,6 +196,10 @@ def holes(begin: datetime) -> Query:
         f"ORDER BY until >= {{begin:DateTime64(6, 'UTC')}} DESC, id DESC LIMIT {MOST_GAPS:d}"
     )
     return Query(sql, {"begin": _text(begin)})
+
+
+def _received(since: datetime) -> Span:
+    return Span({"received": (since, None)})
 
 
 def _text(moment: datetime) -> str:

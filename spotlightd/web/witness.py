@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from spotlightd.model.ports import Limits
+from spotlightd.model.provenance import Pin
 from spotlightd.web import citation, select
 from spotlightd.web.ask import Ask, Condition
 from spotlightd.web.citation import Citation, CitedDocument, Library, Result
@@ -96,10 +97,10 @@ async def cite(library: Library, address: str, as_of: datetime | None = None) ->
     if as_of and asked.as_of and as_of != asked.as_of:
         said = f"the address says {rfc3339(asked.as_of)}, and beside it stands {rfc3339(as_of)}"
         raise bad("as_of", said, "Give the time once.")
-    seq, at = await _pinned(library, asked, as_of or asked.as_of)
-    loads = await _loads(library, asked, seq, used=True) or await _loads(library, asked, seq, used=False)
+    pin, at = await _pinned(library, asked, as_of or asked.as_of)
+    loads = await _loads(library, asked, pin, used=True) or await _loads(library, asked, pin, used=False)
     tally = await _tallied(library, asked, loads)
-    urls = await _urls(library, asked, seq)
+    urls = await _urls(library, asked, pin)
     result = Result(tally.whole.hexdigest(), tally.rows, tuple(column.name for column in asked.shown))
     documents = tuple(_cited(load, tally, urls.get(load.document, "")) for load in loads)
     return Citation(citation.canonical_address(asked), at, result, documents)
@@ -149,20 +150,20 @@ def _differences(cited: Citation, tally: _Tally) -> tuple[Difference, ...]:
     )
 
 
-async def _pinned(library: Library, asked: Ask, as_of: datetime | None) -> tuple[int, datetime]:
+async def _pinned(library: Library, asked: Ask, as_of: datetime | None) -> tuple[Pin, datetime]:
     query = pin_query(asked.dataset, as_of)
     answer = await library.warehouse.rows(query.sql, query.params, limits=library.limits)
     seq, at = answer.rows[0]
     if not seq:
         when = f" by {as_of:%Y-%m-%d %H:%M:%S} UTC" if as_of else ""
         raise missing(f"Nothing of {asked.dataset.name} was published{when}.", "Leave as_of out, or name a later time.")
-    return seq, at
+    return Pin(seq, at, as_of, library.archives.cold), at
 
 
-async def _loads(library: Library, asked: Ask, seq: int, *, used: bool) -> list[_Load]:
+async def _loads(library: Library, asked: Ask, pin: Pin, *, used: bool) -> list[_Load]:
     """Visible loads by document digest: those with rows that were asked for, or all."""
     whole = asked if used else Ask(asked.dataset, document=asked.document)
-    query = select.loads_used(whole, seq)
+    query = select.loads_used(whole, pin)
     answer = await library.warehouse.rows(query.sql, query.params, limits=_unbounded(library.limits))
     wanted = {row[0] for row in answer.rows}
     return sorted(
@@ -181,12 +182,12 @@ async def _published(library: Library, asked: Ask) -> dict[tuple[str, str], _Loa
     return {(load.document, load.parser): load for load in await _all_loads(library, asked)}
 
 
-async def _urls(library: Library, asked: Ask, seq: int) -> dict[str, str]:
+async def _urls(library: Library, asked: Ask, pin: Pin) -> dict[str, str]:
     sql = (
         "SELECT digest, argMin(url, id) FROM documents WHERE digest IN (SELECT document FROM loads "
         "WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}) GROUP BY digest"
     )
-    params = {"dataset": asked.dataset.name, "seq": seq}
+    params = {"dataset": asked.dataset.name, "seq": pin.seq}
     answer = await library.warehouse.rows(sql, params, limits=library.limits)
     return dict(answer.rows)
 
@@ -205,7 +206,7 @@ async def _tallied(library: Library, asked: Ask, loads: Sequence[_Load]) -> _Tal
     ordered = sorted(loads, key=lambda load: load.document)
     for start in range(0, len(ordered), AT_A_TIME):
         part = [(load.load_id, load.document) for load in ordered[start : start + AT_A_TIME]]
-        query = select.of_loads(asked, asked.shown, part)
+        query = select.of_loads(asked, asked.shown, part, Pin(0, cold=library.archives.cold))
         await _hashed(library, query, tally, at=len(place) + 1)
     return tally
 

@@ -20,7 +20,7 @@ FAILS = Dataset(
     order=("day",),
     time="day",
     rhythm=Rhythm("never", stale_days=0),
-    partition="toYear(day)",
+    partition="toYYYYMM(day)",
 )
 
 
@@ -32,10 +32,11 @@ def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> No
         "    price Nullable(Decimal(18, 4)) COMMENT 'the day\\'s close (USD)',\n"
         "    load_id UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'the load that brought the row; never shown outside this instance',\n"
         "    member UInt16 CODEC(ZSTD(1)) COMMENT 'which file of the archive the row stands in, 0 for the first',\n"
-        "    line UInt32 CODEC(T64, ZSTD(1)) COMMENT 'which line of that file, 1 for the first'\n"
+        "    line UInt32 CODEC(T64, ZSTD(1)) COMMENT 'which line of that file, 1 for the first',\n"
+        "    archive_generation UInt16 DEFAULT 0 COMMENT 'how often rows of this partition were sealed before'\n"
         ")\n"
         "ENGINE = MergeTree\n"
-        "PARTITION BY toYear(day)\n"
+        "PARTITION BY (toYYYYMM(day), archive_generation)\n"
         "ORDER BY (day)\n"
         "SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1\n"
         "COMMENT 'Constructed: the broker\\'s fails'"
@@ -44,6 +45,14 @@ def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> No
 
 def test_a_dataset_without_partition_has_none() -> None:
     assert "PARTITION" not in ddl.table(loads, "spotlightd")
+
+
+def test_rows_for_a_sealed_partition_get_the_next_generation() -> None:
+    assert ddl.sealing(FAILS, {202601: 1, 202602: 2}, "spotlightd") == (
+        "ALTER TABLE spotlightd.fails MODIFY COLUMN archive_generation UInt16 DEFAULT "
+        "transform(toYYYYMM(day), [202601, 202602], [1, 2], 0) "
+        "COMMENT 'how often rows of this partition were sealed before'"
+    )
 
 
 def test_the_unpinned_view_says_that_it_can_tear() -> None:

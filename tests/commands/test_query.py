@@ -6,6 +6,7 @@ import pytest
 
 from spotlightd.commands.looking import with_visible
 from spotlightd.model.house import HOUSE
+from spotlightd.model.provenance import Pin
 from spotlightd.sources.sec_ftd import sec_ftd
 
 DATASETS = (sec_ftd, *HOUSE)
@@ -25,14 +26,14 @@ VIEW = "WITH sec_ftd AS (SELECT * FROM db.sec_ftd WHERE load_id IN ("
     ],
 )
 def test_a_dataset_is_narrowed_to_what_is_visible(sql: str) -> None:
-    text, params = with_visible(sql, DATASETS, "db", 7)
+    text, params = with_visible(sql, DATASETS, "db", Pin(7))
     assert text.startswith(VIEW)
     assert text.endswith(sql)
     assert params == {"seq": 7}
 
 
 def test_a_with_of_the_operator_goes_on_after_ours() -> None:
-    text, _ = with_visible("WITH x AS (SELECT 1) SELECT * FROM sec_ftd, x", DATASETS, "db", 7)
+    text, _ = with_visible("WITH x AS (SELECT 1) SELECT * FROM sec_ftd, x", DATASETS, "db", Pin(7))
     assert text.startswith(VIEW)
     assert text.count("WITH") == 1
     assert text.endswith(",  x AS (SELECT 1) SELECT * FROM sec_ftd, x")
@@ -51,4 +52,4 @@ def test_a_with_of_the_operator_goes_on_after_ours() -> None:
     ],
 )
 def test_what_names_no_dataset_or_names_the_whole_table_is_left_alone(sql: str) -> None:
-    assert with_visible(sql, DATASETS, "db", 7) == (sql, {})
+    assert with_visible(sql, DATASETS, "db", Pin(7)) == (sql, {})

@@ -25,6 +25,7 @@ from spotlightd.model.house import HOUSE
 from spotlightd.model.market import trades
 from spotlightd.model.pin import source
 from spotlightd.model.stream import Stream, covers, load_digest
+from spotlightd.model.provenance import Pin
 from spotlightd.web import ask, select
 from spotlightd.web.refusal import RefusalError
 
@@ -291,7 +292,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
     following = ""
     while True:
         asked = ask.read(bars, [*bounds, *([("_next", following)] if following else [])])
-        query = select.page(asked, seq, 2)
+        query = select.page(asked, Pin(seq), 2)
         rows = (await market.warehouse.rows(query.sql, query.params)).dicts()
         seen += rows[:2]
         if len(rows) < 3:
@@ -299,7 +300,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
         following = ask.cursor(ask.sorted_as(asked), rows[1])
     assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
     assert sorted(tuple(one.values()) for one in seen) == wanted
-    counted = select.count(ask.read(bars, bounds), seq)
+    counted = select.count(ask.read(bars, bounds), Pin(seq))
     assert (await market.warehouse.rows(counted.sql, counted.params)).rows[0][0] == len(wanted)
     current = await market.warehouse.rows("SELECT * FROM bars_current")
     assert sorted(current.rows) == await market.expected(seq)

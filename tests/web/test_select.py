@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.pin import visible
+from spotlightd.model.provenance import Pin
 from spotlightd.web import ask, select
 from spotlightd.web.refusal import RefusalError
 from spotlightd.web.select import Query
@@ -56,11 +57,13 @@ WORDS = {
 }  # fmt: skip
 SIGNS = re.compile(r"[\s,().{}:`<>=*]|'UTC'")
 
+PIN = Pin(7)
+
 
 def statements(asked: ask.Ask) -> list[Query]:
     return [
-        select.page(asked, 7, 100), select.count(asked, 7), select.every(asked, 7), select.loads_used(asked, 7),
-        *(select.facet(asked, column, 7) for column in asked.facets),
+        select.page(asked, PIN, 100), select.count(asked, PIN), select.every(asked, PIN), select.loads_used(asked, PIN),
+        *(select.facet(asked, column, PIN) for column in asked.facets),
     ]  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def test_any_parameters_are_refused_with_400_or_become_a_statement_without_a_rea
 def test_a_cursor_of_anybodys_making_is_refused_or_bound(name: str, down: bool, values: list[str]) -> None:
     mark = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
     asked = understood([("_sort_desc" if down else "_sort", name), ("_next", mark)])
-    assert asked is None or strange(select.page(asked, 7, 10).sql) == []
+    assert asked is None or strange(select.page(asked, PIN, 10).sql) == []
 
 
 @given(st.text(max_size=40))

@@ -1,0 +1,117 @@
+"""The index of the archive, kept in memory and read from the warehouse's `archives`; and the ledger's part of it.
+
+Only the daemon writes `archives`, so what it wrote and read last is how it is. A command that reads beside the daemon
+looks once, when it begins.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta
+
+from spotlightd.clients.sqlite import EPOCH, SqliteFile, marks, micros, moment
+from spotlightd.model.archive import Fingerprint
+from spotlightd.model.cold import Archived, Cold
+from spotlightd.model.dataset import Column, Dataset
+from spotlightd.model.house import archives
+from spotlightd.model.partition import Event, Partition, next_after
+from spotlightd.model.ports import Warehouse
+
+NEWEST = """
+SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until FROM archives
+WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition) AND event = 'switched'
+ORDER BY dataset, partition
+"""
+MINE = "SELECT number FROM archives WHERE dataset = {dataset:String} AND partition = {partition:String} AND event = {event:String}"
+Table = Callable[[Sequence[str], str], str]
+
+
+class WarehouseArchives:
+    """The port `Archives`; `record` is for the archiver alone."""
+
+    def __init__(self, warehouse: Warehouse, datasets: Sequence[Dataset], table: Table) -> None:
+        self._warehouse = warehouse
+        self._datasets: Mapping[str, Dataset] = {one.name: one for one in datasets}
+        self._table = table
+        self._cold = Cold()
+
+    @property
+    def cold(self) -> Cold:
+        return self._cold
+
+    async def refresh(self) -> None:
+        """Read the index anew."""
+        found: dict[str, list[Archived]] = {}
+        for name, partition, number, keys, rows, since, until in (await self._warehouse.rows(NEWEST)).rows:
+            if name in self._datasets:  # else its source was removed: nothing reads it
+                dataset = self._datasets[name]
+                bounds = {dataset.split_by: _days(number), dataset.time: (since, until)}
+                found.setdefault(name, []).append(Archived(dataset, partition, tuple(keys), rows, bounds))
+        self._cold = Cold({name: tuple(some) for name, some in found.items()}, self._table)
+
+    async def record(self, partition: Partition, event: Event) -> None:
+        """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""
+        newest, at = (await self._warehouse.rows("SELECT max(number), max(at) FROM archives")).rows[0]
+        dataset, mark = self._datasets[partition.dataset], partition.fingerprint
+        since, until = moments(dataset.column(dataset.time), mark)
+        row = (
+            newest + 1, max(datetime.now(UTC), at + timedelta(microseconds=1)), partition.dataset, partition.id,
+            partition.day, partition.generation, event, list(partition.keys), partition.manifest, mark.rows,
+            partition.size, mark.total, mark.mixed, since, until,
+        )  # fmt: skip
+        await self._warehouse.insert(archives, [row])
+        await self.refresh()
+
+    async def is_switched(self, partition: Partition) -> bool:
+        """Whether readers take it from the bucket, as the warehouse says."""
+        await self.refresh()
+        return any(one.partition == partition.id for one in self._cold.of(partition.dataset))
+
+
+def moments(column: Column, mark: Fingerprint) -> tuple[datetime, datetime]:
+    """The least and greatest time of a fingerprint, in whole microseconds outwards."""
+    if column.kind == "date":
+        return EPOCH + timedelta(days=mark.low), EPOCH + timedelta(days=mark.high)
+    per = 10 ** int(column.type.partition("DateTime64(")[2][0])
+    low, high = (
+        mark.low * 10**6 // per,
+        math.ceil(mark.high * 10**6 / per) if per < 10**6 else -(-mark.high * 10**6 // per),
+    )
+    return EPOCH + timedelta(microseconds=low), EPOCH + timedelta(microseconds=high)
+
+
+def _days(number: int) -> tuple[datetime, datetime]:
+    first = Partition("", number, 0).day
+    return datetime.combine(first, time(), UTC), datetime.combine(next_after(number), time(), UTC)
+
+
+class SqliteArchive:
+    """The port `ArchiveLedger`. The file is opened and closed as the ledger."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        rows = await self._file.run("SELECT * FROM partitions ORDER BY number, generation, dataset")
+        return tuple(_partition(row) for row in rows)
+
+    async def keep(self, partition: Partition) -> None:
+        mark = partition.fingerprint
+        values = (
+            partition.dataset, partition.number, partition.generation, partition.stage, micros(partition.since),
+            json.dumps(partition.keys), partition.manifest, partition.digest, partition.size,
+            json.dumps([mark.rows, mark.total, mark.mixed, mark.low, mark.high]), partition.says, partition.failures,
+            micros(partition.not_before),
+        )  # fmt: skip
+        await self._file.run(f"INSERT OR REPLACE INTO partitions VALUES ({marks(values)})", values)
+
+
+def _partition(row: sqlite3.Row) -> Partition:
+    return Partition(
+        row["dataset"], row["number"], row["generation"], row["stage"], moment(row["since"]),
+        tuple(json.loads(row["keys"])), row["manifest"], row["digest"], row["size"],
+        Fingerprint(*json.loads(row["fingerprint"])), row["says"], row["failures"], moment(row["not_before"]),
+    )  # fmt: skip

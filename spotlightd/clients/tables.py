@@ -1,0 +1,78 @@
+"""Tables as they are in the warehouse, brought in line with what datasets declare."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from spotlightd.clients import ddl
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import loads
+from spotlightd.model.ports import Warehouse
+
+INSERTS = "query_kind IN ('Insert', 'AsyncInsertFlush')"
+SEAL_SECONDS = 60.0
+SEAL_PAUSE_SECONDS = 0.05
+
+
+async def ensure(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+    """Make the table and its view if missing; add new columns; StoreError if a column has another type, or the table
+    other partitions.
+    """
+    await warehouse.execute(ddl.table(dataset, database))
+    await _columns(warehouse, dataset, database)
+    await _partitions(warehouse, dataset, database)
+    if dataset.by_load:
+        await warehouse.execute(ddl.table(loads, database))
+        await warehouse.execute(ddl.current_view(dataset, database))
+
+
+async def seal(warehouse: Warehouse, dataset: Dataset, sealed: Mapping[int, int], database: str) -> None:
+    """Change the table's default generation, and wait until no insert is at work that does not know of it.
+
+    An insert reads the table's description after it has been entered into the list of those that run: whoever is not in
+    the list after the change has read it.
+    """
+    await warehouse.execute(ddl.sealing(dataset, sealed, database))
+    before = [one for (one,) in (await warehouse.rows(f"SELECT query_id FROM system.processes WHERE {INSERTS}")).rows]
+    until = asyncio.get_running_loop().time() + SEAL_SECONDS
+    running = f"SELECT count() FROM system.processes WHERE {INSERTS} AND query_id IN {{ids:Array(String)}}"
+    while before and (await warehouse.rows(running, {"ids": before})).rows[0][0]:
+        if asyncio.get_running_loop().time() > until:
+            raise StoreError(f"an insert that began before {dataset.name} was sealed is still at work")
+        await asyncio.sleep(SEAL_PAUSE_SECONDS)
+
+
+async def _columns(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+    found = await warehouse.rows(
+        "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+        {"database": database, "table": dataset.name},
+    )
+    have = dict(found.rows)
+    for column in dataset.stored:
+        if column.name not in have:
+            await warehouse.execute(ddl.added_column(dataset, database, column))
+        elif _same(have[column.name]) != _same(column.type):
+            raise StoreError(
+                f"table {database}.{dataset.name}: column {column.name} is {have[column.name]}, but the "
+                f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
+            )
+
+
+async def _partitions(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+    found = await warehouse.rows(
+        "SELECT partition_key FROM system.tables WHERE database = {database:String} AND name = {table:String}",
+        {"database": database, "table": dataset.name},
+    )
+    have, wanted = found.rows[0][0], ddl.partition_key(dataset)
+    if _same(have) != _same(wanted):
+        raise StoreError(
+            f"table {database}.{dataset.name} is partitioned by {have or 'nothing'}, but the dataset declares"
+            f" {wanted or 'nothing'}: give the dataset a new name, or copy the table by hand"
+        )
+
+
+def _same(word: str) -> str:
+    """As words are compared: engines differ in where they write spaces, and brackets round a list."""
+    return word.replace(" ", "").replace("(", "").replace(")", "")

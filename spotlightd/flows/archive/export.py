@@ -1,0 +1,103 @@
+"""The copy: the engine writes a partition as Parquet, the file goes into the bucket under its SHA-256, then its manifest.
+
+Rows are sorted by their whole key, so that the same rows make the same file: an export that is repeated after a crash
+finds its object there, and leaves one object and not two. The file keeps everything that a row has, its receipt
+included; what the columns mean, and which parsers read them, stands in its schema and in the manifest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spotlightd.flows.archive.means import Means
+from spotlightd.model.archive import exported
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.partition import Partition
+
+MANIFEST = 1
+
+
+async def export(means: Means, partition: Partition) -> Partition:
+    """`exported`: the file stands in our folder, durable."""
+    dataset, path = means.datasets[partition.dataset], outgoing(means, partition)
+    rows_of = f"{dataset.name} WHERE _partition_id = {{partition:String}}"
+    sql = exported(dataset.stored, rows_of, total_order(dataset))
+    async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
+        digest, size = await asyncio.shield(_written(path, chunks))
+    return replace(partition, stage="exported", since=datetime.now(UTC), digest=digest, size=size)
+
+
+async def _written(path: Path, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
+    seen, size = hashlib.sha256(), 0
+    await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(_add, file, seen, chunk)
+            size += len(chunk)
+        await asyncio.to_thread(os.fsync, file.fileno())
+    return seen.hexdigest(), size
+
+
+def _add(file: Any, seen: Any, chunk: bytes) -> None:
+    file.write(chunk)
+    seen.update(chunk)
+
+
+async def upload(means: Means, partition: Partition) -> Partition:
+    """`uploaded`: object and manifest are in the bucket. Back to `sealed` when our file is gone: it is made again."""
+    path = outgoing(means, partition)
+    if not await asyncio.to_thread(path.is_file):
+        return replace(partition, stage="sealed", since=datetime.now(UTC), says="the exported file was gone")
+    key = f"{place(partition)}/{partition.digest}.parquet"
+    await means.bucket.put(key, path, partition.digest)
+    done = replace(partition, keys=(key,), manifest=f"{place(partition)}/{partition.digest}.json")
+    body = manifest(means, done)
+    await means.bucket.put(done.manifest, body, hashlib.sha256(body).hexdigest())
+    await asyncio.to_thread(path.unlink)
+    return replace(done, stage="uploaded", since=datetime.now(UTC))
+
+
+def place(partition: Partition) -> str:
+    """The folder of its files: as Hive names partitions, so that other programs find them as they stand."""
+    return f"{partition.dataset}/archive_day={partition.day}/archive_generation={partition.generation}"
+
+
+def outgoing(means: Means, partition: Partition) -> Path:
+    return means.folder / "outgoing" / f"{partition.dataset}-{partition.id}.parquet"
+
+
+def total_order(dataset: Dataset) -> list[str]:
+    """By which no two rows are equal, unless they are so as a whole."""
+    names = [*dataset.order, *dataset.key, *(column.name for column in dataset.stored if column.kind != "list")]
+    return list(dict.fromkeys(names))
+
+
+def manifest(means: Means, partition: Partition) -> bytes:
+    """What the objects are, for people and programs that have nothing but the bucket."""
+    dataset, mark = means.datasets[partition.dataset], partition.fingerprint
+    said = {
+        "spotlightd": MANIFEST, "dataset": dataset.name, "title": dataset.title, "publisher": dataset.publisher,
+        "partition": partition.id, "archive_day": partition.day.isoformat(), "archive_generation": partition.generation,
+        "objects": [{"key": key, "sha256": partition.digest, "bytes": partition.size} for key in partition.keys],
+        "rows": mark.rows, "fingerprint": {"total": str(mark.total), "mixed": str(mark.mixed)},
+        "time": {"column": dataset.time, "low": str(mark.low), "high": str(mark.high)},
+        "columns": [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning} for c in dataset.stored],
+    }  # fmt: skip
+    return json.dumps(said, ensure_ascii=False, indent=1).encode()
+
+
+async def read_manifest(means: Means, partition: Partition) -> bytes:
+    """As it is in the bucket. StoreError when there is none."""
+    pieces = [piece async for piece in means.bucket.read(partition.manifest)]
+    if not pieces:
+        raise StoreError(f"the manifest {partition.manifest} is empty")
+    return b"".join(pieces)

@@ -1,0 +1,140 @@
+"""The archiver's flow: takes each partition from step to step, and writes each step down after its effect is proven."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from spotlightd.flows.archive.export import export, upload
+from spotlightd.flows.archive.leave import drop, switch
+from spotlightd.flows.archive.means import HeldError, Means
+from spotlightd.flows.archive.plan import due
+from spotlightd.flows.archive.prove import prove
+from spotlightd.flows.archive.seal import seal
+from spotlightd.flows.supervise import Reporter
+from spotlightd.log import logger
+from spotlightd.model.errors import StoreError
+from spotlightd.model.partition import Partition, Stage
+
+RETRY_SECONDS = 60.0
+LONGEST_RETRY_SECONDS = 3_600.0
+LONGEST_STEP_SECONDS = 7_200.0
+OVER: tuple[Stage, ...] = ("dropped", "held", "restored")
+
+
+class Archiving:
+    """Moves what is due. Call it as a flow, or `round` once; one at a time.
+
+    `urgent`: the disk is nearly full, so that what is proven leaves without grace and beyond the day's budget. `now` and
+    `seconds` are the clock and a time that nobody sets.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
+        self._means, self._now, self._seconds = means, now, seconds
+        self._turn = asyncio.Lock()
+        self._switched: dict[tuple[str, str], float] = {}
+        self.urgent = False
+
+    async def __call__(self, report: Reporter) -> None:
+        """For ever; holds while a store fails."""
+        report.expects(60.0 / LONGEST_STEP_SECONDS)
+        while True:
+            try:
+                left = await self.round(report)
+            except StoreError as problem:
+                report.holding(str(problem))
+                logger(flow=report.name).warning("store failed", error=str(problem))
+            else:
+                self._say(report, left)
+            report.beat(queue=0)
+            await asyncio.sleep(self._means.policy.every_seconds * random.uniform(0.8, 1.0))  # noqa: S311
+
+    async def round(self, report: Reporter | None = None) -> tuple[Partition, ...]:
+        """Plan, then take every partition as far as it goes now. Answers all that are known.
+
+        StoreError when a step of some failed; the others were tried all the same.
+        """
+        async with self._turn:
+            await self._plan()
+            failed: StoreError | None = None
+            open_ones = [one for one in await self._means.kept.partitions() if one.stage not in OVER]
+            for done, partition in enumerate(open_ones):
+                if report:
+                    report.working(f"{partition.dataset} {partition.id}", done, len(open_ones))
+                try:
+                    await self._advance(partition)
+                except StoreError as problem:
+                    failed = failed or problem
+            if failed:
+                raise failed
+            return await self._means.kept.partitions()
+
+    async def _plan(self) -> None:
+        if not self._means.policy.enabled:
+            return
+        for one in await due(self._means, await self._means.kept.partitions(), self._now().date()):
+            await self._means.kept.keep(one)
+            logger(dataset=one.dataset).info("partition planned", partition=one.id)
+
+    async def _advance(self, partition: Partition) -> None:
+        """Step after step, until it has to wait or something fails."""
+        while partition.stage not in OVER and not self._waits(partition):
+            before = partition.stage
+            try:
+                partition = await self._step(partition)
+            except HeldError as problem:
+                partition = replace(partition, stage="held", says=str(problem), since=self._now())
+                logger(dataset=partition.dataset).error("partition held", partition=partition.id, error=str(problem))
+            except StoreError as problem:
+                await self._means.kept.keep(self._later(partition, str(problem)))
+                raise
+            await self._means.kept.keep(partition)
+            if partition.stage == before:
+                return
+            logger(dataset=partition.dataset).info(f"partition {partition.stage}", partition=partition.id)
+
+    async def _step(self, partition: Partition) -> Partition:
+        means, stage = self._means, partition.stage
+        if stage == "planned":
+            return await seal(means, partition, await self._sealed())
+        if stage == "switched":
+            return await drop(means, partition)
+        steps = {"sealed": export, "exported": upload, "uploaded": prove, "verified": switch}
+        return replace(await steps[stage](means, partition), failures=0, not_before=None, says="")
+
+    async def _sealed(self) -> list[Partition]:
+        return [one for one in await self._means.kept.partitions() if one.stage != "planned"]
+
+    def _waits(self, partition: Partition) -> bool:
+        """Whether nothing is to be done for it now."""
+        if partition.not_before and self._now() < partition.not_before:
+            return True
+        if partition.stage == "verified":
+            return not self.urgent and self._now() < partition.since + timedelta(seconds=self._means.policy.grace_seconds)
+        if partition.stage == "switched":
+            began = self._switched.setdefault((partition.dataset, partition.id), self._seconds())
+            return self._seconds() - began < self._means.policy.rest_seconds
+        return False
+
+    def _later(self, partition: Partition, why: str) -> Partition:
+        pause = min(LONGEST_RETRY_SECONDS, RETRY_SECONDS * 2 ** min(partition.failures, 8))
+        at = self._now() + timedelta(seconds=pause * random.uniform(1.0, 1.2))  # noqa: S311
+        return replace(partition, says=why, failures=partition.failures + 1, not_before=at)
+
+    def _say(self, report: Reporter, known: Sequence[Partition]) -> None:
+        held = [one for one in known if one.stage == "held"]
+        under_way = sum(one.stage not in OVER for one in known)
+        if held:
+            report.holding(f"{len(held)} partitions are held: {held[0].says}")
+        else:
+            report.waiting(f"{under_way} partitions under way" if under_way else "nothing is due")

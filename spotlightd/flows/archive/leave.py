@@ -1,0 +1,48 @@
+"""The last steps: readers are switched to the copy by one row in `archives`, and much later the partition is dropped.
+
+Between the two lies a rest that is longer than any question may take, because one that was asked before the switch still
+reads the partition. The rest is counted by a clock that nobody sets, in this process: after a restart it begins anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from spotlightd.flows.archive.means import HERE, HeldError, Means
+from spotlightd.model.errors import StoreError
+from spotlightd.model.partition import Partition
+
+
+async def switch(means: Means, partition: Partition) -> Partition:
+    """`switched`: from its row in `archives` on, readers take the rows from the bucket. The row may be there already."""
+    await there(means, partition)
+    if not await means.index.is_switched(partition):
+        await means.index.record(partition, "switched")
+    return replace(partition, stage="switched", since=datetime.now(UTC))
+
+
+async def drop(means: Means, partition: Partition) -> Partition:
+    """`dropped`, after a second look at both copies. The partition may be gone already: then it was us, before a crash."""
+    await there(means, partition)
+    if not await means.index.is_switched(partition):
+        raise HeldError(f"{partition.dataset} {partition.id} is to be dropped, and `archives` does not say that it was switched")
+    mark = await means.fingerprint(partition)
+    if mark.rows and mark != partition.fingerprint:
+        raise HeldError(f"{partition.dataset} {partition.id} holds {mark} now, sealed were {partition.fingerprint}")
+    if mark.rows:
+        await means.warehouse.execute(f"ALTER TABLE {partition.dataset} DROP PARTITION ID '{partition.id}'")
+    sql = f"SELECT count() FROM {partition.dataset} WHERE {HERE}"
+    if left := (await means.warehouse.rows(sql, {"partition": partition.id})).rows[0][0]:
+        raise StoreError(f"{partition.dataset} {partition.id} was dropped, and {left} rows of it are there")
+    return replace(partition, stage="dropped", since=datetime.now(UTC))
+
+
+async def there(means: Means, partition: Partition) -> None:
+    """HeldError unless the bucket has the objects and the manifest, each of its length."""
+    for key in (*partition.keys, partition.manifest):
+        found = await means.bucket.head(key)
+        if found is None:
+            raise HeldError(f"{partition.dataset} {partition.id}: object {key} is not in the bucket any more")
+        if key in partition.keys and found.size != partition.size:
+            raise HeldError(f"{partition.dataset} {partition.id}: object {key} has {found.size} of {partition.size} bytes")

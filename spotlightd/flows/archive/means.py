@@ -1,0 +1,64 @@
+"""What all steps of the archiver work with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from spotlightd.model.archive import Fingerprint, Verifier, selected
+from spotlightd.model.cold import Archives
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.drain import Positions
+from spotlightd.model.ledger import Ledger
+from spotlightd.model.partition import ArchiveLedger, Event, Partition
+from spotlightd.model.ports import Bucket, Warehouse
+from spotlightd.model.settings import Archive
+from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
+from spotlightd.model.transform import Transform
+
+HERE = "_partition_id = {partition:String}"
+
+
+class Index(Archives, Protocol):
+    """The index of the archive, and the pen for it."""
+
+    async def record(self, partition: Partition, event: Event) -> None:
+        """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""
+
+    async def is_switched(self, partition: Partition) -> bool:
+        """Whether readers take it from the bucket, as the warehouse says."""
+
+
+class HeldError(Exception):
+    """Two copies are not the same, or something is not as it must be: a person has to look, nothing is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """`folder` holds files on their way; `feeds` are all that write rows, by name."""
+
+    datasets: Mapping[str, Dataset]
+    feeds: Mapping[str, Batch | Stream | Transform]
+    transforms: tuple[Transform, ...]
+    warehouse: Warehouse
+    bucket: Bucket
+    index: Index
+    kept: ArchiveLedger
+    ledger: Ledger
+    positions: Positions
+    verifier: Verifier
+    folder: Path
+    policy: Archive
+
+    def hot_days(self, dataset: Dataset) -> int:
+        """As the settings say, or else the dataset; 0 = for ever."""
+        return self.policy.hot_days.get(dataset.name, dataset.retention.hot_days)
+
+    async def fingerprint(self, partition: Partition) -> Fingerprint:
+        """Of the rows that the warehouse has of the partition."""
+        dataset = self.datasets[partition.dataset]
+        sql = f"SELECT {selected(dataset.stored, dataset.time)} FROM {dataset.name} WHERE {HERE}"
+        return Fingerprint(*(await self.warehouse.rows(sql, {"partition": partition.id})).rows[0])

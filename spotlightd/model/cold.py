@@ -1,0 +1,78 @@
+"""Where rows are that have left the warehouse: the index of the archive, as every statement that reads is made with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from spotlightd.model.dataset import Dataset
+
+Bound = tuple[datetime | None, datetime | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A partition whose rows are read from the bucket. `bounds`: by column, the least and greatest of its times."""
+
+    dataset: Dataset
+    partition: str
+    keys: tuple[str, ...]
+    rows: int
+    bounds: Mapping[str, tuple[datetime, datetime]]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Between which times rows are asked for, by column, both ends included; None is no bound."""
+
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
+
+    def meets(self, one: Archived) -> bool:
+        """Whether the partition can hold such a row."""
+        return all(_meet(self.bounds[name], one.bounds[name]) for name in self.bounds.keys() & one.bounds.keys())
+
+
+def _meet(asked: Bound, held: tuple[datetime, datetime]) -> bool:
+    since, until = asked
+    return (since is None or since <= held[1]) and (until is None or held[0] <= until)
+
+
+EVER = Span()
+
+
+def _nowhere(keys: Sequence[str], structure: str) -> str:
+    raise AssertionError(f"nothing is archived, and {len(keys)} objects with {structure} are to be read")
+
+
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """Where rows are that have left the warehouse, at one moment: by dataset, the archived partitions.
+
+    A statement made with it is right as long as it begins within `archive.rest_seconds`: partitions are dropped later.
+    `table` is the bucket's: what stands behind FROM to read objects.
+    """
+
+    partitions: Mapping[str, tuple[Archived, ...]] = field(default_factory=dict)
+    table: Callable[[Sequence[str], str], str] = field(default=_nowhere, compare=False)
+
+    def of(self, dataset: str) -> tuple[Archived, ...]:
+        return self.partitions.get(dataset, ())
+
+
+class Archives(Protocol):
+    """The index of the archive: the warehouse's `archives`, as this process knows it."""
+
+    @property
+    def cold(self) -> Cold:
+        """As it is now. Made anew with every change."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoArchives:
+    """For an instance that archives nothing."""
+
+    @property
+    def cold(self) -> Cold:
+        return Cold()

@@ -1,0 +1,71 @@
+"""Partitions on their way out of the warehouse, as the ledger knows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Literal, Protocol
+
+from spotlightd.model.archive import Fingerprint
+
+Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
+Event = Literal["switched", "withdrawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A partition on its way out of the warehouse, as the ledger knows it. `number` is its day, month or year, such as
+    20260131; `stage` what was done last, each time after its effect was proven.
+
+    `says` is why it is held, or waits; nothing is tried before `not_before`. `keys` are the objects in the bucket.
+    """
+
+    dataset: str
+    number: int
+    generation: int
+    stage: Stage = "planned"
+    since: datetime = datetime.fromtimestamp(0, UTC)
+    keys: tuple[str, ...] = ()
+    manifest: str = ""
+    digest: str = ""
+    size: int = 0
+    fingerprint: Fingerprint = Fingerprint()
+    says: str = ""
+    failures: int = 0
+    not_before: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        """As the warehouse names it."""
+        return f"{self.number}-{self.generation}"
+
+    @property
+    def day(self) -> date:
+        """The day that it holds, or the first one of its month or year."""
+        text = f"{self.number}"
+        return date(int(text[:4]), int(text[4:6] or 1), int(text[6:8] or 1))
+
+    @property
+    def end(self) -> date:
+        """The first day after it."""
+        return next_after(self.number)
+
+
+def next_after(number: int) -> date:
+    """The first day after the day, month or year of that number."""
+    text = f"{number}"
+    if len(text) == len("20260131"):
+        return date(int(text[:4]), int(text[4:6]), int(text[6:])) + timedelta(days=1)
+    if len(text) == len("202601"):
+        return (date(int(text[:4]), int(text[4:]), 1) + timedelta(days=32)).replace(day=1)
+    return date(int(text) + 1, 1, 1)
+
+
+class ArchiveLedger(Protocol):
+    """What the ledger knows of partitions on their way. Durable at every return."""
+
+    async def partitions(self) -> tuple[Partition, ...]:
+        """All of them, oldest first."""
+
+    async def keep(self, partition: Partition) -> None:
+        """Remember how far it is."""
