@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from spotlightd.model.dataset import Column
+
+EXPORT_SETTINGS: Mapping[str, int | str] = {
+    "max_threads": 2,
+    "output_format_parquet_parallel_encoding": 1,
+    "output_format_parquet_compression_method": "zstd",
+    "output_format_parquet_row_group_size": 50_000,
+    "output_format_parquet_row_group_size_bytes": 32 << 20,
+    "output_format_parquet_data_page_size": 1 << 20,
+    "output_format_parquet_batch_size": 1024,
+    "output_format_parquet_max_dictionary_size": 1 << 20,
+    "output_format_parquet_write_page_index": 1,
+    "output_format_parquet_write_checksums": 1,
+    "output_format_parquet_write_bloom_filter": 0,
+    "output_format_parquet_string_as_string": 1,
+    "output_format_parquet_fixed_string_as_fixed_byte_array": 1,
+    "output_format_parquet_date_as_uint16": 0,
+    "output_format_parquet_datetime_as_uint32": 0,
+}
+
+
+def exported(columns: Sequence[Column], rows_of: str, order: Sequence[str]) -> str:
+    """The SELECT whose Parquet is archived. `rows_of`: a table, and a WHERE if need be. `order` must leave no two rows
+    equal, or equal only as a whole: then equal rows make equal bytes.
+    """
+    settings = ", ".join(f"{name} = {value!r}" for name, value in EXPORT_SETTINGS.items())
+    names, keys = (", ".join(f"`{name}`" for name in some) for some in ([one.name for one in columns], order))
+    return f"SELECT {names} FROM {rows_of} ORDER BY {keys} SETTINGS {settings}"
 
 
 @dataclass(frozen=True, slots=True)

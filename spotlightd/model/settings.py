@@ -88,6 +88,16 @@ class Parser:
 
 
 @dataclass(frozen=True, slots=True)
+class Verifier:
+    """Limits of the child process that reads archived files back, before what they hold may be dropped."""
+
+    memory_bytes: int = setting(256 << 20, "most memory of the child; its program takes 40 MiB more")
+    cpu_seconds: int = setting(3_600, "most processor time for one file")
+    wall_seconds: float = setting(3_600.0, "most time for one file")
+    threads: int = setting(2, "row groups that are read at the same time")
+
+
+@dataclass(frozen=True, slots=True)
 class Bus:
     """Where messages wait for the warehouse: a log of our own, or a Kafka cluster."""
 
@@ -205,6 +215,7 @@ class Settings:
     engine: Engine = field(default_factory=Engine)
     publisher: Publisher = field(default_factory=Publisher)
     parser: Parser = field(default_factory=Parser)
+    verifier: Verifier = field(default_factory=Verifier)
     bus: Bus = field(default_factory=Bus)
     streams: Streams = field(default_factory=Streams)
     metrics: Metrics = field(default_factory=Metrics)

@@ -6,13 +6,10 @@ document; and it dies with its parent. Requests come as lines of JSON on stdin, 
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import json
 import mmap
 import os
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Iterable
@@ -29,25 +26,21 @@ from spotlightd.model.source import Batch, Rows
 from spotlightd.model.stream import Stream
 from spotlightd.parse import authored, columns, delimited, html, wire, zipped
 from spotlightd.parse.ahead import ahead
+from spotlightd.parse.confine import LIBC, confined
 from spotlightd.parse.here import parse_here
 from spotlightd.parse.lean import without_pandas
 
-PIPE_BYTES = 1 << 20
 GATHER_BYTES = 1 << 18
-OPEN_FILES = 64
 LEAST_BYTES = 64 << 20
 IDLE_SECONDS = 3.0
 REJECTS_AT_ONCE = 50  # stay below the longest message even if every character must be escaped
 WARM = (delimited, html, zipped)  # imported before the first document asks for them
-LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
-_F_SETPIPE_SZ = 1031
 
 
 def main() -> None:
     without_pandas()
     memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
-    out = _confined(memory_bytes, parent)
+    out = confined(parent, {resource.RLIMIT_AS: memory_bytes})
     mmap.mmap(-1, LEAST_BYTES).close()  # an OSError here ends the child before it says that it is ready
     _write(out, [wire.message(wire.Kind.READY, {})])
     idle = threading.Timer(0, LIBC.malloc_trim, [0])
@@ -67,21 +60,6 @@ def main() -> None:
         idle = threading.Timer(IDLE_SECONDS, LIBC.malloc_trim, [0])
         idle.daemon = True
         idle.start()
-
-
-def _confined(memory_bytes: int, parent: int) -> int:
-    """Set the limits; the descriptor that frames go to. What a source prints goes nowhere, not into the frames."""
-    LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise SystemExit("the parent is gone already")
-    out = os.dup(1)
-    os.dup2(2, 1)
-    fcntl.fcntl(out, _F_SETPIPE_SZ, PIPE_BYTES)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return out
 
 
 def _set_processor_time(seconds: int) -> None:

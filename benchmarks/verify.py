@@ -1,0 +1,166 @@
+"""What the proof of an archived file costs: the sorted export alone, with the engine's fingerprint, with verification.
+
+export        the day's `trades` (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file
+engine        the fingerprint that the engine computes of the same rows, alone
+verifier      the fingerprint of the file in the child process, alone; its peak memory is looked at every 5 ms
+proven        export and engine's fingerprint at the same time, then verification: one day from start to end
+overlapped    --days days one after another, a day verified while the next is exported; per day
+
+In turns, `--rounds` times, in one engine. `of_export` are ratios to the export, taken inside a round, then the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.lock import state_lock
+from spotlightd.engine.process import Engine
+from spotlightd.model.archive import Fingerprint, exported
+from spotlightd.model.fingerprint import selected
+from spotlightd.model.market import trades
+from spotlightd.model.settings import Engine as EngineSettings
+from spotlightd.model.settings import Verifier
+from spotlightd.model.settings import Warehouse as WarehouseSettings
+from spotlightd.parse.verifying import ChildVerifier
+
+COLUMNS = trades.stored
+ORDER = tuple(dict.fromkeys((*trades.order, *trades.key)))
+MADE = """INSERT INTO trades ({names}) SELECT
+    concat('SYM', toString(toUInt8(100 * pow(randCanonical(1), 3)))) AS symbol, '' AS venue,
+    toDateTime64('2025-10-03 13:30:00', 6, 'UTC') + toIntervalMillisecond(intDiv(number * 23400000, {rows})) AS time,
+    time + toIntervalMicrosecond(20000 + rand(2) % 30000) AS received,
+    toDateTime64('2025-10-03 21:00:00', 6, 'UTC') + toIntervalMillisecond(intDiv(number, 10000) * 100) AS ingested,
+    round(50 + cityHash64(symbol) % 400 + sin(number / 50000) * 5 + (rand(3) % 200) / 100, 2) AS price,
+    if(rand(4) % 3 = 0, 100, 1 + rand(5) % 400) AS volume, '' AS side, '' AS trade_id,
+    [['1'], ['1', '8'], ['1', '12'], ['1', '8', '12'], []][1 + rand(6) % 5] AS conditions, 'trade' AS type,
+    false AS long_digits, 'constructed' AS source, 1 AS load_id, 1 AS epoch, 0 AS partition, number AS offset,
+    0 AS frame_index FROM numbers({rows})"""
+LOOK_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    warehouse: ClickHouse
+    verifier: ChildVerifier
+    folder: Path
+
+    async def export(self, name: str = "day") -> Path:
+        path = self.folder / f"{name}.parquet"
+        with path.open("wb") as file:
+            async with self.warehouse.stream(exported(COLUMNS, "trades", ORDER), "Parquet") as chunks:
+                async for chunk in chunks:
+                    file.write(chunk)
+        return path
+
+    async def engine(self) -> Fingerprint:
+        answer = await self.warehouse.rows(f"SELECT {selected(COLUMNS, trades.time)} FROM trades")
+        return Fingerprint(*map(int, answer.rows[0]))
+
+    async def verify(self, name: str = "day") -> Fingerprint:
+        return await self.verifier.fingerprint(self.folder / f"{name}.parquet", COLUMNS, trades.time)
+
+    async def proven(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            truth = group.create_task(self.engine())
+            group.create_task(self.export())
+        assert await self.verify() == truth.result()
+
+    async def overlapped(self, days: int) -> None:
+        """The step before and the step after run at the same time, but never two exports."""
+        before: asyncio.Task[Fingerprint] | None = None
+        for day in range(days):
+            async with asyncio.TaskGroup() as group:
+                truth = group.create_task(self.engine())
+                group.create_task(self.export(f"day{day}"))
+            assert before is None or await before == truth.result()
+            before = asyncio.create_task(self.verify(f"day{day}"))
+        assert before is not None
+        await before
+
+
+async def timed(what: Awaitable[Any]) -> float:
+    began = time.perf_counter()
+    await what
+    return time.perf_counter() - began
+
+
+async def watched(what: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
+    """Seconds, and the greatest resident memory of the child that it starts."""
+    peak, took = 0, asyncio.ensure_future(timed(what()))
+    mine = psutil.Process()
+    known = {child.pid for child in mine.children()}
+    while not took.done():
+        for child in mine.children():
+            if child.pid not in known:
+                try:
+                    peak = max(peak, child.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+        await asyncio.sleep(LOOK_SECONDS)
+    return await took, peak
+
+
+async def round_of(scene: Scene, days: int) -> dict[str, float]:
+    took = {"export": await timed(scene.export()), "engine": await timed(scene.engine())}
+    took["verifier"], peak = await watched(scene.verify)
+    took["proven"] = await timed(scene.proven())
+    took["overlapped"] = await timed(scene.overlapped(days)) / days
+    print(f"  {took}, peak {peak >> 20} MiB", file=sys.stderr, flush=True)
+    return took | {"peak": peak}
+
+
+def told(rows: int, rounds: list[dict[str, float]], size: int) -> dict[str, Any]:
+    ways = [name for name in rounds[0] if name != "peak"]
+    return {
+        "rows": rows,
+        "file_bytes": size,
+        "seconds": {name: round(statistics.median(one[name] for one in rounds), 3) for name in ways},
+        "of_export": {name: round(statistics.median(one["export"] / one[name] for one in rounds), 3) for name in ways},
+        "verifier_peak_mb": round(max(one["peak"] for one in rounds) / 1e6, 1),
+    }
+
+
+async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    with state_lock(folder / "state") as held:
+        async with (
+            Engine(held, EngineSettings(threads=2), on_event=lambda *_, **__: None) as engine,
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", WarehouseSettings()) as warehouse,
+        ):
+            await warehouse.ensure(trades)
+            names = ", ".join(column.name for column in COLUMNS)
+            await warehouse.execute(MADE.format(names=names, rows=asked.rows))
+            await warehouse.execute("OPTIMIZE TABLE trades FINAL")
+            scene = Scene(warehouse, ChildVerifier(Verifier()), folder)
+            await scene.export()
+            rounds = [await round_of(scene, asked.days) for _ in range(asked.rounds)]
+            return told(asked.rows, rounds, (folder / "day.parquet").stat().st_size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--days", type=int, default=3)
+    folder = Path(tempfile.mkdtemp(prefix="verify-"))
+    try:
+        print(json.dumps(asyncio.run(measured(parser.parse_args(), folder)), indent=2))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
