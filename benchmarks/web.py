@@ -37,8 +37,8 @@ import psutil
 
 from spotlightd import log
 from spotlightd.model.house import loads
-from spotlightd.model.provenance import Pin
 from spotlightd.model.ports import Limits
+from spotlightd.model.provenance import Pin
 from spotlightd.model.settings import Settings
 from spotlightd.opening import Endpoint, joined, opened
 from spotlightd.sources.sec_ftd import sec_ftd

@@ -24,6 +24,7 @@ EVENTS = frozenset({
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
     "partition planned", "partition sealed", "partition exported", "partition uploaded", "partition verified",
     "partition switched", "partition dropped", "partition held", "partition restored",
+    "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "mirror answered", "library warned",
 })  # fmt: skip
 

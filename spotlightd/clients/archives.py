@@ -17,7 +17,7 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.cold import Archived, Cold
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.house import archives
-from spotlightd.model.partition import Event, Partition, next_after
+from spotlightd.model.partition import Check, CheckKind, Event, Partition, next_after
 from spotlightd.model.ports import Warehouse
 
 NEWEST = """
@@ -107,6 +107,14 @@ class SqliteArchive:
             micros(partition.not_before),
         )  # fmt: skip
         await self._file.run(f"INSERT OR REPLACE INTO partitions VALUES ({marks(values)})", values)
+
+    async def checks(self) -> Mapping[CheckKind, Check]:
+        rows = await self._file.run("SELECT * FROM archive_checks")
+        return {row["kind"]: Check(moment(row["at"]), bool(row["well"]), row["says"]) for row in rows}
+
+    async def note(self, kind: CheckKind, check: Check) -> None:
+        values = (kind, micros(check.at), int(check.well), check.says)
+        await self._file.run(f"INSERT OR REPLACE INTO archive_checks VALUES ({marks(values)})", values)
 
 
 def _partition(row: sqlite3.Row) -> Partition:

@@ -62,3 +62,6 @@ CREATE TABLE IF NOT EXISTS partitions (
     fingerprint TEXT NOT NULL, says TEXT NOT NULL, failures INTEGER NOT NULL, not_before INTEGER,
     PRIMARY KEY (dataset, number, generation)
 ) STRICT;
+CREATE TABLE IF NOT EXISTS archive_checks (
+    kind TEXT PRIMARY KEY, at INTEGER NOT NULL, well INTEGER NOT NULL, says TEXT NOT NULL
+) STRICT;

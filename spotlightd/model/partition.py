@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, Protocol
@@ -10,6 +11,7 @@ from spotlightd.model.archive import Fingerprint
 
 Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
 Event = Literal["switched", "withdrawn"]
+CheckKind = Literal["audit", "drill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,15 @@ def next_after(number: int) -> date:
     return date(int(text) + 1, 1, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The last audit or drill: when it was, whether all was well, and what it found in a sentence."""
+
+    at: datetime
+    well: bool
+    says: str
+
+
 class ArchiveLedger(Protocol):
     """What the ledger knows of partitions on their way. Durable at every return."""
 
@@ -69,3 +80,9 @@ class ArchiveLedger(Protocol):
 
     async def keep(self, partition: Partition) -> None:
         """Remember how far it is."""
+
+    async def checks(self) -> Mapping[CheckKind, Check]:
+        """The last of each kind."""
+
+    async def note(self, kind: CheckKind, check: Check) -> None:
+        """Remember the last of that kind."""

@@ -24,8 +24,8 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.market import trades
 from spotlightd.model.pin import source
-from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.model.provenance import Pin
+from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.web import ask, select
 from spotlightd.web.refusal import RefusalError
 

@@ -13,7 +13,6 @@ import json
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ async def export(means: Means, partition: Partition) -> Partition:
     sql = exported(dataset.stored, rows_of, total_order(dataset))
     async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
         digest, size = await asyncio.shield(_written(path, chunks))
-    return replace(partition, stage="exported", since=datetime.now(UTC), digest=digest, size=size)
+    return replace(partition, stage="exported", digest=digest, size=size)
 
 
 async def _written(path: Path, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
@@ -56,14 +55,14 @@ async def upload(means: Means, partition: Partition) -> Partition:
     """`uploaded`: object and manifest are in the bucket. Back to `sealed` when our file is gone: it is made again."""
     path = outgoing(means, partition)
     if not await asyncio.to_thread(path.is_file):
-        return replace(partition, stage="sealed", since=datetime.now(UTC), says="the exported file was gone")
+        return replace(partition, stage="sealed", says="the exported file was gone")
     key = f"{place(partition)}/{partition.digest}.parquet"
     await means.bucket.put(key, path, partition.digest)
     done = replace(partition, keys=(key,), manifest=f"{place(partition)}/{partition.digest}.json")
     body = manifest(means, done)
     await means.bucket.put(done.manifest, body, hashlib.sha256(body).hexdigest())
     await asyncio.to_thread(path.unlink)
-    return replace(done, stage="uploaded", since=datetime.now(UTC))
+    return replace(done, stage="uploaded")
 
 
 def place(partition: Partition) -> str:

@@ -9,17 +9,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from spotlightd.flows.archive.audit import Audited, adopt, audit
 from spotlightd.flows.archive.export import export, upload
 from spotlightd.flows.archive.leave import drop, switch
 from spotlightd.flows.archive.means import HeldError, Means
 from spotlightd.flows.archive.plan import due
 from spotlightd.flows.archive.prove import prove
+from spotlightd.flows.archive.restore import Drilled, drill
 from spotlightd.flows.archive.seal import seal
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.errors import StoreError
-from spotlightd.model.partition import Partition, Stage
+from spotlightd.model.partition import Check, Partition, Stage
 
+AUDIT_DAYS = 1.0
 RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3_600.0
 LONGEST_STEP_SECONDS = 7_200.0
@@ -42,6 +45,7 @@ class Archiving:
     ) -> None:
         self._means, self._now, self._seconds = means, now, seconds
         self._turn = asyncio.Lock()
+        self._adopted = False
         self._switched: dict[tuple[str, str], float] = {}
         self.urgent = False
 
@@ -65,7 +69,11 @@ class Archiving:
         StoreError when a step of some failed; the others were tried all the same.
         """
         async with self._turn:
+            if not self._adopted:
+                await adopt(self._means)
+                self._adopted = True
             await self._plan()
+            await self._check()
             failed: StoreError | None = None
             open_ones = [one for one in await self._means.kept.partitions() if one.stage not in OVER]
             for done, partition in enumerate(open_ones):
@@ -86,6 +94,37 @@ class Archiving:
             await self._means.kept.keep(one)
             logger(dataset=one.dataset).info("partition planned", partition=one.id)
 
+    async def _check(self) -> None:
+        """The daily look at the bucket and the monthly drill, when their time has come. The first of each comes when
+        something was archived for that long.
+        """
+        known, checks = await self._means.kept.partitions(), await self._means.kept.checks()
+        proven = [one for one in known if one.stage in ("switched", "dropped")]
+        if self._has_come(checks.get("audit"), AUDIT_DAYS, proven):
+            await self.audit()
+        if self._means.policy.drill_days and self._has_come(checks.get("drill"), self._means.policy.drill_days, proven):
+            await self.drill()
+
+    def _has_come(self, last: Check | None, days: float, proven: Sequence[Partition]) -> bool:
+        since = last.at if last else min((one.since for one in proven), default=self._now())
+        return bool(proven) and abs(self._now() - since) >= timedelta(days=days)
+
+    async def audit(self) -> Audited:
+        """Look whether the bucket has everything; while it has not, nothing is dropped."""
+        found = await audit(self._means, await self._means.kept.partitions())
+        says = found.amiss[0] if found.amiss else f"{found.objects} objects are there"
+        await self._means.kept.note("audit", Check(self._now(), not found.amiss, says))
+        return found
+
+    async def drill(self) -> Drilled | None:
+        """Restore a partition drawn by lot to a scratch table, and compare."""
+        found = await drill(self._means, list(await self._means.kept.partitions()))
+        if found:
+            one, verdict = found.partition, "same" if found.same else "NOT THE SAME"
+            says = f"{one.dataset} {one.id}, {found.found.rows:,} rows: {verdict}"
+            await self._means.kept.note("drill", Check(self._now(), found.same, says))
+        return found
+
     async def _advance(self, partition: Partition) -> None:
         """Step after step, until it has to wait or something fails."""
         while partition.stage not in OVER and not self._waits(partition):
@@ -93,14 +132,16 @@ class Archiving:
             try:
                 partition = await self._step(partition)
             except HeldError as problem:
-                partition = replace(partition, stage="held", says=str(problem), since=self._now())
+                partition = replace(partition, stage="held", says=str(problem))
                 logger(dataset=partition.dataset).error("partition held", partition=partition.id, error=str(problem))
             except StoreError as problem:
                 await self._means.kept.keep(self._later(partition, str(problem)))
                 raise
-            await self._means.kept.keep(partition)
             if partition.stage == before:
+                await self._means.kept.keep(partition)
                 return
+            partition = replace(partition, since=self._now())
+            await self._means.kept.keep(partition)
             logger(dataset=partition.dataset).info(f"partition {partition.stage}", partition=partition.id)
 
     async def _step(self, partition: Partition) -> Partition:
@@ -108,9 +149,25 @@ class Archiving:
         if stage == "planned":
             return await seal(means, partition, await self._sealed())
         if stage == "switched":
-            return await drop(means, partition)
+            why = await self._undroppable(partition)
+            return replace(partition, says=why) if why else await drop(means, partition)
         steps = {"sealed": export, "exported": upload, "uploaded": prove, "verified": switch}
         return replace(await steps[stage](means, partition), failures=0, not_before=None, says="")
+
+    async def _undroppable(self, partition: Partition) -> str:
+        """Why it is not dropped today; empty when it may be."""
+        if any(not one.well for one in (await self._means.kept.checks()).values()):
+            return "nothing is dropped until an audit or a drill that went wrong is repeated and well"
+        if self.urgent:
+            return ""
+        yesterday = self._now() - timedelta(days=1)
+        dropped = [
+            one for one in await self._means.kept.partitions() if one.stage == "dropped" and one.since > yesterday
+        ]
+        spent = sum(one.size for one in dropped)
+        if dropped and spent + partition.size > self._means.policy.drop_bytes_per_day:
+            return f"{spent:,} bytes were dropped in the last day: archive.drop_bytes_per_day"
+        return ""
 
     async def _sealed(self) -> list[Partition]:
         return [one for one in await self._means.kept.partitions() if one.stage != "planned"]
@@ -120,7 +177,9 @@ class Archiving:
         if partition.not_before and self._now() < partition.not_before:
             return True
         if partition.stage == "verified":
-            return not self.urgent and self._now() < partition.since + timedelta(seconds=self._means.policy.grace_seconds)
+            return not self.urgent and self._now() < partition.since + timedelta(
+                seconds=self._means.policy.grace_seconds
+            )
         if partition.stage == "switched":
             began = self._switched.setdefault((partition.dataset, partition.id), self._seconds())
             return self._seconds() - began < self._means.policy.rest_seconds

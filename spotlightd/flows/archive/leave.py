@@ -7,7 +7,6 @@ reads the partition. The rest is counted by a clock that nobody sets, in this pr
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from spotlightd.flows.archive.means import HERE, HeldError, Means
 from spotlightd.model.errors import StoreError
@@ -19,14 +18,16 @@ async def switch(means: Means, partition: Partition) -> Partition:
     await there(means, partition)
     if not await means.index.is_switched(partition):
         await means.index.record(partition, "switched")
-    return replace(partition, stage="switched", since=datetime.now(UTC))
+    return replace(partition, stage="switched")
 
 
 async def drop(means: Means, partition: Partition) -> Partition:
     """`dropped`, after a second look at both copies. The partition may be gone already: then it was us, before a crash."""
     await there(means, partition)
     if not await means.index.is_switched(partition):
-        raise HeldError(f"{partition.dataset} {partition.id} is to be dropped, and `archives` does not say that it was switched")
+        raise HeldError(
+            f"{partition.dataset} {partition.id} is to be dropped, and `archives` does not say that it was switched"
+        )
     mark = await means.fingerprint(partition)
     if mark.rows and mark != partition.fingerprint:
         raise HeldError(f"{partition.dataset} {partition.id} holds {mark} now, sealed were {partition.fingerprint}")
@@ -35,7 +36,7 @@ async def drop(means: Means, partition: Partition) -> Partition:
     sql = f"SELECT count() FROM {partition.dataset} WHERE {HERE}"
     if left := (await means.warehouse.rows(sql, {"partition": partition.id})).rows[0][0]:
         raise StoreError(f"{partition.dataset} {partition.id} was dropped, and {left} rows of it are there")
-    return replace(partition, stage="dropped", since=datetime.now(UTC))
+    return replace(partition, stage="dropped")
 
 
 async def there(means: Means, partition: Partition) -> None:
@@ -45,4 +46,6 @@ async def there(means: Means, partition: Partition) -> None:
         if found is None:
             raise HeldError(f"{partition.dataset} {partition.id}: object {key} is not in the bucket any more")
         if key in partition.keys and found.size != partition.size:
-            raise HeldError(f"{partition.dataset} {partition.id}: object {key} has {found.size} of {partition.size} bytes")
+            raise HeldError(
+                f"{partition.dataset} {partition.id}: object {key} has {found.size} of {partition.size} bytes"
+            )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from spotlightd.model.archive import Fingerprint, Verifier, selected
+from spotlightd.model.archive import Fingerprint, Verifier
 from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.drain import Positions
+from spotlightd.model.fingerprint import selected
 from spotlightd.model.ledger import Ledger
 from spotlightd.model.partition import ArchiveLedger, Event, Partition
 from spotlightd.model.ports import Bucket, Warehouse

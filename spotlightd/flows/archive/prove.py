@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from spotlightd.flows.archive.export import manifest, read_manifest
 from spotlightd.flows.archive.means import HeldError, Means
@@ -23,7 +22,7 @@ async def prove(means: Means, partition: Partition) -> Partition:
         raise HeldError(f"{dataset.name} {partition.id}: the copy holds {found}, sealed were {partition.fingerprint}")
     if await read_manifest(means, partition) != manifest(means, partition):
         raise HeldError(f"{dataset.name} {partition.id}: its manifest is not the one that was written")
-    return replace(partition, stage="verified", since=datetime.now(UTC))
+    return replace(partition, stage="verified")
 
 
 async def _read_back(means: Means, partition: Partition, key: str) -> Fingerprint:

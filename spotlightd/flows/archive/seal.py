@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from spotlightd.flows.archive.means import Means
 from spotlightd.flows.archive.plan import obstacle
@@ -25,7 +24,7 @@ async def seal(means: Means, partition: Partition, known: Iterable[Partition]) -
         return replace(partition, says=why)
     if not (mark := await means.fingerprint(partition)).rows:
         raise StoreError(f"partition {partition.id} of {partition.dataset} was planned, and is empty")
-    return replace(partition, stage="sealed", since=datetime.now(UTC), fingerprint=mark, says="")
+    return replace(partition, stage="sealed", fingerprint=mark, says="")
 
 
 def generations(known: Iterable[Partition], dataset: str) -> dict[int, int]:

@@ -1,0 +1,80 @@
+"""Whether the bucket still has all that was put there, and whether the ledger knows all that was switched.
+
+The light audit lists the bucket and compares names and lengths: cheap, and enough to notice that somebody emptied or
+thinned it out. While anything is amiss nothing is dropped. What a file holds is looked at by the drill.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spotlightd.flows.archive.means import Means
+from spotlightd.log import logger
+from spotlightd.model.archive import Fingerprint
+from spotlightd.model.partition import Partition
+
+SWITCHED = """
+SELECT dataset, partition, generation, objects, manifest, rows, bytes, total, mixed FROM archives
+WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition) AND event = 'switched'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What an audit found: how many objects should be there, and what is amiss, a sentence each."""
+
+    objects: int
+    amiss: tuple[str, ...]
+
+
+async def audit(means: Means, known: Iterable[Partition]) -> Audited:
+    """Of every partition whose copy is proven."""
+    proven = [one for one in known if one.stage in ("verified", "switched", "dropped")]
+    wanted = {key: one for one in proven for key in (*one.keys, one.manifest)}
+    here: dict[str, int] = {}
+    for name in sorted({one.dataset for one in proven}):
+        here |= {one.key: one.size async for one in means.bucket.list(f"{name}/")}
+    amiss = [said for key, one in wanted.items() if (said := _amiss(key, one, here))]
+    if amiss:
+        logger().error("archive damaged", objects=len(amiss), error=amiss[0])
+    else:
+        logger().info("archive audited", objects=len(wanted))
+    return Audited(len(wanted), tuple(amiss))
+
+
+def _amiss(key: str, one: Partition, here: Mapping[str, int]) -> str:
+    if key not in here:
+        return f"{one.dataset} {one.id}: object {key} is not in the bucket any more"
+    if key in one.keys and here[key] != one.size:
+        return f"{one.dataset} {one.id}: object {key} has {here[key]} of {one.size} bytes"
+    return ""
+
+
+async def adopt(means: Means) -> int:
+    """Take over what `archives` knows and the ledger does not: its file was lost, or put back from a backup.
+
+    What readers take from the bucket is proven. Whether the original is gone is found out when it is to be dropped.
+    """
+    known = {(one.dataset, one.id): one for one in await means.kept.partitions()}
+    taken = 0
+    for row in (await means.warehouse.rows(SWITCHED)).dicts():
+        before = known.get((row["dataset"], row["partition"]))
+        if row["dataset"] in means.datasets and (before is None or before.stage not in ("switched", "dropped", "held")):
+            await means.kept.keep(await _adopted(means, row))
+            taken += 1
+    if taken:
+        logger().warning("partitions adopted", partitions=taken)
+    return taken
+
+
+async def _adopted(means: Means, row: Mapping[str, Any]) -> Partition:
+    """As its manifest says."""
+    told = json.loads(b"".join([piece async for piece in means.bucket.read(row["manifest"])]))
+    mark = Fingerprint(row["rows"], row["total"], row["mixed"], int(told["time"]["low"]), int(told["time"]["high"]))
+    return Partition(
+        row["dataset"], int(row["partition"].split("-")[0]), row["generation"], "switched", keys=tuple(row["objects"]),
+        manifest=row["manifest"], digest=told["objects"][0]["sha256"], size=row["bytes"], fingerprint=mark,
+    )  # fmt: skip

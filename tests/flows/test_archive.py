@@ -1,0 +1,265 @@
+"""Old partitions leave the warehouse: each row is read exactly once at every moment, whatever ends in between."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.process import Engine
+from spotlightd.flows.archive.flow import Archiving
+from spotlightd.flows.archive.restore import restore
+from spotlightd.model.archive import Fingerprint
+from spotlightd.model.errors import StoreError
+from spotlightd.model.market import trades
+from spotlightd.model.ports import Object
+
+from .archive_world import DAYS, ArchiveWorld, FileBucket
+from .world import CrashError, Fuse, Fused
+
+
+@pytest.fixture
+async def world(engine: Engine, warehouse: ClickHouse, tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
+    await warehouse.ensure(trades)
+    root = engine._folder / "tmp" / f"bucket-{uuid4().hex[:8]}"
+    async with SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
+        made = ArchiveWorld(warehouse, ledger, FileBucket(root), tmp_path)
+        for day in DAYS:
+            await made.bring(day, range(1000))
+        yield made
+    shutil.rmtree(root, ignore_errors=True)
+
+
+async def test_a_partition_leaves_in_steps_and_every_row_is_read_once_all_the_time(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), world.archiving()
+    assert whole.rows == 3000
+    await archiving.round()
+    assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
+    world.clock.on(world.policy.grace_seconds)
+    await archiving.round()
+    assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
+    assert await world.read() == whole
+    assert len(await world.hot()) == 3
+    world.clock.on(world.policy.rest_seconds)
+    await archiving.round()
+    assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
+    assert await world.hot() == {"20260319-0": 1000}
+    assert await world.read() == whole
+
+
+async def test_rows_that_come_late_make_a_generation_of_their_own(world: ArchiveWorld) -> None:
+    archiving = world.archiving()
+    await archiving.round()
+    await world.bring(DAYS[0], range(1000, 1010))
+    assert (await world.hot())["20260301-1"] == 10
+    for pause in (
+        world.policy.grace_seconds,
+        world.policy.rest_seconds,
+        world.policy.grace_seconds,
+        world.policy.rest_seconds,
+    ):
+        world.clock.on(pause)
+        await archiving.round()
+    assert await world.hot() == {"20260319-0": 1000}
+    assert (await world.read()).rows == 3010
+    assert [one.partition for one in world.index.cold.of("trades")] == ["20260301-0", "20260301-1", "20260302-0"]
+
+
+async def through(world: ArchiveWorld, fuse: Fuse | None = None) -> None:
+    """All that is due leaves, each time by an archiver that was just started."""
+    around = (lambda store: Fused(store, fuse)) if fuse else (lambda store: store)
+    archiving = world.archiving(around)
+    for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+
+
+@pytest.mark.slow
+async def test_wherever_it_ends_it_goes_on_and_nothing_is_lost_or_doubled(world: ArchiveWorld) -> None:
+    """Every call of a store in turn is the last one that is begun, and then the last one that is done. The archiver
+    starts again, and the next ending is that of another partition.
+    """
+    expected, ended, steps = 3000, True, 0
+    await through(world)
+    while ended:
+        steps += 1
+        await world.bring(DAYS[0] - timedelta(days=steps), range(50))
+        expected += 50
+        try:
+            await through(world, Fuse(steps))
+            ended = False
+        except CrashError:
+            assert (await world.read()).rows == expected, f"after the end at step {steps}"
+            await through(world)
+        assert (await world.read()).rows == expected, f"ended at step {steps}"
+        assert await world.hot() == {"20260319-0": 1000}
+    assert steps > 40
+
+
+async def archived(world: ArchiveWorld) -> Archiving:
+    """The first two days, all the way."""
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    assert await world.hot() == {"20260319-0": 1000}
+    return archiving
+
+
+async def test_a_drill_restores_a_partition_and_finds_it_the_same(world: ArchiveWorld) -> None:
+    archiving = await archived(world)
+    found = await archiving.drill()
+    assert found is not None
+    assert found.same
+    assert found.found.rows == 1000
+    assert (await world.warehouse.rows("SHOW TABLES LIKE 'drill%'")).rows == ()
+
+
+async def test_a_drill_comes_by_itself_after_its_time(world: ArchiveWorld) -> None:
+    archiving = await archived(world)
+    assert "drill" not in await world.kept.checks()
+    world.clock.on(86_400 * world.policy.drill_days)
+    await archiving.round()
+    assert (await world.kept.checks())["drill"].says.endswith("1,000 rows: same")
+
+
+async def test_a_restored_partition_is_read_from_its_table_again(world: ArchiveWorld) -> None:
+    whole, _ = await world.read(), await archived(world)
+    await restored(world, "20260301-0")
+    assert await world.hot() == {"20260301-0": 1000, "20260319-0": 1000}
+    assert await world.read() == whole
+    await world.archiving().round()
+    assert (await world.stages())["20260301-0"] == "restored"
+
+
+async def test_a_restore_that_was_cut_off_is_done_anew_and_no_reader_saw_it(world: ArchiveWorld) -> None:
+    whole, _ = await world.read(), await archived(world)
+    await world.warehouse.execute(
+        "INSERT INTO trades (symbol, received, archive_generation) VALUES ('half', '2026-03-01 00:00:00', 0)"
+    )
+    assert await world.read() == whole
+    await restored(world, "20260301-0")
+    assert await world.read() == whole
+
+
+async def restored(world: ArchiveWorld, name: str) -> None:
+    await world.kept.keep(await restore(world.means(), await world.partition(name)))
+
+
+async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_dropped(world: ArchiveWorld) -> None:
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    (world.bucket.root / (await world.partition("20260302-0")).keys[0]).unlink()
+    found = await archiving.audit()
+    assert len(found.amiss) == 1
+    world.clock.on(world.policy.rest_seconds)
+    await archiving.round()
+    assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
+    assert "nothing is dropped" in (await world.partition("20260301-0")).says
+    assert len(await world.hot()) == 3
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut off", "no manifest", "other rows"])
+async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world: ArchiveWorld, damage: str) -> None:
+    archiving = world.archiving(lambda port: Damaging(port, damage) if isinstance(port, FileBucket) else port)
+    for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
+        world.clock.on(pause)
+        with suppress(StoreError):
+            await archiving.round()
+    assert "dropped" not in (await world.stages()).values()
+    assert "switched" not in (await world.stages()).values()
+    assert len(await world.hot()) == 3
+    assert (await world.read()).rows == 3000
+
+
+class Damaging:
+    """A bucket that says that it has kept a file, and has kept something else."""
+
+    def __init__(self, bucket: FileBucket, damage: str) -> None:
+        self._bucket, self._damage = bucket, damage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bucket, name)
+
+    async def put(self, key: str, body: Path | bytes, digest: str) -> Object:
+        stored = await self._bucket.put(key, body, digest)
+        path = self._bucket.root / key
+        whole = path.read_bytes()
+        if key.endswith(".json"):
+            if self._damage == "no manifest":
+                path.unlink()
+        elif self._damage == "flipped byte":
+            path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+        elif self._damage == "cut off":
+            path.write_bytes(whole[:-1000])
+        elif self._damage == "other rows":
+            path.write_bytes(b"PAR1" + whole[4:-8] + whole[-8:][::-1])
+        return stored
+
+
+async def test_a_hot_row_that_changed_after_the_switch_is_noticed_before_the_drop(world: ArchiveWorld) -> None:
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
+    world.clock.on(world.policy.rest_seconds)
+    await archiving.round()
+    assert await world.stages() == {"20260301-0": "held", "20260302-0": "dropped"}
+    assert "holds" in (await world.partition("20260301-0")).says
+
+
+async def test_a_lost_ledger_is_taken_over_from_the_warehouse_and_the_bucket(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), world.archiving()
+    for pause in (0.0, world.policy.grace_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    await world.ledger.run("DELETE FROM partitions")
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
+    assert await world.read() == whole
+
+
+async def test_a_clock_that_jumps_shortens_no_rest(world: ArchiveWorld) -> None:
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    world.clock.at += timedelta(hours=2)
+    await archiving.round()
+    assert set((await world.stages()).values()) == {"switched"}
+    world.clock.at -= timedelta(hours=4)
+    world.clock.passed += world.policy.rest_seconds
+    await archiving.round()
+    assert set((await world.stages()).values()) == {"dropped"}
+
+
+async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld) -> None:
+    whole, seen, going = await world.read(), list[Fingerprint](), True
+
+    async def reading() -> None:
+        while going:
+            seen.append(await world.read())
+
+    reader, archiving = asyncio.create_task(reading()), world.archiving()
+    for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    going = False
+    await reader
+    assert len(seen) > 5
+    assert set(seen) == {whole}
