@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import date
@@ -137,12 +137,13 @@ class Fuse:
 class Fused:
     """A store whose calls are two steps each: one before it acts, one after."""
 
-    def __init__(self, store: Any, fuse: Fuse) -> None:
-        self._store, self._fuse = store, fuse
+    def __init__(self, store: Any, fuse: Fuse, only: Collection[str] = ()) -> None:
+        """`only` these calls are steps; all of them when there are none."""
+        self._store, self._fuse, self._only = store, fuse, only
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        if name in {"path", "stream", "read", "parse"}:
+        if name in {"path", "stream", "read", "parse"} or (self._only and name not in self._only):
             return found
 
         async def call(*values: Any, **named: Any) -> Any:
