@@ -21,6 +21,7 @@ from typing import Any
 from spotlightd import __version__, systemd
 from spotlightd.engine.process import Engine
 from spotlightd.flows.bars import Transforming
+from spotlightd.flows.bucket import looking_after
 from spotlightd.flows.pulse import measured_loop, pulse, readings
 from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
@@ -97,6 +98,7 @@ def _keepers(house: House, board: Board, meters: PrometheusMeters) -> dict[str, 
     return {
         "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
         "heart": vital(board, "heart", lambda report: _heart(report, board)),
+        "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
         "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
         "loop lag": measured_loop(meters),
     }

@@ -25,7 +25,7 @@ EVENTS = frozenset({
     "partition planned", "partition sealed", "partition exported", "partition uploaded", "partition verified",
     "partition switched", "partition dropped", "partition held", "partition restored",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
-    "mirror answered", "library warned",
+    "bucket swept", "mirror answered", "library warned",
 })  # fmt: skip
 
 

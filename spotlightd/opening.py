@@ -5,13 +5,16 @@ The lock on the folder comes first and goes last, so that nothing is touched bes
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from spotlightd.catalog import Catalog, catalog
 from spotlightd.clients.documents import FolderDocuments
+from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
 from spotlightd.clients.publisher import HttpPublishers
@@ -22,15 +25,22 @@ from spotlightd.flows.load import Stores
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.log import logger
 from spotlightd.model.cold import Archives, NoArchives
+from spotlightd.model.bucket import PREFIX, Access, Reach
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
+from spotlightd.model.ports import Bucket
+from spotlightd.model.settings import Bucket as BucketSettings
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
 from spotlightd.parse.child import ChildParser
 
 SHORTEST_SECRET = 16
-WELL_KNOWN = frozenset({"changeme", "password", "clickhouse", "admin", "spotlightd"})
+WELL_KNOWN = frozenset({
+    "changeme", "password", "clickhouse", "admin", "spotlightd", "minioadmin",
+    "akiaiosfodnn7example", "wjalrxutnfemi/k7mdeng/bpxrficyexamplekey",
+})  # fmt: skip
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 LEDGER_FILE = "ledger.sqlite"
 
 
@@ -59,6 +69,7 @@ class House:
     settings: Settings
     catalog: Catalog
     stores: Stores
+    bucket: Bucket
     publishers: HttpPublishers
     positions: SqlitePositions
     endpoint: Endpoint
@@ -86,7 +97,8 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         held = stack.enter_context(state_lock(settings.state_dir))
         state = held.folder
-        engine, endpoint = await _warehouse(stack, settings, held)
+        bucket, reach = await _bucket(stack, settings, state)
+        engine, endpoint = await _warehouse(stack, settings, held, reach)
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
         ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
         documents = await stack.enter_async_context(FolderDocuments(state / "documents"))
@@ -94,7 +106,7 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
         stores = Stores(documents, ledger, warehouse, parser, publications)
-        house = House(settings, found, stores, publishers, SqlitePositions(ledger), endpoint, engine)
+        house = House(settings, found, stores, bucket, publishers, SqlitePositions(ledger), endpoint, engine)
         for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
             await warehouse.ensure(dataset)
         await recover(ledger, warehouse, publications, house.datasets)
@@ -116,13 +128,64 @@ def joined(endpoint: Endpoint, settings: Settings) -> ClickHouse:
     return ClickHouse(endpoint.url, endpoint.user, endpoint.password, endpoint.database, settings.warehouse)
 
 
-async def _warehouse(stack: AsyncExitStack, settings: Settings, held: Held) -> tuple[Engine | None, Endpoint]:
+async def _warehouse(
+    stack: AsyncExitStack, settings: Settings, held: Held, reach: Reach
+) -> tuple[Engine | None, Endpoint]:
     ours = settings.warehouse
     if ours.kind == "server":
         password = secret(ours.password_file, "warehouse.password_file")
         return None, Endpoint(ours.url, ours.user, password, ours.database)
-    engine = await stack.enter_async_context(Engine(held, settings.engine, database=ours.database))
+    engine = await stack.enter_async_context(Engine(held, settings.engine, database=ours.database, bucket=reach))
     return engine, Endpoint(engine.url, engine.user, engine.password, ours.database)
+
+
+async def _bucket(stack: AsyncExitStack, settings: Settings, state: Path) -> tuple[Bucket, Reach]:
+    """The bucket that the settings mean, and what the engine may reach of it. Whether it answers is told by its flow."""
+    ours = settings.bucket
+    if ours.kind == "folder":
+        folder = bucket_folder(ours, state)
+        return await stack.enter_async_context(FolderBucket(folder)), Reach(folder=str(folder))
+    from spotlightd.clients.s3 import S3Bucket  # noqa: PLC0415  the library takes half a second to load
+
+    address, access = _address(ours), bucket_access(ours)
+    store = await stack.enter_async_context(S3Bucket(ours, access))
+    port = address.port or (443 if address.scheme == "https" else 80)
+    url = f"{ours.url.rstrip('/')}/{ours.name}/{access.prefix}"
+    return store, Reach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)
+
+
+def bucket_folder(ours: BucketSettings, state: Path) -> Path:
+    return Path(ours.folder).absolute() if ours.folder else state / "bucket"
+
+
+def _address(ours: BucketSettings) -> SplitResult:
+    """Where the store is. SettingsError for an address that is more or less than scheme, host and port."""
+    wrong = SettingsError(
+        f"setting bucket.url: {ours.url!r} is not like http://127.0.0.1:9000 or https://s3.example.org"
+    )
+    try:
+        address = urlsplit(ours.url)
+        bare = f"{address.scheme}://{address.hostname}" + (f":{address.port}" if address.port else "")
+    except ValueError:
+        raise wrong from None
+    if address.scheme not in {"http", "https"} or not address.hostname or ours.url.lower().rstrip("/") != bare:
+        raise wrong
+    return address
+
+
+def bucket_access(ours: BucketSettings) -> Access:
+    """The keys of an S3 bucket and the beginning of our names in it. SettingsError for what cannot work."""
+    prefix = ours.prefix.strip("/") + "/" if ours.prefix.strip("/") else ""
+    if not PREFIX.fullmatch(prefix):
+        raise SettingsError(
+            f"setting bucket.prefix: {ours.prefix!r} is to be words of letters, digits and ._=- with / between"
+        )
+    if not BUCKET_NAME.fullmatch(ours.name):
+        raise SettingsError(f"setting bucket.name: {ours.name!r} is no name of a bucket: 3 to 63 of a-z, 0-9, . and -")
+    if not (ours.threads and ours.connect_seconds and ours.read_seconds):
+        raise SettingsError("settings bucket.threads, bucket.connect_seconds and bucket.read_seconds must not be 0")
+    access_key = secret(ours.access_key_file, "bucket.access_key_file")
+    return Access(access_key, secret(ours.secret_key_file, "bucket.secret_key_file"), prefix)
 
 
 def secret(file: str, setting: str) -> str:

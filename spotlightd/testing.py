@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spotlightd.clients import address, body
-from spotlightd.clients.documents import PIECE_BYTES, place
+from spotlightd.clients.documents import place
+from spotlightd.clients.incoming import PIECE_BYTES
 from spotlightd.model.errors import PublisherError, StoreError
 from spotlightd.model.meters import Stage
 from spotlightd.model.ports import Fetched, Stored

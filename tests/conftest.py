@@ -8,11 +8,14 @@ import os
 import socket
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.real.kafka import Kafka, KafkaMissingError
+from tests.real.store import Store, StoreMissingError
+from tests.real.stores import Minio, SeaweedFS
 
 CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
 
@@ -90,6 +93,35 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
         yield broker
     finally:
         broker.kill()
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
+    """A real MinIO for the whole run, with the bucket `spotlightd`. Who stops it starts it again; prefixes are one's own."""
+    with _serving(Minio, tmp_path_factory) as store:
+        assert isinstance(store, Minio)
+        yield store
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A real SeaweedFS for the whole run, with the bucket `spotlightd`."""
+    with _serving(SeaweedFS, tmp_path_factory) as store:
+        yield store
+
+
+@contextmanager
+def _serving(kind: type[Store], places: pytest.TempPathFactory) -> Iterator[Store]:
+    try:
+        store = kind(places.mktemp(kind.__name__.lower()))
+    except StoreMissingError as problem:
+        pytest.skip(f"no real {kind.__name__}: {problem}")
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, store.start()).result()
+        yield store
+    finally:
+        store.kill()
 
 
 @pytest.hookimpl(wrapper=True)

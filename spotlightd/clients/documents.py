@@ -11,32 +11,28 @@ a crash left there. Disk work runs in two threads of our own: a disk that hangs 
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 import os
 import re
 import secrets
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
+from spotlightd.clients.incoming import PIECE_BYTES, Incoming, blaming, flush, piece
 from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Stored
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PIECE_BYTES = 1 << 20
 THREADS = 2
 PING_SECONDS = 10.0
 INCOMING = "incoming"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 class FolderDocuments:
@@ -72,13 +68,13 @@ class FolderDocuments:
 
     async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
         """Keep the bytes; see the port. Memory: one piece of 1 MiB."""
-        coming = _Coming(self._root)
+        coming = Incoming(self._root / INCOMING)
         try:
             await self._run(coming.open)
             async with aclosing(pieces(chunks)) as whole:
-                async for piece in whole:
-                    await self._run(coming.write, piece)
-            return await self._run(coming.keep)
+                async for one in whole:
+                    await self._run(coming.write, one)
+            return await self._run(coming.keep, self._link)
         finally:
             await asyncio.shield(self._run(coming.discard))
 
@@ -90,72 +86,26 @@ class FolderDocuments:
         """The object's bytes; see the port. StoreError at the end if they are no longer those that were stored."""
         path = await self._run(_existing, self._root, digest)
         seen, offset = hashlib.sha256(), 0
-        while piece := await self._run(_piece, path, offset):
-            seen.update(piece)
-            offset += len(piece)
-            yield piece
+        while found := await self._run(piece, path, offset):
+            seen.update(found)
+            offset += len(found)
+            yield found
         if seen.hexdigest() != digest:
             raise StoreError(
                 f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
             )
 
+    def _link(self, finished: Path, digest: str, size: int) -> Stored:
+        return Stored(digest, size, _link(finished, place(self._root, digest), size))
+
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Disk work in one of our threads; StoreError for what the disk refuses."""
 
         def blamed() -> T:
-            with _blaming(self._root):
+            with blaming("documents folder", self._root, "the fetch"):
                 return work(*args, **kwargs)
 
         return asyncio.get_running_loop().run_in_executor(self._threads, blamed)
-
-
-class _Coming:
-    """A document while it comes in. Every step takes the lock.
-
-    A cancelled `put` cannot stop the thread that writes for it: without the lock, `discard` would close the file
-    under that thread's hands, and its next write would go to whatever file the number belongs to by then.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._path = root / INCOMING / secrets.token_hex(16)
-        self._lock = threading.Lock()
-        self._seen = hashlib.sha256()
-        self._size = 0
-        self._file = -1
-        self._over = False
-
-    def open(self) -> None:
-        with self._lock:
-            if not self._over:
-                self._file = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-
-    def write(self, piece: bytes) -> None:
-        with self._lock:
-            rest = memoryview(piece)
-            while rest and not self._over:
-                rest = rest[os.write(self._file, rest) :]
-            self._seen.update(piece)
-            self._size += len(piece)
-
-    def keep(self) -> Stored:
-        """Make the bytes durable under their name, unless they are there already."""
-        with self._lock:
-            os.fchmod(self._file, 0o444)
-            os.fsync(self._file)
-            digest = self._seen.hexdigest()
-            new = _link(self._path, place(self._root, digest), self._size)
-            return Stored(digest, self._size, new)
-
-    def discard(self) -> None:
-        with self._lock:
-            self._over = True
-            if self._file >= 0:
-                file, self._file = self._file, -1
-                try:
-                    os.close(file)
-                finally:
-                    self._path.unlink(missing_ok=True)
 
 
 async def pieces(chunks: AsyncIterator[bytes], size: int = PIECE_BYTES) -> AsyncGenerator[bytes]:
@@ -185,13 +135,6 @@ def _existing(root: Path, digest: str) -> Path:
     return path
 
 
-def _piece(path: Path, offset: int) -> bytes:
-    """Opened anew for every piece: an object never changes, and a reader that leaves has nothing to close."""
-    with path.open("rb", buffering=0) as file:
-        file.seek(offset)
-        return file.read(PIECE_BYTES)
-
-
 def _link(finished: Path, target: Path, size: int) -> bool:
     """Give a finished file its name; false if the object was there. Durable, folders and all, in both cases."""
     cd, ab, root = target.parent, target.parent.parent, target.parent.parent.parent
@@ -208,16 +151,8 @@ def _link(finished: Path, target: Path, size: int) -> bool:
                 f"document {target} is damaged: it has not its length; delete it, it is fetched again"
             ) from None
     for folder in (root, ab, cd):
-        _flush(folder)
+        flush(folder)
     return new
-
-
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _prepare(root: Path) -> None:
@@ -226,8 +161,8 @@ def _prepare(root: Path) -> None:
     if not incoming.is_dir():
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         incoming.mkdir(mode=0o700)
-        _flush(root.parent)
-        _flush(root)
+        flush(root.parent)
+        flush(root)
     for left in incoming.iterdir():
         left.unlink()
 
@@ -242,22 +177,3 @@ def _probe(root: Path) -> None:
             raise StoreError(f"documents folder {root} gives back other bytes than were written: check its disk")
     finally:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _blaming(root: Path) -> Iterator[None]:
-    """Say in a sentence which folder refused, and what to do about it."""
-    try:
-        yield
-    except OSError as problem:
-        said = problem.strerror or str(problem)
-        if problem.errno in _FULL:
-            raise StoreError(
-                f"documents folder {root} is full ({said}): free space there; the fetch is repeated"
-            ) from problem
-        if problem.errno in _FORBIDDEN:
-            at = problem.filename or root
-            raise StoreError(
-                f"documents folder {root} is not writable ({said}: {at}): give it to the user that runs spotlightd"
-            ) from problem
-        raise StoreError(f"documents folder {root} failed ({said}): check that it exists, and its disk") from problem

@@ -19,7 +19,7 @@ from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.load import Result
 from spotlightd.flows.mirror import mirror as mirror_records
 from spotlightd.model.ledger import Wish
-from spotlightd.model.settings import Bus, Schedule, Settings
+from spotlightd.model.settings import Bucket, Bus, Schedule, Settings
 from spotlightd.opening import House, opened
 
 JUDGED_ON = date(2021, 3, 20)
@@ -64,8 +64,15 @@ def _demo_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mi
         settings.streams, symbols={"finnhub": list(SYMBOLS)}, addresses={"finnhub": venue.address},
         backoff_seconds=GAP_SECONDS, backoff_most_seconds=2 * GAP_SECONDS,
     )  # fmt: skip
-    return replace(
-        settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=Bus()
+    return replace(  # whatever is set: nothing of the demo goes elsewhere
+        settings,
+        state_dir=state,
+        web=web,
+        publisher=publisher,
+        schedule=schedule,
+        streams=streams,
+        bus=Bus(),
+        bucket=Bucket(),
     )
 
 

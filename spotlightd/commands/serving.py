@@ -29,6 +29,7 @@ async def check(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
         house = await stack.enter_async_context(opened(settings))
         await house.stores.warehouse.ping()
         await house.stores.documents.ping()
+        await house.bucket.ping()
         for source in house.sources:
             house.publishers.of(source)
         sandbox = house.engine.sandbox if house.engine else "a ClickHouse server of its own"

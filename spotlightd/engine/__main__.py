@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from spotlightd.engine import configuration, lock, sandbox
+from spotlightd.model.bucket import Reach
 
 _PARENT_DEATH_SIGNAL = 1
 
@@ -38,12 +40,20 @@ def launch(told: configuration.Configuration) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     os.chdir(told.temporary)
     os.set_inheritable(lock.wait_for(told.lock, told.start_seconds), True)
-    told.file.write_text(configuration.config_xml(told), encoding="utf-8")
-    how = sandbox.confine([told.data, told.temporary], [told.file, *sandbox.program_paths()])
+    configuration.write(told)
+    readable, ports = _reached(told.bucket)
+    how = sandbox.confine([told.data, told.temporary], [told.file, *readable, *sandbox.program_paths()], ports)
     file = os.memfd_create("configuration", 0)
     os.write(file, replace(told, sandbox=how).text().encode())
     os.lseek(file, 0, os.SEEK_SET)
     os.execve(sys.executable, [sys.executable, "-P", "-m", "spotlightd.engine", str(file)], dict(os.environ))  # noqa: S606
+
+
+def _reached(bucket: Reach) -> tuple[list[Path], list[int]]:
+    """What lies outside of the engine's own folders and belongs to the bucket: paths to read, ports to connect to."""
+    if bucket.port:
+        return [Path(one) for one in sandbox.NAMES_AND_CERTIFICATES], [bucket.port]
+    return [Path(bucket.folder)] if bucket.folder else [], []
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from spotlightd.engine.configuration import Configuration, sized
+from spotlightd.engine.configuration import Configuration, sized, without_keys
 from spotlightd.engine.life import Life
 from spotlightd.engine.lock import Held
 from spotlightd.log import logger
+from spotlightd.model.bucket import Reach
 from spotlightd.model.errors import StoreError
 from spotlightd.model.settings import Engine as EngineSettings
 
@@ -45,12 +46,14 @@ class Engine:
         settings: EngineSettings,
         *,
         database: str = "spotlightd",
+        bucket: Reach | None = None,
         on_event: OnEvent | None = None,
         backoff_most_seconds: float = BACKOFF_MOST_SECONDS,
     ) -> None:
         self._folder = held.folder / "engine"
         self._settings = settings
         self._database = database
+        self._bucket = bucket or Reach()
         self._tell: OnEvent = on_event or logger().info
         self._backoff_most = backoff_most_seconds
         self._socket = socket.socket()
@@ -98,10 +101,12 @@ class Engine:
         self._tell("engine stopped")
 
     async def _start(self) -> Life:
-        life = await Life.begin(self._configuration(), self._socket.fileno())
+        told = self._configuration()
+        life = await Life.begin(told, self._socket.fileno())
         self._tell("engine started", pid=life.pid)
         try:
             self.sandbox = await life.ready(self._settings.start_seconds)
+            without_keys(told)
         except BaseException:
             await life.stop()
             raise
@@ -149,4 +154,5 @@ class Engine:
             download_slots=self._settings.download_slots,
             send_seconds=self._settings.send_seconds,
             start_seconds=self._settings.start_seconds,
+            bucket=self._bucket,
         )

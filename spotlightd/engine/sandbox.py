@@ -17,13 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _CREATE, _ADD, _RESTRICT = 444, 445, 446  # system call numbers, the same on every architecture
-_VERSION_FLAG, _PATH_BENEATH, _NO_NEW_PRIVS = 1, 1, 38
+_VERSION_FLAG, _PATH_BENEATH, _PORT, _NO_NEW_PRIVS = 1, 1, 2, 38
 _EXECUTE, _WRITE, _READ, _LIST = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _DEVICE = 1 << 14, 1 << 15
 _FILE_RIGHTS = _EXECUTE | _WRITE | _READ | _TRUNCATE | _DEVICE
 _RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 _ALL_RIGHTS = (1 << 16) - 1
 _TCP = 0b11  # bind and connect
+_CONNECT = 0b10
 _SCOPES = 0b11  # abstract sockets and signals of others
 _NET_ABI, _SCOPE_ABI = 4, 6
 
@@ -32,6 +33,13 @@ _SYSTEM = (
     "/dev/urandom", "/dev/random", "/dev/zero", "/sys/devices/system/cpu", "/sys/fs/cgroup", "/proc/cpuinfo",
     "/proc/meminfo", "/proc/stat", "/proc/sys/vm/overcommit_memory", "/proc/sys/kernel",
 )  # fmt: skip
+
+
+NAMES_AND_CERTIFICATES = (
+    "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/ssl", "/etc/pki",
+    "/usr/share/ca-certificates",
+)  # fmt: skip
+"""What must be read to connect to a host by its name and to know it by its certificate."""
 
 
 def program_paths() -> list[Path]:
@@ -47,11 +55,11 @@ def program_paths() -> list[Path]:
     return [Path(path) for path in (*_SYSTEM, *mimetypes.knownfiles, *sorted(trees))]
 
 
-def confine(own: Iterable[Path], readable: Iterable[Path]) -> str:
+def confine(own: Iterable[Path], readable: Iterable[Path], ports: Iterable[int] = ()) -> str:
     """Confine this process, for good; answers "Landlock ABI n", or why not.
 
-    `own` folders may be changed, `readable` paths only read and executed; TCP can be neither bound nor connected
-    (sockets that are open already go on).
+    `own` folders may be changed, `readable` paths only read and executed; TCP can be neither bound nor connected, but
+    to `ports` (sockets that are open already go on).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     abi = libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
@@ -70,6 +78,8 @@ def confine(own: Iterable[Path], readable: Iterable[Path]) -> str:
     allowed += [(Path(f"/proc/{os.getpid()}"), rights), (Path("/dev/null"), rights)]
     for path, wanted in allowed:
         _allow(libc, rules, path, wanted & rights)
+    for port in ports if abi >= _NET_ABI else ():
+        libc.syscall(_ADD, rules, _PORT, struct.pack("=QQ", _CONNECT, port), ctypes.c_uint32(0))
     if libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.syscall(_RESTRICT, rules, ctypes.c_uint32(0)):
         return f"no Landlock: {os.strerror(ctypes.get_errno())}"
     os.close(rules)

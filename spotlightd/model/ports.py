@@ -155,8 +155,9 @@ class Object:
 class Bucket(Protocol):
     """Objects by key, where old data goes: a folder, or any S3. An object never changes, and nothing here deletes one.
 
-    A key is a path of words of `[A-Za-z0-9._=-]`, without `.` and `..` as words. Every call has a time-out; what the
-    store refuses is a StoreError that names the store and the remedy.
+    A key is words with `/` between them (model/bucket.py); a key that continues another behind a `/` may be refused, or
+    not be listed, so nobody makes one. Every call to the store has a time-out, also where an answer
+    takes many of them. What the store refuses is a StoreError that names the store and the remedy.
     """
 
     async def ping(self) -> None:
@@ -176,14 +177,15 @@ class Bucket(Protocol):
         """None when there is no such object; StoreError when that cannot be known."""
 
     def list(self, prefix: str) -> AsyncIterator[Object]:
-        """All objects whose keys begin so, in order of their keys; digests are not told."""
+        """All objects whose keys begin so, in the order of their keys as bytes; digests are not told."""
 
     async def sweep(self) -> int:
-        """End uploads that were begun a day ago or more and never finished; how many there were."""
+        """End uploads that were never finished, begun a day ago or more or by a process that is gone; how many."""
 
     def table(self, keys: Sequence[str], structure: str) -> str:
         """What stands behind FROM for the warehouse to read these Parquet objects as one table of that structure
-        (`name Type, …`; columns that a file lacks get their type's default). It holds no secret.
+        (`name Type, …`; columns that a file lacks get their type's default). It holds no secret. An object that is
+        not there is no error in a folder, so whoever asks has seen that they are.
         """
 
 

@@ -145,6 +145,26 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
+class Bucket:
+    """Where old data goes: a folder, or a bucket of any S3 store."""
+
+    kind: Literal["folder", "s3"] = setting("folder", "`folder` keeps it on this machine; `s3` uses `url` and `name`")
+    folder: str = setting("", "the folder (kind = folder); empty = `bucket` in the state folder")
+    url: str = setting("http://127.0.0.1:9000", "address of the S3 store, http or https (kind = s3)")
+    name: str = setting("spotlightd", "name of the bucket, which must be there (kind = s3)")
+    prefix: str = setting("", "beginning of all names in the bucket, such as `box1/`; empty = none (kind = s3)")
+    region: str = setting("us-east-1", "region of the bucket; a store of your own hardly ever has another (kind = s3)")
+    access_key_file: str = setting("", "file with the access key, readable by the daemon only (kind = s3)")
+    secret_key_file: str = setting("", "file with the secret key, readable by the daemon only (kind = s3)")
+    connect_seconds: float = setting(
+        3.0, "longest wait for a connection, and for 5 MiB to be sent: more for a slow line (kind = s3)"
+    )
+    read_seconds: float = setting(4.0, "longest silence while an answer is waited for (kind = s3)")
+    retries: int = setting(1, "how often a call is tried again before it counts as failed (kind = s3)")
+    threads: int = setting(4, "calls to the store at the same time (kind = s3)")
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Numbers about the daemon for Prometheus, on a port of their own."""
 
@@ -218,6 +238,7 @@ class Settings:
     verifier: Verifier = field(default_factory=Verifier)
     bus: Bus = field(default_factory=Bus)
     streams: Streams = field(default_factory=Streams)
+    bucket: Bucket = field(default_factory=Bucket)
     metrics: Metrics = field(default_factory=Metrics)
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)

@@ -1,0 +1,83 @@
+"""Keys of the bucket, and the name by which the engine knows it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from spotlightd.model.errors import StoreError
+
+COLLECTION = "archive"
+"""The named collection in the engine's configuration that holds the bucket's address and its keys."""
+
+PROBES = "_probe/"
+"""Where probes are put. No key begins so: a word begins with a letter or a digit."""
+
+PREFIX = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._=-]*/)*", re.ASCII)
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,199}", re.ASCII)
+_BEGINNING = re.compile(r"[A-Za-z0-9._=/-]*", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LONGEST = 800
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What opens an S3 bucket: its two keys; and the prefix of all our names in it, empty or ending in `/`."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What of the bucket the embedded engine may reach: a folder to read, or a port to connect to and, for its
+    configuration, the address of the bucket with its prefix, and the keys.
+    """
+
+    folder: str = ""
+    port: int = 0
+    url: str = ""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+
+
+def is_key(text: str) -> bool:
+    """Words of at most 200 letters, digits and `._=-`, beginning with a letter or digit, and `/` between them."""
+    return len(text) <= _LONGEST and all(_WORD.fullmatch(word) for word in text.split("/"))
+
+
+def checked(key: str) -> str:
+    """The key itself. StoreError for what is none: no path and no address is built from it."""
+    if not is_key(key):
+        raise StoreError(
+            f"{key[:80]!r} is no key of the bucket: use words of letters, digits and ._=- with / between them"
+        )
+    return key
+
+
+def beginning(prefix: str) -> str:
+    """The prefix itself. StoreError when no key can begin so."""
+    if not _BEGINNING.fullmatch(prefix) or len(prefix) > _LONGEST:
+        raise StoreError(f"{prefix[:80]!r} is no beginning of a key of the bucket")
+    return prefix
+
+
+def digest_of(text: str) -> str:
+    if not _DIGEST.fullmatch(text):
+        raise StoreError(f"{text[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)")
+    return text
+
+
+def glob(keys: Sequence[str]) -> str:
+    """One name for several objects, as ClickHouse expands it."""
+    if not keys:
+        raise StoreError("a table of no objects cannot be read")
+    named = [checked(key) for key in keys]
+    return named[0] if len(named) == 1 else "{" + ",".join(named) + "}"
+
+
+def literal(text: str) -> str:
+    """A text as ClickHouse's SQL writes it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
