@@ -10,7 +10,10 @@ import pytest
 
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.configuration import GIB, Configuration, config_xml, read, sized
+from spotlightd.model.errors import StoreError
 from spotlightd.model.settings import Engine as EngineSettings
+
+from .world import constructed
 
 TOLD = Configuration(
     folder="/state/a & b/engine", database="spotlightd", user="u", password="p", listening=3, parent=1,
@@ -52,3 +55,23 @@ async def test_every_line_of_the_file_is_a_setting_that_the_engine_knows_and_too
     assert set(asked) - set(found) <= {"timezone"}
     same = set(asked) - {"timezone", "tmp_path"}
     assert {name: found[name] for name in same} == {name: asked[name] for name in same}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_engine_keeps_no_log_tables_of_its_own(warehouse: ClickHouse) -> None:
+    """They would grow without end, beside all that is counted and archived. A newer engine that makes some fails here."""
+    thing = replace(constructed("worked"), by_load=False)
+    await warehouse.ensure(thing)
+    for n in range(3):
+        await warehouse.insert(thing, [(n, "text")])
+    await warehouse.execute("OPTIMIZE TABLE worked FINAL")
+    await warehouse.execute("DELETE FROM worked WHERE n = 1")
+    with pytest.raises(StoreError):
+        await warehouse.rows("SELECT nothing FROM worked")
+    await warehouse.execute("SYSTEM FLUSH LOGS")
+    kept = "SELECT name FROM system.tables WHERE database = 'system' AND (engine LIKE '%MergeTree' OR name LIKE '%\\\\_log')"
+    assert [row[0] for row in (await warehouse.rows(kept)).rows] in ([], ["user_query_log"])
+    sql = "SELECT engine FROM system.tables WHERE database = 'system' AND name = 'user_query_log'"
+    assert (await warehouse.rows(sql)).rows in ((), (("SystemUserQueryLog",),)), "a view of a log that is not kept"
+    with pytest.raises(StoreError):
+        await warehouse.rows("SELECT count() FROM system.query_log")
