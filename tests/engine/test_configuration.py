@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -75,3 +77,16 @@ async def test_the_engine_keeps_no_log_tables_of_its_own(warehouse: ClickHouse) 
     assert (await warehouse.rows(sql)).rows in ((), (("SystemUserQueryLog",),)), "a view of a log that is not kept"
     with pytest.raises(StoreError):
         await warehouse.rows("SELECT count() FROM system.query_log")
+
+
+def test_a_servers_own_log_tables_are_off_or_have_a_lifetime() -> None:
+    """Of the file for a ClickHouse server, which cannot be tried here: it is well formed, and no table lives for ever."""
+    file = Path(__file__).parents[2] / "clickhouse-config" / "system-logs.xml"
+    tables = list(ET.parse(file).getroot())  # noqa: S314
+    names = {one.tag for one in tables}
+    assert {"query_log", "part_log", "text_log", "trace_log", "metric_log", "asynchronous_metric_log"} <= names
+    assert len(names) == len(tables)
+    for one in tables:
+        lifetime = one.findtext("ttl", "")
+        assert one.get("remove") == "1" or re.fullmatch(r"event_date \+ INTERVAL \d+ DAY DELETE", lifetime), one.tag
+        assert one.get("remove") == "1" or one.findtext("table") == one.tag
