@@ -13,7 +13,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
@@ -22,10 +22,12 @@ from spotlightd import __version__, systemd
 from spotlightd.engine.process import Engine
 from spotlightd.flows.bars import Transforming
 from spotlightd.flows.bucket import looking_after
+from spotlightd.flows.logs import writing_logs
 from spotlightd.flows.pulse import measured_loop, pulse, readings
+from spotlightd.flows.said import Said
 from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
-from spotlightd.log import logger
+from spotlightd.log import kept, logger
 from spotlightd.meters import PrometheusMeters
 from spotlightd.model.errors import FormatError, StoreError
 from spotlightd.model.ledger import Ledger
@@ -56,6 +58,15 @@ class Running:
 @asynccontextmanager
 async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Running]:
     """The whole daemon at work; leaving the block drains it and closes everything, in order."""
+    told = settings.log
+    said = Said(told.table_waiting_events, told.table_minute_events)
+    with kept(said.take) if told.table_seconds else nullcontext():
+        async with _at_work(settings, said, notice) as daemon:
+            yield daemon
+
+
+@asynccontextmanager
+async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator[Running]:
     began, board, bells = datetime.now(UTC), Board(), Bells()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
@@ -67,7 +78,8 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
             [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
             version=__version__, flows=lambda: readings(board),
         )  # fmt: skip
-        async with streaming(house, meters) as streams:
+        writing = writing_logs(board, said, house.stores.warehouse, meters, settings.log.table_seconds)
+        async with writing, streaming(house, meters) as streams:
             context = _context(house, streams, board, began, notice)
             async with (
                 running(**_keepers(house, board, meters), **_movers(house, streams, board)),

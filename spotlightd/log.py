@@ -7,7 +7,10 @@ a dashboard that asks for one that does not exist.
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Callable, Iterator, MutableSequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -26,7 +29,23 @@ EVENTS = frozenset({
     "partition switched", "partition dropped", "partition held", "partition restored",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "bucket swept", "mirror answered", "library warned",
+    "log events left out",
 })  # fmt: skip
+
+
+Keep = Callable[[structlog.typing.EventDict], None]
+
+HIDDEN = "(hidden)"
+_NAMES = r"(?:password|passwd|secret|token|credentials?|signature|authorization|(?:api|access|private)[_-]?key)"
+_SECRET_NAME = re.compile(rf"(?i){_NAMES}$")
+_SECRETS = (
+    re.compile(rf"(?i)({_NAMES}[\"']?\s*[=:]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s&\"',;)}}\]]+"),
+    re.compile(r"(?i)([?&]key=)[^\s&\"']+"),
+    re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),
+)
+"""How a secret looks in an address, a header or a dump of settings. Ours are never said on purpose; the texts of others,
+such as a library's error with the whole address in it, may hold one.
+"""
 
 
 class UnknownEventError(ValueError):
@@ -37,6 +56,23 @@ def _listed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typ
     if event["event"] not in EVENTS:
         raise UnknownEventError(event["event"])
     return event
+
+
+def _without_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {name: HIDDEN if _SECRET_NAME.search(name) else hidden(value) for name, value in event.items()}
+
+
+def hidden(value: Any) -> Any:
+    """The value with whatever looks like a secret in its texts taken out."""
+    if isinstance(value, str):
+        for pattern in _SECRETS:
+            value = pattern.sub(rf"\g<1>{HIDDEN}", value)
+        return value
+    if isinstance(value, dict):
+        return {name: HIDDEN if _SECRET_NAME.search(str(name)) else hidden(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [hidden(one) for one in value]
+    return value if isinstance(value, int | float | None) else hidden(str(value))
 
 
 class _Libraries(logging.Handler):
@@ -62,6 +98,7 @@ def configure(
             _listed,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _without_secrets,
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -78,3 +115,28 @@ def logger(**context: Any) -> structlog.typing.FilteringBoundLogger:
     """A logger with that context bound to every line."""
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(**context)
     return bound
+
+
+def within(**context: Any) -> AbstractContextManager[Any]:
+    """Every line that is said in the block, by whomever and in tasks begun there, bears that context."""
+    return structlog.contextvars.bound_contextvars(**context)
+
+
+@contextmanager
+def kept(keep: Keep) -> Iterator[None]:
+    """While the block runs every event that is printed is handed to `keep` too, without its secrets.
+
+    The list of processors is changed where it lies: loggers that were made before hold on to it.
+    """
+
+    def handed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        keep(event)
+        return event
+
+    processors: MutableSequence[Any] = structlog.get_config()["processors"]
+    processors.insert(max(len(processors) - 1, 0), handed)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # somebody set structlog up anew meanwhile
+            processors.remove(handed)

@@ -70,6 +70,7 @@ class PrometheusMeters:
             registry=self._registry,
             buckets=LOOP_LAGS,
         )
+        self._log = _Log(self._registry)
         Info("spotlightd_build", "The version that runs.", registry=self._registry).info({"version": version})
         ProcessCollector(registry=self._registry)
         self._registry.register(_Flows(flows))
@@ -124,6 +125,12 @@ class PrometheusMeters:
         _of(_of(self._batches.documents, source), outcome).inc()
         _of(self._batches.rows, source).inc(rows)
 
+    def log_written(self, *, events: int) -> None:
+        self._log.written.inc(events)
+
+    def log_left_out(self, *, events: int) -> None:
+        self._log.left_out.inc(events)
+
     def loop_lagged(self, seconds: float) -> None:
         self._loop_lag.observe(max(0.0, seconds))
 
@@ -162,6 +169,16 @@ class _Batches:
         says = "Documents asked for, by what became of them."
         self.documents = made.counters("documents_total", says, "outcome", get_args(Outcome))
         self.rows = made.counter("rows_published_total", "Rows of documents that became visible to readers.")
+
+
+class _Log:
+    """What is counted of the log's own table."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        says = "Rows written to the table logs, those about left out events included."
+        self.written = Counter("spotlightd_log_events_written_total", says, registry=registry)
+        says = "Events of the log that are not in the table logs; a row there says how many."
+        self.left_out = Counter("spotlightd_log_events_left_out_total", says, registry=registry)
 
 
 @dataclass(frozen=True, slots=True)

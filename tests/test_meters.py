@@ -65,6 +65,8 @@ def everything(meters: Meters, source: str, word: str) -> None:
     meters.connected(source, now=True)
     meters.document(source, cast("Any", word), rows=30)
     meters.loop_lagged(0.003)
+    meters.log_written(events=6)
+    meters.log_left_out(events=2)
 
 
 def test_what_was_counted_is_what_is_read() -> None:
@@ -88,6 +90,7 @@ def test_what_was_counted_is_what_is_read() -> None:
     assert value(meters, "documents_total", source="sec_ftd", outcome="absent") == 1
     assert value(meters, "rows_published_total", source="sec_ftd") == 1000
     assert value(meters, "loop_lag_seconds_sum") == pytest.approx(0.003)
+    assert (value(meters, "log_events_written_total"), value(meters, "log_events_left_out_total")) == (6, 2)
     assert value(meters, "build_info", version="1.2.3") == 1
     meters.connected("finnhub", now=False)
     meters.behind("finnhub", frames=0)

@@ -171,8 +171,9 @@ def without_keys(configuration: Configuration) -> None:
 
 def query_settings(configuration: Configuration) -> dict[str, str]:
     """Settings of every statement, unless it asks otherwise. The three compilers are off: they need memory that is
-    both writable and executable, which a hardened unit forbids. Words like `day=7` in a path would silently replace the
-    column of that name.
+    both writable and executable, which a hardened unit forbids. Nothing is noted for the engine's own log tables, which
+    it does not make unless its file names them: should it ever, they would grow without end. Words like
+    `day=7` in a path would silently replace the column of that name.
     """
     return {
         "async_insert": "0",
@@ -184,4 +185,9 @@ def query_settings(configuration: Configuration) -> dict[str, str]:
         "compile_expressions": "0",
         "compile_aggregate_expressions": "0",
         "compile_sort_description": "0",
+        "log_queries": "0",
+        "log_query_threads": "0",
+        "log_query_views": "0",
+        "log_profile_events": "0",
+        "log_processors_profiles": "0",
     }

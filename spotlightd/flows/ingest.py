@@ -7,13 +7,14 @@ durable before they are published, and the ledger says so before each and after 
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.flows.load import RefusedError, Result, Stores, load
-from spotlightd.log import logger
+from spotlightd.log import logger, within
 from spotlightd.model.errors import FormatError, PublisherError, StoreError
 from spotlightd.model.ledger import Known
 from spotlightd.model.ports import Fetched, Publisher
@@ -46,10 +47,13 @@ async def ingest(
 ) -> list[Result]:
     """One look at one source: every document that is due, newest first. One failure does not stop the others.
 
-    StoreError ends the look: our own stores are at fault, and nothing else would go better.
+    What is said of the look, and of each document, bears a mark of its own: one `run` in the log. StoreError ends the
+    look: our own stores are at fault, and nothing else would go better.
     """
     await progress("looking what there is", 0, 0)
-    links = await _discovered(source, publisher, stores)
+    look = secrets.token_hex(4)
+    with within(run=look):
+        links = await _discovered(source, publisher, stores)
     known = await stores.ledger.known(source.name)
     now = datetime.now(UTC)
     due = [link for link in links if _wanted(link, span) and is_due(source, known.get(link.url), now, span)]
@@ -57,12 +61,13 @@ async def ingest(
     results = []
     for done, link in enumerate(due):
         await progress(link.covers, done, len(due))
-        result = await _one(source, publisher, stores, link, known.get(link.url))
+        with within(run=secrets.token_hex(4)):
+            result = await _one(source, publisher, stores, link, known.get(link.url))
         if stores.meters:
             stores.meters.document(source.name, result.outcome, rows=result.rows)
         results.append(result)
     await progress("", len(due), len(due))
-    logger(source=source.name).info("source looked at", links=len(links), due=len(due))
+    logger(source=source.name, run=look).info("source looked at", links=len(links), due=len(due))
     return results
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from spotlightd.flows.publish import Publications, current
-from spotlightd.log import logger
+from spotlightd.log import logger, within
 from spotlightd.model.errors import FormatError, StoreError
 from spotlightd.model.ledger import Ledger
 from spotlightd.model.meters import Meters
@@ -71,6 +71,12 @@ async def load(source: Batch, stores: Stores, link: Link, document: Document) ->
         said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
         raise RefusedError(FormatError(said), document, settled=False)
     begun = await stores.ledger.begin_load(source, document.digest, link.covers)
+    with within(load_id=begun.load_id):
+        return await _whole(source, stores, link, document, begun)
+
+
+async def _whole(source: Batch, stores: Stores, link: Link, document: Document, begun: Load) -> Result:
+    """The load filled and published, or dead."""
     try:
         parsed = await _fill(source, stores, begun, document)
     except RefusedError as refused:

@@ -86,8 +86,9 @@ class Publications:
         if load.published_at is not None:
             self._newest = load.seq, load.published_at
         logger(source=load.source).info(
-            "load published", covers=load.covers, rows=sum(load.rows.values()), rejects=load.rejects, seq=load.seq
-        )
+            "load published", covers=load.covers, rows=sum(load.rows.values()), rejects=load.rejects, seq=load.seq,
+            load_id=load.load_id,
+        )  # fmt: skip
         return done
 
     async def _intend(self, load: Load) -> Load:

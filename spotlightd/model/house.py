@@ -2,7 +2,7 @@
 
 `documents`, `runs`, `rejects`, `gaps` and `lost_frames` are copied from the ledger, row by row under the ledger's own `id`,
 and can be made again from it. `loads` is not: it is written to the warehouse first and is the truth about what is
-visible. Nor are `heartbeats`: a few rows a minute for each flow, lost with the process that would have beaten.
+visible. Nor are `heartbeats`: a few rows a minute for each flow, lost with the process that would have beaten; nor `logs`.
 """
 
 from __future__ import annotations
@@ -222,5 +222,33 @@ archives = Dataset(
     by_load=False,
 )
 
-HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives)
+logs = Dataset(
+    name="logs",
+    title="Log",
+    publisher="this instance",
+    about="What the daemon said: one row for each event, in the words of a closed list. Where events were left out, because "
+    "too many came or the table could not be written, a row says how many.",
+    columns=(
+        Column("at", "DateTime64(6, 'UTC')", "when it was said"),
+        Column("level", "LowCardinality(String)", "debug, info, warning, error or critical"),
+        Column("event", "LowCardinality(String)", "what happened, in a few constant words"),
+        Column("flow", "LowCardinality(String)", "the flow that said it, if it was one"),
+        Column("source", "LowCardinality(String)", "the source that it is about, if any"),
+        Column("load_id", "UInt64", "the load that it is about; 0 when none"),
+        Column("run", "String", "mark of the attempt that it belongs to: one look for documents, or one document"),
+        Column("request", "String", "mark of the page request that it belongs to, as in its header X-Request-Id"),
+        Column("fields", "String", "all else that was said, as a JSON object; long texts are cut in the middle"),
+        Column("process", "UInt32", "number of the daemon's process"),
+        Column("started_at", "DateTime64(6, 'UTC')", "when that process began to keep what it says"),
+        Column("seq", "UInt64", "how many events the process had said by then; jumps where some were left out"),
+    ),
+    key=("at", "started_at", "seq"),
+    order=("at", "started_at", "seq"),
+    time="at",
+    partition="toYYYYMMDD(at)",
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
+HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives, logs)
 MIRRORED = (documents, runs, rejects, gaps, lost_frames)

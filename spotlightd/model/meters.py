@@ -59,5 +59,11 @@ class Meters(Protocol):
     def document(self, source: str, outcome: Outcome, *, rows: int = 0) -> None:
         """What became of one document of a batch source, and how many rows it brought to readers."""
 
+    def log_written(self, *, events: int) -> None:
+        """Events of the log that are in its table now."""
+
+    def log_left_out(self, *, events: int) -> None:
+        """Events of the log that will not be in its table: a row there says how many."""
+
     def loop_lagged(self, seconds: float) -> None:
         """How much later than asked the event loop came round."""

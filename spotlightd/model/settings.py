@@ -224,6 +224,13 @@ class Log:
 
     level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe event that is written")
     format: Literal["auto", "json", "console"] = setting("auto", "json, or coloured lines on a terminal")
+    table_seconds: float = setting(2.0, "pause between two writings to the table `logs`; 0 = nothing is written there")
+    table_waiting_events: int = setting(
+        10_000, "most events that wait for the table; beyond it they are counted, not kept"
+    )
+    table_minute_events: int = setting(
+        600, "most events of one kind that are kept in a minute; beyond it they are counted, not kept"
+    )
 
 
 @dataclass(frozen=True, slots=True)

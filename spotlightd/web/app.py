@@ -19,6 +19,7 @@ from spotlightd.web import (
     health,
     home,
     live,
+    logs,
     row,
     search,
     source,
@@ -54,6 +55,8 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)
     app.router.add_get("/status.json", status.show_status)
+    app.router.add_get("/logs", logs.show_logs)
+    app.router.add_get("/logs.json", logs.show_logs)
     app.router.add_get("/live", live.show_live)
     app.router.add_get("/live.json", live.show_live)
     app.router.add_get("/live/events", live.show_events)

@@ -20,7 +20,7 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Limits
 from spotlightd.model.provenance import Pin
-from spotlightd.web import assets, show
+from spotlightd.web import assets, logquery, show
 from spotlightd.web.assets import Asset
 from spotlightd.web.context import Context
 from spotlightd.web.key import joined
@@ -64,6 +64,7 @@ def _environment(context: Context, kept: Mapping[str, Asset]) -> jinja2.Environm
         asset=lambda name: assets.address(kept, name),
         address=show.address,
         row_key=joined,
+        log_of=logquery.of_load,
         notice=context.notice,
         streams=bool(context.streams),
     )

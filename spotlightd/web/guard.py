@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import jinja2
 from aiohttp import web
 
-from spotlightd.log import logger
+from spotlightd.log import logger, within
 from spotlightd.model.errors import SpotlightError, StoreError
 from spotlightd.web import desk
 from spotlightd.web.desk import DESK
@@ -30,6 +31,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+REQUEST_ID = web.RequestKey("request_id", str)
+"""A short random word for each request: in all that is said while it is answered, in its answer, on its error page."""
+
 OVERLOADED = 202
 MISTAKES = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
@@ -38,19 +42,27 @@ MISTAKES = (
 """What a mistake of ours raises. Named one by one, because only supervision may catch everything."""
 
 
-async def headed(_: web.Request, answer: web.StreamResponse) -> None:
-    """Security headers on every answer, streamed ones too: a signal, called before the first byte leaves."""
+async def headed(request: web.Request, answer: web.StreamResponse) -> None:
+    """Security headers and the request's mark on every answer, streamed ones too: a signal, called before the first
+    byte leaves.
+    """
     for name, text in HEADERS.items():
         answer.headers.setdefault(name, text)
+    if REQUEST_ID in request:
+        answer.headers["X-Request-Id"] = request[REQUEST_ID]
 
 
 @web.middleware
 async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line in the log for each answer."""
+    """One line in the log for each answer; all lines that come about meanwhile bear the request's mark."""
     started = time.perf_counter()
-    answer = await handler(request)
-    seconds = round(time.perf_counter() - started, 4)
-    logger().debug("request served", method=request.method, path=request.path, status=answer.status, seconds=seconds)
+    request[REQUEST_ID] = secrets.token_hex(6)
+    with within(request=request[REQUEST_ID]):
+        answer = await handler(request)
+        seconds = round(time.perf_counter() - started, 4)
+        logger().debug(
+            "request served", method=request.method, path=request.path, status=answer.status, seconds=seconds
+        )
     return answer
 
 
@@ -77,7 +89,7 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
         logger().exception("request failed", method=request.method, path=request.path_qs)
         says = "Something is wrong in spotlightd itself, not in your question."
         return _told(
-            request, RefusalError(500, says, "The operator finds the trace in the log under 'request failed'.")
+            request, RefusalError(500, says, "The operator finds the trace in the log, under the request's mark.")
         )
 
 
@@ -102,7 +114,12 @@ def _of_ours(problem: SpotlightError) -> RefusalError:
 
 def _told(request: web.Request, refusal: RefusalError) -> web.StreamResponse:
     logger().info("request refused", path=request.path_qs, status=refusal.status, says=refusal.says)
-    told: dict[str, Any] = {"status": refusal.status, "says": refusal.says, "remedy": refusal.remedy}
+    told: dict[str, Any] = {
+        "status": refusal.status,
+        "says": refusal.says,
+        "remedy": refusal.remedy,
+        "request": request.get(REQUEST_ID, ""),
+    }
     answer = (
         desk.page(request, "problem.html", told, status=refusal.status)
         if _reads_html(request)

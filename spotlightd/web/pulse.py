@@ -7,6 +7,7 @@ end, or hold up the others. Its browser connects again by itself.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +75,8 @@ class Pulse:
         self._listeners.add(listener)
         self._came.set()
         if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="live poller")
+            alone = contextvars.Context()  # what it says is not of the request that happened to come first
+            self._task = asyncio.create_task(self._run(), name="live poller", context=alone)
             self._tasks.add(self._task)
             self._task.add_done_callback(self._ended)
         try:

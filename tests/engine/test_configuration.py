@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.configuration import GIB, Configuration, config_xml, read, sized
+from spotlightd.model.errors import StoreError
 from spotlightd.model.settings import Engine as EngineSettings
+
+from .world import constructed
 
 TOLD = Configuration(
     folder="/state/a & b/engine", database="spotlightd", user="u", password="p", listening=3, parent=1,
@@ -52,3 +57,36 @@ async def test_every_line_of_the_file_is_a_setting_that_the_engine_knows_and_too
     assert set(asked) - set(found) <= {"timezone"}
     same = set(asked) - {"timezone", "tmp_path"}
     assert {name: found[name] for name in same} == {name: asked[name] for name in same}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_engine_keeps_no_log_tables_of_its_own(warehouse: ClickHouse) -> None:
+    """They would grow without end, beside all that is counted and archived. A newer engine that makes some fails here."""
+    thing = replace(constructed("worked"), by_load=False)
+    await warehouse.ensure(thing)
+    for n in range(3):
+        await warehouse.insert(thing, [(n, "text")])
+    await warehouse.execute("OPTIMIZE TABLE worked FINAL")
+    await warehouse.execute("DELETE FROM worked WHERE n = 1")
+    with pytest.raises(StoreError):
+        await warehouse.rows("SELECT nothing FROM worked")
+    await warehouse.execute("SYSTEM FLUSH LOGS")
+    kept = "SELECT name FROM system.tables WHERE database = 'system' AND (engine LIKE '%MergeTree' OR name LIKE '%\\\\_log')"
+    assert [row[0] for row in (await warehouse.rows(kept)).rows] in ([], ["user_query_log"])
+    sql = "SELECT engine FROM system.tables WHERE database = 'system' AND name = 'user_query_log'"
+    assert (await warehouse.rows(sql)).rows in ((), (("SystemUserQueryLog",),)), "a view of a log that is not kept"
+    with pytest.raises(StoreError):
+        await warehouse.rows("SELECT count() FROM system.query_log")
+
+
+def test_a_servers_own_log_tables_are_off_or_have_a_lifetime() -> None:
+    """Of the file for a ClickHouse server, which cannot be tried here: it is well formed, and no table lives for ever."""
+    file = Path(__file__).parents[2] / "clickhouse-config" / "system-logs.xml"
+    tables = list(ET.parse(file).getroot())  # noqa: S314
+    names = {one.tag for one in tables}
+    assert {"query_log", "part_log", "text_log", "trace_log", "metric_log", "asynchronous_metric_log"} <= names
+    assert len(names) == len(tables)
+    for one in tables:
+        lifetime = one.findtext("ttl", "")
+        assert one.get("remove") == "1" or re.fullmatch(r"event_date \+ INTERVAL \d+ DAY DELETE", lifetime), one.tag
+        assert one.get("remove") == "1" or one.findtext("table") == one.tag

@@ -41,9 +41,11 @@ PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("status", "/status", WIDE),
     ("live", "/live", WIDE),
     ("topic", "/topics/finnhub", WIDE),
+    ("logs", "/logs", WIDE),
     ("trade", "{trade}", WIDE),
     ("live-phone", "/live", PHONE),
     ("symbol-dark", f"/s/{SYMBOL}", DARK),
+    ("logs-phone", "/logs?level=info", PHONE),
     ("home-phone", "/", PHONE),
     ("symbol-phone", f"/s/{SYMBOL}", PHONE),
 )

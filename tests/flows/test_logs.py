@@ -1,0 +1,330 @@
+"""What the daemon says as rows: bounded, counted where it is not kept, each event once whatever befalls the warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.flows.logs import LogTable, write_logs, writing_logs
+from spotlightd.flows.said import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, Said
+from spotlightd.flows.supervise import Board, Clock
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import logs
+from spotlightd.model.ports import Answer
+from spotlightd.testing import SilentMeters
+
+NAMES = [column.name for column in logs.columns]
+
+
+@dataclass
+class Hands:
+    """A clock that a test sets."""
+
+    seconds: float = 0.0
+
+    def clock(self) -> Clock:
+        began = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        return Clock(lambda: began + timedelta(seconds=self.seconds), lambda: self.seconds)
+
+
+@dataclass
+class Table:
+    """A warehouse that takes rows, refuses them, or takes them and does not say so."""
+
+    rows_: list[dict[str, Any]] = field(default_factory=list)
+    refuses: bool = False
+    mute: bool = False
+    keeps: int | None = None
+    ended_: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)
+
+    async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
+        assert dataset is logs
+        self.tokens.append(token)
+        if self.refuses:
+            raise StoreError("the disk is full")
+        self.rows_ += [dict(zip(NAMES, row, strict=True)) for row in rows[: self.keeps]]
+        if self.mute:
+            raise StoreError("the connection broke off")
+
+    async def ended(self, token: str) -> None:
+        if self.refuses:
+            raise StoreError("the disk is full")
+        self.ended_.append(token)
+
+    async def rows(self, sql: str, *_: Any, **__: Any) -> Answer:
+        assert "FROM logs" in sql
+        return Answer(("seq",), tuple((one["seq"],) for one in self.rows_))
+
+
+@dataclass
+class Counted(SilentMeters):
+    written: int = 0
+    left_out: int = 0
+
+    def log_written(self, *, events: int) -> None:
+        self.written += events
+
+    def log_left_out(self, *, events: int) -> None:
+        self.left_out += events
+
+
+def dicts(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(NAMES, row, strict=True)) for row in rows]
+
+
+def sums(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Events that are there, and events that are said to be missing."""
+    gaps = [json.loads(one["fields"])["events"] for one in rows if one["event"] == LEFT_OUT]
+    return len(rows) - len(gaps), sum(gaps)
+
+
+async def until(seen: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < end, f"never seen: {what}"
+        await asyncio.sleep(0.005)
+
+
+# -- the queue ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_event_becomes_a_row_with_its_context_in_columns_and_the_rest_as_json() -> None:
+    said = Said(10, 10, Hands().clock())
+    said.take({
+        "event": "load published", "level": "info", "timestamp": "x", "flow": "collect a", "source": "a", "load_id": 7,
+        "run": "r", "request": "q", "rows": 3, "covers": "2021/01/a", "day": datetime(2021, 1, 1, tzinfo=UTC).date(),
+    })  # fmt: skip
+    said.take({"event": "flow started"})
+    row, bare = dicts(said.first(10))
+    assert {name: row[name] for name in ("level", "event", "flow", "source", "load_id", "run", "request", "seq")} == {
+        "level": "info", "event": "load published", "flow": "collect a", "source": "a", "load_id": 7, "run": "r",
+        "request": "q", "seq": 1,
+    }  # fmt: skip
+    assert json.loads(row["fields"]) == {"rows": 3, "covers": "2021/01/a", "day": "2021-01-01"}
+    assert (bare["flow"], bare["load_id"], bare["fields"], bare["seq"]) == ("", 0, "{}", 2)
+    assert row["started_at"] == bare["started_at"] == said.began
+
+
+def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
+    hands = Hands()
+    said = Said(5, 1_000, hands.clock())
+    for at in range(12):
+        said.take({"event": "source failed", "level": "error" if at == 11 else "info", "n": at})
+    assert (said.waiting, said.left_out) == (5, 7)
+    said.written(len(said.first(3)))
+    hands.seconds += MINUTE
+    rows = dicts(said.first(100))
+    assert sums(rows) == (2, 7)
+    told = json.loads(rows[-1]["fields"])
+    assert (told["of"], told["events"], rows[-1]["level"]) == ("source failed", 7, "error")
+    assert [row["seq"] for row in rows] == [4, 5, 13]
+
+
+def test_a_flood_of_one_kind_is_sampled_each_minute_and_leaves_room_for_the_others() -> None:
+    hands, rows, others = Hands(), list[dict[str, Any]](), 0
+    said = Said(10_000, 20, hands.clock())
+    for second in range(5 * 60):
+        hands.seconds = float(second)
+        for _ in range(10):
+            said.take({"event": "request refused", "level": "info"})
+        if second % 30 == 0:
+            others += 1
+            said.take({"event": "flow failed", "level": "warning"})
+        if second % 2:
+            found = said.first(1_000)
+            rows += dicts(found)
+            said.written(len(found))
+    rows += dicts(said.first(1_000, whole=True))
+    assert sums(rows) == (5 * 20 + others, 3_000 - 5 * 20)
+    assert sum(row["event"] == "flow failed" for row in rows) == others
+    assert 4 <= sum(row["event"] == LEFT_OUT for row in rows) <= 6
+    assert said.left_out == 3_000 - 5 * 20
+
+
+def test_counts_stay_few_and_right_while_the_warehouse_is_down_for_days() -> None:
+    hands = Hands()
+    said = Said(50, 10, hands.clock())
+    for minute in range(3 * 24 * 60):
+        hands.seconds = minute * MINUTE
+        for name in ("store failed", "source failed"):
+            said.take({"event": name, "level": "warning"})
+        said.first(1_000)
+        assert said.waiting <= 50
+    rows = dicts(said.first(1_000, whole=True))
+    assert sums(rows) == (50, 2 * 3 * 24 * 60 - 50)
+    assert len(rows) <= 52
+
+
+class Awkward:
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_nothing_that_is_said_makes_taking_it_fail() -> None:
+    said = Said(100, 100)
+    circle: list[Any] = []
+    circle.append(circle)
+    for value in (circle, float("nan"), "\ud800", b"\xff", {1: {2: {3: {4: {5: 6}}}}}, object(), "x" * 1_000_000, -1):
+        said.take(
+            {"event": "flow failed", "value": value, "load_id": value, "flow": value if isinstance(value, str) else ""}
+        )
+    said.take({"event": "flow failed", "value": Awkward()})
+    said.take({"event": "flow failed", "many": ["y" * 3_000] * 100})
+    rows = dicts(said.first(100, whole=True))
+    assert sums(rows) == (9, 1)
+    for row in rows:
+        assert len(row["fields"]) <= max(LONGEST_FIELDS, 2 * LONGEST_TEXT)
+        assert len(row["flow"]) <= LONGEST_TEXT + 3
+        assert isinstance(json.loads(row["fields"]), dict)
+        row["fields"].encode()
+
+
+def test_who_speaks_while_garbage_is_collected_does_not_wait_for_himself() -> None:
+    said = Said(100_000, 100_000)
+
+    class Dying:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            said.take({"event": "library warned", "level": "warning"})
+
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(300):
+            Dying()
+            said.take({"event": "flow started", "a": [{"b": [1]}]})
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert said.waiting == 600
+
+
+def test_many_threads_may_speak_at_once() -> None:
+    said = Said(1_000, 700)
+    threads = [threading.Thread(target=speaking, args=(said, 250)) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(20)
+    rows = dicts(said.first(5_000, whole=True))
+    assert sums(rows) == (700, 1_300)
+    assert len({row["seq"] for row in rows}) == len(rows)
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def speaking(said: Said, count: int) -> None:
+    for at in range(count):
+        said.take({"event": "request refused", "level": "info", "n": at})
+
+
+async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(warehouse: ClickHouse) -> None:
+    await warehouse.ensure(logs)
+    said, meters = Said(1_000, 1_000), Counted()
+    speaking(said, 10)
+    async with writing_logs(Board(), said, warehouse, meters, 0.02):
+        await until(lambda: meters.written >= 10, "the first block")
+        speaking(said, 5)
+    found = (
+        await warehouse.rows(
+            "SELECT * FROM logs WHERE started_at = {s:DateTime64(6, 'UTC')} ORDER BY seq", {"s": said.began}
+        )
+    ).dicts()
+    assert [row["seq"] for row in found] == list(range(1, 16))
+    assert found[3]["fields"] == '{"n": 3}'
+    assert (meters.written, meters.left_out, said.waiting) == (15, 0, 0)
+
+
+async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_the_rest() -> None:
+    said, meters, table = Said(100, 1_000), Counted(), Table(refuses=True)
+    board = Board()
+    board.reporter("logs")
+    async with writing_logs(board, said, table, meters, 0.005):  # type: ignore[arg-type]
+        speaking(said, 250)
+        await until(lambda: board.read()[0].state == "holding", "the flow holds")
+        assert "the disk is full" in board.read()[0].error
+        await until(lambda: board.read()[0].beats >= 3, "it tries again")
+        table.refuses = False
+        await until(lambda: board.read()[0].state == "waiting", "the flow goes on")
+    there, missing = sums(table.rows_)
+    assert (there + missing, missing) == (250, 150)
+    assert meters.left_out == 150
+    assert len({row["seq"] for row in table.rows_}) == len(table.rows_)
+
+
+async def test_trouble_is_said_once_and_not_with_every_try() -> None:
+    said, table, board = Said(100, 1_000), Table(refuses=True), Board()
+    speaking(said, 1)
+    report = board.reporter("logs")
+    with capture_logs() as lines:
+        task = asyncio.create_task(write_logs(report, LogTable(said, table, Counted()), 0.002))  # type: ignore[arg-type]
+        try:
+            await until(lambda: report.board.read()[0].beats >= 5, "five tries")
+            table.refuses = False
+            await until(lambda: len(lines) > 1, "it says that it is over")
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert [one["event"] for one in lines] == ["store failed", "store recovered"]
+    assert [row["event"] for row in table.rows_] == ["request refused"]
+
+
+@pytest.mark.parametrize("keeps", [None, 0, 4])
+async def test_a_block_whose_fate_is_not_known_is_looked_for_first(keeps: int | None) -> None:
+    """The answer was lost: of its rows the table has all, none, or (over midnight it makes two parts) some."""
+    said, table = Said(100, 1_000), Table(mute=True, keeps=keeps)
+    writer = LogTable(said, table, Counted())  # type: ignore[arg-type]
+    speaking(said, 10)
+    with pytest.raises(StoreError):
+        await writer.write()
+    assert said.waiting == 10
+    table.mute, table.keeps = False, None
+    speaking(said, 2)
+    assert await writer.write() == 12
+    assert table.ended_ == table.tokens[:1]
+    assert sorted(row["seq"] for row in table.rows_) == list(range(1, 13))
+    assert writer.doubtful == ""
+
+
+async def test_the_table_is_asked_in_words_that_the_engine_understands(warehouse: ClickHouse) -> None:
+    await warehouse.ensure(logs)
+    said = Said(100, 1_000)
+    writer = LogTable(said, warehouse, Counted())
+    speaking(said, 3)
+    await warehouse.insert(logs, said.first(2))
+    writer.doubtful = "logs-lost"
+    assert await writer.write() == 3
+    sql = "SELECT groupArray(seq) FROM logs WHERE started_at = {s:DateTime64(6, 'UTC')}"
+    assert sorted((await warehouse.rows(sql, {"s": said.began})).rows[0][0]) == [1, 2, 3]
+
+
+async def test_an_end_without_a_warehouse_is_not_held_up() -> None:
+    said, table = Said(100, 1_000), Table(refuses=True)
+    speaking(said, 3)
+    began = time.monotonic()
+    async with writing_logs(Board(), said, table, Counted(), 60.0):  # type: ignore[arg-type]
+        pass
+    assert time.monotonic() - began < 20
+    assert said.first(1)[0][SEQ] == 1
+
+
+async def test_with_a_pause_of_0_nothing_is_written() -> None:
+    board = Board()
+    async with writing_logs(board, Said(1, 1), Table(), Counted(), 0):  # type: ignore[arg-type]
+        assert board.read() == ()
