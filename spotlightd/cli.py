@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__, log
-from spotlightd.commands import collecting, demo, looking, making, receipts, serving, streams
+from spotlightd.commands import archiving, collecting, demo, looking, making, receipts, serving, streams
 from spotlightd.commands.said import Out
 from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.settings import Settings, load
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _look(words)
     _streams(words)
     _receipts(words)
+    _archive(words)
     _make(words)
     return top
 
@@ -179,6 +180,28 @@ def _receipts(words: Any) -> None:
         "spotlightd audit sec_ftd",
     )  # fmt: skip
     audit.add_argument("dataset", metavar="DATASET", nargs="?", default="", help="all datasets without it")
+
+
+def _archive(words: Any) -> None:
+    archive = _word(
+        words, "archive", archiving.archive, "what is old enough to leave the warehouse, and how far it is on its way",
+        "spotlightd archive status",
+    )  # fmt: skip
+    archive.add_argument(
+        "verb", choices=("plan", "run", "status"),
+        help="plan: what is due; run: take all as far as it goes now; status: how far everything is",
+    )  # fmt: skip
+    restore = _word(
+        words, "restore", archiving.restore, "bring rows of an archived partition back into the warehouse",
+        "spotlightd restore trades --partition 20260131-0 --into january",
+    )  # fmt: skip
+    restore.add_argument("dataset", metavar="DATASET")
+    restore.add_argument("--partition", required=True, metavar="NAME", help="as `archive status` names it: 20260131-0")
+    restore.add_argument(
+        "--into", default="", metavar="TABLE", help="a new table of that name, instead of its own place"
+    )
+    says = "restore an archived partition drawn by lot to a scratch table, and compare"
+    _word(words, "drill", archiving.drill, says, "spotlightd drill")
 
 
 def _make(words: Any) -> None:

@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from spotlightd import __version__, systemd
+from spotlightd.archiving import archiver
 from spotlightd.engine.process import Engine
 from spotlightd.flows.bars import Transforming
 from spotlightd.flows.bucket import looking_after
@@ -110,6 +111,7 @@ def _keepers(house: House, board: Board, meters: PrometheusMeters) -> dict[str, 
     return {
         "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
         "heart": vital(board, "heart", lambda report: _heart(report, board)),
+        "archive": isolated(board, "archive", archiver(house)),
         "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
         "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
         "loop lag": measured_loop(meters),

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 from spotlightd.catalog import Catalog, catalog
+from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
 from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.clients.ledger import SqliteLedger
@@ -24,7 +26,6 @@ from spotlightd.engine.process import Engine
 from spotlightd.flows.load import Stores
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.log import logger
-from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.bucket import PREFIX, Access, Reach
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
@@ -34,6 +35,9 @@ from spotlightd.model.settings import Bucket as BucketSettings
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
 from spotlightd.parse.child import ChildParser
+
+if TYPE_CHECKING:
+    from spotlightd.clients.s3 import S3Bucket
 
 SHORTEST_SECRET = 16
 WELL_KNOWN = frozenset({
@@ -74,7 +78,8 @@ class House:
     positions: SqlitePositions
     endpoint: Endpoint
     engine: Engine | None
-    archives: Archives = NoArchives()
+    archives: WarehouseArchives
+    partitions: SqliteArchive
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
@@ -97,7 +102,8 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         held = stack.enter_context(state_lock(settings.state_dir))
         state = held.folder
-        bucket, reach = await _bucket(stack, settings, state)
+        bucket, reach = bucket_of(settings)
+        await stack.enter_async_context(bucket)
         engine, endpoint = await _warehouse(stack, settings, held, reach)
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
         ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
@@ -106,9 +112,14 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
         stores = Stores(documents, ledger, warehouse, parser, publications)
-        house = House(settings, found, stores, bucket, publishers, SqlitePositions(ledger), endpoint, engine)
+        archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket.table)
+        house = House(
+            settings, found, stores, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
+            SqliteArchive(ledger),
+        )  # fmt: skip
         for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
             await warehouse.ensure(dataset)
+        await archives.refresh()
         await recover(ledger, warehouse, publications, house.datasets)
         yield house
 
@@ -139,16 +150,18 @@ async def _warehouse(
     return engine, Endpoint(engine.url, engine.user, engine.password, ours.database)
 
 
-async def _bucket(stack: AsyncExitStack, settings: Settings, state: Path) -> tuple[Bucket, Reach]:
-    """The bucket that the settings mean, and what the engine may reach of it. Whether it answers is told by its flow."""
+def bucket_of(settings: Settings) -> tuple[FolderBucket | S3Bucket, Reach]:
+    """The bucket that the settings mean, to be entered, and what the engine may reach of it. Whether it answers is told
+    by its flow.
+    """
     ours = settings.bucket
     if ours.kind == "folder":
-        folder = bucket_folder(ours, state)
-        return await stack.enter_async_context(FolderBucket(folder)), Reach(folder=str(folder))
+        folder = bucket_folder(ours, settings.state_dir.absolute())
+        return FolderBucket(folder), Reach(folder=str(folder))
     from spotlightd.clients.s3 import S3Bucket  # noqa: PLC0415  the library takes half a second to load
 
     address, access = _address(ours), bucket_access(ours)
-    store = await stack.enter_async_context(S3Bucket(ours, access))
+    store = S3Bucket(ours, access)
     port = address.port or (443 if address.scheme == "https" else 80)
     url = f"{ours.url.rstrip('/')}/{ours.name}/{access.prefix}"
     return store, Reach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)

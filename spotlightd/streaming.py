@@ -164,7 +164,7 @@ def replay_of(source: Stream, house: House, parts: Parts, parser: Parser | None 
 
 def _decoder(source: Stream, house: House, parser: Parser | None) -> Decoder:
     stores = house.stores
-    return decoder_of(source, stores.warehouse, parser or stores.parser, house.settings.state_dir)
+    return decoder_of(source, stores.warehouse, parser or stores.parser, house.settings.state_dir, house.archives)
 
 
 async def _parser(stack: AsyncExitStack, house: House, sources: Sequence[Stream]) -> Parser | None:

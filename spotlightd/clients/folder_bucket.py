@@ -21,7 +21,7 @@ from typing import ParamSpec, Self, TypeVar
 from spotlightd.clients.incoming import PIECE_BYTES, Incoming, blaming, flush, piece, swept
 from spotlightd.clients.probing import probe
 from spotlightd.clients.threads import Threads
-from spotlightd.model.bucket import PROBES, beginning, checked, digest_of, glob, is_key, literal
+from spotlightd.model.bucket import PROBES, beginning, checked, digest_of, is_key, literal, united
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ports import Object
 
@@ -122,8 +122,8 @@ class FolderBucket:
 
     def table(self, keys: Sequence[str], structure: str) -> str:
         """A table function of the engine; see the port. Words of a path are not taken for columns."""
-        named = literal(f"{self._root}/{glob(keys)}")
-        return f"(SELECT * FROM file({named}, 'Parquet', {literal(structure)}) SETTINGS use_hive_partitioning = 0)"
+        columns = literal(structure)
+        return united(keys, lambda key: f"file({literal(f'{self._root}/{key}')}, 'Parquet', {columns})")
 
     async def _digest(self, key: str, size: int) -> str:
         path, seen = self._root / key, hashlib.sha256()

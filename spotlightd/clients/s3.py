@@ -20,7 +20,7 @@ from spotlightd.clients.incoming import PIECE_BYTES, blaming, piece
 from spotlightd.clients.probing import probe
 from spotlightd.clients.s3_calls import BACKOFF_SECONDS, S3Calls
 from spotlightd.clients.threads import Threads
-from spotlightd.model.bucket import COLLECTION, Access, beginning, checked, digest_of, glob, is_key, literal
+from spotlightd.model.bucket import COLLECTION, Access, beginning, checked, digest_of, is_key, literal, united
 from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Object
 from spotlightd.model.settings import Bucket as BucketSettings
@@ -117,12 +117,12 @@ class S3Bucket:
     def table(self, keys: Sequence[str], structure: str) -> str:
         """A table function of the engine; see the port. Address and keys are in its named collection."""
         told = self._settings
-        named = f"filename = {literal(glob(keys))}, format = 'Parquet', structure = {literal(structure)}"
+        shape = f"format = 'Parquet', structure = {literal(structure)}"
         patience = (
-            f"s3_retry_attempts = {told.retries}, s3_connect_timeout_ms = {round(1000 * told.connect_seconds)}, "
-            f"s3_request_timeout_ms = {round(1000 * told.read_seconds)}"
-        )
-        return f"(SELECT * FROM s3({COLLECTION}, {named}) SETTINGS use_hive_partitioning = 0, {patience})"
+            f"s3_retry_attempts = {told.retries}", f"s3_connect_timeout_ms = {round(1000 * told.connect_seconds)}",
+            f"s3_request_timeout_ms = {round(1000 * told.read_seconds)}",
+        )  # fmt: skip
+        return united(keys, lambda key: f"s3({COLLECTION}, filename = {literal(key)}, {shape})", *patience)
 
     async def _send(self, wanted: Object, body: Path | bytes) -> None:
         """Send the bytes, in one piece or in parts; nothing is kept unless they have the digest."""

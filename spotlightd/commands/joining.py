@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from spotlightd.catalog import Catalog, catalog
+from spotlightd.clients.archives import WarehouseArchives
 from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.daemon import ENDPOINT
-from spotlightd.model.cold import Archives, NoArchives
+from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.settings import Settings
-from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, joined, opened
+from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, bucket_of, joined, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,10 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
         return
     async with joined(endpoint, settings) as warehouse:
         # the documents are the daemon's: they are only read here, so it is not opened
-        yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), catalog(settings), NoArchives())
+        found = catalog(settings)
+        archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket_of(settings)[0].table)
+        await archives.refresh()
+        yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), found, archives)
 
 
 @asynccontextmanager

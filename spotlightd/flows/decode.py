@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from spotlightd.model import decoding
+from spotlightd.model.cold import Archives, Span
 from spotlightd.model.drain import LostFrame
 from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.model.pin import rows as stored
 from spotlightd.model.ports import Parsed, Parser, Parsing, Warehouse
 from spotlightd.model.provenance import Reject
 from spotlightd.model.stream import Stream, frames_of
@@ -51,6 +54,7 @@ class BySelect:
 
     source: Stream
     warehouse: Warehouse
+    archives: Archives
 
     async def insert(
         self, which: str, values: Values, *, token: str, strict: bool = False
@@ -62,15 +66,25 @@ class BySelect:
             except StoreError as problem:
                 if problem.code != THROWN or decoding.REJECTED not in str(problem):
                     raise
-        sql = decoding.insert(self.source, which, strict=False)
+        sql = decoding.insert(self.source, which, _frames(self.source, self.archives, values), strict=False)
         rows = await self.warehouse.execute(sql, values, token=f"{token}-rest" if token else "")
         return rows, await self.rejected(which, values)
 
     async def wanted(self, which: str, values: Values) -> int:
-        return int((await self.warehouse.rows(decoding.wanted(self.source, which), values)).rows[0][0])
+        return int(
+            (
+                await self.warehouse.rows(
+                    decoding.wanted(self.source, which, _frames(self.source, self.archives, values)), values
+                )
+            ).rows[0][0]
+        )
 
     async def rejected(self, which: str, values: Values) -> list[LostFrame]:
-        found = (await self.warehouse.rows(decoding.rejected(self.source, which), values)).rows
+        found = (
+            await self.warehouse.rows(
+                decoding.rejected(self.source, which, _frames(self.source, self.archives, values)), values
+            )
+        ).rows
         return [LostFrame(*row) for row in found]
 
 
@@ -82,6 +96,7 @@ class ByParse:
     warehouse: Warehouse
     parser: Parser
     folder: Path
+    archives: Archives
 
     async def insert(
         self, which: str, values: Values, *, token: str, strict: bool = False
@@ -109,8 +124,9 @@ class ByParse:
 
     @asynccontextmanager
     async def _parsing(self, which: str, values: Values) -> AsyncIterator[tuple[Path, Parsing]]:
+        names = ", ".join(column.name for column in frames_of(self.source).columns)
         sql = (
-            f"SELECT * FROM {frames_of(self.source).name} WHERE {which} AND repeat = 0"
+            f"SELECT {names} FROM {_frames(self.source, self.archives, values)} WHERE {which} AND repeat = 0"
             " ORDER BY epoch, partition, offset SETTINGS output_format_arrow_string_as_string = 0"
         )
         with tempfile.TemporaryDirectory(prefix="frames-", dir=self.folder) as folder:
@@ -122,6 +138,15 @@ class ByParse:
             load_id = int(values.get("load_id", 0))
             async with self.parser.parse(self.source, path, path.name, load_id=load_id) as parsing:
                 yield path, parsing
+
+
+def _frames(source: Stream, archives: Archives, values: Values) -> str:
+    """Where the frames are: of a whole day, which may have left the warehouse; those of an intent have not."""
+    day = values.get("day")
+    if day is None:
+        return frames_of(source).name
+    since = datetime.combine(day, time(), UTC)
+    return stored(frames_of(source), archives.cold, Span({"received": (since, since + timedelta(days=1))}))
 
 
 async def _parsed(parsing: Parsing) -> Parsed:
@@ -148,6 +173,8 @@ def _lost(path: Path, rejects: tuple[Reject, ...]) -> list[LostFrame]:
     ]
 
 
-def decoder_of(source: Stream, warehouse: Warehouse, parser: Parser, folder: Path) -> Decoder:
+def decoder_of(source: Stream, warehouse: Warehouse, parser: Parser, folder: Path, archives: Archives) -> Decoder:
     """The decoder of a stream. `parser` and `folder` are used by those that give a `parse`."""
-    return BySelect(source, warehouse) if source.decode else ByParse(source, warehouse, parser, folder)
+    if source.decode:
+        return BySelect(source, warehouse, archives)
+    return ByParse(source, warehouse, parser, folder, archives)

@@ -9,6 +9,9 @@ from typing import Protocol
 
 from spotlightd.model.dataset import Dataset
 
+ASKED_SECONDS = 60.0
+"""So long after it was made a statement may begin, and no longer: the archiver's rest is longer than that."""
+
 Bound = tuple[datetime | None, datetime | None]
 
 

@@ -7,7 +7,7 @@ visible. Nor are `heartbeats`: a few rows a minute for each flow, lost with the 
 
 from __future__ import annotations
 
-from spotlightd.model.dataset import Column, Dataset, Rhythm
+from spotlightd.model.dataset import Column, Dataset, Retention, Rhythm
 
 _ALWAYS = Rhythm("with every fetch and load", stale_days=0)
 
@@ -188,6 +188,7 @@ heartbeats = Dataset(
     order=("flow", "at"),
     time="at",
     partition="toYYYYMM(at)",
+    retention=Retention(hot_days=60),
     rhythm=_ALWAYS,
     by_load=False,
 )
@@ -246,6 +247,7 @@ logs = Dataset(
     order=("at", "started_at", "seq"),
     time="at",
     partition="toYYYYMMDD(at)",
+    retention=Retention(hot_days=30),
     rhythm=_ALWAYS,
     by_load=False,
 )

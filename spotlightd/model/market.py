@@ -13,7 +13,7 @@ repeat: in life it is more): price 2.4, time 1.9, received 1.3 to 1.9, offset an
 
 from __future__ import annotations
 
-from spotlightd.model.dataset import Column, Dataset, Derived, Rhythm
+from spotlightd.model.dataset import Column, Dataset, Derived, Retention, Rhythm
 from spotlightd.model.stream import PLACE
 
 trades = Dataset(
@@ -42,6 +42,7 @@ trades = Dataset(
     symbol="symbol",
     partition="toYYYYMMDD(received)",
     pointer=PLACE,
+    retention=Retention(hot_days=60),
     derived=(
         Derived(
             "uuid",

@@ -21,7 +21,7 @@ from datetime import date
 from typing import Protocol
 
 from spotlightd.model.bus import Topic
-from spotlightd.model.dataset import NAME, Column, Dataset, Rhythm
+from spotlightd.model.dataset import NAME, Column, Dataset, Retention, Rhythm
 from spotlightd.model.drain import Cause
 from spotlightd.model.errors import PublisherError, SettingsError
 from spotlightd.model.provenance import Body, Reject
@@ -167,6 +167,7 @@ def frames_of(source: Stream) -> Dataset:
         order=("epoch", "partition", "offset"),
         time="received",
         partition="toYYYYMMDD(received)",
+        retention=Retention(hot_days=30),
         rhythm=Rhythm("as the venue sends", stale_days=0),
         by_load=False,
     )  # fmt: skip

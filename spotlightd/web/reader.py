@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from spotlightd.model.cold import Archives, NoArchives
+from spotlightd.model.cold import ASKED_SECONDS, Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Answer, Limits, Warehouse
 from spotlightd.model.provenance import Pin
@@ -41,6 +41,8 @@ class Reader:
             ) from None
         started = time.perf_counter()
         try:
+            if time.monotonic() - query.made > ASKED_SECONDS:
+                raise RefusalError(503, "This page took too long to begin.", "Load it again.", retry_after_seconds=5)
             return await self.warehouse.rows(query.sql, query.params, limits=self.limits)
         finally:
             self.gate.release()

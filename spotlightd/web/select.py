@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from spotlightd.model.cold import Bound, Span
@@ -27,10 +28,13 @@ NANOSECONDS = "DateTime64(9, 'UTC')"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement and the values that are bound to its `{name:Type}` places."""
+    """A statement and the values that are bound to its `{name:Type}` places. `made` is when it was written, by a clock
+    that nobody sets: it says where archived rows are, so it is not to be asked much later.
+    """
 
     sql: str
     params: dict[str, Any] = field(default_factory=dict)
+    made: float = field(default_factory=monotonic, compare=False)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from spotlightd.flows.publish import Publications, recover
 from spotlightd.flows.replay import Replay
 from spotlightd.flows.supervise import Board
 from spotlightd.model.bus import Ends, Frame, Records, Topic
+from spotlightd.model.cold import NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import OffsetError, StoreError
 from spotlightd.model.house import HOUSE
@@ -252,7 +253,7 @@ class Stores:
                 task.result()
 
     def decoder(self, source: Stream) -> Decoder:
-        return decoder_of(source, self.warehouse, self.world.parser, self.world.folder)
+        return decoder_of(source, self.warehouse, self.world.parser, self.world.folder, NoArchives())
 
     def replay(self, source: Stream) -> Replay:
         decoder = self.decoder(source)

@@ -13,15 +13,18 @@ from spotlightd.flows.archive.audit import Audited, adopt, audit
 from spotlightd.flows.archive.export import export, upload
 from spotlightd.flows.archive.leave import drop, switch
 from spotlightd.flows.archive.means import HeldError, Means
-from spotlightd.flows.archive.plan import due
+from spotlightd.flows.archive.plan import due, leaving
 from spotlightd.flows.archive.prove import prove
-from spotlightd.flows.archive.restore import Drilled, drill
+from spotlightd.flows.archive.restore import Drilled, drill, restore, restore_into
 from spotlightd.flows.archive.seal import seal
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
-from spotlightd.model.errors import StoreError
+from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.ledger import Wish
 from spotlightd.model.partition import Check, Partition, Stage
 
+WISH = "archive "
+WISH_SECONDS = 2.0
 AUDIT_DAYS = 1.0
 RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3_600.0
@@ -52,16 +55,60 @@ class Archiving:
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while a store fails."""
         report.expects(60.0 / LONGEST_STEP_SECONDS)
+        next_round = self._seconds()
         while True:
-            try:
-                left = await self.round(report)
-            except StoreError as problem:
-                report.holding(str(problem))
-                logger(flow=report.name).warning("store failed", error=str(problem))
-            else:
-                self._say(report, left)
-            report.beat(queue=0)
-            await asyncio.sleep(self._means.policy.every_seconds * random.uniform(0.8, 1.0))  # noqa: S311
+            if self._seconds() >= next_round:
+                await self._held(report)
+                next_round = self._seconds() + self._means.policy.every_seconds * random.uniform(0.8, 1.0)  # noqa: S311
+            for wish in await self._means.ledger.wishes():
+                if wish.source.startswith(WISH):
+                    await self._grant(wish)
+            await asyncio.sleep(WISH_SECONDS)
+
+    async def _held(self, report: Reporter) -> None:
+        try:
+            left = await self.round(report)
+        except StoreError as problem:
+            report.holding(str(problem))
+            logger(flow=report.name).warning("store failed", error=str(problem))
+        else:
+            self._say(report, left)
+        report.beat(queue=sum(one.stage not in OVER for one in await self._means.kept.partitions()))
+
+    async def _grant(self, wish: Wish) -> None:
+        """Do what a command asked for while we were running."""
+        answer = self._means.ledger.answer
+        await answer(replace(wish, state="running", says="at work"))
+        try:
+            says = await self.obey(wish.source.removeprefix(WISH).split())
+        except (StoreError, SettingsError, HeldError) as problem:
+            await answer(replace(wish, state="failed", says=str(problem)))
+        else:
+            await answer(replace(wish, state="done", says=says))
+
+    async def obey(self, words: Sequence[str]) -> str:
+        """`run`, `drill`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what came of it, in a sentence."""
+        if words[0] == "run":
+            known = await self.round()
+            return f"{sum(one.stage not in OVER for one in known)} partitions under way, {len(known)} in all"
+        if words[0] == "drill":
+            found = await self.drill()
+            if found and not found.same:
+                raise HeldError(found.says)
+            return found.says if found else "nothing is archived yet"
+        return await self._restore(*words[1:])
+
+    async def _restore(self, dataset: str, name: str, table: str = "") -> str:
+        async with self._turn:
+            known = await self._means.kept.partitions()
+            partition = next((one for one in known if (one.dataset, one.id) == (dataset, name)), None)
+            if partition is None:
+                raise SettingsError(f"{dataset} has no archived partition {name}: see `spotlightd archive status`")
+            if table:
+                return f"{await restore_into(self._means, partition, table):,} rows are in table {table}"
+            await self._means.kept.keep(await restore(self._means, partition))
+            logger(dataset=dataset).info("partition restored", partition=name)
+            return f"{dataset} {name}: {partition.fingerprint.rows:,} rows are in the warehouse again"
 
     async def round(self, report: Reporter | None = None) -> tuple[Partition, ...]:
         """Plan, then take every partition as far as it goes now. Answers all that are known.
@@ -90,7 +137,9 @@ class Archiving:
     async def _plan(self) -> None:
         if not self._means.policy.enabled:
             return
-        for one in await due(self._means, await self._means.kept.partitions(), self._now().date()):
+        means, known = self._means, await self._means.kept.partitions()
+        hot_days = leaving(means.datasets.values(), means.policy)
+        for one in await due(means.warehouse, hot_days, known, self._now().date()):
             await self._means.kept.keep(one)
             logger(dataset=one.dataset).info("partition planned", partition=one.id)
 
@@ -120,9 +169,7 @@ class Archiving:
         """Restore a partition drawn by lot to a scratch table, and compare."""
         found = await drill(self._means, list(await self._means.kept.partitions()))
         if found:
-            one, verdict = found.partition, "same" if found.same else "NOT THE SAME"
-            says = f"{one.dataset} {one.id}, {found.found.rows:,} rows: {verdict}"
-            await self._means.kept.note("drill", Check(self._now(), found.same, says))
+            await self._means.kept.note("drill", Check(self._now(), found.same, found.says))
         return found
 
     async def _advance(self, partition: Partition) -> None:

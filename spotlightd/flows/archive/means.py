@@ -54,10 +54,6 @@ class Means:
     folder: Path
     policy: Archive
 
-    def hot_days(self, dataset: Dataset) -> int:
-        """As the settings say, or else the dataset; 0 = for ever."""
-        return self.policy.hot_days.get(dataset.name, dataset.retention.hot_days)
-
     async def fingerprint(self, partition: Partition) -> Fingerprint:
         """Of the rows that the warehouse has of the partition."""
         dataset = self.datasets[partition.dataset]

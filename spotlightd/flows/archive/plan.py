@@ -7,13 +7,15 @@ moved, and whatever is made of its rows (bars) is there, because readers take th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.flows.archive.means import HERE, Means
 from spotlightd.flows.publish import current
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
+from spotlightd.model.ports import Warehouse
+from spotlightd.model.settings import Archive
 from spotlightd.model.stream import Stream, frames_of
 
 PARTS = """
@@ -23,13 +25,22 @@ GROUP BY table, partition_id ORDER BY table, partition_id
 """
 
 
-async def due(means: Means, known: Iterable[Partition], today: date) -> list[Partition]:
+def leaving(datasets: Iterable[Dataset], policy: Archive) -> dict[str, int]:
+    """By name, how many days rows of a dataset stay, of those that do not stay for ever: as the settings say, or else
+    the dataset.
+    """
+    days = {one.name: policy.hot_days.get(one.name, one.retention.hot_days) for one in datasets if one.split_by}
+    return {name: some for name, some in days.items() if some}
+
+
+async def due(
+    warehouse: Warehouse, hot_days: Mapping[str, int], known: Iterable[Partition], today: date
+) -> list[Partition]:
     """Partitions that nobody has planned yet and that are old enough, oldest first."""
-    leaving = {name: one for name, one in means.datasets.items() if one.split_by and means.hot_days(one)}
     seen = {(one.dataset, one.id) for one in known}
-    found = (await means.warehouse.rows(PARTS, {"tables": sorted(leaving)})).rows if leaving else ()
+    found = (await warehouse.rows(PARTS, {"tables": sorted(hot_days)})).rows if hot_days else ()
     parts = [_partition(table, part) for table, part in found if (table, part) not in seen]
-    old = [one for one in parts if one.end + timedelta(days=means.hot_days(leaving[one.dataset])) <= today]
+    old = [one for one in parts if one.end + timedelta(days=hot_days[one.dataset]) <= today]
     return sorted(old, key=lambda one: (one.day, one.generation, one.dataset))
 
 

@@ -34,6 +34,11 @@ class Drilled:
     def same(self) -> bool:
         return self.found == self.partition.fingerprint
 
+    @property
+    def says(self) -> str:
+        verdict = "same" if self.same else f"NOT THE SAME, sealed were {self.partition.fingerprint.rows:,}"
+        return f"{self.partition.dataset} {self.partition.id}, {self.found.rows:,} rows: {verdict}"
+
 
 async def restore(means: Means, partition: Partition) -> Partition:
     """`restored`: the rows are in the warehouse again and read from there. It is not archived again by itself."""

@@ -1,0 +1,68 @@
+"""Wires the archiver: what it moves, and with what."""
+
+from __future__ import annotations
+
+from spotlightd.flows.archive.flow import Archiving
+from spotlightd.flows.archive.means import Means
+from spotlightd.log import logger
+from spotlightd.model.cold import ASKED_SECONDS
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream, frames_of
+from spotlightd.model.transform import Transform
+from spotlightd.opening import House
+from spotlightd.parse.verifying import ChildVerifier
+
+SCRATCH = "archive"
+
+
+def archiver(house: House) -> Archiving:
+    """The archiver of these stores. SettingsError for a policy that cannot be kept."""
+    return Archiving(means(house))
+
+
+def means(house: House) -> Means:
+    _check(house)
+    feeds: tuple[Batch | Stream | Transform, ...] = (
+        *house.catalog.sources, *house.catalog.streams, *house.catalog.transforms,
+    )  # fmt: skip
+    return Means(
+        datasets={one.name: one for one in house.datasets},
+        feeds={one.name: one for one in feeds},
+        transforms=house.catalog.transforms,
+        warehouse=house.stores.warehouse,
+        bucket=house.bucket,
+        index=house.archives,
+        kept=house.partitions,
+        ledger=house.stores.ledger,
+        positions=house.positions,
+        verifier=ChildVerifier(house.settings.verifier, logger(flow="archive").info),
+        folder=house.settings.state_dir / SCRATCH,
+        policy=house.settings.archive,
+    )
+
+
+def _check(house: House) -> None:
+    """That every dataset named in the policy can leave, and that a rest is longer than any question."""
+    policy, web = house.settings.archive, house.settings.web
+    known = {one.name: one for one in house.datasets}
+    for name, days in policy.hot_days.items():
+        if name not in known:
+            raise SettingsError(f"setting archive.hot_days names no dataset: {name}")
+        if days and not known[name].split_by:
+            raise SettingsError(
+                f"setting archive.hot_days: {name} has no partitions, so none of them can leave the disk"
+            )
+    for stream in house.catalog.streams:
+        name, kept = frames_of(stream).name, stream.retention_hours / 24
+        if 0 < policy.hot_days.get(name, known[name].retention.hot_days) <= kept:
+            raise SettingsError(
+                f"setting archive.hot_days: {name} must stay longer than the bus keeps them ({kept:g} days), because what"
+                " comes a second time is known by them"
+            )
+    longest = ASKED_SECONDS + max(web.download_seconds, web.query_seconds, house.settings.warehouse.query_seconds)
+    if policy.enabled and policy.rest_seconds < longest:
+        raise SettingsError(
+            f"setting archive.rest_seconds is {policy.rest_seconds:g}: a download may have been asked for {longest:g} s"
+            " before it reads; use more than that"
+        )

@@ -1,0 +1,92 @@
+"""Commands about the archive: archive plan, run and status, restore, drill. Beside a running daemon it does the work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+
+from spotlightd.archiving import archiver
+from spotlightd.clients.archives import SqliteArchive
+from spotlightd.commands.collecting import watched
+from spotlightd.commands.joining import ledger_beside, reading, running_daemon
+from spotlightd.commands.said import Out
+from spotlightd.flows.archive.flow import WISH
+from spotlightd.flows.archive.means import HeldError
+from spotlightd.flows.archive.plan import due, leaving
+from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.model.ledger import Wish
+from spotlightd.model.partition import Check, CheckKind, Partition
+from spotlightd.model.settings import Settings
+from spotlightd.opening import LEDGER_FILE, opened
+
+COLUMNS = ("dataset", "partition", "stage", "since", "rows", "bytes", "says")
+
+
+async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """`plan` and `status` look, `run` takes every partition as far as it goes now."""
+    _there(settings)
+    if arguments.verb == "run":
+        return await _done("run", settings, out)
+    known, checks, planned = await _looked(settings)
+    if arguments.verb == "plan":
+        out.table(("dataset", "partition", "day"), [(one.dataset, one.id, one.day) for one in planned])
+        return 0
+    if out.as_json:
+        told = [dict(zip(COLUMNS, _row(one), strict=True)) for one in known]
+        out.value({"partitions": told, "checks": {kind: _check(one) for kind, one in checks.items()}})
+        return 0
+    out.table(COLUMNS, [_row(one) for one in known])
+    for kind, one in checks.items():
+        out.say(f"last {kind}: {one.at:%Y-%m-%d %H:%M} UTC, {one.says}")
+    return 0
+
+
+async def restore(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Bring the rows of an archived partition back into the warehouse, or into a table of their own."""
+    _there(settings)
+    return await _done(f"restore {arguments.dataset} {arguments.partition} {arguments.into}".strip(), settings, out)
+
+
+async def drill(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Restore an archived partition drawn by lot to a scratch table, and compare. A StoreError when it is not the same."""
+    del arguments
+    _there(settings)
+    return await _done("drill", settings, out)
+
+
+async def _done(words: str, settings: Settings, out: Out) -> int:
+    if running_daemon(settings) is not None:
+        return await watched(Wish(f"{WISH}{words}", date.min, date.max), settings, out)
+    async with opened(settings) as house:
+        work = archiver(house)
+        with out.progress(words) as moves:
+            moves("", 0, 0)
+            try:
+                says = await work.obey(words.split())
+            except HeldError as problem:
+                raise StoreError(str(problem)) from None
+    out.say(says, {"says": says})
+    return 0
+
+
+async def _looked(settings: Settings) -> tuple[tuple[Partition, ...], Mapping[CheckKind, Check], list[Partition]]:
+    async with reading(settings) as here, ledger_beside(settings) as ledger:
+        kept = SqliteArchive(ledger)
+        known = await kept.partitions()
+        hot_days = leaving(here.datasets, settings.archive)
+        planned = await due(here.warehouse, hot_days, known, datetime.now(UTC).date())
+        return known, await kept.checks(), planned
+
+
+def _there(settings: Settings) -> None:
+    if not (settings.state_dir / LEDGER_FILE).exists():
+        raise SettingsError(f"there is nothing in {settings.state_dir}: name the state folder with --state")
+
+
+def _row(one: Partition) -> tuple[object, ...]:
+    return (one.dataset, one.id, one.stage, one.since, one.fingerprint.rows, one.size, one.says)
+
+
+def _check(one: Check) -> dict[str, object]:
+    return {"at": one.at, "well": one.well, "says": one.says}
