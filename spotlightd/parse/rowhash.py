@@ -98,21 +98,11 @@ class Term:
 
     def _words(self, column: pa.Array, known: dict[str, tuple[pa.Array, Words]]) -> Words:
         """Each value's words times their numbers, in a fresh array; anything where there is none."""
-        word = self.shape.word
         if pa.types.is_dictionary(column.type):
             return self._repeated(column, known)
-        if word.startswith(("String", "FixedString")):
+        if self.shape.word.startswith(("String", "FixedString")):
             return _hashed(column) * self._by[0]
-        if word == "UUID":
-            return self._wide(_numbers(getattr(column, "storage", column), ">u8", 2))
-        if word.startswith("Decimal"):
-            wide = _numbers(column, np.uint64, column.type.byte_width // 8)
-            return self._wide(wide if self.shape.digits > DECIMAL_DIGITS[1] else wide[:, :1])
-        if word == "Bool":
-            return self._wide(_numbers(column.cast(pa.uint8()), np.uint8)[:, None])
-        if word == "Float64":
-            return self._wide(_numbers(column, ">u8")[:, None])
-        return self._wide(_numbers(column, _native(column.type))[:, None])
+        return self._wide(_split(self.shape, column))
 
     def _wide(self, words: NDArray[Any]) -> Words:
         first: Words = np.multiply(words[:, 0], self._by[0], dtype=np.uint64, casting="unsafe")
@@ -129,6 +119,18 @@ class Term:
         indices = column.indices.fill_null(len(column.dictionary)) if column.null_count else column.indices
         found: Words = before[1].take(_numbers(indices, np.int32))
         return found
+
+
+def _split(found: Shape, column: pa.Array) -> NDArray[Any]:
+    """The words of each value that is no text, side by side."""
+    if found.word == "UUID":
+        return _numbers(getattr(column, "storage", column), ">u8", 2)
+    if found.word.startswith("Decimal"):
+        wide = _numbers(column, np.uint64, column.type.byte_width // 8)
+        return wide if found.digits > DECIMAL_DIGITS[1] else wide[:, :1]
+    if found.word == "Bool":
+        return _numbers(column.cast(pa.uint8()), np.uint8)[:, None]
+    return _numbers(column, ">u8" if found.word == "Float64" else _native(column.type))[:, None]
 
 
 def finish(rows: Words) -> None:
