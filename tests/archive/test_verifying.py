@@ -22,7 +22,6 @@ from spotlightd.model.archive import Verifier
 from spotlightd.model.dataset import Column
 from spotlightd.model.errors import StoreError
 from spotlightd.model.settings import Verifier as Limits
-from spotlightd.parse import verifying
 from spotlightd.parse.fingerprint import fingerprint
 from spotlightd.parse.verifying import ChildVerifier
 
@@ -80,7 +79,7 @@ def endless(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.slee
     async def instead(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
         return await real(program, "-c", f"'spotlightd.parse.proving'\n{code}", **options)
 
-    monkeypatch.setattr(verifying.asyncio, "create_subprocess_exec", instead)
+    monkeypatch.setattr("spotlightd.parse.verifying.asyncio.create_subprocess_exec", instead)
 
 
 async def test_it_says_of_a_file_what_is_found_here(verifier: Verifier, file: Path) -> None:
