@@ -115,23 +115,24 @@ async def test_a_killed_child_is_told(verifier: Verifier, file: Path, monkeypatc
 
 async def test_a_child_that_takes_too_long_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     endless(monkeypatch)
-    with pytest.raises(StoreError, match=r"took more than 0\.2 seconds \(verifier\.wall_seconds\)"):
-        await ChildVerifier(replace(LIMITS, wall_seconds=0.2)).fingerprint(file, COLUMNS, "at")
-    assert children() == []
-
-
-async def test_a_cancelled_question_ends_the_child(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless(monkeypatch)
     said: list[str] = []
-    asked = asyncio.create_task(
-        ChildVerifier(LIMITS, lambda what, **_: said.append(what)).fingerprint(file, COLUMNS, "at")
-    )
+    verifier = ChildVerifier(replace(LIMITS, wall_seconds=0.2), lambda what, **_: said.append(what))
+    with pytest.raises(StoreError, match=r"took more than 0\.2 seconds \(verifier\.wall_seconds\)"):
+        await verifier.fingerprint(file, COLUMNS, "at")
+    assert children() == []
+    assert said == ["verifier child ended"]
+
+
+async def test_a_cancelled_question_ends_the_child(
+    verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(monkeypatch)
+    asked = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
     await child()
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert children() == []
-    assert said == ["verifier child ended"]
 
 
 @pytest.mark.parametrize(
