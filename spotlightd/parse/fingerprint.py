@@ -20,7 +20,7 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.model.errors import FormatError
 from spotlightd.model.fingerprint import DECIMAL_DIGITS, Shape, shape
-from spotlightd.parse.rowhash import Hasher
+from spotlightd.parse.rowhash import Hasher, Memory
 
 BATCH_ROWS = 32_768
 LEAST_ROWS = 256
@@ -125,6 +125,6 @@ def _group(path: Path, found: pq.FileMetaData, group: int, hasher: Hasher) -> Fi
 def _batches(file: pq.ParquetFile, part: pq.RowGroupMetaData, group: int, hasher: Hasher) -> Iterator[Fingerprint]:
     row_bytes = part.total_byte_size // max(part.num_rows, 1) + 1
     rows = max(LEAST_ROWS, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
-    known = hasher.remembering()
+    memory = Memory()
     for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
-        yield known.fingerprint(batch)
+        yield hasher.fingerprint(batch, memory)

@@ -45,7 +45,7 @@ class ChildVerifier:
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
         """Waits for its turn. StoreError when the file is not what it must be, and for whatever befalls the child."""
         request = {
-            "path": str(path.absolute()),
+            "path": str(path),
             "columns": [[column.name, column.type] for column in columns],
             "time": time,
             "threads": self._limits.threads,

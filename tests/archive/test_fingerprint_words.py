@@ -1,0 +1,26 @@
+"""What no fingerprint can be made of is told, with the column's name."""
+
+from __future__ import annotations
+
+import pytest
+
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.fingerprint import row_hash, selected
+
+from .proof_world import columns_of
+
+
+@pytest.mark.parametrize("word", ["Nullable(Date)", "String", "Array(Date)", "Bool", "Float64"])
+def test_a_time_must_be_counted(word: str) -> None:
+    with pytest.raises(SettingsError, match=r"column c0: .* is no time"):
+        selected(columns_of([word]), "c0")
+
+
+def test_a_time_must_be_there() -> None:
+    with pytest.raises(SettingsError, match="nothing: no such column"):
+        selected(columns_of([]), "nothing")
+
+
+def test_a_decimal_wider_than_the_engines_is_refused() -> None:
+    with pytest.raises(SettingsError, match="more than 76 digits"):
+        row_hash(columns_of(["Decimal(77, 2)"]))

@@ -1,0 +1,217 @@
+"""The child that reads archived files: it answers, or what befell it is told; and it never outlives its question."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from spotlightd.model.archive import Verifier
+from spotlightd.model.dataset import Column
+from spotlightd.model.errors import StoreError
+from spotlightd.model.settings import Verifier as Limits
+from spotlightd.parse.fingerprint import fingerprint
+from spotlightd.parse.verifying import ChildVerifier
+
+COLUMNS = (Column("at", "Date", "when"), Column("n", "UInt64", "a number"), Column("text", "String", "a text"))
+SCHEMA = pa.schema(
+    [
+        pa.field("at", pa.date32(), nullable=False),
+        pa.field("n", pa.uint64(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+LIMITS = Limits()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return written(tmp_path / "constructed.parquet", 10_000)
+
+
+def written(path: Path, rows: int, text: str = "a text") -> Path:
+    columns = [pa.array(range(rows), pa.int32()).cast(pa.date32()), pa.array(range(rows), pa.uint64())]
+    table = pa.table([*columns, pa.array([f"{text} {row % 7}" for row in range(rows)])], schema=SCHEMA)
+    pq.write_table(table, path, compression="zstd", store_schema=False)
+    return path
+
+
+@pytest.fixture
+def verifier() -> Iterator[ChildVerifier]:
+    yield ChildVerifier(LIMITS)
+    assert children() == []
+
+
+def children() -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if any("parse.proving" in word for word in child.cmdline()):
+                found.append(child)
+    return found
+
+
+async def child() -> psutil.Process:
+    """The one that reads now."""
+    deadline = time.monotonic() + 20
+    while not (found := children()):
+        assert time.monotonic() < deadline, "no child was started"
+        await asyncio.sleep(0.01)
+    return found[0]
+
+
+def endless(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.sleep(100)") -> None:
+    """The child runs that instead."""
+    real = asyncio.create_subprocess_exec
+
+    async def instead(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
+        return await real(program, "-c", f"'spotlightd.parse.proving'\n{code}", **options)
+
+    monkeypatch.setattr("spotlightd.parse.verifying.asyncio.create_subprocess_exec", instead)
+
+
+async def test_it_says_of_a_file_what_is_found_here(verifier: Verifier, file: Path) -> None:
+    found = await verifier.fingerprint(file, COLUMNS, "at")
+    assert found == fingerprint(file, COLUMNS, "at")
+    assert (found.rows, found.low, found.high) == (10_000, 0, 9_999)
+
+
+async def test_a_file_that_is_none_is_told(verifier: Verifier, tmp_path: Path) -> None:
+    path = tmp_path / "noise.parquet"
+    for noise in (b"", b"PAR1", b"PAR1" * 1_000, b"\0" * 100_000, b"PAR1" + b"\xff" * 1_000 + b"PAR1"):
+        path.write_bytes(noise)
+        with pytest.raises(StoreError, match=r"verifying noise\.parquet"):
+            await verifier.fingerprint(path, COLUMNS, "at")
+
+
+async def test_a_missing_file_and_a_strange_column_are_named(verifier: Verifier, file: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"nowhere\.parquet cannot be read"):
+        await verifier.fingerprint(tmp_path / "nowhere.parquet", COLUMNS, "at")
+    with pytest.raises(StoreError, match="column n is uint64 in the file, declared as Int64"):
+        await verifier.fingerprint(file, (COLUMNS[0], replace(COLUMNS[1], type="Int64"), COLUMNS[2]), "at")
+    with pytest.raises(StoreError, match="column text: String is no time"):
+        await verifier.fingerprint(file, COLUMNS, "text")
+
+
+async def test_a_killed_child_is_told(verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless(monkeypatch)
+    asked = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
+    (await child()).send_signal(signal.SIGKILL)
+    with pytest.raises(StoreError, match=r"verifying constructed\.parquet: the child process was killed"):
+        await asked
+
+
+async def test_a_child_that_takes_too_long_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    endless(monkeypatch)
+    said: list[str] = []
+    verifier = ChildVerifier(replace(LIMITS, wall_seconds=0.2), lambda what, **_: said.append(what))
+    with pytest.raises(StoreError, match=r"took more than 0\.2 seconds \(verifier\.wall_seconds\)"):
+        await verifier.fingerprint(file, COLUMNS, "at")
+    assert children() == []
+    assert said == ["verifier child ended"]
+
+
+async def test_a_cancelled_question_ends_the_child(
+    verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless(monkeypatch)
+    asked = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
+    await child()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert children() == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('hello')", "print('[1, 2]')", "print('{}')", "print('{\"fingerprint\": [1, 2]}')", "pass",
+        "print('{\"fingerprint\": [1, 2, 3, 4, true]}')", "print('{\"fingerprint\": 5}')", "print('{\"fingerprint\": null}')",
+        "while True: print('x' * 1000)",
+    ],
+)  # fmt: skip
+async def test_an_answer_that_is_none_is_told(
+    verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    endless(monkeypatch, code)
+    with pytest.raises(StoreError, match="sent no proper answer"):
+        await verifier.fingerprint(file, COLUMNS, "at")
+
+
+async def test_a_file_that_takes_too_much_memory_is_told(verifier: ChildVerifier, tmp_path: Path) -> None:
+    """One text of 600 MB, which is 60 kB in the file."""
+    path = tmp_path / "bomb.parquet"
+    big = pa.array(["x" * (600 << 20)], pa.string())
+    table = pa.table([pa.array([0], pa.int32()).cast(pa.date32()), pa.array([0], pa.uint64()), big], schema=SCHEMA)
+    pq.write_table(table, path, compression="zstd", store_schema=False, use_dictionary=False, write_statistics=False)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(StoreError, match=r"takes more than 256 MiB of memory \(verifier\.memory_bytes\)"):
+        await verifier.fingerprint(path, COLUMNS, "at")
+
+
+async def test_a_child_that_cannot_even_start_is_told(file: Path) -> None:
+    with pytest.raises(StoreError, match=r"verifier\.memory_bytes|killed"):
+        await ChildVerifier(replace(LIMITS, memory_bytes=1 << 20)).fingerprint(file, COLUMNS, "at")
+
+
+async def test_too_much_processor_time_is_told(file: Path) -> None:
+    with pytest.raises(StoreError, match=r"processor time \(verifier\.cpu_seconds\)|killed"):
+        await ChildVerifier(replace(LIMITS, cpu_seconds=0)).fingerprint(file, COLUMNS, "at")
+
+
+async def test_files_are_read_one_at_a_time(verifier: ChildVerifier, file: Path) -> None:
+    asked = [asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at")) for _ in range(3)]
+    most = 0
+    while not all(one.done() for one in asked):
+        most = max(most, len(children()))
+        await asyncio.sleep(0.01)
+    assert most == 1
+    assert len({one.result() for one in asked}) == 1
+
+
+async def test_memory_stays_flat_however_long_the_file(verifier: ChildVerifier, tmp_path: Path) -> None:
+    """A million distinct texts of 100 bytes: the limit of its memory would end it."""
+    path = tmp_path / "frames.parquet"
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=False, store_schema=False) as writer:
+        for start in range(0, 1_000_000, 50_000):
+            rows = range(start, start + 50_000)
+            texts = pa.array([f"{row:0100}" for row in rows])
+            days = pa.array([0] * 50_000, pa.int32()).cast(pa.date32())
+            writer.write_table(pa.table([days, pa.array(rows, pa.uint64()), texts], schema=SCHEMA))
+    found = await verifier.fingerprint(path, COLUMNS, "at")
+    assert found.rows == 1_000_000
+
+
+CONFINED = """
+import os, socket
+from spotlightd.parse.confine import confined, without_network
+out = confined(os.getppid(), {})
+assert without_network()
+def write():
+    with open("x", "w") as file: file.write("x")
+for attempt in (write, socket.socket, lambda: socket.socket(socket.AF_UNIX), lambda: socket.socket(type=socket.SOCK_DGRAM)):
+    try:
+        attempt()
+        os.write(out, b"done ")
+    except OSError as problem:
+        os.write(out, type(problem).__name__.encode() + b" ")
+"""
+
+
+def test_the_child_can_write_no_file_and_make_no_socket(tmp_path: Path) -> None:
+    python = [sys.executable, "-c", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)" + CONFINED]
+    done = subprocess.run(python, cwd=tmp_path, check=True, timeout=60, capture_output=True)
+    assert done.stdout.split() == [b"OSError", *[b"PermissionError"] * 3]
