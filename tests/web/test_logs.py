@@ -24,6 +24,7 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.house import logs
 from spotlightd.testing import SilentMeters
 from spotlightd.web.logquery import LINES
+from tests.web.test_browser import AXE, visiting
 from tests.web.test_guard import Broken
 from tests.web.world import HOSTILE, World
 
@@ -279,3 +280,14 @@ async def test_a_warehouse_that_is_silent_is_told_like_on_every_page(told: World
     async with told.served(warehouse=Broken(StoreError("connection refused"))) as broken:
         status, text, _ = await broken.get("/logs")
     assert (status, "The warehouse cannot answer" in text) == (503, True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious_in_lines_of_all_kinds(told: World, browser: Browser, scheme: str) -> None:
+    async with visiting(told, browser, "/logs?span=week", bypass_csp=True, color_scheme=scheme) as seen:
+        await seen.page.add_script_tag(content=AXE)
+        found = await seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    wrong = [
+        (one["id"], one["nodes"][0]["html"]) for one in found["violations"] if one["impact"] in ("serious", "critical")
+    ]
+    assert wrong == []
