@@ -1,7 +1,7 @@
 # One verb for each thing that people do here; `make` alone lists them. The first call sets everything up: Python
 # packages go into .venv, at the versions and digests of the lock files. The rest of the machine is left alone, but for
 # Debian's python3-venv (install), and chromium, default-jre-headless and maven (test), when they are missing and make
-# runs as root; the tests keep Kafka in ~/.cache.
+# runs as root; the tests keep Kafka and MinIO in ~/.cache.
 
 PORT ?= 8080
 STATE ?= state/demo
@@ -15,7 +15,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help install demo test soak quick faults chaos lint bench docs screenshots lock clean developer browser kafka
+.PHONY: help install demo test soak quick faults chaos lint bench docs screenshots lock clean developer browser kafka stores ahead
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -25,7 +25,7 @@ install: $(VENV)/installed  ## make .venv with the command spotlightd in it
 demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/demo
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
-test: developer browser kafka  ## all tests, the slow ones and the browser's too
+test: ahead developer browser kafka stores  ## all tests, the slow ones and the browser's too
 	$(VENV)/bin/pytest $(ARGS)
 
 soak: developer browser kafka  ## the slow tests at full length: a hundred kills, two minutes of load
@@ -100,3 +100,11 @@ browser: developer
 # A real Kafka for the tests: its jars go to the user's cache, named by version.
 kafka: developer
 	@$(VENV)/bin/python -m tests.real.kafka
+
+# A real MinIO for the tests: Go builds it, in minutes, into the user's cache. `ahead` begins that beside what comes first,
+# and `stores` waits for it, or does it when there was nothing to begin with. SeaweedFS is a wheel of the developers' lock.
+stores: developer
+	@$(VENV)/bin/python -m tests.real.minio
+
+ahead:
+	@nohup $(or $(PYTHON),true) -m tests.real.minio </dev/null >/dev/null 2>&1 &

@@ -16,6 +16,7 @@ import aiohttp
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
+from spotlightd.model.bucket import Reach
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.settings import Engine as EngineSettings
 from spotlightd.model.settings import Warehouse as WarehouseSettings
@@ -59,12 +60,18 @@ class Door:
 
 
 @asynccontextmanager
-async def engine_on(folder: Path, *, backoff_most_seconds: float = 1.0, **settings: Any) -> AsyncIterator[Engine]:
+async def engine_on(
+    folder: Path, *, backoff_most_seconds: float = 1.0, bucket: Reach | None = None, **settings: Any
+) -> AsyncIterator[Engine]:
     """An engine on a state folder of its own, small."""
     sizes = {"memory_bytes": 2 << 30, "query_memory_bytes": 1 << 30, "threads": 2} | settings
     with state_lock(folder) as held:
         async with Engine(
-            held, EngineSettings(**sizes), on_event=lambda *_, **__: None, backoff_most_seconds=backoff_most_seconds
+            held,
+            EngineSettings(**sizes),
+            bucket=bucket,
+            on_event=lambda *_, **__: None,
+            backoff_most_seconds=backoff_most_seconds,
         ) as engine:
             yield engine
 

@@ -28,9 +28,20 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spotlightd"
 
 
+def server() -> Path:
+    return cache() / f"minio-{VERSION}"
+
+
+def built() -> Path:
+    """The server. MinioMissingError when it is not there: a test does not build for minutes."""
+    if not server().exists():
+        raise MinioMissingError("it is not built yet: make stores")
+    return server()
+
+
 def fetch() -> Path:
     """The server, built if need be. MinioMissingError when that is impossible here."""
-    binary = cache() / f"minio-{VERSION}"
+    binary = server()
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / "minio.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

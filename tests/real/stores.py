@@ -23,7 +23,7 @@ class Minio(Store):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         try:
-            self.binary = minio.fetch()
+            self.binary = minio.built()
         except minio.MinioMissingError as problem:
             raise StoreMissingError(str(problem)) from None
         self.environment: Mapping[str, str] = {
