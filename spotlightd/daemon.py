@@ -19,8 +19,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from spotlightd import __version__, systemd
+from spotlightd.disks import readings as disk_readings
+from spotlightd.disks import watching
 from spotlightd.engine.process import Engine
 from spotlightd.flows.bars import Transforming
+from spotlightd.flows.disk import Watching
+from spotlightd.flows.diskrows import DiskRows
 from spotlightd.flows.pulse import measured_loop, pulse, readings
 from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
@@ -62,14 +66,16 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
             house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
+        disks = watching(settings, house.stores.gate)
         meters = PrometheusMeters(
             [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
-            version=__version__, flows=lambda: readings(board),
+            version=__version__, flows=lambda: readings(board), disks=lambda: disk_readings(disks.state()),
         )  # fmt: skip
         async with streaming(house, meters) as streams:
-            context = _context(house, streams, board, began, notice)
+            context = replace(_context(house, streams, board, began, notice), disks=disks.state)
+            await disks.look()  # before anything moves: what is too full now holds from the beginning
             async with (
-                running(**_keepers(house, board, meters), **_movers(house, streams, board)),
+                running(**_keepers(house, board, meters, disks), **_movers(house, streams, board)),
                 serving_metrics(meters.text, settings.metrics, settings.web.hosts),
                 serving(application(context), settings.web.host, settings.web.port) as port,
             ):
@@ -91,13 +97,17 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
     log.info("daemon stopped")
 
 
-def _keepers(house: House, board: Board, meters: PrometheusMeters) -> dict[str, Coroutine[Any, Any, None]]:
-    """What keeps the daemon itself: records, the watchdog, heartbeats, the measure of the loop."""
+def _keepers(
+    house: House, board: Board, meters: PrometheusMeters, disks: Watching
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
     every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
     return {
         "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
         "heart": vital(board, "heart", lambda report: _heart(report, board)),
         "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
+        "disk": isolated(board, "disk", disks),
+        "disk rows": isolated(board, "disk rows", DiskRows(disks, warehouse)),
         "loop lag": measured_loop(meters),
     }
 
@@ -106,7 +116,9 @@ def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Corouti
     """What moves frames on until the listeners have stopped, and what is made of them."""
     stores = house.stores
     made = {
-        one.name: Transforming(one, stores.ledger, stores.warehouse, stores.publications, house.positions)
+        one.name: Transforming(
+            one, stores.ledger, stores.warehouse, stores.publications, house.positions, gate=stores.gate
+        )
         for one in house.catalog.transforms
     }
     flows: dict[str, Flow] = {**streams.movers, **made}

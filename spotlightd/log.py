@@ -22,6 +22,7 @@ EVENTS = frozenset({
     "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started",
     "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames sent again",
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
+    "disk level changed", "disk fell silent", "disk answered", "ballast made", "ballast released", "ballast failed",
     "mirror answered", "library warned",
 })  # fmt: skip
 

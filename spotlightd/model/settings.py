@@ -172,6 +172,27 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """What waits while a disk is too full, and from where on; the marks are per cent of each file system."""
+
+    every_seconds: float = setting(2.0, "pause between two looks at the disks")
+    answer_seconds: float = setting(3.0, "a disk that has not said for so long how full it is counts as hanging")
+    warn_percent: float = setting(85.0, "from here on it is said, and a released ballast is not made again")
+    batch_percent: float = setting(92.0, "from here on no document is fetched or loaded")
+    sink_percent: float = setting(95.0, "from here on nothing is moved into the tables; frames wait in bus and spool")
+    ballast_percent: float = setting(97.0, "from here on the ballast is released")
+    hysteresis_percent: float = setting(1.0, "so far below its mark a level is left again")
+    ballast_bytes: int | None = setting(
+        None,
+        "size of the ballast beside the tables; 0 = none; not set = 1 % of the disk, at least 1 GiB, at most 2 % or 8 GiB",
+    )
+    server_folder: str = setting(
+        "", "folder of the ClickHouse server's data if it lies on this machine (warehouse.kind = server)"
+    )
+    folders: list[str] = setting([], "more folders whose disks are to be watched; they hold nothing")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What the daemon says."""
 
@@ -193,6 +214,7 @@ class Settings:
     metrics: Metrics = field(default_factory=Metrics)
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)
+    disk: Disk = field(default_factory=Disk)
     log: Log = field(default_factory=Log)
 
 

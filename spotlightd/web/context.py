@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from spotlightd.model import settings
 from spotlightd.model.bus import Bus
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.drain import DrainState, FeedState, Positions
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.source import Batch
@@ -92,6 +93,7 @@ class Context:
     streams: tuple[Stream, ...] = ()
     bus: Bus | None = None
     positions: Positions | None = None
+    disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
 
     @property
     def day(self) -> date:
