@@ -40,8 +40,14 @@ def watching(settings: Settings, gate: Gate, *, on_critical: Critical = nothing_
     return Watching(
         LocalDisks(told.answer_seconds), folders, watermarks(told), gate,
         every_seconds=told.every_seconds, ballast=(tables if embedded else state) / BALLAST_FILE,
-        told_bytes=told.ballast_bytes, on_critical=on_critical,
+        told_bytes=told.ballast_bytes, files=_files(state), on_critical=on_critical,
     )  # fmt: skip
+
+
+def _files(state: Path) -> dict[str, list[Path]]:
+    """What lies in the state folder itself, with what SQLite keeps beside it."""
+    names = {"ledger": "ledger.sqlite", "bus": "bus.sqlite", "spool": "spool.sqlite"}
+    return {what: [state / f"{name}{end}" for end in ("", "-wal")] for what, name in names.items()}
 
 
 def readings(state: DiskState) -> tuple[DiskReading, ...]:

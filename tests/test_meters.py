@@ -20,7 +20,7 @@ from spotlightd.model.drain import Cause
 from spotlightd.model.meters import FlowReading, Meters
 from spotlightd.testing import SilentMeters
 
-LABELS = {"source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
+LABELS = {"filesystem", "source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
 UNITS = ("_seconds", "_bytes", "_frames", "_rows", "_items", "_info", "_ratio")
 
 

@@ -9,18 +9,20 @@ holds by itself, and what does not need it goes on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.disk import (
+    HELD_FROM,
     Ballast,
     DiskState,
     FileSystem,
@@ -43,6 +45,7 @@ POINT_EVERY = timedelta(minutes=1)
 BALLAST_AGAIN_SECONDS = 300.0
 CRITICAL_AGAIN_SECONDS = 30.0
 CRITICAL_SECONDS = 900.0
+FILES_SECONDS = 15.0
 
 
 async def nothing_verified(_: FileSystem) -> None:
@@ -62,13 +65,16 @@ class Watching:
         every_seconds: float,
         ballast: Path | None = None,
         told_bytes: int | None = None,
+        files: Mapping[str, Sequence[Path]] = MappingProxyType({}),
         on_critical: Critical = nothing_verified,
     ) -> None:
         self._disks, self._marks, self._gate = disks, marks, gate
         self._folders = tuple({one.path: one for one in reversed(folders)}.values())[::-1]  # the first of a path counts
         self._every_seconds = max(every_seconds, SHORTEST_PAUSE_SECONDS)
         self._ballast, self._told_bytes = ballast, told_bytes
-        self._on_critical = on_critical
+        self._on_critical, self._files = on_critical, files
+        self._taken: dict[str, int] = {}
+        self._taken_again = 0.0
         self._known: dict[str, FileSystem] = {}
         self._histories: dict[str, History] = {}
         self._mounts: dict[str, str] = {}
@@ -79,7 +85,7 @@ class Watching:
     def state(self) -> DiskState:
         """As of the last look, fullest first."""
         found = sorted(self._known.values(), key=lambda one: -one.percent)
-        return DiskState(self._marks, tuple(found), held_by(tuple(found), self._marks))
+        return DiskState(self._marks, tuple(found), held_by(tuple(found), self._marks), dict(self._taken))
 
     def remember(self, name: str, points: Iterable[Point]) -> None:
         """What a file system held before this start."""
@@ -111,6 +117,14 @@ class Watching:
         self._gate.shut(self.state().held)
         await self._see_to_ballast()
         self._press()
+        if monotonic() >= self._taken_again:
+            self._taken_again = monotonic() + FILES_SECONDS
+            self._begin("files", self._see_files)
+
+    async def _see_files(self) -> None:
+        with suppress(StoreError):
+            for name, files in self._files.items():
+                self._taken[name] = sum([await self._disks.taken(one) for one in files])
 
     async def _measured(self, folder: Folder) -> Measured | StoreError:
         try:
@@ -240,9 +254,10 @@ class Watching:
 
     def _say(self, report: Reporter) -> None:
         state = self.state()
-        wrong = [*state.held.values(), *(one.trouble for one in state.file_systems if one.trouble)]
+        held = [one for one in state.file_systems if any(map(one.stops, HELD_FROM))]
+        wrong = [f"{one.name} is {one.percent:.1f} % full: {one.says}" for one in held]
+        wrong += [one.trouble for one in state.file_systems if one.trouble]
         if wrong:
-            report.holding("; ".join(dict.fromkeys(wrong)))
-            return
-        told = [f"{one.name} {one.percent:.0f} % used, {one.level.says}" for one in state.file_systems]
-        report.waiting("; ".join(told))
+            report.holding("; ".join(wrong))
+        else:
+            report.waiting(f"{len(state.file_systems)} disks are looked at")

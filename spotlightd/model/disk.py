@@ -42,19 +42,12 @@ class Level(IntEnum):
 
     @property
     def says(self) -> str:
-        return _SAYS[self]
+        return self.name.lower().replace("_", " ")
 
     def holds(self, work: Work) -> bool:
         return self >= HELD_FROM[work]
 
 
-_SAYS = {
-    Level.FINE: "fine",
-    Level.WARNED: "filling up",
-    Level.BATCH_HELD: "batch loads held",
-    Level.SINK_HELD: "batch loads and the sink held",
-    Level.BALLAST_RELEASED: "batch loads and the sink held, ballast released",
-}
 HELD_FROM: Mapping[Work, Level] = {"batch loads": Level.BATCH_HELD, "the sink": Level.SINK_HELD}
 
 
@@ -182,6 +175,16 @@ class FileSystem:
     def own(self) -> int:
         """Bytes in use without our ballast: what grows."""
         return self.now.used - (self.ballast.held if self.ballast else 0)
+
+    @property
+    def says(self) -> str:
+        """What its level means for what lies on it."""
+        held = " and ".join(work for work in HELD_FROM if self.stops(work))
+        if self.level < Level.BATCH_HELD:
+            return "filling up" if self.level else "fine"
+        told = f"{held} held" if held else "nearly full, holds nothing up"
+        gone = self.level is Level.BALLAST_RELEASED and self.ballast is not None and not self.ballast.held
+        return f"{told}, ballast released" if gone else told
 
     def stops(self, work: Work) -> bool:
         return self.level.holds(work) and any(work in one.stops for one in self.folders)

@@ -15,6 +15,7 @@ from spotlightd.web import (
     cite,
     data,
     desk,
+    disk,
     guard,
     health,
     home,
@@ -54,6 +55,8 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)
     app.router.add_get("/status.json", status.show_status)
+    app.router.add_get("/disk", disk.show_disk)
+    app.router.add_get("/disk.json", disk.show_disk)
     app.router.add_get("/live", live.show_live)
     app.router.add_get("/live.json", live.show_live)
     app.router.add_get("/live/events", live.show_events)
