@@ -20,7 +20,7 @@ from typing import Any
 
 from spotlightd import __version__, systemd
 from spotlightd.disks import readings as disk_readings
-from spotlightd.disks import watching
+from spotlightd.disks import relieved, watching
 from spotlightd.engine.process import Engine
 from spotlightd.flows.bars import Transforming
 from spotlightd.flows.disk import Watching
@@ -62,6 +62,7 @@ async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Runn
     began, board, bells = datetime.now(UTC), Board(), Bells()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
+    await relieved(settings)
     async with opened(settings) as house:
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:

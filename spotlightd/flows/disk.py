@@ -169,22 +169,29 @@ class Watching:
 
     async def _weigh(self) -> None:
         """What the ballast takes, and what may be forecast without it."""
-        for name, one in self._known.items():
+        for name, one in [pair for pair in self._known.items() if not pair[1].trouble]:
             held = replace(one, ballast=await self._weighed(one))
             history, at = self._histories.get(name, History()), datetime.now(UTC)
             last = history.points[-1].at if history.points else None
-            if not held.trouble and (last is None or not last <= at < last + POINT_EVERY):
+            if last is None or not last <= at < last + POINT_EVERY:
                 history = self._histories[name] = history.added(Point(at, held.own))
                 held = replace(held, forecast=replace(held.forecast, rate=history.rate))
             self._known[name] = replace(held, forecast=forecast(held.forecast.rate, held.now.free))
 
     async def _weighed(self, one: FileSystem) -> Ballast | None:
-        engine = next((each for each in one.folders if "the sink" in each.stops), None)
-        if self._ballast is None or engine is None or self._told_bytes == 0:
+        """Of the file system of the tables, if the ballast can lie there."""
+        path = self._ballast
+        beside = any("the sink" in each.stops for each in one.folders)
+        if (
+            path is None
+            or not beside
+            or self._told_bytes == 0
+            or path.parent not in [each.path for each in one.folders]
+        ):
             return None
-        before = one.ballast or Ballast(self._ballast)
+        before = one.ballast or Ballast(path)
         try:
-            held = await self._disks.taken(self._ballast)
+            held = await self._disks.taken(path)
         except StoreError as problem:
             return replace(before, says=str(problem))
         return replace(before, wanted=ballast_bytes(self._told_bytes, one.now.size), held=held)

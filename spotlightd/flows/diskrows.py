@@ -73,5 +73,4 @@ def _rows(state: DiskState, at: datetime) -> Iterator[tuple[Any, ...]]:
     """In the column order of `disks`. What could not be looked at is not told as if it had been."""
     for one in state.file_systems:
         if not one.trouble and one.now.size:
-            held = one.ballast.held if one.ballast else 0
-            yield at, one.name, one.now.size, one.now.used, held, one.level.says
+            yield at, one.name, one.now.size, one.now.used, one.ballast_held, one.level.says

@@ -172,9 +172,14 @@ class FileSystem:
         return percent_of(self.now.used, self.now.size)
 
     @property
+    def ballast_held(self) -> int:
+        """Bytes that our ballast takes of it."""
+        return self.ballast.held if self.ballast else 0
+
+    @property
     def own(self) -> int:
         """Bytes in use without our ballast: what grows."""
-        return self.now.used - (self.ballast.held if self.ballast else 0)
+        return self.now.used - self.ballast_held
 
     @property
     def says(self) -> str:

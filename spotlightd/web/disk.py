@@ -62,7 +62,7 @@ async def show_disk(request: web.Request) -> web.StreamResponse:
 
 def _folders(state: DiskState, taken: Sequence[Taken], documents: int | None) -> dict[str, int]:
     """Bytes by what they are for, largest first; without what is not known now."""
-    ballast = sum(one.ballast.held for one in state.file_systems if one.ballast)
+    ballast = sum(one.ballast_held for one in state.file_systems)
     found = {**state.files, "ballast": ballast}
     if documents is not None:
         found |= {"documents, as published": documents, "tables": sum(one.size for one in taken)}
