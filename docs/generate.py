@@ -10,7 +10,7 @@ from spotlightd.cli import parser
 from spotlightd.commands import docs
 from spotlightd.meters import PrometheusMeters
 from spotlightd.model.house import HOUSE
-from spotlightd.model.meters import FlowReading
+from spotlightd.model.meters import DiskReading, FlowReading
 
 HERE = Path(__file__).parent
 
@@ -18,7 +18,10 @@ HERE = Path(__file__).parent
 def pages() -> Mapping[str, str]:
     """File name to text."""
     found = catalog()
-    meters = PrometheusMeters(flows=lambda: [FlowReading("any", "running")])
+    meters = PrometheusMeters(
+        flows=lambda: [FlowReading("any", "running")],
+        disks=lambda: [DiskReading("any", 1, 1, 0, full_in_seconds=1.0)],
+    )
     return {
         "datasets.md": docs.datasets_page((*found.datasets, *HOUSE), found.sources),
         "settings.md": docs.settings_page(),

@@ -19,7 +19,8 @@ from spotlightd import __version__, log
 from spotlightd.commands import archiving, collecting, demo, looking, making, receipts, serving, streams
 from spotlightd.commands.said import Out
 from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
-from spotlightd.model.settings import Settings, load
+from spotlightd.model.settings import Settings
+from spotlightd.model.settings_file import load
 from spotlightd.parse.lean import without_pandas
 
 Command = Callable[[argparse.Namespace, Settings, Out], Coroutine[Any, Any, int]]

@@ -20,9 +20,13 @@ from typing import Any
 
 from spotlightd import __version__, systemd
 from spotlightd.archiving import archiver
+from spotlightd.disks import readings as disk_readings
+from spotlightd.disks import relieved, watching
 from spotlightd.engine.process import Engine
 from spotlightd.flows.bars import Transforming
 from spotlightd.flows.bucket import looking_after
+from spotlightd.flows.disk import Watching
+from spotlightd.flows.diskrows import DiskRows
 from spotlightd.flows.logs import writing_logs
 from spotlightd.flows.pulse import measured_loop, pulse, readings
 from spotlightd.flows.said import Said
@@ -71,19 +75,22 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
     began, board, bells = datetime.now(UTC), Board(), Bells()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
+    await relieved(settings)
     async with opened(settings) as house:
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
             house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
+        disks = watching(settings, house.stores.gate)
         meters = PrometheusMeters(
             [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
-            version=__version__, flows=lambda: readings(board),
+            version=__version__, flows=lambda: readings(board), disks=lambda: disk_readings(disks.state()),
         )  # fmt: skip
         writing = writing_logs(board, said, house.stores.warehouse, meters, settings.log.table_seconds)
         async with writing, streaming(house, meters) as streams:
-            context = _context(house, streams, board, began, notice)
+            context = replace(_context(house, streams, board, began, notice), disks=disks.state)
+            await disks.look()  # before anything moves: what is too full now holds from the beginning
             async with (
-                running(**_keepers(house, board, meters), **_movers(house, streams, board)),
+                running(**_keepers(house, board, meters, disks), **_movers(house, streams, board)),
                 serving_metrics(meters.text, settings.metrics, settings.web.hosts),
                 serving(application(context), settings.web.host, settings.web.port) as port,
             ):
@@ -105,8 +112,10 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
     log.info("daemon stopped")
 
 
-def _keepers(house: House, board: Board, meters: PrometheusMeters) -> dict[str, Coroutine[Any, Any, None]]:
-    """What keeps the daemon itself: records, the watchdog, heartbeats, the measure of the loop."""
+def _keepers(
+    house: House, board: Board, meters: PrometheusMeters, disks: Watching
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
     every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
     return {
         "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
@@ -114,6 +123,8 @@ def _keepers(house: House, board: Board, meters: PrometheusMeters) -> dict[str, 
         "archive": isolated(board, "archive", archiver(house)),
         "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
         "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
+        "disk": isolated(board, "disk", disks),
+        "disk rows": isolated(board, "disk rows", DiskRows(disks, warehouse)),
         "loop lag": measured_loop(meters),
     }
 
@@ -122,7 +133,9 @@ def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Corouti
     """What moves frames on until the listeners have stopped, and what is made of them."""
     stores = house.stores
     made = {
-        one.name: Transforming(one, stores.ledger, stores.warehouse, stores.publications, house.positions)
+        one.name: Transforming(
+            one, stores.ledger, stores.warehouse, stores.publications, house.positions, gate=stores.gate
+        )
         for one in house.catalog.transforms
     }
     flows: dict[str, Flow] = {**streams.movers, **made}

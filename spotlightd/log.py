@@ -30,6 +30,7 @@ EVENTS = frozenset({
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "bucket swept", "mirror answered", "library warned",
     "log events left out",
+    "disk level changed", "disk fell silent", "disk answered", "ballast made", "ballast released", "ballast failed",
 })  # fmt: skip
 
 

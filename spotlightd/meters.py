@@ -25,7 +25,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from spotlightd.model.drain import Cause
-from spotlightd.model.meters import FlowReading, Stage
+from spotlightd.model.meters import DiskReading, FlowReading, Stage
 from spotlightd.model.provenance import Outcome
 
 OTHER = "other"
@@ -37,6 +37,7 @@ SIZES = (1 << 10, 16 << 10, 128 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 32 <
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
 Readings = Callable[[], Iterable[FlowReading]]
+DiskReadings = Callable[[], Iterable[DiskReading]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class PrometheusMeters:
         *,
         version: str = "",
         flows: Readings = tuple,
+        disks: DiskReadings = tuple,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series each for when it was made: nobody asks
         self._registry = CollectorRegistry()
@@ -74,6 +76,7 @@ class PrometheusMeters:
         Info("spotlightd_build", "The version that runs.", registry=self._registry).info({"version": version})
         ProcessCollector(registry=self._registry)
         self._registry.register(_Flows(flows))
+        self._registry.register(_Disks(disks))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, version 0.0.4."""
@@ -266,6 +269,30 @@ def _gauged(name: str, says: str, values: Mapping[str, float]) -> Metric:
     for flow, value in values.items():
         made.add_metric([flow], value)
     return made
+
+
+class _Disks(Collector):
+    """The file systems that are watched, as of the last look. Their folders are settings, so they are few."""
+
+    def __init__(self, read: DiskReadings) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        found = {one.filesystem: one for one in self._read()}
+        says: dict[str, tuple[str, Callable[[DiskReading], float | None]]] = {
+            "size_bytes": ("What may be used of the file system.", lambda one: one.size),
+            "free_bytes": ("What is free of the file system.", lambda one: one.free),
+            "level": ("0 fine, 1 filling up, 2 batch loads held, 3 the sink too, 4 ballast released.", lambda one: one.level),
+            "ballast_bytes": ("What our ballast takes, 0 while there is none.", lambda one: one.ballast),
+            "full_in_seconds": ("When it will be full at its rate, +Inf when it does not grow.", lambda one: one.full_in_seconds),
+            "answers": ("1 while the file system says how full it is, 0 while it hangs.", lambda one: one.answers),
+        }  # fmt: skip
+        for name, (text, of) in says.items():
+            made = GaugeMetricFamily(f"spotlightd_disk_{name}", text, labels=["filesystem"])
+            for label, one in found.items():
+                if (value := of(one)) is not None:
+                    made.add_metric([label], value)
+            yield made
 
 
 def _listed(metric: Metric) -> Listed:

@@ -28,6 +28,7 @@ from spotlightd.flows.publish import Publications, recover
 from spotlightd.log import logger
 from spotlightd.model.bucket import PREFIX, Access, Reach
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.disk import watermarks
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Bucket
@@ -96,6 +97,7 @@ class House:
 async def opened(settings: Settings) -> AsyncIterator[House]:
     """Lock the state folder, open every client, bring the stores in order. SettingsError and StoreError say what not."""
     found = catalog(settings)
+    watermarks(settings.disk)  # refused before anything is touched
     unknown = sorted(set(settings.schedule.sources) - {one.name for one in found.sources})
     if unknown:
         raise SettingsError(f"setting schedule.sources names no source: {', '.join(unknown)}")

@@ -137,7 +137,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
 
         means = Means(
             bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
-            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(),
+            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(), gate=stores.gate,
         )  # fmt: skip
         parser = await _parser(stack, house, sources)
         replays = {one.name: replay_of(one, house, parts, parser) for one in house.catalog.streams}
@@ -149,7 +149,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
             )
             for source in sources
         }  # fmt: skip
-        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, list(replays.values()))}
+        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, list(replays.values()), stores.gate)}
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}

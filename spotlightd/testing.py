@@ -11,6 +11,7 @@ from pathlib import Path
 from spotlightd.clients import address, body
 from spotlightd.clients.documents import place
 from spotlightd.clients.incoming import PIECE_BYTES
+from spotlightd.model.disk import Measured
 from spotlightd.model.errors import PublisherError, StoreError
 from spotlightd.model.meters import Stage
 from spotlightd.model.ports import Fetched, Stored
@@ -155,3 +156,43 @@ class SilentMeters:
     def log_left_out(self, *, events: int) -> None: ...
 
     def loop_lagged(self, seconds: float) -> None: ...
+
+
+@dataclass
+class MemoryDisks:
+    """File systems that are as full as a test says: by mount their size and what others use of them. `hanging` do not
+    answer.
+    """
+
+    mounts: dict[Path, tuple[int, int]]
+    files: dict[Path, int] = field(default_factory=dict)
+    hanging: set[Path] = field(default_factory=set)
+
+    async def measure(self, folder: Path) -> Measured:
+        mount = self._mount(folder)
+        size, used = self.mounts[mount]
+        ours = sum(taken for file, taken in self.files.items() if self._mounted(file) == mount)
+        return Measured(str(mount), size, used + ours)
+
+    async def taken(self, file: Path) -> int:
+        self._mount(file)
+        return self.files.get(file, 0)
+
+    async def reserve(self, file: Path, size: int) -> None:
+        now = await self.measure(file)
+        if size > now.free + self.files.get(file, 0):
+            raise StoreError(f"{file}: No space left on device")
+        self.files[file] = size
+
+    async def remove(self, file: Path) -> None:
+        self._mount(file)
+        self.files.pop(file, None)
+
+    def _mount(self, at: Path) -> Path:
+        mount = self._mounted(at)
+        if mount in self.hanging:
+            raise StoreError(f"the disk of {at} did not answer within 0 s: does it hang?")
+        return mount
+
+    def _mounted(self, at: Path) -> Path:
+        return next(one for one in (at, *at.parents) if one in self.mounts)

@@ -17,10 +17,10 @@ from spotlightd.flows.pulse import readings
 from spotlightd.flows.supervise import Board, State
 from spotlightd.meters import STATES, PrometheusMeters
 from spotlightd.model.drain import Cause
-from spotlightd.model.meters import FlowReading, Meters
+from spotlightd.model.meters import DiskReading, FlowReading, Meters
 from spotlightd.testing import SilentMeters
 
-LABELS = {"source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
+LABELS = {"filesystem", "source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
 UNITS = ("_seconds", "_bytes", "_frames", "_rows", "_items", "_info", "_ratio")
 
 
@@ -188,8 +188,24 @@ def test_a_flow_that_failed_or_stopped_promises_no_beats() -> None:
     assert value(meters, "flow_pause_seconds", flow="drain") == 0
 
 
+def test_disks_are_told_by_file_system_as_they_are_when_asked() -> None:
+    disks = [DiskReading("/", 10, 5, 0, full_in_seconds=60.0), DiskReading("/srv", 10, 1, 3, 2, answers=False)]
+    meters = made(disks=lambda: disks)
+    assert [value(meters, f"disk_{name}", filesystem="/srv") for name in ("size_bytes", "free_bytes", "level")] == [
+        10,
+        1,
+        3,
+    ]
+    assert value(meters, "disk_full_in_seconds", filesystem="/") == 60
+    assert value(meters, "disk_ballast_bytes", filesystem="/srv") == 2
+    assert value(meters, "disk_answers", filesystem="/srv") == 0
+    told = families(meters)["spotlightd_disk_full_in_seconds"].samples
+    assert [one.labels["filesystem"] for one in told] == ["/"]  # of the other it is not known
+
+
 def test_the_expressions_of_the_documentation_ask_for_what_there_is() -> None:
-    meters = made(flows=lambda: [FlowReading("drain", "running")])
+    disks = [DiskReading("/", 10, 5, 0, full_in_seconds=60.0)]
+    meters = made(flows=lambda: [FlowReading("drain", "running")], disks=lambda: disks)
     there = {name for name, _ in series(meters)}
     asked = {name for _, expression in QUESTIONS for name in re.findall(r"\bspotlightd_\w+", expression)}
     assert len(asked) >= len(QUESTIONS)

@@ -19,7 +19,7 @@ from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.load import Result
 from spotlightd.flows.mirror import mirror as mirror_records
 from spotlightd.model.ledger import Wish
-from spotlightd.model.settings import Bucket, Bus, Schedule, Settings
+from spotlightd.model.settings import Bucket, Bus, Disk, Schedule, Settings
 from spotlightd.opening import House, opened
 
 JUDGED_ON = date(2021, 3, 20)
@@ -29,6 +29,7 @@ NOTICE = (
     "Finnhub frames of 2020 to 2024, sent again and again with their times moved to now."
 )
 TURN_SECONDS = 0.2
+DISK = Disk(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
 HANG_UP_SECONDS = 45.0
 GAP_SECONDS = 8.0
@@ -65,15 +66,9 @@ def _demo_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mi
         backoff_seconds=GAP_SECONDS, backoff_most_seconds=2 * GAP_SECONDS,
     )  # fmt: skip
     return replace(  # whatever is set: nothing of the demo goes elsewhere
-        settings,
-        state_dir=state,
-        web=web,
-        publisher=publisher,
-        schedule=schedule,
-        streams=streams,
-        bus=Bus(),
-        bucket=Bucket(),
-    )
+        settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=Bus(),
+        bucket=Bucket(), disk=DISK,
+    )  # fmt: skip
 
 
 async def _hang_up(venue: Exchange) -> None:

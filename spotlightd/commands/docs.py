@@ -26,6 +26,8 @@ QUESTIONS = (
     ("After how long are 99 of 100 messages queryable?",
      'histogram_quantile(0.99, sum by (source, le) (rate(spotlightd_lag_seconds_bucket{stage="queryable"}[5m])))'),
     ("Where were messages lost?", "sum by (source, cause) (increase(spotlightd_gaps_total[1h])) > 0"),
+    ("Which disk holds work?", "spotlightd_disk_level >= 2"),
+    ("Which disk will be full within a week?", "spotlightd_disk_full_in_seconds < 7 * 86400"),
     ("Is the event loop late?", "histogram_quantile(0.99, rate(spotlightd_loop_lag_seconds_bucket[5m])) > 0.05"),
 )  # fmt: skip
 

@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.parts import day_of
 from spotlightd.flows.publish import Publications, current
 from spotlightd.flows.supervise import Reporter
@@ -39,6 +40,7 @@ class Transforming:
     publications: Publications
     positions: Positions
     every_seconds: float = EVERY_SECONDS
+    gate: Gate = field(default_factory=Gate)
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while our stores fail."""
@@ -67,6 +69,7 @@ class Transforming:
         failed: StoreError | None = None
         for done, load in enumerate(missing):
             if report:
+                await self.gate.passed("the sink", report)
                 report.working(f"{self.transform.name} of {load.source} {load.covers}", done, len(missing))
             try:
                 await self._make(load)

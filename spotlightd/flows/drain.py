@@ -62,6 +62,7 @@ class Draining:
         self._states: dict[int, DrainState] = {}
         self._moves: set[asyncio.Task[None]] = set()
         self._stuck = Stuck()
+        self._holds = False
         self._missing = Missing(source, means)
 
     def states(self) -> tuple[DrainState, ...]:
@@ -74,6 +75,7 @@ class Draining:
         while True:
             began = monotonic()
             try:
+                await self._held(report)
                 await self._drain(report)
             except StoreError as problem:
                 failures = 0 if monotonic() - began > LONGEST_HOLD_SECONDS else failures + 1
@@ -83,8 +85,23 @@ class Draining:
                 pause = min(LONGEST_HOLD_SECONDS, FIRST_HOLD_SECONDS * 2 ** min(failures, 8))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
+    async def _held(self, report: Reporter) -> None:
+        """While the disk of the tables is too full: only say what waits. What is drained stands in the ledger."""
+        while why := self._means.gate.why("the sink"):
+            report.holding(why)
+            states = self._states.values()
+            report.beat(queue=sum(one.end - one.offset for one in states), did_something=False)
+            await self._means.gate.moved(TIDY_SECONDS)
+            await self._measure()
+
+    def _is_to_hold(self) -> bool:
+        """Once one part has seen the gate shut all come to their end, though it may be open again by then."""
+        self._holds = self._holds or bool(self._means.gate.why("the sink"))
+        return self._holds
+
     async def _drain(self, report: Reporter) -> None:
-        """From where the ledger says, until something fails."""
+        """From where the ledger says, until something fails or the disk of the tables is too full."""
+        self._holds = False
         self._seen = Seen(self._means.warehouse, frames_of(self._source).name)
         self._missing = Missing(self._source, self._means)
         means = self._means
@@ -103,7 +120,7 @@ class Draining:
         async with means.bus.reading(self._source.name, at, position.offset) as reading:
             try:
                 many = 0
-                while True:
+                while not self._is_to_hold():
                     while moves and many < LARGE_FRAMES:
                         await through(moves[0].task)
                         moves.popleft()  # not before: all that runs is ended with us
@@ -120,6 +137,9 @@ class Draining:
                         await self._same_log(epoch)
                         for piece in cut(records):
                             await self._begin(piece, epoch, at, moves)
+                while moves:  # held: what was begun is brought to its end
+                    await through(moves[0].task)
+                    moves.popleft()
             finally:
                 await finished([one.task for one in moves])
 
@@ -208,22 +228,9 @@ class Draining:
     async def _tidy(self) -> None:
         """What need not be done for each batch: lag, holes, days that are over, and what others want to be told."""
         next_days = 0.0
-        while True:
+        while not self._is_to_hold():
             await asyncio.sleep(TIDY_SECONDS)
-            await self._means.bus.ping()
-            ends = await self._means.bus.ends(self._source.name)
-            for at, one in ends.items():
-                if at in self._states:
-                    state = self._states[at]
-                    lag = 0.0 if one.end <= state.offset else state.lag_seconds
-                    self._states[at] = replace(state, end=one.end, lag_seconds=lag)
-                    with suppress(StoreError):  # for other people's monitoring; nothing of ours depends on it
-                        await self._means.bus.committed(self._source.name, at, state.offset)
-            self._means.meters.behind(
-                self._source.name, frames=sum(one.end - one.offset for one in self._states.values())
-            )
-            waiting, size = self._means.spool.depth(self._source.name)
-            self._means.meters.spooled(self._source.name, frames=waiting, size=size)
+            waiting = await self._measure()
             await self._give_up()
             self._insist(waiting)
             if self._means.trim:
@@ -231,6 +238,22 @@ class Draining:
             if monotonic() >= next_days:
                 await self._close_days()
                 next_days = monotonic() + 30.0
+
+    async def _measure(self) -> int:
+        """See how far behind we are, and tell it; how many frames wait in the spool."""
+        await self._means.bus.ping()
+        ends = await self._means.bus.ends(self._source.name)
+        for at, one in ends.items():
+            if at in self._states:
+                state = self._states[at]
+                lag = 0.0 if one.end <= state.offset else state.lag_seconds
+                self._states[at] = replace(state, end=one.end, lag_seconds=lag)
+                with suppress(StoreError):  # for other people's monitoring; nothing of ours depends on it
+                    await self._means.bus.committed(self._source.name, at, state.offset)
+        self._means.meters.behind(self._source.name, frames=sum(one.end - one.offset for one in self._states.values()))
+        waiting, size = self._means.spool.depth(self._source.name)
+        self._means.meters.spooled(self._source.name, frames=waiting, size=size)
+        return waiting
 
     async def _give_up(self) -> None:
         """What was spooled behind holes that nobody filled is free, as soon as all that is being moved now is durable."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.publish import Publications, current
 from spotlightd.log import logger, within
 from spotlightd.model.errors import FormatError, StoreError
@@ -26,7 +27,7 @@ MINE = "load_id = {load_id:UInt64}"
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What an ingest writes to."""
+    """What an ingest writes to. `gate` is shut while a disk is too full for it."""
 
     documents: Documents
     ledger: Ledger
@@ -34,6 +35,7 @@ class Stores:
     parser: Parser
     publications: Publications
     meters: Meters | None = None
+    gate: Gate = field(default_factory=Gate)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.parts import Parts
 from spotlightd.model.bus import Bus, Spool
 from spotlightd.model.drain import Positions
@@ -20,7 +21,7 @@ Resend = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Means:
     """`trim` frees what is drained from a log of our own; `resend` has a spool send again
-    what it holds. Both are None where they do not apply.
+    what it holds. Both are None where they do not apply. `gate` is shut while the disk of the tables is too full.
     """
 
     bus: Bus
@@ -32,3 +33,4 @@ class Means:
     settings: Streams
     trim: Trim | None = None
     resend: Resend | None = None
+    gate: Gate = field(default_factory=Gate)

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 from spotlightd.flows.decode import Decoder
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.parts import Parts, day_of, part_of
 from spotlightd.flows.publish import Publications, current
 from spotlightd.flows.supervise import Reporter
@@ -99,6 +100,7 @@ class Replaying:
 
     ledger: Ledger
     replays: Sequence[Replay]
+    gate: Gate = field(default_factory=Gate)
 
     async def __call__(self, report: Reporter) -> None:
         known = {one.source.name: one for one in self.replays}
@@ -115,6 +117,7 @@ class Replaying:
 
     async def _grant(self, replay: Replay, wish: Wish, report: Reporter) -> None:
         async def progress(says: str, done: int, total: int) -> None:
+            await self.gate.passed("the sink", report)
             report.working(says, done, total)
             report.beat()
             await self.ledger.answer(dataclasses.replace(wish, state="running", says=says, done=done, total=total))

@@ -129,6 +129,7 @@ class Collecting:
 
     async def _look(self, report: Reporter) -> None:
         async def progress(says: str, done: int, total: int) -> None:
+            await self.stores.gate.passed("batch loads", report)
             report.working(says, done, total)
             report.beat(queue=total - done)
 
@@ -144,6 +145,9 @@ class Collecting:
 
     async def _grant(self, report: Reporter, wish: Wish) -> None:
         async def progress(says: str, done: int, total: int) -> None:
+            if why := self.stores.gate.why("batch loads"):
+                await ledger.answer(replace(wish, state="running", done=done, total=total, says=why))
+            await self.stores.gate.passed("batch loads", report)
             report.working(says, done, total)
             report.beat(queue=total - done)
             await ledger.answer(replace(wish, state="running", done=done, total=total, says=says))

@@ -2,7 +2,7 @@
 
 `documents`, `runs`, `rejects`, `gaps` and `lost_frames` are copied from the ledger, row by row under the ledger's own `id`,
 and can be made again from it. `loads` is not: it is written to the warehouse first and is the truth about what is
-visible. Nor are `heartbeats`: a few rows a minute for each flow, lost with the process that would have beaten; nor `logs`.
+visible. Nor are `heartbeats`, `disks` and `logs`, lost with the process that would have written them.
 """
 
 from __future__ import annotations
@@ -223,6 +223,28 @@ archives = Dataset(
     by_load=False,
 )
 
+disks = Dataset(
+    name="disks",
+    title="Disks",
+    publisher="this instance",
+    about="How full the file systems were: a row a minute for each, from which it is told when one will be full.",
+    columns=(
+        Column("at", "DateTime64(6, 'UTC')", "when it was written"),
+        Column("filesystem", "LowCardinality(String)", "where the file system is mounted"),
+        Column("size", "UInt64", "what may be used of it", unit="bytes"),
+        Column("used", "UInt64", "what is used of it, the ballast included", unit="bytes"),
+        Column("ballast", "UInt64", "what our ballast takes of it", unit="bytes"),
+        Column("level", "LowCardinality(String)", "what its watermarks made of that"),
+    ),
+    key=("filesystem", "at"),
+    order=("filesystem", "at"),
+    time="at",
+    partition="toYYYYMM(at)",
+    retention=Retention(hot_days=60),
+    rhythm=_ALWAYS,
+    by_load=False,
+)
+
 logs = Dataset(
     name="logs",
     title="Log",
@@ -252,5 +274,5 @@ logs = Dataset(
     by_load=False,
 )
 
-HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives, logs)
+HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives, logs, disks)
 MIRRORED = (documents, runs, rejects, gaps, lost_frames)

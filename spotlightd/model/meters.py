@@ -27,6 +27,21 @@ class FlowReading:
     queue: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DiskReading:
+    """One file system as the metrics read it. `level` counts from 0, fine; `full_in_seconds` is endless when it does not
+    grow, None while that is not known.
+    """
+
+    filesystem: str
+    size: int
+    free: int
+    level: int
+    ballast: int = 0
+    full_in_seconds: float | None = None
+    answers: bool = True
+
+
 class Meters(Protocol):
     """Every call is cheap, never waits and never fails. `source` is a declared name: no other labels grow with data."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.disk import Measured
 from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Batch, Pages
 from spotlightd.model.stream import Stream
@@ -187,6 +188,24 @@ class Bucket(Protocol):
         (`name Type, …`; columns that a file lacks get their type's default). It holds no secret. An object that is
         not there is no error in a folder, so whoever asks has seen that they are.
         """
+
+
+class Disks(Protocol):
+    """The file systems of this machine. A disk may hang: every call ends in time, with StoreError then."""
+
+    async def measure(self, folder: Path) -> Measured:
+        """The file system of a folder, or of the nearest one above it that exists."""
+
+    async def taken(self, file: Path) -> int:
+        """Bytes that a file takes on its disk; 0 when there is none."""
+
+    async def reserve(self, file: Path, size: int) -> None:
+        """Make a file that takes so many bytes, for our eyes only, durable. StoreError when they are not really taken;
+        then there is no file.
+        """
+
+    async def remove(self, file: Path) -> None:
+        """Remove a file, if there is one, for good."""
 
 
 @dataclass(frozen=True, slots=True)

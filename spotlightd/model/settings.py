@@ -6,18 +6,10 @@ only the daemon may read (systemd credentials, or 0600), named by settings that 
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import tomllib
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-
-from spotlightd.model.errors import SettingsError
 
 T = TypeVar("T")
 
@@ -219,6 +211,27 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """What waits while a disk is too full, and from where on; the marks are per cent of each file system."""
+
+    every_seconds: float = setting(2.0, "pause between two looks at the disks")
+    answer_seconds: float = setting(3.0, "a disk that has not said for so long how full it is counts as hanging")
+    warn_percent: float = setting(85.0, "from here on it is said, and a released ballast is not made again")
+    batch_percent: float = setting(92.0, "from here on no document is fetched or loaded")
+    sink_percent: float = setting(95.0, "from here on nothing is moved into the tables; frames wait in bus and spool")
+    ballast_percent: float = setting(97.0, "from here on the ballast is released")
+    hysteresis_percent: float = setting(1.0, "so far below its mark a level is left again")
+    ballast_bytes: int | None = setting(
+        None,
+        "size of the ballast beside the tables; 0 = none; not set = 1 % of the disk, at least 1 GiB, at most 2 % or 8 GiB",
+    )
+    server_folder: str = setting(
+        "", "folder of the ClickHouse server's data if it lies on this machine (warehouse.kind = server)"
+    )
+    folders: list[str] = setting([], "more folders whose disks are to be watched; they hold nothing")
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What the daemon says."""
 
@@ -250,74 +263,5 @@ class Settings:
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)
     archive: Archive = field(default_factory=Archive)
+    disk: Disk = field(default_factory=Disk)
     log: Log = field(default_factory=Log)
-
-
-def load(path: Path | None) -> Settings:
-    """Settings from a TOML file; all defaults when `path` is None. SettingsError names the key and the remedy."""
-    if path is None:
-        return Settings()
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"settings file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"settings file {path} cannot be read: {problem}") from None
-    except tomllib.TOMLDecodeError as problem:
-        raise SettingsError(f"settings file {path} is not TOML: {problem}") from None
-    return read(Settings, raw, where="")
-
-
-def read(kind: type[T], raw: Mapping[str, Any], where: str) -> T:
-    """A settings value of that class from a TOML table. SettingsError for an unknown key or a value of a wrong type."""
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(kind)
-    for key in raw:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
-            raise SettingsError(f"unknown setting {where}{key!s}: did you mean {where}{near[0]}?")
-    values = {key: _value(hints[key], raw[key], f"{where}{key}") for key in raw}
-    return kind(**values)
-
-
-def _value(hint: Any, raw: Any, where: str) -> Any:  # noqa: PLR0911  (one return for each kind of setting)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(raw, dict):
-            raise SettingsError(f"setting {where} is a section: write [{where}]")
-        return read(typing.cast("type[Any]", hint), raw, where=f"{where}.")
-    origin = typing.get_origin(hint)
-    if origin is Literal:
-        return _one_of(typing.get_args(hint), raw, where)
-    if origin is types.UnionType:
-        return _value(next(a for a in typing.get_args(hint) if a is not types.NoneType), raw, where)
-    plain = origin or hint
-    if plain is Path and isinstance(raw, str):
-        return Path(raw).expanduser()
-    if plain is float and type(raw) is int:
-        return float(raw)
-    if type(raw) is not plain or (plain in (int, float) and raw < 0):
-        which = "must not be negative:" if type(raw) is plain else f"must be {_spoken(plain)}, not"
-        raise SettingsError(f"setting {where} {which} {raw!r}")
-    if plain in (list, dict):
-        return _several(typing.get_args(hint)[-1], raw, where)
-    return raw
-
-
-def _several(inner: Any, raw: Any, where: str) -> Any:
-    if isinstance(raw, dict):
-        return {key: _value(inner, one, f"{where}.{key}") for key, one in raw.items()}
-    if not all(type(one) is inner for one in raw):
-        raise SettingsError(f"setting {where} must hold {_spoken(inner)} only, not {raw!r}")
-    return raw
-
-
-def _one_of(choices: tuple[Any, ...], raw: Any, where: str) -> Any:
-    if raw not in choices:
-        raise SettingsError(f"setting {where} must be one of {', '.join(map(str, choices))}, not {raw!r}")
-    return raw
-
-
-def _spoken(kind: type) -> str:
-    words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", date: "a date like 2021-03-01",
-             list: "a list", dict: "a table", Path: "a path"}  # fmt: skip
-    return words.get(kind, kind.__name__)

@@ -15,6 +15,7 @@ from spotlightd.web import (
     cite,
     data,
     desk,
+    disk,
     guard,
     health,
     home,
@@ -57,6 +58,8 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/status.json", status.show_status)
     app.router.add_get("/logs", logs.show_logs)
     app.router.add_get("/logs.json", logs.show_logs)
+    app.router.add_get("/disk", disk.show_disk)
+    app.router.add_get("/disk.json", disk.show_disk)
     app.router.add_get("/live", live.show_live)
     app.router.add_get("/live.json", live.show_live)
     app.router.add_get("/live/events", live.show_events)

@@ -10,6 +10,7 @@ from spotlightd.model import settings
 from spotlightd.model.bus import Bus
 from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.drain import DrainState, FeedState, Positions
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.source import Batch
@@ -94,6 +95,7 @@ class Context:
     bus: Bus | None = None
     positions: Positions | None = None
     archives: Archives = NoArchives()
+    disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
 
     @property
     def day(self) -> date:

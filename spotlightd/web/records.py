@@ -125,6 +125,25 @@ def last_looks() -> Query:
     return Query("SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM runs GROUP BY source")
 
 
+def part_sizes() -> Query:
+    """By table: rows, bytes on the disk, and the days of its partitions where they tell them; the largest first."""
+    first, last = (
+        "if(min_date > '1970-01-01', min_date, toDate(min_time))",
+        "if(max_date > '1970-01-01', max_date, toDate(max_time))",
+    )
+    sql = (
+        f"SELECT table, sum(rows), sum(bytes_on_disk), minOrNullIf({first}, {first} > '1970-01-01'),"
+        f" maxOrNullIf({last}, {last} > '1970-01-01') FROM system.parts WHERE database = currentDatabase() AND active"
+        " GROUP BY table ORDER BY sum(bytes_on_disk) DESC, table"
+    )
+    return Query(sql)
+
+
+def documents_size() -> Query:
+    """Bytes of all documents that are kept, each once."""
+    return Query("SELECT sum(bytes) FROM (SELECT max(size) AS bytes FROM documents GROUP BY digest)")
+
+
 def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], pin: Pin) -> Query:
     """Every row of that key that was ever published, visible or not; of a computed one what it is at `seq`."""
     same = " AND ".join(

@@ -24,6 +24,11 @@ import psutil
 
 POLL_SECONDS = 0.01
 PATIENCE_SECONDS = 30.0
+# Whatever else lies on the disk of this machine, nothing is held, and no ballast is made.
+NO_MARKS = {
+    "warn_percent": 99.6, "batch_percent": 99.7, "sink_percent": 99.8, "ballast_percent": 99.9,
+    "hysteresis_percent": 0.05, "ballast_bytes": 0, "every_seconds": 0.5,
+}  # fmt: skip
 COMMAND = (sys.executable, "-m", "spotlightd")
 
 
@@ -249,6 +254,7 @@ def settings_file(folder: Path, at: str, **sections: Any) -> Path:
         "metrics": {"port": 0},
         "log": {"format": "json", "level": "info"},
         "schedule": {"sources": ["fast_ftd"]},
+        "disk": NO_MARKS,
     }
     for name, values in sections.items():
         told[name] = {**told.get(name, {}), **values} if isinstance(values, Mapping) else values

@@ -14,6 +14,7 @@ from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
 from spotlightd.flows.decode import Decoder, decoder_of
 from spotlightd.flows.drain import Draining
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.means import Means
 from spotlightd.flows.parts import Parts
 from spotlightd.flows.publish import Publications, recover
@@ -227,6 +228,7 @@ class Stores:
     publications: Publications
     warehouse: Any
     board: Board = field(default_factory=Board)
+    gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
         self.parts = Parts(self.ledger, self.publications, self.positions)
@@ -236,8 +238,9 @@ class Stores:
         """A drain at work; what it raises is raised here."""
         parts = self.parts
         means = Means(
-            self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings
-        )
+            self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings,
+            gate=self.gate,
+        )  # fmt: skip
         flow = Draining(source, means, self.replay(source))
         task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
         waiting = asyncio.current_task()

@@ -19,7 +19,7 @@ AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 ROW = "/data/sec_ftd/2021-01-15,36467W109,GME"
 PAGES = {
     "home": "/", "table": "/data/sec_ftd?_facet=symbol&price__isnull=0", "empty": "/data/sec_ftd?symbol=NOBODY", "symbol": "/s/GME",
-    "row": ROW, "withdrawn": "/data/sec_ftd/2021-01-15,00165C104,AMC", "record": "/data/runs", "status": "/status",
+    "row": ROW, "withdrawn": "/data/sec_ftd/2021-01-15,00165C104,AMC", "record": "/data/runs", "status": "/status", "disk": "/disk",
     "search": "/search?q=g", "problem": "/data/nope", "line": "/source/{again}?line=4", "refused": "/source/{refused}",
     "logs": "/logs?level=info&text=x&until=2021-03-20",
 }  # fmt: skip
@@ -59,7 +59,7 @@ async def test_a_page_keeps_the_rules(world: World, browser: Browser, name: str)
 
 @pytest.mark.parametrize(
     ("name", "scheme"),
-    [*((name, "light") for name in PAGES), *((name, "dark") for name in ("home", "symbol", "line", "status"))],
+    [*((name, "light") for name in PAGES), *((name, "dark") for name in ("home", "symbol", "line", "status", "disk"))],
 )
 async def test_axe_finds_nothing_serious(world: World, browser: Browser, name: str, scheme: str) -> None:
     async with visiting(world, browser, PAGES[name], bypass_csp=True, color_scheme=scheme) as seen:

@@ -23,7 +23,18 @@ from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.model import house, settings
+from spotlightd.model.disk import (
+    Ballast,
+    DiskState,
+    FileSystem,
+    Folder,
+    Level,
+    Measured,
+    Watermarks,
+    held_by,
+)
 from spotlightd.model.errors import FormatError
+from spotlightd.model.growth import forecast
 from spotlightd.sources import sec_ftd
 from spotlightd.web.app import application, serving
 from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
@@ -173,6 +184,19 @@ def excerpts(documents: FolderDocuments) -> Any:
     return excerpt
 
 
+def disks() -> DiskState:
+    """Constructed: a disk that is too full, and one that grows."""
+    tables = Folder("tables", Path("/srv/<b>data</b>/engine"), ("batch loads", "the sink"))
+    ballast = Ballast(tables.path / "ballast", 10**9, 0, "it was released, and is made again when there is room")
+    full = FileSystem(
+        Measured("/srv/<b>data</b>", 10**12, 971 * 10**9), Level.BALLAST_RELEASED, (tables,), forecast(14_600.0, 29 * 10**9),
+        ballast, "the disk of /srv did not answer within 3 s: does it hang?",
+    )  # fmt: skip
+    other = FileSystem(Measured("/", 10**11, 2 * 10**10), Level.FINE, (Folder("temporary files", Path("/tmp")),))
+    found, marks = (full, other), Watermarks()
+    return DiskState(marks, found, held_by(found, marks), {"ledger": 123_456})
+
+
 @asynccontextmanager
 async def opened(folder: Path, web: settings.Web | None = None) -> AsyncIterator[World]:
     """Engine, tables, rows, explorer and a client: all closed at the end."""
@@ -186,7 +210,7 @@ async def opened(folder: Path, web: settings.Web | None = None) -> AsyncIterator
         digests = await _filled(warehouse, documents)
         context = Context(
             warehouse, documents, (FAILS, *house.HOUSE), (sec_ftd.source,), web or settings.Web(), state, excerpts(documents),
-            judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021",
+            judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021", disks=disks,
         )  # fmt: skip
         port = await stack.enter_async_context(serving(application(context), "127.0.0.1", 0))
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))

@@ -1,0 +1,253 @@
+"""The watch over disks: what it holds and lets go, the ballast, and disks that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.flows.disk import Critical, Watching, nothing_verified
+from spotlightd.flows.diskrows import DiskRows
+from spotlightd.flows.gate import Gate
+from spotlightd.flows.supervise import Board
+from spotlightd.model.disk import FileSystem, Folder, Level, Watermarks
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import disks as disk_rows
+from spotlightd.testing import MemoryDisks
+
+from .stream_world import until
+
+TABLES, PAPERS, OTHER = Path("/tables"), Path("/papers"), Path("/tmp")
+SIZE = 1_000
+FOLDERS = (
+    Folder("tables", TABLES / "engine", ("batch loads", "the sink")),
+    Folder("documents", PAPERS / "documents", ("batch loads",)),
+    Folder("temporary files", OTHER),
+)
+Said = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def said() -> Iterator[Said]:
+    """What was logged."""
+    with capture_logs() as lines:
+        yield lines
+
+
+@dataclass
+class Watch:
+    """Three disks of a thousand bytes, and a watch over them."""
+
+    ballast: int = 20
+    on_critical: Critical = nothing_verified
+    every_seconds: float = 0.01
+    disks: MemoryDisks = field(default_factory=lambda: MemoryDisks(dict.fromkeys((TABLES, PAPERS, OTHER), (SIZE, 0))))
+    gate: Gate = field(default_factory=Gate)
+
+    def __post_init__(self) -> None:
+        self.flow = Watching(
+            self.disks, FOLDERS, Watermarks(), self.gate, every_seconds=self.every_seconds,
+            ballast=TABLES / "engine" / "ballast", told_bytes=self.ballast, on_critical=self.on_critical,
+        )  # fmt: skip
+
+    async def seen(self, used: int, at: Path = TABLES) -> FileSystem:
+        """A look when so much is used by others; what it made of that disk. What it began meanwhile is done."""
+        self.disks.mounts[at] = (SIZE, used)
+        await self.flow.look()
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("disk ")))
+        return self.at(at)
+
+    def at(self, at: Path) -> FileSystem:
+        return next(one for one in self.flow.state().file_systems if one.name == str(at))
+
+    @property
+    def held(self) -> tuple[bool, bool]:
+        return bool(self.gate.why("batch loads")), bool(self.gate.why("the sink"))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Board]:
+        board = Board()
+        task = asyncio.create_task(self.flow(board.reporter("disk")))
+        try:
+            yield board
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_levels_hold_in_their_order_and_let_go_in_the_reverse() -> None:
+    watch = Watch(ballast=0)
+    said = []
+    for used in (800, 860, 930, 960, 980, 965, 945, 935, 905, 830):
+        one = await watch.seen(used)
+        said.append((int(one.level), *watch.held))
+    assert said == [
+        (0, False, False), (1, False, False), (2, True, False), (3, True, True), (4, True, True),
+        (4, True, True), (3, True, True), (2, True, False), (1, False, False), (0, False, False),
+    ]  # fmt: skip
+
+
+async def test_a_disk_holds_only_what_needs_it() -> None:
+    watch = Watch()
+    assert (await watch.seen(990, PAPERS)).says == "batch loads held"
+    assert watch.held == (True, False)
+    await watch.seen(0, PAPERS)
+    assert (await watch.seen(1_000, OTHER)).says == "nearly full, holds nothing up"
+    assert watch.held == (False, False)
+
+
+async def test_why_it_holds_says_what_would_end_it() -> None:
+    watch = Watch(ballast=0)
+    await watch.seen(960)
+    assert watch.gate.why("the sink") == "disk /tables is 96.0 % full: the sink is held until it is below 94 %"
+
+
+async def test_each_change_of_level_is_said_once(said: Said) -> None:
+    watch = Watch(ballast=0)
+    for used in (930, 931, 930, 929, 930, 919, 915, 925, 921, 912):
+        await watch.seen(used)
+    assert [one["now"] for one in said if one["event"] == "disk level changed"] == ["batch held"]
+    await watch.seen(100)
+    assert [one["now"] for one in said if one["event"] == "disk level changed"] == ["batch held", "fine"]
+
+
+@given(st.lists(st.integers(0, SIZE), max_size=30))
+def test_whatever_comes_the_gate_is_as_the_levels_say_and_free_space_frees_all(told: list[int]) -> None:
+    async def all_of_it() -> None:
+        watch = Watch(ballast=0)
+        for used in told:
+            one = await watch.seen(used)
+            assert watch.held == (one.level >= Level.BATCH_HELD, one.level >= Level.SINK_HELD)
+        await watch.seen(0)
+        assert watch.held == (False, False)
+
+    asyncio.run(all_of_it())
+
+
+async def test_the_ballast_is_made_released_and_made_again(said: Said) -> None:
+    watch = Watch(ballast=20)
+    assert (await watch.seen(100)).ballast_held == 20
+    assert (await watch.seen(960)).ballast_held == 0  # with the ballast that is 98 %
+    for used in (950, 930, 880, 845):
+        assert (await watch.seen(used)).ballast_held == 0
+    assert (await watch.seen(830)).ballast_held == 20
+    events = [one["event"] for one in said if one["event"].startswith("ballast")]
+    assert events == ["ballast made", "ballast released", "ballast made"]
+
+
+async def test_a_ballast_that_would_itself_hold_something_is_not_made() -> None:
+    """Else it would be made and released for ever."""
+    watch = Watch(ballast=200)
+    for _ in range(3):
+        one = await watch.seen(830)
+        assert one.ballast
+        assert (one.ballast.held, one.ballast.says) == (0, "there is no room for it yet")
+    assert watch.held == (False, False)
+
+
+async def test_no_ballast_is_wanted() -> None:
+    watch = Watch(ballast=0)
+    watch.disks.files[TABLES / "engine" / "ballast"] = 20  # of an earlier setting
+    async with watch.running():
+        await until(lambda: not watch.disks.files)
+        await until(lambda: bool(watch.flow.state().file_systems))
+        assert watch.at(TABLES).ballast is None
+
+
+async def test_when_it_is_critical_the_hook_is_called_after_the_ballast_is_gone_and_not_twice_at_once() -> None:
+    called, may_end = list[tuple[str, int]](), asyncio.Event()
+
+    async def drop(one: FileSystem) -> None:
+        called.append((one.name, watch.disks.files.get(TABLES / "engine" / "ballast", 0)))
+        await may_end.wait()
+
+    watch = Watch(on_critical=drop, every_seconds=0.001)
+    async with watch.running() as board:
+        await until(lambda: bool(watch.disks.files))
+        watch.disks.mounts[TABLES] = (SIZE, 975)
+        await until(lambda: bool(called))
+        beats = board.read()[0].beats
+        await until(lambda: board.read()[0].beats > beats + 20)  # it goes on looking
+        assert called == [("/tables", 0)]
+        may_end.set()
+
+
+async def test_a_hook_that_fails_is_said_and_the_watch_goes_on(said: Said) -> None:
+    async def drop(_: FileSystem) -> None:
+        raise StoreError("the bucket does not answer")
+
+    watch = Watch(on_critical=drop)
+    await watch.seen(990)
+    assert [one["error"] for one in said if one["event"] == "store failed"] == ["the bucket does not answer"]
+    assert (await watch.seen(100)).level == Level.FINE
+
+
+async def test_a_disk_that_hangs_keeps_its_level_and_is_told_and_others_are_still_watched(said: Said) -> None:
+    watch = Watch()
+    async with watch.running() as board:
+        await until(lambda: bool(watch.disks.files))
+        watch.disks.hanging.add(TABLES)
+        watch.disks.mounts[PAPERS] = (SIZE, 930)
+        await until(lambda: watch.held == (True, False))
+        await until(lambda: "does it hang?" in board.read()[0].error)
+        assert board.read()[0].state == "holding"
+        assert watch.at(TABLES).level == Level.FINE
+        watch.disks.hanging.clear()
+        await until(lambda: not watch.at(TABLES).trouble)
+        watch.disks.mounts[PAPERS] = (SIZE, 0)
+        await until(lambda: board.read()[0].state == "waiting")
+    events = [one["event"] for one in said if one["event"].startswith("disk ") and "disk" in one]
+    assert sorted(events) == ["disk answered", "disk fell silent", "disk level changed", "disk level changed"]
+
+
+async def test_a_disk_that_hangs_from_the_beginning_is_told() -> None:
+    watch = Watch()
+    watch.disks.hanging.add(TABLES)
+    await watch.flow.look()
+    assert any("does it hang?" in one.trouble for one in watch.flow.state().file_systems)
+    watch.disks.hanging.clear()
+    assert (await watch.seen(0)).trouble == ""
+    assert len(watch.flow.state().file_systems) == 3
+
+
+async def test_who_waits_at_the_gate_says_why_beats_and_goes_on_by_itself() -> None:
+    gate, board = Gate(), Board()
+    report = board.reporter("drain")
+    gate.shut({"the sink": "full"})
+    waits = asyncio.create_task(gate.passed("the sink", report))
+    await until(lambda: board.read()[0].state == "holding")
+    await gate.passed("batch loads", report)
+    assert board.read()[0].error == "full"
+    gate.shut({})
+    await asyncio.wait_for(waits, 5)
+    assert (board.read()[0].state, board.read()[0].error) == ("waiting", "")
+
+
+async def test_the_forecast_outlives_a_restart(warehouse: ClickHouse) -> None:
+    await warehouse.ensure(disk_rows)
+    now = datetime.now(UTC)
+    rows = [
+        (now - timedelta(hours=ago), "/tables", SIZE, 120 - ago + 20, 20, "fine") for ago in range(48, 0, -1)
+    ]  # a byte an hour
+    await warehouse.insert(disk_rows, rows)
+    watch, board = Watch(ballast=20), Board()
+    task = asyncio.create_task(DiskRows(watch.flow, warehouse, every_seconds=0.05)(board.reporter("disk rows")))
+    try:
+        await until(lambda: board.read()[0].state == "waiting")
+        one = await watch.seen(120)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert one.forecast.rate == pytest.approx(1 / 3600, rel=0.1)
+    assert one.forecast.says.startswith(("full in 35 days", "full in 36 days", "full in 34 days"))

@@ -1,0 +1,123 @@
+"""Work that is held while a disk is too full: between two pieces of it, and nothing is lost or doubled by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.flows.gate import Gate
+from spotlightd.flows.load import Stores
+from spotlightd.flows.schedule import Bells, Collecting
+from spotlightd.flows.supervise import Board, Status, isolated
+
+from .constructed_ticks import numbered, ticks
+from .stream_world import HeldUp, StreamWorld, until
+from .world import World, source
+
+FULL = "disk / is 96.0 % full"
+
+
+@pytest.fixture
+async def streams(tmp_path: Path, warehouse: ClickHouse) -> StreamWorld:
+    world = StreamWorld(tmp_path, warehouse)
+    await world.prepare()
+    return world
+
+
+def status(board: Board) -> Status:
+    return board.read()[0]
+
+
+async def test_a_held_drain_takes_nothing_says_what_waits_and_goes_on_by_itself(streams: StreamWorld) -> None:
+    await streams.send(numbered(50))
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        stores.gate.shut({"the sink": FULL})
+        await until(lambda: status(stores.board).state == "holding")
+        await streams.send(numbered(50, first=50))
+        await until(lambda: status(stores.board).queue == 50)  # it goes on looking how much waits
+        assert status(stores.board).error == FULL
+        assert await streams.numbers() == list(range(100))
+        stores.gate.shut({})
+        await until(lambda: streams.is_drained(flow))
+        await until(lambda: status(stores.board).state == "waiting")
+    assert await streams.numbers() == list(range(200))
+
+
+async def test_a_batch_that_is_under_way_is_finished_before_the_drain_holds(streams: StreamWorld) -> None:
+    streams.held = HeldUp(streams.warehouse)
+    await streams.send(numbered(100))
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: bool(streams.held and streams.held.waiting))
+        stores.gate.shut({"the sink": FULL})
+        streams.held.go_on.set()
+        await until(lambda: status(stores.board).state == "holding")
+        assert not await stores.positions.intents(ticks.name)
+        assert len(await streams.numbers()) == 2 * flow.states()[0].offset
+        stores.gate.shut({})
+        await until(lambda: streams.is_drained(flow))
+    assert await streams.numbers() == list(range(200))
+
+
+async def test_a_gate_that_flaps_while_frames_come_loses_and_doubles_nothing(streams: StreamWorld) -> None:
+    two = replace(ticks, partitions=2)
+    await streams.prepare(two)
+    async with streams.stores() as stores, stores.draining(two) as flow:
+        for first in range(0, 400, 20):
+            await streams.send(numbered(20, first=first), 0)
+            await streams.send(numbered(20, connection=8, first=first), 1)
+            stores.gate.shut({"the sink": FULL} if first % 40 else {})
+            if first % 60:
+                await asyncio.sleep(0)
+        for _ in range(3):
+            stores.gate.shut({"the sink": FULL})
+            await until(lambda: status(stores.board).state == "holding")
+            stores.gate.shut({})
+            await until(lambda: status(stores.board).state == "waiting")
+        await until(lambda: streams.is_drained(flow))
+    assert await streams.numbers() == sorted([*range(800), *range(800)])
+
+
+@asynccontextmanager
+async def collecting(world: World, gate: Gate) -> AsyncIterator[Board]:
+    board, batch, bells = Board(), source(), Bells()
+    async with world.stores() as stores:
+        held: Stores = replace(stores, gate=gate)
+        flow = isolated(board, "collect", Collecting(batch, world.publishers, held, bells))
+        task = asyncio.create_task(flow, name="collect")
+        bells.of(batch.name).set()
+        try:
+            yield board
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_a_held_collector_asks_the_publisher_nothing_and_makes_it_up(world: World) -> None:
+    world.shows({"2021": "2021-01-04,1\n"})
+    gate = Gate()
+    gate.shut({"batch loads": FULL})
+    async with collecting(world, gate) as board:
+        await until(lambda: bool(board.read()) and status(board).state == "holding")
+        beats = status(board).beats
+        assert status(board).error == FULL
+        await until(lambda: status(board).beats > beats)
+        assert world.publishers.asked == []
+        gate.shut({})
+        await until(lambda: status(board).says == "waiting for the next look" and status(board).state == "waiting")
+    assert await world.seen() == {"2021-01-04": 1}
+
+
+async def test_what_only_holds_the_sink_lets_a_collector_pass(world: World) -> None:
+    world.shows({"2021": "2021-01-04,1\n"})
+    gate = Gate()
+    gate.shut({"the sink": FULL})
+    async with collecting(world, gate) as board:
+        await until(lambda: bool(world.publishers.asked) and status(board).state == "waiting")
+    assert await world.seen() == {"2021-01-04": 1}
