@@ -10,11 +10,9 @@ import asyncio
 import json
 import os
 import signal
-import sys
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -23,6 +21,8 @@ from spotlightd.archiving import archiver
 from spotlightd.disks import readings as disk_readings
 from spotlightd.disks import relieved, watching
 from spotlightd.engine.process import Engine
+from spotlightd.excerpts import Excerpts
+from spotlightd.flows.archive.flow import Archiving
 from spotlightd.flows.bars import Transforming
 from spotlightd.flows.bucket import looking_after
 from spotlightd.flows.disk import Watching
@@ -34,20 +34,17 @@ from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
 from spotlightd.log import kept, logger
 from spotlightd.meters import PrometheusMeters
-from spotlightd.model.errors import FormatError, StoreError
-from spotlightd.model.ledger import Ledger
-from spotlightd.model.ports import Documents
-from spotlightd.model.settings import Parser, Settings
+from spotlightd.model.errors import StoreError
+from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
 from spotlightd.opening import Endpoint, House, born, opened
 from spotlightd.streaming import Streaming, streaming
 from spotlightd.web.app import application, serving
-from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
+from spotlightd.web.context import Context, EngineState, FlowState, State
 from spotlightd.web.metrics import serving_metrics
 
 ENDPOINT = "daemon.json"
 PROBE_SECONDS = 2.0
-EXCERPT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +77,19 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
             house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
-        disks = watching(settings, house.stores.gate)
+        archive = archiver(house)
+        disks = watching(settings, house.stores.gate, on_critical=lambda _: archive.hurry())
         meters = PrometheusMeters(
             [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
             version=__version__, flows=lambda: readings(board), disks=lambda: disk_readings(disks.state()),
+            archive=archive.state,
         )  # fmt: skip
         writing = writing_logs(board, said, house.stores.warehouse, meters, settings.log.table_seconds)
         async with writing, streaming(house, meters) as streams:
-            context = replace(_context(house, streams, board, began, notice), disks=disks.state)
+            context = replace(_context(house, streams, board, began, notice), disks=disks.state, archive=archive.state)
             await disks.look()  # before anything moves: what is too full now holds from the beginning
             async with (
-                running(**_keepers(house, board, meters, disks), **_movers(house, streams, board)),
+                running(**_keepers(house, board, meters, disks, archive), **_movers(house, streams, board)),
                 serving_metrics(meters.text, settings.metrics, settings.web.hosts),
                 serving(application(context), settings.web.host, settings.web.port) as port,
             ):
@@ -113,14 +112,14 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
 
 
 def _keepers(
-    house: House, board: Board, meters: PrometheusMeters, disks: Watching
+    house: House, board: Board, meters: PrometheusMeters, disks: Watching, archive: Archiving
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
     every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
     return {
         "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
         "heart": vital(board, "heart", lambda report: _heart(report, board)),
-        "archive": isolated(board, "archive", archiver(house)),
+        "archive": isolated(board, "archive", archive),
         "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
         "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
         "disk": isolated(board, "disk", disks),
@@ -242,49 +241,6 @@ def _context(house: House, streams: Streaming, board: Board, began: datetime, no
         positions=streams.positions,
         archives=house.archives,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Excerpts:
-    """Reads the surroundings of a line in a limited process of its own; two at a time."""
-
-    documents: Documents
-    ledger: Ledger
-    limits: Parser
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-
-    async def __call__(self, digest: str, member: int, line: int, around: int) -> Excerpt:
-        document = await self.ledger.document(digest)
-        if document is None:
-            raise StoreError(f"there is no document {digest}")
-        asked = {
-            "path": str(self.documents.path(digest)), "name": document.name, "limits": asdict(self.limits),
-            "member": member, "line": line, "around": around,
-        }  # fmt: skip
-        async with self.gate:
-            told = json.loads(await _asked_apart("spotlightd.parse.excerpt", json.dumps(asked).encode()))
-        if "error" in told:
-            raise FormatError(told["error"], member=told["member"], line=told["line"])
-        return Excerpt(told["name"], tuple(ExcerptLine(number, text) for number, text in told["lines"]))
-
-
-async def _asked_apart(module: str, question: bytes) -> bytes:
-    """Run a module of ours in a process without environment; its answer, or a FormatError that says how it ended."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", module, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={"TZ": "UTC"}
-    )
-    try:
-        async with asyncio.timeout(EXCERPT_SECONDS):
-            answer, _ = await process.communicate(question)
-    except TimeoutError:
-        raise FormatError(f"the document could not be read within {EXCERPT_SECONDS:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise FormatError(f"the document could not be read within the parser's limits (status {process.returncode})")
-    return answer
 
 
 def _engine(engine: Engine | None) -> EngineState:

@@ -15,6 +15,7 @@ from spotlightd.model.disk import DiskState, Folder, Work, percent_of, watermark
 from spotlightd.model.errors import StoreError
 from spotlightd.model.meters import DiskReading
 from spotlightd.model.settings import Settings
+from spotlightd.opening import bucket_folder
 
 BALLAST_FILE = "ballast"
 BATCH: tuple[Work, ...] = ("batch loads",)
@@ -30,6 +31,7 @@ def watching(settings: Settings, gate: Gate, *, on_critical: Critical = nothing_
     told, state = settings.disk, settings.state_dir.absolute()
     folders = [
         *_tables(settings, state),
+        *_bucket(settings, state),
         Folder("documents", state / "documents", BATCH),
         Folder("ledger, bus and spool", state, BATCH),
         Folder("temporary files", Path(tempfile.gettempdir())),
@@ -48,6 +50,12 @@ def _tables(settings: Settings, state: Path) -> list[Folder]:
         tmp = Folder("temporary files of the engine", state / "engine" / "tmp")
         return [Folder("tables", state / "engine", ALL), tmp]
     return [Folder("tables", Path(settings.disk.server_folder), ALL)] if settings.disk.server_folder else []
+
+
+def _bucket(settings: Settings, state: Path) -> list[Folder]:
+    """Watched only: what finds no room in the bucket stays in the warehouse."""
+    ours = settings.bucket
+    return [Folder("bucket", bucket_folder(ours, state))] if ours.kind == "folder" else []
 
 
 async def relieved(settings: Settings) -> None:

@@ -7,7 +7,7 @@ board when somebody asks, so it is true even when nothing moves any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
@@ -21,23 +21,21 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.core import Metric
 
+from spotlightd.collectors import Archive, DiskReadings, Disks, Flows, Readings
 from spotlightd.model.drain import Cause
-from spotlightd.model.meters import DiskReading, FlowReading, Stage
+from spotlightd.model.meters import Stage
+from spotlightd.model.partition import ArchiveState
 from spotlightd.model.provenance import Outcome
 
 OTHER = "other"
-STATES = ("starting", "running", "waiting", "holding", "failed", "stopped")
 LAGS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 LOOP_LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0)
 NUMBERS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000)
 SIZES = (1 << 10, 16 << 10, 128 << 10, 1 << 20, 4 << 20, 8 << 20, 16 << 20, 32 << 20)
 
 Series = TypeVar("Series", Counter, Gauge, Histogram)
-Readings = Callable[[], Iterable[FlowReading]]
-DiskReadings = Callable[[], Iterable[DiskReading]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,7 @@ class PrometheusMeters:
         version: str = "",
         flows: Readings = tuple,
         disks: DiskReadings = tuple,
+        archive: Callable[[], ArchiveState] = ArchiveState,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series each for when it was made: nobody asks
         self._registry = CollectorRegistry()
@@ -75,8 +74,9 @@ class PrometheusMeters:
         self._log = _Log(self._registry)
         Info("spotlightd_build", "The version that runs.", registry=self._registry).info({"version": version})
         ProcessCollector(registry=self._registry)
-        self._registry.register(_Flows(flows))
-        self._registry.register(_Disks(disks))
+        self._registry.register(Flows(flows))
+        self._registry.register(Disks(disks))
+        self._registry.register(Archive(archive))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, version 0.0.4."""
@@ -224,75 +224,6 @@ T = TypeVar("T")
 def _of(series: Mapping[str, T], name: str) -> T:
     found = series.get(name)
     return series[OTHER] if found is None else found
-
-
-class _Flows(Collector):
-    """The flows as the board has them when Prometheus asks. Their names are declared, so they are few."""
-
-    def __init__(self, read: Readings) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        flows = tuple(self._read())
-        yield _state(flows)
-        yield _counted("beats", "How often the flow's loop came round.", {one.flow: one.beats for one in flows})
-        yield _counted(
-            "restarts", "How often the flow failed and was begun again.", {one.flow: one.restarts for one in flows}
-        )
-        says = "Time since the flow's last beat, or since it was begun."
-        yield _gauged("silent_seconds", says, {one.flow: one.silent_seconds for one in flows})
-        says = "The pause between two beats that the flow promises, 0 when it promises none; silent for 3 of them, it hangs."
-        yield _gauged("pause_seconds", says, {one.flow: one.pause_seconds for one in flows})
-        yield _gauged("lag_seconds", "How far behind the flow is.", {one.flow: one.lag_seconds for one in flows})
-        yield _gauged("waiting_items", "What waits for the flow.", {one.flow: one.queue for one in flows})
-
-
-def _state(flows: Iterable[FlowReading]) -> Metric:
-    made = GaugeMetricFamily(
-        "spotlightd_flow_state", "1 for the state that the flow is in, else 0.", labels=["flow", "state"]
-    )
-    for one in flows:
-        for state in STATES:
-            made.add_metric([one.flow, state], one.state == state)
-    return made
-
-
-def _counted(name: str, says: str, values: Mapping[str, float]) -> Metric:
-    made = CounterMetricFamily(f"spotlightd_flow_{name}", says, labels=["flow"])
-    for flow, value in values.items():
-        made.add_metric([flow], value)
-    return made
-
-
-def _gauged(name: str, says: str, values: Mapping[str, float]) -> Metric:
-    made = GaugeMetricFamily(f"spotlightd_flow_{name}", says, labels=["flow"])
-    for flow, value in values.items():
-        made.add_metric([flow], value)
-    return made
-
-
-class _Disks(Collector):
-    """The file systems that are watched, as of the last look. Their folders are settings, so they are few."""
-
-    def __init__(self, read: DiskReadings) -> None:
-        self._read = read
-
-    def collect(self) -> Iterator[Metric]:
-        found = {one.filesystem: one for one in self._read()}
-        says: dict[str, tuple[str, Callable[[DiskReading], float | None]]] = {
-            "size_bytes": ("What may be used of the file system.", lambda one: one.size),
-            "free_bytes": ("What is free of the file system.", lambda one: one.free),
-            "level": ("0 fine, 1 filling up, 2 batch loads held, 3 the sink too, 4 ballast released.", lambda one: one.level),
-            "ballast_bytes": ("What our ballast takes, 0 while there is none.", lambda one: one.ballast),
-            "full_in_seconds": ("When it will be full at its rate, +Inf when it does not grow.", lambda one: one.full_in_seconds),
-            "answers": ("1 while the file system says how full it is, 0 while it hangs.", lambda one: one.answers),
-        }  # fmt: skip
-        for name, (text, of) in says.items():
-            made = GaugeMetricFamily(f"spotlightd_disk_{name}", text, labels=["filesystem"])
-            for label, one in found.items():
-                if (value := of(one)) is not None:
-                    made.add_metric([label], value)
-            yield made
 
 
 def _listed(metric: Metric) -> Listed:

@@ -95,7 +95,12 @@ def with_visible(sql: str, datasets: Sequence[Dataset], database: str, pin: Pin)
 
     `database.dataset` still means the whole table, rows of superseded loads included.
     """
-    named = [one for one in datasets if one.by_load and re.search(rf"(?<![.\w`\"])[`\"]?{one.name}\b", sql)]
+    left = pin.cold.partitions
+    named = [
+        one
+        for one in datasets
+        if (one.by_load or one.name in left) and re.search(rf"(?<![.\w`\"])[`\"]?{one.name}\b", sql)
+    ]
     selects = SELECTS.match(sql)
     if not named or not selects:
         return sql, {}

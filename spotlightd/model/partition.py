@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from spotlightd.model.archive import Fingerprint
 
 Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 Event = Literal["switched", "withdrawn"]
 CheckKind = Literal["audit", "drill"]
 
@@ -70,6 +71,22 @@ class Check:
     at: datetime
     well: bool
     says: str
+
+
+UNDER_WAY: tuple[Stage, ...] = ("planned", "sealed", "exported", "uploaded", "verified", "switched")
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveState:
+    """The archiver as of its last round: all partitions, oldest first, and the last checks. `trouble`: why it waits."""
+
+    partitions: tuple[Partition, ...] = ()
+    checks: Mapping[CheckKind, Check] = field(default_factory=dict)
+    hot_days: Mapping[str, int] = field(default_factory=dict)
+    trouble: str = ""
+
+    def of(self, *stages: Stage) -> tuple[Partition, ...]:
+        return tuple(one for one in self.partitions if one.stage in stages)
 
 
 class ArchiveLedger(Protocol):

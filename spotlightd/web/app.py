@@ -11,6 +11,7 @@ from aiohttp import web
 from spotlightd.log import logger
 from spotlightd.model.errors import SettingsError
 from spotlightd.web import (
+    archive,
     assets,
     cite,
     data,
@@ -58,6 +59,8 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/status.json", status.show_status)
     app.router.add_get("/logs", logs.show_logs)
     app.router.add_get("/logs.json", logs.show_logs)
+    app.router.add_get("/archive", archive.show_archive)
+    app.router.add_get("/archive.json", archive.show_archive)
     app.router.add_get("/disk", disk.show_disk)
     app.router.add_get("/disk.json", disk.show_disk)
     app.router.add_get("/live", live.show_live)

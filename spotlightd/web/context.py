@@ -12,6 +12,7 @@ from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.drain import DrainState, FeedState, Positions
+from spotlightd.model.partition import ArchiveState
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
@@ -95,6 +96,7 @@ class Context:
     bus: Bus | None = None
     positions: Positions | None = None
     archives: Archives = NoArchives()
+    archive: Callable[[], ArchiveState] = ArchiveState
     disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
 
     @property

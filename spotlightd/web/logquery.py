@@ -15,7 +15,10 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from spotlightd.model.cold import Span
 from spotlightd.model.house import logs
+from spotlightd.model.pin import source
+from spotlightd.model.provenance import Pin
 from spotlightd.web import ask, show
 from spotlightd.web.refusal import bad
 from spotlightd.web.select import Query
@@ -97,17 +100,20 @@ def read(query: Mapping[str, str], now: datetime) -> Wanted:
     )  # fmt: skip
 
 
-def lines(wanted: Wanted, most: int) -> Query:
+def lines(wanted: Wanted, most: int, pin: Pin) -> Query:
     """The lines of one page, newest first, or oldest first behind `after`; one more than `most` if there are more."""
     conditions, params = _conditions(wanted)
     falling = wanted.after is None
+    rows = source(logs, pin, Span({"at": (wanted.since, wanted.until)}))
     for mark, sign in ((wanted.before, "<"), (wanted.after, ">")):
         if mark is not None:
             conditions.append(f"at {sign}= {{mark:{_TIME}}}")  # by itself too, for the engine to skip by
             conditions.append(f"{_ORDER} {sign} ({{mark:{_TIME}}}, {{marked:{_TIME}}}, {{number:UInt64}})")
             params |= {"mark": mark.at, "marked": mark.started_at, "number": mark.seq}
     order = ", ".join(f"{name}{' DESC' if falling else ''}" for name in ("at", "started_at", "seq"))
-    sql = f"SELECT {', '.join(COLUMNS)} FROM logs WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {most + 1:d}"
+    sql = (
+        f"SELECT {', '.join(COLUMNS)} FROM {rows} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {most + 1:d}"
+    )
     return Query(sql, params)
 
 

@@ -53,7 +53,8 @@ class Page:
 async def show_logs(request: web.Request) -> web.StreamResponse:
     now = datetime.now(UTC)
     wanted = logquery.read(request.query, now)
-    found = (await desk.reader(request).rows(logquery.lines(wanted, LINES))).dicts()
+    reader = desk.reader(request)
+    found = (await reader.rows(logquery.lines(wanted, LINES, reader.now()))).dicts()
     pairs = [(name, text) for name, text in request.query.items() if text.strip()]
     page = _page(request.path, wanted, found, pairs)
     if request.path.endswith(".json"):

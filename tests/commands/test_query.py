@@ -10,7 +10,7 @@ from spotlightd.model.provenance import Pin
 from spotlightd.sources.sec_ftd import sec_ftd
 
 DATASETS = (sec_ftd, *HOUSE)
-VIEW = "WITH sec_ftd AS (SELECT * FROM db.sec_ftd WHERE load_id IN ("
+VIEW = "WITH sec_ftd AS (SELECT settlement_date, cusip, symbol, quantity, description, price, load_id, member, line FROM db.sec_ftd WHERE load_id IN ("
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ledger import Wish
-from spotlightd.model.partition import Check, Partition, Stage
+from spotlightd.model.partition import UNDER_WAY, ArchiveState, Check, Partition
 
 WISH = "archive "
 WISH_SECONDS = 2.0
@@ -29,7 +29,6 @@ AUDIT_DAYS = 1.0
 RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3_600.0
 LONGEST_STEP_SECONDS = 7_200.0
-OVER: tuple[Stage, ...] = ("dropped", "held", "restored")
 
 
 class Archiving:
@@ -50,7 +49,12 @@ class Archiving:
         self._turn = asyncio.Lock()
         self._adopted = False
         self._switched: dict[tuple[str, str], float] = {}
+        self._state = ArchiveState(hot_days=leaving(means.datasets.values(), means.policy))
         self.urgent = False
+
+    def state(self) -> ArchiveState:
+        """As of the last round."""
+        return self._state
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while a store fails."""
@@ -69,11 +73,24 @@ class Archiving:
         try:
             left = await self.round(report)
         except StoreError as problem:
+            await self._note(str(problem))
             report.holding(str(problem))
             logger(flow=report.name).warning("store failed", error=str(problem))
         else:
             self._say(report, left)
-        report.beat(queue=sum(one.stage not in OVER for one in await self._means.kept.partitions()))
+        report.beat(queue=len(self._state.of(*UNDER_WAY)))
+
+    async def hurry(self) -> None:
+        """The disk is nearly full: what is proven leaves now, without grace and beyond the day's budget. Nothing else."""
+        self.urgent = True
+        try:
+            await self.round()
+        finally:
+            self.urgent = False
+
+    async def _note(self, trouble: str = "") -> None:
+        known, checks = await self._means.kept.partitions(), await self._means.kept.checks()
+        self._state = replace(self._state, partitions=known, checks=checks, trouble=trouble)
 
     async def _grant(self, wish: Wish) -> None:
         """Do what a command asked for while we were running."""
@@ -90,7 +107,7 @@ class Archiving:
         """`run`, `drill`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what came of it, in a sentence."""
         if words[0] == "run":
             known = await self.round()
-            return f"{sum(one.stage not in OVER for one in known)} partitions under way, {len(known)} in all"
+            return f"{sum(one.stage in UNDER_WAY for one in known)} partitions under way, {len(known)} in all"
         if words[0] == "drill":
             found = await self.drill()
             if found and not found.same:
@@ -107,7 +124,7 @@ class Archiving:
             if table:
                 return f"{await restore_into(self._means, partition, table):,} rows are in table {table}"
             await self._means.kept.keep(await restore(self._means, partition))
-            logger(dataset=dataset).info("partition restored", partition=name)
+            logger(dataset=dataset).info("partition moved on", partition=name, stage="restored")
             return f"{dataset} {name}: {partition.fingerprint.rows:,} rows are in the warehouse again"
 
     async def round(self, report: Reporter | None = None) -> tuple[Partition, ...]:
@@ -122,7 +139,7 @@ class Archiving:
             await self._plan()
             await self._check()
             failed: StoreError | None = None
-            open_ones = [one for one in await self._means.kept.partitions() if one.stage not in OVER]
+            open_ones = [one for one in await self._means.kept.partitions() if one.stage in UNDER_WAY]
             for done, partition in enumerate(open_ones):
                 if report:
                     report.working(f"{partition.dataset} {partition.id}", done, len(open_ones))
@@ -132,7 +149,8 @@ class Archiving:
                     failed = failed or problem
             if failed:
                 raise failed
-            return await self._means.kept.partitions()
+            await self._note()
+            return self._state.partitions
 
     async def _plan(self) -> None:
         if not self._means.policy.enabled:
@@ -174,7 +192,7 @@ class Archiving:
 
     async def _advance(self, partition: Partition) -> None:
         """Step after step, until it has to wait or something fails."""
-        while partition.stage not in OVER and not self._waits(partition):
+        while partition.stage in UNDER_WAY and not self._waits(partition):
             before = partition.stage
             try:
                 partition = await self._step(partition)
@@ -189,7 +207,7 @@ class Archiving:
                 return
             partition = replace(partition, since=self._now())
             await self._means.kept.keep(partition)
-            logger(dataset=partition.dataset).info(f"partition {partition.stage}", partition=partition.id)
+            logger(dataset=partition.dataset).info("partition moved on", partition=partition.id, stage=partition.stage)
 
     async def _step(self, partition: Partition) -> Partition:
         means, stage = self._means, partition.stage
@@ -239,7 +257,7 @@ class Archiving:
 
     def _say(self, report: Reporter, known: Sequence[Partition]) -> None:
         held = [one for one in known if one.stage == "held"]
-        under_way = sum(one.stage not in OVER for one in known)
+        under_way = sum(one.stage in UNDER_WAY for one in known)
         if held:
             report.holding(f"{len(held)} partitions are held: {held[0].says}")
         else:
