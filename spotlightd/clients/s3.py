@@ -27,6 +27,7 @@ from spotlightd.model.settings import Bucket as BucketSettings
 
 PART_BYTES = 5 << 20  # the least that S3 takes as a part
 MOST_PARTS = 10_000
+MOST_PAGES = 20
 RANGE_BYTES = 4 << 20
 DANGLING_SECONDS = 86_400.0
 
@@ -98,6 +99,8 @@ class S3Bucket:
         found, after = list[Object](), ""
         beginning(prefix)
         while page := await self._threads.run(self._calls.page, prefix, after):
+            if page[-1].key == after:
+                raise StoreError(f"{self._where} lists the same names again and again: it does not know `start-after`")
             found += [one for one in page if is_key(one.key)]
             after = page[-1].key
         for one in sorted(found, key=lambda each: each.key):
@@ -106,11 +109,14 @@ class S3Bucket:
     async def sweep(self) -> int:
         """End uploads that were begun long ago and never finished; see the port."""
         before, ended, last = datetime.now(UTC) - self._dangling, 0, None
-        while page := await self._threads.run(self._calls.uploads, last):
+        for _ in range(MOST_PAGES):  # a store that looks at no marker tells the same for ever
+            page, more = await self._threads.run(self._calls.uploads, last)
             for one in page:
                 if self._calls.is_ours(one.name) and one.begun_at is not None and one.begun_at <= before:
                     await self._threads.run(self._calls.abort, one.name, one.id)
                     ended += 1
+            if not more:
+                break
             last = page[-1]
         return ended
 

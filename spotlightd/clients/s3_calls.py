@@ -141,14 +141,15 @@ class S3Calls:
             some = list(itertools.islice(found, PAGE))
         return [Object(str(one.object_name).removeprefix(self._prefix), int(one.size or 0)) for one in some]
 
-    def uploads(self, after: Upload | None) -> Sequence[Upload]:
-        """The next uploads that are not finished, of the whole bucket: asked by prefix, MinIO tells of none. It also
-        tells only of those since its own start, and ends those of before by itself after a day.
+    def uploads(self, after: Upload | None) -> tuple[Sequence[Upload], bool]:
+        """The next uploads that are not finished, and whether there are more; of the whole bucket, because asked by
+        prefix MinIO tells of none. It also tells only of those since its own start, and ends others itself after a day.
         """
         markers = {"key_marker": after.name, "upload_id_marker": after.id} if after else {}
         with blaming(self._where):
             found = self._client._list_multipart_uploads(self._bucket, max_uploads=PAGE, **markers)
-        return [Upload(str(one.object_name), str(one.upload_id), one.initiated_time) for one in found.uploads]
+        some = [Upload(str(one.object_name), str(one.upload_id), one.initiated_time) for one in found.uploads]
+        return some, bool(some) and bool(found.is_truncated)
 
     def is_ours(self, name: str) -> bool:
         """Whether an object of that whole name is below our prefix."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as Late
 
 from spotlightd.model.errors import StoreError
@@ -70,7 +70,7 @@ def _unreached(problem: BaseException, where: str) -> StoreError:
         return StoreError(
             f"{where} shows a certificate that is not trusted here: check bucket.url, and its certificate"
         )
-    if isinstance(cause, Late):
+    if isinstance(cause, Late) and not isinstance(cause, NewConnectionError):
         return StoreError(f"{where} does not answer: see that it runs, and check bucket.url", slow=True)
     if isinstance(cause, HTTPError | OSError):
         return StoreError(

@@ -7,20 +7,24 @@ import asyncio
 import hashlib
 import time
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from spotlightd.catalog import catalog
+from spotlightd.clients.locallog import LocalLog
 from spotlightd.commands.said import Out
 from spotlightd.daemon import Running, started, told_to_stop
 from spotlightd.demo.exchange import Exchange, Script, exchanging
+from spotlightd.demo.history import remembered
 from spotlightd.demo.mirror import Mirror, mirroring, timeline
 from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.load import Result
 from spotlightd.flows.mirror import mirror as mirror_records
 from spotlightd.model.ledger import Wish
-from spotlightd.model.settings import Bucket, Bus, Disk, Schedule, Settings
+from spotlightd.model.settings import Archive, Bucket, Bus, Disk, Schedule, Settings
 from spotlightd.opening import House, opened
+from spotlightd.streaming import BUS_FILE
 
 JUDGED_ON = date(2021, 3, 20)
 NOTICE = (
@@ -30,6 +34,7 @@ NOTICE = (
 )
 TURN_SECONDS = 0.2
 DISK = Disk(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
+ARCHIVE = Archive(hot_days={"trades": 1}, every_seconds=5.0, grace_seconds=0.0)
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
 HANG_UP_SECONDS = 45.0
 GAP_SECONDS = 8.0
@@ -43,6 +48,7 @@ async def demo(arguments: argparse.Namespace, settings: Settings, out: Out) -> i
         if arguments.once:
             out.value(await _once(told, mirror, out))
             return 0
+        await _remember(told)
         async with told_to_stop() as stop, started(told, notice=NOTICE) as daemon:
             out.note(f"spotlightd demo: {daemon.web} (Ctrl-C ends it)")
             async with asyncio.TaskGroup() as group:
@@ -67,8 +73,19 @@ def _demo_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mi
     )  # fmt: skip
     return replace(  # whatever is set: nothing of the demo goes elsewhere
         settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=Bus(),
-        bucket=Bucket(), disk=DISK,
+        bucket=Bucket(), disk=DISK, archive=ARCHIVE,
     )  # fmt: skip
+
+
+async def _remember(settings: Settings) -> None:
+    """Ticks of an earlier day, at the first start: the archive has something to do within a minute."""
+    path = settings.state_dir / BUS_FILE
+    if path.exists():
+        return
+    source = next(one for one in catalog().streams if one.name == "finnhub")
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with LocalLog(path) as log:
+        await remembered(log, source, datetime.now(UTC))
 
 
 async def _hang_up(venue: Exchange) -> None:

@@ -1,0 +1,83 @@
+"""The daemon and its bucket: wrong settings are refused, and a store that does not answer holds up nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.settings import Bucket, Settings
+from spotlightd.opening import opened
+from tests.daemon.place import Place
+from tests.daemon.process import until
+from tests.daemon.publisher import half_month
+from tests.real.store import Store
+
+ACCESS, SECRET = "constructed-access-key", "constructed-secret-key"
+
+
+def s3(folder: Path, url: str, access: str = ACCESS, secret: str = SECRET, **changes: Any) -> dict[str, Any]:
+    """The section [bucket], with its keys in files."""
+    names = {"access_key_file": access, "secret_key_file": secret}
+    for name, key in names.items():
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_text(key)
+    files = {name: str(folder / name) for name in names}
+    patience = {"connect_seconds": 1.0, "read_seconds": 1.0}
+    return {"kind": "s3", "url": url, "prefix": "box1/", **files, **patience, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"url": "127.0.0.1:9000"}, "setting bucket.url: '127.0.0.1:9000' is not like http://127.0.0.1:9000"),
+        ({"url": "http://127.0.0.1:9000/path"}, "is not like http://127.0.0.1:9000"),
+        ({"url": "http://me:secret@127.0.0.1:9000"}, "is not like http://127.0.0.1:9000"),
+        ({"name": "No"}, "setting bucket.name: 'No' is no name of a bucket"),
+        ({"prefix": "a b"}, "setting bucket.prefix: 'a b' is to be words"),
+        ({"threads": 0}, "must not be 0"),
+        ({"secret": "minioadmin"}, "holds a secret that is too short or well known"),
+        ({"secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, "holds a secret that is too short or well known"),
+        ({"secret_key_file": ""}, "setting bucket.secret_key_file names no file"),
+    ],
+)
+async def test_settings_that_cannot_work_are_refused_before_anything_starts(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    told = s3(tmp_path, "http://127.0.0.1:9000", secret=changes.pop("secret", SECRET)) | changes
+    with pytest.raises(SettingsError) as caught:
+        async with opened(Settings(state_dir=tmp_path / "state", bucket=Bucket(**told))):
+            pass
+    assert says in str(caught.value)
+    assert not (tmp_path / "state" / "engine").exists()
+
+
+async def test_a_store_that_is_gone_holds_up_nothing_and_comes_back(here: Place, free_port: int, minio: Store) -> None:
+    here.show(half_month(0))
+    gone = f"bucket spotlightd at 127.0.0.1:{free_port} cannot be reached"
+    async with here.begun(bucket=s3(here.folder, f"http://127.0.0.1:{free_port}")) as daemon:
+        await daemon.says("daemon ready")
+        await here.all_seen()
+        await until(lambda: daemon.is_not_ready(f"bucket: {gone}"), "it says so")
+        assert daemon.said("store failed", flow="bucket")
+    done = await here.command("check")
+    assert done.status == 74
+    assert gone in done.err
+    here.settings(bucket=s3(here.folder, minio.url, minio.access_key, minio.secret_key))
+    done = await here.command("check")
+    assert done.status == 0, done.err
+    assert minio.secret_key not in done.out
+    async with here.ready(bucket=s3(here.folder, minio.url, minio.access_key, minio.secret_key)) as again:
+        await again.says("bucket swept")
+    assert SECRET not in daemon.words
+    assert minio.secret_key not in again.words
+
+
+async def test_a_folder_on_a_disk_that_is_gone_is_told(here: Place) -> None:
+    (here.folder / "disk").write_text("no folder\n")
+    async with here.begun(bucket={"folder": str(here.folder / "disk" / "bucket")}) as daemon:
+        said = f"bucket: bucket folder {here.folder}/disk/bucket failed (Not a directory)"
+        await until(lambda: daemon.is_not_ready(said), "it says so")
