@@ -169,13 +169,8 @@ class Dataset:
         missing = sorted(set(asked) - known)
         if missing:
             raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
-        split = PARTITION.match(self.partition)
-        if self.partition and (not split or split["column"] not in known):
-            raise SettingsError(
-                f"dataset {self.name}: partition {self.partition!r} is no day, month or year of a column of it"
-            )
-        if self.retention.hot_days and not split:
-            raise SettingsError(f"dataset {self.name}: only a dataset with a partition can leave the disk")
+        if self.retention.hot_days and self.split_by not in known:
+            raise SettingsError(f"dataset {self.name}: only one with a partition by day, month or year can leave the disk")
 
     @property
     def stored(self) -> tuple[Column, ...]:

@@ -35,6 +35,8 @@ REQUEST_ID = web.RequestKey("request_id", str)
 """A short random word for each request: in all that is said while it is answered, in its answer, on its error page."""
 
 OVERLOADED = 202
+AWAY = frozenset({76, 86, 107, 198, 209, 210, 499})
+"""ClickHouse's codes for a file or an object that cannot be opened, is not there, or whose store does not answer."""
 MISTAKES = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
     jinja2.TemplateError,
@@ -84,7 +86,7 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
         told.headers["Allow"] = "GET, HEAD"
         return told
     except SpotlightError as problem:
-        return _told(request, _of_ours(problem))
+        return _told(request, _of_ours(request, problem))
     except MISTAKES:
         logger().exception("request failed", method=request.method, path=request.path_qs)
         says = "Something is wrong in spotlightd itself, not in your question."
@@ -93,7 +95,7 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
         )
 
 
-def _of_ours(problem: SpotlightError) -> RefusalError:
+def _of_ours(request: web.Request, problem: SpotlightError) -> RefusalError:
     """An error of ours as the reader's: too much asked, too many asking, or out of order."""
     if not isinstance(problem, StoreError):
         return RefusalError(500, str(problem), "The operator finds more in the log.")
@@ -106,6 +108,12 @@ def _of_ours(problem: SpotlightError) -> RefusalError:
         return RefusalError(
             503, "Too many downloads are under way.", "Try again in some seconds.", retry_after_seconds=10
         )
+    if problem.code in AWAY and request.app[DESK].context.archives.cold.partitions:
+        return RefusalError(
+            503, f"Some of these rows are archived, and the archive is not reachable now: {problem}",
+            "Nothing is lost. Rows that are not archived can be read all the same: add a filter by time; /archive says"
+            " which days have left.", retry_after_seconds=30,
+        )  # fmt: skip
     return RefusalError(
         503, f"The warehouse cannot answer: {problem}", "It is retried by itself; /status says how things stand.",
         retry_after_seconds=5,

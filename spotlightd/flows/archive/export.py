@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from spotlightd.flows.archive.means import Means
+from spotlightd.flows.archive.describe import describe, digest
+from spotlightd.flows.archive.means import HERE, Means
 from spotlightd.model.archive import exported
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
@@ -31,24 +30,30 @@ async def export(means: Means, partition: Partition) -> Partition:
     rows_of = f"{dataset.name} WHERE _partition_id = {{partition:String}}"
     sql = exported(dataset.stored, rows_of, total_order(dataset))
     async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
-        digest, size = await asyncio.shield(_written(path, chunks))
-    return replace(partition, stage="exported", digest=digest, size=size)
+        await _written(path, chunks)
+    await asyncio.to_thread(describe, path, dataset, partition.id, await _parsers(means, partition))
+    sha256, size = await asyncio.to_thread(digest, path)
+    return replace(partition, stage="exported", digest=sha256, size=size)
 
 
-async def _written(path: Path, chunks: AsyncIterator[bytes]) -> tuple[str, int]:
-    seen, size = hashlib.sha256(), 0
+async def _parsers(means: Means, partition: Partition) -> list[str]:
+    """Source and version of all that brought the rows; nothing for our own records."""
+    dataset = means.datasets[partition.dataset]
+    if not dataset.by_load:
+        return []
+    sql = (
+        f"SELECT DISTINCT concat(source, ' ', parser) AS said FROM loads WHERE dataset = {{dataset:String}} AND load_id IN"
+        f" (SELECT load_id FROM {dataset.name} WHERE {HERE}) ORDER BY said"
+    )
+    found = await means.warehouse.rows(sql, {"dataset": dataset.name, "partition": partition.id})
+    return [said for (said,) in found.rows]
+
+
+async def _written(path: Path, chunks: AsyncIterator[bytes]) -> None:
     await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
     with path.open("wb") as file:
         async for chunk in chunks:
-            await asyncio.to_thread(_add, file, seen, chunk)
-            size += len(chunk)
-        await asyncio.to_thread(os.fsync, file.fileno())
-    return seen.hexdigest(), size
-
-
-def _add(file: Any, seen: Any, chunk: bytes) -> None:
-    file.write(chunk)
-    seen.update(chunk)
+            await asyncio.to_thread(file.write, chunk)
 
 
 async def upload(means: Means, partition: Partition) -> Partition:
