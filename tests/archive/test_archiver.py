@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.engine.process import Engine
+from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.flows.archive.flow import Archiving
 from spotlightd.flows.archive.restore import restore
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.errors import StoreError
-from spotlightd.model.market import trades
 from spotlightd.model.ports import Object
+from tests.flows.world import CrashError, Fuse, Fused
 
-from .archive_world import DAYS, ArchiveWorld, FileBucket
-from .world import CrashError, Fuse, Fused
+from .archive_world import DAYS, ArchiveWorld, archive_world
 
 
 @pytest.fixture
-async def world(engine: Engine, warehouse: ClickHouse, tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
-    await warehouse.ensure(trades)
-    root = engine._folder / "tmp" / f"bucket-{uuid4().hex[:8]}"
-    async with SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
-        made = ArchiveWorld(warehouse, ledger, FileBucket(root), tmp_path)
-        for day in DAYS:
-            await made.bring(day, range(1000))
+async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
+    async with archive_world(tmp_path) as made:
         yield made
-    shutil.rmtree(root, ignore_errors=True)
 
 
 async def test_a_partition_leaves_in_steps_and_every_row_is_read_once_all_the_time(world: ArchiveWorld) -> None:
@@ -163,7 +152,7 @@ async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_drop
     for pause in (0.0, world.policy.grace_seconds):
         world.clock.on(pause)
         await archiving.round()
-    (world.bucket.root / (await world.partition("20260302-0")).keys[0]).unlink()
+    (world.folder / "bucket" / (await world.partition("20260302-0")).keys[0]).unlink()
     found = await archiving.audit()
     assert len(found.amiss) == 1
     world.clock.on(world.policy.rest_seconds)
@@ -175,7 +164,9 @@ async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_drop
 
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "no manifest", "other rows"])
 async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world: ArchiveWorld, damage: str) -> None:
-    archiving = world.archiving(lambda port: Damaging(port, damage) if isinstance(port, FileBucket) else port)
+    archiving = world.archiving(
+        lambda port: Damaging(port, world.folder / "bucket", damage) if isinstance(port, FolderBucket) else port
+    )
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
         world.clock.on(pause)
         with suppress(StoreError):
@@ -189,16 +180,17 @@ async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world:
 class Damaging:
     """A bucket that says that it has kept a file, and has kept something else."""
 
-    def __init__(self, bucket: FileBucket, damage: str) -> None:
-        self._bucket, self._damage = bucket, damage
+    def __init__(self, bucket: FolderBucket, root: Path, damage: str) -> None:
+        self._bucket, self._root, self._damage = bucket, root, damage
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket, name)
 
     async def put(self, key: str, body: Path | bytes, digest: str) -> Object:
         stored = await self._bucket.put(key, body, digest)
-        path = self._bucket.root / key
+        path = self._root / key
         whole = path.read_bytes()
+        path.chmod(0o600)
         if key.endswith(".json"):
             if self._damage == "no manifest":
                 path.unlink()

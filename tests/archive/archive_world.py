@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
-from spotlightd.clients import ddl
 from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
+from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
+from spotlightd.clients.s3 import S3Bucket
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.flows.archive.flow import Archiving
 from spotlightd.flows.archive.means import Means
 from spotlightd.model import settings
 from spotlightd.model.archive import Fingerprint, Verifier
+from spotlightd.model.bucket import Access, Reach
 from spotlightd.model.dataset import Column
-from spotlightd.model.errors import StoreError
 from spotlightd.model.fingerprint import selected
+from spotlightd.model.house import HOUSE
 from spotlightd.model.market import trades
 from spotlightd.model.partition import Partition
 from spotlightd.model.pin import rows
-from spotlightd.model.ports import Object
 from spotlightd.model.stream import Stream
 from spotlightd.parse.fingerprint import fingerprint
+from tests.clients.bucket_world import IMPATIENT
+from tests.clients.bucket_world import settings as bucket_settings
+from tests.engine.world import client_of, engine_on
+from tests.real.store import BUCKET
+from tests.real.stores import Minio
 
 TODAY = datetime(2026, 3, 20, 12, tzinfo=UTC)
 DAYS = (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 19))
@@ -64,6 +71,7 @@ class ArchiveWorld:
     folder: Path
     policy: settings.Archive = POLICY
     clock: Clock = field(default_factory=Clock)
+    prefix: str = ""
 
     def __post_init__(self) -> None:
         self.index = WarehouseArchives(self.warehouse, (trades,), self.bucket.table)
@@ -109,39 +117,27 @@ class HereVerifier:
         return fingerprint(path, columns, time, 1)
 
 
-class FileBucket:
-    """Objects as files, where the engine may read them."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    async def put(self, key: str, body: Path | bytes, digest: str) -> Object:
-        content = body if isinstance(body, bytes) else body.read_bytes()
-        assert hashlib.sha256(content).hexdigest() == digest
-        path = self.root / key
-        if path.exists() and path.read_bytes() != content:
-            raise StoreError("another object is there")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        return Object(key, len(content), digest)
-
-    async def read(self, key: str, *, first: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        try:
-            yield (self.root / key).read_bytes()[first:][:length]
-        except FileNotFoundError:
-            raise StoreError(f"no object {key}") from None
-
-    async def head(self, key: str) -> Object | None:
-        path = self.root / key
-        return Object(key, path.stat().st_size) if path.exists() else None
-
-    async def list(self, prefix: str) -> AsyncIterator[Object]:
-        for path in sorted(self.root.rglob("*")):
-            key = str(path.relative_to(self.root))
-            if path.is_file() and key.startswith(prefix):
-                yield Object(key, path.stat().st_size)
-
-    def table(self, keys: Sequence[str], structure: str) -> str:
-        columns = ddl.quoted(structure)
-        each = (f"SELECT * FROM file('{self.root}/{key}', 'Parquet', {columns})" for key in keys)
-        return f"({' UNION ALL '.join(each)})"
+@asynccontextmanager
+async def archive_world(
+    folder: Path, minio: Minio | None = None, *, url: str = "", access: Access | None = None
+) -> AsyncIterator[ArchiveWorld]:
+    """An engine, a ledger and a bucket in a folder, or in MinIO: there at `url`, when something stands in between."""
+    async with AsyncExitStack() as stack:
+        bucket: FolderBucket | S3Bucket = FolderBucket(folder / "bucket")
+        reach = Reach(folder=str(folder / "bucket"))
+        if minio:
+            access = access or Access(minio.access_key, minio.secret_key, f"tests/{token_hex(6)}/")
+            at = url or minio.url
+            bucket = S3Bucket(bucket_settings(at, **IMPATIENT), access)
+            port = int(at.rpartition(":")[2])
+            reach = Reach("", port, f"{at}/{BUCKET}/{access.prefix}", access.access_key, access.secret_key)
+        await stack.enter_async_context(bucket)
+        engine = await stack.enter_async_context(engine_on(folder / "state", bucket=reach))
+        warehouse = await stack.enter_async_context(client_of(engine))
+        ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
+        for dataset in (*HOUSE, trades):
+            await warehouse.ensure(dataset)
+        world = ArchiveWorld(warehouse, ledger, bucket, folder, prefix=access.prefix if access else "")
+        for day in DAYS:
+            await world.bring(day, range(1000))
+        yield world

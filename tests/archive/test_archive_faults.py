@@ -1,0 +1,120 @@
+"""The archive on a real MinIO that is frozen, emptied, damaged or closed to us: nothing is dropped, and it goes on after."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from spotlightd.model.bucket import Access
+from spotlightd.model.cold import Span
+from spotlightd.model.errors import StoreError
+from spotlightd.model.market import trades
+from spotlightd.model.pin import rows
+from tests.clients.bucket_world import least
+from tests.real.store import BUCKET
+from tests.real.stores import Minio
+
+from .archive_world import ArchiveWorld, archive_world
+
+DONE = {"20260301-0": "dropped", "20260302-0": "dropped"}
+
+
+@pytest.fixture
+async def world(tmp_path: Path, minio: Minio) -> AsyncIterator[ArchiveWorld]:
+    async with archive_world(tmp_path, minio) as made:
+        yield made
+
+
+async def through(world: ArchiveWorld) -> None:
+    """All that is due leaves; what failed before is tried again after its pause."""
+    archiving = world.archiving()
+    for pause in (7200.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+
+
+async def test_all_the_way_and_every_row_is_read_once(world: ArchiveWorld) -> None:
+    whole = await world.read()
+    await through(world)
+    assert await world.stages() == DONE
+    assert await world.hot() == {"20260319-0": 1000}
+    assert await world.read() == whole
+    drilled = await world.archiving().drill()
+    assert drilled is not None
+    assert drilled.same
+
+
+async def test_a_store_that_falls_silent_holds_everything_and_then_it_goes_on(
+    world: ArchiveWorld, minio: Minio
+) -> None:
+    whole = await world.read()
+    minio.freeze()
+    try:
+        with pytest.raises(StoreError, match="does not answer"):
+            await world.archiving().round()
+        assert set((await world.stages()).values()) == {"exported"}
+        assert len(await world.hot()) == 3
+        waits = [one.not_before for one in await world.kept.partitions()]
+        assert all(one and (one - world.clock.at).total_seconds() >= 60 for one in waits)
+    finally:
+        minio.thaw()
+    await through(world)
+    assert await world.stages() == DONE
+    assert await world.read() == whole
+
+
+async def test_while_the_store_is_away_archived_rows_are_an_error_and_hot_ones_are_read(
+    world: ArchiveWorld, minio: Minio
+) -> None:
+    await through(world)
+    hot = rows(trades, world.index.cold, Span({"received": (world.clock.at.replace(day=15), None)}))
+    minio.freeze()
+    try:
+        with pytest.raises(StoreError):
+            await world.read()
+        assert (await world.warehouse.rows(f"SELECT count() FROM {hot}")).rows == ((1000,),)
+    finally:
+        minio.thaw()
+    assert (await world.read()).rows == 3000
+
+
+async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Minio) -> None:
+    access = Access(*minio.account(least("closed/")), "closed/")
+    async with archive_world(tmp_path, minio, access=access) as world:
+        await world.archiving().round()
+        minio.admin().user_disable(access.access_key)
+        world.clock.on(world.policy.grace_seconds)
+        with pytest.raises(StoreError):
+            await world.archiving().round()
+        assert set((await world.stages()).values()) == {"verified"}
+        assert len(await world.hot()) == 3
+        minio.admin().user_enable(access.access_key)
+        await through(world)
+        assert await world.stages() == DONE
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut off", "gone", "no manifest"])
+async def test_an_object_that_is_not_what_was_sent_is_held(world: ArchiveWorld, minio: Minio, damage: str) -> None:
+    archiving = world.archiving()
+    await archiving.round()
+    one = await world.partition("20260301-0")
+    client, prefix = minio.client(), world.prefix
+    key = f"{prefix}{one.manifest if damage == 'no manifest' else one.keys[0]}"
+    content = client.get_object(bucket_name=BUCKET, object_name=key).read()
+    client.remove_object(bucket_name=BUCKET, object_name=key)
+    changed = {"flipped byte": content[:99] + bytes([content[99] ^ 1]) + content[100:], "cut off": content[:-500]}
+    if damage in changed:
+        client.put_object(BUCKET, key, BytesIO(changed[damage]), len(changed[damage]))
+    await world.kept.keep(replace(one, stage="uploaded"))
+    for pause in (7200.0, world.policy.grace_seconds, world.policy.rest_seconds):
+        world.clock.on(pause)
+        with suppress(StoreError):
+            await archiving.round()
+    assert (await world.stages())["20260301-0"] in {"held", "uploaded"}
+    assert (await world.hot())["20260301-0"] == 1000
+    assert (await world.read()).rows == 3000
