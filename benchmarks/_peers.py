@@ -125,5 +125,5 @@ def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
             pipeline.run(dlt.resource(source, name="ftd", write_disposition="replace"), loader_file_format="parquet")
             seconds.append(time.perf_counter() - began)
             with duckdb.connect(f"{folder}/ftd.duckdb") as db:
-                found = [int(one) for one in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchone()]
+                found = [int(one) for one in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchall()[0]]
     return seconds, found

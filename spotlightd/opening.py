@@ -122,6 +122,7 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
             await warehouse.ensure(dataset)
         await archives.refresh()
+        await archives.show()
         await recover(ledger, warehouse, publications, house.datasets)
         yield house
 

@@ -64,6 +64,13 @@ class WarehouseArchives:
         )  # fmt: skip
         await self._warehouse.insert(archives, [row])
         await self.refresh()
+        await self.show(partition.dataset)
+
+    async def show(self, *names: str) -> None:
+        """Bring the unpinned views in line, of these datasets or of all that have archived rows."""
+        for name in names or self._cold.partitions:
+            if self._datasets[name].by_load:
+                await self._warehouse.show(self._datasets[name], self._cold)
 
     async def is_switched(self, partition: Partition) -> bool:
         """Whether readers take it from the bucket, as the warehouse says."""
@@ -85,7 +92,8 @@ def moments(column: Column, mark: Fingerprint) -> tuple[datetime, datetime]:
 
 def _days(number: int) -> tuple[datetime, datetime]:
     first = Partition("", number, 0).day
-    return datetime.combine(first, time(), UTC), datetime.combine(next_after(number), time(), UTC)
+    end = datetime.combine(next_after(number), time(), UTC) - timedelta(microseconds=1)
+    return datetime.combine(first, time(), UTC), end
 
 
 class SqliteArchive:

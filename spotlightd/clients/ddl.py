@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spotlightd.model.cold import Cold
 from spotlightd.model.dataset import GENERATION, Column, Dataset, Derived
-from spotlightd.model.pin import SEQ, newest, qualified
+from spotlightd.model.pin import SEQ, newest, qualified, source
+from spotlightd.model.pin import rows as stored
+from spotlightd.model.provenance import Pin
 
+NOWHERE = Cold()
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
 """A repeated insert with its token is ignored (without the window it is not), and an acknowledged row survives a power
 cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s instead of 0.11.
@@ -54,12 +58,13 @@ def added_column(dataset: Dataset, database: str, column: Column) -> str:
     return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {column_clause(column)}"
 
 
-def current_view(dataset: Dataset, database: str) -> str:
+def current_view(dataset: Dataset, database: str, cold: Cold = NOWHERE) -> str:
     """The view `<dataset>_current`: what is visible now, without a pin. Two reads of it can differ or tear."""
     names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored))
-    rows = f"{database}.{dataset.name}\nWHERE {newest(dataset, f'{database}.loads')}"
+    rows = f"{qualified(stored(dataset, cold), database)}\nWHERE {newest(dataset, f'{database}.loads')}"
     if dataset.reading:
-        rows = f"({qualified(dataset.reading, database).replace(SEQ, f'(SELECT max(seq) FROM {database}.loads)')})"
+        reading = source(dataset, Pin(0, cold=cold)).removesuffix(f" AS {dataset.name}")
+        rows = f"{qualified(reading, database).replace(SEQ, f'(SELECT max(seq) FROM {database}.loads)')}"
     comment = (
         f"{dataset.title}: rows visible now. For a quick look only: while something is being published an answer can "
         "miss or mix loads, and two queries need not agree. The pages pin one publication instead."

@@ -20,9 +20,10 @@ import clickhouse_connect
 from clickhouse_connect.driver.exceptions import Error as ClientError
 from clickhouse_connect.driver.summary import QuerySummary
 
-from spotlightd.clients import arrow, tables
+from spotlightd.clients import arrow, ddl, tables
 from spotlightd.clients.bound import bound
 from spotlightd.clients.trouble import TAIL_BYTES, late, named, told
+from spotlightd.model.cold import Cold
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ports import Answer, Format, Limits, Value
@@ -196,6 +197,10 @@ class ClickHouse:
     async def ensure(self, dataset: Dataset) -> None:
         """Make the table and its view if missing; see the port."""
         await tables.ensure(self, dataset, self._database)
+
+    async def show(self, dataset: Dataset, cold: Cold) -> None:
+        """Make the unpinned view anew; see the port."""
+        await self.execute(ddl.current_view(dataset, self._database, cold))
 
     async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:
         """Rows that come from now on get these generations; see the port."""

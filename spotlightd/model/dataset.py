@@ -170,7 +170,9 @@ class Dataset:
         if missing:
             raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
         if self.retention.hot_days and self.split_by not in known:
-            raise SettingsError(f"dataset {self.name}: only one with a partition by day, month or year can leave the disk")
+            raise SettingsError(
+                f"dataset {self.name}: only one with a partition by day, month or year can leave the disk"
+            )
 
     @property
     def stored(self) -> tuple[Column, ...]:

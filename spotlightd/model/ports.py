@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from spotlightd.model.cold import Cold
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import Measured
 from spotlightd.model.provenance import Reject
@@ -84,6 +85,9 @@ class Warehouse(Protocol):
         """Make the dataset's table and its unpinned view if missing; add columns that are new; StoreError if a
         column has another type.
         """
+
+    async def show(self, dataset: Dataset, cold: Cold) -> None:
+        """Make the unpinned view of a dataset anew, over what is in the warehouse and what has left it."""
 
     async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:
         """From now on rows for these partitions, by number, carry these generations. No insert that began before it

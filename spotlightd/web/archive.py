@@ -39,6 +39,20 @@ async def show_archive(request: web.Request) -> web.StreamResponse:
     })  # fmt: skip
 
 
+def summary(state: ArchiveState) -> str:
+    """The archive in a few sentences."""
+    archived, held = state.of("switched", "dropped"), state.of("held")
+    said = [f"{len(archived):,} partitions with {sum(one.fingerprint.rows for one in archived):,} rows are archived"]
+    if under_way := state.of("planned", "sealed", "exported", "uploaded", "verified"):
+        said.append(f"{len(under_way):,} are on their way")
+    sentences = [", ".join(said) + "."]
+    sentences += [f"{len(held)} are held: {held[0].says}."] if held else []
+    sentences += [f"It waits: {state.trouble}."] if state.trouble else []
+    for kind, one in state.checks.items():
+        sentences.append(f"Last {kind} {one.at:%Y-%m-%d %H:%M} UTC: {one.says}.")
+    return " ".join(sentences)
+
+
 def told(state: ArchiveState) -> dict[str, Any]:
     """For JSON. Hashes are texts: they have more digits than a reader of JSON need keep."""
     return {

@@ -30,9 +30,11 @@ def stream_size(dataset: Dataset, pin: Pin) -> Query:
     """Of a dataset that streams fill: rows in its table, received days, when the newest publication was, first and last
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
-    fed = dataset.made_of or dataset.name
+    fed, archived = dataset.made_of or dataset.name, pin.cold.of(dataset.name)
+    gone = ", ".join(f"'{one.partition}'" for one in archived)
+    hot = f"`{dataset.name}`" + (f" WHERE _partition_id NOT IN ({gone})" if archived else "")
     sql = (
-        f"SELECT (SELECT count() FROM `{dataset.name}`), uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"SELECT (SELECT count() FROM {hot}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
         f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
         f"{{dataset:String}} AND seq <= {{seq:UInt64}})"

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from spotlightd.model.errors import StoreError
 from spotlightd.model.source import Batch
-from spotlightd.web import desk, disk, feeds, records
+from spotlightd.web import archive, desk, disk, feeds, records
 from spotlightd.web.desk import DESK
 from spotlightd.web.refusal import RefusalError
 
@@ -54,12 +54,13 @@ async def show_status(request: web.Request) -> web.StreamResponse:
         "sources": standings, "troubles": troubles, "state": state, "day": context.day,
         "judged": context.judged_on is not None, "blind": blind, "streams": bool(context.streams or state.feeds),
         "feeds": feeds.feeds(state, {one.name: one.title for one in context.streams}), "drains": feeds.drains(state),
-        "disks": context.disks(), "tags": disk.TAGS,
+        "disks": context.disks(), "tags": disk.TAGS, "archive": archive.summary(context.archive()),
     }  # fmt: skip
     if request.path.endswith(".json"):
         del values["tags"]
+        del values["archive"]
         plain = {
-            **values, "disks": disk.told(values["disks"]), "sources": [asdict(one) for one in standings], "state": asdict(state),
+            **values, "disks": disk.told(values["disks"]), "archive": archive.told(context.archive()), "sources": [asdict(one) for one in standings], "state": asdict(state),
             "feeds": feeds.feeds_told(values["feeds"]), "drains": feeds.drains_told(values["drains"]),
         }  # fmt: skip
         return desk.document(request, plain)

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from spotlightd.clients.archives import WarehouseArchives
 from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.flows.archive.flow import Archiving
 from spotlightd.flows.archive.restore import restore
 from spotlightd.model.archive import Fingerprint
+from spotlightd.model.cold import Span
+from spotlightd.model.dataset import Column
 from spotlightd.model.errors import StoreError
+from spotlightd.model.market import trades
+from spotlightd.model.pin import rows
 from spotlightd.model.ports import Object
 from tests.flows.world import CrashError, Fuse, Fused
 
@@ -258,3 +266,81 @@ async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld
     await reader
     assert len(seen) > 5
     assert set(seen) == {whole}
+
+
+async def test_duckdb_reads_the_files_as_they_stand_and_finds_the_same(world: ArchiveWorld) -> None:
+    """Somebody who has the bucket and nothing of ours."""
+    await archived(world)
+    files = f"{world.folder}/bucket/trades/*/*/*.parquet"
+    sql = 'SELECT symbol, count(*), sum(price), sum(volume), max(len(conditions)), min(received), max("offset") FROM {} GROUP BY symbol ORDER BY symbol'
+    with duckdb.connect() as stranger:
+        stranger.execute("SET TimeZone = 'UTC'")
+        theirs = stranger.execute(sql.format(f"read_parquet('{files}', hive_partitioning = true)")).fetchall()
+        days = stranger.execute(
+            f"SELECT archive_day, archive_generation, count(*) FROM read_parquet('{files}', hive_partitioning = true) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+    ours = await world.warehouse.rows(
+        f"SELECT symbol, count(), sum(price), sum(volume), max(length(conditions)), min(received), max(offset) FROM {rows(trades, world.index.cold)}"
+        " WHERE received < '2026-03-03 00:00:00' GROUP BY symbol ORDER BY symbol"
+    )
+    assert [tuple(row) for row in theirs] == list(ours.rows)
+    assert [(str(day)[:10], number, many) for day, number, many in days] == [
+        ("2026-03-01", 0, 1000),
+        ("2026-03-02", 0, 1000),
+    ]
+
+
+async def test_a_column_that_is_added_later_has_its_default_in_archived_rows_too(world: ArchiveWorld) -> None:
+    await archived(world)
+    wider = replace(trades, columns=(*trades.columns, Column("settled", "UInt32", "constructed: a new column")))
+    await world.warehouse.ensure(wider)
+    index = WarehouseArchives(world.warehouse, (wider,), world.bucket.table)
+    await index.refresh()
+    found = await world.warehouse.rows(f"SELECT settled, count() FROM {rows(wider, index.cold)} GROUP BY settled")
+    assert found.rows == ((0, 3000),)
+
+
+async def test_a_view_for_a_quick_look_finds_archived_rows_too(world: ArchiveWorld) -> None:
+    await world.warehouse.execute(
+        "INSERT INTO loads (seq, dataset, load_id, source, document, published_at) VALUES"
+        f" (1, 'trades', 1, 'constructed', '{'0' * 64}', now64(6))"
+    )
+    await archived(world)
+    assert (await world.warehouse.rows("SELECT count() FROM trades_current")).rows == ((3000,),)
+
+
+async def test_hot_days_are_read_without_the_bucket(world: ArchiveWorld) -> None:
+    await archived(world)
+    shutil.move(world.folder / "bucket", world.folder / "away")
+    with pytest.raises(StoreError):
+        await world.read()
+    since = Span({"received": (datetime(2026, 3, 3, tzinfo=UTC), None)})
+    sql = f"SELECT count() FROM {rows(trades, world.index.cold, since)}"
+    assert (await world.warehouse.rows(sql)).rows == ((1000,),)
+
+
+async def test_a_part_that_is_damaged_on_the_disk_is_never_archived(world: ArchiveWorld) -> None:
+    """A byte of it is turned: the engine's own checksum says so, and the partition stays as it is."""
+    (path,) = (
+        await world.warehouse.rows(
+            "SELECT path FROM system.parts WHERE table = 'trades' AND active AND partition_id = '20260301-0'"
+        )
+    ).rows[0]
+    data = Path(path) / "data.bin"
+    if not data.is_file():
+        data = Path(path) / "price.bin"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    data.write_bytes(content)
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
+        world.clock.on(pause)
+        with suppress(StoreError):
+            await archiving.round()
+    stages = await world.stages()
+    assert stages["20260301-0"] == "planned"
+    assert "checksum" in (await world.partition("20260301-0")).says.lower()
+    assert stages["20260302-0"] == "dropped"
+    assert "20260301-0" in {
+        name for (name,) in (await world.warehouse.rows("SELECT partition_id FROM system.parts WHERE active")).rows
+    }

@@ -1,0 +1,232 @@
+"""What it costs to archive a day of `trades` in a real MinIO, and to read it from there.
+
+export     the day (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file: nothing else
+archived   the archiver's own steps, one after the other, from planned to verified: seal, fingerprint, export, digest, upload,
+           manifest, download, verification in the child. Its memory, and that of the child, are looked at every 5 ms
+reads      all trades of the rarest and of the busiest symbol, hot and then archived: the best of --reads, in ms, and of the
+           archived ones what the engine fetched of the file
+sizes      the file beside gzipped CSV and beside pandas' `to_parquet` as it comes (when pandas is there)
+
+`of_export` is the ratio to the export inside a round, then the median of --rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from _frames import ROOT
+from verify import COLUMNS, MADE, ORDER
+
+from spotlightd import log
+from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.positions import SqlitePositions
+from spotlightd.clients.s3 import S3Bucket
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.lock import state_lock
+from spotlightd.engine.process import Engine
+from spotlightd.flows.archive.flow import Archiving
+from spotlightd.flows.archive.means import Means
+from spotlightd.model import settings
+from spotlightd.model.archive import exported
+from spotlightd.model.bucket import Access, Reach
+from spotlightd.model.house import HOUSE
+from spotlightd.model.market import trades
+from spotlightd.model.partition import Partition
+from spotlightd.model.pin import rows
+from spotlightd.parse.verifying import ChildVerifier
+
+sys.path.insert(0, str(ROOT))
+
+from tests.real.store import BUCKET
+from tests.real.stores import Minio
+
+DAY = datetime(2025, 10, 3, tzinfo=UTC)
+LOOK_SECONDS = 0.005
+POLICY = settings.Archive(hot_days={"trades": 1}, grace_seconds=0.0)
+READ = "SELECT count(), sum(price), max(offset) FROM {rows} WHERE symbol = {{symbol:String}}"
+FETCHED = "SELECT value FROM system.events WHERE event = 'ReadBufferFromS3Bytes'"
+
+
+class Scene:
+    """An engine, a MinIO, and the archiver between them."""
+
+    def __init__(self, folder: Path, warehouse: ClickHouse, bucket: S3Bucket, ledger: SqliteLedger) -> None:
+        self.folder, self.warehouse = folder, warehouse
+        self.index = WarehouseArchives(warehouse, (trades,), bucket.table)
+        self.kept = SqliteArchive(ledger)
+        means = Means(
+            datasets={"trades": trades}, feeds={}, transforms=(), warehouse=warehouse, bucket=bucket, index=self.index,
+            kept=self.kept, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(settings.Verifier()),
+            folder=folder / "archive", policy=POLICY,
+        )  # fmt: skip
+        self.archiving = Archiving(means)
+
+    async def export(self) -> Path:
+        path = self.folder / "day.parquet"
+        with path.open("wb") as file:
+            async with self.warehouse.stream(exported(COLUMNS, "trades", ORDER), "Parquet") as chunks:
+                async for chunk in chunks:
+                    file.write(chunk)
+        return path
+
+    async def archive(self) -> Partition:
+        """From planned to verified. The bucket has the object from the second round on; so its name is changed first."""
+        await self.archiving.round()
+        (one,) = await self.kept.partitions()
+        if one.stage not in ("verified", "switched"):
+            raise SystemExit(f"the partition is {one.stage}: {one.says}")
+        return one
+
+    async def read(self, symbol: str, times: int) -> float:
+        """The best of some, in milliseconds."""
+        sql = READ.format(rows=rows(trades, self.index.cold))
+        took = [await timed(self.warehouse.rows(sql, {"symbol": symbol})) for _ in range(times)]
+        return round(1000 * min(took), 1)
+
+
+async def timed(what: Awaitable[Any]) -> float:
+    began = time.perf_counter()
+    await what
+    return time.perf_counter() - began
+
+
+@contextmanager
+def watched(peaks: dict[str, int]) -> Iterator[None]:
+    """The greatest resident memory of this process and of any Python child that comes about meanwhile."""
+    mine = psutil.Process()
+    known = {child.pid for child in mine.children()}
+
+    async def look() -> None:
+        while True:
+            peaks["daemon"] = max(peaks.get("daemon", 0), mine.memory_info().rss)
+            for child in mine.children():
+                if child.pid not in known:
+                    try:
+                        peaks["verifier"] = max(peaks.get("verifier", 0), child.memory_info().rss)
+                    except psutil.NoSuchProcess:
+                        continue
+            await asyncio.sleep(LOOK_SECONDS)
+
+    task = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def sizes(scene: Scene, path: Path) -> dict[str, Any]:
+    packed = scene.folder / "day.csv.gz"
+    sql = f"SELECT {', '.join(column.name for column in COLUMNS)} FROM trades ORDER BY {', '.join(ORDER)}"
+    with gzip.open(packed, "wb", compresslevel=6) as file:
+        async with scene.warehouse.stream(sql, "CSVWithNames") as chunks:
+            async for chunk in chunks:
+                await asyncio.to_thread(file.write, chunk)
+    told = {one.name: (await asyncio.to_thread(one.stat)).st_size for one in (path, packed)}
+    try:
+        import pandas as pd  # noqa: PLC0415
+
+        plain = scene.folder / "pandas.parquet"
+        await asyncio.to_thread(lambda: pd.read_parquet(path).to_parquet(plain))
+        told["pandas to_parquet"] = (await asyncio.to_thread(plain.stat)).st_size
+    except ImportError:
+        told["pandas to_parquet"] = 0
+    return told
+
+
+async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(Minio(folder / "minio"))
+        access = Access(store.access_key, store.secret_key, "bench/")
+        reach = Reach("", store.port, f"{store.url}/{BUCKET}/bench/", access.access_key, access.secret_key)
+        told = settings.Bucket(kind="s3", url=store.url, name=BUCKET)
+        bucket = await stack.enter_async_context(S3Bucket(told, access))
+        held = stack.enter_context(state_lock(folder / "state"))
+        engine = await stack.enter_async_context(
+            Engine(held, settings.Engine(threads=2), bucket=reach, on_event=lambda *_, **__: None)
+        )
+        warehouse = await stack.enter_async_context(
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse())
+        )
+        ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
+        for dataset in (*HOUSE, trades):
+            await warehouse.ensure(dataset)
+        scene = Scene(folder, warehouse, bucket, ledger)
+        return await _rounds(scene, asked, ledger)
+
+
+async def _rounds(scene: Scene, asked: argparse.Namespace, ledger: SqliteLedger) -> dict[str, Any]:
+    names, warehouse = ", ".join(column.name for column in COLUMNS), scene.warehouse
+    peaks, ratios, found = dict[str, int](), list[float](), dict[str, Any]()
+    for number in range(asked.rounds):
+        await warehouse.execute("TRUNCATE TABLE trades")
+        await ledger.run("DELETE FROM partitions")
+        await warehouse.execute("TRUNCATE TABLE archives")
+        await scene.index.refresh()
+        made = MADE.format(names=names, rows=asked.rows).replace("numbers(", f"numbers({number}, ")
+        await warehouse.execute(made)
+        await warehouse.execute("OPTIMIZE TABLE trades FINAL")
+        by_size = (await warehouse.rows("SELECT symbol FROM trades GROUP BY symbol ORDER BY count()")).rows
+        rare, busy = by_size[0][0], by_size[-1][0]
+        export = await timed(scene.export())
+        hot = {"rare": await scene.read(rare, asked.reads), "busy": await scene.read(busy, asked.reads)}
+        with watched(peaks):
+            took = await timed(scene.archive())
+        ratios.append(export / took)
+        print(
+            f"  export {export:.2f} s, archived {took:.2f} s, of export {export / took:.2f}",
+            file=sys.stderr,
+            flush=True,
+        )
+        await scene.archiving.round()  # switched
+        before = (await warehouse.rows(FETCHED)).rows
+        rare_read = await scene.read(rare, 1)
+        after = (await warehouse.rows(FETCHED)).rows
+        cold = {
+            "rare": min(rare_read, await scene.read(rare, asked.reads)),
+            "busy": await scene.read(busy, asked.reads),
+        }
+        fetched = int(after[0][0]) - (int(before[0][0]) if before else 0) if after else 0
+        found = {
+            "rounds_of_export": [round(one, 2) for one in ratios],
+            "hot_ms": hot,
+            "archived_ms": cold,
+            "fetched_for_rare": fetched,
+        }
+    path = scene.folder / "day.parquet"
+    return {
+        "rows": asked.rows, "of_export": round(statistics.median(ratios), 2), **found,
+        "peak_mb": {name: round(size / 1e6) for name, size in peaks.items()}, "bytes": await sizes(scene, path),
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--reads", type=int, default=5)
+    asked = parser.parse_args()
+    log.configure("warning", "json")
+    folder = Path(tempfile.mkdtemp(prefix="archive-"))
+    try:
+        print(json.dumps(asyncio.run(measured(asked, folder)), indent=1))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

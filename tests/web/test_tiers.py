@@ -1,0 +1,83 @@
+"""Where a statement reads from: hot rows, archived rows, or both, as its filters by time say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from spotlightd.model.bars import bars
+from spotlightd.model.cold import Archived, Cold
+from spotlightd.model.market import trades
+from spotlightd.model.pin import source
+from spotlightd.model.provenance import Pin
+from spotlightd.web import ask, minutes, select
+
+
+def table(keys: Sequence[str], structure: str) -> str:
+    assert structure.startswith("symbol LowCardinality(String)")
+    return f"COLD({' '.join(keys)})"
+
+
+def day(number: int) -> Archived:
+    begin = datetime(2026, 3, number, tzinfo=UTC)
+    last = begin + timedelta(days=1, microseconds=-1)
+    bounds = {"received": (begin, last), "time": (begin - timedelta(minutes=5), last)}
+    return Archived(trades, f"2026030{number}-0", (f"{number}.parquet",), 1000, bounds)
+
+
+COLD = Cold({"trades": (day(1), day(2), day(3))}, table)
+PIN = Pin(7, cold=COLD)
+HOT = "_partition_id NOT IN ('20260301-0', '20260302-0', '20260303-0')"
+
+
+def read_from(*pairs: tuple[str, str]) -> str:
+    return select.page(ask.read(trades, list(pairs)), PIN, 100).sql
+
+
+def test_without_a_filter_by_time_everything_is_read() -> None:
+    sql = read_from(("symbol", "AAPL"))
+    assert HOT in sql
+    assert "COLD(1.parquet 2.parquet 3.parquet)" in sql
+
+
+@pytest.mark.parametrize(
+    ("pairs", "files"),
+    [
+        ([("received__gte", "2026-03-04T00:00:00Z")], ""),
+        ([("time__gt", "2026-03-03T23:59:59.999999Z")], "COLD(3.parquet)"),
+        ([("received__lt", "2026-03-01T00:00:00Z")], "COLD(1.parquet)"),
+        ([("received__lt", "2026-02-28T00:00:00Z")], ""),
+        ([("received__between", "2026-03-02T10:00:00Z,2026-03-02T11:00:00Z")], "COLD(2.parquet)"),
+        ([("received__gte", "2026-03-02T10:00:00Z"), ("received__lte", "2026-03-03T00:00:00Z")], "COLD(2.parquet 3.parquet)"),
+        ([("time", "2026-03-01T23:57:00Z")], "COLD(1.parquet 2.parquet)"),
+        ([("price__gt", "100"), ("received__gte", "2026-03-03T00:00:00Z")], "COLD(3.parquet)"),
+    ],
+)  # fmt: skip
+def test_filters_by_time_choose_the_files(pairs: list[tuple[str, str]], files: str) -> None:
+    sql = read_from(*pairs)
+    assert HOT in sql
+    assert (files in sql) if files else ("COLD" not in sql)
+
+
+def test_with_nothing_archived_a_statement_is_what_it_was() -> None:
+    asked = ask.read(trades, [("symbol", "AAPL")])
+    sql = select.page(asked, Pin(7), 100).sql
+    assert "FROM `trades` WHERE" in sql
+    assert "_partition_id" not in sql
+
+
+def test_bars_of_now_do_not_touch_the_bucket() -> None:
+    """Nothing is archived before its bars are made, and they are read instead."""
+    window = minutes.ending("1d", datetime(2026, 3, 3, tzinfo=UTC), moved=False)
+    for query in (minutes.newest("AAPL", None, PIN), minutes.within("AAPL", window, PIN)):
+        assert HOT in query.sql
+        assert "COLD" not in query.sql
+
+
+def test_bars_as_of_an_earlier_time_are_computed_from_archived_trades() -> None:
+    earlier = Pin(3, asked=datetime(2026, 3, 2, tzinfo=UTC), cold=COLD)
+    assert "COLD(1.parquet 2.parquet 3.parquet)" in source(bars, earlier)
+    window = minutes.ending("1h", datetime(2026, 3, 1, 12, tzinfo=UTC), moved=True)
+    assert "COLD(1.parquet)" in minutes.within("AAPL", window, earlier).sql
