@@ -101,7 +101,8 @@ def _disks(told: ServerStorage) -> list[str]:
 
 
 def _policy(told: ServerStorage) -> list[str]:
-    hot = _element("hot", _plain({"disk": "default"}))
+    """The hot volume has the name that it has in the server's own policy: else a table that is there could not change."""
+    hot = _element("default", _plain({"disk": "default"}))
     cold = _element("cold", _plain({"disk": DISK}))
     factor = _plain({"move_factor": f"{told.free_percent / 100:g}"})
     return _element(told.policy, [*_element("volumes", [*hot, *cold]), *factor])

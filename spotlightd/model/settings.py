@@ -160,7 +160,7 @@ class Bucket:
 class Storage:
     """A cold disk for the tables of a ClickHouse server, in the bucket's store. Only `spotlightd server-config` reads it."""
 
-    policy: str = setting("tiered", "name of the storage policy: hot on the server's own disk, then cold in the store")
+    policy: str = setting("tiered", "name of the storage policy: first the server's own disk, then the cold one")
     name: str = setting("", "name of the bucket of the cold disk; empty = the archive's (bucket.name)")
     prefix: str = setting("clickhouse-parts/", "beginning of the cold disk's names, apart from those of the archive")
     access_key_file: str = setting(

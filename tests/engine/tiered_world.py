@@ -20,6 +20,7 @@ from spotlightd.engine.configuration import GIB, Configuration
 from spotlightd.engine.life import Life, _environment
 from spotlightd.model.bucket import Reach
 from spotlightd.model.settings import Warehouse as WarehouseSettings
+from tests.clients.bucket_world import least
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
@@ -53,7 +54,7 @@ def storage_in(store: Minio, **changes: Any) -> ServerStorage:
     place = f"tests/{secrets.token_hex(6)}/"
     told: dict[str, Any] = {
         "archive_url": f"{store.url}/{BUCKET}/{place}archive/",
-        "archive_keys": Keys(store.access_key, store.secret_key),
+        "archive_keys": Keys(*store.account(least(f"{place}archive/"))),
         "cold_url": f"{store.url}/{BUCKET}/{place}clickhouse-parts/",
         "cold_keys": Keys(*store.account(cold_rights(f"{place}clickhouse-parts/"))),
         "policy": "tiered",
