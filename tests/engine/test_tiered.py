@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.server_config import KEYS_FILE, ServerStorage
+from spotlightd.clients.server_config import KEYS_FILE, Keys, ServerStorage
 from spotlightd.model.errors import StoreError
 from tests.real.stores import Minio
 
@@ -202,6 +202,19 @@ async def test_without_the_store_hot_days_are_read_and_the_others_fail_soon(tmp_
                     await place.warehouse.execute(refused)
             assert (await place.warehouse.rows(SAME.replace("GROUP", "WHERE day > '2024-05-06' GROUP"))).rows == before
             assert (await place.warehouse.rows(WHERE)).rows == MOVED
+
+
+async def test_wrong_keys_show_at_the_first_move_and_the_rows_stay(minio: Minio, tmp_path: Path) -> None:
+    wrong = Keys("constructed-wrong-access", "constructed-wrong-secret")
+    put_files(tmp_path / "engine" / "config.d", storage_in(minio, cold_keys=wrong))
+    async with tiered(tmp_path / "engine", minio.port) as place:
+        await place.warehouse.execute(TABLE)
+        await place.warehouse.execute(ROWS)
+        with pytest.raises(StoreError, match="does not exist in our records") as caught:
+            await place.warehouse.execute(MOVE)
+        assert wrong.secret_key not in str(caught.value)
+        assert {disk for _, disk in (await place.warehouse.rows(WHERE)).rows} == {"default"}
+        assert (await place.warehouse.rows("SELECT count() FROM ticks")).rows == ((30_000,),)
 
 
 async def test_a_start_without_store_and_cache_loses_nothing(tmp_path: Path) -> None:
