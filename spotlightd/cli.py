@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__, log
-from spotlightd.commands import archiving, collecting, demo, looking, making, receipts, serving, streams
+from spotlightd.commands import archiving, collecting, demo, looking, making, receipts, server, serving, streams
 from spotlightd.commands.said import Out
 from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.settings import Settings
@@ -212,6 +212,13 @@ def _make(words: Any) -> None:
     )  # fmt: skip
     new.add_argument("name", metavar="NAME", help="lower case letters, digits and _")
     new.add_argument("--folder", type=Path, default=Path(), help="where to write it (default: here)")
+    told = _word(
+        words, "server-config", server.server_config,
+        "write the configuration of a ClickHouse server that keeps cold parts in the bucket's store",
+        "spotlightd server-config --config /etc/spotlightd.toml --to /etc/clickhouse-server/config.d",
+    )  # fmt: skip
+    told.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write the two files into")
+    told.add_argument("--replace", action="store_true", help="write over files of an earlier time")
 
 
 def _day(text: str) -> date:

@@ -157,6 +157,25 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """A cold disk for the tables of a ClickHouse server, in the bucket's store. Only `spotlightd server-config` reads it."""
+
+    policy: str = setting("tiered", "name of the storage policy: first the server's own disk, then the cold one")
+    name: str = setting("", "name of the bucket of the cold disk; empty = the archive's (bucket.name)")
+    prefix: str = setting("clickhouse-parts/", "beginning of the cold disk's names, apart from those of the archive")
+    access_key_file: str = setting(
+        "", "file with the cold disk's own access key, which may delete below the prefix, as the archive's may not"
+    )
+    secret_key_file: str = setting("", "file with the cold disk's own secret key")
+    cache_bytes: int = setting(10 << 30, "most local disk for copies of what was read from the cold disk")
+    free_percent: float = setting(
+        10.0, "so much of the hot disk stays free: below it the server moves parts to the cold disk; 0 = only when told"
+    )
+    read_seconds: float = setting(30.0, "longest silence of the store in one call of the server")
+    retries: int = setting(3, "how often the server tries a call again before it counts as failed")
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Numbers about the daemon for Prometheus, on a port of their own."""
 
@@ -259,6 +278,7 @@ class Settings:
     bus: Bus = field(default_factory=Bus)
     streams: Streams = field(default_factory=Streams)
     bucket: Bucket = field(default_factory=Bucket)
+    storage: Storage = field(default_factory=Storage)
     metrics: Metrics = field(default_factory=Metrics)
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)
