@@ -11,6 +11,7 @@ from spotlightd.web import desk
 from spotlightd.web.desk import DESK
 
 MOST = 500
+BEFORE = tuple(one for one in UNDER_WAY if one != "switched")
 SAYS = {
     "planned": "old enough; to be sealed",
     "sealed": "holds what it holds: later rows get another generation",
@@ -35,7 +36,7 @@ async def show_archive(request: web.Request) -> web.StreamResponse:
     return desk.page(request, "archive.html", {
         "state": state, "says": SAYS, "tags": TAGS, "shown": shown[:MOST], "left_out": max(len(shown) - MOST, 0),
         "archived": archived, "rows": sum(one.fingerprint.rows for one in archived),
-        "size": sum(one.size for one in archived), "under_way": state.of(*UNDER_WAY), "held": state.of("held"),
+        "size": sum(one.size for one in archived), "under_way": state.of(*BEFORE), "held": state.of("held"),
     })  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def summary(state: ArchiveState) -> str:
     """The archive in a few sentences."""
     archived, held = state.of("switched", "dropped"), state.of("held")
     said = [f"{len(archived):,} partitions with {sum(one.fingerprint.rows for one in archived):,} rows are archived"]
-    if under_way := state.of("planned", "sealed", "exported", "uploaded", "verified"):
+    if under_way := state.of(*BEFORE):
         said.append(f"{len(under_way):,} are on their way")
     sentences = [", ".join(said) + "."]
     sentences += [f"{len(held)} are held: {held[0].says}."] if held else []
