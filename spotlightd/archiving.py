@@ -12,6 +12,7 @@ from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
 from spotlightd.opening import House
 from spotlightd.parse.verifying import ChildVerifier
+from spotlightd.streaming import retained
 
 SCRATCH = "archive"
 
@@ -54,7 +55,7 @@ def _check(house: House) -> None:
                 f"setting archive.hot_days: {name} has no partitions, so none of them can leave the disk"
             )
     for stream in house.catalog.streams:
-        name, kept = frames_of(stream).name, stream.retention_hours / 24
+        name, kept = frames_of(stream).name, retained(stream, house.settings).retention_hours / 24
         if 0 < policy.hot_days.get(name, known[name].retention.hot_days) <= kept:
             raise SettingsError(
                 f"setting archive.hot_days: {name} must stay longer than the bus keeps them ({kept:g} days), because what"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from spotlightd.clients.kafka import Kafka
@@ -63,13 +63,23 @@ def chosen(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
     told = settings.streams
     names = told.enabled or list(told.symbols)
     known = {one.name: one for one in streams}
-    unknown = sorted({*names, *told.symbols, *told.key_files, *told.addresses} - set(known))
+    unknown = sorted({*names, *told.symbols, *told.key_files, *told.addresses, *told.retention_hours} - set(known))
     if unknown:
         raise SettingsError(f"section [streams] names no stream: {', '.join(unknown)}; there are: {', '.join(known)}")
     for name in names:
         if not told.symbols.get(name):
             raise SettingsError(f"setting streams.symbols has nothing for {name} to subscribe to")
-    return tuple(known[name] for name in names if not known[name].suspended)
+    return tuple(retained(known[name], settings) for name in names if not known[name].suspended)
+
+
+def retained(source: Stream, settings: Settings) -> Stream:
+    """With the bus's retention as the settings say. SettingsError for one that keeps nothing."""
+    hours = settings.streams.retention_hours.get(source.name, source.retention_hours)
+    if hours < 1:
+        raise SettingsError(
+            f"setting streams.retention_hours.{source.name} must be at least 1: what is not drained yet waits there"
+        )
+    return replace(source, retention_hours=hours)
 
 
 def feed(source: Stream, settings: Settings) -> Feed:

@@ -51,3 +51,15 @@ def test_streams_without_a_key_share_nothing() -> None:
         )
     )
     assert set(feeds_of(chosen([finnhub, CONSTRUCTED], told), told)) == {"finnhub", "constructed"}
+
+
+def test_how_long_the_bus_keeps_is_a_setting(tmp_path: Path) -> None:
+    told = settings(tmp_path, {"finnhub": "a-key-for-one-connection", "constructed": "another-key-for-another"})
+    told = replace(told, streams=replace(told.streams, retention_hours={"finnhub": 24}))
+    kept = {one.name: one.topic.retention_hours for one in chosen([finnhub, CONSTRUCTED], told)}
+    assert kept == {"finnhub": 24, "constructed": CONSTRUCTED.retention_hours}
+    with pytest.raises(SettingsError, match="must be at least 1"):
+        chosen(
+            [finnhub],
+            replace(told, streams=replace(told.streams, retention_hours={"finnhub": 0}, symbols={"finnhub": ["AAPL"]})),
+        )

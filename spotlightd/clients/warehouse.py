@@ -53,6 +53,7 @@ MOVE_SETTINGS = {
 }
 """Of an INSERT … SELECT that must be whole: a batch of the drain makes one block, and one block is all or nothing."""
 
+QUERY_BYTES = 16 << 20  # a question to the whole archive names every file of it: the engine's own bound is 250 days
 BUSY = 202
 END_SECONDS = 60.0
 END_PAUSE_SECONDS = 0.02
@@ -211,7 +212,11 @@ class ClickHouse:
 
     def _limited(self, limits: Limits | None) -> dict[str, Any]:
         """Settings that make the engine refuse, never shorten."""
-        asked: dict[str, Any] = {"max_execution_time": self._seconds(limits), "timeout_overflow_mode": "throw"}
+        asked: dict[str, Any] = {
+            "max_execution_time": self._seconds(limits),
+            "timeout_overflow_mode": "throw",
+            "max_query_size": QUERY_BYTES,
+        }
         if limits and limits.result_rows:
             asked |= {"max_result_rows": limits.result_rows, "result_overflow_mode": "throw"}
         if limits and limits.memory_bytes:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from spotlightd.catalog import Catalog, catalog
@@ -14,11 +15,13 @@ from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.daemon import ENDPOINT
 from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import SettingsError
+from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.settings import Settings
 from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, bucket_of, joined, opened
+
+REFRESH_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,28 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
         found = catalog(settings)
         archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket_of(settings)[0].table)
         await archives.refresh()
-        yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), found, archives)
+        async with _kept_up(archives):
+            yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), found, archives)
+
+
+@asynccontextmanager
+async def _kept_up(archives: WarehouseArchives) -> AsyncIterator[None]:
+    """The daemon goes on archiving beside a command that takes hours: what it switches is known here well before it
+    drops it. A look that fails is repeated; should the warehouse be away for long, every question fails as well.
+    """
+
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            with suppress(StoreError):
+                await archives.refresh()
+
+    task = asyncio.create_task(look(), name="index of the archive")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager

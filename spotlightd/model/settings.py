@@ -123,6 +123,9 @@ class Streams:
         {},
         "stream → address to connect to in place of the venue's, e.g. the demo's exchange; the only way to a private one",
     )
+    retention_hours: dict[str, int] = setting(
+        {}, "stream → hours that the bus keeps its messages at least, where it is not to be as the source says"
+    )
     spool_bytes: int = setting(
         1 << 30, "most disk for frames that are not in the warehouse yet; beyond it feeds are shed"
     )
