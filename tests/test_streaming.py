@@ -58,8 +58,6 @@ def test_how_long_the_bus_keeps_is_a_setting(tmp_path: Path) -> None:
     told = replace(told, streams=replace(told.streams, retention_hours={"finnhub": 24}))
     kept = {one.name: one.topic.retention_hours for one in chosen([finnhub, CONSTRUCTED], told)}
     assert kept == {"finnhub": 24, "constructed": CONSTRUCTED.retention_hours}
+    nothing = replace(told, streams=replace(told.streams, retention_hours={"finnhub": 0}))
     with pytest.raises(SettingsError, match="must be at least 1"):
-        chosen(
-            [finnhub],
-            replace(told, streams=replace(told.streams, retention_hours={"finnhub": 0}, symbols={"finnhub": ["AAPL"]})),
-        )
+        chosen([finnhub, CONSTRUCTED], nothing)

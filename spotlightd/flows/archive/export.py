@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from spotlightd.flows.archive.describe import describe, digest
 from spotlightd.flows.archive.means import HERE, Means
@@ -20,6 +21,7 @@ from spotlightd.model.archive import exported
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
+from spotlightd.tasks import together
 
 MANIFEST = 1
 
@@ -57,13 +59,24 @@ async def _written(path: Path, chunks: AsyncIterator[bytes]) -> None:
 
 
 async def upload(means: Means, partition: Partition) -> Partition:
-    """`uploaded`: object and manifest are in the bucket. Back to `sealed` when our file is gone: it is made again."""
+    """`uploaded`: object and manifest are in the bucket. Back to `sealed` when our file is gone: it is made again.
+
+    The engine takes the fingerprint of what it holds meanwhile: it has nothing else to do.
+    """
     path = outgoing(means, partition)
     if not await asyncio.to_thread(path.is_file):
         return replace(partition, stage="sealed", says="the exported file was gone")
     key = f"{place(partition)}/{partition.digest}.parquet"
-    await means.bucket.put(key, path, partition.digest)
-    done = replace(partition, keys=(key,), manifest=f"{place(partition)}/{partition.digest}.json")
+    work: dict[str, Coroutine[Any, Any, Any]] = {
+        "put": means.bucket.put(key, path, partition.digest),
+        "fingerprint": means.fingerprint(partition),
+    }
+    mark = (await together(work, prefix=f"archive {partition.dataset} {partition.id} "))["fingerprint"]
+    if not mark.rows:
+        raise StoreError(f"partition {partition.id} of {partition.dataset} was sealed, and is empty")
+    done = replace(
+        partition, keys=(key,), manifest=f"{place(partition)}/{partition.digest}.json", fingerprint=mark
+    )  # fmt: skip
     body = manifest(means, done)
     await means.bucket.put(done.manifest, body, hashlib.sha256(body).hexdigest())
     await asyncio.to_thread(path.unlink)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from spotlightd.flows.archive.means import Means
 from spotlightd.flows.archive.plan import obstacle
-from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
 
 
@@ -22,9 +21,7 @@ async def seal(means: Means, partition: Partition, known: Iterable[Partition]) -
     await means.warehouse.seal(means.datasets[partition.dataset], generations([*known, partition], partition.dataset))
     if why := await obstacle(means, partition):
         return replace(partition, says=why)
-    if not (mark := await means.fingerprint(partition)).rows:
-        raise StoreError(f"partition {partition.id} of {partition.dataset} was planned, and is empty")
-    return replace(partition, stage="sealed", fingerprint=mark, says="")
+    return replace(partition, stage="sealed", says="")
 
 
 def generations(known: Iterable[Partition], dataset: str) -> dict[int, int]:
