@@ -50,6 +50,8 @@ def _check(house: House) -> None:
     for name, days in policy.hot_days.items():
         if name not in known:
             raise SettingsError(f"setting archive.hot_days names no dataset: {name}")
+        if days and known[name].column(known[name].time).kind not in ("date", "time"):
+            raise SettingsError(f"setting archive.hot_days: {name} has no time that says how old a row is")
         if days and not known[name].split_by:
             raise SettingsError(
                 f"setting archive.hot_days: {name} has no partitions, so none of them can leave the disk"
@@ -62,7 +64,7 @@ def _check(house: House) -> None:
                 " comes a second time is known by them"
             )
     longest = ASKED_SECONDS + max(web.download_seconds, web.query_seconds, house.settings.warehouse.query_seconds)
-    if policy.enabled and policy.rest_seconds < longest:
+    if policy.rest_seconds < longest:
         raise SettingsError(
             f"setting archive.rest_seconds is {policy.rest_seconds:g}: a download may have been asked for {longest:g} s"
             " before it reads; use more than that"

@@ -133,7 +133,13 @@ def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Corouti
     stores = house.stores
     made = {
         one.name: Transforming(
-            one, stores.ledger, stores.warehouse, stores.publications, house.positions, gate=stores.gate
+            one,
+            stores.ledger,
+            stores.warehouse,
+            stores.publications,
+            house.positions,
+            gate=stores.gate,
+            archives=house.archives,
         )
         for one in house.catalog.transforms
     }

@@ -119,10 +119,11 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
             settings, found, stores, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
             SqliteArchive(ledger),
         )  # fmt: skip
-        for dataset in (*HOUSE, *found.datasets):  # `loads` first: what makes the others visible
+        for dataset in HOUSE:  # `loads` first: what makes the others visible; `archives`: where they are
             await warehouse.ensure(dataset)
         await archives.refresh()
-        await archives.show()
+        for dataset in found.datasets:
+            await warehouse.ensure(dataset, archives.cold)
         await recover(ledger, warehouse, publications, house.datasets)
         yield house
 

@@ -60,7 +60,8 @@ class WarehouseArchives:
         row = (
             newest + 1, max(datetime.now(UTC), at + timedelta(microseconds=1)), partition.dataset, partition.id,
             partition.day, partition.generation, event, list(partition.keys), partition.manifest, mark.rows,
-            partition.size, mark.total, mark.mixed, since, until,
+            partition.size, mark.total, mark.mixed, mark.low, mark.high,
+            [f"{name} {word}" for name, word in partition.columns], since, until,
         )  # fmt: skip
         await self._warehouse.insert(archives, [row])
         await self.refresh()
@@ -111,7 +112,8 @@ class SqliteArchive:
         values = (
             partition.dataset, partition.number, partition.generation, partition.stage, micros(partition.since),
             json.dumps(partition.keys), partition.manifest, partition.digest, partition.size,
-            json.dumps([mark.rows, mark.total, mark.mixed, mark.low, mark.high]), partition.says, partition.failures,
+            json.dumps([mark.rows, mark.total, mark.mixed, mark.low, mark.high]), json.dumps(partition.columns),
+            partition.says, partition.failures,
             micros(partition.not_before),
         )  # fmt: skip
         await self._file.run(f"INSERT OR REPLACE INTO partitions VALUES ({marks(values)})", values)
@@ -129,5 +131,6 @@ def _partition(row: sqlite3.Row) -> Partition:
     return Partition(
         row["dataset"], row["number"], row["generation"], row["stage"], moment(row["since"]),
         tuple(json.loads(row["keys"])), row["manifest"], row["digest"], row["size"],
-        Fingerprint(*json.loads(row["fingerprint"])), row["says"], row["failures"], moment(row["not_before"]),
+        Fingerprint(*json.loads(row["fingerprint"])), tuple((name, word) for name, word in json.loads(row["columns"])),
+        row["says"], row["failures"], moment(row["not_before"]),
     )  # fmt: skip

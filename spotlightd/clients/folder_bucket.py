@@ -105,11 +105,13 @@ class FolderBucket:
 
     async def head(self, key: str) -> Object | None:
         """What there is; see the port. The digest is made anew from the bytes."""
+        await self._run(_mounted, self._root)
         size = await self._run(_size, self._root / checked(key))
         return None if size is None else Object(key, size, await self._digest(key, size))
 
     async def list(self, prefix: str) -> AsyncGenerator[Object]:
         """All objects whose keys begin so; see the port."""
+        await self._run(_mounted, self._root)
         walk = _walk(self._root, "", beginning(prefix))
         while page := await self._run(lambda: list(islice(walk, PAGE))):
             for one in page:
@@ -181,6 +183,12 @@ def _prepare(root: Path) -> None:
 
 def _piece(body: Path | bytes, offset: int) -> bytes:
     return body[offset : offset + PIECE_BYTES] if isinstance(body, bytes) else piece(body, offset)
+
+
+def _mounted(root: Path) -> None:
+    """A folder that is not there may be a disk that is not: of that nothing is known, least of all that it is empty."""
+    if not root.is_dir():
+        raise StoreError(f"bucket folder {root} is not there: see that its disk is mounted")
 
 
 def _size(path: Path) -> int | None:

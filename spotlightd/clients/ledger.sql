@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS feeds (
 CREATE TABLE IF NOT EXISTS partitions (
     dataset TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, stage TEXT NOT NULL,
     since INTEGER NOT NULL, keys TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
-    fingerprint TEXT NOT NULL, says TEXT NOT NULL, failures INTEGER NOT NULL, not_before INTEGER,
+    fingerprint TEXT NOT NULL, columns TEXT NOT NULL, says TEXT NOT NULL, failures INTEGER NOT NULL, not_before INTEGER,
     PRIMARY KEY (dataset, number, generation)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS archive_checks (

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from spotlightd.clients import ddl
+from spotlightd.model.cold import Cold
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import loads
@@ -16,7 +17,7 @@ SEAL_SECONDS = 60.0
 SEAL_PAUSE_SECONDS = 0.05
 
 
-async def ensure(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, cold: Cold) -> None:
     """Make the table and its view if missing; add new columns; StoreError if a column has another type, or the table
     other partitions.
     """
@@ -25,7 +26,7 @@ async def ensure(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
     await _partitions(warehouse, dataset, database)
     if dataset.by_load:
         await warehouse.execute(ddl.table(loads, database))
-        await warehouse.execute(ddl.current_view(dataset, database))
+        await warehouse.execute(ddl.current_view(dataset, database, cold))
 
 
 async def seal(warehouse: Warehouse, dataset: Dataset, sealed: Mapping[int, int], database: str) -> None:

@@ -195,9 +195,9 @@ class ClickHouse:
             raise (broken[0] if broken else problem) from None
         return int(summary.written_rows)
 
-    async def ensure(self, dataset: Dataset) -> None:
+    async def ensure(self, dataset: Dataset, cold: Cold | None = None) -> None:
         """Make the table and its view if missing; see the port."""
-        await tables.ensure(self, dataset, self._database)
+        await tables.ensure(self, dataset, self._database, cold or Cold())
 
     async def show(self, dataset: Dataset, cold: Cold) -> None:
         """Make the unpinned view anew; see the port."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 
@@ -14,12 +15,14 @@ from spotlightd.commands.said import Out
 from spotlightd.flows.archive.flow import WISH
 from spotlightd.flows.archive.means import HeldError
 from spotlightd.flows.archive.plan import due, leaving
+from spotlightd.model.dataset import NAME
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ledger import Wish
 from spotlightd.model.partition import Check, CheckKind, Partition
 from spotlightd.model.settings import Settings
 from spotlightd.opening import LEDGER_FILE, opened
 
+PARTITION = re.compile(r"[0-9]{4,8}-[0-9]{1,5}")
 COLUMNS = ("dataset", "partition", "stage", "since", "rows", "bytes", "says")
 
 
@@ -45,6 +48,12 @@ async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -
 async def restore(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Bring the rows of an archived partition back into the warehouse, or into a table of their own."""
     _there(settings)
+    if not PARTITION.fullmatch(arguments.partition):
+        raise SettingsError(
+            f"--partition {arguments.partition!r} is not like 20260131-0: see `spotlightd archive status`"
+        )
+    if arguments.into and not NAME.match(arguments.into):
+        raise SettingsError(f"--into {arguments.into!r}: use lower case letters, digits and _")
     return await _done(f"restore {arguments.dataset} {arguments.partition} {arguments.into}".strip(), settings, out)
 
 

@@ -12,15 +12,18 @@ import hashlib
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.parts import day_of
 from spotlightd.flows.publish import Publications, current
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
+from spotlightd.model.cold import Archives, NoArchives, Span
 from spotlightd.model.drain import Positions
 from spotlightd.model.errors import StoreError
 from spotlightd.model.ledger import Ledger
+from spotlightd.model.pin import rows as stored
 from spotlightd.model.ports import Warehouse
 from spotlightd.model.provenance import Load
 from spotlightd.model.transform import Transform
@@ -41,6 +44,7 @@ class Transforming:
     positions: Positions
     every_seconds: float = EVERY_SECONDS
     gate: Gate = field(default_factory=Gate)
+    archives: Archives = NoArchives()
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while our stores fail."""
@@ -119,12 +123,13 @@ class Transforming:
         made = [one.name for one in (*dataset.columns, *dataset.pointer)]
         names = ", ".join(f"`{name}`" for name in made)
         values = {"load_id": load.load_id, "of": of.load_id, "day": day_of(of)}
+        select = self._select(day_of(of))
         await self.warehouse.execute(
-            f"INSERT INTO {dataset.name} ({names}, load_id) SELECT {names}, {{load_id:UInt64}} FROM ({self.transform.select})",
+            f"INSERT INTO {dataset.name} ({names}, load_id) SELECT {names}, {{load_id:UInt64}} FROM ({select})",
             values,
             token=f"{self.transform.name}-{load.load_id}",
         )
-        wanted = f"SELECT count() FROM ({self.transform.select})"
+        wanted = f"SELECT count() FROM ({select})"
         here = f"SELECT count() FROM {dataset.name} WHERE load_id = {{load_id:UInt64}}"
         want, have = [int((await self.warehouse.rows(sql, values)).rows[0][0]) for sql in (wanted, here)]
         if want != have:
@@ -132,3 +137,10 @@ class Transforming:
                 f"{have} of {want} {dataset.name} of load {of.load_id} are there: is the warehouse's disk full?"
             )
         return have
+
+    def _select(self, day: date) -> str:
+        """The transform's SELECT over all rows of that received day, those included that have left the warehouse."""
+        since = datetime.combine(day, time(), UTC)
+        span = Span({self.transform.of.split_by: (since, since + timedelta(days=1, microseconds=-1))})
+        rows = stored(self.transform.of, self.archives.cold, span)
+        return self.transform.select.replace(f"`{self.transform.of.name}`", rows)

@@ -20,6 +20,7 @@ class Partition:
     """A partition on its way out of the warehouse, as the ledger knows it. `number` is its day, month or year, such as
     20260131; `stage` what was done last, each time after its effect was proven.
 
+    `columns` are those that it was sealed with, by name and type: copies are compared over these, whatever is added later.
     `says` is why it is held, or waits; nothing is tried before `not_before`. `keys` are the objects in the bucket.
     """
 
@@ -33,6 +34,7 @@ class Partition:
     digest: str = ""
     size: int = 0
     fingerprint: Fingerprint = Fingerprint()
+    columns: tuple[tuple[str, str], ...] = ()
     says: str = ""
     failures: int = 0
     not_before: datetime | None = None

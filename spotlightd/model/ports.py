@@ -81,8 +81,8 @@ class Warehouse(Protocol):
         cancellation part of the rows may be there: they are invisible by load, and swept.
         """
 
-    async def ensure(self, dataset: Dataset) -> None:
-        """Make the dataset's table and its unpinned view if missing; add columns that are new; StoreError if a
+    async def ensure(self, dataset: Dataset, cold: Cold | None = None) -> None:
+        """Make the dataset's table and its unpinned view (over what has left too) if missing; add columns that are new; StoreError if a
         column has another type.
         """
 

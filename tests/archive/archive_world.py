@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -21,7 +21,7 @@ from spotlightd.flows.archive.means import Means
 from spotlightd.model import settings
 from spotlightd.model.archive import Fingerprint, Verifier
 from spotlightd.model.bucket import Access, Reach
-from spotlightd.model.dataset import Column
+from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.fingerprint import selected
 from spotlightd.model.house import HOUSE
 from spotlightd.model.market import trades
@@ -72,15 +72,23 @@ class ArchiveWorld:
     policy: settings.Archive = POLICY
     clock: Clock = field(default_factory=Clock)
     prefix: str = ""
+    dataset: Dataset = trades
 
     def __post_init__(self) -> None:
         self.index = WarehouseArchives(self.warehouse, (trades,), self.bucket.table)
         self.kept = SqliteArchive(self.ledger)
         self.verifier: Verifier = HereVerifier()
 
+    async def widen(self, column: Column) -> None:
+        """As a release that declares one more column finds it."""
+        self.dataset = replace(trades, columns=(*trades.columns, column))
+        await self.warehouse.ensure(self.dataset)
+        self.index = WarehouseArchives(self.warehouse, (self.dataset,), self.bucket.table)
+        await self.index.refresh()
+
     def means(self, around: Any = lambda port: port) -> Means:
         return Means(
-            datasets={"trades": trades}, feeds={FEED.name: FEED}, transforms=(), warehouse=around(self.warehouse),
+            datasets={"trades": self.dataset}, feeds={FEED.name: replace(FEED, datasets=(self.dataset,))}, transforms=(), warehouse=around(self.warehouse),
             bucket=around(self.bucket), index=around(self.index), kept=around(self.kept), ledger=self.ledger,
             positions=SqlitePositions(self.ledger), verifier=around(self.verifier),
             folder=self.folder / "archive", policy=self.policy,

@@ -21,13 +21,13 @@ from spotlightd.flows.archive.restore import restore
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Column
-from spotlightd.model.errors import StoreError
+from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.market import trades
 from spotlightd.model.pin import rows
 from spotlightd.model.ports import Object
 from tests.flows.world import CrashError, Fuse, Fused
 
-from .archive_world import DAYS, ArchiveWorld, archive_world
+from .archive_world import DAYS, FEED, ArchiveWorld, archive_world
 
 
 @pytest.fixture
@@ -338,9 +338,111 @@ async def test_a_part_that_is_damaged_on_the_disk_is_never_archived(world: Archi
         with suppress(StoreError):
             await archiving.round()
     stages = await world.stages()
-    assert stages["20260301-0"] == "planned"
+    assert stages["20260301-0"] == "sealed"
     assert "checksum" in (await world.partition("20260301-0")).says.lower()
     assert stages["20260302-0"] == "dropped"
     assert "20260301-0" in {
         name for (name,) in (await world.warehouse.rows("SELECT partition_id FROM system.parts WHERE active")).rows
     }
+
+
+async def test_a_restore_that_was_nearly_done_drops_nothing_when_it_is_repeated(world: ArchiveWorld) -> None:
+    """Readers look at the table again, and the ledger does not know it yet."""
+    whole, _ = await world.read(), await archived(world)
+    before = await world.partition("20260301-0")
+    await restored(world, "20260301-0")
+    await world.kept.keep(before)
+    shutil.move(world.folder / "bucket", world.folder / "away")
+    await restored(world, "20260301-0")
+    assert (await world.hot())["20260301-0"] == 1000
+    shutil.move(world.folder / "away", world.folder / "bucket")
+    assert await world.read() == whole
+
+
+async def test_a_lost_ledger_knows_what_was_restored_too(world: ArchiveWorld) -> None:
+    await archived(world)
+    await restored(world, "20260301-0")
+    await world.ledger.run("DELETE FROM partitions")
+    await world.archiving().round()
+    assert await world.stages() == {"20260301-0": "restored", "20260302-0": "switched"}
+
+
+async def test_a_column_that_is_added_on_the_way_holds_up_nothing(world: ArchiveWorld) -> None:
+    archiving = world.archiving()
+    await archiving.round()
+    await world.widen(Column("settled", "UInt32", "constructed: a new column"))
+    archiving = world.archiving()
+    for pause in (world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    assert set((await world.stages()).values()) == {"dropped"}
+    found = await archiving.drill()
+    assert found is not None
+    assert found.same
+    await restored(world, "20260301-0")
+    assert (await world.hot())["20260301-0"] == 1000
+
+
+async def test_a_load_that_is_not_settled_holds_up_the_seal(world: ArchiveWorld) -> None:
+    begun = await world.ledger.begin_load(FEED, "0" * 64, "2026/03/01/1")
+    archiving = world.archiving()
+    await archiving.round()
+    assert set((await world.stages()).values()) == {"planned"}
+    assert "on its way" in (await world.partition("20260301-0")).says
+    await world.ledger.dead(begun.load_id)
+    await world.ledger.swept([begun.load_id])
+    await archiving.round()
+    assert set((await world.stages()).values()) == {"verified"}
+
+
+async def test_rows_that_were_all_deleted_are_no_partition(world: ArchiveWorld) -> None:
+    await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00'")
+    await world.archiving().round()
+    assert await world.stages() == {"20260302-0": "verified"}
+
+
+async def test_switched_off_nothing_goes_further(world: ArchiveWorld) -> None:
+    await world.archiving().round()
+    world.policy = replace(world.policy, enabled=False)
+    world.clock.on(world.policy.grace_seconds)
+    await world.archiving().round()
+    assert set((await world.stages()).values()) == {"verified"}
+
+
+async def test_a_check_that_cannot_be_done_is_told_and_holds_up_drops_alone(world: ArchiveWorld) -> None:
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    await world.bring(DAYS[0] + timedelta(days=3), range(10))
+    shutil.move(world.folder / "bucket", world.folder / "away")
+    world.clock.on(86_400)
+    with pytest.raises(StoreError):
+        await archiving.round()
+    assert not (await world.kept.checks())["audit"].well
+    assert (await world.stages())["20260304-0"] == "sealed"
+    shutil.move(world.folder / "away", world.folder / "bucket")
+    for _ in range(2):
+        world.clock.on(7200)
+        await archiving.round()
+    assert (await world.kept.checks())["audit"].well
+    assert (await world.stages())["20260301-0"] == "dropped"
+
+
+async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_nothing_else_is_begun(
+    world: ArchiveWorld,
+) -> None:
+    archiving = world.archiving()
+    await archiving.round()
+    await world.bring(DAYS[0] + timedelta(days=3), range(10))
+    await archiving.hurry()
+    assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
+    world.clock.on(world.policy.rest_seconds)
+    await archiving.hurry()
+    assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
+
+
+@pytest.mark.parametrize("words", ["restore trades", "restore nothing 20260301-0", "restore trades 19990101-0", "burn"])
+async def test_what_the_archiver_cannot_do_is_said(world: ArchiveWorld, words: str) -> None:
+    with pytest.raises(SettingsError):
+        await world.archiving().obey(words.split())

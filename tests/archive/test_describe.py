@@ -44,10 +44,12 @@ async def test_every_dataset_can_be_described_and_reads_as_before(
     await warehouse.execute(
         f"INSERT INTO described SELECT * FROM generateRandom('{columns.replace(chr(39), chr(92) + chr(39))}', 7) LIMIT 100"
     )
-    async with warehouse.stream(exported(dataset.stored, "described", total_order(dataset)), "Parquet") as chunks:
+    async with warehouse.stream(
+        exported(dataset.stored, "described", total_order(dataset, dataset.stored)), "Parquet"
+    ) as chunks:
         path.write_bytes(b"".join([chunk async for chunk in chunks]))
     before = pq.read_table(path)
-    describe(path, dataset, "20260301-0", ["constructed 1"])
+    describe(path, dataset, dataset.stored, "20260301-0", ["constructed 1"])
     assert pq.read_table(path).equals(before)
     schema = pq.read_schema(path)
     assert schema.metadata[KEY].startswith(b'{"dataset": "' + dataset.name.encode())
@@ -60,4 +62,4 @@ def test_a_file_of_other_columns_is_not_described(tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(StoreError, match="cannot be described"):
-        describe(path, EVERY, "20260301-0", [])
+        describe(path, EVERY, EVERY.stored, "20260301-0", [])

@@ -6,7 +6,6 @@ thinned it out. While anything is amiss nothing is dropped. What a file holds is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 from spotlightd.flows.archive.means import Means
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.partition import Partition
+from spotlightd.model.partition import Partition, Stage
 
-SWITCHED = """
-SELECT dataset, partition, generation, objects, manifest, rows, bytes, total, mixed FROM archives
-WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition) AND event = 'switched'
+NEWEST = """
+SELECT dataset, partition, generation, event, objects, manifest, rows, bytes, total, mixed, low, high, columns
+FROM archives WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition)
 """
 
 
@@ -58,23 +57,24 @@ async def adopt(means: Means) -> int:
 
     What readers take from the bucket is proven. Whether the original is gone is found out when it is to be dropped.
     """
-    known = {(one.dataset, one.id): one for one in await means.kept.partitions()}
+    known = {(one.dataset, one.id): one.stage for one in await means.kept.partitions()}
     taken = 0
-    for row in (await means.warehouse.rows(SWITCHED)).dicts():
-        before = known.get((row["dataset"], row["partition"]))
-        if row["dataset"] in means.datasets and (before is None or before.stage not in ("switched", "dropped", "held")):
-            await means.kept.keep(await _adopted(means, row))
+    for row in (await means.warehouse.rows(NEWEST)).dicts():
+        stage = known.get((row["dataset"], row["partition"]))
+        right: tuple[Stage, ...] = ("switched", "dropped", "held") if row["event"] == "switched" else ("restored",)
+        if row["dataset"] in means.datasets and stage not in right:
+            await means.kept.keep(_adopted(row, right[0]))
             taken += 1
     if taken:
         logger().warning("partitions adopted", partitions=taken)
     return taken
 
 
-async def _adopted(means: Means, row: Mapping[str, Any]) -> Partition:
-    """As its manifest says."""
-    told = json.loads(b"".join([piece async for piece in means.bucket.read(row["manifest"])]))
-    mark = Fingerprint(row["rows"], row["total"], row["mixed"], int(told["time"]["low"]), int(told["time"]["high"]))
+def _adopted(row: Mapping[str, Any], stage: Stage) -> Partition:
+    mark = Fingerprint(row["rows"], row["total"], row["mixed"], row["low"], row["high"])
+    columns = tuple((name, word) for name, _, word in (one.partition(" ") for one in row["columns"]))
     return Partition(
-        row["dataset"], int(row["partition"].split("-")[0]), row["generation"], "switched", keys=tuple(row["objects"]),
-        manifest=row["manifest"], digest=told["objects"][0]["sha256"], size=row["bytes"], fingerprint=mark,
+        row["dataset"], int(row["partition"].split("-")[0]), row["generation"], stage, keys=tuple(row["objects"]),
+        manifest=row["manifest"], digest=row["objects"][0].rpartition("/")[2].removesuffix(".parquet"),
+        size=row["bytes"], fingerprint=mark, columns=columns,
     )  # fmt: skip

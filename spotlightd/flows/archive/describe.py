@@ -28,15 +28,15 @@ KEY = b"spotlightd"
 PIECE_BYTES = 1 << 20
 
 
-def describe(path: Path, dataset: Dataset, partition: str, parsers: Sequence[str]) -> None:
-    """Put the description into a Parquet file of the dataset's stored columns. StoreError when it is no such file."""
+def describe(path: Path, dataset: Dataset, columns: Sequence[Column], partition: str, parsers: Sequence[str]) -> None:
+    """Put the description into a Parquet file of these columns of the dataset. StoreError when it is no such file."""
     said = {
         "dataset": dataset.name, "title": dataset.title, "publisher": dataset.publisher, "about": dataset.about,
         "partition": partition, "parsers": list(parsers),
     }  # fmt: skip
     try:
         written, plain = pq.read_metadata(path), pq.read_schema(path)
-        fields = [plain.field(one.name).with_metadata(_meaning(one)) for one in dataset.stored]
+        fields = [plain.field(one.name).with_metadata(_meaning(one)) for one in columns]
         footer = _footer(pa.schema(fields, metadata={KEY: json.dumps(said, ensure_ascii=False)}), written)
     except (pa.ArrowException, KeyError, RuntimeError) as problem:
         raise StoreError(f"{path.name} cannot be described: {problem}") from problem

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from spotlightd.flows.archive.describe import describe, digest
 from spotlightd.flows.archive.means import HERE, Means
 from spotlightd.model.archive import exported
-from spotlightd.model.dataset import Dataset
+from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
 from spotlightd.tasks import together
@@ -30,10 +30,12 @@ async def export(means: Means, partition: Partition) -> Partition:
     """`exported`: the file stands in our folder, durable."""
     dataset, path = means.datasets[partition.dataset], outgoing(means, partition)
     rows_of = f"{dataset.name} WHERE _partition_id = {{partition:String}}"
-    sql = exported(dataset.stored, rows_of, total_order(dataset))
+    columns = means.columns(partition)
+    sql = exported(columns, rows_of, total_order(dataset, columns))
+    await means.bucket.head(f"{place(partition)}/none.parquet")  # while it is away nothing piles up here
     async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
         await _written(path, chunks)
-    await asyncio.to_thread(describe, path, dataset, partition.id, await _parsers(means, partition))
+    await asyncio.to_thread(describe, path, dataset, columns, partition.id, await _parsers(means, partition))
     sha256, size = await asyncio.to_thread(digest, path)
     return replace(partition, stage="exported", digest=sha256, size=size)
 
@@ -92,9 +94,9 @@ def outgoing(means: Means, partition: Partition) -> Path:
     return means.folder / "outgoing" / f"{partition.dataset}-{partition.id}.parquet"
 
 
-def total_order(dataset: Dataset) -> list[str]:
+def total_order(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
     """By which no two rows are equal, unless they are so as a whole."""
-    names = [*dataset.order, *dataset.key, *(column.name for column in dataset.stored if column.kind != "list")]
+    names = [*dataset.order, *dataset.key, *(column.name for column in columns if column.kind != "list")]
     return list(dict.fromkeys(names))
 
 
@@ -107,7 +109,7 @@ def manifest(means: Means, partition: Partition) -> bytes:
         "objects": [{"key": key, "sha256": partition.digest, "bytes": partition.size} for key in partition.keys],
         "rows": mark.rows, "fingerprint": {"total": str(mark.total), "mixed": str(mark.mixed)},
         "time": {"column": dataset.time, "low": str(mark.low), "high": str(mark.high)},
-        "columns": [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning} for c in dataset.stored],
+        "columns": [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning} for c in means.columns(partition)],
     }  # fmt: skip
     return json.dumps(said, ensure_ascii=False, indent=1).encode()
 

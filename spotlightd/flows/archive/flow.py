@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -21,7 +21,7 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ledger import Wish
-from spotlightd.model.partition import UNDER_WAY, ArchiveState, Check, Partition
+from spotlightd.model.partition import UNDER_WAY, ArchiveState, Check, CheckKind, Partition, Stage
 
 WISH = "archive "
 WISH_SECONDS = 2.0
@@ -82,11 +82,14 @@ class Archiving:
 
     async def hurry(self) -> None:
         """The disk is nearly full: what is proven leaves now, without grace and beyond the day's budget. Nothing else."""
-        self.urgent = True
-        try:
-            await self.round()
-        finally:
-            self.urgent = False
+        async with self._turn:
+            self.urgent = True
+            try:
+                failed = await self._advanced(("verified", "switched")) if self._adopted else None
+            finally:
+                self.urgent = False
+            if failed:
+                raise failed
 
     async def _note(self, trouble: str = "") -> None:
         known, checks = await self._means.kept.partitions(), await self._means.kept.checks()
@@ -113,13 +116,15 @@ class Archiving:
             if found and not found.same:
                 raise HeldError(found.says)
             return found.says if found else "nothing is archived yet"
-        return await self._restore(*words[1:])
+        if words[0] == "restore" and len(words) in (3, 4):
+            return await self._restore(*words[1:])
+        raise SettingsError(f"{' '.join(words)!r} is nothing that the archiver can do")
 
     async def _restore(self, dataset: str, name: str, table: str = "") -> str:
         async with self._turn:
             known = await self._means.kept.partitions()
             partition = next((one for one in known if (one.dataset, one.id) == (dataset, name)), None)
-            if partition is None:
+            if partition is None or dataset not in self._means.datasets:
                 raise SettingsError(f"{dataset} has no archived partition {name}: see `spotlightd archive status`")
             if table:
                 return f"{await restore_into(self._means, partition, table):,} rows are in table {table}"
@@ -136,45 +141,62 @@ class Archiving:
             if not self._adopted:
                 await adopt(self._means)
                 self._adopted = True
-            await self._plan()
-            await self._check()
-            failed: StoreError | None = None
-            open_ones = [one for one in await self._means.kept.partitions() if one.stage in UNDER_WAY]
-            for done, partition in enumerate(open_ones):
-                if report:
-                    report.working(f"{partition.dataset} {partition.id}", done, len(open_ones))
-                try:
-                    await self._advance(partition)
-                except StoreError as problem:
-                    failed = failed or problem
+            if self._means.policy.enabled:
+                await self._plan()
+            failed = await self._check()
+            failed = await self._advanced(UNDER_WAY if self._means.policy.enabled else (), report) or failed
             if failed:
                 raise failed
             await self._note()
             return self._state.partitions
 
+    async def _advanced(self, stages: Sequence[Stage], report: Reporter | None = None) -> StoreError | None:
+        """Take all partitions at these stages as far as they go now; the first failure, when all were tried."""
+        failed: StoreError | None = None
+        ours = [one for one in await self._means.kept.partitions() if one.stage in stages]
+        open_ones = [
+            one for one in ours if one.dataset in self._means.datasets
+        ]  # else its source was removed: it waits
+        for done, partition in enumerate(open_ones):
+            if report:
+                report.working(f"{partition.dataset} {partition.id}", done, len(open_ones))
+            try:
+                await self._advance(partition)
+            except StoreError as problem:
+                failed = failed or problem
+        return failed
+
     async def _plan(self) -> None:
-        if not self._means.policy.enabled:
-            return
         means, known = self._means, await self._means.kept.partitions()
         hot_days = leaving(means.datasets.values(), means.policy)
         for one in await due(means.warehouse, hot_days, known, self._now().date()):
             await self._means.kept.keep(one)
             logger(dataset=one.dataset).info("partition planned", partition=one.id)
 
-    async def _check(self) -> None:
+    async def _check(self) -> StoreError | None:
         """The daily look at the bucket and the monthly drill, when their time has come. The first of each comes when
-        something was archived for that long.
+        something was archived for that long. One that cannot be done is not well, and holds up nothing but drops.
         """
-        known, checks = await self._means.kept.partitions(), await self._means.kept.checks()
+        known, checks, policy = await self._means.kept.partitions(), await self._means.kept.checks(), self._means.policy
         proven = [one for one in known if one.stage in ("switched", "dropped")]
-        if self._has_come(checks.get("audit"), AUDIT_DAYS, proven):
-            await self.audit()
-        if self._means.policy.drill_days and self._has_come(checks.get("drill"), self._means.policy.drill_days, proven):
-            await self.drill()
+        works: dict[CheckKind, tuple[float, Callable[[], Awaitable[object]]]] = {
+            "audit": (AUDIT_DAYS, self.audit), "drill": (policy.drill_days, self.drill),
+        }  # fmt: skip
+        failed: StoreError | None = None
+        for kind, (days, work) in works.items():
+            if days and proven and self._has_come(checks.get(kind), days, proven):
+                try:
+                    await work()
+                except StoreError as problem:
+                    failed = problem
+                    said = f"it could not be done: {problem}"
+                    await self._means.kept.note(kind, Check(self._now(), well=False, says=said))
+        return failed
 
     def _has_come(self, last: Check | None, days: float, proven: Sequence[Partition]) -> bool:
-        since = last.at if last else min((one.since for one in proven), default=self._now())
-        return bool(proven) and abs(self._now() - since) >= timedelta(days=days)
+        since = last.at if last else min(one.since for one in proven)
+        pause = timedelta(days=days) if last is None or last.well else timedelta(seconds=LONGEST_RETRY_SECONDS)
+        return abs(self._now() - since) >= pause
 
     async def audit(self) -> Audited:
         """Look whether the bucket has everything; while it has not, nothing is dropped."""
@@ -185,7 +207,8 @@ class Archiving:
 
     async def drill(self) -> Drilled | None:
         """Restore a partition drawn by lot to a scratch table, and compare."""
-        found = await drill(self._means, list(await self._means.kept.partitions()))
+        known = [one for one in await self._means.kept.partitions() if one.dataset in self._means.datasets]
+        found = await drill(self._means, known)
         if found:
             await self._means.kept.note("drill", Check(self._now(), found.same, found.says))
         return found
@@ -239,12 +262,14 @@ class Archiving:
 
     def _waits(self, partition: Partition) -> bool:
         """Whether nothing is to be done for it now."""
-        if partition.not_before and self._now() < partition.not_before:
+        longest = timedelta(
+            seconds=1.2 * LONGEST_RETRY_SECONDS
+        )  # else a clock that was ahead once would bind us for years
+        if partition.not_before and timedelta() < partition.not_before - self._now() <= longest:
             return True
         if partition.stage == "verified":
-            return not self.urgent and self._now() < partition.since + timedelta(
-                seconds=self._means.policy.grace_seconds
-            )
+            grace = timedelta(seconds=self._means.policy.grace_seconds)
+            return not self.urgent and abs(self._now() - partition.since) < grace
         if partition.stage == "switched":
             began = self._switched.setdefault((partition.dataset, partition.id), self._seconds())
             return self._seconds() - began < self._means.policy.rest_seconds

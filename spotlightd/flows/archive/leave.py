@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spotlightd.flows.archive.means import HERE, HeldError, Means
+from spotlightd.flows.archive.plan import unmade
 from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
 
@@ -16,9 +17,12 @@ from spotlightd.model.partition import Partition
 async def switch(means: Means, partition: Partition) -> Partition:
     """`switched`: from its row in `archives` on, readers take the rows from the bucket. The row may be there already."""
     await there(means, partition)
+    if why := await unmade(means, partition):
+        return replace(partition, says=why)
     if not await means.index.is_switched(partition):
         await means.index.record(partition, "switched")
-    return replace(partition, stage="switched")
+    await means.index.show(partition.dataset)
+    return replace(partition, stage="switched", says="")
 
 
 async def drop(means: Means, partition: Partition) -> Partition:
@@ -28,6 +32,9 @@ async def drop(means: Means, partition: Partition) -> Partition:
         raise HeldError(
             f"{partition.dataset} {partition.id} is to be dropped, and `archives` does not say that it was switched"
         )
+    if why := await unmade(means, partition):
+        return replace(partition, says=why)
+    await means.index.show(partition.dataset)
     mark = await means.fingerprint(partition)
     if mark.rows and mark != partition.fingerprint:
         raise HeldError(f"{partition.dataset} {partition.id} holds {mark} now, sealed were {partition.fingerprint}")
@@ -36,7 +43,7 @@ async def drop(means: Means, partition: Partition) -> Partition:
     sql = f"SELECT count() FROM {partition.dataset} WHERE {HERE}"
     if left := (await means.warehouse.rows(sql, {"partition": partition.id})).rows[0][0]:
         raise StoreError(f"{partition.dataset} {partition.id} was dropped, and {left} rows of it are there")
-    return replace(partition, stage="dropped")
+    return replace(partition, stage="dropped", says="")
 
 
 async def there(means: Means, partition: Partition) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from spotlightd.model.archive import Fingerprint, Verifier
 from spotlightd.model.cold import Archives
-from spotlightd.model.dataset import Dataset
+from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.drain import Positions
 from spotlightd.model.fingerprint import selected
 from spotlightd.model.ledger import Ledger
@@ -28,6 +28,9 @@ class Index(Archives, Protocol):
 
     async def record(self, partition: Partition, event: Event) -> None:
         """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""
+
+    async def show(self, *names: str) -> None:
+        """Bring the unpinned views in line."""
 
     async def is_switched(self, partition: Partition) -> bool:
         """Whether readers take it from the bucket, as the warehouse says."""
@@ -54,8 +57,17 @@ class Means:
     folder: Path
     policy: Archive
 
+    def columns(self, partition: Partition) -> tuple[Column, ...]:
+        """Those that the partition was sealed with; all that the dataset has now, before it is."""
+        known = {one.name: one for one in self.datasets[partition.dataset].stored}
+        if not partition.columns:
+            return tuple(known.values())
+        return tuple(
+            Column(name, word, known[name].meaning if name in known else name) for name, word in partition.columns
+        )
+
     async def fingerprint(self, partition: Partition) -> Fingerprint:
         """Of the rows that the warehouse has of the partition."""
         dataset = self.datasets[partition.dataset]
-        sql = f"SELECT {selected(dataset.stored, dataset.time)} FROM {dataset.name} WHERE {HERE}"
+        sql = f"SELECT {selected(self.columns(partition), dataset.time)} FROM {dataset.name} WHERE {HERE}"
         return Fingerprint(*(await self.warehouse.rows(sql, {"partition": partition.id})).rows[0])

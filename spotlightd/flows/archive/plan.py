@@ -15,9 +15,11 @@ from spotlightd.flows.publish import current
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
 from spotlightd.model.ports import Warehouse
+from spotlightd.model.provenance import LoadState
 from spotlightd.model.settings import Archive
 from spotlightd.model.stream import Stream, frames_of
 
+UNSETTLED: tuple[LoadState, ...] = ("loading", "loaded", "publishing", "dead")
 PARTS = """
 SELECT table, partition_id FROM system.parts
 WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:Array(String)}
@@ -41,7 +43,14 @@ async def due(
     found = (await warehouse.rows(PARTS, {"tables": sorted(hot_days)})).rows if hot_days else ()
     parts = [_partition(table, part) for table, part in found if (table, part) not in seen]
     old = [one for one in parts if one.end + timedelta(days=hot_days[one.dataset]) <= today]
-    return sorted(old, key=lambda one: (one.day, one.generation, one.dataset))
+    full = [one for one in old if await _rows(warehouse, one)]
+    return sorted(full, key=lambda one: (one.day, one.generation, one.dataset))
+
+
+async def _rows(warehouse: Warehouse, partition: Partition) -> int:
+    """How many rows are in it. Parts count those too that were deleted and not yet merged away."""
+    sql = f"SELECT count() FROM {partition.dataset} WHERE {HERE}"
+    return int((await warehouse.rows(sql, {"partition": partition.id})).rows[0][0])
 
 
 def _partition(table: str, part: str) -> Partition:
@@ -53,16 +62,19 @@ async def obstacle(means: Means, partition: Partition) -> str:
     """Why it cannot be sealed now, in a sentence; empty when it can."""
     dataset = means.datasets[partition.dataset]
     for name, feed in means.feeds.items():
-        if isinstance(feed, Stream) and dataset in (feed.dataset, frames_of(feed)):
-            if any(one.day < partition.end for one in await means.positions.intents(name)):
-                return f"frames of {name} are being moved into it"
-        elif dataset in feed.datasets and await means.ledger.loads(name, states=("loading", "dead")):
+        moved = isinstance(feed, Stream) and dataset in (feed.dataset, frames_of(feed))
+        if moved and any(one.day < partition.end for one in await means.positions.intents(name)):
+            return f"frames of {name} are being moved into it"
+        if dataset in feed.datasets and await means.ledger.loads(name, states=UNSETTLED):
             return f"a load of {name} is on its way, or waits to be swept"
-    return await _unmade(means, dataset, partition)
+    return await unmade(means, partition)
 
 
-async def _unmade(means: Means, dataset: Dataset, partition: Partition) -> str:
-    """What is still to be made of its rows."""
+async def unmade(means: Means, partition: Partition) -> str:
+    """What is still to be made of its rows, and read instead of them: asked before the seal, the switch and the drop,
+    because a replay may have made a new load of the day meanwhile.
+    """
+    dataset = means.datasets[partition.dataset]
     made_of_it = [one for one in means.transforms if one.of == dataset]
     if not made_of_it:
         return ""

@@ -38,6 +38,6 @@ async def _read_back(means: Means, partition: Partition, key: str) -> Fingerprin
                 await asyncio.to_thread(file.write, piece)
         if seen.hexdigest() != partition.digest:
             raise HeldError(f"{dataset.name} {partition.id}: object {key} has not the bytes that were exported")
-        return await means.verifier.fingerprint(path, dataset.stored, dataset.time)
+        return await means.verifier.fingerprint(path, means.columns(partition), dataset.time)
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)

@@ -45,6 +45,8 @@ async def restore(means: Means, partition: Partition) -> Partition:
     dataset = means.datasets[partition.dataset]
     if partition.stage not in ("switched", "dropped"):
         raise SettingsError(f"{partition.dataset} {partition.id} is {partition.stage}: its rows are in the warehouse")
+    if not await means.index.is_switched(partition):  # an attempt before this one came so far
+        return replace(partition, stage="restored", says="restored by hand")
     if partition.stage == "dropped":
         await means.warehouse.execute(
             f"ALTER TABLE {dataset.name} DROP PARTITION ID '{partition.id}'"
@@ -93,7 +95,7 @@ def _copied(means: Means, partition: Partition, table: str) -> Dataset:
     key = tuple(dataset.order)
     return Dataset(
         name=table, title=f"{dataset.title}, {partition.id}", publisher=dataset.publisher, about=dataset.about,
-        columns=dataset.stored, key=key, order=key, time=dataset.time, rhythm=dataset.rhythm, by_load=False,
+        columns=means.columns(partition), key=key, order=key, time=dataset.time, rhythm=dataset.rhythm, by_load=False,
     )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ async def _into(means: Means, partition: Partition, table: str) -> Fingerprint:
 
 
 async def _fill(means: Means, partition: Partition, table: str, more: str = "", values: str = "") -> None:
-    columns = means.datasets[partition.dataset].stored
+    columns = means.columns(partition)
     names = ", ".join(column.name for column in columns)
     structure = ", ".join(f"{column.name} {column.type}" for column in columns)
     objects = means.bucket.table(partition.keys, structure)

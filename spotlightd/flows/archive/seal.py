@@ -21,7 +21,8 @@ async def seal(means: Means, partition: Partition, known: Iterable[Partition]) -
     await means.warehouse.seal(means.datasets[partition.dataset], generations([*known, partition], partition.dataset))
     if why := await obstacle(means, partition):
         return replace(partition, says=why)
-    return replace(partition, stage="sealed", says="")
+    columns = tuple((one.name, one.type) for one in means.datasets[partition.dataset].stored)
+    return replace(partition, stage="sealed", columns=columns, says="")
 
 
 def generations(known: Iterable[Partition], dataset: str) -> dict[int, int]:
