@@ -148,6 +148,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
         means = Means(
             bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
             trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(), gate=stores.gate,
+            archives=house.archives,
         )  # fmt: skip
         parser = await _parser(stack, house, sources)
         replays = {one.name: replay_of(one, house, parts, parser) for one in house.catalog.streams}

@@ -106,7 +106,7 @@ class Draining:
         self._missing = Missing(self._source, self._means)
         means = self._means
         beginning = Beginning(
-            self._source, means.bus, means.positions, self._mover, means.parts, self._replay, means.resend
+            self._source, means.bus, means.positions, self._mover, means.parts, self._replay, means.resend, means.archives
         )  # fmt: skip
         epoch, positions = await beginning.found()
         for at, position in positions.items():

@@ -5,7 +5,7 @@ Nothing that is kept is ever taken back unless it can be read again: so the log 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,8 +15,10 @@ from spotlightd.flows.replay import Replay
 from spotlightd.log import logger
 from spotlightd.model import decoding
 from spotlightd.model.bus import KEY, Bus, Ends, mark
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.drain import Epoch, Gap, Intent, Position, Positions
 from spotlightd.model.errors import StoreError
+from spotlightd.model.pin import rows as stored
 from spotlightd.model.stream import Stream, frames_of
 
 MARK = 8  # a record that somebody else wrote has no mark of the source in its key
@@ -39,6 +41,7 @@ class Beginning:
     parts: Parts
     replay: Replay
     resend: Callable[[str], None] | None
+    archives: Archives = NoArchives()
 
     async def found(self) -> tuple[Epoch, Mapping[int, Position]]:
         """The epoch, and where each partition is read on from. Interrupted intents are settled when this returns."""
@@ -118,6 +121,9 @@ class Beginning:
                 "intent settled", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=kept
             )
 
+    async def _newest_epoch(self, frames: str) -> Sequence[Sequence[int]]:
+        return (await self.mover.warehouse.rows(NEWEST_EPOCH.format(table=frames))).rows
+
     async def _key_before(self, epoch: int, partition: int, below: int) -> tuple[bytes, int]:
         """The key and offset of the last frame that is kept below an offset; empty and -1 when there is none."""
         sql = KEY_AT.format(table=frames_of(self.source).name)
@@ -132,8 +138,10 @@ class Beginning:
 
     async def _restored(self, log_id: str, ends: Mapping[int, Ends]) -> None:
         """Take positions over from the frames table where it is ahead of the ledger: its file was lost, or is older."""
-        rows = (await self.mover.warehouse.rows(NEWEST_EPOCH.format(table=frames_of(self.source).name))).rows
         epoch = await self.positions.epoch(self.source.name)
+        rows = await self._newest_epoch(frames_of(self.source).name)
+        if not rows and epoch is None and self.archives.cold.of(frames_of(self.source).name):
+            rows = await self._newest_epoch(stored(frames_of(self.source), self.archives.cold))
         if not rows or (epoch is not None and epoch.number > rows[0][0]):
             return
         newest = rows[0][0]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.parts import Parts
 from spotlightd.model.bus import Bus, Spool
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.drain import Positions
 from spotlightd.model.meters import Meters
 from spotlightd.model.ports import Warehouse
@@ -34,3 +35,4 @@ class Means:
     trim: Trim | None = None
     resend: Resend | None = None
     gate: Gate = field(default_factory=Gate)
+    archives: Archives = NoArchives()

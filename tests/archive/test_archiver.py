@@ -16,15 +16,20 @@ import pytest
 
 from spotlightd.clients.archives import WarehouseArchives
 from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.positions import SqlitePositions
 from spotlightd.flows.archive.flow import Archiving
 from spotlightd.flows.archive.restore import restore
+from spotlightd.flows.bars import Transforming
+from spotlightd.flows.publish import Publications
 from spotlightd.model.archive import Fingerprint
+from spotlightd.model.bars import bars, minutely
 from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Column
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.market import trades
 from spotlightd.model.pin import rows
 from spotlightd.model.ports import Object
+from spotlightd.model.stream import covers, load_digest
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import DAYS, FEED, ArchiveWorld, archive_world
@@ -446,3 +451,17 @@ async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_n
 async def test_what_the_archiver_cannot_do_is_said(world: ArchiveWorld, words: str) -> None:
     with pytest.raises(SettingsError):
         await world.archiving().obey(words.split())
+
+
+async def test_bars_that_are_made_anew_are_made_of_archived_trades_too(world: ArchiveWorld) -> None:
+    begun = await world.ledger.begin_load(FEED, load_digest(FEED.name, DAYS[0], 1), covers(DAYS[0], 1))
+    assert begun.load_id == 1
+    publications = Publications(world.ledger, world.warehouse)
+    await publications.publish(await world.ledger.loaded(begun.load_id, {}, ()))
+    await world.ledger.close_load(begun.load_id)
+    await archived(world)
+    await world.warehouse.ensure(bars)
+    positions = SqlitePositions(world.ledger)
+    made = Transforming(minutely, world.ledger, world.warehouse, publications, positions, archives=world.index)
+    assert await made.round() == 1
+    assert (await world.warehouse.rows("SELECT sum(trades) FROM bars")).rows == ((1000,),)
