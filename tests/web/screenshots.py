@@ -40,6 +40,7 @@ PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("source", "{line}", WIDE),
     ("status", "/status", WIDE),
     ("disk", "/disk", WIDE),
+    ("archive", "/archive", WIDE),
     ("live", "/live", WIDE),
     ("topic", "/topics/finnhub", WIDE),
     ("logs", "/logs", WIDE),
@@ -77,17 +78,19 @@ def demo() -> Iterator[str]:
 
 
 def loaded(address: str) -> str:
-    """The address, once there are a correction and a gap that is over."""
+    """The address, once there are a correction, a gap of today that is over, and ticks that are archived."""
     deadline = time.monotonic() + LOADED_SECONDS
     while time.monotonic() < deadline:
         try:
             corrected = any(load["supersedes"] for load in asked(address, "/data/loads.json?_size=20")["rows"])
-            if corrected and asked(address, "/data/gaps.json?_size=1")["rows"]:
+            gaps = asked(address, "/data/gaps.json?_size=10")["rows"]  # the first is that before the demo began
+            archived = any(one["stage"] == "switched" for one in asked(address, "/archive.json")["partitions"])
+            if corrected and archived and len(gaps) > 1:
                 return address
         except URLError:
             pass
         time.sleep(0.2)
-    raise TimeoutError("the demo published no correction, or had no gap")
+    raise TimeoutError("the demo published no correction, had no gap, or archived nothing")
 
 
 def places(address: str) -> dict[str, str]:
