@@ -98,8 +98,9 @@ def _rows(scale: Scale, start: int, count: int) -> str:
     """Every symbol has about as many rows as any other; a price is missing in one row of fifty."""
     load = f"intDiv(number, {scale.each}) + {start}"
     within = f"number % {scale.each}"
+    names = ", ".join(column.name for column in sec_ftd.stored)
     return (
-        f"INSERT INTO sec_ftd SELECT toDate('{FIRST}') + ({load}) * 15 + intDiv({within} * {DAYS}, {scale.each}), "
+        f"INSERT INTO sec_ftd ({names}) SELECT toDate('{FIRST}') + ({load}) * 15 + intDiv({within} * {DAYS}, {scale.each}), "
         f"leftPad(toString(({within}) % {SYMBOLS}), 9, '0'), concat('S', toString(({within}) % {SYMBOLS})), "
         f"cityHash64(number, {start}) % 1000000, concat('COMPANY ', toString(({within}) % {SYMBOLS}), ' COM'), "
         f"if(cityHash64(number) % 50 = 0, NULL, toDecimal64(cityHash64(number, 7) % 100000 / 100, 4)), "

@@ -70,9 +70,8 @@ async def _done(words: str, settings: Settings, out: Out) -> int:
     async with opened(settings) as house:
         work = archiver(house)
         with out.progress(words) as moves:
-            moves("", 0, 0)
             try:
-                says = await work.obey(words.split())
+                says = await work.obey(words.split(), moves)
             except HeldError as problem:
                 raise StoreError(str(problem)) from None
     out.say(says, {"says": says})

@@ -44,7 +44,7 @@ async def test_all_the_way_and_every_row_is_read_once(world: ArchiveWorld) -> No
     assert await world.stages() == DONE
     assert await world.hot() == {"20260319-0": 1000}
     assert await world.read() == whole
-    drilled = await world.archiving().drill()
+    drilled = await world.archiving().checks.drill()
     assert drilled is not None
     assert drilled.same
 

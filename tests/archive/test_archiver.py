@@ -122,7 +122,7 @@ async def archived(world: ArchiveWorld) -> Archiving:
 
 async def test_a_drill_restores_a_partition_and_finds_it_the_same(world: ArchiveWorld) -> None:
     archiving = await archived(world)
-    found = await archiving.drill()
+    found = await archiving.checks.drill()
     assert found is not None
     assert found.same
     assert found.found.rows == 1000
@@ -166,7 +166,7 @@ async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_drop
         world.clock.on(pause)
         await archiving.round()
     (world.folder / "bucket" / (await world.partition("20260302-0")).keys[0]).unlink()
-    found = await archiving.audit()
+    found = await archiving.checks.audit()
     assert len(found.amiss) == 1
     world.clock.on(world.policy.rest_seconds)
     await archiving.round()
@@ -381,7 +381,7 @@ async def test_a_column_that_is_added_on_the_way_holds_up_nothing(world: Archive
         world.clock.on(pause)
         await archiving.round()
     assert set((await world.stages()).values()) == {"dropped"}
-    found = await archiving.drill()
+    found = await archiving.checks.drill()
     assert found is not None
     assert found.same
     await restored(world, "20260301-0")

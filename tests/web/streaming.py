@@ -159,8 +159,9 @@ class Venue:
         sent = Frame(CONNECTION, offset, int(at.timestamp() * 1e6) * 1000 + 789, value)
         self.bus.records[offset] = (packed(mark(FEED.name), sent), value)
         text = f"{at:%Y-%m-%d %H:%M:%S.%f}789"
+        names = ", ".join(column.name for column in FRAMES.stored)
         await self.world.warehouse.execute(
-            f"INSERT INTO {FRAMES.name} SELECT 1, 0, {{offset:UInt64}}, 0, {CONNECTION}, {{offset:UInt64}}, "
+            f"INSERT INTO {FRAMES.name} ({names}) SELECT 1, 0, {{offset:UInt64}}, 0, {CONNECTION}, {{offset:UInt64}}, "
             f"toDateTime64('{text}', 9, 'UTC'), {repeat}, unhex({{frame:String}})",
             {"offset": offset, "frame": value.hex()},
         )

@@ -4,31 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
 
-from spotlightd.flows.archive.audit import Audited, adopt, audit
+from spotlightd.flows.archive.audit import adopt
+from spotlightd.flows.archive.checks import Checks
 from spotlightd.flows.archive.export import export, upload
 from spotlightd.flows.archive.leave import drop, switch
 from spotlightd.flows.archive.means import HeldError, Means
 from spotlightd.flows.archive.plan import due, leaving
 from spotlightd.flows.archive.prove import prove
-from spotlightd.flows.archive.restore import Drilled, drill, restore, restore_into
+from spotlightd.flows.archive.restore import restore, restore_into
 from spotlightd.flows.archive.seal import seal
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ledger import Wish
-from spotlightd.model.partition import UNDER_WAY, ArchiveState, Check, CheckKind, Partition, Stage
+from spotlightd.model.partition import UNDER_WAY, ArchiveState, Partition, Stage
 
 WISH = "archive "
 WISH_SECONDS = 2.0
-AUDIT_DAYS = 1.0
 RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3_600.0
 LONGEST_STEP_SECONDS = 7_200.0
+DOES: Mapping[Stage, str] = {
+    "planned": "sealing", "sealed": "exporting", "exported": "sending", "uploaded": "proving", "verified": "switching",
+    "switched": "dropping",
+}  # fmt: skip
+Moves = Callable[[str, int, int], None]
+
+
+def _silent(_says: str, _done: int, _total: int) -> None:
+    """For who need not know how far it is."""
+
+
+def _told(moves: Moves, done: int, total: int, partition: Partition) -> None:
+    moves(f"{DOES[partition.stage]} {partition.dataset} {partition.id}", done, total)
 
 
 class Archiving:
@@ -47,6 +61,7 @@ class Archiving:
     ) -> None:
         self._means, self._now, self._seconds = means, now, seconds
         self._turn = asyncio.Lock()
+        self.checks = Checks(means, now)
         self._adopted = False
         self._switched: dict[tuple[str, str], float] = {}
         self._state = ArchiveState(hot_days=leaving(means.datasets.values(), means.policy))
@@ -71,7 +86,7 @@ class Archiving:
 
     async def _held(self, report: Reporter) -> None:
         try:
-            left = await self.round(report)
+            left = await self.round(report.working)
         except StoreError as problem:
             await self._note(str(problem))
             report.holding(str(problem))
@@ -106,13 +121,13 @@ class Archiving:
         else:
             await answer(replace(wish, state="done", says=says))
 
-    async def obey(self, words: Sequence[str]) -> str:
+    async def obey(self, words: Sequence[str], moves: Moves = _silent) -> str:
         """`run`, `drill`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what came of it, in a sentence."""
         if words[0] == "run":
-            known = await self.round()
+            known = await self.round(moves)
             return f"{sum(one.stage in UNDER_WAY for one in known)} partitions under way, {len(known)} in all"
         if words[0] == "drill":
-            found = await self.drill()
+            found = await self.checks.drill()
             if found and not found.same:
                 raise HeldError(found.says)
             return found.says if found else "nothing is archived yet"
@@ -132,7 +147,7 @@ class Archiving:
             logger(dataset=dataset).info("partition moved on", partition=name, stage="restored")
             return f"{dataset} {name}: {partition.fingerprint.rows:,} rows are in the warehouse again"
 
-    async def round(self, report: Reporter | None = None) -> tuple[Partition, ...]:
+    async def round(self, moves: Moves = _silent) -> tuple[Partition, ...]:
         """Plan, then take every partition as far as it goes now. Answers all that are known.
 
         StoreError when a step of some failed; the others were tried all the same.
@@ -143,14 +158,14 @@ class Archiving:
                 self._adopted = True
             if self._means.policy.enabled:
                 await self._plan()
-            failed = await self._check()
-            failed = await self._advanced(UNDER_WAY if self._means.policy.enabled else (), report) or failed
+            failed = await self.checks.round()
+            failed = await self._advanced(UNDER_WAY if self._means.policy.enabled else (), moves) or failed
             if failed:
                 raise failed
             await self._note()
             return self._state.partitions
 
-    async def _advanced(self, stages: Sequence[Stage], report: Reporter | None = None) -> StoreError | None:
+    async def _advanced(self, stages: Sequence[Stage], moves: Moves = _silent) -> StoreError | None:
         """Take all partitions at these stages as far as they go now; the first failure, when all were tried."""
         failed: StoreError | None = None
         ours = [one for one in await self._means.kept.partitions() if one.stage in stages]
@@ -158,10 +173,8 @@ class Archiving:
             one for one in ours if one.dataset in self._means.datasets
         ]  # else its source was removed: it waits
         for done, partition in enumerate(open_ones):
-            if report:
-                report.working(f"{partition.dataset} {partition.id}", done, len(open_ones))
             try:
-                await self._advance(partition)
+                await self._advance(partition, partial(_told, moves, done, len(open_ones)))
             except StoreError as problem:
                 failed = failed or problem
         return failed
@@ -173,49 +186,10 @@ class Archiving:
             await self._means.kept.keep(one)
             logger(dataset=one.dataset).info("partition planned", partition=one.id)
 
-    async def _check(self) -> StoreError | None:
-        """The daily look at the bucket and the monthly drill, when their time has come. The first of each comes when
-        something was archived for that long. One that cannot be done is not well, and holds up nothing but drops.
-        """
-        known, checks, policy = await self._means.kept.partitions(), await self._means.kept.checks(), self._means.policy
-        proven = [one for one in known if one.stage in ("switched", "dropped")]
-        works: dict[CheckKind, tuple[float, Callable[[], Awaitable[object]]]] = {
-            "audit": (AUDIT_DAYS, self.audit), "drill": (policy.drill_days, self.drill),
-        }  # fmt: skip
-        failed: StoreError | None = None
-        for kind, (days, work) in works.items():
-            if days and proven and self._has_come(checks.get(kind), days, proven):
-                try:
-                    await work()
-                except StoreError as problem:
-                    failed = problem
-                    said = f"it could not be done: {problem}"
-                    await self._means.kept.note(kind, Check(self._now(), well=False, says=said))
-        return failed
-
-    def _has_come(self, last: Check | None, days: float, proven: Sequence[Partition]) -> bool:
-        since = last.at if last else min(one.since for one in proven)
-        pause = timedelta(days=days) if last is None or last.well else timedelta(seconds=LONGEST_RETRY_SECONDS)
-        return abs(self._now() - since) >= pause
-
-    async def audit(self) -> Audited:
-        """Look whether the bucket has everything; while it has not, nothing is dropped."""
-        found = await audit(self._means, await self._means.kept.partitions())
-        says = found.amiss[0] if found.amiss else f"{found.objects} objects are there"
-        await self._means.kept.note("audit", Check(self._now(), not found.amiss, says))
-        return found
-
-    async def drill(self) -> Drilled | None:
-        """Restore a partition drawn by lot to a scratch table, and compare."""
-        known = [one for one in await self._means.kept.partitions() if one.dataset in self._means.datasets]
-        found = await drill(self._means, known)
-        if found:
-            await self._means.kept.note("drill", Check(self._now(), found.same, found.says))
-        return found
-
-    async def _advance(self, partition: Partition) -> None:
+    async def _advance(self, partition: Partition, begins: Callable[[Partition], None]) -> None:
         """Step after step, until it has to wait or something fails."""
         while partition.stage in UNDER_WAY and not self._waits(partition):
+            begins(partition)
             before = partition.stage
             try:
                 partition = await self._step(partition)
