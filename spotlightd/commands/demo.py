@@ -30,7 +30,7 @@ JUDGED_ON = date(2021, 3, 20)
 NOTICE = (
     "Demo: SEC files of early 2021, replayed on this machine. 2021-01a is the whole real file. 2021-01b and 2021-02b are "
     "real rows cut short, with trailers constructed by us; the correction of 2021-01b is constructed too. The trades are real "
-    "Finnhub frames of 2020 to 2024, sent again and again with their times moved to now."
+    "Finnhub frames of 2020 to 2024, sent again and again with their times moved to now, and to the day before yesterday."
 )
 TURN_SECONDS = 0.2
 DISK = Disk(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
