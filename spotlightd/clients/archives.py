@@ -7,7 +7,6 @@ looks once, when it begins.
 from __future__ import annotations
 
 import json
-import math
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
@@ -67,11 +66,10 @@ class WarehouseArchives:
         await self.refresh()
         await self.show(partition.dataset)
 
-    async def show(self, *names: str) -> None:
-        """Bring the unpinned views in line, of these datasets or of all that have archived rows."""
-        for name in names or self._cold.partitions:
-            if self._datasets[name].by_load:
-                await self._warehouse.show(self._datasets[name], self._cold)
+    async def show(self, name: str) -> None:
+        """Bring the dataset's unpinned view in line, if it has one."""
+        if self._datasets[name].by_load:
+            await self._warehouse.show(self._datasets[name], self._cold)
 
     async def is_switched(self, partition: Partition) -> bool:
         """Whether readers take it from the bucket, as the warehouse says."""
@@ -84,10 +82,7 @@ def moments(column: Column, mark: Fingerprint) -> tuple[datetime, datetime]:
     if column.kind == "date":
         return EPOCH + timedelta(days=mark.low), EPOCH + timedelta(days=mark.high)
     per = 10 ** int(column.type.partition("DateTime64(")[2][0])
-    low, high = (
-        mark.low * 10**6 // per,
-        math.ceil(mark.high * 10**6 / per) if per < 10**6 else -(-mark.high * 10**6 // per),
-    )
+    low, high = mark.low * 10**6 // per, -(-mark.high * 10**6 // per)
     return EPOCH + timedelta(microseconds=low), EPOCH + timedelta(microseconds=high)
 
 

@@ -18,10 +18,11 @@ from itertools import islice
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
+from spotlightd.clients.ddl import quoted
 from spotlightd.clients.incoming import PIECE_BYTES, Incoming, blaming, flush, piece, swept
 from spotlightd.clients.probing import probe
 from spotlightd.clients.threads import Threads
-from spotlightd.model.bucket import PROBES, beginning, checked, digest_of, is_key, literal, united
+from spotlightd.model.bucket import PROBES, beginning, checked, digest_of, is_key, united
 from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.ports import Object
 
@@ -124,8 +125,8 @@ class FolderBucket:
 
     def table(self, keys: Sequence[str], structure: str) -> str:
         """A table function of the engine; see the port. Words of a path are not taken for columns."""
-        columns = literal(structure)
-        return united(keys, lambda key: f"file({literal(f'{self._root}/{key}')}, 'Parquet', {columns})")
+        columns = quoted(structure)
+        return united(keys, lambda key: f"file({quoted(f'{self._root}/{key}')}, 'Parquet', {columns})")
 
     async def _digest(self, key: str, size: int) -> str:
         path, seen = self._root / key, hashlib.sha256()

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
+from spotlightd.clients.ddl import quoted
 from spotlightd.clients.incoming import PIECE_BYTES, blaming, piece
 from spotlightd.clients.probing import probe
 from spotlightd.clients.s3_calls import BACKOFF_SECONDS, S3Calls
 from spotlightd.clients.threads import Threads
-from spotlightd.model.bucket import COLLECTION, Access, beginning, checked, digest_of, is_key, literal, united
+from spotlightd.model.bucket import COLLECTION, Access, beginning, checked, digest_of, is_key, united
 from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Object
 from spotlightd.model.settings import Bucket as BucketSettings
@@ -123,12 +124,12 @@ class S3Bucket:
     def table(self, keys: Sequence[str], structure: str) -> str:
         """A table function of the engine; see the port. Address and keys are in its named collection."""
         told = self._settings
-        shape = f"format = 'Parquet', structure = {literal(structure)}"
+        shape = f"format = 'Parquet', structure = {quoted(structure)}"
         patience = (
             f"s3_retry_attempts = {told.retries}", f"s3_connect_timeout_ms = {round(1000 * told.connect_seconds)}",
             f"s3_request_timeout_ms = {round(1000 * told.read_seconds)}",
         )  # fmt: skip
-        return united(keys, lambda key: f"s3({COLLECTION}, filename = {literal(key)}, {shape})", *patience)
+        return united(keys, lambda key: f"s3({COLLECTION}, filename = {quoted(key)}, {shape})", *patience)
 
     async def _send(self, wanted: Object, body: Path | bytes) -> None:
         """Send the bytes, in one piece or in parts; nothing is kept unless they have the digest."""

@@ -53,7 +53,7 @@ MOVE_SETTINGS = {
 }
 """Of an INSERT … SELECT that must be whole: a batch of the drain makes one block, and one block is all or nothing."""
 
-QUERY_BYTES = 16 << 20  # a question to the whole archive names every file of it: the engine's own bound is 250 days
+QUERY_BYTES = 16 << 20  # a question to the whole archive names every file of it: the engine's own bound is some 400
 BUSY = 202
 END_SECONDS = 60.0
 END_PAUSE_SECONDS = 0.02

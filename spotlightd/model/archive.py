@@ -31,8 +31,7 @@ after an upgrade too, and every reader finds texts, dates and moments as such.
 
 Row groups of some 50,000 rows: one symbol of a sorted day is read from the store in a few of them, and the verifier
 needs little memory; wide rows make smaller ones. Dictionaries of at most 64 KiB instead of 1 MiB: those of moments and
-numbers, which nearly all differ, only cost (2 million trades: 23 MB instead of 35, three quarters of the processor
-time). No Bloom filters: files are sorted by what is looked up. Checksums of pages are what finds a flipped byte first.
+numbers, which nearly all differ, only cost, in bytes and in time. No Bloom filters: files are sorted by what is looked up. Checksums of pages are what finds a flipped byte first.
 Texts are marked as UTF-8 because readers want to know; one that is not is kept byte for byte all the same, and strict
 readers refuse its column.
 """

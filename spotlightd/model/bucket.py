@@ -81,8 +81,3 @@ def united(keys: Sequence[str], read: Callable[[str], str], *more: str) -> str:
         raise StoreError("a table of no objects cannot be read")
     each = " UNION ALL ".join(f"SELECT * FROM {read(checked(key))}" for key in keys)
     return f"(SELECT * FROM ({each}) SETTINGS {', '.join(('use_hive_partitioning = 0', *more))})"
-
-
-def literal(text: str) -> str:
-    """A text as ClickHouse's SQL writes it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -32,7 +32,7 @@ def source(dataset: Dataset, pin: Pin = NOW, span: Span = EVER) -> str:
     reading = dataset.reading
     for name, archived in pin.cold.partitions.items():
         if pin.asked is None:
-            reading = reading.replace(f"`{name}` WHERE ", f"`{name}` WHERE {_hot(archived)} AND ")
+            reading = reading.replace(f"`{name}` WHERE ", f"`{name}` WHERE {hot(archived)} AND ")
         else:
             reading = reading.replace(f"`{name}`", rows(archived[0].dataset, pin.cold, span))
     return f"({reading}) AS {dataset.name}"
@@ -44,7 +44,7 @@ def rows(dataset: Dataset, cold: Cold, span: Span = EVER) -> str:
     if not archived:
         return f"`{dataset.name}`"
     names = ", ".join(column.name for column in dataset.stored)
-    text = f"SELECT {names} FROM `{dataset.name}` WHERE {_hot(archived)}"
+    text = f"SELECT {names} FROM `{dataset.name}` WHERE {hot(archived)}"
     keys = [key for one in archived if span.meets(one) for key in one.keys]
     if keys:
         structure = ", ".join(f"{column.name} {column.type}" for column in dataset.stored)
@@ -52,7 +52,8 @@ def rows(dataset: Dataset, cold: Cold, span: Span = EVER) -> str:
     return f"({text}) AS {dataset.name}"
 
 
-def _hot(archived: Sequence[Archived]) -> str:
+def hot(archived: Sequence[Archived]) -> str:
+    """The condition that a row of a table is read from there: that its partition was not switched to the archive."""
     gone = ", ".join(f"'{one.partition}'" for one in archived)
     return f"_partition_id NOT IN ({gone})"
 

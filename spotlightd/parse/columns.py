@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from spotlightd.model.dataset import Column, Dataset
 
-_PLAIN: dict[str, pa.DataType] = {
+PLAIN: dict[str, pa.DataType] = {
     "UInt8": pa.uint8(),
     "UInt16": pa.uint16(),
     "UInt32": pa.uint32(),
@@ -41,7 +41,7 @@ def arrow(word: str) -> pa.DataType:
                 "Array": lambda: pa.list_(inner)}[wrapped[1]]()  # fmt: skip
     sized = _SIZED.match(word)
     if sized is None:
-        return _PLAIN[word]
+        return PLAIN[word]
     if sized[1] == "FixedString":
         return pa.binary(int(sized[2]))
     if sized[1] == "Decimal":

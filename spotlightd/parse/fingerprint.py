@@ -20,27 +20,14 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.model.errors import FormatError
 from spotlightd.model.fingerprint import DECIMAL_DIGITS, Shape, shape
+from spotlightd.parse.columns import PLAIN
 from spotlightd.parse.rowhash import Hasher, Memory
 
 BATCH_ROWS = 32_768
 LEAST_ROWS = 256
 BATCH_BYTES = 8 << 20
 BUFFER_BYTES = 1 << 20
-_PLAIN: dict[str, pa.DataType] = {
-    "UInt8": pa.uint8(),
-    "UInt16": pa.uint16(),
-    "UInt32": pa.uint32(),
-    "UInt64": pa.uint64(),
-    "Int8": pa.int8(),
-    "Int16": pa.int16(),
-    "Int32": pa.int32(),
-    "Int64": pa.int64(),
-    "Float64": pa.float64(),
-    "String": pa.string(),
-    "Date": pa.date32(),
-    "UUID": pa.binary(16),
-    "Bool": pa.bool_(),
-}
+_PLAIN: dict[str, pa.DataType] = {**PLAIN, "UUID": pa.binary(16)}
 _UNITS = {3: "ms", 6: "us", 9: "ns"}
 
 

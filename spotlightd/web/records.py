@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.pin import published, source, visible
+from spotlightd.model.pin import hot, published, source, visible
 from spotlightd.model.provenance import Pin
 from spotlightd.web.select import Query
 
@@ -31,10 +31,9 @@ def stream_size(dataset: Dataset, pin: Pin) -> Query:
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
     fed, archived = dataset.made_of or dataset.name, pin.cold.of(dataset.name)
-    gone = ", ".join(f"'{one.partition}'" for one in archived)
-    hot = f"`{dataset.name}`" + (f" WHERE _partition_id NOT IN ({gone})" if archived else "")
+    here = f"`{dataset.name}`" + (f" WHERE {hot(archived)}" if archived else "")
     sql = (
-        f"SELECT (SELECT count() FROM {hot}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"SELECT (SELECT count() FROM {here}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
         f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
         f"{{dataset:String}} AND seq <= {{seq:UInt64}})"

@@ -175,7 +175,7 @@ async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_drop
     assert len(await world.hot()) == 3
 
 
-@pytest.mark.parametrize("damage", ["flipped byte", "cut off", "no manifest", "other rows"])
+@pytest.mark.parametrize("damage", ["flipped byte", "cut off", "no manifest", "mangled end"])
 async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world: ArchiveWorld, damage: str) -> None:
     archiving = world.archiving(
         lambda port: Damaging(port, world.folder / "bucket", damage) if isinstance(port, FolderBucket) else port
@@ -211,7 +211,7 @@ class Damaging:
             path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
         elif self._damage == "cut off":
             path.write_bytes(whole[:-1000])
-        elif self._damage == "other rows":
+        elif self._damage == "mangled end":
             path.write_bytes(b"PAR1" + whole[4:-8] + whole[-8:][::-1])
         return stored
 

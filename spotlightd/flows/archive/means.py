@@ -29,8 +29,8 @@ class Index(Archives, Protocol):
     async def record(self, partition: Partition, event: Event) -> None:
         """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""
 
-    async def show(self, *names: str) -> None:
-        """Bring the unpinned views in line."""
+    async def show(self, name: str) -> None:
+        """Bring the dataset's unpinned view in line, if it has one."""
 
     async def is_switched(self, partition: Partition) -> bool:
         """Whether readers take it from the bucket, as the warehouse says."""

@@ -48,9 +48,8 @@ async def restore(means: Means, partition: Partition) -> Partition:
     if not await means.index.is_switched(partition):  # an attempt before this one came so far
         return replace(partition, stage="restored", says="restored by hand")
     if partition.stage == "dropped":
-        await means.warehouse.execute(
-            f"ALTER TABLE {dataset.name} DROP PARTITION ID '{partition.id}'"
-        )  # of an attempt before
+        # what an attempt before this one left half-done: nobody reads it
+        await means.warehouse.execute(f"ALTER TABLE {dataset.name} DROP PARTITION ID '{partition.id}'")
         await _fill(means, partition, dataset.name, f", {GENERATION}", f", {partition.generation}")
     if (found := await means.fingerprint(partition)) != partition.fingerprint:
         raise HeldError(f"{dataset.name} {partition.id} was restored as {found}, sealed were {partition.fingerprint}")
