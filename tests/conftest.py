@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Generator, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.real.kafka import Kafka, KafkaMissingError
 from tests.real.store import Store, StoreMissingError
@@ -70,6 +72,15 @@ def _literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command that a test calls sets the log up for the whole process: later tests are not to hear less for it."""
+    before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
+    yield
+    structlog.configure(**before)
+    logging.getLogger().handlers[:] = handlers
 
 
 @pytest.fixture
