@@ -6,6 +6,8 @@
 PORT ?= 8080
 STATE ?= state/demo
 MINUTES ?= 3
+# Tests wait more than they work, so there may be more of them at a time than there are processors.
+WORKERS ?= 3
 ARGS ?=
 
 VENV := .venv
@@ -25,8 +27,8 @@ install: $(VENV)/installed  ## make .venv with the command spotlightd in it
 demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/demo
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
-test: ahead developer browser kafka stores  ## all tests, the slow ones and the browser's too
-	$(VENV)/bin/pytest $(ARGS)
+test: ahead developer browser kafka stores  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
+	$(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 soak: developer browser kafka  ## the slow tests at full length: a hundred kills, two minutes of load
 	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 $(VENV)/bin/pytest -m slow tests $(ARGS)

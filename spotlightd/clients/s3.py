@@ -143,9 +143,10 @@ class S3Bucket:
     async def _send_parts(self, wanted: Object, body: Path | bytes) -> None:
         key, seen, tags, offset = wanted.key, hashlib.sha256(), list[str](), 0
         part = max(PART_BYTES, -(-wanted.size // MOST_PARTS))
-        upload = await self._threads.run(self._calls.begin, key, wanted.digest)
+        begun = asyncio.create_task(self._threads.run(self._calls.begin, key, wanted.digest), name=f"begin {key}")
         made = False
         try:
+            upload = await asyncio.shield(begun)  # who gives up before the store has answered must know what to end
             while some := await self._threads.run(_piece, body, offset, part):
                 await self._threads.run(seen.update, some)
                 tags.append(await self._threads.run(self._calls.part, key, upload, len(tags) + 1, some))
@@ -154,12 +155,12 @@ class S3Bucket:
             made = await self._threads.run(self._calls.complete, key, upload, tags)
         finally:
             if not made:
-                await asyncio.shield(self._abort(key, upload))
+                await asyncio.shield(self._abort(key, begun))
 
-    async def _abort(self, key: str, upload: str) -> None:
+    async def _abort(self, key: str, begun: asyncio.Task[str]) -> None:
         """What cannot be ended now is swept a day later."""
         with suppress(StoreError):
-            await self._threads.run(self._calls.abort, self._calls.named(key), upload)
+            await self._threads.run(self._calls.abort, self._calls.named(key), await begun)
 
     async def _digest(self, found: Object) -> str:
         """Of an object that somebody else put, who told none."""
