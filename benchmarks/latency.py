@@ -61,6 +61,7 @@ class Bench:
     """A daemon that listens to a venue, and a client of its engine."""
 
     venue: Venue
+    state: Path
     warehouse: ClickHouse
     pid: int
     engine_pid: int
@@ -85,8 +86,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def listening(folder: Path, bus: Mapping[str, Any], **script: Any) -> AsyncIterator[Bench]:
-    """A fresh daemon on that bus, that listens to a venue of that script."""
+async def listening(
+    folder: Path, bus: Mapping[str, Any], more: Mapping[str, Any] | None = None, **script: Any
+) -> AsyncIterator[Bench]:
+    """A fresh daemon on that bus, with `more` sections of settings, that listens to a venue of that script."""
     sys.path.insert(0, str(ROOT))
     from tests.daemon import process  # noqa: PLC0415  (the path is known only now)
     from tests.real.kafka import free_ports  # noqa: PLC0415
@@ -98,13 +101,15 @@ async def listening(folder: Path, bus: Mapping[str, Any], **script: Any) -> Asyn
         config = process.settings_file(
             state_of, "http://127.0.0.1:9", bus=bus, metrics={"port": port},
             schedule={"enabled": False, "sources": ["sec_ftd"]}, log={"format": "json", "level": "warning"},
-            streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": at.address}},
+            streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": at.address}}, **(more or {}),
         )  # fmt: skip
         daemon = await stack.enter_async_context(process.begun(config))
         endpoint = await process.until(lambda: _endpoint(state_of / "state/daemon.json", daemon.pid), "daemon.json")
         warehouse = await stack.enter_async_context(joined(endpoint, Settings()))
         engine = max(psutil.Process(daemon.pid).children(), key=lambda one: one.memory_info().rss).pid
-        yield Bench(at, warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.told)
+        yield Bench(
+            at, state_of / "state", warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.told
+        )
 
 
 def _endpoint(path: Path, pid: int) -> Endpoint | None:
@@ -114,9 +119,9 @@ def _endpoint(path: Path, pid: int) -> Endpoint | None:
     return endpoint if endpoint.pid == pid else None
 
 
-async def watched(bench: Bench, seconds: float) -> Watch:
+async def watched(bench: Bench, seconds: float, watch: Watch | None = None) -> Watch:
     """Look at the daemon for that long."""
-    watch, until = Watch(), time.monotonic() + seconds
+    watch, until = watch or Watch(), time.monotonic() + seconds
     await asyncio.gather(_sample(bench, watch, until), _poll(bench, watch, until))
     return watch
 

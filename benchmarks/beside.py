@@ -1,0 +1,149 @@
+"""What archiving costs those who listen: the lag of trades on their way in, while a large day leaves for a real MinIO.
+
+The real daemon takes `--rate 10000` trades a second from the demo's exchange, each in its own process, as in latency.py.
+In its table lies an old day of --rows trades, constructed by SQL and merged into one part.
+
+calm      `--seconds 30` of nothing else
+beside    from the wish `archive run` until the copy of that day is proven: sealed, exported, sent, downloaded, verified
+grown     by how much received → queryable and loop lag are longer beside it than before, in ms
+
+In turns, `--rounds` times, each on a fresh daemon: `grown` is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _frames import ROOT
+from _ground import say
+from _watched import Watch, loop_lag, means, since_then, waits
+from latency import SETTLED_SECONDS, Bench, begun, listening, settled, watched
+from verify import COLUMNS, MADE
+
+from spotlightd import log
+from spotlightd.clients.archives import SqliteArchive
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.flows.archive.flow import WISH
+from spotlightd.model.ledger import Wish
+from spotlightd.opening import LEDGER_FILE
+
+sys.path.insert(0, str(ROOT))
+
+from tests.real.store import BUCKET
+from tests.real.stores import Minio
+
+POLL_SECONDS = 0.1
+OLD = MADE.replace("1 AS load_id", "0 AS load_id")  # of no load that bars would be made of first
+RECEIVED = (
+    "SELECT toUnixTimestamp64Micro(received) FROM trades WHERE received >= fromUnixTimestamp64Micro({since:Int64})"
+)
+
+
+async def proven(bench: Bench) -> dict[str, Any]:
+    """Have the daemon archive what is due, and wait until it says that it did."""
+    async with SqliteLedger(bench.state / LEDGER_FILE) as ledger:
+        began = time.monotonic()
+        asked = await ledger.ask(Wish(f"{WISH}run", date.min, date.max))
+        while (now := (await ledger.wishes(number=asked.number))[0]).state not in {"done", "failed"}:
+            if time.monotonic() - began > SETTLED_SECONDS:
+                raise TimeoutError(f"nothing was proven within {SETTLED_SECONDS:g} s: {now.says}")
+            await asyncio.sleep(POLL_SECONDS)
+        took = time.monotonic() - began
+        found = [
+            (one.stage, one.fingerprint.rows, one.says)
+            for one in await SqliteArchive(ledger).partitions()
+            if one.dataset == "trades"
+        ]
+    if [stage for stage, _, _ in found] != ["verified"]:
+        raise SystemExit(f"the day is not proven: {found}; {now.says}; {bench.said()}")
+    return {"seconds": round(took, 1), "rows": found[0][1]}
+
+
+async def window(bench: Bench, until: asyncio.Task[Any]) -> dict[str, Any]:
+    """What was seen of the daemon until that was done."""
+    before, since = await bench.counts(), time.time_ns() // 1000
+    watch = Watch()
+    looking = asyncio.create_task(watched(bench, SETTLED_SECONDS, watch), name="watch")
+    await asyncio.wait([until, looking], return_when=asyncio.FIRST_COMPLETED)
+    looking.cancel()
+    await asyncio.wait([looking])
+    await until
+    after = since_then(before, await bench.counts())
+    rows = (await bench.warehouse.rows(RECEIVED, {"since": since})).rows
+    waited = waits(np.array([row[0] for row in rows], "i8"), watch)
+    return {"received_to_queryable": waited, "loop_lag": loop_lag(after), "means": means(after)}
+
+
+async def once(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    async with Minio(folder / "minio") as store:
+        keys = {"access_key_file": store.access_key, "secret_key_file": store.secret_key}
+        for name, key in keys.items():
+            (folder / name).touch(0o600)
+            (folder / name).write_text(key, encoding="utf-8")
+        more = {
+            "bucket": {"kind": "s3", "url": store.url, "name": BUCKET, **{name: str(folder / name) for name in keys}},
+            "archive": {"hot_days": {"trades": 1}, "every_seconds": 86_400.0},
+        }
+        async with listening(folder, {"kind": "embedded"}, more, rate=asked.rate) as bench:
+            names = ", ".join(column.name for column in COLUMNS)
+            await bench.warehouse.execute(OLD.format(names=names, rows=asked.rows))
+            await bench.warehouse.execute("OPTIMIZE TABLE trades FINAL")
+            await begun(bench)
+            calm = await window(bench, asyncio.create_task(asyncio.sleep(asked.seconds)))
+            archiving = asyncio.create_task(proven(bench), name="archive")
+            beside = await window(bench, archiving)
+            return {"calm": calm, "beside": beside, "archived": archiving.result(), "ticks": await told(bench)}
+
+
+async def told(bench: Bench) -> dict[str, Any]:
+    """What became of the ticks, without the old day's rows, whose numbers are their own."""
+    await bench.warehouse.execute("ALTER TABLE trades DELETE WHERE source = 'constructed' SETTINGS mutations_sync = 1")
+    return await settled(bench)
+
+
+def grown(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    def median(part: str, name: str) -> float:
+        return round(statistics.median(float(one["beside"][part][name] - one["calm"][part][name]) for one in rounds), 1)
+
+    waited = {name: median("received_to_queryable", name) for name in ("p50_ms", "p99_ms", "most_ms")}
+    return {**waited, "loop_lag_p99_ms": median("loop_lag", "p99_ms_at_most")}
+
+
+async def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    rounds = []
+    for number in range(asked.rounds):
+        place = folder / str(number)
+        place.mkdir()
+        rounds.append(await once(place, asked))
+        say(f"round {number + 1}: {json.dumps(rounds[-1]['archived'])}")
+    return {"rate": asked.rate, "rows": asked.rows, "grown": grown(rounds), "rounds": rounds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=10_000)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--rounds", type=int, default=3)
+    asked = parser.parse_args()
+    log.configure("warning", "json")
+    folder = Path(tempfile.mkdtemp(prefix="beside-"))
+    try:
+        print(json.dumps(asyncio.run(measured(folder, asked)), indent=1))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
