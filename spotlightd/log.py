@@ -22,7 +22,7 @@ EVENTS = frozenset({
     "publisher asked again", "source looked at", "source failed", "source late",
     "document stored", "document unchanged", "document absent", "document refused", "document failed",
     "load published", "load died", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
-    "request served", "request failed", "request refused", "port taken", "parser child ended", "parser child started", "verifier child ended",
+    "request served", "request failed", "request refused", "page shown without archive", "port taken", "parser child ended", "parser child started", "verifier child ended",
     "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames sent again",
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
     "partition planned", "partition moved on", "partition held",

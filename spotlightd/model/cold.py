@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -63,6 +63,11 @@ class Cold:
     def of(self, dataset: str) -> tuple[Archived, ...]:
         return self.partitions.get(dataset, ())
 
+    def without_bucket(self) -> Cold:
+        """For who reads no object: rows that have left are read neither there nor here."""
+        left = {name: tuple(replace(one, keys=()) for one in some) for name, some in self.partitions.items()}
+        return replace(self, partitions=left)
+
 
 class Archives(Protocol):
     """The index of the archive: the warehouse's `archives`, as this process knows it."""
@@ -79,3 +84,14 @@ class NoArchives:
     @property
     def cold(self) -> Cold:
         return Cold()
+
+
+@dataclass(frozen=True, slots=True)
+class WithoutBucket:
+    """The index for a reader who does without archived rows, and says so."""
+
+    index: Archives
+
+    @property
+    def cold(self) -> Cold:
+        return self.index.cold.without_bucket()

@@ -22,6 +22,7 @@ from spotlightd.web import (
     home,
     live,
     logs,
+    partly,
     row,
     search,
     source,
@@ -48,11 +49,11 @@ def application(context: Context) -> web.Application:
     app.router.add_get("/", home.show_home)
     app.router.add_get("/search", search.show_hits)
     app.router.add_get(rf"/data/{_NAME}/schema.json", data.schema)
-    app.router.add_get(rf"/data/{_NAME}{{suffix:(\.[a-z]+)?}}", data.show_rows)
+    app.router.add_get(rf"/data/{_NAME}{{suffix:(\.[a-z]+)?}}", partly.or_hot(data.show_rows))
     app.router.add_get(rf"/data/{_NAME}/{{key}}", row.show_row)
     app.router.add_get(rf"/source/{_DIGEST}", source.show_document)
     app.router.add_get(rf"/source/{_DIGEST}/raw", source.raw)
-    app.router.add_get("/s/{symbol}", symbol.show_symbol)
+    app.router.add_get("/s/{symbol}", partly.or_hot(symbol.show_symbol))
     app.router.add_get(rf"/s/{{symbol}}/{_NAME}/{{day}}", symbol.show_day)
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 from aiohttp import web
 
+from spotlightd.model.cold import WithoutBucket
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Limits
 from spotlightd.model.provenance import Pin
@@ -40,6 +41,8 @@ class Desk:
 
 DESK = web.AppKey("desk", Desk)
 READER = web.RequestKey("reader", Reader)
+MISSING = web.RequestKey("missing", str)
+"""Which rows this page goes without, in a sentence; only while the archive cannot be reached."""
 
 
 def made(context: Context) -> Desk:
@@ -81,9 +84,22 @@ def reader(request: web.Request) -> Reader:
             Limits(seconds=limits.query_seconds, memory_bytes=limits.query_memory_bytes),
             desk.gate,
             patience_seconds=max(limits.query_seconds, 1.0),
-            archives=desk.context.archives,
+            archives=WithoutBucket(desk.context.archives) if MISSING in request else desk.context.archives,
         )
     return request[READER]
+
+
+def without_archive(request: web.Request, missing: str) -> None:
+    """From here on the request reads what is in the warehouse, and its page says what is missing."""
+    request[MISSING] = missing
+    request.pop(READER, None)
+
+
+def reads_html(request: web.Request) -> bool:
+    last = request.path.rpartition("/")[2].rpartition(".")
+    if last[1] and last[2] in ("json", "csv", "parquet", "arrow", "ndjson"):
+        return False
+    return "text/html" in request.headers.get("Accept", "text/html") or "json" not in request.headers.get("Accept", "")
 
 
 def dataset(request: web.Request, name: str) -> Dataset:
@@ -109,6 +125,7 @@ def page(
             "link": _keeping(asked),
             "kept": _permanent(request, values.get("pin")),
             "version": state.version,
+            "missing": request.get(MISSING, ""),
             **values,
         }
     )
@@ -160,8 +177,8 @@ def written(value: Any) -> str:
 
 
 def finish(request: web.Request, answer: web.StreamResponse, etag: str) -> None:
-    answer.headers.setdefault("Cache-Control", "no-cache")
-    if etag:
+    answer.headers.setdefault("Cache-Control", "no-store" if MISSING in request else "no-cache")
+    if etag and MISSING not in request:
         answer.headers["ETag"] = etag
     if READER in request:
         spent = request[READER].spent

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from spotlightd.log import logger, within
 from spotlightd.model.errors import SpotlightError, StoreError
-from spotlightd.web import desk
+from spotlightd.web import desk, partly
 from spotlightd.web.desk import DESK
 from spotlightd.web.refusal import RefusalError
 
@@ -35,8 +35,6 @@ REQUEST_ID = web.RequestKey("request_id", str)
 """A short random word for each request: in all that is said while it is answered, in its answer, on its error page."""
 
 OVERLOADED = 202
-AWAY = frozenset({76, 86, 107, 198, 209, 210, 499})
-"""ClickHouse's codes for a file or an object that cannot be opened, is not there, or whose store does not answer."""
 MISTAKES = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
     jinja2.TemplateError,
@@ -108,7 +106,7 @@ def _of_ours(request: web.Request, problem: SpotlightError) -> RefusalError:
         return RefusalError(
             503, "Too many downloads are under way.", "Try again in some seconds.", retry_after_seconds=10
         )
-    if problem.code in AWAY and request.app[DESK].context.archives.cold.partitions:
+    if partly.away(request, problem):
         return RefusalError(
             503, f"Some of these rows are archived, and the archive is not reachable now: {problem}",
             "Nothing is lost. Rows that are not archived can be read all the same: add a filter by time; /archive says"
@@ -130,20 +128,13 @@ def _told(request: web.Request, refusal: RefusalError) -> web.StreamResponse:
     }
     answer = (
         desk.page(request, "problem.html", told, status=refusal.status)
-        if _reads_html(request)
+        if desk.reads_html(request)
         else desk.document(request, {"error": told}, status=refusal.status)
     )
     answer.headers["Cache-Control"] = "no-store"
     if refusal.retry_after_seconds:
         answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
     return answer
-
-
-def _reads_html(request: web.Request) -> bool:
-    last = request.path.rpartition("/")[2].rpartition(".")
-    if last[1] and last[2] in ("json", "csv", "parquet", "arrow", "ndjson"):
-        return False
-    return "text/html" in request.headers.get("Accept", "text/html") or "json" not in request.headers.get("Accept", "")
 
 
 @web.middleware

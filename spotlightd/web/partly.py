@@ -1,0 +1,65 @@
+"""A page while the bucket is away: of the rows that are in the warehouse, and on top of it what is missing.
+
+Only tables and symbols, and only as pages for people. Downloads, JSON, citations and single rows are whole or an error:
+who computes with them does not read notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from spotlightd.log import logger
+from spotlightd.model.cold import Archived
+from spotlightd.model.errors import SpotlightError, StoreError
+from spotlightd.web import desk, show
+from spotlightd.web.desk import DESK, MISSING
+
+AWAY = frozenset({76, 86, 107, 198, 209, 210, 499})
+"""ClickHouse's codes for a file or an object that cannot be opened, is not there, or whose store does not answer."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def or_hot(handler: Handler) -> Handler:
+    """The page, whole; without the archived rows when they cannot be reached now."""
+
+    async def shown(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except StoreError as problem:
+            if not (away(request, problem) and desk.reads_html(request)):
+                raise
+            logger().warning("page shown without archive", path=request.path_qs, error=str(problem))
+        desk.without_archive(request, _missing(request))
+        return await handler(request)
+
+    return shown
+
+
+def away(request: web.Request, problem: SpotlightError) -> bool:
+    """Whether that went wrong because archived rows cannot be reached; once only for a request."""
+    archived = request.app[DESK].context.archives.cold.partitions
+    return isinstance(problem, StoreError) and problem.code in AWAY and bool(archived) and MISSING not in request
+
+
+def _missing(request: web.Request) -> str:
+    """Which archived rows the page goes without, in a sentence."""
+    context = request.app[DESK].context
+    name = request.match_info.get("name", "")
+    concerned = {name, *(one.made_of for one in context.datasets if one.name == name)}
+    parts = [
+        _told(archived) for of, archived in sorted(context.archives.cold.partitions.items())
+        if (of in concerned if name else archived[0].dataset.by_load)
+    ]  # fmt: skip
+    return f"The archive is not reachable now, and these rows are left out here: {'; '.join(parts)}."
+
+
+def _told(archived: tuple[Archived, ...]) -> str:
+    dataset = archived[0].dataset
+    bounds = [one.bounds[dataset.time] for one in archived if dataset.time in one.bounds]
+    days = (
+        f" of {min(low for low, _ in bounds):%Y-%m-%d} to {max(high for _, high in bounds):%Y-%m-%d}" if bounds else ""
+    )
+    return f"{dataset.title}{days} ({show.number(sum(one.rows for one in archived))} rows)"

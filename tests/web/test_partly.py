@@ -1,0 +1,69 @@
+"""While the archive cannot be reached: pages of what is hot, with a note; everything else says so and gives nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.model.cold import Archived, Cold
+from tests.web.world import FAILS, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+BOUNDS = {FAILS.time: (datetime(2009, 6, 1, tzinfo=UTC), datetime(2009, 6, 30, tzinfo=UTC))}
+NOTE = "SEC fails to deliver of 2009-06-01 to 2009-06-30 (1,234 rows)"
+
+
+@dataclass(frozen=True)
+class Index:
+    cold: Cold
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def cut_off(world: World, tmp_path: Path) -> AsyncIterator[World]:
+    """The world with a month of fails in a bucket whose object is not there."""
+    gone = Archived(FAILS, "20090601-0", ("sec_ftd/gone.parquet",), 1234, BOUNDS)
+    async with (
+        FolderBucket(tmp_path / "bucket") as bucket,
+        world.served(archives=Index(Cold({FAILS.name: (gone,)}, bucket.table))) as one,
+    ):
+        yield one
+
+
+@pytest.mark.parametrize("path", ["/s/GME", f"/data/{FAILS.name}", f"/data/{FAILS.name}?symbol=GME"])
+async def test_pages_show_what_is_hot_and_say_what_is_missing(world: World, cut_off: World, path: str) -> None:
+    _, whole, _ = await world.get(path)
+    status, text, answer = await cut_off.get(path)
+    assert status == 200
+    assert NOTE in text
+    assert NOTE not in whole
+    assert text.count("<td") == whole.count("<td") > 0
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "ETag" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "path", [f"/data/{FAILS.name}.csv", f"/data/{FAILS.name}.json", f"/data/{FAILS.name}.json?_size=10", "/cite"]
+)
+async def test_what_people_compute_with_is_whole_or_an_error(cut_off: World, path: str) -> None:
+    query = f"?address=/data/{FAILS.name}" if path == "/cite" else ""
+    status, text, _ = await cut_off.get(path + query)
+    assert status == 503
+    assert "the archive is not reachable now" in text
+
+
+async def test_a_question_within_hot_days_is_whole(cut_off: World) -> None:
+    status, text, answer = await cut_off.get(f"/data/{FAILS.name}?settlement_date__gte=2021-01-01")
+    assert status == 200
+    assert NOTE not in text
+    assert "ETag" in answer.headers
+
+
+async def test_it_is_told_in_the_log(cut_off: World, said: list[dict[str, str]]) -> None:
+    await cut_off.get("/s/GME")
+    assert [one["path"] for one in said if one["event"] == "page shown without archive"] == ["/s/GME"]
