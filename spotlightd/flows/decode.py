@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -145,8 +145,13 @@ def _frames(source: Stream, archives: Archives, values: Values) -> str:
     day = values.get("day")
     if day is None:
         return frames_of(source).name
+    return stored(frames_of(source), archives.cold, within(day))
+
+
+def within(day: date) -> Span:
+    """What was received that day."""
     since = datetime.combine(day, time(), UTC)
-    return stored(frames_of(source), archives.cold, Span({"received": (since, since + timedelta(days=1))}))
+    return Span({"received": (since, since + timedelta(days=1))})
 
 
 async def _parsed(parsing: Parsing) -> Parsed:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from spotlightd.flows.decode import within
 from spotlightd.flows.move import Mover
 from spotlightd.flows.parts import Parts, part_of
 from spotlightd.flows.replay import Replay
@@ -172,7 +173,8 @@ class Beginning:
         for day in (newest - timedelta(days=1), newest):
             for load in await self.parts.close(self.source, day):
                 values = {"day": day, "part": part_of(load), "load_id": load.load_id}
-                here = f"SELECT count() FROM {self.source.dataset.name} WHERE load_id = {{load_id:UInt64}}"
+                table = stored(self.source.dataset, self.archives.cold, within(day))
+                here = f"SELECT count() FROM {table} WHERE load_id = {{load_id:UInt64}}"
                 have = int((await self.mover.warehouse.rows(here, values)).rows[0][0])
                 if have != await self.mover.decoder.wanted(decoding.PART, values):
                     await self.replay.part(day, load)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -16,11 +17,14 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.market import trades
 from spotlightd.model.pin import rows
 from tests.clients.bucket_world import least
+from tests.clients.bucket_world import settings as bucket_settings
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
+from tests.streams.proxy import proxying
 
 from .archive_world import ArchiveWorld, archive_world
 
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 DONE = {"20260301-0": "dropped", "20260302-0": "dropped"}
 
 
@@ -66,6 +70,31 @@ async def test_a_store_that_falls_silent_holds_everything_and_then_it_goes_on(
     await through(world)
     assert await world.stages() == DONE
     assert await world.read() == whole
+
+
+@pytest.mark.parametrize("stage", ["sealed", "verified"])
+async def test_503_then_a_black_hole_then_fine(tmp_path: Path, minio: Minio, stage: str) -> None:
+    """Fault 36: nothing is dropped, no thread piles up, all is done after."""
+    async with proxying(minio.port) as proxy, archive_world(tmp_path, minio, url=f"http://{proxy.address}") as world:
+        whole, pause = await world.read(), world.policy.grace_seconds
+        if stage == "verified":
+            await world.archiving().round()
+        proxy.answer = BUSY
+        proxy.reset()
+        before = threading.active_count()
+        for _ in range(3):
+            world.clock.on(pause)
+            with pytest.raises(StoreError):
+                await world.archiving().round()
+            assert set((await world.stages()).values()) == {stage}
+            proxy.answer, proxy.stalled = b"", True
+        assert threading.active_count() <= before + bucket_settings(minio.url).threads
+        assert len(await world.hot()) == 3
+        proxy.healthy()
+        proxy.reset()
+        await through(world)
+        assert await world.stages() == DONE
+        assert await world.read() == whole
 
 
 async def test_while_the_store_is_away_archived_rows_are_an_error_and_hot_ones_are_read(

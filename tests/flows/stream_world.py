@@ -21,7 +21,7 @@ from spotlightd.flows.publish import Publications, recover
 from spotlightd.flows.replay import Replay
 from spotlightd.flows.supervise import Board
 from spotlightd.model.bus import Ends, Frame, Records, Topic
-from spotlightd.model.cold import NoArchives
+from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import OffsetError, StoreError
 from spotlightd.model.house import HOUSE
@@ -179,6 +179,7 @@ class StreamWorld:
     bus: MemoryBus = field(default_factory=MemoryBus)
     spool: NoSpool = field(default_factory=NoSpool)
     held: HeldUp | None = None
+    archives: Archives = NoArchives()
     settings: Streams = field(default_factory=lambda: replace(Streams(), batch_frames=40, batch_seconds=0.01))
 
     async def prepare(self, source: Stream = ticks) -> None:
@@ -239,7 +240,7 @@ class Stores:
         parts = self.parts
         means = Means(
             self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings,
-            gate=self.gate,
+            gate=self.gate, archives=self.world.archives,
         )  # fmt: skip
         flow = Draining(source, means, self.replay(source))
         task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
@@ -256,7 +257,7 @@ class Stores:
                 task.result()
 
     def decoder(self, source: Stream) -> Decoder:
-        return decoder_of(source, self.warehouse, self.world.parser, self.world.folder, NoArchives())
+        return decoder_of(source, self.warehouse, self.world.parser, self.world.folder, self.world.archives)
 
     def replay(self, source: Stream) -> Replay:
         decoder = self.decoder(source)

@@ -20,6 +20,7 @@ class Proxy:
     stalled       nothing passes in either direction, and nothing is closed: half-open
     deaf          what the client asks passes, what it is answered is swallowed
     refusing      new connections are closed at once
+    answer        what every new connection is answered, whatever it asks, instead of being passed on
     delay_seconds each piece waits so long
     piece_bytes   pieces are cut to this size
     """
@@ -28,6 +29,7 @@ class Proxy:
     stalled: bool = False
     deaf: bool = False
     refusing: bool = False
+    answer: bytes = b""
     delay_seconds: float = 0.0
     piece_bytes: int = PIECE_BYTES
     listening: int = 0
@@ -48,6 +50,7 @@ class Proxy:
         """Pass everything again. Connections of which bytes were swallowed are cut off, or they would never make sense."""
         broken = self.deaf
         self.stalled = self.deaf = self.refusing = False
+        self.answer = b""
         self.delay_seconds, self.piece_bytes = 0.0, PIECE_BYTES
         if broken:
             self.reset()
@@ -56,6 +59,9 @@ class Proxy:
         self.connections += 1
         try:
             if self.refusing:
+                return
+            if self.answer:
+                await self._answer(reader, writer)
                 return
             there, back = await asyncio.open_connection(HOST, self.port)
         except OSError:
@@ -80,6 +86,15 @@ class Proxy:
             for one in (writer, back):
                 self._open.discard(one)
                 one.transport.abort()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, OSError):
+            await reader.read(self.piece_bytes)
+            writer.write(self.answer)
+            await writer.drain()
+            writer.write_eof()
+            await reader.read()  # who hangs up first while there is something to read cuts the answer off
+        writer.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answer: bool) -> None:
         with contextlib.suppress(ConnectionError, OSError):
