@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from spotlightd.model.errors import StoreError
@@ -70,14 +70,16 @@ def digest_of(text: str) -> str:
     return text
 
 
-def united(keys: Sequence[str], read: Callable[[str], str], *more: str) -> str:
-    """What stands behind FROM for several objects: `read` makes the engine's table function of one; `more` are settings.
-    Words like `day=7` in a path would silently replace the column of that name: not here.
-
-    Each is named by itself. For a pattern of several names the engine reads those that it finds: of one that was gone,
-    or that it might not open, it said nothing, and answered without its rows.
+def united(tables: Sequence[str], *more: str) -> str:
+    """What stands behind FROM for several table functions of the engine; `more` are settings. Words like `day=7` in a
+    path would silently replace the column of that name: not here.
     """
-    if not keys:
+    if not tables:
         raise StoreError("a table of no objects cannot be read")
-    each = " UNION ALL ".join(f"SELECT * FROM {read(checked(key))}" for key in keys)
+    each = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
     return f"(SELECT * FROM ({each}) SETTINGS {', '.join(('use_hive_partitioning = 0', *more))})"
+
+
+def listed(keys: Sequence[str]) -> str:
+    """Several keys as the engine reads them in one: `{a/1,b/2}`. No key has a brace or a comma."""
+    return checked(keys[0]) if len(keys) == 1 else f"{{{','.join(map(checked, keys))}}}"

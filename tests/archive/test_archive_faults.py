@@ -112,6 +112,28 @@ async def test_while_the_store_is_away_archived_rows_are_an_error_and_hot_ones_a
     assert (await world.read()).rows == 3000
 
 
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut off"])
+@pytest.mark.parametrize("where", ["MinIO", "folder"])
+async def test_an_archived_file_that_is_damaged_is_an_error_and_never_a_shorter_answer(
+    tmp_path: Path, minio: Minio, where: str, damage: str
+) -> None:
+    async with archive_world(tmp_path, minio if where == "MinIO" else None) as world:
+        await through(world)
+        (key,) = (await world.partition("20260301-0")).keys
+        content = {"gone": None, "empty": b"", "cut off": b"PAR1 and no more"}[damage]
+        if where == "folder":
+            (tmp_path / "bucket" / key).unlink()
+            if content is not None:
+                (tmp_path / "bucket" / key).write_bytes(content)
+        else:
+            minio.client().remove_object(bucket_name=BUCKET, object_name=world.prefix + key)
+            if content is not None:
+                minio.client().put_object(BUCKET, world.prefix + key, BytesIO(content), len(content))
+        for what in ("count()", "sum(volume)", "max(received)"):
+            with pytest.raises(StoreError):
+                await world.warehouse.rows(f"SELECT {what} FROM {rows(trades, world.index.cold)}")
+
+
 async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Minio) -> None:
     access = Access(*minio.account(least("closed/")), "closed/")
     async with archive_world(tmp_path, minio, access=access) as world:
