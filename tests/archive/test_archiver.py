@@ -447,6 +447,32 @@ async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_n
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
 
 
+async def test_a_partition_whose_dataset_is_declared_no_more_waits_and_says_so(world: ArchiveWorld) -> None:
+    await world.archiving().round()
+    without = Archiving(replace(world.means(), datasets={}, feeds={}), now=lambda: world.clock.at)
+    world.clock.on(world.policy.grace_seconds)
+    await without.round()
+    assert {one.says for one in await world.kept.partitions()} == {
+        "no source declares its dataset any more: it waits until one does"
+    }
+    await world.archiving().round()
+    assert {(one.stage, one.says) for one in await world.kept.partitions()} == {("switched", "")}
+
+
+async def test_a_disk_that_takes_no_more_holds_it_and_nothing_is_left_there(world: ArchiveWorld) -> None:
+    room, archiving = world.folder / "archive" / "outgoing", world.archiving()
+    room.mkdir(parents=True)
+    for name in ("20260301-0", "20260302-0"):
+        (room / f"trades-{name}.parquet").symlink_to("/dev/full")
+    with pytest.raises(StoreError, match=r"No space left on device.*see that its disk has room"):
+        await archiving.round()
+    assert list(room.iterdir()) == []
+    assert set((await world.stages()).values()) == {"sealed"}
+    world.clock.on(7200)
+    await archiving.round()
+    assert set((await world.stages()).values()) == {"verified"}
+
+
 @pytest.mark.parametrize("words", ["restore trades", "restore nothing 20260301-0", "restore trades 19990101-0", "burn"])
 async def test_what_the_archiver_cannot_do_is_said(world: ArchiveWorld, words: str) -> None:
     with pytest.raises(SettingsError):

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from spotlightd.flows.archive.describe import describe, digest
 from spotlightd.flows.archive.means import HERE, Means
+from spotlightd.flows.archive.scratch import blamed, written
 from spotlightd.model.archive import exported
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.errors import StoreError
@@ -34,9 +35,11 @@ async def export(means: Means, partition: Partition) -> Partition:
     sql = exported(columns, rows_of, total_order(dataset, columns))
     await means.bucket.head(f"{place(partition)}/none.parquet")  # while it is away nothing piles up here
     async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
-        await _written(path, chunks)
-    await asyncio.to_thread(describe, path, dataset, columns, partition.id, await _parsers(means, partition))
-    sha256, size = await asyncio.to_thread(digest, path)
+        await written(path, chunks)
+    parsers = await _parsers(means, partition)
+    with blamed(path):
+        await asyncio.to_thread(describe, path, dataset, columns, partition.id, parsers)
+        sha256, size = await asyncio.to_thread(digest, path)
     return replace(partition, stage="exported", digest=sha256, size=size)
 
 
@@ -51,13 +54,6 @@ async def _parsers(means: Means, partition: Partition) -> list[str]:
     )
     found = await means.warehouse.rows(sql, {"dataset": dataset.name, "partition": partition.id})
     return [said for (said,) in found.rows]
-
-
-async def _written(path: Path, chunks: AsyncIterator[bytes]) -> None:
-    await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        async for chunk in chunks:
-            await asyncio.to_thread(file.write, chunk)
 
 
 async def upload(means: Means, partition: Partition) -> Partition:
@@ -81,7 +77,8 @@ async def upload(means: Means, partition: Partition) -> Partition:
     )  # fmt: skip
     body = manifest(means, done)
     await means.bucket.put(done.manifest, body, hashlib.sha256(body).hexdigest())
-    await asyncio.to_thread(path.unlink)
+    with blamed(path):
+        await asyncio.to_thread(path.unlink)
     return replace(done, stage="uploaded")
 
 

@@ -30,6 +30,7 @@ WISH_SECONDS = 2.0
 RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3_600.0
 LONGEST_STEP_SECONDS = 7_200.0
+ORPHANED = "no source declares its dataset any more: it waits until one does"
 DOES: Mapping[Stage, str] = {
     "planned": "sealing", "sealed": "exporting", "exported": "sending", "uploaded": "proving", "verified": "switching",
     "switched": "dropping",
@@ -169,9 +170,10 @@ class Archiving:
         """Take all partitions at these stages as far as they go now; the first failure, when all were tried."""
         failed: StoreError | None = None
         ours = [one for one in await self._means.kept.partitions() if one.stage in stages]
-        open_ones = [
-            one for one in ours if one.dataset in self._means.datasets
-        ]  # else its source was removed: it waits
+        open_ones = [one for one in ours if one.dataset in self._means.datasets]
+        for one in ours:
+            if one.dataset not in self._means.datasets and one.says != ORPHANED:
+                await self._means.kept.keep(replace(one, says=ORPHANED))
         for done, partition in enumerate(open_ones):
             try:
                 await self._advance(partition, partial(_told, moves, done, len(open_ones)))

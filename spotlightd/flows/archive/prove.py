@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from spotlightd.flows.archive.export import manifest, read_manifest
 from spotlightd.flows.archive.means import HeldError, Means
+from spotlightd.flows.archive.scratch import written
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition
 
@@ -29,15 +31,17 @@ async def _read_back(means: Means, partition: Partition, key: str) -> Fingerprin
     """Of one object, downloaded as a stream. HeldError when its bytes are not those that were exported."""
     dataset = means.datasets[partition.dataset]
     path = means.folder / "incoming" / f"{partition.dataset}-{partition.id}.parquet"
-    await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
     seen = hashlib.sha256()
     try:
-        with path.open("wb") as file:
-            async for piece in means.bucket.read(key):
-                seen.update(piece)
-                await asyncio.to_thread(file.write, piece)
+        await written(path, _seen(means.bucket.read(key), seen))
         if seen.hexdigest() != partition.digest:
             raise HeldError(f"{dataset.name} {partition.id}: object {key} has not the bytes that were exported")
         return await means.verifier.fingerprint(path, means.columns(partition), dataset.time)
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def _seen(pieces: AsyncIterator[bytes], by: hashlib._Hash) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        by.update(piece)
+        yield piece
