@@ -42,6 +42,12 @@ class Catalog:
         return (*(by_name[name] for name in sorted(by_name)), *made)
 
     @property
+    def feeds(self) -> Mapping[str, Batch | Stream]:
+        """All sources and streams, by name."""
+        every: tuple[Batch | Stream, ...] = (*self.sources, *self.streams)
+        return {one.name: one for one in every}
+
+    @property
     def transforms(self) -> tuple[Transform, ...]:
         """Those whose dataset is fed by a source."""
         return tuple(one for one in TRANSFORMS if one.dataset in self.datasets)

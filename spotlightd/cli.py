@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__, log
-from spotlightd.commands import archiving, collecting, demo, looking, making, receipts, server, serving, streams
+from spotlightd.commands import (
+    archiving,
+    bundles,
+    collecting,
+    demo,
+    looking,
+    making,
+    receipts,
+    server,
+    serving,
+    streams,
+)
 from spotlightd.commands.said import Out
 from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.settings import Settings
@@ -59,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     _look(words)
     _streams(words)
     _receipts(words)
+    _bundle(words)
     _archive(words)
     _make(words)
     return top
@@ -181,6 +193,31 @@ def _receipts(words: Any) -> None:
         "spotlightd audit sec_ftd",
     )  # fmt: skip
     audit.add_argument("dataset", metavar="DATASET", nargs="?", default="", help="all datasets without it")
+
+
+def _bundle(words: Any) -> None:
+    packing = _word(
+        words, "bundle", bundles.bundle,
+        "write rows and the documents or frames that they lead back to into one file, for another instance to import",
+        "spotlightd bundle sec_ftd --from 2021-01-01 --to 2021-01-31 --out january.bundle.tar",
+    )  # fmt: skip
+    packing.add_argument("dataset", metavar="DATASET")
+    packing.add_argument(
+        "--from", dest="first", type=_day, default=date.min, metavar="DAY",
+        help="first day of rows, 2021-01-31; a document with rows of these days comes as a whole",
+    )  # fmt: skip
+    packing.add_argument(
+        "--to", dest="last", type=_day, default=date.max, metavar="DAY", help="last day of rows, included"
+    )
+    packing.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file to write; without it DATASET-FROM-TO.bundle.tar here"
+    )
+    bringing = _word(
+        words, "import", bundles.bring,
+        "import a bundle of another instance: its documents are kept and read again here, and the rows compared",
+        "spotlightd import january.bundle.tar",
+    )  # fmt: skip
+    bringing.add_argument("file", type=Path, metavar="FILE", help="what `spotlightd bundle` wrote")
 
 
 def _archive(words: Any) -> None:

@@ -7,7 +7,7 @@ rows and had kept none of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -62,7 +62,11 @@ class RefusedError(Exception):
         self.settled = settled
 
 
-async def load(source: Batch, stores: Stores, link: Link, document: Document) -> Result:
+Proof = Callable[[Load], Awaitable[None]]
+"""Looks at the rows of a load that is whole and not published. FormatError when they are not to be published."""
+
+
+async def load(source: Batch, stores: Stores, link: Link, document: Document, *, proof: Proof | None = None) -> Result:
     """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
     await _give_up_stale(source, stores)
     visible = current(await stores.ledger.loads(source.name, states=("published",)))
@@ -74,13 +78,16 @@ async def load(source: Batch, stores: Stores, link: Link, document: Document) ->
         raise RefusedError(FormatError(said), document, settled=False)
     begun = await stores.ledger.begin_load(source, document.digest, link.covers)
     with within(load_id=begun.load_id):
-        return await _whole(source, stores, link, document, begun)
+        return await _whole(source, stores, link, document, begun, proof)
 
 
-async def _whole(source: Batch, stores: Stores, link: Link, document: Document, begun: Load) -> Result:
+async def _whole(
+    source: Batch, stores: Stores, link: Link, document: Document, begun: Load, proof: Proof | None
+) -> Result:
     """The load filled and published, or dead."""
     try:
         parsed = await _fill(source, stores, begun, document)
+        await _prove(proof, begun, document)
     except RefusedError as refused:
         await stores.ledger.dead(begun.load_id, refused.rejects)
         raise
@@ -92,6 +99,14 @@ async def _whole(source: Batch, stores: Stores, link: Link, document: Document, 
     loaded = await stores.ledger.loaded(begun.load_id, parsed.rows, parsed.rejects)
     done = await stores.publications.publish(loaded)
     return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
+
+
+async def _prove(proof: Proof | None, load: Load, document: Document) -> None:
+    try:
+        if proof:
+            await proof(load)
+    except FormatError as problem:
+        raise RefusedError(problem, document) from problem
 
 
 async def _give_up_stale(source: Batch, stores: Stores) -> None:
