@@ -7,28 +7,30 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__
 from spotlightd.clients.bundles import BundlePen, Kept, opened_bundle
+from spotlightd.clients.positions import SqlitePositions
 from spotlightd.commands.asking import names, pinned
 from spotlightd.commands.joining import Reading, ledger_beside, reading, running_daemon
-from spotlightd.commands.said import Moves, Out
-from spotlightd.flows.bundle.bring import Bringing, Brought
-from spotlightd.flows.bundle.check import check
+from spotlightd.commands.said import Out
+from spotlightd.flows.bundle import bring as bringing
 from spotlightd.flows.bundle.choose import Choice, Days, Means, choose
 from spotlightd.flows.bundle.pack import pack
+from spotlightd.flows.bundle.words import Brought
 from spotlightd.flows.mirror import mirror
+from spotlightd.flows.parts import Parts
 from spotlightd.log import logger
-from spotlightd.model.bundle import Manifest, Opened, compared
+from spotlightd.model.bundle import Manifest
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.settings import Settings
-from spotlightd.model.source import Batch
 from spotlightd.opening import House, opened
 from spotlightd.parse.verifying import ChildVerifier
+from spotlightd.streaming import replay_of
 
 FAULTS = ("differs", "refused", "older")
 
@@ -44,9 +46,11 @@ async def bundle(arguments: argparse.Namespace, settings: Settings, out: Out) ->
         with _scratch(path) as scratch:
             verifier = ChildVerifier(settings.verifier, logger(flow="bundle").info)
             feeds = here.catalog.feeds
-            means = Means(here.warehouse, here.documents, ledger, here.archives, verifier, feeds, scratch)
+            means = Means(
+                here.warehouse, here.documents, ledger, SqlitePositions(ledger), here.archives, verifier, feeds, scratch
+            )
             choice = await choose(means, dataset, days, await pinned(here.warehouse, here.archives, None))
-            manifest, kept = await _written(means, dataset, days, choice, path, out)
+            manifest, kept = await _written(means, choice, path, out)
     _told(out, path, manifest, kept, choice)
     return 0
 
@@ -76,16 +80,10 @@ def _dataset(name: str, here: Reading) -> Dataset:
     raise SettingsError(f"no dataset is called {name!r}; there are: {names(here.datasets)}")
 
 
-async def _written(
-    means: Means, dataset: Dataset, days: Days, choice: Choice, path: Path, out: Out
-) -> tuple[Manifest, Kept]:
-    used = {name for one in choice.loads for name in one.rows}
-    known = {one.name: one for feed in means.feeds.values() for one in feed.datasets}
-    columns = {name: tuple((one.name, one.type) for one in compared(known[name])) for name in sorted(used)}
+async def _written(means: Means, choice: Choice, path: Path, out: Out) -> tuple[Manifest, Kept]:
     async with BundlePen(path) as pen:
-        with out.progress(f"bundle {dataset.name}") as moves:
-            loads = await pack(means, choice, pen, moves)
-        manifest = Manifest(__version__, datetime.now(UTC), dataset.name, days.first, days.last, columns, loads)
+        with out.progress(f"bundle {choice.dataset.name}") as moves:
+            manifest = await pack(means, choice, __version__, pen, moves)
         return manifest, await pen.keep(manifest)
 
 
@@ -117,23 +115,21 @@ async def bring(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
                     " and start it again"
                 )
             async with opened(settings) as house:
-                brought = await _brought(house, found, moves)
+                brought = await bringing.bring(_means(house), found, moves)
                 await mirror(house.stores.ledger, house.stores.warehouse)
     _tell(out, found.manifest, brought)
     return 1 if any(one.came in FAULTS for one in brought) else 0
 
 
-async def _brought(house: House, found: Opened, moves: Moves) -> list[Brought]:
-    feeds = house.catalog.feeds
-    check(found.manifest, feeds)
-    bringing = Bringing(house.stores, house.archives, found.manifest)
-    brought = []
-    for done, packed in enumerate(found.manifest.loads):
-        moves(packed.covers, done, len(found.manifest.loads))
-        source = feeds[packed.source]
-        if isinstance(source, Batch) and packed.document:
-            brought.append(await bringing.document(source, packed, packed.document, found))
-    return brought
+def _means(house: House) -> bringing.Means:
+    parts = Parts(house.stores.ledger, house.stores.publications, house.positions)
+    return bringing.Means(
+        house.catalog.feeds,
+        house.stores,
+        house.archives,
+        house.positions,
+        lambda source: replay_of(source, house, parts),
+    )
 
 
 def _tell(out: Out, manifest: Manifest, brought: list[Brought]) -> None:

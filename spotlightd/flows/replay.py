@@ -15,6 +15,7 @@ from datetime import date
 
 from spotlightd.flows.decode import Decoder
 from spotlightd.flows.gate import Gate
+from spotlightd.flows.load import Proof
 from spotlightd.flows.parts import Parts, day_of, part_of
 from spotlightd.flows.publish import Publications, current
 from spotlightd.flows.supervise import Reporter
@@ -25,7 +26,8 @@ from spotlightd.model.errors import StoreError
 from spotlightd.model.ledger import Ledger, Wish
 from spotlightd.model.ports import Warehouse
 from spotlightd.model.provenance import Load
-from spotlightd.model.stream import Stream, covers
+from spotlightd.model.stream import Stream
+from spotlightd.model.stream import covers as slice_of
 
 WISH_SECONDS = 2.0
 LONGEST_PART_SECONDS = 900.0
@@ -63,25 +65,31 @@ class Replay:
         done: list[Replayed] = []
         for day in days:
             for load in await self.parts.close(self.source, day):
-                await progress(f"replaying {covers(day, part_of(load))}", len(done), max(len(days), len(done) + 1))
+                await progress(f"replaying {slice_of(day, part_of(load))}", len(done), max(len(days), len(done) + 1))
                 done.append(await self.part(day, load))
         return done
 
     async def part(self, day: date, old: Load) -> Replayed:
         """Decode again what a load decodes, and put a new load in its place. It must be closed."""
-        load = await self.ledger.begin_load(self.source, old.digest, old.covers)
-        values = {"day": day, "part": part_of(old), "load_id": load.load_id}
+        return await self.made(day, old.digest, old.covers)
+
+    async def made(self, day: date, digest: str, covers: str, proof: Proof | None = None) -> Replayed:
+        """A load of all kept frames of that part of a day, closed, proven and published."""
+        load = await self.ledger.begin_load(self.source, digest, covers)
+        values = {"day": day, "part": part_of(load), "load_id": load.load_id}
         try:
             rows, lost = await self._fill(values)
+            if proof:
+                await proof(load)
         except BaseException:
             await self.ledger.dead(load.load_id)
             raise
         await self.positions.keep_lost(self.source.name, self.source.parser, lost)
-        await self.ledger.loaded(load.load_id, {self.source.dataset.name: rows}, ())
-        loaded = await self.ledger.close_load(load.load_id)
+        await self.ledger.close_load(load.load_id)  # first: what is loaded may be published by the next start
+        loaded = await self.ledger.loaded(load.load_id, {self.source.dataset.name: rows}, ())
         await self.publications.publish(loaded)
-        logger(source=self.source.name).info("part replayed", covers=old.covers, rows=rows, rejects=len(lost))
-        return Replayed(day, part_of(old), load.load_id, rows, len(lost))
+        logger(source=self.source.name).info("part replayed", covers=covers, rows=rows, rejects=len(lost))
+        return Replayed(day, part_of(load), load.load_id, rows, len(lost))
 
     async def _fill(self, values: dict[str, object]) -> tuple[int, list[LostFrame]]:
         which = decoding.PART

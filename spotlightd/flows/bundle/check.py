@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-from spotlightd.model.bundle import Manifest, Packed, compared
+from spotlightd.model.bundle import Frames, Manifest, Packed, compared
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.drain import Positions
 from spotlightd.model.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Document
 from spotlightd.model.source import Batch
-from spotlightd.model.stream import Stream
+from spotlightd.model.stream import Stream, covers, load_digest
 
 CLOCKS_DIFFER = timedelta(days=1)
 REMEDY = "use the release, or the source file, that the bundle was made with"
@@ -32,6 +33,23 @@ def check(manifest: Manifest, feeds: Mapping[str, Batch | Stream]) -> None:
             raise SettingsError(f"source {packed.source} is of another kind here than in the bundle: {REMEDY}")
         if isinstance(source, Batch) and packed.document:
             _document(source, packed.document)
+        if packed.frames:
+            _frames(packed, packed.frames)
+
+
+async def check_stream(name: str, positions: Positions) -> None:
+    """SettingsError for a feed that this instance receives itself."""
+    if await positions.epoch(name) is not None:
+        raise SettingsError(
+            f"this instance receives {name} itself: its own frames have the same places, and each row would be shown twice;"
+            " import the bundle into a state folder of its own (--state DIR)"
+        )
+
+
+def _frames(packed: Packed, part: Frames) -> None:
+    """That the part is called what it is: these words stand for its frames in citations and in the order of parts."""
+    if (packed.covers, packed.digest) != (covers(part.day, part.part), load_digest(packed.source, part.day, part.part)):
+        raise FormatError(f"the frames that the bundle calls {packed.covers} are not of {part.day}, part {part.part}")
 
 
 def _feeds(source: Batch | Stream, packed: Packed, manifest: Manifest) -> None:

@@ -5,7 +5,7 @@ A document is not cut: all of its rows come with it, so that whoever reads it ag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from spotlightd.model.archive import Fingerprint, Verifier
 from spotlightd.model.bundle import compared
 from spotlightd.model.cold import EVER, Archives, Span
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.drain import Positions
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.fingerprint import selected, timed
 from spotlightd.model.ledger import Ledger
@@ -37,6 +38,7 @@ class Means:
     warehouse: Warehouse
     documents: Documents
     ledger: Ledger
+    positions: Positions
     archives: Archives
     verifier: Verifier
     feeds: Mapping[str, Batch | Stream]
@@ -64,6 +66,8 @@ class Chosen:
 class Choice:
     """The loads, oldest first. `open`: parts of days that are still being received, which are left out."""
 
+    dataset: Dataset
+    days: Days
     loads: tuple[Chosen, ...]
     open: tuple[Load, ...] = ()
 
@@ -73,7 +77,8 @@ async def choose(means: Means, dataset: Dataset, days: Days, pin: Pin) -> Choice
     _check(dataset)
     ids = await _loads(means, dataset, days, pin)
     loads = [one for one in await means.ledger.loads(states=("published",)) if one.load_id in ids]
-    whole = [one for one in loads if not _is_open(means, one)]
+    still_coming = await _open(means, loads)
+    whole = [one for one in loads if one.load_id not in still_coming]
     if not whole:
         still = "; what is still being received is bundled when its day is over" if loads else ""
         raise SettingsError(f"{dataset.name} has no rows between {days.first} and {days.last} to bundle{still}")
@@ -83,7 +88,7 @@ async def choose(means: Means, dataset: Dataset, days: Days, pin: Pin) -> Choice
                 f"source {one.source}, which brought rows of {dataset.name}, is not set up here any more"
             )
     found = [chosen async for chosen in _chosen(means, whole)]
-    return Choice(tuple(found), tuple(one for one in loads if _is_open(means, one)))
+    return Choice(dataset, days, tuple(found), tuple(one for one in loads if one.load_id in still_coming))
 
 
 def _check(dataset: Dataset) -> None:
@@ -96,9 +101,11 @@ def _check(dataset: Dataset) -> None:
     timed(dataset.column(dataset.time))
 
 
-def _is_open(means: Means, load: Load) -> bool:
-    """Of a stream, and rows still come."""
-    return isinstance(means.feeds.get(load.source), Stream) and not load.closed
+async def _open(means: Means, loads: Sequence[Load]) -> set[int]:
+    """Those of streams into which rows still come: into one that is not closed, or from a batch that began before."""
+    streams = {one.source for one in loads if isinstance(means.feeds.get(one.source), Stream)}
+    moving = {one.load_id for name in streams for one in await means.positions.intents(name)}
+    return {one.load_id for one in loads if one.source in streams and (not one.closed or one.load_id in moving)}
 
 
 async def _loads(means: Means, dataset: Dataset, days: Days, pin: Pin) -> set[int]:
@@ -116,7 +123,7 @@ async def _loads(means: Means, dataset: Dataset, days: Days, pin: Pin) -> set[in
     return {row[0] for row in (await means.warehouse.rows(sql, values)).rows}
 
 
-async def _chosen(means: Means, loads: Sequence[Load]) -> Any:
+async def _chosen(means: Means, loads: Sequence[Load]) -> AsyncIterator[Chosen]:
     for at in range(0, len(loads), AT_A_TIME):
         some = loads[at : at + AT_A_TIME]
         known: dict[int, dict[str, tuple[Fingerprint, Span]]] = {one.load_id: {} for one in some}

@@ -9,36 +9,74 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+from spotlightd.flows.bundle import frames
 from spotlightd.flows.bundle.choose import Choice, Chosen, Means
+from spotlightd.flows.parts import day_of, part_of
 from spotlightd.model.archive import exported
-from spotlightd.model.bundle import Packed, Pen, compared, document_name, rows_name
+from spotlightd.model.bundle import Frames, Manifest, Packed, Pen, compared, document_name, frames_name, rows_name
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.pin import rows as stored
 from spotlightd.model.provenance import Document, Load
+from spotlightd.model.stream import Stream
 
 PIECE_BYTES = 1 << 20
+FRAMES_BYTES = 256 << 20
 Moves = Callable[[str, int, int], None]
 
 
-async def pack(means: Means, choice: Choice, pen: Pen, moves: Moves) -> tuple[Packed, ...]:
-    """All members but the manifest. What each load is, in their order."""
+async def pack(means: Means, choice: Choice, release: str, pen: Pen, moves: Moves) -> Manifest:
+    """All members; answers what the manifest is to say, but for the members, which the pen knows."""
     packed = []
     for done, chosen in enumerate(choice.loads):
         moves(chosen.load.covers, done, len(choice.loads))
         packed.append(await _load(means, chosen, pen))
-    return tuple(packed)
+    used = {one.name: one for load in packed for one in means.feeds[load.source].datasets}
+    columns = {name: tuple((column.name, column.type) for column in compared(one)) for name, one in used.items()}
+    days = choice.days
+    return Manifest(release, datetime.now(UTC), choice.dataset.name, days.first, days.last, columns, tuple(packed))
 
 
 async def _load(means: Means, chosen: Chosen, pen: Pen) -> Packed:
-    load = chosen.load
-    document = await _document(means, load)
-    await pen.add(document_name(load.digest), document.size, means.documents.read(load.digest))
-    for dataset in means.feeds[load.source].datasets:
+    load, feed = chosen.load, means.feeds[chosen.load.source]
+    packed = Packed(load.source, load.covers, load.digest, load.parser, chosen.rows)
+    if isinstance(feed, Stream):
+        packed = replace(packed, frames=await _frames(means, feed, load, pen))
+    else:
+        document = await _document(means, load)
+        await pen.add(document_name(load.digest), document.size, means.documents.read(load.digest))
+        packed = replace(packed, document=document)
+    for dataset in feed.datasets:
         await _rows(means, chosen, dataset, pen)
-    return Packed(load.source, load.covers, load.digest, load.parser, chosen.rows, document)
+    return packed
+
+
+async def _frames(means: Means, source: Stream, load: Load, pen: Pen) -> Frames:
+    """The frames of a part of a day, in members of a fixed length: how long they are in all is known at their end only."""
+    day, part, names = day_of(load), part_of(load), list[str]()
+    path, values = means.scratch / f"{load.load_id}.frames", {"day": day, "part": part}
+    found = await frames.mark_of(means.warehouse, source, means.archives, day, part)
+    async with means.warehouse.stream(frames.select(source, means.archives, day), "RowBinary", values) as chunks:
+        pieces = aiter(chunks)
+        while size := await _piece(path, pieces):
+            names.append(frames_name(load.digest, len(names)))
+            await pen.add(names[-1], size, _read(path))
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+    if not found.rows:
+        raise StoreError(f"the frames of {load.source} {load.covers} are not here any more")
+    return Frames(day, part, found, tuple(names))
+
+
+async def _piece(path: Path, chunks: AsyncIterator[bytes]) -> int:
+    """Chunks into a file until it is long enough; how long it is, 0 when none is left."""
+    size = 0
+    with path.open("wb") as file:
+        while size < FRAMES_BYTES and (chunk := await anext(chunks, b"")):
+            size += await asyncio.to_thread(file.write, chunk)
+    return size
 
 
 async def _document(means: Means, load: Load) -> Document:

@@ -1,0 +1,41 @@
+"""What becomes of the loads of a bundle, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from spotlightd.model.archive import Fingerprint
+from spotlightd.model.bundle import Packed
+
+Came = Literal["imported", "here", "older", "differs", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What became of one load of a bundle. `here`: it was in this instance already. `older`: what is shown here is newer.
+    `differs`: another version of the parser finds other rows. `refused`: it is not published.
+    """
+
+    source: str
+    covers: str
+    came: Came
+    rows: int = 0
+    says: str = ""
+
+
+def rows_of(marks: Mapping[str, Fingerprint]) -> int:
+    """How many rows in all datasets."""
+    return sum(one.rows for one in marks.values())
+
+
+def difference(packed: Packed, found: Mapping[str, Fingerprint]) -> str:
+    """In which dataset the rows are not those that the bundle says; empty when all are the same."""
+    for name, mark in packed.rows.items():
+        if found[name] != mark:
+            return (
+                f"{found[name].rows:,} rows of {name} were found in it here, and they are not the {mark.rows:,} rows that"
+                " the bundle says"
+            )
+    return ""

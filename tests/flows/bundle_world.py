@@ -1,0 +1,99 @@
+"""Two instances, and a bundle that goes from one to the other: real files, real tables, constructed sources."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from spotlightd.clients.bundles import BundlePen, opened_bundle
+from spotlightd.clients.positions import SqlitePositions
+from spotlightd.flows.bundle import bring, choose
+from spotlightd.flows.bundle.choose import Days
+from spotlightd.flows.bundle.pack import pack
+from spotlightd.flows.bundle.words import Brought
+from spotlightd.flows.load import Stores
+from spotlightd.flows.parts import Parts
+from spotlightd.flows.replay import Replay
+from spotlightd.model.bundle import Manifest
+from spotlightd.model.cold import Archives, NoArchives
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.provenance import Pin
+from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
+from spotlightd.parse.fingerprint import fingerprint
+
+EVERY = Days(date.min, date.max)
+
+
+class HereVerifier:
+    """What the child does, without a child."""
+
+    async def fingerprint(self, path: Path, columns: Any, time: str) -> Any:
+        return fingerprint(path, columns, time, 1)
+
+
+def nothing(_says: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass
+class Desk:
+    """Where bundles are made and opened at one instance."""
+
+    stores: Stores
+    positions: Any
+    feeds: Mapping[str, Batch | Stream]
+    folder: Path
+    replay: Any = None
+    archives: Archives = field(default_factory=NoArchives)
+
+    async def bundle(self, dataset: Dataset, path: Path, days: Days = EVERY) -> Manifest:
+        stores = self.stores
+        means = choose.Means(
+            stores.warehouse, stores.documents, stores.ledger, self.positions, self.archives, HereVerifier(), self.feeds,
+            self.folder,
+        )  # fmt: skip
+        choice = await choose.choose(means, dataset, days, await self._pin())
+        async with BundlePen(path) as pen:
+            made = await pack(means, choice, "tests", pen, nothing)
+            await pen.keep(made)
+        return made
+
+    async def bring(self, path: Path) -> list[Brought]:
+        means = bring.Means(self.feeds, self.stores, self.archives, self.positions, self.replay)
+        async with opened_bundle(path, nothing) as found:
+            return await bring.bring(means, found, nothing)
+
+    async def _pin(self) -> Pin:
+        seq = (await self.stores.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0]
+        return Pin(seq, cold=self.archives.cold)
+
+
+def came(brought: list[Brought]) -> dict[str, str]:
+    return {one.covers: one.came for one in brought}
+
+
+@asynccontextmanager
+async def desk_of(world: Any, source: Batch, fuse: Any = None) -> AsyncIterator[Desk]:
+    """The desk of a world of documents, as after a start."""
+    async with world.stores(fuse) as stores:
+        positions = SqlitePositions(stores.ledger)
+        yield Desk(stores, positions, {source.name: source}, world.folder)
+
+
+@asynccontextmanager
+async def stream_desk(world: Any, source: Stream, fuse: Any = None) -> AsyncIterator[Desk]:
+    """The desk of a world of streams, as after a start."""
+    async with world.stores(fuse) as stores:
+
+        def replay(one: Stream) -> Replay:
+            parts = Parts(stores.ledger, stores.publications, stores.positions)
+            return replace(stores.replay(one), parts=parts)
+
+        documents: Any = None
+        mine = Stores(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)
+        yield Desk(mine, stores.positions, {source.name: source}, world.folder, replay)
