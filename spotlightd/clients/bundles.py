@@ -181,6 +181,8 @@ async def _members(file: BinaryIO, path: Path, size: int, moves: Moves) -> Async
         async for chunk in _pieces(file, first, info.size):
             await asyncio.to_thread(seen.update, chunk)
         yield _Place(first, Member(name, info.size, seen.hexdigest()))
+    if not names:
+        raise FormatError(NO_BUNDLE.format(path=path, why="it is empty"))
     if at + len(END) != size or await _block(file, at + BLOCK, path, size) != bytes(BLOCK):
         raise FormatError(f"{path} does not end where its last member ends: it was cut off, or something was added")
 

@@ -92,7 +92,8 @@ async def stream_desk(world: Any, source: Stream, fuse: Any = None) -> AsyncIter
 
         def replay(one: Stream) -> Replay:
             parts = Parts(stores.ledger, stores.publications, stores.positions)
-            return replace(stores.replay(one), parts=parts)
+            made: Replay = replace(stores.replay(one), parts=parts)
+            return made
 
         documents: Any = None
         mine = Stores(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)

@@ -49,7 +49,9 @@ async def file(world: World, tmp_path: Path) -> Path:
     return tmp_path / "all.bundle.tar"
 
 
-async def test_the_other_instance_has_the_same_rows_documents_and_rejects(world: World, other: World, file: Path) -> None:
+async def test_the_other_instance_has_the_same_rows_documents_and_rejects(
+    world: World, other: World, file: Path
+) -> None:
     async with desk_of(other, source()) as desk:
         brought = await desk.bring(file)
         document = (await desk.stores.ledger.loads())[0].digest

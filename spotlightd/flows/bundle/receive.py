@@ -33,12 +33,10 @@ from spotlightd.model.bundle import Frames, Opened, Packed
 from spotlightd.model.cold import Archives
 from spotlightd.model.drain import Intent
 from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.model.pin import rows as stored
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, frames_of
 
-SPANS = (
-    f"SELECT epoch, partition, min(offset), max(offset) FROM {{table}} WHERE {decoding.PART} GROUP BY epoch, partition"
-)
 WITHIN = "epoch = {epoch:UInt16} AND partition = {partition:UInt16} AND offset BETWEEN {lo:UInt64} AND {hi:UInt64}"
 
 
@@ -135,12 +133,15 @@ class Receiving:
 
     async def _alone(self, part: Frames) -> None:
         """That no other frame has a place of one of these: the pointer of a row must lead to one frame."""
-        table, values = frames_of(self.source).name, {"day": part.day, "part": part.part}
-        spans = (await self.stores.warehouse.rows(SPANS.format(table=table), values)).rows
-        for epoch, partition, lo, hi in spans:
+        table, values = frames_of(self.source), {"day": part.day, "part": part.part}
+        every = stored(table, self.archives.cold)
+        spans = (
+            f"SELECT epoch, partition, min(offset), max(offset) FROM {table.name} WHERE {decoding.PART} GROUP BY 1, 2"
+        )
+        for epoch, partition, lo, hi in (await self.stores.warehouse.rows(spans, values)).rows:
             within = {"epoch": epoch, "partition": partition, "lo": lo, "hi": hi}
-            others = f"SELECT offset FROM {table} WHERE {WITHIN} AND NOT ({decoding.PART})"
-            sql = f"SELECT count() FROM {table} WHERE {WITHIN} AND {decoding.PART} AND offset IN ({others})"
+            others = f"SELECT offset FROM {every} WHERE {WITHIN} AND NOT ({decoding.PART})"
+            sql = f"SELECT count() FROM {table.name} WHERE {WITHIN} AND {decoding.PART} AND offset IN ({others})"
             if (await self.stores.warehouse.rows(sql, values | within)).rows[0][0]:
                 raise FormatError(
                     f"other frames of {self.source.name} are here at the places of those of {part.day}: they were received by"

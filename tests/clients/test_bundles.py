@@ -1,0 +1,225 @@
+"""The file of a bundle, as somebody might send it: whole, cut off, tampered with, or something else altogether."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.clients.bundles import BundlePen, opened_bundle
+from spotlightd.model import manifest as json_of
+from spotlightd.model.archive import Fingerprint
+from spotlightd.model.bundle import Manifest, Packed, document_name, rows_name
+from spotlightd.model.errors import FormatError, SettingsError, SpotlightError, StoreError
+from spotlightd.model.provenance import Document
+
+BODY = b"20210114|36467W109|GME|621483\n" * 40
+AT = datetime(2021, 2, 1, tzinfo=UTC)
+
+
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def nothing(_says: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def told(digest: str) -> Manifest:
+    document = Document(digest, len(BODY), "sec_ftd", "https://www.sec.gov/x.zip", "2021/01/a", AT)
+    packed = Packed("sec_ftd", "2021/01/a", digest, "1", {"sec_ftd": Fingerprint(1, 2, 3, -4, 5)}, document)
+    columns = {"sec_ftd": (("cusip", "FixedString(9)"),)}
+    return Manifest("0.1.0", AT, "sec_ftd", date(2021, 1, 1), date(2021, 1, 31), columns, (packed,))
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+@pytest.fixture
+async def bundle(tmp_path: Path) -> Path:
+    path, digest = tmp_path / "x.bundle.tar", sha256(BODY)
+    async with BundlePen(path) as pen:
+        await pen.add(document_name(digest), len(BODY), once(BODY))
+        await pen.add(rows_name(digest, "sec_ftd"), 4, once(b"PAR1"))
+        await pen.keep(told(digest))
+    return path
+
+
+async def refused(path: Path) -> str:
+    with pytest.raises(SpotlightError) as caught:
+        async with opened_bundle(path, nothing):
+            pass
+    assert isinstance(caught.value, FormatError), caught.value
+    return str(caught.value)
+
+
+async def test_what_was_written_is_read_and_any_tar_opens_it(bundle: Path) -> None:
+    async with opened_bundle(bundle, nothing) as found:
+        assert found.manifest.loads == told(sha256(BODY)).loads
+        assert b"".join([piece async for piece in found.read(document_name(sha256(BODY)))]) == BODY
+    with tarfile.open(bundle) as tar:
+        assert [one.name.split("/")[0] for one in tar.getmembers()] == ["documents", "rows", "manifest.json"]
+
+
+async def test_a_bundle_that_was_cut_off_anywhere_is_refused(bundle: Path, tmp_path: Path) -> None:
+    whole = bundle.read_bytes()
+    for size in range(0, len(whole), 256):
+        cut = tmp_path / "cut"
+        cut.write_bytes(whole[:size])
+        said = await refused(cut)
+        assert "cut off" in said or "too short" in said, (size, said)
+
+
+async def test_every_byte_that_was_changed_is_noticed(bundle: Path, tmp_path: Path) -> None:
+    whole = bundle.read_bytes()
+    for at in range(0, len(whole), 61):
+        changed = tmp_path / "changed"
+        changed.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        if is_padding(whole, at):
+            continue
+        await refused(changed)
+
+
+def is_padding(whole: bytes, at: int) -> bool:
+    """Whether the byte is one of those that fill a member's last block: nobody reads them."""
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        ends = [one.offset_data + one.size for one in tar.getmembers()]
+    return any(end <= at < end + -end % 512 for end in ends)
+
+
+async def test_something_after_the_end_is_refused(bundle: Path) -> None:
+    with bundle.open("ab") as file:
+        file.write(bytes(512))
+    assert "something was added" in await refused(bundle)
+
+
+def tar_of(path: Path, members: list[tuple[tarfile.TarInfo, bytes]], form: int = tarfile.USTAR_FORMAT) -> Path:
+    with tarfile.open(path, "w", format=form) as tar:
+        for info, body in members:
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return path
+
+
+def info(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = kind, link
+    return made
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        info("../../etc/passwd"), info("/etc/passwd"), info("documents/../x"), info(f"documents/{'0' * 63}"),
+        info(f"documents/{'0' * 64}", tarfile.SYMTYPE, "/etc/passwd"), info(f"documents/{'0' * 64}", tarfile.LNKTYPE, "x"),
+        info(f"documents/{'0' * 64}", tarfile.CHRTYPE), info(f"documents/{'0' * 64}", tarfile.FIFOTYPE),
+        info("documents", tarfile.DIRTYPE), info(f"documents/{'0' * 64}", tarfile.GNUTYPE_SPARSE),
+        info("rows/" + "0" * 64 + "/UPPER.parquet"), info("manifest.json\n"),
+    ],
+)  # fmt: skip
+async def test_links_devices_folders_holes_and_strange_names_are_refused(
+    tmp_path: Path, member: tarfile.TarInfo
+) -> None:
+    assert "which bundles do not" in await refused(tar_of(tmp_path / "x", [(member, b"")]))
+
+
+async def test_extended_heads_are_not_followed(tmp_path: Path) -> None:
+    long = info("documents/" + "a" * 300)
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        assert "is no bundle" in await refused(tar_of(tmp_path / "x", [(long, b"")], form))
+
+
+@pytest.mark.parametrize("size", [1 << 40, (8 << 30) - 1, 1 << 80])
+async def test_a_member_that_says_it_is_huge_is_refused_without_reading(tmp_path: Path, size: int) -> None:
+    head = info(document_name("0" * 64))
+    head.size = size
+    (tmp_path / "x").write_bytes(head.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    assert "cut off" in await refused(tmp_path / "x")
+
+
+async def test_a_member_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    twice = [(info(document_name("0" * 64)), b"x"), (info(document_name("0" * 64)), b"y")]
+    assert "twice" in await refused(tar_of(tmp_path / "x", twice))
+
+
+async def test_what_is_no_bundle_is_told_with_what_can_be_done(tmp_path: Path) -> None:
+    for body in (b"", b"a,b\n1,2\n", b"PK\x03\x04" + bytes(2000), bytes(4096)):
+        (tmp_path / "x").write_bytes(body)
+        assert "is no bundle of spotlightd" in await refused(tmp_path / "x")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        async with opened_bundle(tmp_path / "none", nothing):
+            pass
+    with pytest.raises(SettingsError, match="is no file"):
+        async with opened_bundle(tmp_path, nothing):
+            pass
+
+
+async def rewritten(bundle: Path, change: Any) -> None:
+    """The bundle with another manifest, in a tar that is sound."""
+    with tarfile.open(bundle) as tar:
+        members = [(info(one.name), tar.extractfile(one).read()) for one in tar.getmembers()]  # type: ignore[union-attr]
+    value = json.loads(members[-1][1])
+    change(value)
+    body = bundle.with_name("body")
+    tar_of(body, [*members[:-1], (members[-1][0], json.dumps(value).encode())])
+    size = sum(512 + len(part) + -len(part) % 512 for _, part in [*members[:-1], (None, json.dumps(value).encode())])
+    bundle.write_bytes(body.read_bytes()[: size + 1024])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m.update(spotlightd_bundle=2), "with a newer spotlightd"),
+        (lambda m: m.update(spotlightd_bundle="1"), "no count"),
+        (lambda m: m.update(more=1), "does not know"),
+        (lambda m: m.pop("release"), "has no 'release'"),
+        (lambda m: m.update(made_at="2021-01-01"), "without a zone"),
+        (lambda m: m["loads"][0].update(covers="../x"), "'covers'"),
+        (lambda m: m["loads"][0]["rows"]["sec_ftd"].update(total="1e9"), "'total'"),
+        (lambda m: m["loads"][0]["rows"]["sec_ftd"].update(total=1), "'total'"),
+        (lambda m: m["loads"][0].update(rows={"../x": {}}), "by dataset"),
+        (lambda m: m["members"][0].update(sha256="0" * 64), "another size or SHA-256"),
+        (lambda m: m["members"][1].update(sha256="0" * 64), "is not what the manifest says"),
+        (lambda m: m["members"].append(m["members"][0]), "names a member twice"),
+        (lambda m: m.update(members=[]), "belongs to no load"),
+        (lambda m: m.update(columns=[]), "by dataset"),
+        (lambda m: m["loads"].append(7), "is no object"),
+    ],
+)
+async def test_a_manifest_is_taken_value_by_value(bundle: Path, change: Any, says: str) -> None:
+    await rewritten(bundle, lambda _: None)
+    async with opened_bundle(bundle, nothing):
+        pass
+    await rewritten(bundle, change)
+    assert says in await refused(bundle)
+
+
+def test_json_that_is_too_deep_is_refused_and_not_followed() -> None:
+    with pytest.raises(FormatError, match="no JSON"):
+        json_of.from_json(b"[" * 1_000_000)
+    with pytest.raises(FormatError, match="no object"):
+        json_of.from_json(b"[]")
+
+
+async def test_a_bundle_appears_when_it_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "x.bundle.tar"
+    with pytest.raises(StoreError, match="was to have 5 bytes"):
+        async with BundlePen(path) as pen:
+            await pen.add(document_name("0" * 64), 5, once(b"four"))
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"mine")
+    with pytest.raises(SettingsError, match="already"):
+        async with BundlePen(path):
+            pass
+    assert path.read_bytes() == b"mine"
+    with pytest.raises(StoreError, match="check that it exists"):
+        async with BundlePen(tmp_path / "none" / "x"):
+            pass

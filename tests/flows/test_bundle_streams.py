@@ -1,0 +1,232 @@
+"""Frames of a stream from one instance to another: at the same places, decoded there, once, whatever ends in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from spotlightd.clients.bundles import BundlePen, opened_bundle
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.engine.process import Engine
+from spotlightd.flows.bundle import pack
+from spotlightd.model import settings
+from spotlightd.model.bundle import Manifest
+from spotlightd.model.errors import FormatError, SettingsError
+from spotlightd.model.house import HOUSE
+from spotlightd.model.stream import frames_of
+
+from .bundle_world import came, nothing, stream_desk
+from .constructed_ticks import MIDNIGHT, constructed_ticks, frame, mended, numbered, ticks
+from .stream_world import StreamWorld
+from .world import CrashError, Fuse
+
+BEFORE, AFTER = date(2026, 3, 1), date(2026, 3, 2)
+NUMBERS = list(range(200))
+PLACES = "SELECT number, epoch, partition, offset, frame_index FROM constructed_ticks ORDER BY number"
+
+
+@pytest.fixture
+async def world(tmp_path: Path, warehouse: ClickHouse) -> StreamWorld:
+    made = StreamWorld(tmp_path, warehouse)
+    await made.prepare()
+    return made
+
+
+@pytest.fixture
+async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[StreamWorld]:
+    """A colleague's instance: nothing is in it."""
+    database = f"flows_{uuid4().hex[:12]}"
+    async with ClickHouse(engine.url, engine.user, engine.password, database, settings.Warehouse()) as opened:
+        (tmp_path / "other").mkdir()
+        made = StreamWorld(tmp_path / "other", opened)
+        await made.prepare()
+        yield made
+        await opened.execute(f"DROP DATABASE {database} SYNC")
+
+
+@pytest.fixture
+async def file(world: StreamWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle of two received days, one frame of which nobody understands, in members of a few bytes."""
+    monkeypatch.setattr(pack, "FRAMES_BYTES", 1_000)
+    frames = numbered(100)
+    await world.send([*frames, frame(8, 0, [], MIDNIGHT + 10**9)])
+    bad = replace(frame(8, 1, [], MIDNIGHT + 2 * 10**9), value=b"\xff{")
+    await world.send([bad])
+    await world.drained()
+    await closed(world)
+    async with stream_desk(world, ticks) as desk:
+        await desk.bundle(constructed_ticks, tmp_path / "days.bundle.tar")
+    return tmp_path / "days.bundle.tar"
+
+
+async def closed(world: StreamWorld) -> None:
+    async with world.stores() as stores:
+        for day in (BEFORE, AFTER):
+            await stores.parts.close(ticks, day)
+
+
+async def test_rows_and_frames_have_the_same_places_at_the_other_instance(
+    world: StreamWorld, other: StreamWorld, file: Path
+) -> None:
+    async with stream_desk(other, ticks) as desk:
+        assert came(await desk.bring(file)) == {"2026/03/01/1": "imported", "2026/03/02/1": "imported"}
+        assert all(one.closed for one in await desk.stores.ledger.loads())
+        lost = await desk.stores.ledger.history("lost_frames", 0, 10)
+    assert await other.numbers() == NUMBERS
+    for sql in (PLACES, f"SELECT * FROM {frames_of(ticks).name} ORDER BY epoch, partition, offset"):
+        assert (await world.warehouse.rows(sql)).rows == (await other.warehouse.rows(sql)).rows
+    assert [row[8] for row in lost] == ["not JSON"]
+
+
+async def test_a_second_import_changes_nothing_and_says_so(other: StreamWorld, file: Path) -> None:
+    async with stream_desk(other, ticks) as desk:
+        await desk.bring(file)
+        assert set(came(await desk.bring(file)).values()) == {"here"}
+    assert await other.numbers() == NUMBERS
+    assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
+
+
+@pytest.mark.slow
+async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(
+    other: StreamWorld, file: Path, tmp_path: Path
+) -> None:
+    step = 1
+    while True:
+        for dataset in (*HOUSE, constructed_ticks, frames_of(ticks)):
+            await other.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
+        folder = tmp_path / f"died-{step}"
+        folder.mkdir()
+        fresh = StreamWorld(folder, other.warehouse)
+        try:
+            async with stream_desk(fresh, ticks, Fuse(step)) as desk:
+                await desk.bring(file)
+        except (CrashError, BaseExceptionGroup):
+            assert await fresh.numbers() in ([], NUMBERS[:100], NUMBERS)
+        else:
+            break
+        async with stream_desk(fresh, ticks) as desk:
+            await desk.bring(file)
+        assert await fresh.numbers() == NUMBERS
+        assert await fresh.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
+        assert await fresh.one("SELECT count() FROM loads") == 2
+        step += 1
+    assert step > 20
+
+
+async def test_what_is_still_being_received_is_left_out_and_told(world: StreamWorld, tmp_path: Path) -> None:
+    await world.send(numbered(10))
+    await world.drained()
+    async with stream_desk(world, ticks) as desk:
+        with pytest.raises(SettingsError, match="when its day is over"):
+            await desk.bundle(constructed_ticks, tmp_path / "x")
+    async with world.stores() as stores:
+        await stores.parts.close(ticks, BEFORE)
+    async with stream_desk(world, ticks) as desk:
+        made = await desk.bundle(constructed_ticks, tmp_path / "x")
+    assert [one.covers for one in made.loads] == ["2026/03/01/1"]
+
+
+async def test_an_instance_that_receives_the_feed_itself_refuses(world: StreamWorld, file: Path) -> None:
+    async with stream_desk(world, ticks) as desk:
+        with pytest.raises(SettingsError, match="receives constructed itself"):
+            await desk.bring(file)
+
+
+async def test_what_is_received_after_an_import_is_neither_lost_nor_mixed_with_it(
+    other: StreamWorld, file: Path
+) -> None:
+    async with stream_desk(other, ticks) as desk:
+        await desk.bring(file)
+    await other.send(numbered(30, connection=9, first=1000))
+    await other.drained()
+    await other.drained()
+    assert await other.numbers() == [*NUMBERS, *range(2000, 2060)]
+    epochs = f"SELECT uniqExact(epoch) FROM {frames_of(ticks).name}"
+    assert await other.one(epochs) == 2
+    assert (
+        await other.one("SELECT count() - uniqExact(epoch, partition, offset, frame_index) FROM constructed_ticks") == 0
+    )
+
+
+async def test_another_decode_is_this_instances_own_and_says_that_rows_differ(other: StreamWorld, file: Path) -> None:
+    async with stream_desk(other, mended) as desk:
+        brought = await desk.bring(file)
+        assert {one.came for one in brought} == {"differs"}
+        assert "decoded by" in brought[0].says
+    assert await other.numbers() == [1_000_000 + number for number in NUMBERS]
+    async with stream_desk(other, ticks) as desk:  # the decode is mended here meanwhile
+        assert {one.came for one in await desk.bring(file)} == {"imported"}
+    assert await other.numbers() == NUMBERS
+
+
+async def test_frames_of_two_instances_at_the_same_places_are_not_mixed(
+    world: StreamWorld, other: StreamWorld, file: Path, tmp_path: Path, engine: Engine
+) -> None:
+    del world
+    async with stream_desk(other, ticks) as desk:
+        await desk.bring(file)
+    for around, says in ((MIDNIGHT, "refused"), (MIDNIGHT + 5 * 86_400 * 10**9, "at the places")):
+        database = f"flows_{uuid4().hex[:12]}"
+        async with ClickHouse(engine.url, engine.user, engine.password, database, settings.Warehouse()) as opened:
+            folder = tmp_path / says.replace(" ", "-")
+            folder.mkdir()
+            third = StreamWorld(folder, opened)
+            await third.prepare()
+            await third.send(numbered(20, connection=3, around=around + 3600 * 10**9))
+            await third.drained()
+            async with third.stores() as stores:
+                for day in await stores.parts.open_days(ticks):
+                    await stores.parts.close(ticks, day)
+            async with stream_desk(third, ticks) as desk:
+                await desk.bundle(constructed_ticks, folder / "x")
+            await opened.execute(f"DROP DATABASE {database} SYNC")
+        async with stream_desk(other, ticks) as desk:
+            if says == "refused":
+                assert {one.came for one in await desk.bring(folder / "x")} == {says}
+            else:
+                with pytest.raises(FormatError, match=says):
+                    await desk.bring(folder / "x")
+    assert await other.numbers() == NUMBERS
+    assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
+
+
+async def forged(file: Path, made: Path, change: object) -> Path:
+    """The bundle with other frames, and a manifest that fits them: as somebody would make it who wants to deceive."""
+    assert callable(change)
+    async with opened_bundle(file, nothing) as found, BundlePen(made) as pen:
+        for one in found.manifest.members:
+            body = b"".join([piece async for piece in found.read(one.name)])
+            changed: bytes = change(one.name, body)
+            await pen.add(one.name, len(changed), _once(changed))
+        told: Manifest = found.manifest
+        await pen.keep(told)
+    return made
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda name, body: body[:-1] if "frames/" in name else body, "bundle"),
+        (lambda name, body: body.replace(b"ticks", b"tocks") if "frames/" in name else body, "are not those"),
+        (lambda name, body: b"\xff" * len(body) if "frames/" in name else body, "bundle"),
+        (lambda name, body: body + body if "/000000" in name else body, "bundle"),
+    ],
+)
+async def test_frames_that_are_not_what_the_manifest_says_are_taken_back(
+    other: StreamWorld, file: Path, tmp_path: Path, change: object, says: str
+) -> None:
+    made = await forged(file, tmp_path / "forged", change)
+    async with stream_desk(other, ticks) as desk:
+        with pytest.raises(FormatError, match=says):
+            await desk.bring(made)
+    assert await other.numbers() == []
+    assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 0
