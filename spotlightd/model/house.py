@@ -22,7 +22,11 @@ documents = Dataset(
         Column("size", "UInt64", "length of the document", unit="bytes"),
         Column("source", "LowCardinality(String)", "the source that it was fetched for"),
         Column("url", "String", "the publisher's address"),
-        Column("via", "String", "the mirror that answered instead of the publisher, if any"),
+        Column(
+            "via",
+            "String",
+            "what answered instead of the publisher, if anything did: a mirror, or a bundle of another instance",
+        ),
         Column("covers", "String", "the slice of the world that it reports"),
         Column("fetched_at", "DateTime64(6, 'UTC')", "when it was fetched"),
         Column("etag", "String", "the publisher's version mark"),

@@ -1,0 +1,108 @@
+"""A bundle as people make and import it: real files of the demo, some of them archived, to an instance that is empty."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from tests.commands.test_commands import spotlightd
+
+JANUARY = "/data/sec_ftd?settlement_date__gte=2021-01-01&settlement_date__lte=2021-01-31"
+ALL = (
+    "SELECT count() AS rows, sum(quantity) AS shares, sum(cityHash64(settlement_date, cusip, symbol, quantity, "
+    "description, price, member, line)) AS hash FROM sec_ftd WHERE settlement_date < '2021-02-01'"
+)
+
+
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """The demo's folder, whose rows were moved to the bucket: what to say to use it."""
+    folder = tmp_path_factory.mktemp("archived")
+    config = folder / "spotlightd.toml"
+    config.write_text(
+        f"""state_dir = "{folder / "state"}"\n[archive]\nhot_days = {{ sec_ftd = 30 }}\ngrace_seconds = 0.0\n"""
+    )
+    spotlightd("demo", "--once", "--json", "--state", str(folder / "state"))
+    words = ("--config", str(config), "--json")
+    spotlightd("archive", "run", *words)
+    stages = [one["stage"] for one in spotlightd("archive", "status", *words)["partitions"]]
+    assert "switched" in stages
+    return words
+
+
+@pytest.fixture(scope="module")
+def bundle(archived: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("bundle") / "january.bundle.tar"
+    words = ("--from", "2021-01-01", "--to", "2021-01-31", "--out", str(file))
+    told = spotlightd("bundle", "sec_ftd", *words, *archived)
+    assert (told["rows"], told["loads"], told["left_out"]) == (74_964, 2, [])
+    assert told["bytes"] == file.stat().st_size
+    assert list(file.parent.iterdir()) == [file]
+    return file
+
+
+@pytest.fixture(scope="module")
+def other(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A colleague's folder, into which the bundle was imported."""
+    state = str(tmp_path_factory.mktemp("other") / "state")
+    told = spotlightd("import", str(bundle), "--state", state, "--json")
+    assert (told["rows"], {one["came"] for one in told["loads"]}) == (74_964, {"imported"})
+    return state
+
+
+def test_archived_rows_are_the_same_at_the_other_instance_and_stand_in_its_documents(
+    archived: tuple[str, ...], other: str
+) -> None:
+    assert spotlightd("query", ALL, "--state", other, "--json") == spotlightd("query", ALL, *archived)
+    assert spotlightd("audit", "sec_ftd", "--state", other, "--json") == {"rows": 74_964, "same": 74_964, "faults": []}
+    told = spotlightd("query", "SELECT url, via FROM documents", "--state", other, "--json")
+    assert all(one["url"].startswith("https://www.sec.gov/") and "bundle" in one["via"] for one in told)
+
+
+def test_a_citation_of_the_one_instance_verifies_at_the_other(
+    archived: tuple[str, ...], other: str, tmp_path: Path
+) -> None:
+    told = spotlightd("cite", JANUARY, *archived)
+    file = tmp_path / "january.json"
+    file.write_text(json.dumps(told))
+    verdict = spotlightd("verify", str(file), "--state", other, "--json")
+    assert (verdict["outcome"], verdict["rows_found"]) == ("same", 74_964)
+
+
+def test_a_second_import_says_that_all_is_here(bundle: Path, other: str) -> None:
+    told = spotlightd("import", str(bundle), "--state", other, "--json")
+    assert (told["rows"], {one["came"] for one in told["loads"]}) == (0, {"here"})
+
+
+def test_any_program_reads_the_rows_and_the_documents(bundle: Path, tmp_path: Path) -> None:
+    with tarfile.open(bundle) as tar:
+        tar.extractall(tmp_path, filter="data")
+    tables = [pyarrow.parquet.read_table(path) for path in tmp_path.glob("rows/*/*.parquet")]
+    assert sum(table.num_rows for table in tables) == 74_964
+    assert "load_id" not in tables[0].column_names
+    assert all(path.read_bytes()[:2] == b"PK" for path in tmp_path.glob("documents/*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("bundle", "nothing"), 78, "no dataset is called 'nothing'"),
+        (("bundle", "bars"), 78, "bars is computed from trades: bundle that"),
+        (("bundle", "runs"), 78, "is a record of this instance"),
+        (("bundle", "sec_ftd", "--from", "2021-02-01", "--to", "2021-01-01"), 78, "is after"),
+        (("bundle", "sec_ftd", "--from", "2031-01-01"), 78, "has no rows between"),
+        (("bundle", "sec_ftd", "--out", "/nowhere/at/all"), 78, "cannot be written to"),
+        (("import", "/nowhere/at/all"), 78, "cannot be read"),
+        (("import", "spotlightd/demo/data/cnsfails202101a.zip"), 65, "is no bundle of spotlightd"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_remedy(
+    archived: tuple[str, ...], words: tuple[str, ...], status: int, says: str
+) -> None:
+    told: Any = spotlightd(*words, *archived, status=status)
+    assert says in told["says"]
