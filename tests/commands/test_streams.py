@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.demo.exchange import Script, exchanging
+from tests.daemon import process
 from tests.streams.place import SYMBOLS, Place
 
 
@@ -36,6 +37,28 @@ async def test_messages_are_shown_and_kept_frames_decoded_again(here: Place) -> 
     without = (await here.command("replay", "finnhub", "--json")).json()
     assert [(one["part"], one["rejects"]) for one in without["parts"]] == [(1, 0), (2, 0)]
     assert sum(one["rows"] for one in without["parts"]) <= len(here.venue.ticks)
+
+
+async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(here: Place, tmp_path: Path) -> None:
+    async with here.ready() as daemon:
+        await here.flowing(100)
+        await here.settled()
+        assert await daemon.stop() == 0
+    file, other = str(tmp_path / "trades.bundle.tar"), str(tmp_path / "other")
+    early = await here.command("bundle", "trades", "--out", file)
+    assert early.status == 78
+    assert "bundled when its day is over" in early.err
+    assert (await here.command("replay", "finnhub")).status == 0  # which closes the day
+    made = (await here.command("bundle", "trades", "--out", file, "--json")).json()
+    own = await here.command("import", file)
+    assert own.status == 78
+    assert "receives finnhub itself" in own.err
+    told = (await process.command("import", "--state", other, file, "--json")).json()
+    assert ({one["came"] for one in told["loads"]}, told["rows"]) == ({"imported"}, made["rows"])
+    sql = "SELECT count() AS n, sum(cityHash64(* EXCEPT (ingested, load_id))) AS hash FROM trades"
+    there = (await process.command("query", "--state", other, sql, "--json")).json()
+    assert there == (await here.command("query", sql, "--json")).json()
+    assert there[0]["n"] == made["rows"] > 0
 
 
 async def test_a_stream_that_is_none_is_told(here: Place) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from spotlightd.opening import born
 from tests.clients.publisher_server import reply, silence
-from tests.daemon.place import Place
+from tests.daemon.place import Place, place
 from tests.daemon.process import until
 from tests.daemon.publisher import half_month
 
@@ -85,6 +86,33 @@ async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(
     assert (alone.status, alone.out) == (0, "2 documents: 1 published, 1 unchanged; 1,200 rows\n")
     rebuilt = await here.command("rebuild", "--json")
     assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + 4)
+
+
+async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_work(here: Place, tmp_path: Path) -> None:
+    here.show(half_month(0), half_month(1))
+    file = tmp_path / "all.bundle.tar"
+    async with here.ready() as daemon:
+        await here.all_seen()
+        made = await here.command("bundle", "sec_ftd", "--out", str(file), "--json")
+        refused = await here.command("import", str(file))
+        assert await daemon.stop() == 0
+    assert (made.status, made.json()["rows"]) == (0, sum(one.rows for one in here.shown))
+    assert refused.status == 78
+    assert "stop it (`systemctl stop spotlightd`), import, and start it again" in refused.err
+    (tmp_path / "other").mkdir()
+    other = place(tmp_path / "other", here.server)
+    other.settings(schedule={"on_start": False})
+    told = await other.command("import", str(file), "--json")
+    assert {one["came"] for one in told.json()["loads"]} == {"imported"}
+    async with other.ready(schedule={"on_start": False}) as daemon:
+        assert await other.seen() == here.expected
+        sql = "SELECT settlement_date, cusip, symbol, quantity FROM sec_ftd LIMIT 1"
+        row = (await other.command("query", sql, "--json")).json()[0]
+        key = ",".join(str(row[name]) for name in ("settlement_date", "cusip", "symbol"))
+        page = (await daemon.get(f"/data/sec_ftd/{key}")).text
+        assert "a bundle that another instance made on" in page
+        assert f"|{row['cusip']}|{row['symbol']}|{row['quantity']}|" in page
+        assert await daemon.stop() == 0
 
 
 @pytest.mark.slow
