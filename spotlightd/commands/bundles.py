@@ -106,17 +106,15 @@ def _origin(manifest: Manifest) -> str:
 
 async def bring(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Import a bundle; 1 when a part of it is not shown here as it was there. The daemon must not be at work."""
-    path: Path = arguments.file
+    if running_daemon(settings) is not None:
+        raise SettingsError(
+            "the daemon is running, and only one may load documents: stop it (`systemctl stop spotlightd`), import, and"
+            " start it again"
+        )
     with out.progress("import") as moves:
-        async with opened_bundle(path, moves) as found:
-            if running_daemon(settings) is not None:
-                raise SettingsError(
-                    "the daemon is running, and only one may load documents: stop it (`systemctl stop spotlightd`), import,"
-                    " and start it again"
-                )
-            async with opened(settings) as house:
-                brought = await bringing.bring(_means(house), found, moves)
-                await mirror(house.stores.ledger, house.stores.warehouse)
+        async with opened_bundle(arguments.file, moves) as found, opened(settings) as house:
+            brought = await bringing.bring(_means(house), found, moves)
+            await mirror(house.stores.ledger, house.stores.warehouse)
     _tell(out, found.manifest, brought)
     return 1 if any(one.came in FAULTS for one in brought) else 0
 

@@ -113,7 +113,9 @@ def _tell(out: Out, verdict: witness.Verdict) -> None:
     if any(not one["here"] and not one["url"] for one in lacking):
         out.say(f"  {NOT_FETCHED}")
     if any(not one["here"] and one["url"] for one in lacking):
-        out.say("  fetch what is not here with --fetch, if the publisher still serves these bytes")
+        out.say(
+            "  fetch what is not here with --fetch, if the publisher still serves these bytes; or import a bundle of it"
+        )
     if any(one["here"] for one in lacking):
         out.say("  what another parser version read here can only be compared where the cited version read it")
 

@@ -160,7 +160,8 @@ class Beginning:
         for intent in intents:  # what became of them stands in the tables
             await self.mover.warehouse.ended(intent.token)
             await self.positions.forget(intent)
-        await self._compared([received(key) for key, _ in kept.values() if key])
+        if times := [received(key) for key, _ in kept.values() if key]:
+            await self._compared(times)
         found = [Position(newest, at, offset + 1, key) for at, (key, offset) in kept.items() if key]
         log = epoch.log_id if epoch is not None and epoch.number == newest else log_id
         await self.positions.begin_epoch(Epoch(self.source.name, newest, log), found)

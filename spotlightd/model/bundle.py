@@ -19,10 +19,10 @@ from spotlightd.model.stream import PLACE
 VERSION = 1
 MANIFEST = "manifest.json"
 MEMBER = re.compile(
-    r"manifest\.json|documents/[0-9a-f]{64}|frames/[0-9a-f]{64}/[0-9]{6}|rows/[0-9a-f]{64}/[a-z][a-z0-9_]{0,59}\.parquet",
+    r"manifest\.json|documents/[0-9a-f]{64}|frames/[0-9a-f]{64}/[0-9]{6}|rows/[a-z][a-z0-9_]{0,59}/[0-9a-f]{64}/[a-z][a-z0-9_]{0,59}\.parquet",
     re.ASCII,
 )
-MOST_MANIFEST_BYTES = 64 << 20
+MOST_MANIFEST_BYTES = 16 << 20
 MOST_MEMBER_BYTES = (8 << 30) - 1  # what the head of a member can say
 MOST_MEMBERS = 100_000
 
@@ -66,7 +66,7 @@ class Packed:
     def members(self) -> tuple[str, ...]:
         """The files of it, documents and frames first."""
         origin = self.frames.members if self.frames else (document_name(self.digest),)
-        return (*origin, *(rows_name(self.digest, name) for name in self.rows))
+        return (*origin, *(rows_name(self.source, self.digest, name) for name in self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def frames_name(digest: str, number: int) -> str:
     return f"frames/{digest}/{number:06}"
 
 
-def rows_name(digest: str, dataset: str) -> str:
-    return f"rows/{digest}/{dataset}.parquet"
+def rows_name(source: str, digest: str, dataset: str) -> str:
+    return f"rows/{source}/{digest}/{dataset}.parquet"
 
 
 DECODED = "ingested"  # of streams: when a row was decoded here

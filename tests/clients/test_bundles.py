@@ -48,7 +48,7 @@ async def bundle(tmp_path: Path) -> Path:
     path, digest = tmp_path / "x.bundle.tar", sha256(BODY)
     async with BundlePen(path) as pen:
         await pen.add(document_name(digest), len(BODY), once(BODY))
-        await pen.add(rows_name(digest, "sec_ftd"), 4, once(b"PAR1"))
+        await pen.add(rows_name("sec_ftd", digest, "sec_ftd"), 4, once(b"PAR1"))
         await pen.keep(told(digest))
     return path
 
@@ -122,7 +122,7 @@ def info(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.Ta
         info(f"documents/{'0' * 64}", tarfile.SYMTYPE, "/etc/passwd"), info(f"documents/{'0' * 64}", tarfile.LNKTYPE, "x"),
         info(f"documents/{'0' * 64}", tarfile.CHRTYPE), info(f"documents/{'0' * 64}", tarfile.FIFOTYPE),
         info("documents", tarfile.DIRTYPE), info(f"documents/{'0' * 64}", tarfile.GNUTYPE_SPARSE),
-        info("rows/" + "0" * 64 + "/UPPER.parquet"), info("manifest.json\n"),
+        info("rows/x/" + "0" * 64 + "/UPPER.parquet"), info("manifest.json\n"),
     ],
 )  # fmt: skip
 async def test_links_devices_folders_holes_and_strange_names_are_refused(

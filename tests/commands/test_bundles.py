@@ -82,7 +82,7 @@ def test_a_second_import_says_that_all_is_here(bundle: Path, other: str) -> None
 def test_any_program_reads_the_rows_and_the_documents(bundle: Path, tmp_path: Path) -> None:
     with tarfile.open(bundle) as tar:
         tar.extractall(tmp_path, filter="data")
-    tables = [pyarrow.parquet.read_table(path) for path in tmp_path.glob("rows/*/*.parquet")]
+    tables = [pyarrow.parquet.read_table(path) for path in tmp_path.glob("rows/*/*/*.parquet")]
     assert sum(table.num_rows for table in tables) == 74_964
     assert "load_id" not in tables[0].column_names
     assert all(path.read_bytes()[:2] == b"PK" for path in tmp_path.glob("documents/*"))

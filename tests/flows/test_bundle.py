@@ -157,6 +157,41 @@ async def test_what_was_fetched_later_stays_and_what_was_fetched_earlier_is_repl
     assert (await other.seen(seq=3))["2021-01-04"] == 100  # what was known before
 
 
+async def test_what_the_publisher_serves_stands_above_what_a_bundle_says(
+    world: World, other: World, file: Path, tmp_path: Path
+) -> None:
+    del file
+    other.shows({"2021/a": "2021-01-04,100\n"})
+    await other.look()
+    world.shows({"2021/a": "2021-01-04,5\n"})
+    await world.look()
+    async with desk_of(world, source()) as desk:
+        await desk.bundle(constructed_counts, tmp_path / "later.bundle.tar", Days(date(2021, 1, 1), date(2021, 12, 31)))
+    async with desk_of(other, source()) as desk:
+        assert came(await desk.bring(tmp_path / "later.bundle.tar")) == {"2021/a": "imported"}
+    assert await other.seen() == {"2021-01-04": 5}
+    assert [one.outcome for one in await other.look(again=False)] == ["published"]
+    assert await other.seen() == {"2021-01-04": 100}
+
+
+async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, other: World, tmp_path: Path) -> None:
+    twin = replace(source(), name="constructed_twin")
+    world.shows({"2021/a": DAYS["2021/a"]})
+    for one in (source(), twin):
+        await world.look(one)
+    path = tmp_path / "twins.bundle.tar"
+    for at, mine in ((world, True), (other, False)):
+        async with desk_of(at, source()) as desk:
+            desk.feeds = {one.name: one for one in (source(), twin)}
+            if mine:
+                made = await desk.bundle(constructed_counts, path)
+                assert len({one.digest for one in made.loads}) == 1
+            else:
+                assert [(one.source, one.came) for one in await desk.bring(path)] == [
+                    ("constructed", "imported"), ("constructed_twin", "imported"),
+                ]  # fmt: skip
+
+
 async def test_a_month_is_not_added_to_the_year_that_has_it(other: World, file: Path) -> None:
     other.shows({"2021": "2021-01-04,1\n2021-06-01,9\n"})
     await other.look()
@@ -219,7 +254,6 @@ async def test_another_parser_version_that_finds_other_rows_says_so(other: World
     [
         (lambda m: replace(m, dataset="nothing"), SettingsError, "has no dataset nothing"),
         (lambda m: replace(m, columns={"constructed_counts": (("day", "Date"),)}), SettingsError, "other columns here"),
-        (lambda m: replace(m, loads=tuple(replace(one, source="x") for one in m.loads)), SettingsError, "no source x"),
         (lambda m: _documents(m, url="https://example.com/x"), FormatError, "no host of constructed"),
         (lambda m: _documents(m, url="javascript:alert(1)"), FormatError, "not https"),
         (lambda m: _documents(m, fetched_at=datetime.now(UTC) + timedelta(days=30)), FormatError, "in the future"),
@@ -239,6 +273,13 @@ async def test_what_cannot_be_or_is_not_known_here_is_refused_before_anything_is
             await desk.bring(forged)
         assert await desk.stores.ledger.loads() == ()
     assert other.documents.objects == {}
+
+
+async def test_a_source_that_is_not_here_is_named(other: World, file: Path) -> None:
+    async with desk_of(other, source()) as desk:
+        desk.feeds = {"another": replace(source(), name="another")}
+        with pytest.raises(SettingsError, match="has no source constructed: use the release, or the source file"):
+            await desk.bring(file)
 
 
 def _documents(manifest: Manifest, **values: object) -> Manifest:

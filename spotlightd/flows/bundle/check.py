@@ -75,9 +75,9 @@ def _document(source: Batch, document: Document) -> None:
             f"document {document.digest} is longer than source {source.name} allows ({source.max_bytes:,} bytes)"
         )
     try:
-        host = urlsplit(document.url).hostname
+        host = urlsplit(document.url).netloc
     except ValueError:
-        host = None
+        host = ""
     if host not in source.hosts:
         raise FormatError(
             f"document {document.digest} is said to be from {document.url[:200]!r}, no host of {source.name}"

@@ -28,7 +28,8 @@ from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 
 AT_A_TIME = 200
-EARLIEST, LATEST = date(1970, 1, 1), date(2149, 6, 5)  # what the engine's Date can hold
+ENDS = {"date": (date(1970, 1, 1), date(2149, 6, 5)), "time": (date(1900, 1, 1), date(2262, 4, 10))}
+"""The first and last day that the engine's types can hold, by kind of column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _check(dataset: Dataset) -> None:
         raise SettingsError(f"{dataset.name} is computed from {dataset.made_of}: bundle that")
     if not dataset.receipted:
         raise SettingsError(f"{dataset.name} is a record of this instance: bundle what publishers or venues sent")
-    if dataset.column(dataset.time).kind not in ("date", "time"):
+    if dataset.column(dataset.time).kind not in ENDS:
         raise SettingsError(f"{dataset.name} has no day or time, so no days of it can be bundled")
     timed(dataset.column(dataset.time))
 
@@ -109,10 +110,11 @@ async def _open(means: Means, loads: Sequence[Load]) -> set[int]:
 
 
 async def _loads(means: Means, dataset: Dataset, days: Days, pin: Pin) -> set[int]:
-    first, last = max(days.first, EARLIEST), min(days.last, LATEST)
+    kind = dataset.column(dataset.time).kind
+    first, last = max(days.first, ENDS[kind][0]), min(days.last, ENDS[kind][1])
     since = datetime.combine(first, time(), UTC)
     until = datetime.combine(last, time(), UTC) + timedelta(days=1)
-    word = "Date" if dataset.column(dataset.time).kind == "date" else "DateTime64(6, 'UTC')"
+    word = "Date" if kind == "date" else "DateTime64(6, 'UTC')"
     values: dict[str, Any] = {"since": since, "until": until, "seq": pin.seq}
     if word == "Date":
         values |= {"since": first, "until": last + timedelta(days=1)}

@@ -8,23 +8,26 @@ of each load. Where the parser is of the same version and the rows are others, n
 Publication is the usual one, so a kill at any step loses and doubles nothing: what was published is found by its digest
 and parser when the import is run again, and what was not is begun anew. An import adds, and replaces only what was
 fetched earlier: a document for the same slice that was fetched later, or one for a larger slice, stays what is shown.
+The publisher of what was replaced is asked anew at the next look, and what it then serves is shown.
 That a document came in a bundle and was not fetched here stands in its record (`via`).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from spotlightd.flows.bundle.choose import mark_of
-from spotlightd.flows.bundle.words import Brought, difference, rows_of
+from spotlightd.flows.bundle.words import Brought, hold, told
 from spotlightd.flows.load import RefusedError, Stores, load
 from spotlightd.flows.publish import current, replaces
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Manifest, Opened, Packed, document_name
 from spotlightd.model.cold import Archives
 from spotlightd.model.errors import FormatError
+from spotlightd.model.ledger import Known
 from spotlightd.model.provenance import Document, Load, Run
 from spotlightd.model.source import Batch, Link
 
@@ -45,31 +48,31 @@ class Bringing:
         shown = current(published)
         known = next((one for one in shown if (one.digest, one.parser) == (packed.digest, source.parser)), None)
         if known is not None:
-            return await self._known(source, packed, known)
-        if rival := await self._rival(shown, document):
-            return Brought(source.name, packed.covers, "older", says=rival)
+            return told(source, packed, await self._marks(source, known.load_id), "here")
+        replaced = [one for one in shown if one.digest != document.digest and _meet(one.covers, document.covers)]
+        for one in replaced:
+            if says := await self._newer(one, document):
+                return Brought(source.name, packed.covers, "older", says=says)
+        await self._ask_again(source, {one.digest for one in replaced})
         return await self._brought(source, packed, document, bundle)
 
-    async def _known(self, source: Batch, packed: Packed, known: Load) -> Brought:
-        found = await self._marks(source, known.load_id)
-        if says := difference(packed, found):
-            return Brought(source.name, packed.covers, "differs", says=says)
-        return Brought(source.name, packed.covers, "here", rows_of(found))
+    async def _newer(self, shown: Load, document: Document) -> str:
+        """Why what is shown here stays; empty when the document may take its place."""
+        if shown.covers != document.covers and replaces(shown.covers, document.covers):
+            return f"a document for all of {shown.covers} is shown here"
+        kept = await self.stores.ledger.document(shown.digest)
+        if kept is not None and kept.fetched_at < document.fetched_at:
+            return ""
+        when = f"{kept.fetched_at:%Y-%m-%d %H:%M}" if kept else "nobody knows when"
+        return f"what is shown here for {shown.covers} was fetched {when}, the bundle's {document.fetched_at:%Y-%m-%d %H:%M}"
 
-    async def _rival(self, shown: list[Load], document: Document) -> str:
-        """Why what is shown here stays; empty when nothing is in the way."""
-        for one in shown:
-            if one.digest == document.digest:
-                continue
-            if one.covers != document.covers and replaces(one.covers, document.covers):
-                return f"a document for all of {one.covers} is shown here"
-            kept = await self.stores.ledger.document(one.digest) if replaces(document.covers, one.covers) else None
-            if kept is not None and kept.fetched_at >= document.fetched_at:
-                return (
-                    f"what is shown here for {one.covers} was fetched {kept.fetched_at:%Y-%m-%d %H:%M}, the bundle's"
-                    f" {document.fetched_at:%Y-%m-%d %H:%M}"
-                )
-        return ""
+    async def _ask_again(self, source: Batch, digests: AbstractSet[str]) -> None:
+        """Have the publisher asked anew for what is to be replaced: what it serves now stands above what a bundle says.
+        Before anything is replaced, so that no crash lets it be forgotten.
+        """
+        for one in (await self.stores.ledger.known(source.name)).values():
+            if one.digest in digests:
+                await self.stores.ledger.answered(source.name, Known(one.url, one.covers, first_seen=one.first_seen))
 
     async def _brought(self, source: Batch, packed: Packed, document: Document, bundle: Opened) -> Brought:
         began = time.monotonic()
@@ -79,10 +82,11 @@ class Bringing:
         await self.stores.ledger.keep_document(replace(document, via=self._via(document)))
         link = Link(document.url, document.covers, self.manifest.first, self.manifest.last)
 
+        found: dict[str, Fingerprint] = {}
+
         async def proof(begun: Load) -> None:
-            says = difference(packed, await self._marks(source, begun.load_id))
-            if says and packed.parser == source.parser:
-                raise FormatError(says)
+            found.update(await self._marks(source, begun.load_id))
+            hold(source, packed, found)
 
         try:
             result = await load(source, self.stores, link, document, proof=proof)
@@ -90,21 +94,9 @@ class Bringing:
             brought = Brought(source.name, packed.covers, "refused", says=str(refused))
             await self._record(document, brought, len(refused.rejects), began)
             return brought
-        brought = await self._compared(source, packed, result.rows)
+        brought = told(source, packed, found, "imported")
         await self._record(document, brought, result.rejects, began)
         return brought
-
-    async def _compared(self, source: Batch, packed: Packed, rows: int) -> Brought:
-        """What is published now, beside what the bundle says: only another version of the parser may find other rows."""
-        if packed.parser == source.parser:
-            return Brought(source.name, packed.covers, "imported", rows)
-        shown = current(await self.stores.ledger.loads(source.name, states=("published",)))
-        mine = next(one for one in shown if (one.digest, one.parser) == (packed.digest, source.parser))
-        says = difference(packed, await self._marks(source, mine.load_id))
-        if not says:
-            return Brought(source.name, packed.covers, "imported", rows)
-        says = f"read by version {source.parser} of the parser here, by {packed.parser} there: {says}"
-        return Brought(source.name, packed.covers, "differs", rows, says)
 
     async def _marks(self, source: Batch, load_id: int) -> dict[str, Fingerprint]:
         warehouse = self.stores.warehouse
@@ -123,3 +115,8 @@ class Bringing:
                 rejects=rejects, bytes=document.size, seconds=round(time.monotonic() - began, 6), error=brought.says,
             )
         )  # fmt: skip
+
+
+def _meet(shown: str, coming: str) -> bool:
+    """Whether one of two slices is the other, or a part of it."""
+    return replaces(shown, coming) or replaces(coming, shown)

@@ -30,24 +30,27 @@ Moves = Callable[[str, int, int], None]
 
 async def pack(means: Means, choice: Choice, release: str, pen: Pen, moves: Moves) -> Manifest:
     """All members; answers what the manifest is to say, but for the members, which the pen knows."""
-    packed = []
+    packed = list[Packed]()
     for done, chosen in enumerate(choice.loads):
         moves(chosen.load.covers, done, len(choice.loads))
-        packed.append(await _load(means, chosen, pen))
+        twin = any(one.document and one.digest == chosen.load.digest for one in packed)
+        packed.append(await _load(means, chosen, pen, twin=twin))
     used = {one.name: one for load in packed for one in means.feeds[load.source].datasets}
     columns = {name: tuple((column.name, column.type) for column in compared(one)) for name, one in used.items()}
     days = choice.days
     return Manifest(release, datetime.now(UTC), choice.dataset.name, days.first, days.last, columns, tuple(packed))
 
 
-async def _load(means: Means, chosen: Chosen, pen: Pen) -> Packed:
+async def _load(means: Means, chosen: Chosen, pen: Pen, *, twin: bool) -> Packed:
+    """One load. `twin`: another source brought the same bytes, and they are in the bundle already."""
     load, feed = chosen.load, means.feeds[chosen.load.source]
     packed = Packed(load.source, load.covers, load.digest, load.parser, chosen.rows)
     if isinstance(feed, Stream):
         packed = replace(packed, frames=await _frames(means, feed, load, pen))
     else:
         document = await _document(means, load)
-        await pen.add(document_name(load.digest), document.size, means.documents.read(load.digest))
+        if not twin:
+            await pen.add(document_name(load.digest), document.size, means.documents.read(load.digest))
         packed = replace(packed, document=document)
     for dataset in feed.datasets:
         await _rows(means, chosen, dataset, pen)
@@ -101,7 +104,7 @@ async def _rows(means: Means, chosen: Chosen, dataset: Dataset, pen: Pen) -> Non
                 f"the rows of {chosen.load.covers} were written as {found}, and are {chosen.rows[dataset.name]}"
             )
         size = (await asyncio.to_thread(path.stat)).st_size
-        await pen.add(rows_name(chosen.load.digest, dataset.name), size, _read(path))
+        await pen.add(rows_name(chosen.load.source, chosen.load.digest, dataset.name), size, _read(path))
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
 

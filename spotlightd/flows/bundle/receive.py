@@ -15,15 +15,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from spotlightd.flows.bundle import frames
 from spotlightd.flows.bundle.choose import mark_of
 from spotlightd.flows.bundle.frames import Group
-from spotlightd.flows.bundle.words import Brought, difference
-from spotlightd.flows.load import Proof, Stores
+from spotlightd.flows.bundle.words import Brought, hold, told
+from spotlightd.flows.load import Stores
 from spotlightd.flows.move import Mover
 from spotlightd.flows.publish import current
 from spotlightd.flows.replay import Replay
@@ -56,14 +55,20 @@ class Receiving:
             says = "another instance's frames are here under that name: import these into a state folder of their own"
             return Brought(self.source.name, packed.covers, "refused", says=says)
         if known is not None and known.parser == self.source.parser:
-            return await self._told(packed, known.load_id, "here", known.parser)
+            return told(self.source, packed, await self._rows(known), "here")
         if known is None:
             await self._keep(part, bundle)
+        found: dict[str, Fingerprint] = {}
+
+        async def proof(begun: Load) -> None:
+            found.update(await self._rows(begun))
+            hold(self.source, packed, found)
+
         try:
-            done = await self.replay.made(part.day, packed.digest, packed.covers, self._proof(packed))
+            await self.replay.made(part.day, packed.digest, packed.covers, proof)
         except FormatError as problem:
             return Brought(self.source.name, packed.covers, "refused", says=str(problem))
-        return await self._told(packed, done.load_id, "imported", self.source.parser)
+        return told(self.source, packed, found, "imported")
 
     async def _shown(self, covers: str) -> Load | None:
         published = current(await self.stores.ledger.loads(self.source.name, states=("published",)))
@@ -72,25 +77,9 @@ class Receiving:
     async def _mark(self, part: Frames) -> Fingerprint:
         return await frames.mark_of(self.stores.warehouse, self.source, self.archives, part.day, part.part)
 
-    async def _told(self, packed: Packed, load_id: int, came: Literal["here", "imported"], parser: str) -> Brought:
-        found = await self._rows(load_id)
-        rows = found[self.source.dataset.name].rows
-        if says := difference(packed, found):
-            says = f"decoded by {parser} here, by {packed.parser} there: {says}"
-            return Brought(self.source.name, packed.covers, "differs", rows, says)
-        return Brought(self.source.name, packed.covers, came, rows)
-
-    def _proof(self, packed: Packed) -> Proof:
-        async def proof(begun: Load) -> None:
-            says = difference(packed, await self._rows(begun.load_id))
-            if says and packed.parser == self.source.parser:
-                raise FormatError(says)
-
-        return proof
-
-    async def _rows(self, load_id: int) -> dict[str, Fingerprint]:
+    async def _rows(self, load: Load) -> dict[str, Fingerprint]:
         dataset = self.source.dataset
-        return {dataset.name: await mark_of(self.stores.warehouse, dataset, load_id, self.archives)}
+        return {dataset.name: await mark_of(self.stores.warehouse, dataset, load.load_id, self.archives)}
 
     async def _keep(self, part: Frames, bundle: Opened) -> None:
         """All frames of the part are in the table when this returns, each once, and nothing else at their places."""

@@ -8,6 +8,9 @@ from typing import Literal
 
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Packed
+from spotlightd.model.errors import FormatError
+from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
 
 Came = Literal["imported", "here", "older", "differs", "refused"]
 
@@ -25,9 +28,20 @@ class Brought:
     says: str = ""
 
 
-def rows_of(marks: Mapping[str, Fingerprint]) -> int:
-    """How many rows in all datasets."""
-    return sum(one.rows for one in marks.values())
+def told(source: Batch | Stream, packed: Packed, found: Mapping[str, Fingerprint], came: Came) -> Brought:
+    """What is to be said of rows that are shown here now."""
+    rows = sum(one.rows for one in found.values())
+    if says := difference(packed, found):
+        says = f"read by version {source.parser} here, by {packed.parser} there: {says}"
+        return Brought(source.name, packed.covers, "differs", rows, says)
+    return Brought(source.name, packed.covers, came, rows)
+
+
+def hold(source: Batch | Stream, packed: Packed, found: Mapping[str, Fingerprint]) -> None:
+    """FormatError for rows that the same version found there otherwise: one of the two is wrong, and nobody knows which."""
+    says = difference(packed, found)
+    if says and packed.parser == source.parser:
+        raise FormatError(says)
 
 
 def difference(packed: Packed, found: Mapping[str, Fingerprint]) -> str:
