@@ -15,6 +15,7 @@ from spotlightd.flows.bundle import bring, choose
 from spotlightd.flows.bundle.choose import Days
 from spotlightd.flows.bundle.pack import pack
 from spotlightd.flows.bundle.words import Brought
+from spotlightd.flows.decode import decoder_of
 from spotlightd.flows.load import Stores
 from spotlightd.flows.parts import Parts
 from spotlightd.flows.replay import Replay
@@ -86,15 +87,19 @@ async def desk_of(world: Any, source: Batch, fuse: Any = None) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def stream_desk(world: Any, source: Stream, fuse: Any = None) -> AsyncIterator[Desk]:
+async def stream_desk(
+    world: Any, source: Stream, fuse: Any = None, archives: Archives | None = None
+) -> AsyncIterator[Desk]:
     """The desk of a world of streams, as after a start."""
+    cold = archives or NoArchives()
     async with world.stores(fuse) as stores:
 
         def replay(one: Stream) -> Replay:
             parts = Parts(stores.ledger, stores.publications, stores.positions)
-            made: Replay = replace(stores.replay(one), parts=parts)
+            decoder = decoder_of(one, stores.warehouse, world.parser, world.folder, cold)
+            made: Replay = replace(stores.replay(one), parts=parts, decoder=decoder)
             return made
 
         documents: Any = None
         mine = Stores(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)
-        yield Desk(mine, stores.positions, {source.name: source}, world.folder, replay)
+        yield Desk(mine, stores.positions, {source.name: source}, world.folder, replay, cold)

@@ -1,0 +1,96 @@
+"""A stream's rows and frames that left the warehouse are bundled and imported like those that did not."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
+from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.positions import SqlitePositions
+from spotlightd.flows.archive.flow import Archiving
+from spotlightd.flows.archive.means import Means
+from spotlightd.model.bucket import Reach
+from spotlightd.model.settings import Archive
+from spotlightd.model.stream import frames_of
+from tests.engine.world import client_of, engine_on
+from tests.flows.bundle_world import HereVerifier, came, stream_desk
+from tests.flows.constructed_ticks import MIDNIGHT, constructed_ticks, numbered, ticks
+from tests.flows.stream_world import StreamWorld
+
+from .archive_world import Clock
+
+FRAMES = frames_of(ticks)
+TABLES = (constructed_ticks, FRAMES)
+POLICY = Archive(hot_days={one.name: 1 for one in TABLES}, grace_seconds=1.0, rest_seconds=600.0)
+OLD, NEW = date(2026, 3, 2), date(2026, 3, 7)
+
+
+class Instance:
+    """A whole instance: an engine with a bucket, and streams."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock, self._stack = folder, Clock(at=datetime(2026, 3, 8, tzinfo=UTC)), AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir()
+        self.bucket = await self._stack.enter_async_context(FolderBucket(self.folder / "bucket"))
+        reach = Reach(folder=str(self.folder / "bucket"))
+        engine = await self._stack.enter_async_context(engine_on(self.folder / "state", bucket=reach))
+        warehouse = await self._stack.enter_async_context(client_of(engine))
+        self.streams = StreamWorld(self.folder, warehouse)
+        await self.streams.prepare()
+        self.index = WarehouseArchives(warehouse, TABLES, self.bucket.table)
+        return self
+
+    async def __aexit__(self, *failed: object) -> None:
+        await self._stack.__aexit__(*failed)
+
+    async def archived(self) -> None:
+        """All that is old enough leaves the warehouse."""
+        async with self.streams.stores() as stores:
+            means = Means(
+                datasets={one.name: one for one in TABLES}, feeds={ticks.name: ticks}, transforms=(),
+                warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, kept=SqliteArchive(stores.ledger),
+                ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=HereVerifier(),
+                folder=self.folder / "archive", policy=POLICY,
+            )  # fmt: skip
+            work = Archiving(means, now=lambda: self.clock.at, seconds=lambda: self.clock.passed)
+            for _ in range(3):
+                await work.round()
+                self.clock.on(1000.0)
+            assert {one.stage for one in await means.kept.partitions()} == {"dropped"}
+
+    def desk(self) -> Any:
+        return stream_desk(self.streams, ticks, archives=self.index)
+
+
+@pytest.mark.slow
+async def test_archived_frames_and_rows_reach_the_other_instance_and_may_leave_there_too(tmp_path: Path) -> None:
+    file = tmp_path / "x.bundle.tar"
+    async with Instance(tmp_path / "one") as one, Instance(tmp_path / "other") as other:
+        day = 86_400 * 10**9
+        await one.streams.send(numbered(50, around=MIDNIGHT + day // 2))
+        await one.streams.send(numbered(50, connection=8, first=50, around=MIDNIGHT + 5 * day + day // 2))
+        await one.streams.drained()
+        async with one.streams.stores() as stores:
+            for closing in (OLD, NEW):
+                await stores.parts.close(ticks, closing)
+        await one.archived()
+        assert {name: len(some) for name, some in one.index.cold.partitions.items()} == {a.name: 1 for a in TABLES}
+        async with one.desk() as desk:
+            made = await desk.bundle(constructed_ticks, file)
+        assert [sum(mark.rows for mark in load.rows.values()) for load in made.loads] == [100, 100]
+        async with other.desk() as desk:
+            assert set(came(await desk.bring(file)).values()) == {"imported"}
+        assert await other.streams.numbers() == list(range(200))
+        await other.archived()
+        assert await other.streams.numbers() == list(range(100, 200))  # of the table alone
+        async with other.desk() as desk:
+            assert set(came(await desk.bring(file)).values()) == {"here"}
+            again = await desk.bundle(constructed_ticks, tmp_path / "again.bundle.tar")
+        assert again.loads == made.loads
