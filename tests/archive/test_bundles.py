@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -30,25 +32,17 @@ POLICY = Archive(hot_days={one.name: 1 for one in TABLES}, grace_seconds=1.0, re
 OLD, NEW = date(2026, 3, 2), date(2026, 3, 7)
 
 
+@dataclass
 class Instance:
     """A whole instance: an engine with a bucket, and streams."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.clock, self._stack = folder, Clock(at=datetime(2026, 3, 8, tzinfo=UTC)), AsyncExitStack()
+    folder: Path
+    bucket: FolderBucket
+    streams: StreamWorld
 
-    async def __aenter__(self) -> Self:
-        self.folder.mkdir()
-        self.bucket = await self._stack.enter_async_context(FolderBucket(self.folder / "bucket"))
-        reach = Reach(folder=str(self.folder / "bucket"))
-        engine = await self._stack.enter_async_context(engine_on(self.folder / "state", bucket=reach))
-        warehouse = await self._stack.enter_async_context(client_of(engine))
-        self.streams = StreamWorld(self.folder, warehouse)
-        await self.streams.prepare()
-        self.index = WarehouseArchives(warehouse, TABLES, self.bucket.table)
-        return self
-
-    async def __aexit__(self, *failed: object) -> None:
-        await self._stack.__aexit__(*failed)
+    def __post_init__(self) -> None:
+        self.clock = Clock(at=datetime(2026, 3, 8, tzinfo=UTC))
+        self.index = WarehouseArchives(self.streams.warehouse, TABLES, self.bucket.table)
 
     async def archived(self) -> None:
         """All that is old enough leaves the warehouse."""
@@ -69,10 +63,24 @@ class Instance:
         return stream_desk(self.streams, ticks, archives=self.index)
 
 
+@asynccontextmanager
+async def instance(folder: Path) -> AsyncIterator[Instance]:
+    folder.mkdir()
+    reach = Reach(folder=str(folder / "bucket"))
+    async with (
+        FolderBucket(folder / "bucket") as bucket,
+        engine_on(folder / "state", bucket=reach) as engine,
+        client_of(engine) as warehouse,
+    ):
+        streams = StreamWorld(folder, warehouse)
+        await streams.prepare()
+        yield Instance(folder, bucket, streams)
+
+
 @pytest.mark.slow
 async def test_archived_frames_and_rows_reach_the_other_instance_and_may_leave_there_too(tmp_path: Path) -> None:
     file = tmp_path / "x.bundle.tar"
-    async with Instance(tmp_path / "one") as one, Instance(tmp_path / "other") as other:
+    async with instance(tmp_path / "one") as one, instance(tmp_path / "other") as other:
         day = 86_400 * 10**9
         await one.streams.send(numbered(50, around=MIDNIGHT + day // 2))
         await one.streams.send(numbered(50, connection=8, first=50, around=MIDNIGHT + 5 * day + day // 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -212,7 +212,22 @@ async def test_frames_of_two_instances_at_the_same_places_are_not_mixed(
     assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
 
 
-async def forged(file: Path, made: Path, change: object) -> Path:
+async def test_rows_that_the_frames_do_not_bear_out_are_not_published(
+    other: StreamWorld, file: Path, tmp_path: Path
+) -> None:
+    def lie(manifest: Manifest) -> Manifest:
+        first, *others = manifest.loads
+        (name, mark), *_ = first.rows.items()
+        return replace(manifest, loads=(replace(first, rows={name: replace(mark, total=mark.total ^ 1)}), *others))
+
+    made = await forged(file, tmp_path / "forged", lambda _, body: body, lie)
+    async with stream_desk(other, ticks) as desk:
+        assert came(await desk.bring(made)) == {"2026/03/01/1": "refused", "2026/03/02/1": "imported"}
+    assert await other.numbers() == NUMBERS[100:]
+    assert await other.one(f"SELECT min(received) >= '2026-03-02' FROM {frames_of(ticks).name}")
+
+
+async def forged(file: Path, made: Path, change: object, lie: Callable[[Manifest], Manifest] = lambda one: one) -> Path:
     """The bundle with other frames, and a manifest that fits them: as somebody would make it who wants to deceive."""
     assert callable(change)
     async with opened_bundle(file, nothing) as found, BundlePen(made) as pen:
@@ -220,8 +235,7 @@ async def forged(file: Path, made: Path, change: object) -> Path:
             body = b"".join([piece async for piece in found.read(one.name)])
             changed: bytes = change(one.name, body)
             await pen.add(one.name, len(changed), _once(changed))
-        told: Manifest = found.manifest
-        await pen.keep(told)
+        await pen.keep(lie(found.manifest))
     return made
 
 

@@ -67,6 +67,8 @@ class Receiving:
         try:
             await self.replay.made(part.day, packed.digest, packed.covers, proof)
         except FormatError as problem:
+            if known is None:
+                await self._forget(part)
             return Brought(self.source.name, packed.covers, "refused", says=str(problem))
         return told(self.source, packed, found, "imported")
 
