@@ -17,7 +17,7 @@ from spotlightd.engine.process import Engine
 from spotlightd.flows.bundle.choose import Days
 from spotlightd.model import settings
 from spotlightd.model.bundle import Manifest
-from spotlightd.model.errors import FormatError, SettingsError
+from spotlightd.model.errors import FormatError, SettingsError, StoreError
 from spotlightd.model.house import HOUSE
 
 from .bundle_world import came, desk_of, nothing
@@ -100,6 +100,26 @@ async def test_only_documents_with_rows_of_the_days_come_and_each_as_a_whole(
     async with desk_of(other, source()) as desk:
         assert came(await desk.bring(some)) == {"2021/a": "imported"}
     assert await other.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+
+
+async def test_a_disk_that_refuses_leaves_no_bundle_and_is_told(world: World, file: Path, tmp_path: Path) -> None:
+    del file
+    async with desk_of(world, source()) as desk:
+        desk.folder = tmp_path / "none"
+        with pytest.raises(StoreError, match="is there room for the bundle"):
+            await desk.bundle(constructed_counts, tmp_path / "x")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("x")]
+
+
+async def test_a_document_that_is_damaged_here_is_not_bundled(world: World, file: Path, tmp_path: Path) -> None:
+    del file
+    digest = next(iter(world.documents.objects))
+    (world.folder / digest).unlink(missing_ok=True)
+    world.documents.objects[digest] += b"more"
+    async with desk_of(world, source()) as desk:
+        with pytest.raises(StoreError, match="was to have"):
+            await desk.bundle(constructed_counts, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ They are proven like a file of the archive before they are packed: read back by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,7 @@ async def _frames(means: Means, source: Stream, load: Load, pen: Pen) -> Frames:
 async def _piece(path: Path, chunks: AsyncIterator[bytes]) -> int:
     """Chunks into a file until it is long enough; how long it is, 0 when none is left."""
     size = 0
-    with path.open("wb") as file:
+    with _blamed(path), path.open("wb") as file:
         while size < FRAMES_BYTES and (chunk := await anext(chunks, b"")):
             size += await asyncio.to_thread(file.write, chunk)
     return size
@@ -110,15 +111,22 @@ async def _rows(means: Means, chosen: Chosen, dataset: Dataset, pen: Pen) -> Non
 
 
 async def _written(path: Path, chunks: AsyncIterator[bytes]) -> None:
-    try:
-        with path.open("wb") as file:
-            async for chunk in chunks:
-                await asyncio.to_thread(file.write, chunk)
-    except OSError as problem:
-        raise StoreError(f"{path} cannot be written: {problem.strerror}") from problem
+    with _blamed(path), path.open("wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
 
 
 async def _read(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
+    with _blamed(path), path.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield chunk
+
+
+@contextmanager
+def _blamed(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StoreError(
+            f"{path}: {problem.strerror}: is there room for the bundle and its largest document?"
+        ) from problem
