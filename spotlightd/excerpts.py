@@ -31,10 +31,10 @@ class Excerpts:
         if document is None:
             raise StoreError(f"there is no document {digest}")
         asked = {
-            "path": str(self.documents.path(digest)), "name": document.name, "limits": asdict(self.limits),
-            "member": member, "line": line, "around": around,
+            "name": document.name, "limits": asdict(self.limits), "member": member, "line": line, "around": around,
         }  # fmt: skip
-        async with self.gate:
+        async with self.documents.file(digest) as path, self.gate:
+            asked["path"] = str(path)
             told = json.loads(await _asked_apart("spotlightd.parse.excerpt", json.dumps(asked).encode()))
         if "error" in told:
             raise FormatError(told["error"], member=told["member"], line=told["line"])

@@ -15,11 +15,13 @@ from urllib.parse import SplitResult, urlsplit
 
 from spotlightd.catalog import Catalog, catalog
 from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
+from spotlightd.clients.cache import DocumentCache
 from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.clients.positions import SqlitePositions
 from spotlightd.clients.publisher import HttpPublishers
+from spotlightd.clients.tiered import TieredDocuments
 from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.engine.lock import Held, state_lock
 from spotlightd.engine.process import Engine
@@ -74,6 +76,7 @@ class House:
     settings: Settings
     catalog: Catalog
     stores: Stores
+    documents: TieredDocuments
     bucket: Bucket
     publishers: HttpPublishers
     positions: SqlitePositions
@@ -109,14 +112,16 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         engine, endpoint = await _warehouse(stack, settings, held, reach)
         warehouse = await stack.enter_async_context(joined(endpoint, settings))
         ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
-        documents = await stack.enter_async_context(FolderDocuments(state / "documents"))
+        documents = documents_of(settings, bucket)
+        await stack.enter_async_context(documents.folder)
+        await stack.enter_async_context(documents.cache)
         parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
         stores = Stores(documents, ledger, warehouse, parser, publications)
         archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket.table)
         house = House(
-            settings, found, stores, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
+            settings, found, stores, documents, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
             SqliteArchive(ledger),
         )  # fmt: skip
         for dataset in HOUSE:  # `loads` first: what makes the others visible; `archives`: where they are
@@ -169,6 +174,15 @@ def bucket_of(settings: Settings) -> tuple[FolderBucket | S3Bucket, Reach]:
     port = address.port or (443 if address.scheme == "https" else 80)
     url = f"{ours.url.rstrip('/')}/{ours.name}/{access.prefix}"
     return store, Reach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)
+
+
+def documents_of(settings: Settings, bucket: Bucket) -> TieredDocuments:
+    """The documents, to be entered, folder and cache. Beside a running daemon the folder is only read, and not entered."""
+    told, state = settings.documents, settings.state_dir.absolute()
+    cache = DocumentCache(
+        state / "cache", bucket, most_bytes=told.cache_bytes, most_percent=settings.disk.batch_percent
+    )
+    return TieredDocuments(FolderDocuments(state / "documents"), cache)
 
 
 def bucket_folder(ours: BucketSettings, state: Path) -> Path:

@@ -111,7 +111,16 @@ class MemoryDocuments:
         self.objects[digest] = whole
         return Stored(digest, len(whole), new)
 
-    def path(self, digest: str) -> Path:
+    @asynccontextmanager
+    async def file(self, digest: str) -> AsyncIterator[Path]:
+        yield self._file(digest)
+
+    async def read(self, digest: str) -> AsyncGenerator[bytes]:
+        whole = self._file(digest).read_bytes()
+        for start in range(0, len(whole), PIECE_BYTES):
+            yield whole[start : start + PIECE_BYTES]
+
+    def _file(self, digest: str) -> Path:
         target = self._folder / digest
         if digest not in self.objects:
             raise StoreError(f"there is no document {place(self._folder, digest).name} in {self._folder}")
@@ -119,11 +128,6 @@ class MemoryDocuments:
             target.write_bytes(self.objects[digest])
             target.chmod(0o444)
         return target
-
-    async def read(self, digest: str) -> AsyncGenerator[bytes]:
-        whole = self.path(digest).read_bytes()
-        for start in range(0, len(whole), PIECE_BYTES):
-            yield whole[start : start + PIECE_BYTES]
 
 
 class SilentMeters:

@@ -33,7 +33,7 @@ class LocalDisks:
         self._out: set[Path] = set()
 
     async def measure(self, folder: Path) -> Measured:
-        return await self._apart(folder, lambda: _measured(folder, self._statvfs), self._seconds)
+        return await self._apart(folder, lambda: measured(folder, self._statvfs), self._seconds)
 
     async def taken(self, file: Path) -> int:
         return await self._apart(file, lambda: _taken(file), self._seconds)
@@ -80,7 +80,8 @@ def _tried(work: Callable[[], T], answer: asyncio.Future[T]) -> tuple[Callable[[
         return answer.set_exception, problem
 
 
-def _measured(folder: Path, statvfs: Callable[[Path], os.statvfs_result]) -> Measured:
+def measured(folder: Path, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs) -> Measured:
+    """The file system of a folder, or of the nearest one above it that exists."""
     at = folder.absolute()
     while not at.exists():
         at = at.parent

@@ -5,7 +5,8 @@ the finished file linked to its name, which cannot replace one that is there. Th
 an earlier attempt may have died between making a name and making it durable.
 
 Only one daemon may use a root (the lock of the state folder sees to it), so what lies in `incoming` at opening is what
-a crash left there. Disk work runs in two threads of our own: a disk that hangs takes those and no more.
+a crash left there. A file goes only when its copy in the bucket is proven (flows/documents.py), and never from under a
+reader. Disk work runs in two threads of our own: a disk that hangs takes those and no more.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
 from spotlightd.clients.incoming import PIECE_BYTES, Incoming, blaming, flush, piece
+from spotlightd.clients.pins import Pin, handed, pinned, taken_away
 from spotlightd.model.errors import StoreError
+from spotlightd.model.keeping import Local
 from spotlightd.model.ports import Stored
 
 P = ParamSpec("P")
@@ -43,12 +47,12 @@ class FolderDocuments:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="documents")
         self._probe: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._run(_prepare, self._root)
+        await self._run(_prepare, self.root)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -57,18 +61,18 @@ class FolderDocuments:
     async def ping(self) -> None:
         """StoreError unless a probe is written and read back within 10 s. One probe at a time, on a disk that hangs."""
         if self._probe is None or self._probe.done():
-            self._probe = self._run(_probe, self._root)
+            self._probe = self._run(_probe, self.root)
         try:
             async with asyncio.timeout(PING_SECONDS):
                 await asyncio.shield(self._probe)
         except TimeoutError:
             raise StoreError(
-                f"documents folder {self._root} did not answer within {PING_SECONDS:g} s: check its disk"
+                f"documents folder {self.root} did not answer within {PING_SECONDS:g} s: check its disk"
             ) from None
 
     async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
         """Keep the bytes; see the port. Memory: one piece of 1 MiB."""
-        coming = Incoming(self._root / INCOMING)
+        coming = Incoming(self.root / INCOMING)
         try:
             await self._run(coming.open)
             async with aclosing(pieces(chunks)) as whole:
@@ -78,31 +82,59 @@ class FolderDocuments:
         finally:
             await asyncio.shield(self._run(coming.discard))
 
-    def path(self, digest: str) -> Path:
+    async def held(self, digest: str) -> Pin | None:
+        """The object's file, which stays while it is held; None when it is not here."""
+        return await handed(self._run(pinned, place(self.root, digest)))
+
+    @asynccontextmanager
+    async def file(self, digest: str) -> AsyncIterator[Path]:
         """The object's file; see the port."""
-        return _existing(self._root, digest)
+        with await self._found(digest) as path:
+            yield path
 
     async def read(self, digest: str) -> AsyncGenerator[bytes]:
-        """The object's bytes; see the port. StoreError at the end if they are no longer those that were stored."""
-        path = await self._run(_existing, self._root, digest)
+        """The object's bytes; see the port."""
+        async with aclosing(self.read_held(await self._found(digest), digest)) as whole:
+            async for one in whole:
+                yield one
+
+    async def read_held(self, held: Pin, digest: str) -> AsyncGenerator[bytes]:
+        """The bytes of a file, which is let go at the end. StoreError then if they are not those of that digest."""
         seen, offset = hashlib.sha256(), 0
-        while found := await self._run(piece, path, offset):
-            seen.update(found)
-            offset += len(found)
-            yield found
+        with held as path:
+            while found := await self._run(piece, path, offset):
+                seen.update(found)
+                offset += len(found)
+                yield found
         if seen.hexdigest() != digest:
             raise StoreError(
                 f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
             )
 
+    async def local(self) -> AsyncGenerator[Local]:
+        """All that is here, in the order of their digests, a 256th at a time."""
+        for number in range(256):
+            for one in await self._run(_listed, self.root / f"{number:02x}"):
+                yield one
+
+    async def drop(self, digest: str) -> bool:
+        """Remove the file, for good, unless somebody reads it; whether it is gone."""
+        return await self._run(_dropped, place(self.root, digest))
+
+    async def _found(self, digest: str) -> Pin:
+        held = await self.held(digest)
+        if held is None:
+            raise StoreError(f"there is no document {digest} in {self.root}")
+        return held
+
     def _link(self, finished: Path, digest: str, size: int) -> Stored:
-        return Stored(digest, size, _link(finished, place(self._root, digest), size))
+        return Stored(digest, size, _link(finished, place(self.root, digest), size))
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """Disk work in one of our threads; StoreError for what the disk refuses."""
 
         def blamed() -> T:
-            with blaming("documents folder", self._root, "the fetch"):
+            with blaming("documents folder", self.root, "the fetch"):
                 return work(*args, **kwargs)
 
         return asyncio.get_running_loop().run_in_executor(self._threads, blamed)
@@ -128,11 +160,20 @@ def place(root: Path, digest: str) -> Path:
     return root / digest[:2] / digest[2:4] / digest
 
 
-def _existing(root: Path, digest: str) -> Path:
-    path = place(root, digest)
-    if not path.is_file():
-        raise StoreError(f"there is no document {digest} in {root}")
-    return path
+def _listed(folder: Path) -> list[Local]:
+    """What lies two folders deep, by name. Other things than documents are not ours to look at."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.glob("*/*") if _DIGEST.fullmatch(path.name)]
+    told = [(path.name, path.stat()) for path in sorted(found)]
+    return [Local(name, one.st_size, datetime.fromtimestamp(one.st_mtime, UTC)) for name, one in told]
+
+
+def _dropped(path: Path) -> bool:
+    gone = taken_away(path)
+    if path.parent.is_dir():
+        flush(path.parent)
+    return gone
 
 
 def _link(finished: Path, target: Path, size: int) -> bool:

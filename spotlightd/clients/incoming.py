@@ -47,6 +47,12 @@ class Incoming:
             if not self._over:
                 self._file = _claimed(self._path)
 
+    def reserve(self, size: int) -> None:
+        """Take that much of the disk now, so that no one else counts on it."""
+        with self._lock:
+            if size and not self._over:
+                os.posix_fallocate(self._file, 0, size)
+
     def write(self, piece: bytes) -> None:
         with self._lock:
             rest = memoryview(piece)
@@ -56,11 +62,15 @@ class Incoming:
             self._size += len(piece)
 
     def keep(self, link: Callable[[Path, str, int], T]) -> T:
-        """Make the bytes durable, then give them their name by `link(file, digest, size)`."""
+        """Make the bytes durable, then give them their name by `link(file, digest, size)`. From then on it may be locked
+        by who reads it.
+        """
         with self._lock:
             os.fchmod(self._file, 0o444)
             os.fsync(self._file)
-            return link(self._path, self._seen.hexdigest(), self._size)
+            linked = link(self._path, self._seen.hexdigest(), self._size)
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            return linked
 
     def discard(self) -> None:
         with self._lock:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from spotlightd.catalog import Catalog, catalog
 from spotlightd.clients.archives import WarehouseArchives
-from spotlightd.clients.documents import FolderDocuments
 from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.daemon import ENDPOINT
 from spotlightd.model.cold import Archives
@@ -19,7 +18,7 @@ from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.settings import Settings
-from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, bucket_of, joined, opened
+from spotlightd.opening import LEDGER_FILE, Endpoint, House, born, bucket_of, documents_of, joined, opened
 
 REFRESH_SECONDS = 30.0
 
@@ -66,12 +65,12 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
             yield Reading(house.stores.warehouse, house.stores.documents, house.catalog, house.archives, house)
         return
     async with joined(endpoint, settings) as warehouse:
-        # the documents are the daemon's: they are only read here, so it is not opened
-        found = catalog(settings)
-        archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket_of(settings)[0].table)
+        found, (bucket, _) = catalog(settings), bucket_of(settings)
+        archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket.table)
         await archives.refresh()
-        async with _kept_up(archives):
-            yield Reading(warehouse, FolderDocuments(settings.state_dir / "documents"), found, archives)
+        documents = documents_of(settings, bucket)  # its folder is the daemon's: it is only read here, so not entered
+        async with bucket, documents.cache, _kept_up(archives):
+            yield Reading(warehouse, documents, found, archives)
 
 
 @asynccontextmanager

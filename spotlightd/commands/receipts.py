@@ -164,12 +164,12 @@ async def _audited(here: Reading, dataset: Dataset, pin: Pin, moves: Moves) -> t
     for done, load in enumerate(loads):
         moves(load["covers"], done, len(loads))
         source = next(one for one in here.catalog.sources if one.name == load["source"])
-        body = Body(here.documents.path(load["document"]), load["document"])
-        first = 0
-        while rows := await _rows(here, dataset, load["load_id"], first):
-            checked, first = checked + len(rows), first + AT_ONCE
-            says = await asyncio.to_thread(_compared, source, dataset, body, rows)
-            faults += [Fault(dataset.name, load["document"], *place, text) for place, text in says]
+        async with here.documents.file(load["document"]) as path:
+            first, body = 0, Body(path, load["document"])
+            while rows := await _rows(here, dataset, load["load_id"], first):
+                checked, first = checked + len(rows), first + AT_ONCE
+                says = await asyncio.to_thread(_compared, source, dataset, body, rows)
+                faults += [Fault(dataset.name, load["document"], *place, text) for place, text in says]
     return checked, faults
 
 

@@ -119,8 +119,10 @@ async def _give_up_stale(source: Batch, stores: Stores) -> None:
 
 async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
     """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
-    path = stores.documents.path(document.digest)
-    async with stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing:
+    async with (
+        stores.documents.file(document.digest) as path,
+        stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing,
+    ):
         try:
             written = await _written(source, stores.warehouse, load, parsing)
             parsed = await parsing.parsed()

@@ -14,6 +14,9 @@ COLLECTION = "archive"
 PROBES = "_probe/"
 """Where probes are put. No key begins so: a word begins with a letter or a digit."""
 
+DOCUMENTS = "documents/"
+"""Where raw documents are. The dataset of that name has no partitions, so the archive puts nothing there."""
+
 PREFIX = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._=-]*/)*", re.ASCII)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=-]{0,199}", re.ASCII)
 _BEGINNING = re.compile(r"[A-Za-z0-9._=/-]*", re.ASCII)
@@ -68,6 +71,11 @@ def digest_of(text: str) -> str:
     if not _DIGEST.fullmatch(text):
         raise StoreError(f"{text[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)")
     return text
+
+
+def document_key(digest: str) -> str:
+    """Under which key a raw document is in the bucket."""
+    return f"{DOCUMENTS}{digest_of(digest)[:2]}/{digest[2:4]}/{digest}"
 
 
 def united(tables: Sequence[str], *more: str) -> str:

@@ -5,7 +5,7 @@ Everything here is closed by whoever opened it; no port outlives the `async with
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +133,7 @@ class Stored:
 
 
 class Documents(Protocol):
-    """The bytes that publishers sent, under their SHA-256, never changed."""
+    """The bytes that publishers sent, under their SHA-256, never changed: in a folder, or in the bucket alone."""
 
     async def ping(self) -> None:
         """StoreError unless an object can be written and read back."""
@@ -141,11 +141,13 @@ class Documents(Protocol):
     async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
         """Keep the bytes. Durable when it returns; nothing is left behind when `chunks` raises."""
 
-    def path(self, digest: str) -> Path:
-        """A local file with the document's bytes, for a parser. StoreError when there is none."""
+    def file(self, digest: str) -> AbstractAsyncContextManager[Path]:
+        """A local file with the document's bytes, for a parser; it stays while the block runs. StoreError when there is
+        none, and when it is in the bucket alone and cannot be had from there now.
+        """
 
-    def read(self, digest: str) -> AsyncIterator[bytes]:
-        """The document's bytes in pieces of at most 1 MiB. StoreError when there is none."""
+    def read(self, digest: str) -> AsyncGenerator[bytes]:
+        """The document's bytes in pieces of at most 1 MiB. StoreError as of `file`, or at the end if they are damaged."""
 
 
 @dataclass(frozen=True, slots=True)

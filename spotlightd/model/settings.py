@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-T = TypeVar("T")
+from typing import Any, Literal
 
 
 def setting(default: Any, says: str) -> Any:
@@ -233,6 +231,16 @@ class Archive:
 
 
 @dataclass(frozen=True, slots=True)
+class Documents:
+    """When raw documents leave the folder of this machine for the bucket, and how they are read from there."""
+
+    hot_days: dict[str, int] = setting({}, "source → days until its documents leave the folder; 0 = never")
+    every_seconds: float = setting(3_600.0, "pause between two looks for what is to be copied, dropped or missing")
+    cache_bytes: int = setting(1 << 30, "most local disk for documents that are read from the bucket")
+    lost: list[str] = setting([], "digests of documents that are lost for good, and are not to be missed any more")
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
     """What waits while a disk is too full, and from where on; the marks are per cent of each file system."""
 
@@ -286,5 +294,6 @@ class Settings:
     web: Web = field(default_factory=Web)
     schedule: Schedule = field(default_factory=Schedule)
     archive: Archive = field(default_factory=Archive)
+    documents: Documents = field(default_factory=Documents)
     disk: Disk = field(default_factory=Disk)
     log: Log = field(default_factory=Log)

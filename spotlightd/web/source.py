@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -83,10 +84,10 @@ async def raw(request: web.Request) -> web.StreamResponse:
     answer.headers["ETag"] = mark
     if request.method == "HEAD":
         return answer
-    chunks = request.app[DESK].context.documents.read(digest)
-    first = await anext(chunks, b"")
-    await answer.prepare(request)
-    return await _passed_on(request, answer, first, chunks)
+    async with aclosing(request.app[DESK].context.documents.read(digest)) as chunks:
+        first = await anext(chunks, b"")
+        await answer.prepare(request)
+        return await _passed_on(request, answer, first, chunks)
 
 
 async def _passed_on(

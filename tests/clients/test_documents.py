@@ -1,4 +1,4 @@
-"""What every Documents does, the twin in memory and the folder alike."""
+"""What every Documents does: the twin in memory, the folder, and folder and bucket together, dropped documents included."""
 
 from __future__ import annotations
 
@@ -15,15 +15,25 @@ from spotlightd.clients.documents import FolderDocuments, pieces
 from spotlightd.model.errors import PublisherError, StoreError
 from spotlightd.model.ports import Documents, Stored
 from spotlightd.testing import MemoryDocuments
+from tests.clients.documents_world import Dropped, bucket_for, tiered
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(
+    params=["memory", "folder", *(f"{how}, {where}" for how in ("local", "dropped") for where in ("bucket", "minio"))]
+)
 async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Documents]:
+    """`dropped`: what is read was copied to the bucket and dropped from the folder before."""
     if request.param == "memory":
         yield MemoryDocuments(tmp_path)
         return
-    async with FolderDocuments(tmp_path / "documents") as folder:
-        yield folder
+    if request.param == "folder":
+        async with FolderDocuments(tmp_path / "documents") as folder:
+            yield folder
+        return
+    how, where = request.param.split(", ")
+    store = request.getfixturevalue("minio") if where == "minio" else None
+    async with bucket_for(tmp_path, store) as bucket, tiered(tmp_path, bucket) as both:
+        yield Dropped(both, bucket) if how == "dropped" else both
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -46,11 +56,17 @@ async def whole(documents: Documents, digest: str) -> list[bytes]:
     return [piece async for piece in documents.read(digest)]
 
 
+async def opened(documents: Documents, digest: str) -> Path:
+    async with documents.file(digest) as path:
+        return path
+
+
 async def test_bytes_are_kept_under_their_sha256_and_read_back(documents: Documents) -> None:
     content = bytes(range(256)) * 10_000
     stored = await documents.put(chunks(content[:100], b"", content[100:1_500_000], content[1_500_000:]))
     assert stored == Stored(hashlib.sha256(content).hexdigest(), len(content), new=True)
-    assert documents.path(stored.digest).read_bytes() == content
+    async with documents.file(stored.digest) as path:
+        assert path.read_bytes() == content
     read = await whole(documents, stored.digest)
     assert b"".join(read) == content
     assert max(map(len, read)) == 1 << 20
@@ -71,7 +87,7 @@ async def test_a_broken_fetch_keeps_nothing_and_its_error_comes_through(document
     with pytest.raises(PublisherError, match="broke off"):
         await documents.put(broken(b"x" * 2_000_000))
     with pytest.raises(StoreError):
-        documents.path(hashlib.sha256(b"x" * 2_000_000).hexdigest())
+        await opened(documents, hashlib.sha256(b"x" * 2_000_000).hexdigest())
 
 
 async def test_a_cancelled_put_keeps_nothing_and_the_next_one_works(documents: Documents) -> None:
@@ -89,13 +105,14 @@ async def test_many_puts_at_once_are_kept_apart(documents: Documents) -> None:
 
 async def test_an_object_is_not_to_be_written(documents: Documents) -> None:
     stored = await documents.put(chunks(b"abc"))
-    assert documents.path(stored.digest).stat().st_mode & 0o777 == 0o444
+    async with documents.file(stored.digest) as path:
+        assert path.stat().st_mode & 0o777 == 0o444
 
 
 async def test_a_document_that_is_not_there_is_named(documents: Documents) -> None:
     digest = "0" * 64
     with pytest.raises(StoreError, match=f"^there is no document {digest} in /"):
-        documents.path(digest)
+        await opened(documents, digest)
     with pytest.raises(StoreError, match=f"^there is no document {digest} in /"):
         await whole(documents, digest)
 
@@ -105,9 +122,9 @@ async def test_a_document_that_is_not_there_is_named(documents: Documents) -> No
     ["", "abc", "../" * 20 + "etc/passwd", "A" * 64, "g" * 64, "0" * 63 + "/", "0" * 64 + "\n", "٣" * 64, "0" * 65],
 )
 async def test_what_is_no_digest_is_no_path(documents: Documents, digest: str) -> None:
-    for ask in (lambda: asyncio.to_thread(documents.path, digest), lambda: whole(documents, digest)):
+    for ask in (opened, whole):
         with pytest.raises(StoreError) as caught:
-            await ask()
+            await ask(documents, digest)
         assert str(caught.value) == f"{digest[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)"
 
 

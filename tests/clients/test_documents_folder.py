@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients import documents as module
-from spotlightd.clients.documents import FolderDocuments
+from spotlightd.clients.documents import FolderDocuments, place
 from spotlightd.model.errors import StoreError
 from tests.clients import documents_crash
 
@@ -35,7 +35,7 @@ async def test_the_folder_is_ours_alone_and_an_object_lies_two_folders_deep(tmp_
     root = tmp_path / "state" / "documents"
     async with FolderDocuments(root) as documents:
         digest = (await documents.put(chunks(b"abc"))).digest
-        assert documents.path(digest) == root / digest[:2] / digest[2:4] / digest
+        assert place(root, digest) == root / digest[:2] / digest[2:4] / digest
     assert files(root) == [root / digest[:2] / digest[2:4] / digest]
     assert {folder.stat().st_mode & 0o777 for folder in (root, root / digest[:2], root / digest[:2] / digest[2:4])} == {
         0o700
@@ -47,7 +47,7 @@ async def test_what_a_crash_left_behind_is_removed_at_opening_and_objects_stay(t
         digest = (await documents.put(chunks(b"abc"))).digest
     (tmp_path / "incoming" / "torn").write_bytes(b"half")
     async with FolderDocuments(tmp_path) as documents:
-        assert files(tmp_path) == [documents.path(digest)]
+        assert files(tmp_path) == [place(tmp_path, digest)]
 
 
 async def test_a_reader_beside_the_daemon_sweeps_nothing(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_a_reader_beside_the_daemon_sweeps_nothing(tmp_path: Path) -> None
 
 async def test_an_object_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
-        path = documents.path((await documents.put(chunks(b"abc"))).digest)
+        path = place(tmp_path, (await documents.put(chunks(b"abc"))).digest)
         before = path.stat()
         await documents.put(chunks(b"abc"))
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -91,7 +91,7 @@ async def after_death(root: Path, digest: str, content: bytes) -> bool:
         assert [path.read_bytes() for path in there] in ([], [content])
         stored = await documents.put(chunks(content))
         assert (stored.digest, stored.new) == (digest, not there)
-        assert files(root) == [documents.path(digest)]
+        assert files(root) == [place(root, digest)]
         assert b"".join([piece async for piece in documents.read(digest)]) == content
     return bool(there)
 
@@ -114,7 +114,7 @@ async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_ord
         monkeypatch.setattr(os, "fsync", noted)
         monkeypatch.setattr(os, "link", linked)
         for _ in range(2):
-            path = documents.path((await documents.put(chunks(b"abc"))).digest)
+            path = place(tmp_path, (await documents.put(chunks(b"abc"))).digest)
             incoming, *rest = flushed
             assert incoming.parent == tmp_path / "incoming"
             assert rest == [path, tmp_path, path.parent.parent, path.parent]
@@ -198,7 +198,7 @@ async def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monke
     monkeypatch.setattr(os, "write", lambda file, piece: write(file, bytes(piece[:1000])))
     async with FolderDocuments(tmp_path) as documents:
         stored = await documents.put(chunks(b"abc" * 5000))
-        assert documents.path(stored.digest).read_bytes() == b"abc" * 5000
+        assert place(tmp_path, stored.digest).read_bytes() == b"abc" * 5000
 
 
 async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monke
 async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
         stored = await documents.put(chunks(b"abc"))
-        path = documents.path(stored.digest)
+        path = place(tmp_path, stored.digest)
         path.chmod(0o600)
         path.write_bytes(b"abd")
         with pytest.raises(StoreError) as caught:
@@ -240,7 +240,7 @@ async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path
 
 async def test_an_object_that_was_cut_short_is_found_when_it_is_fetched_again(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
-        path = documents.path((await documents.put(chunks(b"abc"))).digest)
+        path = place(tmp_path, (await documents.put(chunks(b"abc"))).digest)
         path.chmod(0o600)
         path.write_bytes(b"a")
         with pytest.raises(StoreError) as caught:

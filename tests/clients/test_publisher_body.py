@@ -147,7 +147,8 @@ async def test_nothing_of_a_bad_body_reaches_the_bucket(desk: Desk, tmp_path: Pa
             await fetched_into(documents, publisher)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
         stored = await fetched_into(documents, publisher)
-        assert documents.path(stored.digest).read_bytes() == ZIP * 50_000
+        async with documents.file(stored.digest) as path:
+            assert path.read_bytes() == ZIP * 50_000
 
 
 async def fetched_into(documents: FolderDocuments, publisher: HttpPublisher) -> Stored:

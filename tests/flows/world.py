@@ -143,7 +143,7 @@ class Fused:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._store, name)
-        if name in {"path", "stream", "read", "parse"} or (self._only and name not in self._only):
+        if name in {"file", "stream", "read", "parse"} or (self._only and name not in self._only):
             return found
 
         async def call(*values: Any, **named: Any) -> Any:

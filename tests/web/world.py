@@ -172,7 +172,8 @@ def excerpts(documents: FolderDocuments) -> Any:
     """Lines of a plain text document: what the parser child does for archives."""
 
     async def excerpt(digest: str, member: int, line: int, around: int) -> Excerpt:
-        lines = (await asyncio.to_thread(documents.path(digest).read_bytes)).decode("latin-1").split("\n")
+        async with documents.file(digest) as path:
+            lines = (await asyncio.to_thread(path.read_bytes)).decode("latin-1").split("\n")
         if member or line >= len(lines):
             raise FormatError(f"the document has no line {line} in member {member}")
         first = max(line - around, 1)

@@ -1,0 +1,30 @@
+"""Brings a document into a cache, and stands still in the middle of it, to be killed. Run as a script: folder and digest."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from spotlightd.clients.folder_bucket import FolderBucket
+from tests.clients.documents_world import Watched, read, tiered
+
+
+async def main(folder: Path, name: str) -> None:
+    async with FolderBucket(folder / "bucket") as inner:
+        bucket, pieces = Watched(inner), 0
+
+        async def stands_still() -> None:
+            nonlocal pieces
+            pieces += 1
+            if pieces == 2:
+                print("in the middle", flush=True)
+                await asyncio.Event().wait()
+
+        bucket.paces = stands_still
+        async with tiered(folder, bucket) as documents:
+            await read(documents, name)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,157 @@
+"""What the tests of documents in folder and bucket share: both, small, and ways to take them apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spotlightd.clients.cache import DocumentCache
+from spotlightd.clients.documents import FolderDocuments
+from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.tiered import TieredDocuments
+from spotlightd.model.bucket import document_key
+from spotlightd.model.errors import StoreError
+from spotlightd.model.ports import Bucket, Object, Stored
+from tests.clients.bucket_world import bucket_of
+from tests.real.store import Store
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def content(number: int, size: int = 1000) -> bytes:
+    """Constructed, and another for every number."""
+    return (f"document {number} ".encode() * size)[:size]
+
+
+def digest(whole: bytes) -> str:
+    return hashlib.sha256(whole).hexdigest()
+
+
+@asynccontextmanager
+async def bucket_for(folder: Path, store: Store | None = None) -> AsyncIterator[Bucket]:
+    if store is None:
+        async with FolderBucket(folder / "bucket") as bucket:
+            yield bucket
+        return
+    async with bucket_of(store) as other:
+        yield other
+
+
+@asynccontextmanager
+async def tiered(
+    folder: Path, bucket: Bucket, *, most_bytes: int = 1 << 30, most_percent: float = 100.0
+) -> AsyncIterator[TieredDocuments]:
+    cache = DocumentCache(folder / "cache", bucket, most_bytes=most_bytes, most_percent=most_percent)
+    async with FolderDocuments(folder / "documents") as documents, cache:
+        yield TieredDocuments(documents, cache)
+
+
+async def away(documents: TieredDocuments, bucket: Bucket, whole: bytes) -> str:
+    """Keep a document, in the bucket alone."""
+    name = (await documents.put(chunks(whole))).digest
+    await moved(documents, bucket, name)
+    return name
+
+
+async def moved(documents: TieredDocuments, bucket: Bucket, name: str) -> None:
+    async with documents.folder.file(name) as path:
+        await bucket.put(document_key(name), path, name)
+    assert await documents.folder.drop(name)
+
+
+async def read(documents: Any, name: str) -> bytes:
+    return b"".join([piece async for piece in documents.read(name)])
+
+
+def cached(folder: Path) -> dict[str, int]:
+    """The finished files of the cache and their sizes."""
+    root = folder / "cache"
+    return {one.name: one.stat().st_size for one in root.iterdir() if one.is_file() and one.name != "lock"}
+
+
+def incoming(folder: Path) -> list[Path]:
+    return list((folder / "cache" / "incoming").iterdir())
+
+
+class Dropped:
+    """Documents that go to the bucket, and from the folder, right before they are read."""
+
+    def __init__(self, documents: TieredDocuments, bucket: Bucket) -> None:
+        self._documents, self._bucket = documents, bucket
+
+    async def ping(self) -> None:
+        await self._documents.ping()
+
+    async def put(self, parts: AsyncIterator[bytes]) -> Stored:
+        return await self._documents.put(parts)
+
+    @asynccontextmanager
+    async def file(self, name: str) -> AsyncIterator[Path]:
+        await self._leave(name)
+        async with self._documents.file(name) as path:
+            yield path
+
+    async def read(self, name: str) -> AsyncGenerator[bytes]:
+        await self._leave(name)
+        async for piece in self._documents.read(name):
+            yield piece
+
+    async def _leave(self, name: str) -> None:
+        held = await self._documents.folder.held(name)
+        if held is not None:
+            with held:
+                pass
+            await moved(self._documents, self._bucket, name)
+
+
+@dataclass
+class Watched:
+    """A bucket that counts what is read of it, and that can be away; `paces` is awaited before every piece."""
+
+    bucket: Bucket
+    reads: list[str] = field(default_factory=list)
+    is_away: bool = False
+    paces: Any = None
+
+    def _here(self) -> None:
+        if self.is_away:
+            raise StoreError("bucket spotlightd at constructed cannot be reached")
+
+    async def ping(self) -> None:
+        self._here()
+        await self.bucket.ping()
+
+    async def put(self, key: str, body: Path | bytes, name: str) -> Object:
+        self._here()
+        return await self.bucket.put(key, body, name)
+
+    async def read(self, key: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+        self._here()
+        self.reads.append(key)
+        async for piece in self.bucket.read(key, first=first, length=length):
+            if self.paces:
+                await self.paces()
+            self._here()
+            yield piece
+
+    async def head(self, key: str) -> Object | None:
+        self._here()
+        return await self.bucket.head(key)
+
+    async def list(self, prefix: str) -> AsyncGenerator[Object]:
+        self._here()
+        async for one in self.bucket.list(prefix):
+            yield one
+
+    async def sweep(self) -> int:
+        return await self.bucket.sweep()
+
+    def table(self, keys: Any, structure: str) -> str:
+        return self.bucket.table(keys, structure)
