@@ -1,9 +1,10 @@
-"""Wires the archiver: what it moves, and with what."""
+"""Wires the archiver, and what takes raw documents to the bucket: what they move, and with what."""
 
 from __future__ import annotations
 
 from spotlightd.flows.archive.flow import Archiving
 from spotlightd.flows.archive.means import Means
+from spotlightd.flows.documents import Policy, Stowing
 from spotlightd.log import logger
 from spotlightd.model.cold import ASKED_SECONDS
 from spotlightd.model.errors import SettingsError
@@ -40,6 +41,24 @@ def means(house: House) -> Means:
         verifier=ChildVerifier(house.settings.verifier, logger(flow="archive").info),
         folder=house.settings.state_dir / SCRATCH,
         policy=house.settings.archive,
+    )
+
+
+def stowing(house: House) -> Stowing:
+    """The flow that takes raw documents to the bucket. SettingsError for a policy that cannot be kept."""
+    told, known = house.settings.documents, {one.name: one for one in house.catalog.sources}
+    if strangers := sorted(set(told.hot_days) - known.keys()):
+        raise SettingsError(f"setting documents.hot_days names no source: {', '.join(strangers)}")
+    days = {name: told.hot_days.get(name, one.hot_days) for name, one in known.items()}
+    leaving = {name: some for name, some in days.items() if some}
+    for name in leaving:
+        if known[name].max_bytes > told.cache_bytes:
+            raise SettingsError(
+                f"setting documents.cache_bytes: a document of {name} may have {known[name].max_bytes:,} bytes; use as many"
+            )
+    policy = Policy(leaving, frozenset(told.lost), told.every_seconds)
+    return Stowing(
+        house.documents.folder, house.bucket, house.stores.ledger, house.partitions, policy, gate=house.stores.gate
     )
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the flows, the disks and the archive: read when it asks, so true even when nothing moves."""
+"""What Prometheus is told of the flows, the disks, the archive and raw documents: read when it asks, so true even when nothing moves."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from spotlightd.model.keeping import Keeping
 from spotlightd.model.meters import DiskReading, FlowReading
 from spotlightd.model.partition import STAGES, ArchiveState
 
@@ -112,3 +113,22 @@ class Archive(Collector):
             well.add_metric([kind], one.well)
             age.add_metric([kind], (datetime.now(UTC) - one.at).total_seconds())
         yield from (well, age)
+
+
+class Documents(Collector):
+    """Where raw documents lie, as of the last look; in the bucket and in the folder too are counted in both."""
+
+    def __init__(self, read: Callable[[], Keeping]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._read()
+        number = GaugeMetricFamily("spotlightd_documents_kept", "Raw documents by where they lie.", labels=["where"])
+        size = GaugeMetricFamily("spotlightd_documents_kept_bytes", "Their length together.", labels=["where"])
+        for where, some in (("folder", state.local), ("bucket", state.copied), ("bucket alone", state.alone)):
+            number.add_metric([where], some.documents)
+            size.add_metric([where], some.bytes)
+        yield from (number, size)
+        yield GaugeMetricFamily(
+            "spotlightd_documents_amiss", "Raw documents that are missing, or whose copy is damaged.", len(state.amiss)
+        )

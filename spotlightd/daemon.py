@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from spotlightd import __version__, systemd
-from spotlightd.archiving import archiver
+from spotlightd.archiving import archiver, stowing
 from spotlightd.disks import readings as disk_readings
 from spotlightd.disks import relieved, watching
 from spotlightd.engine.process import Engine
@@ -27,6 +27,7 @@ from spotlightd.flows.bars import Transforming
 from spotlightd.flows.bucket import looking_after
 from spotlightd.flows.disk import Watching
 from spotlightd.flows.diskrows import DiskRows
+from spotlightd.flows.documents import Stowing
 from spotlightd.flows.logs import writing_logs
 from spotlightd.flows.pulse import measured_loop, pulse, readings
 from spotlightd.flows.said import Said
@@ -34,6 +35,7 @@ from spotlightd.flows.schedule import Bells, Collecting, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
 from spotlightd.log import kept, logger
 from spotlightd.meters import PrometheusMeters
+from spotlightd.model.disk import FileSystem
 from spotlightd.model.errors import StoreError
 from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
@@ -77,19 +79,29 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
             house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
-        archive = archiver(house)
-        disks = watching(settings, house.stores.gate, on_critical=lambda _: archive.hurry())
+        archive, documents = archiver(house), stowing(house)
+
+        async def relieve(_: FileSystem) -> None:
+            await house.documents.cache.give_up()
+            await archive.hurry()
+
+        disks = watching(settings, house.stores.gate, on_critical=relieve)
         meters = PrometheusMeters(
             [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
             version=__version__, flows=lambda: readings(board), disks=lambda: disk_readings(disks.state()),
-            archive=archive.state,
+            archive=archive.state, documents=documents.state,
         )  # fmt: skip
         writing = writing_logs(board, said, house.stores.warehouse, meters, settings.log.table_seconds)
         async with writing, streaming(house, meters) as streams:
-            context = replace(_context(house, streams, board, began, notice), disks=disks.state, archive=archive.state)
+            context = replace(
+                _context(house, streams, board, began, notice),
+                disks=disks.state,
+                archive=archive.state,
+                keeping=documents.state,
+            )
             await disks.look()  # before anything moves: what is too full now holds from the beginning
             async with (
-                running(**_keepers(house, board, meters, disks, archive), **_movers(house, streams, board)),
+                running(**_keepers(house, board, meters, disks, archive, documents), **_movers(house, streams, board)),
                 serving_metrics(meters.text, settings.metrics, settings.web.hosts),
                 serving(application(context), settings.web.host, settings.web.port) as port,
             ):
@@ -112,7 +124,7 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
 
 
 def _keepers(
-    house: House, board: Board, meters: PrometheusMeters, disks: Watching, archive: Archiving
+    house: House, board: Board, meters: PrometheusMeters, disks: Watching, archive: Archiving, documents: Stowing
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
     every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
@@ -120,6 +132,7 @@ def _keepers(
         "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
         "heart": vital(board, "heart", lambda report: _heart(report, board)),
         "archive": isolated(board, "archive", archive),
+        "documents": isolated(board, "documents", documents),
         "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
         "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
         "disk": isolated(board, "disk", disks),

@@ -27,6 +27,7 @@ EVENTS = frozenset({
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
     "partition planned", "partition moved on", "partition held",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
+    "documents copied", "documents dropped", "documents missing", "document copy damaged",
     "bucket swept", "mirror answered", "library warned",
     "log events left out",
     "disk level changed", "disk fell silent", "disk answered", "ballast made", "ballast released", "ballast failed",

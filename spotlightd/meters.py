@@ -23,8 +23,9 @@ from prometheus_client import (
 )
 from prometheus_client.core import Metric
 
-from spotlightd.collectors import Archive, DiskReadings, Disks, Flows, Readings
+from spotlightd.collectors import Archive, DiskReadings, Disks, Documents, Flows, Readings
 from spotlightd.model.drain import Cause
+from spotlightd.model.keeping import Keeping
 from spotlightd.model.meters import Stage
 from spotlightd.model.partition import ArchiveState
 from spotlightd.model.provenance import Outcome
@@ -60,6 +61,7 @@ class PrometheusMeters:
         flows: Readings = tuple,
         disks: DiskReadings = tuple,
         archive: Callable[[], ArchiveState] = ArchiveState,
+        documents: Callable[[], Keeping] = Keeping,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series each for when it was made: nobody asks
         self._registry = CollectorRegistry()
@@ -77,6 +79,7 @@ class PrometheusMeters:
         self._registry.register(Flows(flows))
         self._registry.register(Disks(disks))
         self._registry.register(Archive(archive))
+        self._registry.register(Documents(documents))
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format, version 0.0.4."""

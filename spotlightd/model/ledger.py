@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from spotlightd.model.keeping import Owned
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
@@ -61,6 +62,9 @@ class Ledger(Protocol):
 
     async def document(self, digest: str) -> Document | None:
         """The first time that these bytes were fetched."""
+
+    async def documents(self) -> Mapping[str, Owned]:
+        """By digest: all that were ever kept."""
 
     async def record(self, run: Run) -> None: ...
 

@@ -12,7 +12,7 @@ from spotlightd.model.archive import Fingerprint
 Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Event = Literal["switched", "withdrawn"]
-CheckKind = Literal["audit", "drill"]
+CheckKind = Literal["audit", "drill", "documents"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def next_after(number: int) -> date:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The last audit or drill: when it was, whether all was well, and what it found in a sentence."""
+    """The last audit or drill, or look for documents: when it was, whether all was well, and what it found in a sentence."""
 
     at: datetime
     well: bool

@@ -70,6 +70,7 @@ class Batch:
     expected(day)    the newest slice that should be out by that day: so that lateness shows
     requests_per_second  to each host of this source, at most
     rejects_allowed  share of a document's lines that may be rejected before all of it is refused
+    hot_days         days that its documents stay in the folder at least; then, proven, in the bucket alone; 0 = for ever
     suspended        why it is not collected; empty when it is
     """
 
@@ -90,6 +91,7 @@ class Batch:
     contact_required: bool = False
     reread: Callable[[str], Mapping[str, Any]] | None = None
     suspended: str = ""
+    hot_days: int = 0
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):

@@ -1,7 +1,10 @@
-"""`/archive`: which partitions have left the warehouse or are on their way, and how their copies were proven."""
+"""`/archive`: which partitions have left the warehouse or are on their way, how their copies were proven, and where raw
+documents lie.
+"""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
@@ -27,14 +30,14 @@ TAGS = {"dropped": "green", "switched": "green", "held": "red", "verified": "amb
 
 
 async def show_archive(request: web.Request) -> web.StreamResponse:
-    state = request.app[DESK].context.archive()
+    state, keeping = request.app[DESK].context.archive(), request.app[DESK].context.keeping()
     if request.path.endswith(".json"):
-        return desk.document(request, told(state))
+        return desk.document(request, {**told(state), "documents": asdict(keeping)})
     archived = state.of("switched", "dropped")
     first = (*state.of("held"), *state.of(*UNDER_WAY))
     shown = (*first, *(one for one in reversed(state.partitions) if one not in first))
     return desk.page(request, "archive.html", {
-        "state": state, "says": SAYS, "tags": TAGS, "shown": shown[:MOST], "left_out": max(len(shown) - MOST, 0),
+        "state": state, "keeping": keeping, "says": SAYS, "tags": TAGS, "shown": shown[:MOST], "left_out": max(len(shown) - MOST, 0),
         "archived": archived, "rows": sum(one.fingerprint.rows for one in archived),
         "size": sum(one.size for one in archived), "under_way": state.of(*BEFORE), "held": state.of("held"),
     })  # fmt: skip

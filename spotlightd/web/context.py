@@ -12,6 +12,7 @@ from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.drain import DrainState, FeedState, Positions
+from spotlightd.model.keeping import Keeping
 from spotlightd.model.partition import ArchiveState
 from spotlightd.model.ports import Documents, Warehouse
 from spotlightd.model.source import Batch
@@ -97,6 +98,7 @@ class Context:
     positions: Positions | None = None
     archives: Archives = NoArchives()
     archive: Callable[[], ArchiveState] = ArchiveState
+    keeping: Callable[[], Keeping] = Keeping
     disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
 
     @property

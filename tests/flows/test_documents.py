@@ -1,0 +1,337 @@
+"""Raw documents on their way to the bucket: proven before they leave the folder, after whatever crash, damage or silence."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.clients.archives import SqliteArchive
+from spotlightd.clients.documents import place
+from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.tiered import TieredDocuments
+from spotlightd.flows.documents import Policy, Stowing
+from spotlightd.flows.gate import Gate
+from spotlightd.flows.supervise import Board
+from spotlightd.model.bucket import document_key
+from spotlightd.model.errors import StoreError
+from spotlightd.model.keeping import Keeping, Owned, Tally
+from spotlightd.model.provenance import Document
+from tests.clients.bucket_world import bucket_of
+from tests.clients.documents_world import Watched, chunks, content, read, tiered
+from tests.flows.world import CrashError, Fuse, Fused
+from tests.real.stores import Minio
+
+NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
+STEPS = {"documents", "put", "head", "drop", "note"}
+
+
+@dataclass
+class World:
+    folder: Path
+    documents: TieredDocuments
+    bucket: Watched
+    ledger: SqliteLedger
+    policy: Policy = field(default_factory=lambda: Policy({"constructed": 10}))
+    gate: Gate = field(default_factory=Gate)
+    board: Board = field(default_factory=Board)
+
+    async def keep(self, *numbers: int, days: float = 20, source: str = "constructed") -> list[str]:
+        """Documents that came so many days ago."""
+        return [await self._kept(content(one), days, source) for one in numbers]
+
+    async def _kept(self, whole: bytes, days: float, source: str) -> str:
+        stored, at = await self.documents.put(chunks(whole)), NOW - timedelta(days=days)
+        url = f"https://example.org/{source}/{stored.digest}"
+        await self.ledger.keep_document(Document(stored.digest, stored.size, source, url, "2026", at))
+        os.utime(self.path(stored.digest), (at.timestamp(), at.timestamp()))
+        return stored.digest
+
+    def stowing(self, around: Any = lambda port: port) -> Stowing:
+        """As after a start of the daemon."""
+        return Stowing(
+            around(self.documents.folder), around(self.bucket), around(self.ledger), around(SqliteArchive(self.ledger)),
+            self.policy, gate=self.gate, now=lambda: NOW,
+        )  # fmt: skip
+
+    async def round(self, stowing: Stowing | None = None) -> Keeping:
+        return await (stowing or self.stowing()).round(self.board.reporter("documents"))
+
+    def path(self, name: str) -> Path:
+        return place(self.folder / "documents", name)
+
+    def copy(self, name: str) -> Path:
+        return self.folder / "bucket" / document_key(name)
+
+    def spoil(self, name: str, whole: bytes) -> None:
+        self.copy(name).chmod(0o600)
+        self.copy(name).write_bytes(whole)
+
+    def here(self, *names: str) -> list[bool]:
+        return [self.path(one).exists() for one in names]
+
+    async def check(self) -> tuple[bool, str]:
+        one = (await SqliteArchive(self.ledger).checks())["documents"]
+        return one.well, one.says
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with (
+        FolderBucket(tmp_path / "bucket") as bucket,
+        SqliteLedger(tmp_path / "ledger.sqlite") as ledger,
+    ):
+        watched = Watched(bucket)
+        async with tiered(tmp_path, watched) as documents:
+            yield World(tmp_path, documents, watched, ledger)
+
+
+async def test_new_ones_are_copied_old_ones_leave_and_all_are_read(world: World) -> None:
+    old, new = await world.keep(1, 2), await world.keep(3, days=3)
+    found = await world.round()
+    assert found == Keeping(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
+    assert world.here(*old, *new) == [False, False, True]
+    for number, name in enumerate((*old, *new), 1):
+        assert await read(world.documents, name) == content(number)
+    assert await world.check() == (
+        True, "1 documents (1,000 bytes) in the folder, 2 documents (2,000 bytes) in the bucket alone: all are there",
+    )  # fmt: skip
+
+
+async def test_a_copy_is_read_back_when_it_is_made_and_again_before_the_drop(world: World) -> None:
+    (name,) = await world.keep(1, days=3)
+    await world.round()
+    assert world.bucket.reads == [document_key(name)]
+    await world.round()
+    assert world.bucket.reads == [document_key(name)]
+    at = (NOW - timedelta(days=11)).timestamp()
+    os.utime(world.path(name), (at, at))
+    await world.round()
+    assert world.bucket.reads == [document_key(name)] * 2
+    assert world.here(name) == [False]
+
+
+async def test_without_a_policy_nothing_is_asked_of_the_bucket(world: World) -> None:
+    world.policy, world.bucket.is_away = Policy(), True
+    names = await world.keep(1, 2, days=4000)
+    assert await world.round() == Keeping(Tally(2, 2000), Tally(), Tally(), (), NOW)
+    assert world.here(*names) == [True, True]
+
+
+async def test_sources_stay_as_long_as_each_says_and_of_two_the_most_patient_decides(world: World) -> None:
+    world.policy = Policy({"constructed": 10, "patient": 100})
+    (mine,), (other,), (kept,) = (
+        await world.keep(1),
+        await world.keep(2, source="patient"),
+        await world.keep(3, source="no"),
+    )
+    both = await world.keep(4)
+    await world.keep(4, source="patient")
+    await world.round()
+    assert world.here(mine, other, kept, *both) == [False, True, True, True]
+    assert not world.copy(kept).exists()
+    many = Owned("", 0, ("constructed", "no"))
+    assert world.policy.stays(many) is None
+    assert world.policy.stays(None) is None
+
+
+async def test_what_the_ledger_does_not_know_is_left_where_it_is(world: World) -> None:
+    stored = await world.documents.put(chunks(b"abc"))
+    os.utime(world.path(stored.digest), (0, 0))
+    await world.round()
+    assert world.here(stored.digest) == [True]
+    assert not world.copy(stored.digest).exists()
+
+
+async def test_a_document_that_is_read_stays_for_this_round(world: World) -> None:
+    (name,) = await world.keep(1)
+    async with world.documents.file(name) as path:
+        await world.round()
+        assert path.read_bytes() == content(1)
+    assert (await world.round()).alone == Tally(1, 1000)
+    assert world.here(name) == [False]
+
+
+async def test_a_dropped_document_that_comes_again_leaves_again(world: World) -> None:
+    (name,) = await world.keep(1)
+    await world.round()
+    await world.keep(1)
+    assert world.here(name) == [True]
+    await world.round()
+    assert world.here(name) == [False]
+    assert await read(world.documents, name) == content(1)
+
+
+async def test_on_a_full_disk_only_what_leaves_at_once_is_copied(world: World) -> None:
+    (old,), (new,) = await world.keep(1), await world.keep(2, days=3)
+    world.gate.shut({"batch loads": "the disk is full"})
+    await world.round()
+    assert (world.here(old, new), world.copy(new).exists()) == ([False, True], False)
+
+
+# ---- crashes
+
+
+async def test_a_crash_at_any_step_loses_nothing_and_the_next_round_finishes(world: World) -> None:
+    names, step = list[str](), 0
+    while True:
+        step += 1
+        names += await world.keep(step * 2, step * 2 + 1)
+        fuse = Fuse(step)
+
+        async def piece(fuse: Fuse = fuse) -> None:
+            fuse.step()
+
+        world.bucket.paces = piece
+        try:
+            await world.round(world.stowing(lambda port, fuse=fuse: Fused(port, fuse, STEPS)))
+        except CrashError:
+            world.bucket.paces = None
+        else:
+            break
+        for name in names:
+            here, copied = world.path(name).exists(), world.copy(name).exists()
+            assert here or (copied and world.copy(name).stat().st_size == 1000)
+        await world.round()
+        assert not any(world.here(*names))
+    world.bucket.paces = None
+    assert step > 20
+    for number, name in enumerate(names, 2):
+        assert await read(world.documents, name) == content(number)
+
+
+# ---- damage and silence
+
+
+@pytest.mark.parametrize("damage", ["flipped byte", "cut off", "gone"])
+async def test_a_copy_that_went_bad_before_the_drop_holds_all_drops_and_is_told(world: World, damage: str) -> None:
+    (bad,) = await world.keep(1, days=3)
+    stowing = world.stowing()
+    await world.round(stowing)
+    at = (NOW - timedelta(days=30)).timestamp()
+    os.utime(world.path(bad), (at, at))
+    (good,) = await world.keep(2)
+    if damage == "gone":
+        world.copy(bad).unlink()
+        await world.round(stowing)  # it is copied again, and proven
+        assert world.here(bad, good) == [False, False]
+        return
+    world.spoil(bad, b"D" + content(1)[1:] if damage == "flipped byte" else content(1)[:-1])
+    for one in (stowing, stowing, world.stowing()):
+        found = await world.round(one)
+        assert len(found.amiss) == 1
+        assert found.amiss[0].startswith(f"document {bad}")
+        assert world.here(bad, good) == [True, True]
+        well, says = await world.check()
+        assert not well
+        assert says.startswith(f"1 amiss, nothing is dropped: document {bad}")
+    assert await read(world.documents, bad) == content(1)
+    world.copy(bad).unlink()
+    await world.round(stowing)
+    assert world.here(bad, good) == [False, False]
+    assert (await world.check())[0]
+
+
+async def test_a_document_damaged_in_the_folder_is_not_copied_and_does_not_hold_up_the_copies_of_others(
+    world: World,
+) -> None:
+    bad, good = await world.keep(1, 2, days=3)
+    world.path(bad).chmod(0o600)
+    world.path(bad).write_bytes(b"D" + content(1)[1:])
+    found = await world.round()
+    assert "was to have the SHA-256" in found.amiss[0]
+    assert (world.copy(bad).exists(), world.copy(good).exists()) == (False, True)
+
+
+async def test_a_bucket_that_was_emptied_behind_our_back_is_told_and_holds_drops(world: World) -> None:
+    gone, lost = await world.keep(1, 2)
+    await world.round()
+    for name in (gone, lost):
+        world.copy(name).unlink()
+    (new,) = await world.keep(3)
+    found = await world.round()
+    assert set(found.amiss) == {f"document {name} is neither in the folder nor in the bucket" for name in (gone, lost)}
+    assert world.here(new) == [True]
+    assert not (await world.check())[0]
+    with pytest.raises(StoreError, match=f"^there is no document {gone} in /.*, nor in the bucket"):
+        await read(world.documents, gone)
+    await world.keep(1)  # the publisher still has it
+    world.policy = replace(world.policy, lost=frozenset({lost}))
+    assert (await world.round()).amiss == ()
+    assert world.here(gone, new) == [False, False]
+
+
+async def test_without_a_policy_what_is_missing_is_told_all_the_same(world: World) -> None:
+    world.policy = Policy()
+    (name,) = await world.keep(1)
+    await world.documents.folder.drop(name)
+    assert (await world.round()).amiss == (f"document {name} is neither in the folder nor in the bucket",)
+
+
+async def test_while_the_bucket_is_away_nothing_leaves_and_then_it_goes_on(world: World) -> None:
+    old, new = await world.keep(1, 2)
+    world.bucket.is_away = True
+    with pytest.raises(StoreError, match="cannot be reached"):
+        await world.round()
+    assert world.here(old, new) == [True, True]
+    world.bucket.is_away = False
+    await world.round()
+    assert world.here(old, new) == [False, False]
+
+
+async def test_a_bucket_that_goes_away_in_the_middle_of_a_proof_blames_no_document(world: World) -> None:
+    names = await world.keep(1, 2)
+
+    async def goes() -> None:
+        world.bucket.is_away = True
+
+    world.bucket.paces = goes
+    with pytest.raises(StoreError, match="cannot be reached"):
+        await world.round()
+    assert world.here(*names) == [True, True]
+    world.bucket.paces, world.bucket.is_away = None, False
+    assert (await world.round()).amiss == ()
+    assert world.here(*names) == [False, False]
+
+
+async def test_the_flow_holds_while_it_fails_and_tries_sooner_than_usual(world: World) -> None:
+    await world.keep(1)
+    world.bucket.is_away, pauses = True, list[tuple[str, float]]()
+
+    async def sleep(seconds: float) -> None:
+        (status,) = world.board.read()
+        pauses.append((status.state, seconds))
+        world.bucket.is_away = len(pauses) < 3
+        if len(pauses) == 5:
+            raise asyncio.CancelledError
+
+    stowing = world.stowing()
+    stowing._sleep = sleep
+    with suppress(asyncio.CancelledError):
+        await stowing(world.board.reporter("documents"))
+    assert [state for state, _ in pauses] == ["holding"] * 3 + ["waiting"] * 2
+    assert [0.8 * one <= pause <= one for one, (_, pause) in zip((60, 120, 240, 3600, 3600), pauses, strict=True)] == [
+        True
+    ] * 5
+
+
+async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
+    async with bucket_of(minio) as store, SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
+        bucket = Watched(store)
+        async with tiered(tmp_path, bucket) as documents:
+            world = World(tmp_path, documents, bucket, ledger)
+            old, new = await world.keep(1, 2), await world.keep(3, days=3)
+            found = await world.round()
+            assert (found.local, found.copied, found.alone, found.amiss) == (
+                Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (),
+            )  # fmt: skip
+            for number, name in enumerate((*old, *new), 1):
+                assert await read(documents, name) == content(number)
