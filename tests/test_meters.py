@@ -21,7 +21,7 @@ from spotlightd.model.drain import Cause
 from spotlightd.model.meters import DiskReading, FlowReading, Meters
 from spotlightd.testing import SilentMeters
 
-LABELS = {"filesystem", "source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
+LABELS = {"filesystem", "where", "source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
 UNITS = ("_seconds", "_bytes", "_frames", "_rows", "_items", "_info", "_ratio")
 
 

@@ -28,6 +28,7 @@ QUESTIONS = (
     ("Where were messages lost?", "sum by (source, cause) (increase(spotlightd_gaps_total[1h])) > 0"),
     ("Which disk holds work?", "spotlightd_disk_level >= 2"),
     ("Which disk will be full within a week?", "spotlightd_disk_full_in_seconds < 7 * 86400"),
+    ("Is a raw document missing, or its copy damaged?", "spotlightd_documents_amiss > 0"),
     ("Is the event loop late?", "histogram_quantile(0.99, rate(spotlightd_loop_lag_seconds_bucket[5m])) > 0.05"),
 )  # fmt: skip
 

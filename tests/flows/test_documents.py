@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -21,15 +26,17 @@ from spotlightd.clients.tiered import TieredDocuments
 from spotlightd.flows.documents import Policy, Stowing
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.model.bucket import document_key
+from spotlightd.model.bucket import Access, document_key
 from spotlightd.model.errors import StoreError
 from spotlightd.model.keeping import Keeping, Owned, Tally
 from spotlightd.model.provenance import Document
 from tests.clients.bucket_world import bucket_of
 from tests.clients.documents_world import Watched, chunks, content, read, tiered
 from tests.flows.world import CrashError, Fuse, Fused
+from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
+ROOT = Path(__file__).parent.parent.parent
 NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
 STEPS = {"documents", "put", "head", "drop", "note"}
 
@@ -208,6 +215,32 @@ async def test_a_crash_at_any_step_loses_nothing_and_the_next_round_finishes(wor
         assert await read(world.documents, name) == content(number)
 
 
+async def test_a_process_killed_again_and_again_on_the_way_loses_no_document(world: World) -> None:
+    """The child's own clock says that they are old: they came years before it."""
+    draw, kills, names = random.Random(11), 0, await world.keep(*range(60))
+    for name in names:
+        os.utime(world.path(name), (0, 0))
+    while any(world.here(*names)):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.flows.stowing_crash", str(world.folder), stdout=PIPE, cwd=ROOT
+        )
+        assert child.stdout
+        assert await child.stdout.readline() == b"begins\n"
+        with suppress(TimeoutError):  # where on its way it dies is drawn by lot
+            async with asyncio.timeout(draw.uniform(0.0, 0.25)):
+                await child.stdout.readline()
+        with suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+        kills += 1
+        for name in names:
+            assert world.path(name).exists() or world.copy(name).read_bytes()
+        assert kills < 100
+    assert kills > 2
+    for number, name in enumerate(names):
+        assert await read(world.documents, name) == content(number)
+
+
 # ---- damage and silence
 
 
@@ -324,7 +357,8 @@ async def test_the_flow_holds_while_it_fails_and_tries_sooner_than_usual(world: 
 
 
 async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
-    async with bucket_of(minio) as store, SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
+    access = Access(minio.access_key, minio.secret_key, f"tests/{token_hex(6)}/")
+    async with bucket_of(minio, access=access) as store, SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
         bucket = Watched(store)
         async with tiered(tmp_path, bucket) as documents:
             world = World(tmp_path, documents, bucket, ledger)
@@ -335,3 +369,14 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
             )  # fmt: skip
             for number, name in enumerate((*old, *new), 1):
                 assert await read(documents, name) == content(number)
+            assert len(found.amiss) == 0
+            (bad,), whole = await world.keep(4, days=3), content(4)
+            await world.round()
+            key = f"{access.prefix}{document_key(bad)}"
+            told = {"sha256": bad}
+            minio.client().put_object(BUCKET, key, BytesIO(b"D" + whole[1:]), len(whole), metadata=dict(told))
+            os.utime(world.path(bad), (0, 0))
+            for _ in range(2):
+                (said,) = (await world.round()).amiss
+                assert f"document {bad}: its copy in the bucket is damaged" in said
+                assert world.here(bad) == [True]

@@ -1,0 +1,99 @@
+"""The daemon takes its raw documents to the bucket: after kills, and with nothing but the bucket left, all is read again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.archiving import stowing
+from spotlightd.model import settings
+from spotlightd.model.errors import SettingsError
+from spotlightd.model.settings import Settings
+from spotlightd.opening import opened
+from tests.daemon.place import Place
+from tests.daemon.process import Daemon, until
+from tests.daemon.publisher import half_month
+from tests.daemon.test_bucket import s3
+from tests.real.store import Store
+
+LEAVING = {"hot_days": {"fast_ftd": 1}, "every_seconds": 0.2, "cache_bytes": 1 << 30}
+
+
+def local(here: Place) -> list[Path]:
+    return sorted((here.state / "documents").glob("??/??/*"))
+
+
+def aged(here: Place) -> None:
+    """As if they had come two days ago; those that come after are new."""
+    for path in local(here):
+        told = path.stat().st_mtime - 2 * 86_400
+        os.utime(path, (told, told))
+
+
+async def all_read(here: Place, daemon: Daemon) -> None:
+    """Each document is downloaded whole, and its line is shown."""
+    for one in here.shown:
+        digest = hashlib.sha256(one.content).hexdigest()
+        address = f"{daemon.web}/source/{digest}/raw"
+
+        async def known(address: str = address) -> bool:
+            async with daemon.session.head(address) as answer:
+                return answer.status == 200
+
+        await until(known, "the records in the warehouse are in step")
+        async with daemon.session.get(address) as answer:
+            assert (answer.status, await answer.read()) == (200, one.content)
+        page = await daemon.get(f"/source/{digest}?line=2&member=0")
+        assert "The line cannot be shown" not in page.text
+
+
+@pytest.mark.parametrize("where", ["folder", "minio"])
+async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
+    here: Place, request: pytest.FixtureRequest, where: str
+) -> None:
+    store: Store | None = request.getfixturevalue("minio") if where == "minio" else None
+    sections: dict[str, Any] = {"documents": LEAVING}
+    if store:
+        sections["bucket"] = s3(
+            here.folder, store.url, store.access_key, store.secret_key, prefix=f"{here.folder.name}/"
+        )
+    here.show(half_month(0), half_month(1))
+    async with here.ready(**sections) as daemon:
+        await here.all_seen()
+        aged(here)
+        await until(lambda: not local(here), "they left")
+        await all_read(here, daemon)
+        beside = await here.command("audit", "--json")
+        assert beside.json()["same"] == sum(one.rows for one in here.shown), beside.err
+        await daemon.kill()
+    shutil.rmtree(here.state / "cache")
+    alone = await here.command("audit", "--json")
+    assert alone.json()["same"] == sum(one.rows for one in here.shown), alone.err
+    async with here.ready(**sections) as again:
+
+        async def told() -> bool:
+            found = (await again.get("/archive.json")).json()["documents"]
+            return bool(found["alone"]["documents"] == 2 and not found["amiss"])
+
+        await until(told, "the page tells where they lie")
+        await all_read(here, again)
+        assert await again.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"hot_days": {"nothing": 3}}, "setting documents.hot_days names no source: nothing"),
+        ({"hot_days": {"sec_ftd": 3}, "cache_bytes": 1000}, "setting documents.cache_bytes: a document of sec_ftd may"),
+    ],
+)
+async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, told: dict[str, Any], says: str) -> None:
+    async with opened(Settings(state_dir=tmp_path / "state", documents=settings.Documents(**told))) as house:
+        with pytest.raises(SettingsError) as caught:
+            stowing(house)
+    assert str(caught.value).startswith(says)
