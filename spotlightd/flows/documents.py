@@ -62,10 +62,10 @@ class Found:
             elif there is not None and there != size:
                 yield digest, f"document {digest} has {there} of {size} bytes in the bucket"
 
-    def keeping(self, at: datetime) -> Keeping:
+    def keeping(self, at: datetime, hot_days: Mapping[str, int]) -> Keeping:
         alone = [size for digest, size in self.copied.items() if digest in self.owned.keys() - self.local.keys()]
         local = tally(one.size for one in self.local.values())
-        return Keeping(local, tally(self.copied.values()), tally(alone), tuple(self.amiss.values()), at)
+        return Keeping(local, tally(self.copied.values()), tally(alone), tuple(self.amiss.values()), at, hot_days)
 
 
 class Stowing:
@@ -86,7 +86,7 @@ class Stowing:
         self._documents, self._bucket, self._ledger, self._kept = documents, bucket, ledger, kept
         self._policy, self._gate, self._now, self._sleep = policy, gate, now, sleep
         self._suspects: frozenset[str] = frozenset()
-        self._state = Keeping()
+        self._state = Keeping(hot_days=policy.hot_days)
 
     def state(self) -> Keeping:
         """As of the last round."""
@@ -205,7 +205,7 @@ class Stowing:
 
     async def _noted(self, found: Found) -> Keeping:
         self._suspects = frozenset(found.amiss)
-        self._state = found.keeping(self._now())
+        self._state = found.keeping(self._now(), self._policy.hot_days)
         await self._kept.note("documents", Check(self._now(), not found.amiss, _says(self._state)))
         if found.sent:
             logger().info("documents copied", documents=len(found.sent), bytes=sum(found.sent))

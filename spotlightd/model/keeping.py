@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -67,3 +67,4 @@ class Keeping:
     alone: Tally = Tally()
     amiss: tuple[str, ...] = ()
     at: datetime | None = None
+    hot_days: Mapping[str, int] = field(default_factory=dict, compare=False)

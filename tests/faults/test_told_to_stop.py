@@ -37,8 +37,9 @@ class EndlessParser:
     def __init__(self) -> None:
         self.begun = asyncio.Event()
 
-    def path(self, _: str) -> Path:
-        return Path("/dev/null")
+    @asynccontextmanager
+    async def file(self, _: str) -> AsyncIterator[Path]:
+        yield Path("/dev/null")
 
     @asynccontextmanager
     async def parse(self, *_: object, **__: object) -> AsyncIterator[None]:
