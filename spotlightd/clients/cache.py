@@ -192,9 +192,12 @@ def _used(path: Path) -> Pin | None:
 
 
 def _link(finished: Path, target: Path) -> None:
-    """The bytes are durable, the name need not be: what a crash takes is brought again."""
+    """The bytes are durable, the name need not be: what a crash takes is brought again. Its other name goes at once, so
+    that it is not counted twice.
+    """
     with suppress(FileExistsError):  # another process brought it too
         os.link(finished, target)
+    finished.unlink()
 
 
 def _files(root: Path) -> list[Path]:

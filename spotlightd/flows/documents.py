@@ -63,9 +63,10 @@ class Found:
                 yield digest, f"document {digest} has {there} of {size} bytes in the bucket"
 
     def keeping(self, at: datetime, hot_days: Mapping[str, int]) -> Keeping:
-        alone = [size for digest, size in self.copied.items() if digest in self.owned.keys() - self.local.keys()]
+        gone = self.owned.keys() - self.local.keys()
+        alone = tally(size for digest, size in self.copied.items() if digest in gone)
         local = tally(one.size for one in self.local.values())
-        return Keeping(local, tally(self.copied.values()), tally(alone), tuple(self.amiss.values()), at, hot_days)
+        return Keeping(local, tally(self.copied.values()), alone, tuple(self.amiss.values()), at, hot_days)
 
 
 class Stowing:
@@ -111,11 +112,8 @@ class Stowing:
 
     def _pause(self, failures: int) -> float:
         """After failures sooner than usual: a minute, then twice as long each time."""
-        return (
-            min(self._policy.every_seconds, RETRY_SECONDS * 2 ** min(failures - 1, 10))
-            if failures
-            else self._policy.every_seconds
-        )
+        usual = self._policy.every_seconds
+        return min(usual, RETRY_SECONDS * 2 ** min(failures - 1, 10)) if failures else usual
 
     async def round(self, report: Reporter) -> Keeping:
         """Compare, copy what is new, drop what is due. StoreError when a store failed; what was done stays done."""
@@ -196,11 +194,10 @@ class Stowing:
         except StoreError:
             if size < there.size:  # else it came to its end, and the store says itself that it is damaged
                 raise
-        if (size, seen.hexdigest()) == (one.size, one.digest):
+        if seen.hexdigest() == one.digest:
             return ""
         return (
-            f"its copy in the bucket is damaged ({size} bytes, ours has {one.size}): nothing is dropped; delete {key} there"
-            " by hand, and it is copied again"
+            f"its copy in the bucket is damaged: nothing is dropped; delete {key} there by hand, and it is copied again"
         )
 
     async def _noted(self, found: Found) -> Keeping:

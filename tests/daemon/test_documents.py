@@ -35,11 +35,9 @@ def aged(here: Place) -> None:
         os.utime(path, (told, told))
 
 
-async def all_read(here: Place, daemon: Daemon) -> None:
-    """Each document is downloaded whole, and its line is shown."""
+async def all_downloaded(here: Place, daemon: Daemon) -> None:
     for one in here.shown:
-        digest = hashlib.sha256(one.content).hexdigest()
-        address = f"{daemon.web}/source/{digest}/raw"
+        address = f"{daemon.web}/source/{hashlib.sha256(one.content).hexdigest()}/raw"
 
         async def known(address: str = address) -> bool:
             async with daemon.session.head(address) as answer:
@@ -48,7 +46,13 @@ async def all_read(here: Place, daemon: Daemon) -> None:
         await until(known, "the records in the warehouse are in step")
         async with daemon.session.get(address) as answer:
             assert (answer.status, await answer.read()) == (200, one.content)
-        page = await daemon.get(f"/source/{digest}?line=2&member=0")
+
+
+async def all_read(here: Place, daemon: Daemon) -> None:
+    """Each document is downloaded whole, and its line is shown."""
+    await all_downloaded(here, daemon)
+    for one in here.shown:
+        page = await daemon.get(f"/source/{hashlib.sha256(one.content).hexdigest()}?line=2&member=0")
         assert "The line cannot be shown" not in page.text
 
 
