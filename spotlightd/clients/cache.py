@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager, suppress
@@ -187,7 +188,8 @@ def _used(path: Path) -> Pin | None:
     """Pinned, and the last to go."""
     held = pinned(path)
     if held:
-        os.utime(path)
+        now = time.time_ns()  # the system's own time of files stands still for milliseconds
+        os.utime(path, ns=(now, now))
     return held
 
 

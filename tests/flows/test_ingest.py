@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from spotlightd.clients.folder_bucket import FolderBucket
 from spotlightd.flows.ingest import is_due
 from spotlightd.model.errors import PublisherError, StoreError
 from spotlightd.model.ledger import Known
 from spotlightd.testing import Reply
+from tests.clients.documents_world import Watched, moved, tiered
 
 from .world import INDEX, World, source, url
 
@@ -80,6 +82,28 @@ async def test_a_raised_parser_version_loads_kept_documents_again_without_asking
     assert [one.outcome for one in await world.look(source(parser="2"), again=False)] == ["published"]
     assert world.publishers.asked == [INDEX]
     assert await world.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+
+
+async def test_a_new_parser_reads_documents_that_are_in_the_bucket_alone(world: World) -> None:
+    """While the bucket is away that look fails as with any store of ours, and shows what it showed."""
+    world.shows({"2021/a": A})
+    seen = {"2021-01-04": 1, "2021-01-05": 2}
+    async with FolderBucket(world.folder / "bucket") as folder:
+        bucket = Watched(folder)
+        async with tiered(world.folder, bucket) as documents:
+            world.documents = documents
+            await world.look()
+            for digest in [one.digest async for one in documents.folder.local()]:
+                await moved(documents, bucket, digest)
+            world.publishers.asked.clear()
+            bucket.is_away = True
+            with pytest.raises(StoreError, match="cannot be had from the bucket now"):
+                await world.look(source(parser="2"), again=False)
+            assert await world.seen() == seen
+            bucket.is_away = False
+            assert [one.outcome for one in await world.look(source(parser="2"), again=False)] == ["published"]
+            assert await world.seen() == seen
+            assert url("2021/a") not in world.publishers.asked
 
 
 async def test_the_same_bytes_for_another_slice_are_refused(world: World) -> None:

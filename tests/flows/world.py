@@ -162,7 +162,7 @@ class World:
     folder: Path
     warehouse: Warehouse
     publishers: MemoryPublishers = field(default_factory=MemoryPublishers)
-    documents: MemoryDocuments = field(init=False)
+    documents: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.documents = MemoryDocuments(self.folder)
