@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spotlightd import sources as built_in
 from spotlightd.model.bars import minutely
-from spotlightd.model.dataset import Dataset
+from spotlightd.model.dataset import ANEW, DRILL, Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.house import HOUSE
 from spotlightd.model.settings import Settings
@@ -97,6 +97,10 @@ def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]
     for name, source in found.items():
         frames = [frames_of(source)] if isinstance(source, Stream) else []
         for dataset in (*source.datasets, *frames):
+            if dataset.name.startswith((ANEW, DRILL)):
+                raise SettingsError(
+                    f"no dataset may be called {dataset.name}, in {places[name]}: names like that are ours"
+                )
             other, place = known.setdefault(dataset.name, (dataset, places[name]))
             if other != dataset:
                 raise SettingsError(

@@ -25,7 +25,7 @@ EVENTS = frozenset({
     "request served", "request failed", "request refused", "page shown without archive", "port taken", "parser child ended", "parser child started", "verifier child ended",
     "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames sent again",
     "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
-    "partition planned", "partition moved on", "partition held",
+    "partition planned", "partition moved on", "partition held", "table copied",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "documents copied", "documents dropped", "documents missing", "document copy damaged",
     "bucket swept", "mirror answered", "library warned",

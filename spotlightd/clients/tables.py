@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from spotlightd.clients import ddl
+from spotlightd.clients import copying, ddl
 from spotlightd.model.cold import Cold
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
@@ -18,15 +18,17 @@ SEAL_PAUSE_SECONDS = 0.05
 
 
 async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, cold: Cold) -> None:
-    """Make the table and its view if missing; add new columns; StoreError if a column has another type, or the table
-    other partitions.
+    """Make the table and its view if missing; add new columns; copy a table that has other partitions and can never have
+    been archived; StoreError if a column has another type, or the table other partitions all the same.
     """
+    await copying.tidy(warehouse, dataset, database)
     await warehouse.execute(ddl.table(dataset, database))
-    await _columns(warehouse, dataset, database)
-    await _partitions(warehouse, dataset, database)
+    have = await _columns(warehouse, dataset, database)
+    await _partitions(warehouse, dataset, database, have)
     if dataset.by_load:
         await warehouse.execute(ddl.table(loads, database))
-        await warehouse.execute(ddl.current_view(dataset, database, cold))
+    if view := ddl.view(dataset, database, cold):
+        await warehouse.execute(view)
 
 
 async def seal(warehouse: Warehouse, dataset: Dataset, sealed: Mapping[int, int], database: str) -> None:
@@ -45,12 +47,13 @@ async def seal(warehouse: Warehouse, dataset: Dataset, sealed: Mapping[int, int]
         await asyncio.sleep(SEAL_PAUSE_SECONDS)
 
 
-async def _columns(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+async def _columns(warehouse: Warehouse, dataset: Dataset, database: str) -> set[str]:
+    """Names of those that it had before, and keeps rows in."""
     found = await warehouse.rows(
-        "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+        "SELECT name, type, default_kind FROM system.columns WHERE database = {database:String} AND table = {table:String}",
         {"database": database, "table": dataset.name},
     )
-    have = dict(found.rows)
+    have = {name: word for name, word, _ in found.rows}
     for column in dataset.stored:
         if column.name not in have:
             await warehouse.execute(ddl.added_column(dataset, database, column))
@@ -59,19 +62,24 @@ async def _columns(warehouse: Warehouse, dataset: Dataset, database: str) -> Non
                 f"table {database}.{dataset.name}: column {column.name} is {have[column.name]}, but the "
                 f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
             )
+    return {name for name, _, kind in found.rows if kind != "ALIAS"}
 
 
-async def _partitions(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+async def _partitions(warehouse: Warehouse, dataset: Dataset, database: str, have: set[str]) -> None:
     found = await warehouse.rows(
         "SELECT partition_key FROM system.tables WHERE database = {database:String} AND name = {table:String}",
         {"database": database, "table": dataset.name},
     )
-    have, wanted = found.rows[0][0], ddl.partition_key(dataset)
-    if _same(have) != _same(wanted):
-        raise StoreError(
-            f"table {database}.{dataset.name} is partitioned by {have or 'nothing'}, but the dataset declares"
-            f" {wanted or 'nothing'}: give the dataset a new name, or copy the table by hand"
-        )
+    key, wanted = found.rows[0][0], ddl.partition_key(dataset)
+    if _same(key) == _same(wanted):
+        return
+    if have <= {column.name for column in dataset.stored}:
+        await copying.copy(warehouse, dataset, database)
+        return
+    raise StoreError(
+        f"table {database}.{dataset.name} is partitioned by {key or 'nothing'}, but the dataset declares"
+        f" {wanted or 'nothing'}: give the dataset a new name, or copy the table by hand"
+    )
 
 
 def _same(word: str) -> str:

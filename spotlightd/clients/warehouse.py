@@ -200,8 +200,9 @@ class ClickHouse:
         await tables.ensure(self, dataset, self._database, cold or Cold())
 
     async def show(self, dataset: Dataset, cold: Cold) -> None:
-        """Make the unpinned view anew; see the port."""
-        await self.execute(ddl.current_view(dataset, self._database, cold))
+        """Make the unpinned view anew, if there is one; see the port."""
+        if view := ddl.view(dataset, self._database, cold):
+            await self.execute(view)
 
     async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:
         """Rows that come from now on get these generations; see the port."""

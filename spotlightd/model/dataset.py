@@ -29,6 +29,8 @@ PARTITION = re.compile(r"^(?P<span>toYear|toYYYYMM|toYYYYMMDD)\((?P<column>\w+)\
 NAME = re.compile(r"^[a-z][a-z0-9_]{0,59}$")
 GENERATION = "archive_generation"
 RESERVED = frozenset({"archive_day", GENERATION, "as_of", "load_id", "member", "line"})
+ANEW, DRILL = "anew_", "drill_"
+"""How names of tables begin that we make beside those of datasets, and throw away: no dataset may be called so."""
 
 
 Kind = Literal["text", "integer", "decimal", "float", "date", "time", "list", "bool"]

@@ -82,12 +82,13 @@ class Warehouse(Protocol):
         """
 
     async def ensure(self, dataset: Dataset, cold: Cold | None = None) -> None:
-        """Make the dataset's table and its unpinned view (over what has left too) if missing; add columns that are new; StoreError if a
-        column has another type.
+        """Make the dataset's table and its unpinned view (over what has left too) if missing; add columns that are new;
+        copy a table of an older release into the partitions that are declared now. StoreError if a column has another
+        type, or the copy cannot be made.
         """
 
     async def show(self, dataset: Dataset, cold: Cold) -> None:
-        """Make the unpinned view of a dataset anew, over what is in the warehouse and what has left it."""
+        """Make the unpinned view of a dataset anew, if it has one, over what is in the warehouse and what has left it."""
 
     async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:
         """From now on rows for these partitions, by number, carry these generations. No insert that began before it

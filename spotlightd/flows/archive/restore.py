@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from spotlightd.flows.archive.means import HeldError, Means
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.dataset import GENERATION, NAME, Dataset
+from spotlightd.model.dataset import ANEW, DRILL, GENERATION, NAME, Dataset
 from spotlightd.model.errors import SettingsError
 from spotlightd.model.fingerprint import selected
 from spotlightd.model.partition import Partition
 
-SCRATCH = "drill_"
 TAKEN = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
 
 
@@ -58,8 +57,10 @@ async def restore(means: Means, partition: Partition) -> Partition:
 
 
 async def restore_into(means: Means, partition: Partition, table: str) -> int:
-    """Into a table of that name, made for it: how many rows. SettingsError when the name is taken."""
+    """Into a table of that name, made for it: how many rows. SettingsError when the name is taken, or one of ours."""
     _copied(means, partition, table)
+    if table.startswith((ANEW, DRILL)):
+        raise SettingsError(f"table name {table!r}: names that begin with {ANEW} or {DRILL} are ours, and thrown away")
     if (await means.warehouse.rows(TAKEN, {"name": table})).rows[0][0]:
         raise SettingsError(f"there is a table {table} already: name another, or drop it")
     return (await _into(means, partition, table)).rows
@@ -73,7 +74,7 @@ async def drill(
     if not kept:
         return None
     partition = chosen(kept)
-    table = f"{SCRATCH}{partition.dataset}"
+    table = f"{DRILL}{partition.dataset}"
     await means.warehouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")
     try:
         found = Drilled(partition, await _into(means, partition, table))
