@@ -214,7 +214,7 @@ def publish_endpoint(settings: Settings, endpoint: Endpoint) -> None:
 
 
 async def _bookkeeping(report: Reporter, house: House) -> None:
-    await bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets)
+    await bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets, house.archives)
 
 
 async def _heart(report: Reporter, board: Board) -> None:

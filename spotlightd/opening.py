@@ -32,7 +32,8 @@ from spotlightd.model.bucket import PREFIX, Access, Reach
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import watermarks
 from spotlightd.model.errors import SettingsError
-from spotlightd.model.house import HOUSE
+from spotlightd.model.house import HOUSE, loads
+from spotlightd.model.house import archives as archives_table
 from spotlightd.model.ports import Bucket
 from spotlightd.model.settings import Bucket as BucketSettings
 from spotlightd.model.settings import Settings
@@ -124,12 +125,12 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
             settings, found, stores, documents, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
             SqliteArchive(ledger),
         )  # fmt: skip
-        for dataset in HOUSE:  # `loads` first: what makes the others visible; `archives`: where they are
+        for dataset in (loads, archives_table):  # what makes the others visible, and where they are
             await warehouse.ensure(dataset)
         await archives.refresh()
-        for dataset in found.datasets:
+        for dataset in house.datasets:
             await warehouse.ensure(dataset, archives.cold)
-        await recover(ledger, warehouse, publications, house.datasets)
+        await recover(ledger, warehouse, publications, house.datasets, archives)
         yield house
 
 

@@ -15,12 +15,12 @@ from spotlightd.clients.sqlite import EPOCH, SqliteFile, marks, micros, moment
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.cold import Archived, Cold
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.house import archives
+from spotlightd.model.house import MIRRORED, archives
 from spotlightd.model.partition import Check, CheckKind, Event, Partition, next_after
 from spotlightd.model.ports import Warehouse
 
 NEWEST = """
-SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until FROM archives
+SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until, newest_id FROM archives
 WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition) AND event = 'switched'
 ORDER BY dataset, partition
 """
@@ -44,11 +44,11 @@ class WarehouseArchives:
     async def refresh(self) -> None:
         """Read the index anew."""
         found: dict[str, list[Archived]] = {}
-        for name, partition, number, keys, rows, since, until in (await self._warehouse.rows(NEWEST)).rows:
+        for name, partition, number, keys, rows, since, until, top in (await self._warehouse.rows(NEWEST)).rows:
             if name in self._datasets:  # else its source was removed: nothing reads it
                 dataset = self._datasets[name]
                 bounds = {dataset.split_by: _days(number), dataset.time: (since, until)}
-                found.setdefault(name, []).append(Archived(dataset, partition, tuple(keys), rows, bounds))
+                found.setdefault(name, []).append(Archived(dataset, partition, tuple(keys), rows, bounds, top))
         self._cold = Cold({name: tuple(some) for name, some in found.items()}, self._table)
 
     async def record(self, partition: Partition, event: Event) -> None:
@@ -60,16 +60,22 @@ class WarehouseArchives:
             newest + 1, max(datetime.now(UTC), at + timedelta(microseconds=1)), partition.dataset, partition.id,
             partition.day, partition.generation, event, list(partition.keys), partition.manifest, mark.rows,
             partition.size, mark.total, mark.mixed, mark.low, mark.high,
-            [f"{name} {word}" for name, word in partition.columns], since, until,
+            [f"{name} {word}" for name, word in partition.columns], since, until, await self._newest_id(partition),
         )  # fmt: skip
         await self._warehouse.insert(archives, [row])
         await self.refresh()
         await self.show(partition.dataset)
 
+    async def _newest_id(self, partition: Partition) -> int:
+        """Where the copy of the ledger stood in it, taken while its rows are in the table: nobody then asks the bucket."""
+        if partition.dataset not in {one.name for one in MIRRORED}:
+            return 0
+        sql = f"SELECT max(id) FROM {partition.dataset} WHERE _partition_id = {{partition:String}}"
+        return int((await self._warehouse.rows(sql, {"partition": partition.id})).rows[0][0])
+
     async def show(self, name: str) -> None:
         """Bring the dataset's unpinned view in line, if it has one."""
-        if self._datasets[name].by_load:
-            await self._warehouse.show(self._datasets[name], self._cold)
+        await self._warehouse.show(self._datasets[name], self._cold)
 
     async def is_switched(self, partition: Partition) -> bool:
         """Whether readers take it from the bucket, as the warehouse says."""

@@ -114,7 +114,7 @@ async def bring(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     with out.progress("import") as moves:
         async with opened_bundle(arguments.file, moves) as found, opened(settings) as house:
             brought = await bringing.bring(_means(house), found, moves)
-            await mirror(house.stores.ledger, house.stores.warehouse)
+            await mirror(house.stores.ledger, house.stores.warehouse, house.archives)
     _tell(out, found.manifest, brought)
     return 1 if any(one.came in FAULTS for one in brought) else 0
 

@@ -87,7 +87,7 @@ async def _backfill_here(wish: Wish, settings: Settings, out: Out) -> int:
 
             span = Span(wish.first, wish.last, again=True)
             results = await ingest(source, house.publishers.of(source), house.stores, span=span, progress=progress)
-        await mirror(house.stores.ledger, house.stores.warehouse)
+        await mirror(house.stores.ledger, house.stores.warehouse, house.archives)
     for one in results:
         if one.error:
             out.note(f"{one.link.covers}: {one.outcome}: {one.error}")
@@ -120,6 +120,7 @@ async def rebuild(arguments: argparse.Namespace, settings: Settings, out: Out) -
     if running_daemon(settings) is not None:
         raise SettingsError("the daemon is running: stop it first, so that the ledger stands still")
     async with opened(settings) as house:
-        rows = await anew(house.stores.ledger, house.stores.warehouse)
+        known = await house.partitions.partitions()
+        rows = await anew(house.stores.ledger, house.stores.warehouse, house.archives, known)
     out.say(f"{rows:,} records copied from the ledger", {"rows": rows})
     return 0

@@ -103,7 +103,7 @@ async def _once(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
             for number in range(await _seen(house, mirror), len(mirror.stages)):
                 mirror.show(number)
                 results += await _look(house, moves)
-        await mirror_records(house.stores.ledger, house.stores.warehouse)
+        await mirror_records(house.stores.ledger, house.stores.warehouse, house.archives)
     return {
         "documents": sum(one.outcome == "published" for one in results),
         "unchanged": sum(one.outcome == "unchanged" for one in results),

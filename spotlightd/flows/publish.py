@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from spotlightd.flows.mirror import restore
+from spotlightd.flows.mirror import newest, restore
 from spotlightd.log import logger
+from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
@@ -140,11 +141,11 @@ def _rows(load: Load) -> list[tuple[Any, ...]]:
 
 
 async def recover(
-    ledger: Ledger, warehouse: Warehouse, publications: Publications, datasets: Sequence[Dataset]
+    ledger: Ledger, warehouse: Warehouse, publications: Publications, datasets: Sequence[Dataset], archives: Archives
 ) -> None:
     """Before anything else is loaded: finish what was intended, give up what was begun, sweep what will never show."""
-    await restore(ledger, warehouse)
-    adopted = await _adopt(ledger, warehouse, datasets)
+    await restore(ledger, warehouse, archives)
+    adopted = await _adopt(ledger, warehouse, datasets, archives)
     settled = await publications.settle()
     for load in await ledger.loads(states=("loaded",)):
         if is_outdated(load, await ledger.loads(load.source, states=("published",))):
@@ -173,15 +174,15 @@ async def sweep(ledger: Ledger, warehouse: Warehouse, datasets: Iterable[Dataset
     return len(dead)
 
 
-async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Dataset]) -> int:
+async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Dataset], archives: Archives) -> int:
     """Take over what the warehouse knows and the ledger does not: its file was lost, or put back from a backup."""
     known = await ledger.loads()
-    newest = max((load.seq for load in known), default=0)
-    missing = (await warehouse.rows(MISSING, {"seq": newest})).dicts()
+    last = max((load.seq for load in known), default=0)
+    missing = (await warehouse.rows(MISSING, {"seq": last})).dicts()
     if not missing:
         return 0
-    taken = {one.name: await _highest(warehouse, "id", one.name) for one in MIRRORED}
-    loaded = [await _highest(warehouse, "load_id", one.name) for one in datasets if one.by_load]
+    taken = {one.name: await newest(warehouse, one, archives.cold) for one in MIRRORED}
+    loaded = [await _highest_load(warehouse, one.name) for one in datasets if one.by_load]
     taken["loads"] = max([*loaded, *(row["load_id"] for row in missing)])
     await ledger.adopt([_adopted(row) for row in missing], taken)
     for one in datasets:
@@ -190,8 +191,8 @@ async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Datase
     return len(missing)
 
 
-async def _highest(warehouse: Warehouse, column: str, table: str) -> int:
-    return int((await warehouse.rows(f"SELECT max({column}) FROM {table}")).rows[0][0])
+async def _highest_load(warehouse: Warehouse, table: str) -> int:
+    return int((await warehouse.rows(f"SELECT max(load_id) FROM {table}")).rows[0][0])
 
 
 def _adopted(row: dict[str, Any]) -> Load:

@@ -22,6 +22,7 @@ from spotlightd.flows.mirror import mirror
 from spotlightd.flows.publish import current, replaces, sweep
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
+from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.ledger import Ledger, Wish
@@ -171,7 +172,13 @@ def told(results: Sequence[Result]) -> str:
 
 
 async def bookkeeping(
-    report: Reporter, ledger: Ledger, warehouse: Warehouse, datasets: Iterable[Dataset], *, every_seconds: float = 2.0
+    report: Reporter,
+    ledger: Ledger,
+    warehouse: Warehouse,
+    datasets: Iterable[Dataset],
+    archives: Archives,
+    *,
+    every_seconds: float = 2.0,
 ) -> None:
     """The flow that copies the ledger's records to the warehouse and sweeps dead loads."""
     held = list(datasets)
@@ -179,7 +186,7 @@ async def bookkeeping(
     while True:
         done = 0
         try:
-            done += await mirror(ledger, warehouse)
+            done += await mirror(ledger, warehouse, archives)
             done += await sweep(ledger, warehouse, held)
         except StoreError as problem:
             report.holding(str(problem))

@@ -17,13 +17,16 @@ Bound = tuple[datetime | None, datetime | None]
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A partition whose rows are read from the bucket. `bounds`: by column, the least and greatest of its times."""
+    """A partition whose rows are read from the bucket. `bounds`: by column, the least and greatest of its times.
+    `newest_id` is the greatest `id` in it, for copies of the ledger's records.
+    """
 
     dataset: Dataset
     partition: str
     keys: tuple[str, ...]
     rows: int
     bounds: Mapping[str, tuple[datetime, datetime]]
+    newest_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,21 @@ def _meet(asked: Bound, held: tuple[datetime, datetime]) -> bool:
 
 
 EVER = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """For rows that last from one of their times to another, in whichever order a clock that was set has left them: those
+    that reach into a time. `until` is excluded.
+    """
+
+    since: datetime
+    until: datetime
+
+    def meets(self, one: Archived) -> bool:
+        """Whether the partition can hold such a row."""
+        first, last = (min(low for low, _ in one.bounds.values()), max(high for _, high in one.bounds.values()))
+        return first < self.until and self.since <= last
 
 
 def _nowhere(keys: Sequence[str], structure: str) -> str:

@@ -3,6 +3,10 @@
 `documents`, `runs`, `rejects`, `gaps` and `lost_frames` are copied from the ledger, row by row under the ledger's own `id`,
 and can be made again from it. `loads` is not: it is written to the warehouse first and is the truth about what is
 visible. Nor are `heartbeats`, `disks` and `logs`, lost with the process that would have written them.
+
+Old records leave for the archive like everything else, but for three: `loads` and `archives`, which every question is
+asked through, and `documents`, which every receipt is: one row for a file of thousands is not worth a look at the bucket
+for each number that somebody clicks on.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 from spotlightd.model.dataset import Column, Dataset, Retention, Rhythm
 
 _ALWAYS = Rhythm("with every fetch and load", stale_days=0)
+_RECORDS_DAYS = 365
 
 documents = Dataset(
     name="documents",
@@ -66,6 +71,8 @@ runs = Dataset(
     key=("id",),
     order=("source", "id"),
     time="at",
+    partition="toYYYYMM(at)",
+    retention=Retention(hot_days=_RECORDS_DAYS),
     rhythm=_ALWAYS,
     by_load=False,
 )
@@ -89,6 +96,8 @@ rejects = Dataset(
     key=("id",),
     order=("source", "id"),
     time="at",
+    partition="toYYYYMM(at)",
+    retention=Retention(hot_days=_RECORDS_DAYS),
     rhythm=_ALWAYS,
     by_load=False,
 )
@@ -145,6 +154,8 @@ gaps = Dataset(
     key=("id",),
     order=("source", "id"),
     time="since",
+    partition="toYYYYMM(until)",  # a gap leaves when its end is old, however long it lasted
+    retention=Retention(hot_days=_RECORDS_DAYS),
     rhythm=_ALWAYS,
     by_load=False,
 )
@@ -168,6 +179,8 @@ lost_frames = Dataset(
     key=("id",),
     order=("source", "id"),
     time="at",
+    partition="toYYYYMM(at)",
+    retention=Retention(hot_days=_RECORDS_DAYS),
     rhythm=_ALWAYS,
     by_load=False,
 )
@@ -222,6 +235,7 @@ archives = Dataset(
         Column("columns", "Array(String)", "name and type of each column of the files"),
         Column("since", "DateTime64(6, 'UTC')", "the least of the rows' times"),
         Column("until", "DateTime64(6, 'UTC')", "the greatest of the rows' times"),
+        Column("newest_id", "UInt64", "the greatest `id` of the rows, of copies of the ledger's records; else 0"),
     ),
     key=("number",),
     order=("dataset", "number"),

@@ -8,11 +8,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Literal, Protocol, get_args
 
 from spotlightd.model.archive import Fingerprint
+from spotlightd.model.dataset import PARTITION, Dataset
 
 Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Event = Literal["switched", "withdrawn"]
 CheckKind = Literal["audit", "drill", "documents"]
+SPANS = {"toYear": "%Y", "toYYYYMM": "%Y%m", "toYYYYMMDD": "%Y%m%d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Partition:
     def end(self) -> date:
         """The first day after it."""
         return next_after(self.number)
+
+
+def number_of(dataset: Dataset, at: date) -> int:
+    """The day, month or year of its table that a row of that time lies in; 0 when the table is not divided."""
+    found = PARTITION.match(dataset.partition)
+    return int(f"{at:{SPANS[found['span']]}}") if found else 0
 
 
 def next_after(number: int) -> date:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spotlightd.model.cold import EVER, Archived, Cold, Span
+from spotlightd.model.cold import EVER, Archived, Cold, Lasting, Span
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Pin
 
@@ -38,7 +38,7 @@ def source(dataset: Dataset, pin: Pin = NOW, span: Span = EVER) -> str:
     return f"({reading}) AS {dataset.name}"
 
 
-def rows(dataset: Dataset, cold: Cold, span: Span = EVER) -> str:
+def rows(dataset: Dataset, cold: Cold, span: Span | Lasting = EVER) -> str:
     """All rows of the dataset's table, hot and archived, under its name; the table itself when nothing is archived."""
     archived = cold.of(dataset.name)
     if not archived:
@@ -50,6 +50,14 @@ def rows(dataset: Dataset, cold: Cold, span: Span = EVER) -> str:
         structure = ", ".join(f"{column.name} {column.type}" for column in dataset.stored)
         text += f" UNION ALL SELECT {names} FROM {cold.table(keys, structure)}"
     return f"({text}) AS {dataset.name}"
+
+
+def here(dataset: Dataset, cold: Cold) -> str:
+    """The rows alone that are read from the dataset's table, under its name: for what is new, without a look at the bucket."""
+    archived = cold.of(dataset.name)
+    return (
+        f"(SELECT * FROM `{dataset.name}` WHERE {hot(archived)}) AS {dataset.name}" if archived else f"`{dataset.name}`"
+    )
 
 
 def hot(archived: Sequence[Archived]) -> str:

@@ -74,7 +74,7 @@ async def show_home(request: web.Request) -> web.StreamResponse:
     reader = desk.reader(request)
     pin = await reader.pin(None, ask.instant("as_of", request.query.get("as_of", "")))
     data = [one for one in context.datasets if one.by_load]
-    news, troubles = await reader.all(records.latest_loads(pin, NEWS), records.troubles(TROUBLES))
+    news, troubles = await reader.all(records.latest_loads(pin, NEWS), records.troubles(TROUBLES, pin))
     return desk.page(request, "home.html", {
         "pin": pin,
         "cards": await _cards(reader, data, pin, context.day),

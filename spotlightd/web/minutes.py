@@ -15,8 +15,9 @@ from decimal import Decimal
 from typing import Any
 
 from spotlightd.model.bars import bars
-from spotlightd.model.cold import Span
-from spotlightd.model.pin import source
+from spotlightd.model.cold import Lasting, Span
+from spotlightd.model.house import gaps as gaps_table
+from spotlightd.model.pin import rows, source
 from spotlightd.model.provenance import Pin
 from spotlightd.web.refusal import bad
 from spotlightd.web.select import Query
@@ -130,10 +131,11 @@ def within(symbol: str, window: Window, pin: Pin) -> Query:
     return Query(sql, {"symbol": symbol, "seq": pin.seq, **_span(window)})
 
 
-def gaps(symbol: str, window: Window) -> Query:
+def gaps(symbol: str, window: Window, pin: Pin) -> Query:
     """Gaps that nothing filled, of all sources, that touch the window."""
+    table = rows(gaps_table, pin.cold, Lasting(window.since, window.until))
     sql = (
-        "SELECT source, since, until, cause, says FROM gaps WHERE symbol IN ('', {symbol:String}) AND repaired_by = '' "
+        f"SELECT source, since, until, cause, says FROM {table} WHERE symbol IN ('', {{symbol:String}}) AND repaired_by = '' "
         "AND greatest(since, until) >= {since:DateTime64(6, 'UTC')} AND least(since, until) < {until:DateTime64(6, 'UTC')} "
         f"ORDER BY source, since LIMIT {MOST_GAPS:d}"
     )

@@ -166,7 +166,7 @@ async def shown(request: web.Request, symbol: str, asked: Asked, pin: Pin) -> Tr
     if not count:
         return None
     window = minutes.ending(asked.name, last, moved=asked.until is not None)
-    found, holes = await reader.all(minutes.within(symbol, window, pin), minutes.gaps(symbol, window))
+    found, holes = await reader.all(minutes.within(symbol, window, pin), minutes.gaps(symbol, window, pin))
     as_of = request.query.get("as_of", "")
     gaps: dict[str, list[Gap]] = {}
     for name, *values in holes.rows:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
+from spotlightd.model import house
+from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.pin import hot, published, source, visible
+from spotlightd.model.pin import here, hot, published, source, visible
 from spotlightd.model.provenance import Pin
 from spotlightd.web.select import Query
 
 LOAD_COLUMNS = (
     "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at, derived_from"
 )
-TROUBLE = "('refused', 'failed', 'wrong body', 'store failed')"
+TROUBLE = ("refused", "failed", "wrong body", "store failed")
 MOST_LINES = 200
+CLOCK = timedelta(days=1)
 
 
 def dataset_sizes(datasets: Sequence[Dataset], pin: Pin) -> Query:
@@ -31,9 +35,9 @@ def stream_size(dataset: Dataset, pin: Pin) -> Query:
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
     fed, archived = dataset.made_of or dataset.name, pin.cold.of(dataset.name)
-    here = f"`{dataset.name}`" + (f" WHERE {hot(archived)}" if archived else "")
+    table = f"`{dataset.name}`" + (f" WHERE {hot(archived)}" if archived else "")
     sql = (
-        f"SELECT (SELECT count() FROM {here}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"SELECT (SELECT count() FROM {table}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
         f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
         f"{{dataset:String}} AND seq <= {{seq:UInt64}})"
@@ -91,26 +95,36 @@ def documents(digest: str) -> Query:
     return Query(sql, {"digest": digest})
 
 
-def rejects(digest: str) -> Query:
+def rejects(digest: str, fetched: datetime | None, pin: Pin) -> Query:
+    """Lines of the document that were refused, of all times; `fetched` is when it first came."""
     sql = (
-        "SELECT member, line, parser, text, reason FROM rejects WHERE digest = {digest:String} "
-        f"ORDER BY id LIMIT {MOST_LINES + 1:d}"
+        f"SELECT member, line, parser, text, reason FROM {source(house.rejects, pin, _since(fetched))} "
+        f"WHERE digest = {{digest:String}} ORDER BY id LIMIT {MOST_LINES + 1:d}"
     )
     return Query(sql, {"digest": digest})
 
 
-def runs(digest: str) -> Query:
+def runs(digest: str, fetched: datetime | None, pin: Pin) -> Query:
+    """What was tried with the document, at all times; `fetched` is when it first came."""
     sql = (
-        "SELECT at, source, url, covers, outcome, rows, rejects, seconds, error FROM runs "
+        "SELECT at, source, url, covers, outcome, rows, rejects, seconds, error "
+        f"FROM {source(house.runs, pin, _since(fetched))} "
         f"WHERE digest = {{digest:String}} ORDER BY id LIMIT {MOST_LINES:d}"
     )
     return Query(sql, {"digest": digest})
 
 
-def troubles(limit: int) -> Query:
-    """The last attempts that went wrong."""
+def _since(fetched: datetime | None) -> Span:
+    """What is recorded of a document is recorded when it is there, give or take what a clock was set by: so nobody looks
+    into the archive for a new one.
+    """
+    return Span({"at": (fetched - CLOCK if fetched else None, None)})
+
+
+def troubles(limit: int, pin: Pin) -> Query:
+    """The last attempts that went wrong, of those that have not left for the archive."""
     sql = (
-        "SELECT at, source, url, covers, outcome, digest, error FROM runs "
+        f"SELECT at, source, url, covers, outcome, digest, error FROM {here(house.runs, pin.cold)} "
         f"WHERE outcome IN {TROUBLE} ORDER BY at DESC, id DESC LIMIT {limit:d}"
     )
     return Query(sql)
@@ -122,8 +136,10 @@ def successes() -> Query:
     return Query(sql)
 
 
-def last_looks() -> Query:
-    return Query("SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM runs GROUP BY source")
+def last_looks(pin: Pin) -> Query:
+    """By source: the last attempt, if it has not left for the archive. Whoever is looked at has one of the last days."""
+    table = here(house.runs, pin.cold)
+    return Query(f"SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM {table} GROUP BY source")
 
 
 def part_sizes() -> Query:

@@ -24,14 +24,17 @@ async def show_document(request: web.Request) -> web.StreamResponse:
     digest = request.match_info["digest"]
     member, line = _place(request, "member", 0, _MOST_MEMBER), _place(request, "line", 0, _MOST_LINE)
     reader = desk.reader(request)
-    asked = (records.documents, records.loads_from, records.rejects, records.runs, records.superseders)
-    documents, loads, rejects, runs, ended = [
-        one.dicts() for one in await reader.all(*(question(digest) for question in asked))
-    ]
+    asked = (records.documents, records.loads_from, records.superseders)
+    documents, loads, ended = [one.dicts() for one in await reader.all(*(question(digest) for question in asked))]
     if not (documents or loads):
         raise _unknown(digest)
     if not documents and frames.of(request.app[DESK].context, loads[0]["source"]):
         raise web.HTTPSeeOther(frames.of_slice(loads[0]["source"], loads[0]["covers"]))
+    fetched, now = min((one["fetched_at"] for one in documents), default=None), reader.now()
+    rejects, runs = [
+        one.dicts()
+        for one in await reader.all(records.rejects(digest, fetched, now), records.runs(digest, fetched, now))
+    ]
     pointed = await lines.shown(request, digest, member, line, AROUND) if line else None
     return desk.page(request, "source.html", {
         "digest": digest, "documents": documents, "loads": loads, "runs": runs, "pointed": pointed,

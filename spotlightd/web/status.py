@@ -64,14 +64,15 @@ async def show_status(request: web.Request) -> web.StreamResponse:
             "feeds": feeds.feeds_told(values["feeds"]), "drains": feeds.drains_told(values["drains"]),
         }  # fmt: skip
         return desk.document(request, plain)
-    return desk.page(request, "status.html", values)
+    return desk.page(request, "status.html", values | {"trouble": ",".join(records.TROUBLE)})
 
 
 async def _recorded(request: web.Request) -> tuple[list[Standing], list[dict[str, Any]]]:
     """How the sources stand and what went wrong lately, from the warehouse's records."""
     context = request.app[DESK].context
-    successes, looks, troubles = await desk.reader(request).all(
-        records.successes(), records.last_looks(), records.troubles(TROUBLES)
+    reader = desk.reader(request)
+    successes, looks, troubles = await reader.all(
+        records.successes(), records.last_looks(reader.now()), records.troubles(TROUBLES, reader.now())
     )
     had = {row[0]: row[1:] for row in successes.rows}
     looked = {row[0]: row[1:] for row in looks.rows}

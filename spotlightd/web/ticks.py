@@ -14,7 +14,8 @@ from typing import Any
 from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.drain import FeedState
-from spotlightd.model.pin import source, visible
+from spotlightd.model.house import gaps as gaps_table
+from spotlightd.model.pin import here, source, visible
 from spotlightd.model.provenance import Pin
 from spotlightd.web.reader import Reader
 from spotlightd.web.select import Query
@@ -100,7 +101,7 @@ async def look(reader: Reader, trades: Dataset, seen: Seen, symbols: Sequence[st
     begin = now - timedelta(seconds=WINDOW_SECONDS)
     since = begin if fresh or seen.looks % WHOLE_EVERY == 0 else max(_newest(seen, begin), begin)
     pin = await reader.pin(trades)
-    found, gaps = await reader.all(bars(trades, symbols, since, pin), holes(begin))
+    found, gaps = await reader.all(bars(trades, symbols, since, pin), holes(begin, pin))
     seen.looks += 1
     seen.holes = tuple(Hole(*row) for row in gaps.rows)
     seen.bars = {one: _kept(seen.bars.get(one, {}), begin) for one in symbols}
@@ -189,10 +190,12 @@ def busiest(trades: Dataset, now: datetime, pin: Pin, limit: int) -> Query:
     return Query(sql, {"since": _text(now - BUSY), "seq": pin.seq})
 
 
-def holes(begin: datetime) -> Query:
-    """Gaps that nobody repaired: all that reach into the time after that, and the newest before it."""
+def holes(begin: datetime, pin: Pin) -> Query:
+    """Gaps that nobody repaired: all that reach into the time after that, and the newest before it that have not left for
+    the archive: this is asked once a second.
+    """
     sql = (
-        "SELECT source, symbol, since, until, cause, says FROM gaps WHERE repaired_by = '' "
+        f"SELECT source, symbol, since, until, cause, says FROM {here(gaps_table, pin.cold)} WHERE repaired_by = '' "
         f"ORDER BY until >= {{begin:DateTime64(6, 'UTC')}} DESC, id DESC LIMIT {MOST_GAPS:d}"
     )
     return Query(sql, {"begin": _text(begin)})

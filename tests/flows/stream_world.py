@@ -196,7 +196,7 @@ class StreamWorld:
         async with SqliteLedger(self.folder / "ledger.sqlite") as ledger:
             positions: Any = SqlitePositions(ledger)
             publications = Publications(ledger, self.warehouse)
-            await recover(ledger, self.warehouse, publications, (constructed_ticks,))
+            await recover(ledger, self.warehouse, publications, (constructed_ticks,), NoArchives())
             warehouse: Any = self.held or self.warehouse
             if fuse:
                 positions, warehouse = Fused(positions, fuse), Fused(warehouse, fuse)

@@ -19,6 +19,7 @@ from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.flows.bars import Transforming
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.model.bars import bars, minutely
+from spotlightd.model.cold import NoArchives
 from spotlightd.model.drain import Intent
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import HOUSE
@@ -149,7 +150,7 @@ class Market:
         try:
             await self.transforming(Fuse(step)).round()
         except CrashError:
-            await recover(self.ledger, self.warehouse, self.publications(), (trades, bars, *HOUSE))
+            await recover(self.ledger, self.warehouse, self.publications(), (trades, bars, *HOUSE), NoArchives())
 
     async def newest(self) -> int:
         return int((await self.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
@@ -223,7 +224,7 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
         try:
             await market.transforming(fuse).round()
         except CrashError:
-            await recover(market.ledger, market.warehouse, market.publications(), (trades, bars, *HOUSE))
+            await recover(market.ledger, market.warehouse, market.publications(), (trades, bars, *HOUSE), NoArchives())
         await market.check()
         await market.transforming().round()
         kept = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")

@@ -12,6 +12,7 @@ from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.flows.ingest import ingest
 from spotlightd.flows.mirror import mirror, rebuild
 from spotlightd.flows.publish import Publications, replaces
+from spotlightd.model.cold import NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.model.house import MIRRORED
@@ -180,12 +181,12 @@ async def test_a_lost_ledger_takes_its_records_back_from_their_copies(world: Wor
     world.shows({"2021/a": "2021-01-04,1\n?odd\n", "2022/a": "!\n"})
     await world.look()
     async with world.stores() as stores:
-        await mirror(stores.ledger, stores.warehouse)
+        await mirror(stores.ledger, stores.warehouse, NoArchives())
     before = [(await world.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
     for file in world.folder.glob("ledger.sqlite*"):
         file.unlink()
     async with world.stores() as stores:
-        assert await rebuild(stores.ledger, stores.warehouse) == 5
+        assert await rebuild(stores.ledger, stores.warehouse, NoArchives(), ()) == 5
     after = [(await world.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
     assert after == before
 
@@ -194,12 +195,12 @@ async def test_records_are_mirrored_once_and_can_be_made_again(world: World) -> 
     world.shows({"2021/a": "2021-01-04,1\n?odd\n", "2022/a": "!\n"})
     await world.look()
     async with world.stores() as stores:
-        assert await mirror(stores.ledger, stores.warehouse) == 2 + 2 + 1
-        assert await mirror(stores.ledger, stores.warehouse) == 0
+        assert await mirror(stores.ledger, stores.warehouse, NoArchives()) == 2 + 2 + 1
+        assert await mirror(stores.ledger, stores.warehouse, NoArchives()) == 0
         await stores.ledger.record(Run(datetime.now(UTC), "constructed", "", "", "discovered"))
-        assert await mirror(stores.ledger, stores.warehouse) == 1
+        assert await mirror(stores.ledger, stores.warehouse, NoArchives()) == 1
         before = [(await stores.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
-        assert await rebuild(stores.ledger, stores.warehouse) == 6
+        assert await rebuild(stores.ledger, stores.warehouse, NoArchives(), ()) == 6
         after = [(await stores.warehouse.rows(f"SELECT * FROM {one.name} ORDER BY id")).rows for one in MIRRORED]
     assert after == before
 

@@ -15,6 +15,7 @@ from spotlightd.clients.warehouse import ClickHouse
 from spotlightd.flows.pulse import measured_loop, pulse, readings
 from spotlightd.flows.schedule import Bells, Collecting, bookkeeping
 from spotlightd.flows.supervise import Board, Status, isolated
+from spotlightd.model.cold import NoArchives
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.testing import SilentMeters
@@ -140,7 +141,7 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
             asyncio.create_task(isolated(board, "collect", collecting), name="collect"),
             asyncio.create_task(
                 isolated(board, "bookkeeping", lambda report: bookkeeping(
-                    report, stores.ledger, stores.warehouse, (), every_seconds=0.01,
+                    report, stores.ledger, stores.warehouse, (), NoArchives(), every_seconds=0.01,
                 )), name="bookkeeping",
             ),
         ]  # fmt: skip

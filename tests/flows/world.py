@@ -19,6 +19,7 @@ from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.load import Result, Stores
 from spotlightd.flows.publish import Publications, recover
+from spotlightd.model.cold import NoArchives
 from spotlightd.model.house import HOUSE
 from spotlightd.model.pin import visible
 from spotlightd.model.ports import Parsed, Warehouse
@@ -182,7 +183,7 @@ class World:
             fused: Callable[[Any], Any] = (lambda store: Fused(store, fuse)) if fuse else (lambda store: store)
             warehouse, kept = fused(self.warehouse), fused(ledger)
             publications = Publications(kept, warehouse)
-            await recover(kept, warehouse, publications, (constructed_counts, *HOUSE))
+            await recover(kept, warehouse, publications, (constructed_counts, *HOUSE), NoArchives())
             yield Stores(fused(self.documents), kept, warehouse, HereParser(), publications)
 
     async def look(self, batch: Batch | None = None, *, fuse: Fuse | None = None, again: bool = True) -> list[Result]:
