@@ -75,7 +75,7 @@ class ArchiveWorld:
     dataset: Dataset = trades
 
     def __post_init__(self) -> None:
-        self.index = WarehouseArchives(self.warehouse, (trades,), self.bucket.table)
+        self.index = WarehouseArchives(self.warehouse, (trades, *HOUSE), self.bucket.table)
         self.kept = SqliteArchive(self.ledger)
         self.verifier: Verifier = HereVerifier()
 
@@ -83,12 +83,12 @@ class ArchiveWorld:
         """As a release that declares one more column finds it."""
         self.dataset = replace(trades, columns=(*trades.columns, column))
         await self.warehouse.ensure(self.dataset)
-        self.index = WarehouseArchives(self.warehouse, (self.dataset,), self.bucket.table)
+        self.index = WarehouseArchives(self.warehouse, (self.dataset, *HOUSE), self.bucket.table)
         await self.index.refresh()
 
     def means(self, around: Any = lambda port: port) -> Means:
         return Means(
-            datasets={"trades": self.dataset}, feeds={FEED.name: replace(FEED, datasets=(self.dataset,))}, transforms=(), warehouse=around(self.warehouse),
+            datasets={one.name: one for one in (self.dataset, *HOUSE)}, feeds={FEED.name: replace(FEED, datasets=(self.dataset,))}, transforms=(), warehouse=around(self.warehouse),
             bucket=around(self.bucket), index=around(self.index), kept=around(self.kept), ledger=self.ledger,
             positions=SqlitePositions(self.ledger), verifier=around(self.verifier),
             folder=self.folder / "archive", policy=self.policy,

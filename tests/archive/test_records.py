@@ -1,0 +1,231 @@
+"""Copies of the ledger's records whose old months have left: each record is there once, whatever happened in between."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.flows.mirror import mirror, rebuild, restore
+from spotlightd.flows.publish import Publications, recover
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import HOUSE, MIRRORED, gaps, runs
+from spotlightd.model.pin import rows
+from spotlightd.model.provenance import Run
+from tests.flows.world import CrashError, Fuse, Fused
+
+from .archive_world import ArchiveWorld, archive_world
+
+LONG_AGO = datetime(2024, 11, 10, tzinfo=UTC)
+LATELY = datetime(2026, 3, 1, tzinfo=UTC)
+MONTHS = (LONG_AGO, LONG_AGO + timedelta(days=31), LATELY)
+
+
+def run(at: datetime, number: int = 0) -> tuple[Any, ...]:
+    """As the ledger has one, without its id."""
+    return (at, "constructed", "https://example.org", f"{number}", "unchanged", "", 0, 0, 0, 0.5, "")
+
+
+def gap(since: datetime, until: datetime) -> tuple[Any, ...]:
+    return (until, "constructed", "AAPL", since, until, "disconnected", "", "")
+
+
+def lost(at: datetime, number: int) -> tuple[Any, ...]:
+    return (at, "constructed", "d", 1, 0, number, "{}", "constructed")
+
+
+def reject(at: datetime, number: int) -> tuple[Any, ...]:
+    return (at, "constructed", "a" * 64, "1", 0, number, "?", "constructed")
+
+
+async def written(ledger: SqliteLedger, table: str, some: Sequence[tuple[Any, ...]], first: int = 1) -> None:
+    """Into the ledger, as of that time."""
+    await ledger.restore(table, [(number, *row) for number, row in enumerate(some, first)])
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
+    """Records of three months, two of them old: in turn, so that neighbours lie in different months."""
+    async with archive_world(tmp_path) as made:
+        ats = [MONTHS[number % 3] + timedelta(seconds=number) for number in range(60)]
+        await written(made.ledger, "runs", [run(at, number) for number, at in enumerate(ats)])
+        await written(made.ledger, "gaps", [gap(at - timedelta(days=9), at) for at in ats])
+        await written(made.ledger, "lost_frames", [lost(at, number) for number, at in enumerate(ats)])
+        await written(made.ledger, "rejects", [reject(at, number) for number, at in enumerate(ats)])
+        await mirror(made.ledger, made.warehouse, made.index)
+        yield made
+
+
+async def left(world: ArchiveWorld) -> None:
+    """All that is due is dropped."""
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+
+
+async def ids(world: ArchiveWorld, dataset: Dataset) -> list[int]:
+    """Of all records that a reader finds, hot and archived."""
+    found = await world.warehouse.rows(f"SELECT id FROM {rows(dataset, world.index.cold)} ORDER BY id")
+    return [number for (number,) in found.rows]
+
+
+async def parts(world: ArchiveWorld, table: str) -> dict[str, int]:
+    found = await world.warehouse.rows(f"SELECT _partition_id, count() FROM {table} GROUP BY 1 ORDER BY 1")
+    return dict(found.rows)
+
+
+async def test_old_months_leave_and_every_record_is_read_once(world: ArchiveWorld) -> None:
+    await left(world)
+    for dataset in (one for one in MIRRORED if one.split_by):
+        assert await parts(world, dataset.name) == {"202603-0": 20}
+        assert await ids(world, dataset) == list(range(1, 61))
+        assert [one.newest_id for one in world.index.cold.of(dataset.name)] == [58, 59]
+    assert (await world.warehouse.rows("SELECT count() FROM runs_all")).rows == ((60,),)
+
+
+async def test_the_copy_goes_on_where_it_stood_though_all_hot_records_have_left(world: ArchiveWorld) -> None:
+    world.clock.at = datetime(2028, 1, 1, tzinfo=UTC)
+    await left(world)
+    assert await parts(world, "gaps") == {}
+    assert await mirror(world.ledger, world.warehouse, world.index) == 0
+    await written(world.ledger, "gaps", [gap(world.clock.at, world.clock.at)], 61)
+    assert await mirror(world.ledger, world.warehouse, world.index) == 1
+    assert await ids(world, gaps) == list(range(1, 62))
+
+
+async def test_while_the_bucket_is_away_records_are_copied_all_the_same(world: ArchiveWorld) -> None:
+    await left(world)
+    shutil.move(world.folder / "bucket", world.folder / "away")
+    await world.ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
+    assert await mirror(world.ledger, world.warehouse, world.index) == 1
+
+
+async def test_a_record_that_comes_late_for_an_archived_month_leaves_by_itself(world: ArchiveWorld) -> None:
+    await left(world)
+    await written(world.ledger, "runs", [run(LONG_AGO)], 61)
+    await mirror(world.ledger, world.warehouse, world.index)
+    assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 20}
+    assert await ids(world, runs) == list(range(1, 62))
+    await left(world)
+    assert await parts(world, "runs") == {"202603-0": 20}
+    assert await ids(world, runs) == list(range(1, 62))
+
+
+async def test_a_copy_that_is_cut_off_goes_on_without_a_hole(world: ArchiveWorld) -> None:
+    """Wherever it ends, also between two months of one batch."""
+    expected, steps = 60, 0
+    while True:
+        steps += 1
+        some = [run(MONTHS[number % 3]) for number in range(4)]
+        await written(world.ledger, "runs", some, expected + 1)
+        expected += len(some)
+        try:
+            await mirror(world.ledger, Fused(world.warehouse, Fuse(steps), ("insert",)), world.index)
+            break
+        except CrashError:
+            await mirror(world.ledger, world.warehouse, world.index)
+            assert await ids(world, runs) == list(range(1, expected + 1)), f"ended at step {steps}"
+    assert steps > 8
+
+
+class Inserts:
+    """A warehouse that notes the months of each insert."""
+
+    def __init__(self, warehouse: Any) -> None:
+        self._warehouse, self.months = warehouse, list[set[int]]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._warehouse, name)
+
+    async def insert(self, dataset: Dataset, some: Sequence[Sequence[Any]], *, token: str = "") -> None:
+        self.months.append({row[1].month for row in some})
+        await self._warehouse.insert(dataset, some, token=token)
+
+
+async def test_no_insert_spans_two_months_because_half_of_it_could_stay_away(world: ArchiveWorld) -> None:
+    await written(world.ledger, "runs", [run(MONTHS[number // 3 % 3]) for number in range(12)], 61)
+    noted = Inserts(world.warehouse)
+    await mirror(world.ledger, noted, world.index)
+    assert noted.months == [{11}, {12}, {3}, {11}]
+
+
+@pytest.mark.parametrize("far", [0, 1, 2, 4], ids=["all hot", "proven", "switched", "dropped"])
+async def test_a_rebuild_doubles_nothing_and_the_archiver_goes_on(world: ArchiveWorld, far: int) -> None:
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds)[:far]:
+        world.clock.on(pause)
+        await archiving.round()
+    again = await rebuild(world.ledger, world.warehouse, world.index, await world.kept.partitions())
+    assert again == 4 * (20 if far else 60)
+    for dataset in (one for one in MIRRORED if one.split_by):
+        assert await ids(world, dataset) == list(range(1, 61))
+    await left(world)
+    assert set((await world.stages()).values()) == {"dropped"}
+    assert await ids(world, runs) == list(range(1, 61))
+    assert await mirror(world.ledger, world.warehouse, world.index) == 0
+
+
+async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(world: ArchiveWorld) -> None:
+    await left(world)
+    await written(world.ledger, "runs", [run(LONG_AGO)], 61)
+    await mirror(world.ledger, world.warehouse, world.index)
+    await world.warehouse.execute("DELETE FROM runs WHERE at > '2026-01-01' AND id != 60")
+    await rebuild(world.ledger, world.warehouse, world.index, await world.kept.partitions())
+    assert await ids(world, runs) == list(range(1, 62))
+    assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 20}
+
+
+async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(world: ArchiveWorld) -> None:
+    await left(world)
+    known, steps, ended = await world.kept.partitions(), 0, True
+    while ended:
+        steps += 1
+        around: Any = Fused(world.warehouse, Fuse(steps), ("execute", "insert"))
+        try:
+            await rebuild(world.ledger, around, world.index, known)
+            ended = False
+        except CrashError:
+            assert await mirror(world.ledger, world.warehouse, world.index) == 0
+            for dataset in HOUSE:  # as at a start
+                await world.warehouse.ensure(dataset, world.index.cold)
+            assert (await world.warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
+        assert await ids(world, runs) == list(range(1, 61)), f"ended at step {steps}"
+        assert await ids(world, gaps) == list(range(1, 61)), f"ended at step {steps}"
+    assert steps > 30
+
+
+async def test_a_lost_ledger_takes_its_records_back_from_table_and_archive(world: ArchiveWorld, tmp_path: Path) -> None:
+    await left(world)
+    before = {one.name: await world.ledger.history(one.name, 0, 100) for one in MIRRORED}
+    async with SqliteLedger(tmp_path / "another.sqlite") as ledger:
+        await recover(ledger, world.warehouse, Publications(ledger, world.warehouse), HOUSE, world.index)
+        assert {one.name: await ledger.history(one.name, 0, 100) for one in MIRRORED} == before
+        await ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
+        assert await mirror(ledger, world.warehouse, world.index) == 1
+    assert await ids(world, runs) == list(range(1, 62))
+
+
+async def test_a_lost_ledger_waits_for_a_bucket_that_it_needs(world: ArchiveWorld, tmp_path: Path) -> None:
+    await left(world)
+    shutil.move(world.folder / "bucket", world.folder / "away")
+    async with SqliteLedger(tmp_path / "another.sqlite") as ledger:
+        with pytest.raises(StoreError):
+            await restore(ledger, world.warehouse, world.index)
+        shutil.move(world.folder / "away", world.folder / "bucket")
+        assert await restore(ledger, world.warehouse, world.index) == 240
+
+
+async def test_a_restored_month_is_read_once_and_the_copy_goes_on(world: ArchiveWorld) -> None:
+    await left(world)
+    await world.archiving().obey(["restore", "runs", "202411-0"])
+    await world.index.refresh()
+    assert await parts(world, "runs") == {"202411-0": 20, "202603-0": 20}
+    assert await ids(world, runs) == list(range(1, 61))
+    assert await mirror(world.ledger, world.warehouse, world.index) == 0

@@ -1,0 +1,182 @@
+"""Tables of 0.1.0, and of builds since, become tables of this release at a start: every row, wherever a start is cut off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from spotlightd.clients import copying, ddl, tables
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.model.cold import Cold
+from spotlightd.model.dataset import Dataset, Retention
+from spotlightd.model.errors import StoreError
+from spotlightd.model.house import gaps, loads, lost_frames, rejects, runs
+from spotlightd.model.ports import Warehouse
+from spotlightd.model.settings import Settings
+from spotlightd.opening import opened
+from spotlightd.sources.sec_ftd import sec_ftd
+from tests.engine.world import DATABASE, client_of, engine_on
+from tests.flows.world import CrashError, Fuse, Fused
+
+AT = datetime(2024, 11, 10, tzinfo=UTC)
+ROWS: dict[str, Any] = {
+    "runs": lambda n, at: (n, at, "constructed", "https://x", "", "unchanged", "", 0, 0, 0, 0.5, ""),
+    "rejects": lambda n, at: (n, at, "constructed", "a" * 64, "1", 0, n, "?", "constructed"),
+    "gaps": lambda n, at: (n, at, "constructed", "", at - timedelta(days=40), at, "disconnected", "", ""),
+    "lost_frames": lambda n, at: (n, at, "constructed", "d", 1, 0, n, "{}", "constructed"),
+    "sec_ftd": lambda n, at: (at.date(), f"{n:09}", "GME", n, "GAMESTOP", Decimal("1.5") if n % 2 else None, 7, 0, n),
+}
+DATASETS = (runs, rejects, gaps, lost_frames, sec_ftd)
+NEW = {
+    "runs": "toYYYYMM(at), archive_generation", "rejects": "toYYYYMM(at), archive_generation",
+    "gaps": "toYYYYMM(until), archive_generation", "lost_frames": "toYYYYMM(at), archive_generation",
+    "sec_ftd": "toYear(settlement_date), archive_generation",
+}  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def warehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClickHouse]:
+    async with engine_on(tmp_path_factory.mktemp("state")) as engine, client_of(engine) as warehouse:
+        await warehouse.ensure(loads)
+        yield warehouse
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def as_it_was(dataset: Dataset) -> str:
+    """CREATE TABLE of 0.1.0: no partitions for our own records, and none by generation."""
+    plain = ddl.table(replace(dataset, partition="", retention=Retention()), DATABASE)
+    if dataset == sec_ftd:
+        plain = plain.replace("ENGINE = MergeTree\n", "ENGINE = MergeTree\nPARTITION BY toYear(settlement_date)\n")
+    assert "archive_generation" not in plain
+    return plain
+
+
+async def old(warehouse: ClickHouse, dataset: Dataset) -> list[Any]:
+    """A table of 0.1.0 with rows of several years; those rows."""
+    await warehouse.execute(f"DROP TABLE IF EXISTS {dataset.name} SYNC")
+    await warehouse.execute(as_it_was(dataset))
+    await warehouse.insert(dataset, [ROWS[dataset.name](n, AT + timedelta(days=20 * n)) for n in range(1, 31)])
+    return await every(warehouse, dataset)
+
+
+async def every(warehouse: Warehouse, dataset: Dataset) -> list[Any]:
+    names = ", ".join(column.name for column in dataset.stored)
+    return list((await warehouse.rows(f"SELECT {names} FROM {dataset.name} ORDER BY ALL")).rows)
+
+
+async def key(warehouse: ClickHouse, table: str) -> str:
+    found = await warehouse.rows(
+        "SELECT partition_key FROM system.tables WHERE name = {table:String}", {"table": table}
+    )
+    return str(found.rows[0][0])
+
+
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda one: one.name)
+async def test_a_table_of_an_older_release_gets_its_partitions_and_keeps_every_row(
+    warehouse: ClickHouse, dataset: Dataset
+) -> None:
+    before = await old(warehouse, dataset)
+    await warehouse.ensure(dataset)
+    assert await every(warehouse, dataset) == before
+    assert (await key(warehouse, dataset.name)).strip("()") == NEW[dataset.name]
+    assert (await warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
+    await warehouse.insert(dataset, [ROWS[dataset.name](31, AT)])
+    await warehouse.ensure(dataset)
+    assert len(await every(warehouse, dataset)) == 31
+    made = (await warehouse.rows(f"SHOW CREATE TABLE {dataset.name}")).rows[0][0]
+    assert "non_replicated_deduplication_window = 1000" in made
+
+
+@pytest.mark.parametrize("dataset", [runs, sec_ftd], ids=lambda one: one.name)
+async def test_a_start_that_is_cut_off_is_finished_by_the_next(warehouse: ClickHouse, dataset: Dataset) -> None:
+    before, steps, ended = await old(warehouse, dataset), 0, True
+    while ended:
+        steps += 1
+        await old(warehouse, dataset)
+        try:
+            await tables.ensure(Fused(warehouse, Fuse(steps), ("execute",)), dataset, DATABASE, Cold())
+            ended = False
+        except CrashError:
+            assert await every(warehouse, dataset) == before, f"ended at step {steps}"
+            await warehouse.ensure(dataset)
+        assert await every(warehouse, dataset) == before, f"ended at step {steps}"
+        assert (await key(warehouse, dataset.name)).strip("()") == NEW[dataset.name]
+        assert (await warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
+    assert steps > 10
+
+
+class Forgetful:
+    """A warehouse whose disk is full: it says that it has written, and has not."""
+
+    def __init__(self, warehouse: ClickHouse) -> None:
+        self._warehouse = warehouse
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._warehouse, name)
+
+    async def execute(self, sql: str, params: Any = None, *, token: str = "") -> int:
+        return 0 if sql.startswith("INSERT") else await self._warehouse.execute(sql, params, token=token)
+
+
+async def test_a_copy_that_is_not_the_same_takes_nobodys_place(warehouse: ClickHouse) -> None:
+    before = await old(warehouse, runs)
+    forgetful: Any = Forgetful(warehouse)
+    with pytest.raises(StoreError, match=r"table spotlightd.runs was copied into new partitions, and the copy is not"):
+        await tables.ensure(forgetful, runs, DATABASE, Cold())
+    assert await every(warehouse, runs) == before
+    await warehouse.ensure(runs)
+    assert await every(warehouse, runs) == before
+
+
+async def test_a_table_that_may_have_been_archived_is_refused_and_not_touched(warehouse: ClickHouse) -> None:
+    daily = replace(runs, name="daily_runs", partition="toYYYYMMDD(at)")
+    await warehouse.ensure(daily)
+    with pytest.raises(StoreError, match=r"daily_runs is partitioned by .*toYYYYMMDD.* copy the table by hand"):
+        await warehouse.ensure(replace(daily, partition="toYYYYMM(at)"))
+    assert (await key(warehouse, "daily_runs")).strip("()") == "toYYYYMMDD(at), archive_generation"
+
+
+async def test_a_table_with_a_column_that_nobody_declares_is_refused_and_not_touched(warehouse: ClickHouse) -> None:
+    await old(warehouse, runs)
+    await warehouse.execute("ALTER TABLE runs ADD COLUMN more String DEFAULT 'kept'")
+    with pytest.raises(StoreError, match=r"runs is partitioned by nothing, but the dataset declares"):
+        await warehouse.ensure(runs)
+    assert (await warehouse.rows("SELECT count(), any(more) FROM runs")).rows == ((30, "kept"),)
+    await warehouse.execute("DROP TABLE runs SYNC")
+
+
+async def test_a_table_too_large_for_a_start_is_refused(warehouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    await old(warehouse, runs)
+    monkeypatch.setattr(copying, "MOST_BYTES", 10)
+    with pytest.raises(StoreError, match="too many to be copied"):
+        await warehouse.ensure(runs)
+    await warehouse.execute("DROP TABLE runs SYNC")
+
+
+async def test_a_state_folder_of_0_1_0_is_opened_with_all_its_rows(tmp_path: Path) -> None:
+    """The tables as that release made them, and a ledger that was lost: the records come back from the copies."""
+    settings = replace(Settings(), state_dir=tmp_path)
+    before = {}
+    async with engine_on(tmp_path) as engine, client_of(engine) as warehouse:
+        for dataset in DATASETS:
+            before[dataset.name] = await old(warehouse, dataset)
+        await warehouse.ensure(loads)
+        await warehouse.insert(loads, [(1, "sec_ftd", 7, "sec_ftd", "2024", "a" * 64, "1", 30, 0, [], AT, 0)])
+        await warehouse.execute(ddl.current_view(sec_ftd, DATABASE))
+    for _ in range(2):
+        async with opened(settings) as house:
+            for dataset in DATASETS:
+                assert await every(house.stores.warehouse, dataset) == before[dataset.name]
+            assert [row[0] for row in await house.stores.ledger.history("runs", 0, 100)] == list(range(1, 31))
+            seen = await house.stores.warehouse.rows("SELECT count(), min(settlement_date) FROM sec_ftd_current")
+            assert seen.rows == ((30, date(2024, 11, 30)),)
+            assert (await house.stores.warehouse.rows("SELECT count() FROM runs_all")).rows == ((30,),)
