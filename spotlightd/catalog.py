@@ -94,10 +94,11 @@ def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]
     known: dict[str, tuple[Dataset, str]] = {
         dataset.name: (dataset, "the house itself") for dataset in (*HOUSE, *(one.dataset for one in TRANSFORMS))
     }
+    views = {f"{one.name}_all" for one in HOUSE}
     for name, source in found.items():
         frames = [frames_of(source)] if isinstance(source, Stream) else []
         for dataset in (*source.datasets, *frames):
-            if dataset.name.startswith((ANEW, DRILL)):
+            if dataset.name.startswith((ANEW, DRILL)) or dataset.name in views:
                 raise SettingsError(
                     f"no dataset may be called {dataset.name}, in {places[name]}: names like that are ours"
                 )

@@ -117,7 +117,7 @@ def _collect(words: Any) -> None:
         "--from", dest="first", type=_day, default=date.min, metavar="DAY", help="first day, 2021-01-31"
     )
     backfill.add_argument("--to", dest="last", type=_day, default=date.max, metavar="DAY", help="last day, included")
-    rebuild = "make the copies of documents, runs and rejects in the warehouse anew from the ledger"
+    rebuild = "make the warehouse's copies of the ledger's records anew, those in the archive left alone"
     _word(words, "rebuild", collecting.rebuild, rebuild, "spotlightd rebuild")
 
 

@@ -14,7 +14,7 @@ from spotlightd.clients.ledger import SqliteLedger
 from spotlightd.flows.mirror import mirror, rebuild, restore
 from spotlightd.flows.publish import Publications, recover
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import StoreError
+from spotlightd.model.errors import SettingsError, StoreError
 from spotlightd.model.house import HOUSE, MIRRORED, gaps, runs
 from spotlightd.model.pin import rows
 from spotlightd.model.provenance import Run
@@ -24,6 +24,7 @@ from .archive_world import ArchiveWorld, archive_world
 
 LONG_AGO = datetime(2024, 11, 10, tzinfo=UTC)
 LATELY = datetime(2026, 3, 1, tzinfo=UTC)
+ALL = list(range(1, 13))
 MONTHS = (LONG_AGO, LONG_AGO + timedelta(days=31), LATELY)
 
 
@@ -53,7 +54,7 @@ async def written(ledger: SqliteLedger, table: str, some: Sequence[tuple[Any, ..
 async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
     """Records of three months, two of them old: in turn, so that neighbours lie in different months."""
     async with archive_world(tmp_path) as made:
-        ats = [MONTHS[number % 3] + timedelta(seconds=number) for number in range(60)]
+        ats = [MONTHS[number % 3] + timedelta(seconds=number) for number in range(12)]
         await written(made.ledger, "runs", [run(at, number) for number, at in enumerate(ats)])
         await written(made.ledger, "gaps", [gap(at - timedelta(days=9), at) for at in ats])
         await written(made.ledger, "lost_frames", [lost(at, number) for number, at in enumerate(ats)])
@@ -84,10 +85,10 @@ async def parts(world: ArchiveWorld, table: str) -> dict[str, int]:
 async def test_old_months_leave_and_every_record_is_read_once(world: ArchiveWorld) -> None:
     await left(world)
     for dataset in (one for one in MIRRORED if one.split_by):
-        assert await parts(world, dataset.name) == {"202603-0": 20}
-        assert await ids(world, dataset) == list(range(1, 61))
-        assert [one.newest_id for one in world.index.cold.of(dataset.name)] == [58, 59]
-    assert (await world.warehouse.rows("SELECT count() FROM runs_all")).rows == ((60,),)
+        assert await parts(world, dataset.name) == {"202603-0": 4}
+        assert await ids(world, dataset) == ALL
+        assert [one.newest_id for one in world.index.cold.of(dataset.name)] == [10, 11]
+    assert (await world.warehouse.rows("SELECT count() FROM runs_all")).rows == ((12,),)
 
 
 async def test_the_copy_goes_on_where_it_stood_though_all_hot_records_have_left(world: ArchiveWorld) -> None:
@@ -95,9 +96,9 @@ async def test_the_copy_goes_on_where_it_stood_though_all_hot_records_have_left(
     await left(world)
     assert await parts(world, "gaps") == {}
     assert await mirror(world.ledger, world.warehouse, world.index) == 0
-    await written(world.ledger, "gaps", [gap(world.clock.at, world.clock.at)], 61)
+    await written(world.ledger, "gaps", [gap(world.clock.at, world.clock.at)], 13)
     assert await mirror(world.ledger, world.warehouse, world.index) == 1
-    assert await ids(world, gaps) == list(range(1, 62))
+    assert await ids(world, gaps) == [*ALL, 13]
 
 
 async def test_while_the_bucket_is_away_records_are_copied_all_the_same(world: ArchiveWorld) -> None:
@@ -109,18 +110,18 @@ async def test_while_the_bucket_is_away_records_are_copied_all_the_same(world: A
 
 async def test_a_record_that_comes_late_for_an_archived_month_leaves_by_itself(world: ArchiveWorld) -> None:
     await left(world)
-    await written(world.ledger, "runs", [run(LONG_AGO)], 61)
+    await written(world.ledger, "runs", [run(LONG_AGO)], 13)
     await mirror(world.ledger, world.warehouse, world.index)
-    assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 20}
-    assert await ids(world, runs) == list(range(1, 62))
+    assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
+    assert await ids(world, runs) == [*ALL, 13]
     await left(world)
-    assert await parts(world, "runs") == {"202603-0": 20}
-    assert await ids(world, runs) == list(range(1, 62))
+    assert await parts(world, "runs") == {"202603-0": 4}
+    assert await ids(world, runs) == [*ALL, 13]
 
 
 async def test_a_copy_that_is_cut_off_goes_on_without_a_hole(world: ArchiveWorld) -> None:
     """Wherever it ends, also between two months of one batch."""
-    expected, steps = 60, 0
+    expected, steps = 12, 0
     while True:
         steps += 1
         some = [run(MONTHS[number % 3]) for number in range(4)]
@@ -150,7 +151,7 @@ class Inserts:
 
 
 async def test_no_insert_spans_two_months_because_half_of_it_could_stay_away(world: ArchiveWorld) -> None:
-    await written(world.ledger, "runs", [run(MONTHS[number // 3 % 3]) for number in range(12)], 61)
+    await written(world.ledger, "runs", [run(MONTHS[number // 3 % 3]) for number in range(12)], 13)
     noted = Inserts(world.warehouse)
     await mirror(world.ledger, noted, world.index)
     assert noted.months == [{11}, {12}, {3}, {11}]
@@ -163,23 +164,23 @@ async def test_a_rebuild_doubles_nothing_and_the_archiver_goes_on(world: Archive
         world.clock.on(pause)
         await archiving.round()
     again = await rebuild(world.ledger, world.warehouse, world.index, await world.kept.partitions())
-    assert again == 4 * (20 if far else 60)
+    assert again == 4 * (4 if far else 12)
     for dataset in (one for one in MIRRORED if one.split_by):
-        assert await ids(world, dataset) == list(range(1, 61))
+        assert await ids(world, dataset) == ALL
     await left(world)
     assert set((await world.stages()).values()) == {"dropped"}
-    assert await ids(world, runs) == list(range(1, 61))
+    assert await ids(world, runs) == ALL
     assert await mirror(world.ledger, world.warehouse, world.index) == 0
 
 
 async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(world: ArchiveWorld) -> None:
     await left(world)
-    await written(world.ledger, "runs", [run(LONG_AGO)], 61)
+    await written(world.ledger, "runs", [run(LONG_AGO)], 13)
     await mirror(world.ledger, world.warehouse, world.index)
-    await world.warehouse.execute("DELETE FROM runs WHERE at > '2026-01-01' AND id != 60")
+    await world.warehouse.execute("DELETE FROM runs WHERE at > '2026-01-01' AND id != 12")
     await rebuild(world.ledger, world.warehouse, world.index, await world.kept.partitions())
-    assert await ids(world, runs) == list(range(1, 62))
-    assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 20}
+    assert await ids(world, runs) == [*ALL, 13]
+    assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
 
 
 async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(world: ArchiveWorld) -> None:
@@ -196,8 +197,8 @@ async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(
             for dataset in HOUSE:  # as at a start
                 await world.warehouse.ensure(dataset, world.index.cold)
             assert (await world.warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
-        assert await ids(world, runs) == list(range(1, 61)), f"ended at step {steps}"
-        assert await ids(world, gaps) == list(range(1, 61)), f"ended at step {steps}"
+        assert await ids(world, runs) == ALL, f"ended at step {steps}"
+        assert await ids(world, gaps) == ALL, f"ended at step {steps}"
     assert steps > 30
 
 
@@ -209,7 +210,7 @@ async def test_a_lost_ledger_takes_its_records_back_from_table_and_archive(world
         assert {one.name: await ledger.history(one.name, 0, 100) for one in MIRRORED} == before
         await ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
         assert await mirror(ledger, world.warehouse, world.index) == 1
-    assert await ids(world, runs) == list(range(1, 62))
+    assert await ids(world, runs) == [*ALL, 13]
 
 
 async def test_a_lost_ledger_waits_for_a_bucket_that_it_needs(world: ArchiveWorld, tmp_path: Path) -> None:
@@ -219,13 +220,19 @@ async def test_a_lost_ledger_waits_for_a_bucket_that_it_needs(world: ArchiveWorl
         with pytest.raises(StoreError):
             await restore(ledger, world.warehouse, world.index)
         shutil.move(world.folder / "away", world.folder / "bucket")
-        assert await restore(ledger, world.warehouse, world.index) == 240
+        assert await restore(ledger, world.warehouse, world.index) == 48
+
+
+async def test_a_month_is_not_restored_into_a_table_that_is_thrown_away(world: ArchiveWorld) -> None:
+    await left(world)
+    with pytest.raises(SettingsError, match="names that begin with anew_ or drill_ are ours"):
+        await world.archiving().obey(["restore", "runs", "202411-0", "anew_runs"])
 
 
 async def test_a_restored_month_is_read_once_and_the_copy_goes_on(world: ArchiveWorld) -> None:
     await left(world)
     await world.archiving().obey(["restore", "runs", "202411-0"])
     await world.index.refresh()
-    assert await parts(world, "runs") == {"202411-0": 20, "202603-0": 20}
-    assert await ids(world, runs) == list(range(1, 61))
+    assert await parts(world, "runs") == {"202411-0": 4, "202603-0": 4}
+    assert await ids(world, runs) == ALL
     assert await mirror(world.ledger, world.warehouse, world.index) == 0

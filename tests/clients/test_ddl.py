@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spotlightd.clients import ddl
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.house import loads
+from spotlightd.model.house import documents, loads, runs
 from spotlightd.model.pin import visible
 
 FAILS = Dataset(
@@ -62,6 +62,14 @@ def test_the_unpinned_view_says_that_it_can_tear() -> None:
     )
     assert "can miss or mix loads" in view
     assert "{seq" not in view
+
+
+def test_records_that_leave_have_a_view_of_all_of_them_and_others_need_none() -> None:
+    view = ddl.view(runs, "spotlightd")
+    assert view.startswith("CREATE OR REPLACE VIEW spotlightd.runs_all AS\nSELECT id, at, source, url,")
+    assert "\nFROM spotlightd.runs\n" in view
+    assert ddl.view(documents, "spotlightd") == ""
+    assert ddl.view(FAILS, "spotlightd") == ddl.current_view(FAILS, "spotlightd")
 
 
 def test_the_pin_binds_the_sequence_and_names_the_dataset() -> None:

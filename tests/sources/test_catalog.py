@@ -110,6 +110,15 @@ def test_one_dataset_may_be_fed_by_two_sources(folder: Path) -> None:
     assert sorted(dataset.name for dataset in catalog(settings(folder)).datasets) == sorted([*built_in(), "shared"])
 
 
+@pytest.mark.parametrize("name", ["anew_runs", "drill_mine", "runs_all"])
+def test_a_dataset_may_not_be_called_like_a_table_that_is_thrown_away_or_a_view_of_ours(
+    folder: Path, name: str
+) -> None:
+    write(folder / "mine.py", name, source="mine")
+    with pytest.raises(SettingsError, match=rf"no dataset may be called {name}, in /.*: names like that are ours"):
+        catalog(settings(folder))
+
+
 def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:
     write(folder / "mine.py", "runs", source="mine")
     with pytest.raises(SettingsError, match=r"two different datasets are called runs: in the house itself and in /"):

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from spotlightd.model import house
 from spotlightd.model.bars import bars
 from spotlightd.model.cold import Archived, Cold
 from spotlightd.model.market import trades
 from spotlightd.model.pin import source
 from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, minutes, select
+from spotlightd.web import ask, minutes, records, select, ticks
 
 
 def table(keys: Sequence[str], structure: str) -> str:
@@ -81,3 +82,49 @@ def test_bars_as_of_an_earlier_time_are_computed_from_archived_trades() -> None:
     assert "COLD(1.parquet 2.parquet 3.parquet)" in source(bars, earlier)
     window = minutes.ending("1h", datetime(2026, 3, 1, 12, tzinfo=UTC), moved=True)
     assert "COLD(1.parquet)" in minutes.within("AAPL", window, earlier).sql
+
+
+def month(number: int, since: datetime, until: datetime) -> Archived:
+    """Gaps that ended in that month of 2025, and began between those times."""
+    ends = (datetime(2025, number, 1, tzinfo=UTC), datetime(2025, number + 1, 1, microsecond=0, tzinfo=UTC))
+    bounds = {"until": (ends[0], ends[1] - timedelta(microseconds=1)), "since": (since, until)}
+    return Archived(house.gaps, f"20250{number}-0", (f"{number}.parquet",), 10, bounds)
+
+
+JANUARY = month(1, datetime(2024, 6, 1, tzinfo=UTC), datetime(2025, 1, 30, tzinfo=UTC))
+MARCH = month(3, datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 5, 1, tzinfo=UTC))  # a clock was set back by a month
+GAPS = Pin(0, cold=Cold({"gaps": (JANUARY, MARCH)}, lambda keys, _: f"COLD({' '.join(keys)})"))
+
+
+@pytest.mark.parametrize(
+    ("last", "files"),
+    [
+        (datetime(2024, 5, 1, tzinfo=UTC), ""),
+        (datetime(2024, 9, 1, tzinfo=UTC), "COLD(1.parquet)"),
+        (datetime(2025, 1, 15, tzinfo=UTC), "COLD(1.parquet)"),
+        (datetime(2025, 2, 15, tzinfo=UTC), ""),
+        (datetime(2025, 3, 1, tzinfo=UTC), "COLD(3.parquet)"),
+        (datetime(2025, 4, 30, tzinfo=UTC), "COLD(3.parquet)"),
+        (datetime(2025, 6, 1, tzinfo=UTC), ""),
+    ],
+)
+def test_a_chart_looks_for_gaps_where_one_may_reach_into_its_time(last: datetime, files: str) -> None:
+    sql = minutes.gaps("AAPL", minutes.ending("1h", last, moved=True), GAPS).sql
+    assert "_partition_id NOT IN ('202501-0', '202503-0')" in sql
+    assert (files in sql) if files else ("COLD" not in sql)
+
+
+def test_what_is_asked_again_and_again_never_touches_the_bucket() -> None:
+    left = Archived(house.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
+    pin = Pin(0, cold=Cold({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})"))
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    for query in (
+        ticks.holes(now, pin),
+        records.troubles(5, pin),
+        records.last_looks(pin),
+        records.runs("a" * 64, now, pin),
+    ):
+        assert "_partition_id NOT IN ('202501-0')" in query.sql
+        assert "COLD" not in query.sql
+    for fetched in (datetime(2025, 1, 5, tzinfo=UTC), None):
+        assert "COLD(1.parquet)" in records.runs("a" * 64, fetched, pin).sql

@@ -1,0 +1,127 @@
+"""Pages over records whose old months have left: old ones are found, new ones without a look at the bucket."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from spotlightd.clients.documents import FolderDocuments
+from spotlightd.flows.mirror import mirror
+from spotlightd.model import settings
+from spotlightd.model.house import HOUSE
+from spotlightd.model.market import trades
+from spotlightd.model.provenance import Pin
+from spotlightd.sources import sec_ftd
+from spotlightd.web import minutes
+from spotlightd.web.app import application, serving
+from spotlightd.web.context import Context, EngineState, State
+from tests.web.world import excerpts
+
+from .archive_world import ArchiveWorld, archive_world
+from .test_records import LONG_AGO, left, written
+
+LATELY = datetime(2026, 3, 10, tzinfo=UTC)
+OLD, NEW = "a" * 64, "b" * 64
+SAID = {LONG_AGO: "an old sentence", LATELY: "a new sentence"}
+
+
+@dataclass
+class Explorer:
+    world: ArchiveWorld
+    address: str
+    session: aiohttp.ClientSession
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self.session.get(self.address + path) as answer:
+            return answer.status, await answer.text()
+
+    def hide(self) -> None:
+        """The bucket is away."""
+        shutil.move(self.world.folder / "bucket", self.world.folder / "away")
+
+
+async def _recorded(world: ArchiveWorld) -> None:
+    """An old and a new document that were refused, each with a line, and a gap in each month."""
+    documents, tried, lines, gaps = [], [], [], []
+    for digest, at in ((OLD, LONG_AGO), (NEW, LATELY)):
+        said = SAID[at]
+        documents.append((digest, 9, "sec_ftd", "https://www.sec.gov/x.zip", "", "2024", at, "", "", ""))
+        tried.append((at, "sec_ftd", "https://www.sec.gov/x.zip", "2024", "refused", digest, 0, 1, 9, 0.5, said))
+        lines.append((at, "sec_ftd", digest, "1", 0, 3, "?", said))
+        gaps.append((at, "constructed_feed", "AAPL", at - timedelta(hours=1), at, "disconnected", said, ""))
+    for table, some in (("documents", documents), ("runs", tried), ("rejects", lines), ("gaps", gaps)):
+        await written(world.ledger, table, some)
+    await mirror(world.ledger, world.warehouse, world.index)
+
+
+@pytest.fixture
+async def explorer(tmp_path: Path) -> AsyncIterator[Explorer]:
+    async with archive_world(tmp_path) as world, FolderDocuments(tmp_path / "documents") as documents:
+        await _recorded(world)
+        await left(world)
+        assert {one.dataset for one in await world.kept.partitions()} == {"trades", "runs", "rejects", "gaps"}
+        context = Context(
+            world.warehouse, documents, (trades, *HOUSE), (sec_ftd.source,), settings.Web(),
+            lambda: State("0", LONG_AGO, EngineState("none"), ()), excerpts(documents), archives=world.index,
+        )  # fmt: skip
+        async with serving(application(context), "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
+            yield Explorer(world, f"http://127.0.0.1:{port}", session)
+
+
+async def test_a_document_shows_what_was_tried_with_it_also_when_that_is_archived(explorer: Explorer) -> None:
+    for digest, at in ((OLD, LONG_AGO), (NEW, LATELY)):
+        status, page = await explorer.get(f"/source/{digest}")
+        assert status == 200
+        assert f"<strong>Refused.</strong> {SAID[at]}" in page
+        assert f"<td>{SAID[at]}</td>" in page  # the line that was rejected
+        assert page.count("2024-11-10" if at == LONG_AGO else "2026-03-10") >= 2
+
+
+async def test_tables_have_old_and_new_records_once(explorer: Explorer) -> None:
+    for name in ("runs", "rejects", "gaps"):
+        status, text = await explorer.get(f"/data/{name}.csv")
+        assert status == 200
+        assert sorted(line.split(",")[0].strip('"') for line in text.splitlines()[1:]) == ["1", "2"], text
+        assert (await explorer.get(f"/data/{name}/1"))[0] == 200
+
+
+async def test_what_is_new_is_shown_without_the_bucket(explorer: Explorer) -> None:
+    explorer.hide()
+    for path in ("/", "/status", "/live", f"/source/{NEW}"):
+        status, page = await explorer.get(path)
+        assert status == 200, path
+        assert SAID[LATELY] in page, path
+        assert SAID[LONG_AGO] not in page, path
+    for path in (
+        "/data/gaps.csv?until__gte=2026-01-01", "/data/gaps.csv?since__gte=2026-01-01", "/data/runs.csv?at__gte=2026-01-01",
+    ):  # fmt: skip
+        status, text = await explorer.get(path)
+        assert (status, len(text.splitlines())) == (200, 2), path
+
+
+async def test_what_is_old_is_never_answered_shorter(explorer: Explorer) -> None:
+    explorer.hide()
+    for path in (f"/source/{OLD}", "/data/runs", "/data/gaps.csv"):
+        status, page = await explorer.get(path)
+        assert status == 503, path
+        assert "archive" in page
+
+
+async def _gaps(world: ArchiveWorld, last: datetime) -> list[Any]:
+    window = minutes.ending("1d", last, moved=True)
+    query = minutes.gaps("AAPL", window, Pin(0, cold=world.index.cold))
+    return [row[4] for row in (await world.warehouse.rows(query.sql, query.params)).rows]
+
+
+async def test_a_chart_shades_the_gaps_of_its_time(explorer: Explorer) -> None:
+    assert await _gaps(explorer.world, LONG_AGO) == [SAID[LONG_AGO]]
+    assert await _gaps(explorer.world, LATELY) == [SAID[LATELY]]
+    explorer.hide()
+    assert await _gaps(explorer.world, LATELY) == [SAID[LATELY]]
