@@ -23,6 +23,7 @@ from spotlightd.model.transform import Transform
 from spotlightd.parse import authored
 
 TRANSFORMS = (minutely,)
+VIEWS = ("current", "all")  # what the name of a view has behind that of its dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +95,15 @@ def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]
     known: dict[str, tuple[Dataset, str]] = {
         dataset.name: (dataset, "the house itself") for dataset in (*HOUSE, *(one.dataset for one in TRANSFORMS))
     }
-    views = {f"{one.name}_all" for one in HOUSE}
     for name, source in found.items():
         frames = [frames_of(source)] if isinstance(source, Stream) else []
         for dataset in (*source.datasets, *frames):
-            if dataset.name.startswith((ANEW, DRILL)) or dataset.name in views:
-                raise SettingsError(
-                    f"no dataset may be called {dataset.name}, in {places[name]}: names like that are ours"
-                )
             other, place = known.setdefault(dataset.name, (dataset, places[name]))
             if other != dataset:
                 raise SettingsError(
                     f"two different datasets are called {dataset.name}: in {place} and in {places[name]}"
                 )
+    for name, (_, place) in known.items():
+        stem, _, view = name.rpartition("_")
+        if name.startswith((ANEW, DRILL)) or (view in VIEWS and stem in known):
+            raise SettingsError(f"no dataset may be called {name}, in {place}: names like that are ours")

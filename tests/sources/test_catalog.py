@@ -110,7 +110,7 @@ def test_one_dataset_may_be_fed_by_two_sources(folder: Path) -> None:
     assert sorted(dataset.name for dataset in catalog(settings(folder)).datasets) == sorted([*built_in(), "shared"])
 
 
-@pytest.mark.parametrize("name", ["anew_runs", "drill_mine", "runs_all"])
+@pytest.mark.parametrize("name", ["anew_runs", "drill_mine", "runs_all", "sec_ftd_current"])
 def test_a_dataset_may_not_be_called_like_a_table_that_is_thrown_away_or_a_view_of_ours(
     folder: Path, name: str
 ) -> None:
