@@ -1,6 +1,6 @@
 """A page while the bucket is away: of the rows that are in the warehouse, and on top of it what is missing.
 
-Only tables and symbols, and only as pages for people. Downloads, JSON, citations and single rows are whole or an error:
+Only tables, symbols and documents, and only as pages for people. Downloads, JSON, citations and single rows are whole or an error:
 who computes with them does not read notes.
 """
 
@@ -12,6 +12,7 @@ from aiohttp import web
 
 from spotlightd.log import logger
 from spotlightd.model.cold import Archived
+from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import SpotlightError, StoreError
 from spotlightd.web import desk, show
 from spotlightd.web.desk import DESK, MISSING
@@ -20,10 +21,13 @@ AWAY = frozenset({76, 86, 107, 198, 209, 210, 499})
 """ClickHouse's codes for a file or an object that cannot be opened, is not there, or whose store does not answer."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Reads = Callable[[Dataset], bool]
 
 
-def or_hot(handler: Handler) -> Handler:
-    """The page, whole; without the archived rows when they cannot be reached now."""
+def or_hot(handler: Handler, reads: Reads | None = None) -> Handler:
+    """The page, whole; without the archived rows when they cannot be reached now. `reads` tells the datasets that it is
+    made of, where the address does not name one.
+    """
 
     async def shown(request: web.Request) -> web.StreamResponse:
         try:
@@ -32,7 +36,7 @@ def or_hot(handler: Handler) -> Handler:
             if not (away(request, problem) and desk.reads_html(request)):
                 raise
             logger().warning("page shown without archive", path=request.path_qs, error=str(problem))
-        desk.without_archive(request, _missing(request))
+        desk.without_archive(request, _missing(request, reads or _named(request)))
         return await handler(request)
 
     return shown
@@ -44,15 +48,17 @@ def away(request: web.Request, problem: SpotlightError) -> bool:
     return isinstance(problem, StoreError) and problem.code in AWAY and bool(archived) and MISSING not in request
 
 
-def _missing(request: web.Request) -> str:
+def _named(request: web.Request) -> Reads:
+    """The dataset in the address, and what it is computed from."""
+    name = request.match_info["name"]
+    concerned = {name, *(one.made_of for one in request.app[DESK].context.datasets if one.name == name)}
+    return lambda dataset: dataset.name in concerned
+
+
+def _missing(request: web.Request, reads: Reads) -> str:
     """Which archived rows the page goes without, in a sentence."""
-    context = request.app[DESK].context
-    name = request.match_info.get("name", "")
-    concerned = {name, *(one.made_of for one in context.datasets if one.name == name)}
-    parts = [
-        _told(archived) for of, archived in sorted(context.archives.cold.partitions.items())
-        if (of in concerned if name else archived[0].dataset.by_load)
-    ]  # fmt: skip
+    left = sorted(request.app[DESK].context.archives.cold.partitions.items())
+    parts = [_told(archived) for _, archived in left if reads(archived[0].dataset)]
     return f"The archive is not reachable now, and these rows are left out here: {'; '.join(parts)}."
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
+from spotlightd.model import house
+from spotlightd.model.dataset import Dataset
 from spotlightd.model.errors import StoreError
 from spotlightd.web import desk, frames, lines, records, show
 from spotlightd.web.desk import DESK
@@ -43,6 +45,11 @@ async def show_document(request: web.Request) -> web.StreamResponse:
         "name": _file_name(documents, digest), "size": documents[0]["size"] if documents else None,
         "refused": _refused(loads, runs),
     })  # fmt: skip
+
+
+def reads(dataset: Dataset) -> bool:
+    """Whether rows of it that are archived stand on a document's page."""
+    return dataset in (house.runs, house.rejects)
 
 
 def _unknown(digest: str) -> RefusalError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from spotlightd.model import house
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Answer
 from spotlightd.model.provenance import Pin
@@ -124,6 +125,11 @@ class Panel:
             "leads": show.address(("s", self.symbol, self.dataset.name, "")),
             "as_of": show.address("", as_of=self.as_of),
         }
+
+
+def reads(dataset: Dataset) -> bool:
+    """Whether rows of it that are archived stand on a symbol's page."""
+    return dataset.by_load or dataset == house.gaps
 
 
 async def show_symbol(request: web.Request) -> web.StreamResponse:

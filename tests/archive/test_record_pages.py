@@ -106,12 +106,22 @@ async def test_what_is_new_is_shown_without_the_bucket(explorer: Explorer) -> No
         assert (status, len(text.splitlines())) == (200, 2), path
 
 
-async def test_what_is_old_is_never_answered_shorter(explorer: Explorer) -> None:
+async def test_what_is_old_is_never_left_out_in_silence(explorer: Explorer) -> None:
     explorer.hide()
-    for path in (f"/source/{OLD}", "/data/runs", "/data/gaps.csv"):
+    left_out = {
+        f"/source/{OLD}": "Rejected lines of 2024-11-10 to 2024-11-10 (1 rows); Runs of 2024-11-10 to 2024-11-10 (1 rows).",
+        "/data/runs": "left out here: Runs of 2024-11-10 to 2024-11-10 (1 rows).",
+        "/data/gaps": "left out here: Gaps of 2024-11-09 to 2024-11-09 (1 rows).",
+    }  # fmt: skip
+    for path in (f"/source/{OLD}", "/data/runs", "/data/gaps"):
+        status, page = await explorer.get(path)
+        assert status == 200, path
+        assert left_out[path] in page
+        assert SAID[LONG_AGO] not in page
+    for path in ("/data/gaps.csv", "/data/runs.json", "/data/runs/1"):
         status, page = await explorer.get(path)
         assert status == 503, path
-        assert "archive" in page
+        assert "the archive is not reachable now" in page
 
 
 async def _gaps(world: ArchiveWorld, last: datetime) -> list[Any]:
