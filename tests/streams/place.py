@@ -171,6 +171,10 @@ class Place:
     def causes(self) -> list[str]:
         return [one.cause for one in self.gaps()]
 
+    def our_causes(self) -> list[str]:
+        """Without connections that were lost: a busy machine may miss a ping's answer."""
+        return [one for one in self.causes() if one != "connection lost"]
+
     def rejected(self) -> list[str]:
         """The texts of the frames that could not be decoded."""
         found = self.ledger("SELECT text FROM lost_frames WHERE source = ? ORDER BY id", self.source)

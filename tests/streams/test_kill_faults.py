@@ -73,7 +73,7 @@ async def test_fault_52_told_to_stop_under_load_once_and_twice(scene: Scenes, ve
         assert await place.daemon.ended() == 0
         await place.start()
         verdict("52", await place.over())
-        assert place.causes() == ["stopped", "stopped"]
+        assert place.our_causes() == ["stopped", "stopped"]
 
 
 async def test_fault_52_told_to_stop_while_kafka_and_engine_stand_still(scene: Scenes, verdict: Verdict) -> None:

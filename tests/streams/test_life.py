@@ -27,4 +27,4 @@ async def test_a_stop_and_a_kill_lose_nothing_but_what_a_gap_says(here: Place) -
     async with here.ready():
         await here.flowing()
         await here.settled()
-        assert here.causes() == ["stopped", "crash"]
+        assert here.our_causes() == ["stopped", "crash"]
