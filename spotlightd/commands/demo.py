@@ -22,7 +22,7 @@ from spotlightd.flows.ingest import Span, ingest
 from spotlightd.flows.load import Result
 from spotlightd.flows.mirror import mirror as mirror_records
 from spotlightd.model.ledger import Wish
-from spotlightd.model.settings import Archive, Bucket, Bus, Disk, Schedule, Settings
+from spotlightd.model.settings import Archive, Bucket, Bus, Disk, Documents, Schedule, Settings
 from spotlightd.opening import House, opened
 from spotlightd.streaming import BUS_FILE
 
@@ -73,7 +73,7 @@ def _demo_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mi
     )  # fmt: skip
     return replace(  # whatever is set: nothing of the demo goes elsewhere
         settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=Bus(),
-        bucket=Bucket(), disk=DISK, archive=ARCHIVE,
+        bucket=Bucket(), disk=DISK, archive=ARCHIVE, documents=Documents(every_seconds=10.0),
     )  # fmt: skip
 
 

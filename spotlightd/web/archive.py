@@ -26,6 +26,7 @@ SAYS = {
     "held": "not as it must be: nothing is dropped, somebody has to look",
     "restored": "back in the warehouse, by hand",
 }
+CHECKED = {"audit": "Last audit", "drill": "Last drill", "documents": "Last look at documents"}
 TAGS = {"dropped": "green", "switched": "green", "held": "red", "verified": "amber"}
 
 
@@ -37,7 +38,7 @@ async def show_archive(request: web.Request) -> web.StreamResponse:
     first = (*state.of("held"), *state.of(*UNDER_WAY))
     shown = (*first, *(one for one in reversed(state.partitions) if one not in first))
     return desk.page(request, "archive.html", {
-        "state": state, "keeping": keeping, "says": SAYS, "tags": TAGS, "shown": shown[:MOST], "left_out": max(len(shown) - MOST, 0),
+        "state": state, "keeping": keeping, "says": SAYS, "checked": CHECKED, "tags": TAGS, "shown": shown[:MOST], "left_out": max(len(shown) - MOST, 0),
         "archived": archived, "rows": sum(one.fingerprint.rows for one in archived),
         "size": sum(one.size for one in archived), "under_way": state.of(*BEFORE), "held": state.of("held"),
     })  # fmt: skip
@@ -53,7 +54,7 @@ def summary(state: ArchiveState) -> str:
     sentences += [f"{len(held)} are held: {held[0].says}."] if held else []
     sentences += [f"It waits: {state.trouble}."] if state.trouble else []
     for kind, one in state.checks.items():
-        sentences.append(f"Last {kind} {one.at:%Y-%m-%d %H:%M} UTC: {one.says}.")
+        sentences.append(f"{CHECKED[kind]} {one.at:%Y-%m-%d %H:%M} UTC: {one.says}.")
     return " ".join(sentences)
 
 
