@@ -64,8 +64,7 @@ def _missing(request: web.Request, reads: Reads) -> str:
 
 def _told(archived: tuple[Archived, ...]) -> str:
     dataset = archived[0].dataset
-    bounds = [one.bounds[dataset.time] for one in archived if dataset.time in one.bounds]
-    days = (
-        f" of {min(low for low, _ in bounds):%Y-%m-%d} to {max(high for _, high in bounds):%Y-%m-%d}" if bounds else ""
-    )
-    return f"{dataset.title}{days} ({show.number(sum(one.rows for one in archived))} rows)"
+    ends = [end.date() for one in archived for end in one.bounds.get(dataset.time, ())]
+    days = " to ".join(dict.fromkeys(f"{day}" for day in (min(ends), max(ends)))) if ends else ""
+    said = f"{dataset.title} of {days}" if days else dataset.title
+    return f"{said} ({show.number(sum(one.rows for one in archived))} rows)"
