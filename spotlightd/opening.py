@@ -167,7 +167,7 @@ def bucket_of(settings: Settings) -> tuple[FolderBucket | S3Bucket, Reach]:
     ours = settings.bucket
     if ours.kind == "folder":
         folder = bucket_folder(ours, settings.state_dir.absolute())
-        return FolderBucket(folder), Reach(folder=str(folder))
+        return FolderBucket(folder, most_percent=settings.disk.sink_percent), Reach(folder=str(folder))
     from spotlightd.clients.s3 import S3Bucket  # noqa: PLC0415  the library takes half a second to load
 
     address, access = _address(ours), bucket_access(ours)

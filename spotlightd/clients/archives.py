@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 
 from spotlightd.clients.sqlite import EPOCH, SqliteFile, marks, micros, moment
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.cold import Archived, Cold
+from spotlightd.model.cold import Archived, Cold, Table
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.house import MIRRORED, archives
 from spotlightd.model.partition import Check, CheckKind, Event, Partition, next_after
 from spotlightd.model.ports import Warehouse
 
 NEWEST = """
-SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until, newest_id FROM archives
+SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until, newest_id, columns FROM archives
 WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition) AND event = 'switched'
 ORDER BY dataset, partition
 """
 MINE = "SELECT number FROM archives WHERE dataset = {dataset:String} AND partition = {partition:String} AND event = {event:String}"
-Table = Callable[[Sequence[str], str], str]
+
+
+def _columns(told: Sequence[str]) -> dict[str, str]:
+    """Name and type of each, as `record` wrote them."""
+    return {name: word for name, _, word in (one.partition(" ") for one in told)}
 
 
 class WarehouseArchives:
@@ -44,11 +48,13 @@ class WarehouseArchives:
     async def refresh(self) -> None:
         """Read the index anew."""
         found: dict[str, list[Archived]] = {}
-        for name, partition, number, keys, rows, since, until, top in (await self._warehouse.rows(NEWEST)).rows:
+        for name, partition, number, keys, rows, since, until, top, held in (await self._warehouse.rows(NEWEST)).rows:
             if name in self._datasets:  # else its source was removed: nothing reads it
                 dataset = self._datasets[name]
                 bounds = {dataset.split_by: _days(number), dataset.time: (since, until)}
-                found.setdefault(name, []).append(Archived(dataset, partition, tuple(keys), rows, bounds, top))
+                found.setdefault(name, []).append(
+                    Archived(dataset, partition, tuple(keys), rows, bounds, top, _columns(held))
+                )
         self._cold = Cold({name: tuple(some) for name, some in found.items()}, self._table)
 
     async def record(self, partition: Partition, event: Event) -> None:

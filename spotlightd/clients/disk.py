@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spotlightd.model.disk import Measured
+from spotlightd.model.disk import Measured, percent_of
 from spotlightd.model.errors import StoreError
 
 T = TypeVar("T")
@@ -78,6 +78,16 @@ def _tried(work: Callable[[], T], answer: asyncio.Future[T]) -> tuple[Callable[[
         return answer.set_result, work()
     except (OSError, StoreError) as problem:
         return answer.set_exception, problem
+
+
+def has_room(folder: Path, size: int, most_percent: float) -> None:
+    """StoreError when the disk of a folder would be fuller than that with so many bytes more."""
+    disk = measured(folder)
+    if percent_of(disk.used + size, disk.size) > most_percent:
+        raise StoreError(
+            f"the disk of {folder} is {percent_of(disk.used, disk.size):.1f} % full: {size:,} bytes more would go beyond"
+            f" {most_percent:g} %; free space there, and it goes on by itself"
+        )
 
 
 def measured(folder: Path, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs) -> Measured:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
 from spotlightd.clients.ddl import quoted
+from spotlightd.clients.disk import has_room
 from spotlightd.clients.incoming import PIECE_BYTES, Incoming, blaming, flush, piece, swept
 from spotlightd.clients.probing import probe
 from spotlightd.clients.threads import Threads
@@ -36,13 +37,16 @@ INCOMING = "_incoming"
 
 
 class FolderBucket:
-    """A bucket in a folder of this machine, which only we write to."""
+    """A bucket in a folder of this machine, which only we write to. Nothing is kept that would make its disk fuller than
+    `most_percent`: it may be the disk that the archive is to free.
+    """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, most_percent: float = 100.0) -> None:
         if set(str(root)) & set("{}*?"):
             raise SettingsError(f"bucket folder {root}: its name must be without {{, }}, * and ?, which mean patterns")
         self._root = root.absolute()
         self._where = f"bucket folder {root}"
+        self._most_percent = most_percent
         self._threads = Threads(self._where, THREADS, CALL_SECONDS)
         self._calls = _Calls(self._root)
 
@@ -64,6 +68,7 @@ class FolderBucket:
         """Keep the bytes; see the port. Memory: one piece of 1 MiB."""
         target, wanted = self._root / checked(key), digest_of(digest)
         await self._run(_prepare, self._root)
+        await self._run(_room, self._root, body, self._most_percent)
         coming = Incoming(self._root / INCOMING)
         try:
             await self._run(coming.open)
@@ -174,6 +179,10 @@ class _Calls:
     def remove(self, key: str) -> None:
         with blaming("bucket folder", self._root, "the probe"):
             (self._root / key).unlink()
+
+
+def _room(root: Path, body: Path | bytes, most_percent: float) -> None:
+    has_room(root, len(body) if isinstance(body, bytes) else body.stat().st_size, most_percent)
 
 
 def _prepare(root: Path) -> None:

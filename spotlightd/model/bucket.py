@@ -78,14 +78,17 @@ def document_key(digest: str) -> str:
     return f"{DOCUMENTS}{digest_of(digest)[:2]}/{digest[2:4]}/{digest}"
 
 
+EXACTLY = ("use_hive_partitioning = 0", "input_format_parquet_allow_missing_columns = 0")
+
+
 def united(tables: Sequence[str], *more: str) -> str:
     """What stands behind FROM for several table functions of the engine; `more` are settings. Words like `day=7` in a
-    path would silently replace the column of that name: not here.
+    path would silently replace the column of that name, and a column that a file has not would be filled in: not here.
     """
     if not tables:
         raise StoreError("a table of no objects cannot be read")
     each = " UNION ALL ".join(f"SELECT * FROM {table}" for table in tables)
-    return f"(SELECT * FROM ({each}) SETTINGS {', '.join(('use_hive_partitioning = 0', *more))})"
+    return f"(SELECT * FROM ({each}) SETTINGS {', '.join((*EXACTLY, *more))})"
 
 
 def listed(keys: Sequence[str]) -> str:

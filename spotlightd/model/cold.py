@@ -18,7 +18,8 @@ Bound = tuple[datetime | None, datetime | None]
 @dataclass(frozen=True, slots=True)
 class Archived:
     """A partition whose rows are read from the bucket. `bounds`: by column, the least and greatest of its times.
-    `newest_id` is the greatest `id` in it, for copies of the ledger's records.
+    `newest_id` is the greatest `id` in it, for copies of the ledger's records. `columns`: name → type of those that its
+    files hold, which is all that the dataset had when it was sealed.
     """
 
     dataset: Dataset
@@ -27,6 +28,7 @@ class Archived:
     rows: int
     bounds: Mapping[str, tuple[datetime, datetime]]
     newest_id: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Lasting:
         return first < self.until and self.since <= last
 
 
+Table = Callable[[Sequence[str], str], str]
+"""(keys, structure) → what stands behind FROM to read these objects, each of which must hold all of these columns."""
+
+
 def _nowhere(keys: Sequence[str], structure: str) -> str:
     raise AssertionError(f"nothing is archived, and {len(keys)} objects with {structure} are to be read")
 
@@ -76,7 +82,7 @@ class Cold:
     """
 
     partitions: Mapping[str, tuple[Archived, ...]] = field(default_factory=dict)
-    table: Callable[[Sequence[str], str], str] = field(default=_nowhere, compare=False)
+    table: Table = field(default=_nowhere, compare=False)
 
     def of(self, dataset: str) -> tuple[Archived, ...]:
         return self.partitions.get(dataset, ())

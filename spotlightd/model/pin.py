@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from spotlightd.model.cold import EVER, Archived, Cold, Lasting, Span
-from spotlightd.model.dataset import Dataset
+from spotlightd.model.cold import EVER, Archived, Cold, Lasting, Span, Table
+from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.provenance import Pin
 
 NOW = Pin(0)
@@ -45,11 +45,29 @@ def rows(dataset: Dataset, cold: Cold, span: Span | Lasting = EVER) -> str:
         return f"`{dataset.name}`"
     names = ", ".join(column.name for column in dataset.stored)
     text = f"SELECT {names} FROM `{dataset.name}` WHERE {hot(archived)}"
-    keys = [key for one in archived if span.meets(one) for key in one.keys]
-    if keys:
-        structure = ", ".join(f"{column.name} {column.type}" for column in dataset.stored)
-        text += f" UNION ALL SELECT {names} FROM {cold.table(keys, structure)}"
-    return f"({text}) AS {dataset.name}"
+    by_columns = dict[tuple[str, ...], list[str]]()
+    for one in archived:
+        if one.keys and span.meets(one):
+            by_columns.setdefault(tuple(one.columns), []).extend(one.keys)
+    tables = [_archived(dataset, held, cold.table, keys) for held, keys in by_columns.items()]
+    return f"({' UNION ALL '.join([text, *tables])}) AS {dataset.name}"
+
+
+def _archived(dataset: Dataset, held: Sequence[str], table: Table, keys: Sequence[str]) -> str:
+    """The rows of files that hold these columns, all of them. What the dataset has got since is as in rows from before it.
+
+    That a file must hold them is said, because the engine would fill in what it does not find: one bit of a name in the
+    footer, and the numbers of a column were all 0.
+    """
+    there = [column for column in dataset.stored if not held or column.name in held]
+    taken = (column.name if column in there else _default(column) for column in dataset.stored)
+    structure = ", ".join(f"{column.name} {column.type}" for column in there)
+    return f"SELECT {', '.join(taken)} FROM {table(keys, structure)}"
+
+
+def _default(column: Column) -> str:
+    word = column.type.replace("'", "\\'")
+    return f"defaultValueOfTypeName('{word}') AS {column.name}"
 
 
 def here(dataset: Dataset, cold: Cold) -> str:

@@ -50,8 +50,8 @@ class Checks:
 
     async def audit(self) -> Audited:
         """Look whether the bucket has everything; while it has not, nothing is dropped."""
-        found = await audit(self.means, await self.means.kept.partitions())
-        says = found.amiss[0] if found.amiss else f"{found.objects} objects are there"
+        found = await audit(self.means, await self.means.kept.partitions(), self.now().date())
+        says = found.amiss[0] if found.amiss else f"{found.objects} objects are there, {found.read} were read back"
         await self.means.kept.note("audit", Check(self.now(), not found.amiss, says))
         return found
 

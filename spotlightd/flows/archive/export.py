@@ -35,7 +35,7 @@ async def export(means: Means, partition: Partition) -> Partition:
     sql = exported(columns, rows_of, total_order(dataset, columns))
     await means.bucket.head(f"{place(partition)}/none.parquet")  # while it is away nothing piles up here
     async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
-        await written(path, chunks)
+        await written(path, chunks, means.room)
     parsers = await _parsers(means, partition)
     with blamed(path):
         await asyncio.to_thread(describe, path, dataset, columns, partition.id, parsers)
@@ -77,8 +77,6 @@ async def upload(means: Means, partition: Partition) -> Partition:
     )  # fmt: skip
     body = manifest(means, done)
     await means.bucket.put(done.manifest, body, hashlib.sha256(body).hexdigest())
-    with blamed(path):
-        await asyncio.to_thread(path.unlink)
     return replace(done, stage="uploaded")
 
 
@@ -101,14 +99,22 @@ def manifest(means: Means, partition: Partition) -> bytes:
     """What the objects are, for people and programs that have nothing but the bucket."""
     dataset, mark = means.datasets[partition.dataset], partition.fingerprint
     said = {
-        "spotlightd": MANIFEST, "dataset": dataset.name, "title": dataset.title, "publisher": dataset.publisher,
-        "partition": partition.id, "archive_day": partition.day.isoformat(), "archive_generation": partition.generation,
-        "objects": [{"key": key, "sha256": partition.digest, "bytes": partition.size} for key in partition.keys],
-        "rows": mark.rows, "fingerprint": {"total": str(mark.total), "mixed": str(mark.mixed)},
+        "spotlightd": MANIFEST, **essence(partition), "title": dataset.title, "publisher": dataset.publisher,
         "time": {"column": dataset.time, "low": str(mark.low), "high": str(mark.high)},
         "columns": [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning} for c in means.columns(partition)],
     }  # fmt: skip
     return json.dumps(said, ensure_ascii=False, indent=1).encode()
+
+
+def essence(partition: Partition) -> dict[str, Any]:
+    """What the manifest says of the objects and their rows: all but the wording, which a later release may change."""
+    mark = partition.fingerprint
+    return {
+        "dataset": partition.dataset, "partition": partition.id, "archive_day": partition.day.isoformat(),
+        "archive_generation": partition.generation, "rows": mark.rows,
+        "objects": [{"key": key, "sha256": partition.digest, "bytes": partition.size} for key in partition.keys],
+        "fingerprint": {"total": str(mark.total), "mixed": str(mark.mixed)},
+    }  # fmt: skip
 
 
 async def read_manifest(means: Means, partition: Partition) -> bytes:

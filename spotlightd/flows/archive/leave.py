@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from spotlightd.flows.archive.means import HERE, HeldError, Means
 from spotlightd.flows.archive.plan import unmade
+from spotlightd.flows.archive.prove import there, unharmed
 from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
 
@@ -26,8 +27,8 @@ async def switch(means: Means, partition: Partition) -> Partition:
 
 
 async def drop(means: Means, partition: Partition) -> Partition:
-    """`dropped`, after a second look at both copies. The partition may be gone already: then it was us, before a crash."""
-    await there(means, partition)
+    """`dropped`, after both copies were read once more. The partition may be gone already: then it was us, before a crash."""
+    await unharmed(means, partition)
     if not await means.index.is_switched(partition):
         raise HeldError(
             f"{partition.dataset} {partition.id} is to be dropped, and `archives` does not say that it was switched"
@@ -44,15 +45,3 @@ async def drop(means: Means, partition: Partition) -> Partition:
     if left := (await means.warehouse.rows(sql, {"partition": partition.id})).rows[0][0]:
         raise StoreError(f"{partition.dataset} {partition.id} was dropped, and {left} rows of it are there")
     return replace(partition, stage="dropped", says="")
-
-
-async def there(means: Means, partition: Partition) -> None:
-    """HeldError unless the bucket has the objects and the manifest, each of its length."""
-    for key in (*partition.keys, partition.manifest):
-        found = await means.bucket.head(key)
-        if found is None:
-            raise HeldError(f"{partition.dataset} {partition.id}: object {key} is not in the bucket any more")
-        if key in partition.keys and found.size != partition.size:
-            raise HeldError(
-                f"{partition.dataset} {partition.id}: object {key} has {found.size} of {partition.size} bytes"
-            )

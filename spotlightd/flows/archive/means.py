@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,9 +40,15 @@ class HeldError(Exception):
     """Two copies are not the same, or something is not as it must be: a person has to look, nothing is dropped."""
 
 
+def _endless(_bytes: int) -> None:
+    """For a folder whose disk nobody watches."""
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
-    """`folder` holds files on their way; `feeds` are all that write rows, by name."""
+    """`folder` holds files on their way, and `room` raises StoreError when its disk should not take so many bytes more;
+    `feeds` are all that write rows, by name.
+    """
 
     datasets: Mapping[str, Dataset]
     feeds: Mapping[str, Batch | Stream | Transform]
@@ -56,6 +62,7 @@ class Means:
     verifier: Verifier
     folder: Path
     policy: Archive
+    room: Callable[[int], None] = _endless
 
     def columns(self, partition: Partition) -> tuple[Column, ...]:
         """Those that the partition was sealed with; all that the dataset has now, before it is."""

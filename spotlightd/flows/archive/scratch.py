@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spotlightd.model.errors import StoreError
 
+ROOM_BYTES = 16 << 20
 
-async def written(path: Path, chunks: AsyncIterator[bytes]) -> None:
-    """The bytes into that file. StoreError when the disk takes no more: then the file is removed, which would be the
-    next to fill it.
+
+async def written(path: Path, chunks: AsyncIterator[bytes], room: Callable[[int], None]) -> None:
+    """The bytes into that file. StoreError when the disk takes no more, or `room` says that it should not: then the file
+    is removed, which would be the next to fill it.
     """
-    whole = False
+    whole, asked = False, 0
     with blamed(path):
         await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
         try:
             with path.open("wb") as file:
                 async for chunk in chunks:
+                    if asked <= 0:
+                        await asyncio.to_thread(room, ROOM_BYTES)
+                        asked = ROOM_BYTES
+                    asked -= len(chunk)
                     await asyncio.to_thread(file.write, chunk)
             whole = True
         finally:
