@@ -61,12 +61,23 @@ class Top:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The largest amounts of a dataset's newest slice, and the largest by worth where prices are known."""
+    """The largest amounts of a dataset's newest slice, and the largest by worth where prices are known. No tables: rows
+    of that slice have left for the archive, which this page does not ask.
+    """
 
     dataset: Dataset
     measure: Measure
     covers: str
     tables: tuple[Top, ...]
+
+
+def reads(dataset: Dataset) -> bool:
+    """Whether the page looks into archived rows of it, as of an earlier time."""
+    return dataset.by_load and not _fed(dataset)
+
+
+def _fed(dataset: Dataset) -> bool:
+    return frames.streamed(dataset) or bool(dataset.made_of)
 
 
 async def show_home(request: web.Request) -> web.StreamResponse:
@@ -88,15 +99,15 @@ async def show_home(request: web.Request) -> web.StreamResponse:
 
 async def _cards(reader: Reader, data: Sequence[Dataset], pin: Pin, today: date) -> list[Card]:
     """In the order of the datasets."""
-    fed = [one for one in data if frames.streamed(one) or one.made_of]
+    fed = [one for one in data if _fed(one)]
     filed = [one for one in data if one not in fed]
-    asked = [records.stream_size(one, pin) for one in fed] + [records.newest_day(one, pin) for one in filed]
+    asked = [records.stream_size(one, pin) for one in fed] + [records.days_at_hand(one, pin) for one in filed]
     asked += [records.dataset_sizes(filed, pin)] if filed else []
     answers = await reader.all(*asked)
     known = {row[0]: row[1:] for row in answers[-1].rows} if filed else {}
     cards = {one.name: _stream_card(one, answer) for one, answer in zip(fed, answers, strict=False)}
     for one, answer in zip(filed, answers[len(fed) :], strict=False):
-        cards[one.name] = _card(one, known.get(one.name), answer, today)
+        cards[one.name] = _card(one, known.get(one.name), _days(one, answer, pin), today)
     return [cards[one.name] for one in data]
 
 
@@ -108,11 +119,18 @@ def _stream_card(dataset: Dataset, answer: Answer) -> Card:
     return Card(dataset, rows, days, published_at, first, last, streamed=True)
 
 
-def _card(dataset: Dataset, size: Sequence[Any] | None, days: Answer, today: date) -> Card:
+def _days(dataset: Dataset, at_hand: Answer, pin: Pin) -> list[date]:
+    """First and last days: of what is at hand from its rows, of what has left from the index, replaced rows included."""
+    left = () if pin.asked else pin.cold.of(dataset.name)
+    known = [end.date() for one in left for end in one.bounds.get(dataset.time, ())]
+    return [*known, *(day for day in at_hand.rows[0] if day is not None)]
+
+
+def _card(dataset: Dataset, size: Sequence[Any] | None, days: Sequence[date], today: date) -> Card:
     if size is None:
         return Card(dataset)
     rows, documents, published_at = size
-    newest, oldest = days.rows[0] if rows else (None, None)
+    oldest, newest = (min(days), max(days)) if rows and days else (None, None)
     age = (today - newest).days if newest else None
     return Card(dataset, rows, documents, published_at, oldest, newest, age)
 
@@ -125,11 +143,21 @@ async def _rankings(reader: Reader, able: Sequence[Dataset], pin: Pin) -> list[R
 
 async def _ranking(reader: Reader, pin: Pin, dataset: Dataset, load: dict[str, Any]) -> Ranking:
     how = measure.of(dataset)
+    if not await _whole(reader, pin, dataset, load):
+        return Ranking(dataset, how, load["covers"], ())
     ways = [(how.unit, False), *([(how.price.unit, True)] if how.price else [])]
     tops = await reader.all(*(measure.largest(dataset, load["load_id"], LARGEST, pin, by_worth=way) for _, way in ways))
     return Ranking(
         dataset, how, load["covers"], tuple(_top(unit, top) for (unit, _), top in zip(ways, tops, strict=True))
     )
+
+
+async def _whole(reader: Reader, pin: Pin, dataset: Dataset, load: dict[str, Any]) -> bool:
+    """Whether no row of that load has left for the archive, as far as this page is to know."""
+    if pin.asked or not pin.cold.of(dataset.name):
+        return True
+    at_hand = (await reader.rows(records.rows_at_hand(dataset, load["load_id"], pin))).rows[0][0]
+    return bool(at_hand == load["rows"])
 
 
 def _top(unit: str, top: Answer) -> Top:

@@ -13,6 +13,7 @@ from datetime import date
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.pin import source, visible
 from spotlightd.model.provenance import Pin
+from spotlightd.web import records
 from spotlightd.web.select import Query
 
 MOST_DAYS = 20_000
@@ -128,7 +129,7 @@ def largest(dataset: Dataset, load_id: int, limit: int, pin: Pin, *, by_worth: b
     ranked = _worth(measure) if by_worth else _amount(measure)
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
-        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {source(dataset, pin)} "
+        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.at_hand(dataset, pin)} "
         f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )

@@ -45,9 +45,23 @@ def stream_size(dataset: Dataset, pin: Pin) -> Query:
     return Query(sql, {"dataset": fed, "seq": pin.seq})
 
 
-def newest_day(dataset: Dataset, pin: Pin) -> Query:
-    sql = f"SELECT max(toDate(`{dataset.time}`)), min(toDate(`{dataset.time}`)) FROM {source(dataset, pin)} WHERE {visible(dataset)}"
+def at_hand(dataset: Dataset, pin: Pin) -> str:
+    """What stands behind FROM on the first page: what has not left for the archive. Only who looks at an earlier time
+    reads all of it: the index does not tell what had been published by then.
+    """
+    return source(dataset, pin) if pin.asked else here(dataset, pin.cold)
+
+
+def days_at_hand(dataset: Dataset, pin: Pin) -> Query:
+    """First and last day of what is at hand, none for none."""
+    day = f"toDate(`{dataset.time}`)"
+    sql = f"SELECT minOrNull({day}), maxOrNull({day}) FROM {at_hand(dataset, pin)} WHERE {visible(dataset)}"
     return Query(sql, {"seq": pin.seq})
+
+
+def rows_at_hand(dataset: Dataset, load_id: int, pin: Pin) -> Query:
+    sql = f"SELECT count() FROM {at_hand(dataset, pin)} WHERE load_id = {{load:UInt64}}"
+    return Query(sql, {"load": load_id})
 
 
 def latest_loads(pin: Pin, limit: int) -> Query:

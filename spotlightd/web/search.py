@@ -7,6 +7,7 @@ from datetime import date
 
 from aiohttp import web
 
+from spotlightd.model.dataset import Dataset
 from spotlightd.web import ask, desk, measure, show
 from spotlightd.web.desk import DESK
 from spotlightd.web.refusal import bad
@@ -24,6 +25,11 @@ class Hit:
     newest: date
     days: int
     dataset: str
+
+
+def reads(dataset: Dataset) -> bool:
+    """Whether rows of it that are archived are searched."""
+    return dataset.by_load and bool(dataset.symbol)
 
 
 async def show_hits(request: web.Request) -> web.StreamResponse:

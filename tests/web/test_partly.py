@@ -57,6 +57,43 @@ async def test_what_people_compute_with_is_whole_or_an_error(cut_off: World, pat
     assert "the archive is not reachable now" in text
 
 
+async def test_the_first_page_does_not_ask_the_archive(world: World, cut_off: World) -> None:
+    _, whole, _ = await world.get("/")
+    status, text, _ = await cut_off.get("/")
+    assert status == 200
+    assert "The archive" not in text
+    assert "Since 2009-06-01" in text
+    assert "<dd>2021-01-25</dd>" in text
+    assert "Since 2021-01-04" in whole
+    assert text.count('class="spark"') == whole.count('class="spark"') > 0
+
+
+async def test_a_newest_slice_that_has_left_in_part_is_not_ranked(world: World, cut_off: World) -> None:
+    sql = f"SELECT DISTINCT _partition_id FROM {FAILS.name}"
+    (partition,) = (await world.warehouse.rows(sql)).rows[0]
+    left = Archived(FAILS, partition, ("sec_ftd/left.parquet",), 9, BOUNDS)
+    index = Index(Cold({FAILS.name: (left,)}, cut_off.context.archives.cold.table))
+    async with cut_off.served(archives=index) as other:
+        status, text, _ = await other.get("/")
+    assert (status, 'class="spark"' in text) == (200, False)
+    assert "Rows of this slice have left for" in text
+    assert "Since 2009-06-01" in text
+
+
+async def test_the_first_page_as_of_an_earlier_time_says_what_is_missing(cut_off: World) -> None:
+    status, text, _ = await cut_off.get("/?as_of=2021-03-20T09:02:00Z")
+    assert status == 200
+    assert NOTE in text
+
+
+async def test_a_search_finds_what_is_hot_and_says_what_is_missing(cut_off: World) -> None:
+    status, text, _ = await cut_off.get("/search?q=g")
+    assert status == 200
+    assert NOTE in text
+    status, _, answer = await cut_off.get("/search?q=GME")
+    assert (status, answer.headers["Location"]) == (303, "/s/GME")
+
+
 async def test_a_question_within_hot_days_is_whole(cut_off: World) -> None:
     status, text, answer = await cut_off.get(f"/data/{FAILS.name}?settlement_date__gte=2021-01-01")
     assert status == 200
