@@ -243,7 +243,7 @@ async def test_a_feed_that_finds_no_room_is_an_open_gap_although_it_is_connected
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 390, 320])
 async def test_the_page_moves_in_a_browser(venue: Venue, browser: Browser, width: int) -> None:
     look = {"viewport": {"width": width, "height": 900}}
     async with visiting_live(venue, browser, look) as seen:
