@@ -39,7 +39,7 @@ async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -
         told = [dict(zip(COLUMNS, _row(one), strict=True)) for one in known]
         out.value({"partitions": told, "checks": {kind: _check(one) for kind, one in checks.items()}})
         return 0
-    out.table(COLUMNS, [_row(one) for one in known])
+    out.table(COLUMNS, [_line(one) for one in known])
     for kind, one in checks.items():
         out.say(f"last {kind}: {one.at:%Y-%m-%d %H:%M} UTC, {one.says}")
     return 0
@@ -94,6 +94,12 @@ def _there(settings: Settings) -> None:
 
 def _row(one: Partition) -> tuple[object, ...]:
     return (one.dataset, one.id, one.stage, one.since, one.fingerprint.rows, one.size, one.says)
+
+
+def _line(one: Partition) -> tuple[object, ...]:
+    """The same for people, who are told the zone."""
+    told = zip(COLUMNS, _row(one), strict=True)
+    return tuple(f"{value:%Y-%m-%d %H:%M} UTC" if name == "since" else value for name, value in told)
 
 
 def _check(one: Check) -> dict[str, object]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -53,6 +56,14 @@ def other(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     told = spotlightd("import", str(bundle), "--state", state, "--json")
     assert (told["rows"], {one["came"] for one in told["loads"]}) == (74_964, {"imported"})
     return state
+
+
+def test_the_status_of_the_archive_names_the_zone_of_its_times(archived: tuple[str, ...]) -> None:
+    words = [sys.executable, "-m", "spotlightd", "archive", "status", *archived[:2]]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
+    lines = [line for line in said.splitlines() if line.lstrip().startswith("sec_ftd")]
+    assert lines
+    assert all(re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d UTC ", line) for line in lines), said
 
 
 def test_archived_rows_are_the_same_at_the_other_instance_and_stand_in_its_documents(
