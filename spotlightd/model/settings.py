@@ -198,7 +198,7 @@ class Web:
     download_seconds: float = setting(600.0, "longest time for one download")
     download_rows: int = setting(0, "most rows of one download; 0 = no limit")
     query_memory_bytes: int = setting(1 << 30, "most memory of one query of a page")
-    at_once: int = setting(8, "page queries at the same time; more wait their turn")
+    at_once: int = setting(8, "page queries at the same time, half of them to the archive; more wait their turn")
     hosts: list[str] = setting([], "names under which the explorer may be called besides localhost and its own address")
 
 

@@ -7,7 +7,6 @@ from aiohttp import web
 from spotlightd.model.ports import Limits
 from spotlightd.web import ask, citation, desk, show, witness
 from spotlightd.web.citation import Library
-from spotlightd.web.context import Context
 from spotlightd.web.desk import DESK
 from spotlightd.web.refusal import bad
 
@@ -21,15 +20,16 @@ async def show_citation(request: web.Request) -> web.StreamResponse:
             "address", "is missing", "Write the address to be cited, as in /cite?address=/data/sec_ftd?symbol=GME."
         )
     as_of = ask.instant("as_of", request.query.get("as_of", ""))
-    cited = await witness.cite(library(request.app[DESK].context), address, as_of)
+    cited = await witness.cite(library(request), address, as_of)
+    desk.archive_answered(request)
     answer = desk.document(request, citation.to_json(cited))
     name = show.file_name(cited.address.removeprefix("/data/"))
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}.citation.json"'
     return answer
 
 
-def library(context: Context) -> Library:
+def library(request: web.Request) -> Library:
     """What citing needs, with the limits of downloads: it reads as much as one."""
-    limits = context.settings
+    context, limits = request.app[DESK].context, request.app[DESK].context.settings
     bounds = Limits(limits.download_seconds, limits.download_rows, limits.query_memory_bytes)
-    return Library(context.warehouse, context.datasets, bounds, context.archives)
+    return Library(context.warehouse, context.datasets, bounds, desk.reader(request).archives)

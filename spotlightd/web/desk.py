@@ -17,7 +17,7 @@ from typing import Any
 import jinja2
 from aiohttp import web
 
-from spotlightd.model.cold import WithoutBucket
+from spotlightd.model.cold import Archives, WithoutBucket
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.ports import Limits
 from spotlightd.model.provenance import Pin
@@ -25,6 +25,7 @@ from spotlightd.web import assets, logquery, show
 from spotlightd.web.assets import Asset
 from spotlightd.web.context import Context
 from spotlightd.web.key import joined
+from spotlightd.web.outage import Heeding, Outage
 from spotlightd.web.reader import Reader
 from spotlightd.web.refusal import missing
 
@@ -37,17 +38,27 @@ class Desk:
     assets: Mapping[str, Asset]
     templates: jinja2.Environment
     gate: asyncio.Semaphore
+    outage: Outage
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Which archived rows a page goes without, in a sentence. `gone`: the store answers, and has not all of them."""
+
+    says: str
+    gone: bool = False
 
 
 DESK = web.AppKey("desk", Desk)
 READER = web.RequestKey("reader", Reader)
-MISSING = web.RequestKey("missing", str)
-"""Which rows this page goes without, in a sentence; only while the archive cannot be reached."""
+MISSING = web.RequestKey("missing", LeftOut)
+"""What this page goes without; only while archived rows cannot be read."""
 
 
 def made(context: Context) -> Desk:
-    kept = assets.read()
-    return Desk(context, kept, _environment(context, kept), asyncio.Semaphore(context.settings.at_once))
+    kept, at_once = assets.read(), context.settings.at_once
+    outage = Outage(asyncio.Semaphore(max(1, at_once // 2)))
+    return Desk(context, kept, _environment(context, kept), asyncio.Semaphore(at_once), outage)
 
 
 def _environment(context: Context, kept: Mapping[str, Asset]) -> jinja2.Environment:
@@ -84,12 +95,26 @@ def reader(request: web.Request) -> Reader:
             Limits(seconds=limits.query_seconds, memory_bytes=limits.query_memory_bytes),
             desk.gate,
             patience_seconds=max(limits.query_seconds, 1.0),
-            archives=WithoutBucket(desk.context.archives) if MISSING in request else desk.context.archives,
+            archives=_archives(request),
+            outage=desk.outage,
         )
     return request[READER]
 
 
-def without_archive(request: web.Request, missing: str) -> None:
+def _archives(request: web.Request) -> Archives:
+    desk = request.app[DESK]
+    index = desk.context.archives
+    return WithoutBucket(index) if MISSING in request else Heeding(index, desk.outage)
+
+
+def archive_answered(request: web.Request) -> None:
+    """Of a question that no Reader asked: the archive is not away, if it was asked."""
+    archives = reader(request).archives
+    if isinstance(archives, Heeding) and archives.tries:
+        request.app[DESK].outage.over()
+
+
+def without_archive(request: web.Request, missing: LeftOut) -> None:
     """From here on the request reads what is in the warehouse, and its page says what is missing."""
     request[MISSING] = missing
     request.pop(READER, None)
@@ -125,7 +150,7 @@ def page(
             "link": _keeping(asked),
             "kept": _permanent(request, values.get("pin")),
             "version": state.version,
-            "missing": request.get(MISSING, ""),
+            "missing": request.get(MISSING),
             **values,
         }
     )

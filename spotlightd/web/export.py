@@ -66,6 +66,7 @@ async def send(request: web.Request, asked: Ask, pin: Pin, suffix: str, mark: st
     limits = _limits(request)
     async with context.warehouse.stream(sql, output.format, query.params, limits=limits) as chunks:
         first = await anext(chunks, b"")
+        desk.archive_answered(request)
         await answer.prepare(request)
         try:
             await _written(answer, before + first)

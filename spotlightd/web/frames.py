@@ -87,8 +87,8 @@ async def found(request: web.Request, source: str, place: Mapping[str, Any]) -> 
     dataset = of(request.app[DESK].context, source)
     if dataset is None:
         return Found(None, f"The frame cannot be shown: {source} is not set up here, so its frames cannot be read.")
-    rows = tiers(dataset, desk.reader(request).now().cold, _near(place))
     try:
+        rows = tiers(dataset, desk.reader(request).now().cold, _near(place))
         one, same = await desk.reader(request).all(_one(rows, place), _same(rows, place))
     except StoreError as problem:
         return Found(None, f"The frame cannot be shown: {problem}.")

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from spotlightd.log import logger, within
 from spotlightd.model.errors import SpotlightError, StoreError
-from spotlightd.web import desk, partly
+from spotlightd.web import desk, outage, partly
 from spotlightd.web.desk import DESK
 from spotlightd.web.refusal import RefusalError
 
@@ -106,15 +106,27 @@ def _of_ours(request: web.Request, problem: SpotlightError) -> RefusalError:
         return RefusalError(
             503, "Too many downloads are under way.", "Try again in some seconds.", retry_after_seconds=10
         )
-    if partly.away(request, problem):
-        return RefusalError(
-            503, f"Some of these rows are archived, and the archive is not reachable now: {problem}",
-            "Nothing is lost. Rows that are not archived can be read all the same: add a filter by time; /archive says"
-            " which days have left.", retry_after_seconds=30,
-        )  # fmt: skip
+    if partly.unread(request, problem):
+        request.app[DESK].outage.note(problem)
+        return _archived(problem)
     return RefusalError(
         503, f"The warehouse cannot answer: {problem}", "It is retried by itself; /status says how things stand.",
         retry_after_seconds=5,
+    )  # fmt: skip
+
+
+def _archived(problem: StoreError) -> RefusalError:
+    """For who needs archived rows, which cannot be read."""
+    if outage.not_there(problem):
+        return RefusalError(
+            503, f"Some of these rows are archived, and they are missing from the archive's store: {problem}",
+            "The operator finds more at /archive. Rows that are not archived can be read all the same: add a filter by"
+            " time.",
+        )  # fmt: skip
+    return RefusalError(
+        503, f"Some of these rows are archived, and the archive is not reachable now: {problem}",
+        "Nothing is lost. Rows that are not archived can be read all the same: add a filter by time; /archive says"
+        " which days have left.", retry_after_seconds=30,
     )  # fmt: skip
 
 

@@ -13,12 +13,9 @@ from aiohttp import web
 from spotlightd.log import logger
 from spotlightd.model.cold import Archived
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import SpotlightError, StoreError
-from spotlightd.web import desk, show
-from spotlightd.web.desk import DESK, MISSING
-
-AWAY = frozenset({76, 86, 107, 198, 209, 210, 499})
-"""ClickHouse's codes for a file or an object that cannot be opened, is not there, or whose store does not answer."""
+from spotlightd.model.errors import StoreError
+from spotlightd.web import desk, outage, show
+from spotlightd.web.desk import DESK, MISSING, LeftOut
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Reads = Callable[[Dataset], bool]
@@ -33,19 +30,19 @@ def or_hot(handler: Handler, reads: Reads | None = None) -> Handler:
         try:
             return await handler(request)
         except StoreError as problem:
-            if not (away(request, problem) and desk.reads_html(request)):
+            if not (unread(request, problem) and desk.reads_html(request)):
                 raise
             logger().warning("page shown without archive", path=request.path_qs, error=str(problem))
-        desk.without_archive(request, _missing(request, reads or _named(request)))
+            desk.without_archive(request, _left_out(request, reads or _named(request), problem))
         return await handler(request)
 
     return shown
 
 
-def away(request: web.Request, problem: SpotlightError) -> bool:
-    """Whether that went wrong because archived rows cannot be reached; once only for a request."""
+def unread(request: web.Request, problem: StoreError) -> bool:
+    """Whether that went wrong because archived rows cannot be read; once only for a request."""
     archived = request.app[DESK].context.archives.cold.partitions
-    return isinstance(problem, StoreError) and problem.code in AWAY and bool(archived) and MISSING not in request
+    return bool(archived) and MISSING not in request and (outage.away(problem) or outage.not_there(problem))
 
 
 def _named(request: web.Request) -> Reads:
@@ -55,11 +52,13 @@ def _named(request: web.Request) -> Reads:
     return lambda dataset: dataset.name in concerned
 
 
-def _missing(request: web.Request, reads: Reads) -> str:
-    """Which archived rows the page goes without, in a sentence."""
+def _left_out(request: web.Request, reads: Reads, problem: StoreError) -> LeftOut:
+    """Which archived rows the page goes without, and why."""
     left = sorted(request.app[DESK].context.archives.cold.partitions.items())
     parts = [_told(archived) for _, archived in left if reads(archived[0].dataset)]
-    return f"The archive is not reachable now, and these rows are left out here: {'; '.join(parts)}."
+    gone = outage.not_there(problem)
+    why = "Archived rows are missing from the archive's store" if gone else "The archive is not reachable now"
+    return LeftOut(f"{why}, and these rows are left out here: {'; '.join(parts)}.", gone)
 
 
 def _told(archived: tuple[Archived, ...]) -> str:

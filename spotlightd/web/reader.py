@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from spotlightd.model.cold import ASKED_SECONDS, Archives, NoArchives
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.errors import StoreError
 from spotlightd.model.ports import Answer, Limits, Warehouse
 from spotlightd.model.provenance import Pin
 from spotlightd.tasks import together
+from spotlightd.web.outage import MARK, Outage
 from spotlightd.web.refusal import RefusalError
 from spotlightd.web.select import Query
 
@@ -25,13 +28,23 @@ class Reader:
     gate: asyncio.Semaphore
     patience_seconds: float
     archives: Archives = NoArchives()
+    outage: Outage = field(default_factory=lambda: Outage(asyncio.Semaphore()))
     spent: list[float] = field(default_factory=list)
 
     async def rows(self, query: Query) -> Answer:
         """The whole answer. StoreError as the warehouse says; RefusalError(503) when no turn came in time."""
+        async with AsyncExitStack() as held:
+            if MARK not in query.sql:
+                await self._turn(held, self.gate)
+                return await self._answer(query)
+            await self._turn(held, self.outage.places, self.gate)
+            return await self._archived(query)
+
+    async def _turn(self, held: AsyncExitStack, *gates: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(self.patience_seconds):
-                await self.gate.acquire()
+                for gate in gates:
+                    await held.enter_async_context(gate)
         except TimeoutError:
             raise RefusalError(
                 503,
@@ -39,13 +52,25 @@ class Reader:
                 "Try again in a few seconds.",
                 retry_after_seconds=5,
             ) from None
+
+    async def _archived(self, query: Query) -> Answer:
+        """As `_answer`, of a question that reads objects: what became of it is remembered."""
+        self.outage.check(query.made)
+        try:
+            answer = await self._answer(query)
+        except StoreError as problem:
+            self.outage.note(problem)
+            raise
+        self.outage.over()
+        return answer
+
+    async def _answer(self, query: Query) -> Answer:
         started = time.perf_counter()
         try:
             if time.monotonic() - query.made > ASKED_SECONDS:
                 raise RefusalError(503, "This page took too long to begin.", "Load it again.", retry_after_seconds=5)
             return await self.warehouse.rows(query.sql, query.params, limits=self.limits)
         finally:
-            self.gate.release()
             self.spent.append(time.perf_counter() - started)
 
     async def all(self, *queries: Query) -> list[Answer]:

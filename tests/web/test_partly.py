@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,7 +41,10 @@ async def test_pages_show_what_is_hot_and_say_what_is_missing(world: World, cut_
     _, whole, _ = await world.get(path)
     status, text, answer = await cut_off.get(path)
     assert status == 200
-    assert NOTE in text
+    assert f"missing from the archive&#39;s store, and these rows are left out here: {NOTE}" in text
+    assert 'The operator finds more at <a href="/archive">' in text
+    assert "Nothing is lost" not in text
+    assert "later" not in text.split('role="alert"')[1].split("</p>")[0]
     assert NOTE not in whole
     assert text.count("<td") == whole.count("<td") > 0
     assert answer.headers["Cache-Control"] == "no-store"
@@ -52,9 +56,11 @@ async def test_pages_show_what_is_hot_and_say_what_is_missing(world: World, cut_
 )
 async def test_what_people_compute_with_is_whole_or_an_error(cut_off: World, path: str) -> None:
     query = f"?address=/data/{FAILS.name}" if path == "/cite" else ""
-    status, text, _ = await cut_off.get(path + query)
+    status, text, answer = await cut_off.get(path + query)
     assert status == 503
-    assert "the archive is not reachable now" in text
+    assert "they are missing from the archive's store" in html.unescape(text)
+    assert "Nothing is lost" not in text
+    assert "Retry-After" not in answer.headers
 
 
 async def test_the_first_page_does_not_ask_the_archive(world: World, cut_off: World) -> None:

@@ -1,0 +1,168 @@
+"""A store that swallows questions: hot rows are read as always, and nobody waits for it twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.model.cold import Archived, Cold
+from spotlightd.model.errors import StoreError
+from spotlightd.model.ports import Answer
+from spotlightd.model.settings import Web
+from spotlightd.web import outage
+from spotlightd.web.outage import Heeding, Outage, StillAwayError
+from tests.web.test_partly import BOUNDS, NOTE, Index
+from tests.web.world import FAILS, World
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+AT_ONCE, CROWD, PATIENCE = 4, 24, 20.0
+TABLE = f"/data/{FAILS.name}"
+GONE = Archived(FAILS, "20090601-0", ("sec_ftd/gone.parquet",), 1234, BOUNDS)
+SILENT = "Timeout exceeded: connect timed out"
+
+
+def no_rows(keys: Sequence[str], structure: str) -> str:
+    assert structure
+    return f"(SELECT * FROM `{FAILS.name}` WHERE 0 /* {keys[0]} */)"
+
+
+@dataclass
+class Silent:
+    """The real warehouse, whose questions to the archive hang until `given_up`; then they fail, or `well` are answered."""
+
+    real: ClickHouse
+    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    full: asyncio.Event = field(default_factory=asyncio.Event)
+    well: bool = False
+    asked: int = 0
+    most: int = 0
+    hanging: int = 0
+
+    async def _read(self, sql: str) -> None:
+        if GONE.keys[0] not in sql:
+            return
+        self.asked, self.hanging = self.asked + 1, self.hanging + 1
+        self.most = max(self.most, self.hanging)
+        if self.hanging == AT_ONCE // 2:
+            self.full.set()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self.given_up.wait()
+        finally:
+            self.hanging -= 1
+        if not self.well:
+            raise StoreError(SILENT, code=209)
+
+    async def rows(self, sql: str, *args: Any, **more: Any) -> Answer:
+        await self._read(sql)
+        return await self.real.rows(sql, *args, **more)
+
+    @asynccontextmanager
+    async def stream(self, sql: str, *args: Any, **more: Any) -> AsyncIterator[AsyncIterator[bytes]]:
+        await self._read(sql)
+        async with self.real.stream(sql, *args, **more) as chunks:
+            yield chunks
+
+
+@dataclass
+class Place:
+    world: World
+    store: Silent
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def place(world: World) -> AsyncIterator[Place]:
+    store = Silent(world.warehouse)
+    index = Index(Cold({FAILS.name: (GONE,)}, no_rows))
+    settings = Web(at_once=AT_ONCE, query_seconds=PATIENCE)
+    async with world.served(warehouse=store, archives=index, settings=settings) as served:
+        yield Place(served, store)
+
+
+async def test_a_crowd_before_a_silent_store_leaves_places_for_hot_rows(place: Place) -> None:
+    crowd = [asyncio.create_task(place.world.get(TABLE)) for _ in range(CROWD)]
+    async with asyncio.timeout(PATIENCE):
+        await place.store.full.wait()
+        for path in ("/data/loads", f"{TABLE}?settlement_date__gte=2021-01-01", "/"):
+            assert (await place.world.get(path))[0] == 200
+    assert place.store.most == AT_ONCE // 2
+    assert not any(one.done() for one in crowd)
+    place.store.given_up.set()
+    answers = await asyncio.gather(*crowd)
+    assert [status for status, _, _ in answers] == [200] * CROWD
+    assert all(f"The archive is not reachable now, and these rows are left out here: {NOTE}" in text
+               for _, text, _ in answers)  # fmt: skip
+    assert all("Nothing is lost" in text for _, text, _ in answers)
+    assert place.store.asked == AT_ONCE // 2
+
+
+async def test_who_comes_later_does_not_wait_for_it(place: Place) -> None:
+    place.store.given_up.set()
+    assert (await place.world.get(TABLE))[0] == 200
+    asked = place.store.asked
+    place.store.given_up.clear()
+    for path in (TABLE, "/s/GME", "/search?q=g"):
+        status, text, _ = await place.world.get(path)
+        assert (status, NOTE in text) == (200, True), path
+    for path in (f"{TABLE}.csv", f"{TABLE}.json", f"{TABLE}.json?_size=10", f"/cite?address={TABLE}"):
+        status, text, answer = await place.world.get(path)
+        assert (status, SILENT in text) == (503, True), path
+        assert answer.headers["Retry-After"] == "30"
+    assert place.store.asked == asked
+
+
+@pytest.mark.parametrize("path", [TABLE, f"{TABLE}.csv", f"/cite?address={TABLE}"])
+async def test_it_is_tried_again_after_a_while(place: Place, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.0)
+    place.store.given_up.set()
+    assert (await place.world.get(f"{TABLE}.csv"))[0] == 503
+    place.store.well = True
+    assert (await place.world.get(path))[0] == 200
+    monkeypatch.undo()
+    status, text, _ = await place.world.get(TABLE)
+    assert (status, NOTE in text) == (200, False)
+
+
+async def test_one_request_at_a_time_tries_again() -> None:
+    now = 100.0
+    known = Outage(asyncio.Semaphore(), lambda: now)
+    index = Index(Cold({FAILS.name: (GONE,)}, no_rows))
+
+    def tries() -> bool:
+        cold = Heeding(index, known).cold
+        try:
+            return all(cold.table(GONE.keys, "symbol String") for _ in range(3))
+        except StillAwayError:
+            return False
+
+    assert tries()
+    known.note(StoreError("HTTP response code: 404: while reading", code=499))
+    assert tries()
+    known.note(StoreError(SILENT, code=209))
+    assert not tries()
+    now += outage.RETRY_SECONDS
+    assert [tries(), tries(), tries()] == [True, False, False]
+    now += outage.RETRY_SECONDS
+    assert [tries(), tries()] == [True, False]
+    known.over()
+    assert [tries(), tries()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("code", "says", "gone", "silent"),
+    [(107, "File x doesn't exist", True, False), (499, "No response body.. HTTP response code: 404: while reading 'a' in bucket 'b'", True, False),
+     (499, "The specified key does not exist.", True, False), (499, "HTTP response code: 503: while reading '404/a'", False, True),
+     (209, SILENT, False, True), (60, "no such table", False, False)],
+)  # fmt: skip
+async def test_what_is_not_there_is_told_from_who_does_not_answer(
+    code: int, says: str, gone: bool, silent: bool
+) -> None:
+    problem = StoreError(says, code=code)
+    assert (outage.not_there(problem), outage.away(problem)) == (gone, silent)
