@@ -225,10 +225,9 @@ class Archiving:
             return "nothing is dropped until an audit or a drill that went wrong is repeated and well"
         if self.urgent:
             return ""
-        yesterday = self._now() - timedelta(days=1)
-        dropped = [
-            one for one in await self._means.kept.partitions() if one.stage == "dropped" and one.since > yesterday
-        ]
+        known, day = await self._means.kept.partitions(), timedelta(days=1)
+        # both ways: else what a clock that was ahead once has dropped would count until then
+        dropped = [one for one in known if one.stage == "dropped" and abs(self._now() - one.since) < day]
         spent = sum(one.size for one in dropped)
         if dropped and spent + partition.size > self._means.policy.drop_bytes_per_day:
             return f"{spent:,} bytes were dropped in the last day: archive.drop_bytes_per_day"

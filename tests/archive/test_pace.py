@@ -1,0 +1,42 @@
+"""How fast partitions leave: what is dropped in a day, what late rows wait for, and what a full disk may not do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from .archive_world import DAYS, ArchiveWorld, archive_world
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
+    async with archive_world(tmp_path) as made:
+        yield made
+
+
+async def through(world: ArchiveWorld) -> None:
+    """All that is due leaves, as far as the budget of a day goes."""
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+
+
+async def test_what_was_dropped_while_the_clock_was_a_year_ahead_counts_for_no_day_after(world: ArchiveWorld) -> None:
+    year = timedelta(days=365)
+    world.policy = replace(world.policy, hot_days={"trades": 18}, drop_bytes_per_day=1)
+    world.clock.at += year
+    await through(world)
+    world.clock.at -= year
+    assert sorted((await world.stages()).values()) == ["dropped", "switched", "switched"]
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    assert sorted((await world.stages()).values()) == ["dropped", "dropped", "switched"]
+    assert "drop_bytes_per_day" in (await world.partition("20260319-0")).says
+    assert (await world.read()).rows == 3000
