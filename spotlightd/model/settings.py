@@ -217,7 +217,9 @@ class Schedule:
 class Archive:
     """When old rows leave the warehouse for the bucket, and how carefully."""
 
-    enabled: bool = setting(True, "false: nothing more leaves the warehouse; what is archived stays readable")
+    enabled: bool = setting(
+        True, "false: nothing more leaves the warehouse, on a full disk either; what is archived stays readable"
+    )
     hot_days: dict[str, int] = setting(
         {}, "dataset → days that its rows stay in the warehouse at least, where it is not to be its own; 0 = for ever"
     )

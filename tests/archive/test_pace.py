@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .archive_world import DAYS, ArchiveWorld, archive_world
+from .archive_world import ArchiveWorld, archive_world
 
 
 @pytest.fixture
@@ -40,3 +40,15 @@ async def test_what_was_dropped_while_the_clock_was_a_year_ahead_counts_for_no_d
     assert sorted((await world.stages()).values()) == ["dropped", "dropped", "switched"]
     assert "drop_bytes_per_day" in (await world.partition("20260319-0")).says
     assert (await world.read()).rows == 3000
+
+
+async def test_switched_off_nothing_leaves_on_a_disk_that_is_nearly_full_either(world: ArchiveWorld) -> None:
+    await world.archiving().round()
+    world.policy = replace(world.policy, enabled=False)
+    archiving = world.archiving()
+    await archiving.round()
+    for _ in range(2):
+        await archiving.hurry()
+        world.clock.on(world.policy.rest_seconds)
+    assert set((await world.stages()).values()) == {"verified"}
+    assert len(await world.hot()) == 3

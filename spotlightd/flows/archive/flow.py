@@ -97,7 +97,11 @@ class Archiving:
         report.beat(queue=len(self._state.of(*UNDER_WAY)))
 
     async def hurry(self) -> None:
-        """The disk is nearly full: what is proven leaves now, without grace and beyond the day's budget. Nothing else."""
+        """The disk is nearly full: what is proven leaves now, without grace and beyond the day's budget. Nothing else, and
+        nothing at all while the archive is switched off.
+        """
+        if not self._means.policy.enabled:
+            return
         async with self._turn:
             self.urgent = True
             try:
