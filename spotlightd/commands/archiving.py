@@ -82,8 +82,8 @@ async def _looked(settings: Settings) -> tuple[tuple[Partition, ...], Mapping[Ch
     async with reading(settings) as here, ledger_beside(settings) as ledger:
         kept = SqliteArchive(ledger)
         known = await kept.partitions()
-        hot_days = leaving(here.datasets, settings.archive)
-        planned = await due(here.warehouse, hot_days, known, datetime.now(UTC).date())
+        policy, today = settings.archive, datetime.now(UTC).date()
+        planned = await due(here.warehouse, leaving(here.datasets, policy), known, today, policy.late_seconds)
         return known, await kept.checks(), planned
 
 

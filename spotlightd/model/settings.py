@@ -224,6 +224,9 @@ class Archive:
         {}, "dataset → days that its rows stay in the warehouse at least, where it is not to be its own; 0 = for ever"
     )
     every_seconds: float = setting(60.0, "pause between two looks for what is due")
+    late_seconds: float = setting(
+        86_400.0, "rows that come late for a day that was sealed leave when none came for so long; they leave together"
+    )
     grace_seconds: float = setting(86_400.0, "pause between the proof of a copy and its use by readers")
     rest_seconds: float = setting(
         1_800.0, "pause between the use of a copy and the drop of the original; longer than any question may take"

@@ -37,7 +37,7 @@ from tests.real.stores import Minio
 
 TODAY = datetime(2026, 3, 20, 12, tzinfo=UTC)
 DAYS = (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 19))
-POLICY = settings.Archive(hot_days={"trades": 10}, grace_seconds=3600.0, rest_seconds=600.0)
+POLICY = settings.Archive(hot_days={"trades": 10}, late_seconds=0.0, grace_seconds=3600.0, rest_seconds=600.0)
 FEED = Stream(
     name="constructed_feed", title="constructed", home="https://example.org", datasets=(trades,),
     address=lambda _: "wss://example.org", hello=lambda _: iter(()), hosts=("example.org",), decode="SELECT 1",

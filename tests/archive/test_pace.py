@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .archive_world import ArchiveWorld, archive_world
+from .archive_world import DAYS, ArchiveWorld, archive_world
 
 
 @pytest.fixture
@@ -52,3 +52,19 @@ async def test_switched_off_nothing_leaves_on_a_disk_that_is_nearly_full_either(
         world.clock.on(world.policy.rest_seconds)
     assert set((await world.stages()).values()) == {"verified"}
     assert len(await world.hot()) == 3
+
+
+async def test_rows_that_trickle_in_late_leave_together_when_no_more_come(world: ArchiveWorld) -> None:
+    """The engine's clock says how long it was quiet: it wrote them just now, whatever the clock of this world says."""
+    world.policy = replace(world.policy, late_seconds=3600.0)
+    archiving = world.archiving()
+    await archiving.round()
+    for number in range(1000, 1006):
+        await world.bring(DAYS[0], [number])
+        await archiving.round()
+    assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
+    assert (await world.hot())["20260301-1"] == 6
+    world.policy = replace(world.policy, late_seconds=0.0)
+    await world.archiving().round()
+    assert (await world.partition("20260301-1")).fingerprint.rows == 6
+    assert (await world.read()).rows == 3006

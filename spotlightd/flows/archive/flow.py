@@ -188,7 +188,7 @@ class Archiving:
     async def _plan(self) -> None:
         means, known = self._means, await self._means.kept.partitions()
         hot_days = leaving(means.datasets.values(), means.policy)
-        for one in await due(means.warehouse, hot_days, known, self._now().date()):
+        for one in await due(means.warehouse, hot_days, known, self._now().date(), means.policy.late_seconds):
             await self._means.kept.keep(one)
             logger(dataset=one.dataset).info("partition planned", partition=one.id)
 

@@ -1,6 +1,7 @@
 """Which partitions are due to leave the warehouse, and what stands in the way of sealing one.
 
-A partition is due when its day, month or year ended longer ago than its dataset stays hot. It can be sealed when nothing
+A partition is due when its day, month or year ended longer ago than its dataset stays hot; one of rows that came late, when
+none came for a while, because each generation costs two objects for ever. It can be sealed when nothing
 that writes to it is half done: no load of its dataset is on its way or waits to be swept, no batch of its days is being
 moved, and whatever is made of its rows (bars) is there, because readers take that instead.
 """
@@ -21,7 +22,7 @@ from spotlightd.model.stream import Stream, frames_of
 
 UNSETTLED: tuple[LoadState, ...] = ("loading", "loaded", "publishing", "dead")
 PARTS = """
-SELECT table, partition_id FROM system.parts
+SELECT table, partition_id, dateDiff('second', max(modification_time), now()) FROM system.parts
 WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:Array(String)}
 GROUP BY table, partition_id ORDER BY table, partition_id
 """
@@ -36,13 +37,14 @@ def leaving(datasets: Iterable[Dataset], policy: Archive) -> dict[str, int]:
 
 
 async def due(
-    warehouse: Warehouse, hot_days: Mapping[str, int], known: Iterable[Partition], today: date
+    warehouse: Warehouse, hot_days: Mapping[str, int], known: Iterable[Partition], today: date, late_seconds: float
 ) -> list[Partition]:
     """Partitions that nobody has planned yet and that are old enough, oldest first."""
     seen = {(one.dataset, one.id) for one in known}
     found = (await warehouse.rows(PARTS, {"tables": sorted(hot_days)})).rows if hot_days else ()
-    parts = [_partition(table, part) for table, part in found if (table, part) not in seen]
-    old = [one for one in parts if one.end + timedelta(days=hot_days[one.dataset]) <= today]
+    parts = [(_partition(table, part), quiet) for table, part, quiet in found if (table, part) not in seen]
+    rested = [one for one, quiet in parts if not (one.generation and 0 <= quiet < late_seconds)]
+    old = [one for one in rested if one.end + timedelta(days=hot_days[one.dataset]) <= today]
     full = [one for one in old if await _rows(warehouse, one)]
     return sorted(full, key=lambda one: (one.day, one.generation, one.dataset))
 
