@@ -226,9 +226,12 @@ def _archive(words: Any) -> None:
         "spotlightd archive status",
     )  # fmt: skip
     archive.add_argument(
-        "verb", choices=("plan", "run", "status"),
-        help="plan: what is due; run: take all as far as it goes now; status: how far everything is",
+        "verb", choices=("plan", "run", "status", "retry"),
+        help="plan: what is due; run: take all as far as it goes now; status: how far everything is; retry: take a"
+        " partition that is held up again, when somebody has looked",
     )  # fmt: skip
+    archive.add_argument("dataset", metavar="DATASET", nargs="?", default="", help="for retry: of which dataset")
+    archive.add_argument("--partition", default="", metavar="NAME", help="for retry: as `archive status` names it")
     restore = _word(
         words, "restore", archiving.restore, "bring rows of an archived partition back into the warehouse",
         "spotlightd restore trades --partition 20260131-0 --into january",

@@ -1,4 +1,4 @@
-"""Commands about the archive: archive plan, run and status, restore, drill. Beside a running daemon it does the work."""
+"""Commands about the archive: archive plan, run, status and retry, restore, drill. Beside a running daemon it does the work."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ COLUMNS = ("dataset", "partition", "stage", "since", "rows", "bytes", "says")
 
 
 async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
-    """`plan` and `status` look, `run` takes every partition as far as it goes now."""
+    """`plan` and `status` look, `run` takes every partition as far as it goes now, `retry` takes a held one up again."""
     _there(settings)
+    if arguments.verb == "retry":
+        return await _done(f"retry {_named(arguments)}", settings, out)
+    if arguments.dataset or arguments.partition:
+        raise SettingsError(f"archive {arguments.verb} is about all partitions: only `retry` names one")
     if arguments.verb == "run":
         return await _done("run", settings, out)
     known, checks, planned = await _looked(settings)
@@ -48,13 +52,21 @@ async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -
 async def restore(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Bring the rows of an archived partition back into the warehouse, or into a table of their own."""
     _there(settings)
+    named = _named(arguments)
+    if arguments.into and not NAME.match(arguments.into):
+        raise SettingsError(f"--into {arguments.into!r}: use lower case letters, digits and _")
+    return await _done(f"restore {named} {arguments.into}".strip(), settings, out)
+
+
+def _named(arguments: argparse.Namespace) -> str:
+    """Dataset and partition, as the archiver is told them."""
+    if not NAME.match(arguments.dataset):
+        raise SettingsError(f"{arguments.dataset!r} is no dataset: name the one that the partition is of")
     if not PARTITION.fullmatch(arguments.partition):
         raise SettingsError(
             f"--partition {arguments.partition!r} is not like 20260131-0: see `spotlightd archive status`"
         )
-    if arguments.into and not NAME.match(arguments.into):
-        raise SettingsError(f"--into {arguments.into!r}: use lower case letters, digits and _")
-    return await _done(f"restore {arguments.dataset} {arguments.partition} {arguments.into}".strip(), settings, out)
+    return f"{arguments.dataset} {arguments.partition}"
 
 
 async def drill(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:

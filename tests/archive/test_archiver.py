@@ -473,7 +473,9 @@ async def test_a_disk_that_takes_no_more_holds_it_and_nothing_is_left_there(worl
     assert set((await world.stages()).values()) == {"verified"}
 
 
-@pytest.mark.parametrize("words", ["restore trades", "restore nothing 20260301-0", "restore trades 19990101-0", "burn"])
+@pytest.mark.parametrize(
+    "words", ["restore trades", "restore nothing 20260301-0", "restore trades 19990101-0", "retry trades", "burn"]
+)
 async def test_what_the_archiver_cannot_do_is_said(world: ArchiveWorld, words: str) -> None:
     with pytest.raises(SettingsError):
         await world.archiving().obey(words.split())

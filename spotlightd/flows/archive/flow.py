@@ -13,6 +13,7 @@ from time import monotonic
 from spotlightd.flows.archive.audit import adopt
 from spotlightd.flows.archive.checks import Checks
 from spotlightd.flows.archive.export import export, upload
+from spotlightd.flows.archive.held import remedy, retried
 from spotlightd.flows.archive.leave import drop, switch
 from spotlightd.flows.archive.means import HeldError, Means
 from spotlightd.flows.archive.plan import due, leaving
@@ -127,7 +128,9 @@ class Archiving:
             await answer(replace(wish, state="done", says=says))
 
     async def obey(self, words: Sequence[str], moves: Moves = _silent) -> str:
-        """`run`, `drill`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what came of it, in a sentence."""
+        """`run`, `drill`, `retry DATASET PARTITION`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what
+        came of it, in a sentence.
+        """
         if words[0] == "run":
             known = await self.round(moves)
             return f"{sum(one.stage in UNDER_WAY for one in known)} partitions under way, {len(known)} in all"
@@ -136,21 +139,39 @@ class Archiving:
             if found and not found.same:
                 raise HeldError(found.says)
             return found.says if found else "nothing is archived yet"
-        if words[0] == "restore" and len(words) in (3, 4):
-            return await self._restore(*words[1:])
+        match words:
+            case ["retry", dataset, name]:
+                return await self._retry(dataset, name)
+            case ["restore", dataset, name, *table] if len(table) <= 1:
+                return await self._restore(dataset, name, *table)
         raise SettingsError(f"{' '.join(words)!r} is nothing that the archiver can do")
+
+    async def _named(self, dataset: str, name: str) -> Partition:
+        known = await self._means.kept.partitions()
+        partition = next((one for one in known if (one.dataset, one.id) == (dataset, name)), None)
+        if partition is None or dataset not in self._means.datasets:
+            raise SettingsError(f"{dataset} has no archived partition {name}: see `spotlightd archive status`")
+        return partition
 
     async def _restore(self, dataset: str, name: str, table: str = "") -> str:
         async with self._turn:
-            known = await self._means.kept.partitions()
-            partition = next((one for one in known if (one.dataset, one.id) == (dataset, name)), None)
-            if partition is None or dataset not in self._means.datasets:
-                raise SettingsError(f"{dataset} has no archived partition {name}: see `spotlightd archive status`")
+            partition = await self._named(dataset, name)
             if table:
                 return f"{await restore_into(self._means, partition, table):,} rows are in table {table}"
-            await self._means.kept.keep(await restore(self._means, partition))
-            logger(dataset=dataset).info("partition moved on", partition=name, stage="restored")
+            await self._moved(await restore(self._means, partition))
             return f"{dataset} {name}: {partition.fingerprint.rows:,} rows are in the warehouse again"
+
+    async def _retry(self, dataset: str, name: str) -> str:
+        async with self._turn:
+            partition = await retried(self._means, await self._named(dataset, name))
+            await self._moved(partition)
+            return f"{dataset} {name} is {partition.stage} again, and goes on from there"
+
+    async def _moved(self, partition: Partition) -> None:
+        """Write down where a person has sent it. Whatever rest it had before is not one that counts from here."""
+        self._switched.pop((partition.dataset, partition.id), None)
+        await self._means.kept.keep(replace(partition, since=self._now()))
+        logger(dataset=partition.dataset).info("partition moved on", partition=partition.id, stage=partition.stage)
 
     async def round(self, moves: Moves = _silent) -> tuple[Partition, ...]:
         """Plan, then take every partition as far as it goes now. Answers all that are known.
@@ -200,8 +221,8 @@ class Archiving:
             try:
                 partition = await self._step(partition)
             except HeldError as problem:
-                partition = replace(partition, stage="held", says=str(problem))
-                logger(dataset=partition.dataset).error("partition held", partition=partition.id, error=str(problem))
+                partition = replace(partition, stage="held", says=f"{problem}; {remedy(partition)}")
+                logger(dataset=partition.dataset).error("partition held", partition=partition.id, error=partition.says)
             except StoreError as problem:
                 await self._means.kept.keep(self._later(partition, str(problem)))
                 raise

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from spotlightd.flows.archive import held
 from spotlightd.flows.archive.means import HeldError, Means
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
@@ -40,8 +41,15 @@ class Drilled:
 
 
 async def restore(means: Means, partition: Partition) -> Partition:
-    """`restored`: the rows are in the warehouse again and read from there. It is not archived again by itself."""
+    """`restored`: the rows are in the warehouse again and read from there. It is not archived again by itself.
+
+    HeldError when a held one has no copy that is proven: readers are never sent to another.
+    """
     dataset = means.datasets[partition.dataset]
+    if partition.stage == "held":
+        partition = await held.as_it_is(means, partition)
+        if partition.stage == "dropped":
+            await means.kept.keep(partition)  # an attempt that is cut off while it fills goes on from here
     if partition.stage not in ("switched", "dropped"):
         raise SettingsError(f"{partition.dataset} {partition.id} is {partition.stage}: its rows are in the warehouse")
     if not await means.index.is_switched(partition):  # an attempt before this one came so far

@@ -1,0 +1,175 @@
+"""What a person can do about a partition that is held, and that no reader is ever sent to a copy that is not proven."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from spotlightd.flows.archive.flow import Archiving
+from spotlightd.flows.archive.means import HeldError
+from spotlightd.model.errors import SettingsError, StoreError
+from tests.flows.world import CrashError, Fuse, Fused
+
+from .archive_world import ArchiveWorld, archive_world
+
+FIRST, SECOND = "20260301-0", "20260302-0"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
+    async with archive_world(tmp_path) as made:
+        yield made
+
+
+async def held(world: ArchiveWorld) -> Archiving:
+    """Both partitions were switched, and then the bucket was emptied."""
+    archiving = world.archiving()
+    for pause in (0.0, world.policy.grace_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    shutil.move(world.folder / "bucket", world.folder / "away")
+    (world.folder / "bucket").mkdir()
+    world.clock.on(world.policy.rest_seconds)
+    await archiving.round()
+    assert await world.stages() == {FIRST: "held", SECOND: "held"}
+    with pytest.raises(StoreError):
+        await world.read()
+    return archiving
+
+
+def put_back(world: ArchiveWorld) -> None:
+    shutil.rmtree(world.folder / "bucket")
+    shutil.move(world.folder / "away", world.folder / "bucket")
+
+
+def flip(path: Path) -> None:
+    whole = path.read_bytes()
+    path.chmod(0o600)
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+
+
+async def test_it_says_what_a_person_can_do(world: ArchiveWorld) -> None:
+    await held(world)
+    says = (await world.partition(FIRST)).says
+    assert "is not in the bucket any more" in says
+    assert f"spotlightd archive retry trades --partition {FIRST}" in says
+    assert f"spotlightd restore trades --partition {FIRST}" in says
+
+
+async def test_a_restore_sends_readers_back_to_rows_that_never_left(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), await held(world)
+    for name in (FIRST, SECOND):
+        await archiving.obey(["restore", "trades", name])
+    assert await world.read() == whole
+    assert await world.stages() == {FIRST: "restored", SECOND: "restored"}
+    events = "SELECT event, count() FROM archives GROUP BY event ORDER BY event"
+    assert (await world.warehouse.rows(events)).rows == (("switched", 2), ("withdrawn", 2))
+    assert {one.since for one in await world.kept.partitions()} == {world.clock.at}
+    await world.archiving().round()
+    assert await world.read() == whole
+
+
+async def test_a_restore_takes_the_proven_copy_when_the_warehouse_has_lost_its_rows(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), await held(world)
+    await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
+    with pytest.raises(HeldError, match=r"no rows of it any more; object .* is not in the bucket"):
+        await archiving.obey(["restore", "trades", FIRST])
+    assert (await world.stages())[FIRST] == "held"
+    put_back(world)
+    await archiving.obey(["restore", "trades", FIRST])
+    assert (await world.hot())[FIRST] == 1000
+    assert await world.read() == whole
+
+
+async def test_a_restore_never_sends_readers_to_rows_that_are_not_those_that_were_sealed(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), await held(world)
+    await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
+    put_back(world)
+    with pytest.raises(HeldError, match=r"warehouse holds .* sealed were .*the copy in the bucket is what was sealed"):
+        await archiving.obey(["restore", "trades", FIRST])
+    assert await world.read() == whole
+    assert (await world.hot())[FIRST] == 999
+    assert (await world.stages())[FIRST] == "held"
+
+
+async def test_a_restore_of_a_held_one_that_ends_anywhere_is_done_by_the_next(world: ArchiveWorld) -> None:
+    whole, _ = await world.read(), await held(world)
+    await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
+    put_back(world)
+    ends, ended = 0, True
+    before = await world.partition(FIRST)
+    while ended:
+        ends += 1
+        fuse = Fuse(ends)
+        archiving = world.archiving(lambda port, fuse=fuse: Fused(port, fuse, ("execute", "record", "keep")))
+        try:
+            await archiving.obey(["restore", "trades", FIRST])
+            ended = False
+        except CrashError:
+            assert await world.read() == whole, f"after the end at step {ends}"
+            await world.archiving().round()
+            if (await world.stages())[FIRST] != "restored":
+                await world.archiving().obey(["restore", "trades", FIRST])
+        assert await world.read() == whole
+        assert (await world.hot())[FIRST] == 1000
+        if ended:
+            await world.index.record(before, "switched")
+            await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
+            await world.kept.keep(before)
+    assert ends > 4
+
+
+async def test_held_after_the_switch_it_goes_on_when_both_copies_are_what_was_sealed(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), await held(world)
+    with pytest.raises(HeldError, match="is not in the bucket any more"):
+        await archiving.obey(["retry", "trades", FIRST])
+    put_back(world)
+    for name in (FIRST, SECOND):
+        assert "switched" in await archiving.obey(["retry", "trades", name])
+    await archiving.round()
+    assert await world.stages() == {FIRST: "switched", SECOND: "switched"}, "it rests anew"
+    world.clock.on(world.policy.rest_seconds)
+    await archiving.round()
+    assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
+    assert await world.read() == whole
+
+
+async def test_a_copy_with_a_flipped_byte_is_not_gone_on_with(world: ArchiveWorld) -> None:
+    archiving = await held(world)
+    put_back(world)
+    flip(world.folder / "bucket" / (await world.partition(FIRST)).keys[0])
+    with pytest.raises((HeldError, StoreError)):
+        await archiving.obey(["retry", "trades", FIRST])
+    assert (await world.stages())[FIRST] == "held"
+    assert (await world.hot())[FIRST] == 1000
+
+
+async def test_held_before_the_switch_it_is_exported_anew(world: ArchiveWorld) -> None:
+    whole, archiving = await world.read(), world.archiving()
+    await archiving.round()
+    (gone,) = (await world.partition(FIRST)).keys
+    (world.folder / "bucket" / gone).unlink()
+    world.clock.on(world.policy.grace_seconds)
+    await archiving.round()
+    assert await world.stages() == {FIRST: "held", SECOND: "switched"}
+    with pytest.raises(SettingsError, match="was not switched"):
+        await archiving.obey(["restore", "trades", FIRST])
+    assert "sealed" in await archiving.obey(["retry", "trades", FIRST])
+    for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
+        world.clock.on(pause)
+        await archiving.round()
+    assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
+    assert (await world.partition(FIRST)).keys == (gone,), "the same rows make the same file"
+    assert await world.read() == whole
+
+
+async def test_what_is_not_held_is_not_taken_up_again(world: ArchiveWorld) -> None:
+    archiving = await held(world)
+    await archiving.obey(["restore", "trades", FIRST])
+    with pytest.raises(SettingsError, match="is restored: it stays in the warehouse"):
+        await archiving.obey(["retry", "trades", FIRST])
+    with pytest.raises(SettingsError, match="no archived partition"):
+        await archiving.obey(["retry", "trades", "19990101-0"])
