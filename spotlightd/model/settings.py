@@ -231,7 +231,9 @@ class Archive:
     rest_seconds: float = setting(
         1_800.0, "pause between the use of a copy and the drop of the original; longer than any question may take"
     )
-    drop_bytes_per_day: int = setting(200 << 30, "most bytes that are dropped from the warehouse in a day")
+    drop_bytes_per_day: int = setting(
+        200 << 30, "most bytes of archived files whose originals are dropped from the warehouse in a day"
+    )
     drill_days: float = setting(30.0, "pause between two restore drills; 0 = none")
 
 

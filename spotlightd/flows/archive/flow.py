@@ -255,7 +255,7 @@ class Archiving:
         dropped = [one for one in known if one.stage == "dropped" and abs(self._now() - one.since) < day]
         spent = sum(one.size for one in dropped)
         if dropped and spent + partition.size > self._means.policy.drop_bytes_per_day:
-            return f"{spent:,} bytes were dropped in the last day: archive.drop_bytes_per_day"
+            return f"originals of {spent:,} archived bytes were dropped in a day: archive.drop_bytes_per_day"
         return ""
 
     async def _sealed(self) -> list[Partition]:
