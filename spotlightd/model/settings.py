@@ -217,23 +217,17 @@ class Schedule:
 class Archive:
     """When old rows leave the warehouse for the bucket, and how carefully."""
 
-    enabled: bool = setting(
-        True, "false: nothing more leaves the warehouse, on a full disk either; what is archived stays readable"
-    )
+    enabled: bool = setting(True, "false: nothing more leaves the warehouse; what is archived stays readable")
     hot_days: dict[str, int] = setting(
         {}, "dataset → days that its rows stay in the warehouse at least, where it is not to be its own; 0 = for ever"
     )
     every_seconds: float = setting(60.0, "pause between two looks for what is due")
-    late_seconds: float = setting(
-        86_400.0, "rows that come late for a day that was sealed leave when none came for so long; they leave together"
-    )
+    late_seconds: float = setting(86_400.0, "rows that come late for a sealed day leave when none came for so long")
     grace_seconds: float = setting(86_400.0, "pause between the proof of a copy and its use by readers")
     rest_seconds: float = setting(
         1_800.0, "pause between the use of a copy and the drop of the original; longer than any question may take"
     )
-    drop_bytes_per_day: int = setting(
-        200 << 30, "most bytes of archived files whose originals are dropped from the warehouse in a day"
-    )
+    drop_bytes_per_day: int = setting(200 << 30, "most bytes of archived files whose originals are dropped in a day")
     drill_days: float = setting(30.0, "pause between two restore drills; 0 = none")
 
 
