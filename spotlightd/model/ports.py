@@ -192,8 +192,8 @@ class Bucket(Protocol):
 
     def table(self, keys: Sequence[str], structure: str) -> str:
         """What stands behind FROM for the warehouse to read these Parquet objects as one table of that structure
-        (`name Type, …`; columns that a file lacks get their type's default). It holds no secret. An object that is
-        not there is no error in a folder, so whoever asks has seen that they are.
+        (`name Type, …`). It holds no secret. An object that is not there, that is empty, or that lacks a column is an
+        error of the question, never a shorter answer or one with something filled in.
         """
 
 

@@ -81,10 +81,12 @@ async def test_rows_come_back_as_they_went_in(place: Place) -> None:
     assert found.rows == ((101, sum(range(1400, 1501))),)
 
 
-async def test_a_column_that_a_file_lacks_has_the_default_of_its_type(place: Place) -> None:
+async def test_a_column_that_a_file_lacks_is_an_error_and_not_filled_in(place: Place) -> None:
     await kept(place.bucket, "a", await exported(place.warehouse, "SELECT toUInt64(1) AS n"))
-    table = place.bucket.table(["a"], "n UInt64, text String, later Nullable(UInt8), time DateTime64(6, 'UTC')")
-    assert (await place.warehouse.rows(f"SELECT n, text, later FROM {table}")).rows == ((1, "", None),)
+    table = place.bucket.table(["a"], "n UInt64, text String")
+    assert (await place.warehouse.rows(f"SELECT n FROM {table}")).rows == ((1,),)
+    with pytest.raises(StoreError, match="Column text was not found"):
+        await place.warehouse.rows(f"SELECT n, text FROM {table}")
 
 
 async def test_a_view_over_it_can_be_made_and_read(place: Place) -> None:

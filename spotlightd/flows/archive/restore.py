@@ -7,6 +7,7 @@ moment on this way too. The objects stay where they are.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -116,6 +117,7 @@ async def _into(means: Means, partition: Partition, table: str) -> Fingerprint:
 
 
 async def _fill(means: Means, partition: Partition, table: str, more: str = "", values: str = "") -> None:
+    await asyncio.to_thread(means.room, partition.size)
     columns = means.columns(partition)
     names = ", ".join(column.name for column in columns)
     structure = ", ".join(f"{column.name} {column.type}" for column in columns)
