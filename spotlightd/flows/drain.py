@@ -205,11 +205,12 @@ class Draining:
             self._means.meters.rejected(self._source.name, frames=len(lost))
             logger(source=self._source.name).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
         now = datetime.now(UTC)
-        state = self._states[intent.partition]
-        lag = (now - received(last)).total_seconds()
+        state, newest = self._states[intent.partition], received(last)
+        lag = (now - newest).total_seconds()
         self._states[intent.partition] = replace(
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
             frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now, lag_seconds=lag,
+            newest=max(state.newest or newest, newest),
         )  # fmt: skip
 
     async def _same_log(self, epoch: Epoch) -> None:
@@ -274,13 +275,13 @@ class Draining:
             self._means.resend(self._source.name)
 
     async def _close_days(self) -> None:
-        """Days that are over, once all that is on the bus is drained: bars are made of them then."""
-        if any(one.offset < one.end for one in self._states.values()):
-            return
+        """Days that are over, once all that was received until then is drained: bars are made of them, and they may leave
+        for the archive. On a busy feed there is always something on the bus, of today.
+        """
         now = datetime.now(UTC)
         for day in await self._means.parts.open_days(self._source):
             over = datetime.combine(day + timedelta(days=1), time(), UTC) + timedelta(seconds=DAY_OVER_SECONDS)
-            if now >= over:
+            if now >= over and all(one.is_past(over) for one in self._states.values()):
                 await self._means.parts.close(self._source, day)
                 logger(source=self._source.name).info("day closed", day=str(day))
 

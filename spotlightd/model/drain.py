@@ -149,7 +149,9 @@ class FeedState:
 
 @dataclass(frozen=True, slots=True)
 class DrainState:
-    """Where the drain of one partition stands. `end` is the log's, `lag_seconds` the age of the oldest frame not drained."""
+    """Where the drain of one partition stands. `end` is the log's, `lag_seconds` the age of the oldest frame not drained,
+    `newest` when the newest drained one was received.
+    """
 
     source: str
     partition: int
@@ -162,3 +164,8 @@ class DrainState:
     rows: int = 0
     last_batch_at: datetime | None = None
     says: str = ""
+    newest: datetime | None = None
+
+    def is_past(self, moment: datetime) -> bool:
+        """Whether nothing that was received before that moment waits on the bus, where frames lie as they came."""
+        return self.offset >= self.end or (self.newest is not None and self.newest >= moment)

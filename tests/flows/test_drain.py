@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model.bus import Frame
+from spotlightd.model.bus import Ends, Frame
 from spotlightd.model.errors import StoreError
 
 from .constructed_ticks import MIDNIGHT, SECOND, frame, mended, numbered, ticks
-from .stream_world import HeldUp, Stores, StreamWorld, until
+from .stream_world import HeldUp, MemoryBus, Stores, StreamWorld, until
 from .world import CrashError, Fuse, copied
 
 DAY = 24 * 3600 * SECOND
@@ -132,6 +133,27 @@ async def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(streams: 
     await streams.drained()
     assert await streams.numbers() == list(range(sent * 2))
     assert await streams.one("SELECT count() FROM constructed_frames WHERE repeat = 0") == sent
+
+
+class BusyBus(MemoryBus):
+    """One more frame is always on its way."""
+
+    async def ends(self, topic: str) -> Mapping[int, Ends]:
+        return {at: Ends(one.start, one.end + 1) for at, one in (await super().ends(topic)).items()}
+
+
+async def test_a_day_that_is_over_is_closed_while_the_feed_goes_on(tmp_path: Path, warehouse: ClickHouse) -> None:
+    streams = StreamWorld(tmp_path, warehouse, bus=BusyBus())
+    await streams.prepare()
+    await streams.send(numbered(10))
+    async with streams.stores() as stores, stores.draining() as flow:
+        await until(lambda: streams.is_drained(flow))
+        assert len(await stores.parts.open_days(ticks)) == 2
+        await streams.send(numbered(1, first=10, around=MIDNIGHT + DAY // 2))
+        async with asyncio.timeout(60):
+            while (days := await stores.parts.open_days(ticks)) != [date(2026, 3, 2)]:
+                assert date(2026, 3, 2) in days
+                await asyncio.sleep(0.05)
 
 
 async def test_a_log_made_anew_under_the_running_drain_is_read_from_its_beginning(streams: StreamWorld) -> None:
