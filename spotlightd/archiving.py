@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from spotlightd.clients.disk import has_room
 from spotlightd.flows.archive.flow import Archiving
@@ -45,12 +44,8 @@ def means(house: House) -> Means:
         verifier=ChildVerifier(house.settings.verifier, logger(flow="archive").info),
         folder=house.settings.state_dir / SCRATCH,
         policy=house.settings.archive,
-        room=partial(_room, house.settings.state_dir, house.settings.disk.sink_percent),
+        room=partial(has_room, house.settings.state_dir, house.settings.disk.sink_percent),
     )
-
-
-def _room(folder: Path, most_percent: float, size: int) -> None:
-    has_room(folder, size, most_percent)
 
 
 def stowing(house: House) -> Stowing:

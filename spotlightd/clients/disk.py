@@ -80,7 +80,7 @@ def _tried(work: Callable[[], T], answer: asyncio.Future[T]) -> tuple[Callable[[
         return answer.set_exception, problem
 
 
-def has_room(folder: Path, size: int, most_percent: float) -> None:
+def has_room(folder: Path, most_percent: float, size: int) -> None:
     """StoreError when the disk of a folder would be fuller than that with so many bytes more."""
     disk = measured(folder)
     if percent_of(disk.used + size, disk.size) > most_percent:

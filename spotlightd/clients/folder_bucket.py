@@ -182,7 +182,7 @@ class _Calls:
 
 
 def _room(root: Path, body: Path | bytes, most_percent: float) -> None:
-    has_room(root, len(body) if isinstance(body, bytes) else body.stat().st_size, most_percent)
+    has_room(root, most_percent, len(body) if isinstance(body, bytes) else body.stat().st_size)
 
 
 def _prepare(root: Path) -> None:

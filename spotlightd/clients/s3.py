@@ -124,8 +124,8 @@ class S3Bucket:
     def table(self, keys: Sequence[str], structure: str) -> str:
         """A table function of the engine; see the port. Address and keys are in its named collection.
 
-        All objects in one: each by itself cost six times as much for 400 of them. One that is gone, or may not be read,
-        is an error either way; an empty one is so only because we ask for it.
+        All objects in one: many of them cost several times as much each by itself. One that is gone, or may not be
+        read, is an error either way; an empty one is so only because we ask for it.
         """
         told = self._settings
         shape = f"format = 'Parquet', structure = {quoted(structure)}"

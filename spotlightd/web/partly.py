@@ -1,7 +1,7 @@
 """A page while the bucket is away: of the rows that are in the warehouse, and on top of it what is missing.
 
-Only tables, symbols, documents, searches and the first page as of an earlier time, and only as pages for people. Downloads, JSON, citations and single rows are whole or an error:
-who computes with them does not read notes.
+Only tables, symbols, documents, searches and the first page as of an earlier time, and only as pages for people.
+Downloads, JSON, citations and single rows are whole or an error: who computes with them does not read notes.
 """
 
 from __future__ import annotations

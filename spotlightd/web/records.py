@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from spotlightd.model import house
 from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.pin import here, hot, published, source, visible
+from spotlightd.model.pin import here, published, source, visible
 from spotlightd.model.provenance import Pin
 from spotlightd.web.select import Query
 
@@ -35,9 +35,8 @@ def stream_size(dataset: Dataset, pin: Pin) -> Query:
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
     fed, archived = dataset.made_of or dataset.name, pin.cold.of(dataset.name)
-    table = f"`{dataset.name}`" + (f" WHERE {hot(archived)}" if archived else "")
     sql = (
-        f"SELECT (SELECT count() FROM {table}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"SELECT (SELECT count() FROM {here(dataset, pin.cold)}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
         f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
         f"{{dataset:String}} AND seq <= {{seq:UInt64}})"

@@ -103,6 +103,8 @@ async def test_an_object_that_is_damaged_without_a_word_is_found_on_its_day(worl
     assert sum(one.read for one in found) == 2
     (amiss,) = [said for one in found for said in one.amiss]
     assert amiss.startswith(f"trades {NAME}: object")
+    made_up = await audit(world.means(), known, days[-1], SCRUB_DAYS)
+    assert (made_up.read, made_up.amiss) == (2, (amiss,))
 
 
 async def test_the_audit_wants_what_readers_take_whatever_the_ledger_says(world: ArchiveWorld) -> None:

@@ -35,8 +35,8 @@ class Audited:
     read: int = 0
 
 
-async def audit(means: Means, known: Iterable[Partition], today: date) -> Audited:
-    """Of every partition whose copy is proven."""
+async def audit(means: Means, known: Iterable[Partition], today: date, days: int = 1) -> Audited:
+    """Of every partition whose copy is proven. `days` since the last audit: what had its turn on each of them is read."""
     proven = [one for one in known if one.stage == "verified"]
     proven += [_adopted(row, "switched") for row in await _newest(means) if row["event"] == "switched"]
     wanted = {key: one for one in proven for key in (*one.keys, one.manifest)}
@@ -44,7 +44,7 @@ async def audit(means: Means, known: Iterable[Partition], today: date) -> Audite
     for name in sorted({one.dataset for one in proven}):
         here |= {one.key: one.size async for one in means.bucket.list(f"{name}/")}
     amiss = [said for key, one in wanted.items() if (said := _amiss(key, one, here))]
-    scrubbed = [] if amiss else [one for one in proven if _has_its_turn(one, today)]
+    scrubbed = [] if amiss else [one for one in proven if _has_its_turn(one, today, days)]
     amiss += [said for one in scrubbed if (said := await _damaged(means, one))]
     if amiss:
         logger().error("archive damaged", objects=len(amiss), error=amiss[0])
@@ -53,9 +53,9 @@ async def audit(means: Means, known: Iterable[Partition], today: date) -> Audite
     return Audited(len(wanted), tuple(amiss), len(scrubbed))
 
 
-def _has_its_turn(one: Partition, today: date) -> bool:
-    """Drawn by digest and day: nothing has to be remembered, and a day that was missed comes again."""
-    return int(one.digest[:8], 16) % SCRUB_DAYS == today.toordinal() % SCRUB_DAYS
+def _has_its_turn(one: Partition, today: date, days: int) -> bool:
+    """Drawn by digest and day: nothing has to be remembered but when the last audit was."""
+    return (today.toordinal() - int(one.digest[:8], 16)) % SCRUB_DAYS < days
 
 
 async def _damaged(means: Means, one: Partition) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from spotlightd.flows.archive.describe import describe, digest
 from spotlightd.flows.archive.means import HERE, Means
-from spotlightd.flows.archive.scratch import blamed, written
+from spotlightd.flows.scratch import blamed, housed, written
 from spotlightd.model.archive import exported
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.errors import StoreError
@@ -35,7 +35,7 @@ async def export(means: Means, partition: Partition) -> Partition:
     sql = exported(columns, rows_of, total_order(dataset, columns))
     await means.bucket.head(f"{place(partition)}/none.parquet")  # while it is away nothing piles up here
     async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
-        await written(path, chunks, means.room)
+        await written(await housed(path), chunks, means.room)
     parsers = await _parsers(means, partition)
     with blamed(path):
         await asyncio.to_thread(describe, path, dataset, columns, partition.id, parsers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from spotlightd.flows.scratch import endless
 from spotlightd.model.archive import Fingerprint, Verifier
 from spotlightd.model.cold import Archives
 from spotlightd.model.dataset import Column, Dataset
@@ -40,10 +41,6 @@ class HeldError(Exception):
     """Two copies are not the same, or something is not as it must be: a person has to look, nothing is dropped."""
 
 
-def _endless(_bytes: int) -> None:
-    """For a folder whose disk nobody watches."""
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
     """`folder` holds files on their way, and `room` raises StoreError when its disk should not take so many bytes more;
@@ -62,7 +59,7 @@ class Means:
     verifier: Verifier
     folder: Path
     policy: Archive
-    room: Callable[[int], None] = _endless
+    room: Callable[[int], None] = endless
 
     def columns(self, partition: Partition) -> tuple[Column, ...]:
         """Those that the partition was sealed with; all that the dataset has now, before it is."""

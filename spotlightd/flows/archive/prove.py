@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from spotlightd.flows.archive.export import essence, outgoing, read_manifest
 from spotlightd.flows.archive.means import HeldError, Means
-from spotlightd.flows.archive.scratch import blamed, written
+from spotlightd.flows.scratch import blamed, housed, written
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
@@ -94,7 +94,7 @@ async def _read_back(means: Means, partition: Partition, key: str) -> Fingerprin
     path = means.folder / "incoming" / f"{partition.dataset}-{partition.id}.parquet"
     await asyncio.to_thread(means.room, partition.size)
     try:
-        await written(path, exactly(means, partition, key), means.room)
+        await written(await housed(path), exactly(means, partition, key), means.room)
         return await means.verifier.fingerprint(path, means.columns(partition), dataset.time)
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)

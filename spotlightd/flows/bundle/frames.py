@@ -11,12 +11,13 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 
+from spotlightd.flows.decode import within
 from spotlightd.model import decoding
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bus import KEY, Records, mark
-from spotlightd.model.cold import Archives, Span
+from spotlightd.model.cold import Archives
 from spotlightd.model.errors import FormatError
 from spotlightd.model.fingerprint import selected
 from spotlightd.model.pin import rows as stored
@@ -57,8 +58,7 @@ async def mark_of(warehouse: Warehouse, source: Stream, archives: Archives, day:
 
 
 def _kept(source: Stream, archives: Archives, day: date) -> str:
-    since = datetime.combine(day, time(), UTC)
-    return stored(frames_of(source), archives.cold, Span({"received": (since, since + timedelta(days=1))}))
+    return stored(frames_of(source), archives.cold, within(day))
 
 
 async def groups(source: Stream, day: date, chunks: AsyncIterator[bytes]) -> AsyncIterator[Group]:

@@ -7,8 +7,7 @@ They are proven like a file of the archive before they are packed: read back by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from spotlightd.flows.bundle import frames
 from spotlightd.flows.bundle.choose import Choice, Chosen, Means
 from spotlightd.flows.parts import day_of, part_of
+from spotlightd.flows.scratch import blamed, written
 from spotlightd.model.archive import exported
 from spotlightd.model.bundle import Frames, Manifest, Packed, Pen, compared, document_name, frames_name, rows_name
 from spotlightd.model.dataset import Dataset
@@ -26,6 +26,7 @@ from spotlightd.model.stream import Stream
 
 PIECE_BYTES = 1 << 20
 FRAMES_BYTES = 256 << 20
+ROOM = "is there room for the bundle and its largest document?"
 Moves = Callable[[str, int, int], None]
 
 
@@ -77,7 +78,7 @@ async def _frames(means: Means, source: Stream, load: Load, pen: Pen) -> Frames:
 async def _piece(path: Path, chunks: AsyncIterator[bytes]) -> int:
     """Chunks into a file until it is long enough; how long it is, 0 when none is left."""
     size = 0
-    with _blamed(path), path.open("wb") as file:
+    with blamed(path, ROOM), path.open("wb") as file:
         while size < FRAMES_BYTES and (chunk := await anext(chunks, b"")):
             size += await asyncio.to_thread(file.write, chunk)
     return size
@@ -98,7 +99,7 @@ async def _rows(means: Means, chosen: Chosen, dataset: Dataset, pen: Pen) -> Non
     try:
         sql = exported(columns, rows_of, place)
         async with means.warehouse.stream(sql, "Parquet", {"load_id": chosen.load.load_id}) as chunks:
-            await _written(path, chunks)
+            await written(path, chunks, remedy=ROOM)
         found = await means.verifier.fingerprint(path, columns, dataset.time)
         if found != chosen.rows[dataset.name]:
             raise StoreError(
@@ -110,23 +111,7 @@ async def _rows(means: Means, chosen: Chosen, dataset: Dataset, pen: Pen) -> Non
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def _written(path: Path, chunks: AsyncIterator[bytes]) -> None:
-    with _blamed(path), path.open("wb") as file:
-        async for chunk in chunks:
-            await asyncio.to_thread(file.write, chunk)
-
-
 async def _read(path: Path) -> AsyncIterator[bytes]:
-    with _blamed(path), path.open("rb") as file:
+    with blamed(path, ROOM), path.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield chunk
-
-
-@contextmanager
-def _blamed(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise StoreError(
-            f"{path}: {problem.strerror}: is there room for the bundle and its largest document?"
-        ) from problem
