@@ -20,25 +20,25 @@ import psutil
 from _frames import ROOT, Shape, keys, named, values
 
 from spotlightd import log
-from spotlightd.clients.kafka import Kafka
-from spotlightd.clients.locallog import LocalLog
-from spotlightd.clients.spool import LogSpool
-from spotlightd.flows.drain import Draining
-from spotlightd.flows.means import Means
-from spotlightd.flows.parts import Parts
+from spotlightd.clients.kafka.bus import Kafka
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.clients.locallog.spool import LogSpool
+from spotlightd.flows.stream.context import Means
+from spotlightd.flows.stream.drain import Draining
+from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.supervise import Board
-from spotlightd.model import settings
-from spotlightd.model.bus import Bus
-from spotlightd.model.settings import Settings, Streams
 from spotlightd.model.stream import Stream, frames_of
-from spotlightd.opening import House, opened
-from spotlightd.streaming import replay_of
+from spotlightd.ports.bus import Bus
+from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.streams import replay_of
+from spotlightd.settings.settings import Settings
+from spotlightd.settings.sources import BusSettings, StreamsSettings
 from spotlightd.testing import SilentMeters
 
 sys.path.insert(0, str(ROOT))  # for the tests' own Kafka, which nothing that is installed holds
 
 KAFKA_GROUP = 10_000  # frames in one append; the client makes batches of 1 MiB of them
-LOG_GROUP_BYTES = Streams().fsync_bytes  # as the spool would have appended them under load
+LOG_GROUP_BYTES = StreamsSettings().fsync_bytes  # as the spool would have appended them under load
 WARM = Shape(2_000, 1)
 WARM_SOURCE = named("finnhub_warm")
 DRAINED_SECONDS = 900.0
@@ -54,8 +54,8 @@ class Place:
     log: str = ""
 
     @property
-    def kafka(self) -> settings.Bus:
-        return settings.Bus(kind="kafka", servers=[self.servers])
+    def kafka(self) -> BusSettings:
+        return BusSettings(kind="kafka", servers=[self.servers])
 
 
 def say(text: str) -> None:

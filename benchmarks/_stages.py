@@ -13,12 +13,12 @@ import pyarrow as pa
 from _frames import Shape
 from _ground import Ground
 
-from spotlightd.flows.move import SCHEMA
-from spotlightd.flows.seen import keys_of
-from spotlightd.model import decoding
+from spotlightd.flows.stream.move import SCHEMA
+from spotlightd.flows.stream.sequences import keys_of
 from spotlightd.model.bus import Records
-from spotlightd.model.drain import Intent
+from spotlightd.model.offsets import Intent
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.sql import decode
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ async def stages(on: Ground, shape: Shape) -> Clock:
     with clock.timing("frames"):
         for intent, one in zip(intents, blocks, strict=True):
             await warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
-    sql = decoding.insert(source, decoding.SPAN, strict=True)
+    sql = decode.insert(source, decode.SPAN, strict=True)
     with clock.timing("decode"):
         for intent in intents:
             span = {"epoch": intent.epoch, "partition": 0, "lo": intent.lo, "hi": intent.hi, "load_id": intent.load_id}

@@ -32,23 +32,24 @@ from _frames import ROOT
 from verify import COLUMNS, MADE, ORDER
 
 from spotlightd import log
-from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.clients.s3 import S3Bucket
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.bucket.s3 import S3Bucket
+from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.flows.archive.flow import Archiving
-from spotlightd.flows.archive.means import Means
-from spotlightd.model import settings
+from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.context import Means
 from spotlightd.model.archive import exported
 from spotlightd.model.bucket import Access, Reach
-from spotlightd.model.house import HOUSE
-from spotlightd.model.market import trades
 from spotlightd.model.partition import Partition
-from spotlightd.model.pin import rows
-from spotlightd.parse.verifying import ChildVerifier
+from spotlightd.settings import sources, stores
+from spotlightd.sql.visibility import rows
+from spotlightd.workers.verifier import ChildVerifier
 
 sys.path.insert(0, str(ROOT))
 
@@ -57,7 +58,7 @@ from tests.real.stores import Minio
 
 DAY = datetime(2025, 10, 3, tzinfo=UTC)
 LOOK_SECONDS = 0.005
-POLICY = settings.Archive(hot_days={"trades": 1}, grace_seconds=0.0)
+POLICY = stores.ArchiveSettings(hot_days={"trades": 1}, grace_seconds=0.0)
 READ = "SELECT count(), sum(price), max(offset) FROM {rows} WHERE symbol = {{symbol:String}}"
 FETCHED = "SELECT value FROM system.events WHERE event = 'ReadBufferFromS3Bytes'"
 
@@ -71,7 +72,7 @@ class Scene:
         self.kept = SqliteArchive(ledger)
         means = Means(
             datasets={"trades": trades}, feeds={}, transforms=(), warehouse=warehouse, bucket=bucket, index=self.index,
-            kept=self.kept, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(settings.Verifier()),
+            kept=self.kept, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(sources.VerifierSettings()),
             folder=folder / "archive", policy=POLICY,
         )  # fmt: skip
         self.archiving = Archiving(means)
@@ -153,14 +154,14 @@ async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         store = await stack.enter_async_context(Minio(folder / "minio"))
         access = Access(store.access_key, store.secret_key, "bench/")
         reach = Reach("", store.port, f"{store.url}/{BUCKET}/bench/", access.access_key, access.secret_key)
-        told = settings.Bucket(kind="s3", url=store.url, name=BUCKET)
+        told = stores.BucketSettings(kind="s3", url=store.url, name=BUCKET)
         bucket = await stack.enter_async_context(S3Bucket(told, access))
         held = stack.enter_context(state_lock(folder / "state"))
         engine = await stack.enter_async_context(
-            Engine(held, settings.Engine(threads=2), bucket=reach, on_event=lambda *_, **__: None)
+            Engine(held, stores.EngineSettings(threads=2), bucket=reach, on_event=lambda *_, **__: None)
         )
         warehouse = await stack.enter_async_context(
-            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse())
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", stores.WarehouseSettings())
         )
         ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
         for dataset in (*HOUSE, trades):

@@ -24,21 +24,20 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import log
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.datasets.bars import bars, minutely
+from spotlightd.datasets.system import loads
+from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.flows.bars import Transforming
-from spotlightd.flows.publish import Publications
-from spotlightd.model.bars import bars, minutely
-from spotlightd.model.house import loads
-from spotlightd.model.market import trades
-from spotlightd.model.pin import source
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.transform import Transforming
 from spotlightd.model.provenance import Load
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Warehouse as WarehouseSettings
 from spotlightd.model.stream import Stream, covers, load_digest
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
+from spotlightd.sql.visibility import source
 
 DAY = date(2025, 10, 3)
 FIRST = datetime(2025, 10, 3)  # noqa: DTZ001 (a bound value, UTC by its column)

@@ -32,11 +32,11 @@ from latency import SETTLED_SECONDS, Bench, begun, listening, settled, watched
 from verify import COLUMNS, MADE
 
 from spotlightd import log
-from spotlightd.clients.archives import SqliteArchive
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.flows.archive.flow import WISH
-from spotlightd.model.ledger import Wish
-from spotlightd.opening import LEDGER_FILE
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.flows.archive.archiver import WISH
+from spotlightd.ports.ledger import Wish
+from spotlightd.runtime.instance import LEDGER_FILE
 
 sys.path.insert(0, str(ROOT))
 

@@ -28,15 +28,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model import decoding
-from spotlightd.model.market import trades
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Warehouse as WarehouseSettings
 from spotlightd.model.stream import frames_of
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
 from spotlightd.sources.finnhub import SHAPE, USUAL, finnhub
+from spotlightd.sql import decode
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests/golden/finnhub"
 REAL = ("aapl_2020", "btc_2024", "tsla_2023")
@@ -48,7 +47,7 @@ BARE = f"""SELECT trade.s AS symbol, if(position(symbol, ':') = 0, '', substring
     trade.v AS volume, '' AS side, '' AS trade_id, trade.c AS conditions, 'trade' AS type, false AS long_digits,
     'finnhub' AS source, 1 AS load_id, epoch, partition, offset, at - 1 AS frame_index
     FROM (SELECT epoch, partition, offset, received, JSONExtract(frame, '{SHAPE}').data AS data FROM {FRAMES.name}
-        WHERE {decoding.SPAN} AND repeat = 0) ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
+        WHERE {decode.SPAN} AND repeat = 0) ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
 SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
 VALUES = {"epoch": 1, "partition": 0, "lo": 0, "load_id": 1}
 
@@ -112,7 +111,7 @@ async def _once(block: bytes) -> AsyncIterator[bytes]:
 async def measure(warehouse: ClickHouse, many: int, per: int, rounds: int) -> dict[str, Any]:
     await filled(warehouse, list(made(many, per)))
     values = VALUES | {"hi": many}
-    insert = decoding.insert(finnhub, decoding.SPAN, strict=True)
+    insert = decode.insert(finnhub, decode.SPAN, strict=True)
     names = ", ".join(column.name for column in trades.stored)
     ways = {
         "bare": f"INSERT INTO nothing ({names}) SELECT {names} FROM ({BARE})",

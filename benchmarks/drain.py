@@ -117,8 +117,8 @@ def by_kafka_engine(place: Place, shape: Shape) -> dict[str, Any]:
     """Without asyncio and without our engine: only the table is ours."""
     from chdb import session as chdb_session  # noqa: PLC0415
 
-    from spotlightd.clients import ddl  # noqa: PLC0415
-    from spotlightd.model.market import trades  # noqa: PLC0415
+    from spotlightd.clients.clickhouse import ddl  # noqa: PLC0415
+    from spotlightd.datasets.trades import trades  # noqa: PLC0415
 
     folder = place.folder / f"plain-{time.monotonic_ns()}"
     session: Any = chdb_session.Session(str(folder))  # type: ignore[no-untyped-call]  # chdb has no types

@@ -20,8 +20,8 @@ from typing import Any
 from ingest import WARM, filled, make, once
 
 from spotlightd import log
-from spotlightd.model.settings import Settings
-from spotlightd.opening import opened
+from spotlightd.runtime.instance import opened
+from spotlightd.settings.settings import Settings
 
 DEMO = Path(__file__).resolve().parent.parent / "spotlightd/demo/data"
 REAL = ("cnsfails202101a", "cnsfails202101b-constructed-trailers", "cnsfails202102b-constructed-trailers")

@@ -34,8 +34,8 @@ from typing import TYPE_CHECKING, Any
 import _peers
 
 if TYPE_CHECKING:
-    from spotlightd.model.ports import Fetched
-    from spotlightd.opening import House
+    from spotlightd.ports.publisher import Fetched
+    from spotlightd.runtime.instance import House
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT / "spotlightd/demo/data/cnsfails202101a.zip"
@@ -69,8 +69,8 @@ def by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
 
 async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
     from spotlightd import log  # noqa: PLC0415
-    from spotlightd.model.settings import Settings  # noqa: PLC0415
-    from spotlightd.opening import opened  # noqa: PLC0415
+    from spotlightd.runtime.instance import opened  # noqa: PLC0415
+    from spotlightd.settings.settings import Settings  # noqa: PLC0415
 
     log.configure("warning")
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
@@ -95,7 +95,7 @@ class OnDisk:
 
     @asynccontextmanager
     async def fetch(self, url: str, *, etag: str = "", last_modified: str = "") -> AsyncIterator[Fetched | None]:
-        from spotlightd.model.ports import Fetched  # noqa: PLC0415
+        from spotlightd.ports.publisher import Fetched  # noqa: PLC0415
 
         del etag, last_modified
         yield Fetched(url, "", "", "", "application/zip", self._chunks())
@@ -108,7 +108,7 @@ class OnDisk:
 
 async def filled(house: House, packed: Path, *, month: int = 1) -> float:
     """Have the daemon's own flow fetch, store, parse, load and publish that file; answers the seconds."""
-    from spotlightd.flows.ingest import ingest  # noqa: PLC0415
+    from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
 
     found = house.catalog.sources[0]
     bounds = replace(found.datasets[0].rhythm, rows=(1, 1 << 40))

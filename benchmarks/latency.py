@@ -41,9 +41,10 @@ from _venue import Venue, venue
 from _watched import MB, Counts, Watch, counts, loop_lag, means, memory, since_then, waits
 
 from spotlightd import log
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model.settings import Settings
-from spotlightd.opening import Endpoint, joined
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.runtime.endpoint import Endpoint
+from spotlightd.runtime.instance import joined
+from spotlightd.settings.settings import Settings
 
 SYMBOLS = ["AAPL", "TSLA", "BINANCE:BTCUSDT"]
 POLL_SECONDS = 0.05

@@ -30,10 +30,10 @@ from ingest import make
 from isal import isal_zlib
 
 from spotlightd import Rows
-from spotlightd.model.settings import Parser
-from spotlightd.parse.child import ChildParser
-from spotlightd.parse.here import parse_here
+from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources.sec_ftd import source
+from spotlightd.workers.inline import parse_here
+from spotlightd.workers.parser import ChildParser
 
 NAME = "cnsfails202101a.zip"
 PIECE = 1 << 17
@@ -90,7 +90,7 @@ def measure(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
     stream = folder / f"{rows}.arrow"
     seconds: dict[str, list[float]] = {}
     with asyncio.Runner() as runner, engine(folder / str(rows)) as session:
-        parser = runner.run(ChildParser(Parser()).__aenter__())
+        parser = runner.run(ChildParser(ParserSettings()).__aenter__())
         for _ in range(2):
             assert runner.run(through(parser, packed, stream)) == count
         assert parser._child is not None  # noqa: SLF001 - its cost is measured

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import loads
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model.house import loads
-from spotlightd.model.pin import visible
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Warehouse as WarehouseSettings
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
 from spotlightd.sources.sec_ftd import sec_ftd
+from spotlightd.sql.visibility import visible
 
 SYMBOLS = 6_000
 DAYS_A_LOAD = 10

@@ -54,7 +54,7 @@ def stopped(process: subprocess.Popen[bytes]) -> float:
 
 def named(process: psutil.Process) -> str:
     words = " ".join(process.cmdline())
-    return "engine" if "spotlightd.engine" in words else "parser" if "spotlightd.parse" in words else "daemon"
+    return "engine" if "spotlightd.engine" in words else "parser" if "spotlightd.workers" in words else "daemon"
 
 
 def at_rest(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:

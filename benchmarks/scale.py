@@ -28,7 +28,7 @@ from _frames import Shape, named, real_trades, symbols, values
 from _ground import Ground, Place, broker, counted, drained, fill, filled, ground, say, warmed
 
 from spotlightd import log
-from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.model.stream import Stream, frames_of
 
 FIRST = 1_000  # frames that are drained before the tables are filled: so that the ledger knows the log

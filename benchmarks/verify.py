@@ -26,16 +26,15 @@ from typing import Any
 
 import psutil
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.model.archive import Fingerprint, exported
-from spotlightd.model.fingerprint import selected
-from spotlightd.model.market import trades
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Verifier
-from spotlightd.model.settings import Warehouse as WarehouseSettings
-from spotlightd.parse.verifying import ChildVerifier
+from spotlightd.settings.sources import VerifierSettings
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
+from spotlightd.sql.fingerprint import selected
+from spotlightd.workers.verifier import ChildVerifier
 
 COLUMNS = trades.stored
 ORDER = tuple(dict.fromkeys((*trades.order, *trades.key)))
@@ -144,7 +143,7 @@ async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
             names = ", ".join(column.name for column in COLUMNS)
             await warehouse.execute(MADE.format(names=names, rows=asked.rows))
             await warehouse.execute("OPTIMIZE TABLE trades FINAL")
-            scene = Scene(warehouse, ChildVerifier(Verifier()), folder)
+            scene = Scene(warehouse, ChildVerifier(VerifierSettings()), folder)
             await scene.export()
             rounds = [await round_of(scene, asked.days) for _ in range(asked.rounds)]
             return told(asked.rows, rounds, (folder / "day.parquet").stat().st_size)

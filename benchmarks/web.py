@@ -36,14 +36,16 @@ import aiohttp
 import psutil
 
 from spotlightd import log
-from spotlightd.model.house import loads
-from spotlightd.model.ports import Limits
-from spotlightd.model.provenance import Pin
-from spotlightd.model.settings import Settings
-from spotlightd.opening import Endpoint, joined, opened
+from spotlightd.datasets.system import loads
+from spotlightd.ports.warehouse import Limits
+from spotlightd.query import filters, measures, select
+from spotlightd.query.reader import Reader, pin_query
+from spotlightd.runtime.endpoint import Endpoint
+from spotlightd.runtime.instance import joined, opened
+from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.web import ask, export, measure, select
-from spotlightd.web.reader import Reader, pin_query
+from spotlightd.sql.visibility import Pin
+from spotlightd.web.pages import export
 
 SYMBOLS = 6_000
 DAYS = 10
@@ -187,7 +189,7 @@ async def _got(bench: Bench, path: str) -> None:
 
 async def _asked(reader: Reader, name: str) -> None:
     pin = await reader.pin()
-    questions = (measure.series, measure.titles, measure.replaced)
+    questions = (measures.series, measures.titles, measures.replaced)
     await reader.all(*(question(sec_ftd, name, pin) for question in questions))
 
 
@@ -217,7 +219,7 @@ async def _first_of_page(bench: Bench, suffix: str, until: date) -> None:
 
 
 async def _first_of_query(bench: Bench, suffix: str, until: date) -> None:
-    asked = ask.read(sec_ftd, [("settlement_date__lt", until.isoformat())])
+    asked = filters.read(sec_ftd, [("settlement_date__lt", until.isoformat())])
     answer = await bench.reader.rows(pin_query(sec_ftd, None))
     query, output = select.every(asked, answer.rows[0][0]), export.OUTPUTS[suffix]
     sql = f"{query.sql} SETTINGS {output.settings}"
@@ -251,7 +253,7 @@ async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict
     until = scale.until(asked.download_rows)
     async with running(state) as bench:
         count = await bench.reader.rows(
-            select.count(ask.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), Pin(scale.loads))
+            select.count(filters.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), Pin(scale.loads))
         )
         return {
             "rows": scale.each * scale.loads,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from spotlightd.catalog import catalog
 from spotlightd.cli import parser
 from spotlightd.commands import docs
-from spotlightd.meters import PrometheusMeters
-from spotlightd.model.house import HOUSE
-from spotlightd.model.meters import DiskReading, FlowReading
+from spotlightd.datasets.system import HOUSE
+from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.ports.metrics import DiskReading, FlowReading
+from spotlightd.runtime.catalog import catalog
 
 HERE = Path(__file__).parent
 

@@ -3,9 +3,9 @@
 These are the names that the author of a source imports; `spotlightd.parse` has the readers.
 """
 
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
-from spotlightd.model.market import trades
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
 from spotlightd.model.stream import Feed, Stream

@@ -16,23 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__, log
-from spotlightd.commands import (
-    archiving,
-    bundles,
-    collecting,
-    demo,
-    looking,
-    making,
-    receipts,
-    server,
-    serving,
-    streams,
-)
-from spotlightd.commands.said import Out
-from spotlightd.model.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
-from spotlightd.model.settings import Settings
-from spotlightd.model.settings_file import load
-from spotlightd.parse.lean import without_pandas
+from spotlightd.commands import archive as archiving
+from spotlightd.commands import bundle, collect, demo, new_source, receipts, server_config
+from spotlightd.commands import query as looking
+from spotlightd.commands import replay as streams
+from spotlightd.commands import run as serving
+from spotlightd.commands.output import Out
+from spotlightd.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
+from spotlightd.settings.load import load
+from spotlightd.settings.settings import Settings
+from spotlightd.workers.confine import without_pandas
 
 Command = Callable[[argparse.Namespace, Settings, Out], Coroutine[Any, Any, int]]
 
@@ -107,9 +100,9 @@ def _serve(words: Any) -> None:
 
 def _collect(words: Any) -> None:
     says = "what is collected, when it is due, and how late it is"
-    _word(words, "sources", collecting.sources, says, "spotlightd sources")
+    _word(words, "sources", collect.sources, says, "spotlightd sources")
     backfill = _word(
-        words, "backfill", collecting.backfill, "collect a span of days of one source; goes on where it was stopped",
+        words, "backfill", collect.backfill, "collect a span of days of one source; goes on where it was stopped",
         "spotlightd backfill sec_ftd --from 2004-03-22 --to 2009-06-30",
     )  # fmt: skip
     backfill.add_argument("source", metavar="SOURCE")
@@ -118,7 +111,7 @@ def _collect(words: Any) -> None:
     )
     backfill.add_argument("--to", dest="last", type=_day, default=date.max, metavar="DAY", help="last day, included")
     rebuild = "make the warehouse's copies of the ledger's records anew, those in the archive left alone"
-    _word(words, "rebuild", collecting.rebuild, rebuild, "spotlightd rebuild")
+    _word(words, "rebuild", collect.rebuild, rebuild, "spotlightd rebuild")
 
 
 def _look(words: Any) -> None:
@@ -197,7 +190,7 @@ def _receipts(words: Any) -> None:
 
 def _bundle(words: Any) -> None:
     packing = _word(
-        words, "bundle", bundles.bundle,
+        words, "bundle", bundle.bundle,
         "write rows and the documents or frames that they lead back to into one file, for another instance to import",
         "spotlightd bundle sec_ftd --from 2021-01-01 --to 2021-01-31 --out january.bundle.tar",
     )  # fmt: skip
@@ -213,7 +206,7 @@ def _bundle(words: Any) -> None:
         "--out", type=Path, metavar="FILE", help="the file to write; without it DATASET-FROM-TO.bundle.tar here"
     )
     bringing = _word(
-        words, "import", bundles.bring,
+        words, "import", bundle.bring,
         "import a bundle of another instance: its documents are kept and read again here, and the rows compared",
         "spotlightd import january.bundle.tar",
     )  # fmt: skip
@@ -247,13 +240,13 @@ def _archive(words: Any) -> None:
 
 def _make(words: Any) -> None:
     new = _word(
-        words, "new-source", making.new_source, "write the skeleton of a source and a golden case that fails",
+        words, "new-source", new_source.new_source, "write the skeleton of a source and a golden case that fails",
         "spotlightd new-source finra_otc --folder etl",
     )  # fmt: skip
     new.add_argument("name", metavar="NAME", help="lower case letters, digits and _")
     new.add_argument("--folder", type=Path, default=Path(), help="where to write it (default: here)")
     told = _word(
-        words, "server-config", server.server_config,
+        words, "server-config", server_config.server_config,
         "write the configuration of a ClickHouse server that keeps cold parts in the bucket's store",
         "spotlightd server-config --config /etc/spotlightd.toml --to /etc/clickhouse-server/config.d",
     )  # fmt: skip

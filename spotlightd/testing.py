@@ -8,15 +8,16 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spotlightd.clients import address, body
-from spotlightd.clients.documents import place
-from spotlightd.clients.incoming import PIECE_BYTES
+from spotlightd.clients.atomic import PIECE_BYTES
+from spotlightd.clients.documents.folder import place
+from spotlightd.clients.http import address, body
+from spotlightd.errors import PublisherError, StoreError
 from spotlightd.model.disk import Measured
-from spotlightd.model.errors import PublisherError, StoreError
-from spotlightd.model.meters import Stage
-from spotlightd.model.ports import Fetched, Stored
 from spotlightd.model.provenance import Outcome
 from spotlightd.model.source import Batch
+from spotlightd.ports.metrics import Stage
+from spotlightd.ports.publisher import Fetched
+from spotlightd.ports.storage import Stored
 
 
 @dataclass(frozen=True, slots=True)

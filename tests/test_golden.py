@@ -23,12 +23,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from spotlightd.catalog import catalog
+from spotlightd.errors import FormatError
 from spotlightd.model.dataset import NAME
-from spotlightd.model.errors import FormatError
 from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Batch, Rows
-from spotlightd.parse.here import parse_here
+from spotlightd.runtime.catalog import catalog
+from spotlightd.workers.inline import parse_here
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCES = {source.name: source for source in catalog().sources}

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from spotlightd.catalog import catalog
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.stream import Stream
+from spotlightd.runtime.catalog import catalog
 from tests.sources.stream_engine import Kept, kept, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,13 +12,13 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from spotlightd.collectors import STATES
 from spotlightd.commands.docs import QUESTIONS
-from spotlightd.flows.pulse import readings
 from spotlightd.flows.supervise import Board, State
-from spotlightd.meters import PrometheusMeters
-from spotlightd.model.drain import Cause
-from spotlightd.model.meters import DiskReading, FlowReading, Meters
+from spotlightd.flows.upkeep.heartbeats import readings
+from spotlightd.metrics.collectors import STATES
+from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.model.offsets import Cause
+from spotlightd.ports.metrics import DiskReading, FlowReading, Meters
 from spotlightd.testing import SilentMeters
 
 LABELS = {"filesystem", "where", "source", "stage", "cause", "flow", "outcome", "state", "le", "version"}

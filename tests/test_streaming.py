@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.settings import Settings, Streams
+from spotlightd.errors import SettingsError
+from spotlightd.runtime.streams import chosen, feeds_of
+from spotlightd.settings.settings import Settings
+from spotlightd.settings.sources import StreamsSettings
 from spotlightd.sources.finnhub import finnhub
-from spotlightd.streaming import chosen, feeds_of
 
 CONSTRUCTED = replace(finnhub, name="constructed")
 
@@ -24,7 +25,7 @@ def settings(folder: Path, keys: dict[str, str]) -> Settings:
         file.write_text(key, encoding="utf-8")
         files[name] = str(file)
     symbols = {"finnhub": ["AAPL"], "constructed": ["TSLA"]}
-    return Settings(streams=Streams(symbols=symbols, key_files=files))
+    return Settings(streams=StreamsSettings(symbols=symbols, key_files=files))
 
 
 def test_two_streams_may_not_share_a_key(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_each_stream_has_its_own_key_and_symbols(tmp_path: Path) -> None:
 
 def test_streams_without_a_key_share_nothing() -> None:
     told = Settings(
-        streams=Streams(
+        streams=StreamsSettings(
             symbols={"finnhub": ["AAPL"], "constructed": ["TSLA"]},
             addresses={"finnhub": "ws://127.0.0.1:9/", "constructed": "ws://127.0.0.1:9/"},
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd import systemd
+from spotlightd.runtime import systemd
 
 pytestmark = pytest.mark.usefixtures("no_systemd")
 

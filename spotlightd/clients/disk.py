@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from spotlightd.errors import StoreError
 from spotlightd.model.disk import Measured, percent_of
-from spotlightd.model.errors import StoreError
 
 T = TypeVar("T")
 BLOCK = 512  # st_blocks counts in these, whatever the file system's own blocks are

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
 
-from spotlightd.model.errors import StoreError
+from spotlightd.errors import StoreError
 
 BUSY_SECONDS = 10.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class SqliteFile:
     """The file, opened with `async with`. StoreError when it cannot be used, or is of a newer release.
 
-    `SCHEMA_FILE` is SQL that makes what is missing; `STEPS` bring a file of an older version up, one version each.
+    `SCHEMA_FILE`, below this folder, is SQL that makes what is missing; `STEPS` bring a file of an older version up, one version each.
     """
 
     SCHEMA_FILE: ClassVar[str]

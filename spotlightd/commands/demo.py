@@ -11,20 +11,22 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from spotlightd.catalog import catalog
-from spotlightd.clients.locallog import LocalLog
-from spotlightd.commands.said import Out
-from spotlightd.daemon import Running, started, told_to_stop
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.commands.output import Out
 from spotlightd.demo.exchange import Exchange, Script, exchanging
 from spotlightd.demo.history import remembered
 from spotlightd.demo.mirror import Mirror, mirroring, timeline
-from spotlightd.flows.ingest import Span, ingest
-from spotlightd.flows.load import Result
-from spotlightd.flows.mirror import mirror as mirror_records
-from spotlightd.model.ledger import Wish
-from spotlightd.model.settings import Archive, Bucket, Bus, Disk, Documents, Schedule, Settings
-from spotlightd.opening import House, opened
-from spotlightd.streaming import BUS_FILE
+from spotlightd.flows.batch.ingest import Span, ingest
+from spotlightd.flows.loads.load import Result
+from spotlightd.flows.loads.mirror import mirror as mirror_records
+from spotlightd.ports.ledger import Wish
+from spotlightd.runtime.catalog import catalog
+from spotlightd.runtime.daemon import Running, started, told_to_stop
+from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.streams import BUS_FILE
+from spotlightd.settings.settings import Settings
+from spotlightd.settings.sources import BusSettings, ScheduleSettings
+from spotlightd.settings.stores import ArchiveSettings, BucketSettings, DiskSettings, DocumentsSettings
 
 JUDGED_ON = date(2021, 3, 20)
 NOTICE = (
@@ -33,8 +35,8 @@ NOTICE = (
     "Finnhub frames of 2020 to 2024, sent again and again with their times moved to now, and to the day before yesterday."
 )
 TURN_SECONDS = 0.2
-DISK = Disk(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
-ARCHIVE = Archive(hot_days={"trades": 1}, every_seconds=5.0, grace_seconds=0.0)
+DISK = DiskSettings(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
+ARCHIVE = ArchiveSettings(hot_days={"trades": 1}, every_seconds=5.0, grace_seconds=0.0)
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
 HANG_UP_SECONDS = 45.0
 GAP_SECONDS = 8.0
@@ -65,15 +67,15 @@ async def demo(arguments: argparse.Namespace, settings: Settings, out: Out) -> i
 def _demo_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
     web = replace(settings.web, port=arguments.port)
     publisher = replace(settings.publisher, mirrors={mirror.host: mirror.address})
-    schedule = Schedule(sources=["sec_ftd"], on_start=False, judged_on=JUDGED_ON)
+    schedule = ScheduleSettings(sources=["sec_ftd"], on_start=False, judged_on=JUDGED_ON)
     state = settings.state_dir if arguments.state else Path("state/demo")
     streams = replace(
         settings.streams, symbols={"finnhub": list(SYMBOLS)}, addresses={"finnhub": venue.address},
         backoff_seconds=GAP_SECONDS, backoff_most_seconds=2 * GAP_SECONDS,
     )  # fmt: skip
     return replace(  # whatever is set: nothing of the demo goes elsewhere
-        settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=Bus(),
-        bucket=Bucket(), disk=DISK, archive=ARCHIVE, documents=Documents(every_seconds=10.0),
+        settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=BusSettings(),
+        bucket=BucketSettings(), disk=DISK, archive=ARCHIVE, documents=DocumentsSettings(every_seconds=10.0),
     )  # fmt: skip
 
 

@@ -15,10 +15,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from spotlightd.meters import Listed
+from spotlightd.metrics.registry import Listed
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.settings import Settings
 from spotlightd.model.source import Batch
+from spotlightd.settings.settings import Settings
 
 QUESTIONS = (
     ("Which flow hangs?", "spotlightd_flow_silent_seconds > 3 * (spotlightd_flow_pause_seconds > 0)"),

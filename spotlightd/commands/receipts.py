@@ -10,23 +10,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from spotlightd.commands.asking import PATIENCE_SECONDS, moment_of, pinned
-from spotlightd.commands.collecting import collect
-from spotlightd.commands.joining import Reading, reading
-from spotlightd.commands.said import Moves, Out
+from spotlightd.commands.collect import collect
+from spotlightd.commands.output import Moves, Out
+from spotlightd.commands.session import PATIENCE_SECONDS, Reading, moment_of, pinned, reading
+from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import LINES, Dataset
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.ledger import Wish
-from spotlightd.model.pin import rows as stored
-from spotlightd.model.pin import visible
-from spotlightd.model.ports import Limits
-from spotlightd.model.provenance import Body, Pin
-from spotlightd.model.settings import Settings
+from spotlightd.model.provenance import Body
 from spotlightd.model.source import Batch
 from spotlightd.parse import lines, zipped
-from spotlightd.web import citation, witness
-from spotlightd.web.citation import Citation, Library
-from spotlightd.web.refusal import RefusalError
+from spotlightd.ports.ledger import Wish
+from spotlightd.ports.warehouse import Limits
+from spotlightd.query import citation
+from spotlightd.query import verify as witness
+from spotlightd.query.citation import Citation, Library
+from spotlightd.query.errors import RefusalError
+from spotlightd.settings.settings import Settings
+from spotlightd.sql.visibility import Pin, visible
+from spotlightd.sql.visibility import rows as stored
 
 AT_ONCE = 200_000
 SHOWN = 10

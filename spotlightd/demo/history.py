@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 
 from spotlightd.demo.tapes import taped
-from spotlightd.model.bus import Bus, Frame, mark, packed
+from spotlightd.model.bus import Frame, mark, packed
 from spotlightd.model.stream import Stream
+from spotlightd.ports.bus import Bus
 
 FRAMES = 20_000
 PAUSE = timedelta(seconds=2)

@@ -17,10 +17,10 @@ from contextlib import asynccontextmanager
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from spotlightd.engine import coding
-from spotlightd.engine.failure import TIMED_OUT, TOO_LARGE, Failed, failure
+from spotlightd.engine import compression
+from spotlightd.engine.errors import TIMED_OUT, TOO_LARGE, Failed, failure
+from spotlightd.engine.limits import Work
 from spotlightd.engine.request import Asked
-from spotlightd.engine.rooms import Work
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement
 
@@ -101,8 +101,8 @@ async def _held(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[bytes]
     return held, False
 
 
-def _encoder(request: web.Request, asked: Asked) -> coding.Encoder | None:
-    return coding.encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if asked.compressed else None
+def _encoder(request: web.Request, asked: Asked) -> compression.Encoder | None:
+    return compression.encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if asked.compressed else None
 
 
 async def _whole(
@@ -149,7 +149,7 @@ async def _download(
     return response
 
 
-async def _coded(service: Service, encoder: coding.Encoder | None, piece: bytes) -> bytes:
+async def _coded(service: Service, encoder: compression.Encoder | None, piece: bytes) -> bytes:
     return piece if encoder is None else await service.packed(lambda: encoder.add(piece))
 
 

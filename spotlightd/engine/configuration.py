@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from spotlightd.model.bucket import COLLECTION, Reach
-from spotlightd.model.settings import Engine as EngineSettings
+from spotlightd.settings.stores import EngineSettings
 
 GIB = 1 << 30
 MIB = 1 << 20

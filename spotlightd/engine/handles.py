@@ -16,7 +16,7 @@ from typing import Any
 from chdb.state.sqlitelike import Connection
 
 from spotlightd.engine.configuration import Configuration, query_settings
-from spotlightd.engine.failure import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, told
+from spotlightd.engine.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, told
 from spotlightd.engine.request import Asked, Session, quoted, set_clause
 
 MOST_SESSIONS = 64

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spotlightd.model.errors import InUseError, SettingsError, StoreError
+from spotlightd.errors import InUseError, SettingsError, StoreError
 
 PAUSE_SECONDS = 0.02
 BRIEFLY_SECONDS = 0.3  # a process that is just becoming another program still holds, for a moment, what it will close

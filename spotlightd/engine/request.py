@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spotlightd.engine.failure import UNKNOWN_SETTING, failure
+from spotlightd.engine.errors import UNKNOWN_SETTING, failure
 
 _TRANSPORT = frozenset({
     "query", "database", "session_id", "session_timeout", "session_check", "query_id", "wait_end_of_query", "buffer_size",

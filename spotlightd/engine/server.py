@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator
 
 from aiohttp import BodyPartReader, hdrs, web
 
-from spotlightd.engine import coding
+from spotlightd.engine import compression
 from spotlightd.engine.answers import answer, headers
-from spotlightd.engine.failure import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, Failed, failure
-from spotlightd.engine.loads import load
+from spotlightd.engine.errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, Failed, failure
+from spotlightd.engine.inserts import load
 from spotlightd.engine.request import Asked, asked
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement, load_head, statement
@@ -114,7 +114,7 @@ async def _run(request: web.Request, service: Service, wanted: Asked, found: Sta
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
     """The request's bytes, decompressed. Failed when they end before their coding does."""
-    undo = coding.decoder(request.headers.get(hdrs.CONTENT_ENCODING, ""))
+    undo = compression.decoder(request.headers.get(hdrs.CONTENT_ENCODING, ""))
     async for chunk in request.content.iter_chunked(BLOCK_BYTES):
         if data := undo.add(chunk):
             yield data

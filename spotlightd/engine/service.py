@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from spotlightd.engine.configuration import Configuration
-from spotlightd.engine.failure import SAME_ID, failure
+from spotlightd.engine.errors import SAME_ID, failure
 from spotlightd.engine.handles import Handles
-from spotlightd.engine.rooms import Room, Work
+from spotlightd.engine.limits import Room, Work
 
 T = TypeVar("T")
 CLOSE_SECONDS = 5.0

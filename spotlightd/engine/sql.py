@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from spotlightd.engine.failure import SYNTAX, failure
+from spotlightd.engine.errors import SYNTAX, failure
 
 Kind = Literal["read", "load", "change"]
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from spotlightd.errors import SpotlightError
 from spotlightd.log import logger
-from spotlightd.model.errors import SpotlightError
 
 State = Literal["starting", "running", "waiting", "holding", "failed", "stopped"]
 FIRST_PAUSE_SECONDS = 1.0

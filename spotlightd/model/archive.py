@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 from spotlightd.model.dataset import Column
 
@@ -67,12 +65,3 @@ class Fingerprint:
             self.rows + other.rows, (self.total + other.total) % 2**64, self.mixed ^ other.mixed,
             min(self.low, other.low), max(self.high, other.high),
         )  # fmt: skip
-
-
-class Verifier(Protocol):
-    """Reads Parquet files by other code than wrote them, apart from the daemon, with limits of memory and time."""
-
-    async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
-        """Of a local file, which must hold exactly these columns. StoreError when it is not such a file, or beyond the
-        limits.
-        """

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from spotlightd.model.errors import StoreError
+from spotlightd.errors import StoreError
 
 COLLECTION = "archive"
 """The named collection in the engine's configuration that holds the bucket's address and its keys."""
@@ -94,3 +94,8 @@ def united(tables: Sequence[str], *more: str) -> str:
 def listed(keys: Sequence[str]) -> str:
     """Several keys as the engine reads them in one: `{a/1,b/2}`. No key has a brace or a comma."""
     return checked(keys[0]) if len(keys) == 1 else f"{{{','.join(map(checked, keys))}}}"
+
+
+def quoted(text: str) -> str:
+    """A text literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from spotlightd.model.errors import SettingsError
+from spotlightd.errors import SettingsError
 
 _PLAIN = (
     r"(?:U?Int(?:8|16|32|64)|Float64|String|FixedString\(\d+\)|Date|DateTime64\(\d, ?'UTC'\)|UUID|Bool"

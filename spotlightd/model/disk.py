@@ -20,9 +20,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Literal
 
-from spotlightd.model import settings
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.growth import Forecast
+from spotlightd.errors import SettingsError
+from spotlightd.model.disk_forecast import Forecast
+from spotlightd.settings import stores
 
 Work = Literal["batch loads", "the sink"]
 GIB = 1 << 30
@@ -87,7 +87,7 @@ class Watermarks:
         return max([Level.FINE, *reached, *kept])
 
 
-def watermarks(told: settings.Disk) -> Watermarks:
+def watermarks(told: stores.DiskSettings) -> Watermarks:
     """SettingsError when the marks do not grow."""
     return Watermarks(
         told.warn_percent, told.batch_percent, told.sink_percent, told.ballast_percent, told.hysteresis_percent

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NoReturn
 
+from spotlightd.errors import FormatError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import (
     MEMBER,
@@ -22,7 +23,6 @@ from spotlightd.model.bundle import (
     Packed,
     document_name,
 )
-from spotlightd.model.errors import FormatError
 from spotlightd.model.provenance import Document
 from spotlightd.model.source import COVERS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import PARTITION, Dataset
@@ -97,19 +97,3 @@ class ArchiveState:
 
     def of(self, *stages: Stage) -> tuple[Partition, ...]:
         return tuple(one for one in self.partitions if one.stage in stages)
-
-
-class ArchiveLedger(Protocol):
-    """What the ledger knows of partitions on their way. Durable at every return."""
-
-    async def partitions(self) -> tuple[Partition, ...]:
-        """All of them, oldest first."""
-
-    async def keep(self, partition: Partition) -> None:
-        """Remember how far it is."""
-
-    async def checks(self) -> Mapping[CheckKind, Check]:
-        """The last of each kind."""
-
-    async def note(self, kind: CheckKind, check: Check) -> None:
-        """Remember the last of that kind."""

@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from spotlightd.model.cold import Cold
-from spotlightd.model.settings import Parser
+from spotlightd.settings.sources import ParserSettings
 
 LoadState = Literal["loading", "loaded", "publishing", "published", "dead", "swept"]
 Outcome = Literal["published", "unchanged", "refused", "absent", "failed", "wrong body", "store failed", "discovered"]
@@ -48,7 +47,7 @@ class Body:
 
     path: Path
     name: str
-    limits: Parser = Parser()
+    limits: ParserSettings = ParserSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +109,3 @@ class Run:
     bytes: int = 0
     seconds: float = 0.0
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """The one sequence number that all queries of a page, answer, export or citation share.
-
-    `seq` is the newest publication that it sees, `at` when that was published; `asked` is the reader's `as_of`.
-    `cold` says where rows are that have left the warehouse: always as it is now, whatever is asked for.
-    """
-
-    seq: int
-    at: datetime | None = None
-    asked: datetime | None = None
-    cold: Cold = field(default_factory=Cold, compare=False)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Protocol
 
+from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import NAME, Dataset
-from spotlightd.model.errors import SettingsError
 from spotlightd.model.provenance import Body, Reject
 
 COVERS = re.compile(r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$")

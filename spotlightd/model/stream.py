@@ -14,16 +14,14 @@ frames, which yields Rows (dataset columns and pointer) and Rejects (`line` is t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Protocol
 
+from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.model.bus import Topic
 from spotlightd.model.dataset import NAME, Column, Dataset, Retention, Rhythm
-from spotlightd.model.drain import Cause
-from spotlightd.model.errors import PublisherError, SettingsError
+from spotlightd.model.offsets import Cause
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Rows
 
@@ -112,30 +110,6 @@ class FeedError(PublisherError):
     ) -> None:
         super().__init__(message, status=status, retry_after_seconds=retry_after_seconds)
         self.cause: Cause = cause
-
-
-class Socket(Protocol):
-    """An open connection to a venue. Both calls raise FeedError once it is over."""
-
-    async def receive(self, seconds: float) -> bytes | None:
-        """The next frame as it was sent; None when none came within that time. Pings and pongs are no frames."""
-
-    async def send(self, text: str) -> None: ...
-
-
-class Connect(Protocol):
-    """Opens a connection to one of these hosts; FeedError when it cannot be. No error and no log names the address."""
-
-    def __call__(
-        self,
-        url: str,
-        hosts: Collection[str],
-        *,
-        connect_seconds: float,
-        ping_seconds: float,
-        max_frame_bytes: int,
-        allow_private: bool,
-    ) -> AbstractAsyncContextManager[Socket]: ...
 
 
 FRAME_PLACE = (

@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spotlightd.model.errors import FormatError
+from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Rows
 from spotlightd.parse import cells, lines
-from spotlightd.parse.ahead import ahead
 from spotlightd.parse.layout import Layout, Trailer
+from spotlightd.parse.readahead import ahead
 
 __all__ = ["Layout", "Trailer", "read"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import LINES, Dataset
-from spotlightd.model.errors import SettingsError
 from spotlightd.parse import lines, values
 
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from spotlightd.model.errors import FormatError
+from spotlightd.errors import FormatError
 
 Encoding = Literal["utf-8", "latin-1"]
 FIRST_BLOCK_BYTES = 1 << 20

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import Column
-from spotlightd.model.errors import SettingsError
 from spotlightd.parse import columns
 
 _FIRST_DAY, _LAST_DAY = (datetime(1970, 1, 1, tzinfo=UTC), datetime(2149, 6, 6, tzinfo=UTC))

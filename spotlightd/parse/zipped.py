@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from isal import isal_zlib
 
-from spotlightd.model.errors import FormatError
+from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Body
-from spotlightd.model.settings import Parser
+from spotlightd.settings.sources import ParserSettings
 
 PIECE_BYTES = 1 << 18
 _READ_BYTES = 1 << 17
@@ -35,7 +35,7 @@ class Member:
     name: str
     archive: str
     path: Path
-    limits: Parser
+    limits: ParserSettings
     info: zipfile.ZipInfo
 
     @property

@@ -8,30 +8,13 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from spotlightd.errors import SettingsError
 from spotlightd.log import logger
-from spotlightd.model.errors import SettingsError
-from spotlightd.web import (
-    archive,
-    assets,
-    cite,
-    data,
-    desk,
-    disk,
-    guard,
-    health,
-    home,
-    live,
-    logs,
-    partly,
-    row,
-    search,
-    source,
-    status,
-    symbol,
-    topics,
-)
-from spotlightd.web.context import Context
-from spotlightd.web.desk import DESK
+from spotlightd.web import assets, degraded, health, middleware, responses
+from spotlightd.web.live import page as live
+from spotlightd.web.pages import archive, cite, disk, document, home, logs, row, search, status, table, topics
+from spotlightd.web.state import DESK, Context
+from spotlightd.web.symbol import page as symbol
 
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 2.0  # aiohttp waits so long for downloads to end, and as long again for them to be cancelled
@@ -41,19 +24,19 @@ _DIGEST = r"{digest:[0-9a-f]{64}}"
 
 def application(context: Context) -> web.Application:
     """All pages. It opens nothing: what it reads is given, and closed, by whoever made the context."""
-    app = web.Application(middlewares=[guard.logged, guard.explained, guard.addressed])
-    app[DESK] = desk.made(context)
-    app.on_response_prepare.append(guard.headed)
+    app = web.Application(middlewares=[middleware.logged, middleware.explained, middleware.addressed])
+    app[DESK] = responses.made(context)
+    app.on_response_prepare.append(middleware.headed)
     app.cleanup_ctx.append(live.living)
     app.on_shutdown.append(live.hung_up)
-    app.router.add_get("/", partly.or_hot(home.show_home, home.reads))
-    app.router.add_get("/search", partly.or_hot(search.show_hits, search.reads))
-    app.router.add_get(rf"/data/{_NAME}/schema.json", data.schema)
-    app.router.add_get(rf"/data/{_NAME}{{suffix:(\.[a-z]+)?}}", partly.or_hot(data.show_rows))
+    app.router.add_get("/", degraded.or_hot(home.show_home, home.reads))
+    app.router.add_get("/search", degraded.or_hot(search.show_hits, search.reads))
+    app.router.add_get(rf"/data/{_NAME}/schema.json", table.schema)
+    app.router.add_get(rf"/data/{_NAME}{{suffix:(\.[a-z]+)?}}", degraded.or_hot(table.show_rows))
     app.router.add_get(rf"/data/{_NAME}/{{key}}", row.show_row)
-    app.router.add_get(rf"/source/{_DIGEST}", partly.or_hot(source.show_document, source.reads))
-    app.router.add_get(rf"/source/{_DIGEST}/raw", source.raw)
-    app.router.add_get("/s/{symbol}", partly.or_hot(symbol.show_symbol, symbol.reads))
+    app.router.add_get(rf"/source/{_DIGEST}", degraded.or_hot(document.show_document, document.reads))
+    app.router.add_get(rf"/source/{_DIGEST}/raw", document.raw)
+    app.router.add_get("/s/{symbol}", degraded.or_hot(symbol.show_symbol, symbol.reads))
     app.router.add_get(rf"/s/{{symbol}}/{_NAME}/{{day}}", symbol.show_day)
     app.router.add_get("/cite", cite.show_citation)
     app.router.add_get("/status", status.show_status)

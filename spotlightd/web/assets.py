@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from spotlightd.web.refusal import missing
+from spotlightd.query.errors import missing
 
 FOLDER = Path(__file__).parent / "static"
 _SERVED = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

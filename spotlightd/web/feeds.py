@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from spotlightd.model.drain import DrainState, FeedState
-from spotlightd.web.context import Context, State
+from spotlightd.model.offsets import DrainState, FeedState
+from spotlightd.web.state import Context, State
 
 TAGS = {"connected": "green", "connecting": "amber", "waiting": "amber", "refused": "red"}
 

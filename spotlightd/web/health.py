@@ -6,8 +6,8 @@ import asyncio
 
 from aiohttp import web
 
-from spotlightd.model.errors import StoreError
-from spotlightd.web.desk import DESK
+from spotlightd.errors import StoreError
+from spotlightd.web.state import DESK
 
 PATIENCE_SECONDS = 5.0
 

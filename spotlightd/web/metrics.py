@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from spotlightd.model import settings
-from spotlightd.web import guard
+from spotlightd.settings.serving import MetricsSettings
+from spotlightd.web import middleware
 from spotlightd.web.app import serving
-from spotlightd.web.guard import Handler
+from spotlightd.web.middleware import Handler
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Exposition = Callable[[], bytes]
@@ -21,7 +21,7 @@ def application(text: Exposition, names: Collection[str]) -> web.Application:
 
     @web.middleware
     async def addressed(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not guard.called_by(request, names):
+        if not middleware.called_by(request, names):
             says = f"This daemon is not called {request.host!r}: the operator can allow the name with web.hosts.\n"
             return web.Response(status=421, text=says)
         return await handler(request)
@@ -29,16 +29,14 @@ def application(text: Exposition, names: Collection[str]) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(body=text(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
-    app = web.Application(middlewares=[guard.logged, addressed])
-    app.on_response_prepare.append(guard.headed)
+    app = web.Application(middlewares=[middleware.logged, addressed])
+    app.on_response_prepare.append(middleware.headed)
     app.router.add_get("/metrics", metrics)
     return app
 
 
 @asynccontextmanager
-async def serving_metrics(
-    text: Exposition, wanted: settings.Metrics, hosts: Collection[str] = ()
-) -> AsyncIterator[str]:
+async def serving_metrics(text: Exposition, wanted: MetricsSettings, hosts: Collection[str] = ()) -> AsyncIterator[str]:
     """Serve until the block is left; gives the address, empty when the operator wants no metrics (port 0)."""
     if not wanted.port:
         yield ""

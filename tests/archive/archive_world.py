@@ -10,25 +10,27 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.clients.s3 import S3Bucket
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.flows.archive.flow import Archiving
-from spotlightd.flows.archive.means import Means
-from spotlightd.model import settings
-from spotlightd.model.archive import Fingerprint, Verifier
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.bucket.s3 import S3Bucket
+from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.trades import trades
+from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.context import Means
+from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bucket import Access, Reach
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.fingerprint import selected
-from spotlightd.model.house import HOUSE
-from spotlightd.model.market import trades
 from spotlightd.model.partition import Partition
-from spotlightd.model.pin import rows
 from spotlightd.model.stream import Stream
-from spotlightd.parse.fingerprint import fingerprint
+from spotlightd.ports.parser import Verifier
+from spotlightd.settings import stores
+from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.visibility import rows
+from spotlightd.workers.parquet import fingerprint
 from tests.clients.bucket_world import IMPATIENT
 from tests.clients.bucket_world import settings as bucket_settings
 from tests.engine.world import client_of, engine_on
@@ -37,7 +39,7 @@ from tests.real.stores import Minio
 
 TODAY = datetime(2026, 3, 20, 12, tzinfo=UTC)
 DAYS = (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 19))
-POLICY = settings.Archive(hot_days={"trades": 10}, late_seconds=0.0, grace_seconds=3600.0, rest_seconds=600.0)
+POLICY = stores.ArchiveSettings(hot_days={"trades": 10}, late_seconds=0.0, grace_seconds=3600.0, rest_seconds=600.0)
 FEED = Stream(
     name="constructed_feed", title="constructed", home="https://example.org", datasets=(trades,),
     address=lambda _: "wss://example.org", hello=lambda _: iter(()), hosts=("example.org",), decode="SELECT 1",
@@ -69,7 +71,7 @@ class ArchiveWorld:
     ledger: SqliteLedger
     bucket: Any
     folder: Path
-    policy: settings.Archive = POLICY
+    policy: stores.ArchiveSettings = POLICY
     clock: Clock = field(default_factory=Clock)
     prefix: str = ""
     dataset: Dataset = trades

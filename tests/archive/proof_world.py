@@ -9,10 +9,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.archive import Fingerprint, exported
 from spotlightd.model.dataset import Column
-from spotlightd.model.fingerprint import selected
+from spotlightd.sql.fingerprint import selected
 
 TIMES = tuple(f"DateTime64({digits}, 'UTC')" for digits in range(10))
 DECIMALS = ("Decimal(1, 0)", "Decimal(9, 4)", "Decimal(10, 2)", "Decimal(18, 18)", "Decimal(19, 2)", "Decimal(38, 18)",

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import StoreError
 from spotlightd.model.bucket import Access
-from spotlightd.model.cold import Span
-from spotlightd.model.errors import StoreError
-from spotlightd.model.market import trades
-from spotlightd.model.pin import rows
+from spotlightd.sql.tiers import Span
+from spotlightd.sql.visibility import rows
 from tests.clients.bucket_world import least
 from tests.clients.bucket_world import settings as bucket_settings
 from tests.real.store import BUCKET

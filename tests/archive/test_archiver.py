@@ -14,22 +14,22 @@ from typing import Any
 import duckdb
 import pytest
 
-from spotlightd.clients.archives import WarehouseArchives
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.flows.archive.flow import Archiving
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.datasets.bars import bars, minutely
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.archive.archiver import Archiving
 from spotlightd.flows.archive.restore import restore
-from spotlightd.flows.bars import Transforming
-from spotlightd.flows.publish import Publications
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.transform import Transforming
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.bars import bars, minutely
-from spotlightd.model.cold import Span
 from spotlightd.model.dataset import Column
-from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.market import trades
-from spotlightd.model.pin import rows
-from spotlightd.model.ports import Object
 from spotlightd.model.stream import covers, load_digest
+from spotlightd.ports.storage import Object
+from spotlightd.sql.tiers import Span
+from spotlightd.sql.visibility import rows
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import DAYS, FEED, ArchiveWorld, archive_world

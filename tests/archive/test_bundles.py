@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.flows.archive.flow import Archiving
-from spotlightd.flows.archive.means import Means
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.context import Means
 from spotlightd.model.bucket import Reach
-from spotlightd.model.settings import Archive
 from spotlightd.model.stream import frames_of
+from spotlightd.settings.stores import ArchiveSettings
 from tests.engine.world import client_of, engine_on
 from tests.flows.bundle_world import HereVerifier, came, stream_desk
 from tests.flows.constructed_ticks import MIDNIGHT, constructed_ticks, numbered, ticks
@@ -28,7 +29,7 @@ from .archive_world import Clock
 
 FRAMES = frames_of(ticks)
 TABLES = (constructed_ticks, FRAMES)
-POLICY = Archive(hot_days={one.name: 1 for one in TABLES}, grace_seconds=1.0, rest_seconds=600.0)
+POLICY = ArchiveSettings(hot_days={one.name: 1 for one in TABLES}, grace_seconds=1.0, rest_seconds=600.0)
 OLD, NEW = date(2026, 3, 2), date(2026, 3, 7)
 
 

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spotlightd.catalog import catalog
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.flows.archive.describe import KEY, describe, digest
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import HOUSE
+from spotlightd.errors import StoreError
 from spotlightd.flows.archive.export import total_order
+from spotlightd.flows.archive.parquet import KEY, describe, digest
 from spotlightd.model.archive import exported
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import HOUSE
+from spotlightd.runtime.catalog import catalog
 
 PLAIN = (
     "UInt8", "Int16", "UInt32", "Int64", "Float64", "String", "FixedString(5)", "Date", "DateTime64(3, 'UTC')",

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.archive import EXPORT_SETTINGS
 
 from .proof_world import TIME, columns_of, export, filled

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
-from spotlightd.model.fingerprint import row_hash, selected
-from spotlightd.parse.fingerprint import fingerprint
+from spotlightd.sql.fingerprint import row_hash, selected
+from spotlightd.workers.parquet import fingerprint
 
 from .proof_world import TIME, TYPES, columns_of, export, filled, literals, of_engine
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.fingerprint import row_hash, selected
+from spotlightd.errors import SettingsError
+from spotlightd.sql.fingerprint import row_hash, selected
 
 from .proof_world import columns_of
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.flows.archive.flow import Archiving
-from spotlightd.flows.archive.means import HeldError
-from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.context import HeldError
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import ArchiveWorld, archive_world

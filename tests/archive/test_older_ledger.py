@@ -10,25 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.archives import SqliteArchive, WarehouseArchives
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.flows.archive.flow import Archiving
-from spotlightd.flows.archive.means import Means
-from spotlightd.model import settings
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.context import Means
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bucket import Reach
-from spotlightd.model.fingerprint import selected
-from spotlightd.model.pin import NOW, rows, visible
 from spotlightd.model.stream import frames_of
+from spotlightd.settings import stores
+from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.visibility import NOW, rows, visible
 from tests.engine.world import client_of, engine_on
 from tests.flows.constructed_ticks import constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
 
 from .archive_world import Clock, HereVerifier
 
-POLICY = settings.Archive(hot_days={"constructed_ticks": 10}, grace_seconds=0.0, rest_seconds=0.0)
+POLICY = stores.ArchiveSettings(hot_days={"constructed_ticks": 10}, grace_seconds=0.0, rest_seconds=0.0)
 
 
 @dataclass

@@ -13,16 +13,16 @@ from typing import Any
 import aiohttp
 import pytest
 
-from spotlightd.clients.documents import FolderDocuments
-from spotlightd.flows.mirror import mirror
-from spotlightd.model import settings
-from spotlightd.model.house import HOUSE
-from spotlightd.model.market import trades
-from spotlightd.model.provenance import Pin
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.trades import trades
+from spotlightd.flows.loads.mirror import mirror
+from spotlightd.settings.serving import WebSettings
 from spotlightd.sources import sec_ftd
-from spotlightd.web import minutes
+from spotlightd.sql.visibility import Pin
 from spotlightd.web.app import application, serving
-from spotlightd.web.context import Context, EngineState, State
+from spotlightd.web.state import Context, EngineState, State
+from spotlightd.web.symbol import minutes
 from tests.web.world import excerpts
 
 from .archive_world import ArchiveWorld, archive_world
@@ -69,7 +69,7 @@ async def explorer(tmp_path: Path) -> AsyncIterator[Explorer]:
         await left(world)
         assert {one.dataset for one in await world.kept.partitions()} == {"trades", "runs", "rejects", "gaps"}
         context = Context(
-            world.warehouse, documents, (trades, *HOUSE), (sec_ftd.source,), settings.Web(),
+            world.warehouse, documents, (trades, *HOUSE), (sec_ftd.source,), WebSettings(),
             lambda: State("0", LONG_AGO, EngineState("none"), ()), excerpts(documents), archives=world.index,
         )  # fmt: skip
         async with serving(application(context), "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.flows.mirror import mirror, rebuild, restore
-from spotlightd.flows.publish import Publications, recover
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.datasets.system import HOUSE, MIRRORED, gaps, runs
+from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.loads.mirror import mirror, rebuild, restore
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.loads.recovery import recover
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.house import HOUSE, MIRRORED, gaps, runs
-from spotlightd.model.pin import rows
 from spotlightd.model.provenance import Run
+from spotlightd.sql.visibility import rows
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import ArchiveWorld, archive_world

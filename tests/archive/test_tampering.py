@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import FormatError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
-from spotlightd.model.errors import FormatError
-from spotlightd.parse.fingerprint import fingerprint
+from spotlightd.workers.parquet import fingerprint
 
 from .proof_world import TIME, columns_of, export, of_engine
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import StoreError
 from spotlightd.flows.archive.audit import SCRUB_DAYS, audit
-from spotlightd.flows.archive.prove import unharmed
-from spotlightd.model.errors import StoreError
-from spotlightd.model.market import trades
-from spotlightd.model.pin import rows
+from spotlightd.flows.archive.verify import unharmed
+from spotlightd.sql.visibility import rows
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 

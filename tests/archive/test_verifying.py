@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spotlightd.model.archive import Verifier
+from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Column
-from spotlightd.model.errors import StoreError
-from spotlightd.model.settings import Verifier as Limits
-from spotlightd.parse.fingerprint import fingerprint
-from spotlightd.parse.verifying import ChildVerifier
+from spotlightd.ports.parser import Verifier
+from spotlightd.settings.sources import VerifierSettings as Limits
+from spotlightd.workers.parquet import fingerprint
+from spotlightd.workers.verifier import ChildVerifier
 
 COLUMNS = (Column("at", "Date", "when"), Column("n", "UInt64", "a number"), Column("text", "String", "a text"))
 SCHEMA = pa.schema(
@@ -77,9 +77,9 @@ def endless(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.slee
     real = asyncio.create_subprocess_exec
 
     async def instead(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
-        return await real(program, "-c", f"'spotlightd.parse.proving'\n{code}", **options)
+        return await real(program, "-c", f"'spotlightd.workers.verifier_child'\n{code}", **options)
 
-    monkeypatch.setattr("spotlightd.parse.verifying.asyncio.create_subprocess_exec", instead)
+    monkeypatch.setattr("spotlightd.workers.verifier.asyncio.create_subprocess_exec", instead)
 
 
 async def test_it_says_of_a_file_what_is_found_here(verifier: Verifier, file: Path) -> None:
@@ -197,7 +197,7 @@ async def test_memory_stays_flat_however_long_the_file(verifier: ChildVerifier, 
 
 CONFINED = """
 import os, socket
-from spotlightd.parse.confine import confined, without_network
+from spotlightd.workers.confine import confined, without_network
 out = confined(os.getppid(), {})
 assert without_network()
 def write():

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
-from spotlightd.clients import folder_bucket
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.s3 import S3Bucket
+from spotlightd.clients.bucket import folder
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.bucket.s3 import S3Bucket
 from spotlightd.model.bucket import Access
 from tests.clients.bucket_world import digest, settings
 
@@ -19,7 +19,7 @@ SIZE = 20_000_000
 async def main(told: dict[str, str]) -> None:
     content = bytes(SIZE)
     if "folder" in told:
-        vars(folder_bucket)["PIECE_BYTES"] = 1 << 14  # so that it takes a while
+        vars(folder)["PIECE_BYTES"] = 1 << 14  # so that it takes a while
         async with FolderBucket(Path(told["folder"])) as bucket:
             await bucket.put("large", content, digest(content))
         return

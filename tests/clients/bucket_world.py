@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from spotlightd.clients.s3 import S3Bucket
+from spotlightd.clients.bucket.s3 import S3Bucket
 from spotlightd.model.bucket import PROBES, Access
-from spotlightd.model.ports import Bucket, Object
-from spotlightd.model.settings import Bucket as BucketSettings
+from spotlightd.ports.storage import Bucket, Object
+from spotlightd.settings.stores import BucketSettings
 from tests.real.store import BUCKET, Store
 
 IMPATIENT: dict[str, Any] = {"connect_seconds": 0.3, "read_seconds": 0.3, "retries": 1}

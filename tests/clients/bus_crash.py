@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from time import time_ns
 
-from spotlightd.clients.locallog import LocalLog
+from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.model.bus import Frame, Topic, mark, packed
 
 TOPIC = Topic("constructed", partitions=2)

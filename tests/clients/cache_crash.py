@@ -6,7 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.bucket.folder import FolderBucket
 from tests.clients.documents_world import Watched, read, tiered
 
 

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.documents import FolderDocuments
+from spotlightd.clients.documents.folder import FolderDocuments
 
 CALLS = ("open", "write", "fchmod", "fsync", "mkdir", "link", "close", "unlink")
 PARTS = (b"constructed" * 100_000, b"rest" * 1000)

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.cache import DocumentCache
-from spotlightd.clients.documents import FolderDocuments
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.tiered import TieredDocuments
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.documents.cache import DocumentCache
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.clients.documents.tiered import TieredDocuments
+from spotlightd.errors import StoreError
 from spotlightd.model.bucket import document_key
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Bucket, Object, Stored
+from spotlightd.ports.storage import Bucket, Object, Stored
 from tests.clients.bucket_world import bucket_of
 from tests.real.store import Store
 

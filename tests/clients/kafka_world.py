@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from spotlightd import StoreError
-from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.model.bus import Frame, Topic, mark, packed
-from spotlightd.model.settings import Bus
+from spotlightd.settings.sources import BusSettings
 from tests.real.kafka import Kafka as Broker
 
 IMPATIENT = 1.0
@@ -18,7 +18,7 @@ PATIENCE = 30.0
 
 
 def opened(broker: Broker, *, seconds: float = 10.0) -> Kafka:
-    return Kafka(Bus(kind="kafka", servers=[broker.address], request_seconds=seconds))
+    return Kafka(BusSettings(kind="kafka", servers=[broker.address], request_seconds=seconds))
 
 
 async def made(bus: Kafka, **wanted: int) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.pace import Clock
-from spotlightd.clients.publisher import HttpPublisher, HttpPublishers
-from spotlightd.model import settings
-from spotlightd.model.errors import PublisherError
+from spotlightd.clients.http.publisher import HttpPublisher, HttpPublishers
+from spotlightd.clients.http.rate_limit import Clock
+from spotlightd.errors import PublisherError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
+from spotlightd.settings import sources
 from tests.clients.publisher_server import ScriptedPublisher
 
 HOST = "www.publisher.invalid"
@@ -54,7 +54,7 @@ def batch(**changes: Any) -> Batch:
     return Batch(**(usual | changes))
 
 
-def limits(server: ScriptedPublisher, **changes: Any) -> settings.Publisher:
+def limits(server: ScriptedPublisher, **changes: Any) -> sources.PublisherSettings:
     usual: dict[str, Any] = {
         "contact": "desk@newsroom.invalid",
         "connect_seconds": 5.0,
@@ -63,7 +63,7 @@ def limits(server: ScriptedPublisher, **changes: Any) -> settings.Publisher:
         "attempts": 3,
         "mirrors": {HOST: server.url},
     }
-    return settings.Publisher(**(usual | changes))
+    return sources.PublisherSettings(**(usual | changes))
 
 
 @dataclass(slots=True)

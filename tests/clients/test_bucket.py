@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients import folder_bucket, s3_calls
-from spotlightd.clients.folder_bucket import FolderBucket
+from spotlightd.clients.bucket import folder as folder_bucket
+from spotlightd.clients.bucket import s3_calls
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.errors import StoreError
 from spotlightd.model.bucket import Access
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Bucket, Object
+from spotlightd.ports.storage import Bucket, Object
 from tests.clients.bucket_world import bucket_of, digest, kept, keys, least, whole
 from tests.real.stores import Minio
 

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, closing, suppress
 import pytest
 from aiohttp import web
 
-from spotlightd.clients.s3 import S3Bucket
+from spotlightd.clients.bucket.s3 import S3Bucket
+from spotlightd.errors import StoreError
 from spotlightd.model.bucket import Access
-from spotlightd.model.errors import StoreError
 from tests.clients.bucket_world import IMPATIENT, bucket_of, digest, kept, keys, least, settings, whole
 from tests.clients.constructed_s3 import KEY, ConstructedS3, constructed_s3
 from tests.real.stores import Minio

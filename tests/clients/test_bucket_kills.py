@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.folder_bucket import INCOMING, FolderBucket
+from spotlightd.clients.bucket.folder import INCOMING, FolderBucket
 from spotlightd.model.bucket import Access
 from tests.clients.bucket_crash import SIZE
 from tests.clients.bucket_world import bucket_of, digest, kept, keys, whole

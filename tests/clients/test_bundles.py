@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.bundles import BundlePen, opened_bundle
+from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.errors import FormatError, SettingsError, SpotlightError, StoreError
 from spotlightd.model import manifest as json_of
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Manifest, Packed, document_name, rows_name
-from spotlightd.model.errors import FormatError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.provenance import Document
 
 BODY = b"20210114|36467W109|GME|621483\n" * 40

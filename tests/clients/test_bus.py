@@ -16,11 +16,12 @@ from time import time_ns
 import pytest
 
 from spotlightd import StoreError
-from spotlightd.clients.kafka import Kafka
-from spotlightd.clients.locallog import LocalLog
-from spotlightd.model import settings
-from spotlightd.model.bus import KEY, STRANGER, Bus, Ends, Frame, Reading, Records, Topic, mark, packed
-from spotlightd.model.errors import OffsetError
+from spotlightd.clients.kafka.bus import Kafka
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.errors import OffsetError
+from spotlightd.model.bus import KEY, STRANGER, Ends, Frame, Records, Topic, mark, packed
+from spotlightd.ports.bus import Bus, Reading
+from spotlightd.settings import sources
 
 PATIENCE = 20.0
 SOON = 0.05
@@ -33,7 +34,7 @@ async def bus(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[B
             yield log
     else:
         broker = request.getfixturevalue("kafka")
-        async with Kafka(settings.Bus(kind="kafka", servers=[broker.address])) as bus:
+        async with Kafka(sources.BusSettings(kind="kafka", servers=[broker.address])) as bus:
             yield bus
 
 

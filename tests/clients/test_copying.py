@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients import copying, ddl, tables
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model.cold import Cold
+from spotlightd.clients.clickhouse import ddl, schema
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import gaps, loads, lost_frames, rejects, runs
+from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset, Retention
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import gaps, loads, lost_frames, rejects, runs
-from spotlightd.model.ports import Warehouse
-from spotlightd.model.settings import Settings
-from spotlightd.opening import opened
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.runtime.instance import opened
+from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import sec_ftd
+from spotlightd.sql.tiers import Cold
 from tests.engine.world import DATABASE, client_of, engine_on
 from tests.flows.world import CrashError, Fuse, Fused
 
@@ -103,7 +103,7 @@ async def test_a_start_that_is_cut_off_is_finished_by_the_next(warehouse: ClickH
         steps += 1
         await old(warehouse, dataset)
         try:
-            await tables.ensure(Fused(warehouse, Fuse(steps), ("execute",)), dataset, DATABASE, Cold())
+            await schema.ensure(Fused(warehouse, Fuse(steps), ("execute",)), dataset, DATABASE, Cold())
             ended = False
         except CrashError:
             assert await every(warehouse, dataset) == before, f"ended at step {steps}"
@@ -131,7 +131,7 @@ async def test_a_copy_that_is_not_the_same_takes_nobodys_place(warehouse: ClickH
     before = await old(warehouse, runs)
     forgetful: Any = Forgetful(warehouse)
     with pytest.raises(StoreError, match=r"table spotlightd.runs was copied into new partitions, and the copy is not"):
-        await tables.ensure(forgetful, runs, DATABASE, Cold())
+        await schema.ensure(forgetful, runs, DATABASE, Cold())
     assert await every(warehouse, runs) == before
     await warehouse.ensure(runs)
     assert await every(warehouse, runs) == before
@@ -156,7 +156,7 @@ async def test_a_table_with_a_column_that_nobody_declares_is_refused_and_not_tou
 
 async def test_a_table_too_large_for_a_start_is_refused(warehouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     await old(warehouse, runs)
-    monkeypatch.setattr(copying, "MOST_BYTES", 10)
+    monkeypatch.setattr(schema, "MOST_BYTES", 10)
     with pytest.raises(StoreError, match="too many to be copied"):
         await warehouse.ensure(runs)
     await warehouse.execute("DROP TABLE runs SYNC")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from spotlightd.clients import ddl
+from spotlightd.clients.clickhouse import ddl
+from spotlightd.datasets.system import documents, loads, runs
+from spotlightd.model import bucket
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.house import documents, loads, runs
-from spotlightd.model.pin import visible
+from spotlightd.sql.visibility import visible
 
 FAILS = Dataset(
     name="fails",
@@ -80,4 +81,4 @@ def test_the_pin_binds_the_sequence_and_names_the_dataset() -> None:
 
 
 def test_a_text_stays_inside_its_quotes() -> None:
-    assert ddl.quoted("it's \\ '; DROP TABLE t; --") == "'it\\'s \\\\ \\'; DROP TABLE t; --'"
+    assert bucket.quoted("it's \\ '; DROP TABLE t; --") == "'it\\'s \\\\ \\'; DROP TABLE t; --'"

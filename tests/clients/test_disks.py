@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.disk import LocalDisks
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Disks
+from spotlightd.errors import StoreError
+from spotlightd.ports.storage import Disks
 from spotlightd.testing import MemoryDisks
 from tests.faults.disk import MIB, small_disk
 

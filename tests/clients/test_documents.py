@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from spotlightd.clients.documents import FolderDocuments, pieces
-from spotlightd.model.errors import PublisherError, StoreError
-from spotlightd.model.ports import Documents, Stored
+from spotlightd.clients.documents.folder import FolderDocuments, pieces
+from spotlightd.errors import PublisherError, StoreError
+from spotlightd.ports.storage import Documents, Stored
 from spotlightd.testing import MemoryDocuments
 from tests.clients.documents_world import Dropped, bucket_for, tiered
 

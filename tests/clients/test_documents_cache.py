@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients import cache as module
-from spotlightd.clients.cache import DocumentCache
-from spotlightd.clients.documents import FolderDocuments, place
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.pins import pinned, taken_away
-from spotlightd.clients.tiered import TieredDocuments
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.documents import cache as module
+from spotlightd.clients.documents.cache import DocumentCache
+from spotlightd.clients.documents.folder import FolderDocuments, place
+from spotlightd.clients.documents.leases import pinned, taken_away
+from spotlightd.clients.documents.tiered import TieredDocuments
+from spotlightd.errors import StoreError
 from spotlightd.model.bucket import document_key
-from spotlightd.model.errors import StoreError
 from tests.clients.documents_world import Watched, away, cached, chunks, content, digest, incoming, read, tiered
 from tests.daemon.process import until
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients import documents as module
-from spotlightd.clients.documents import FolderDocuments, place
-from spotlightd.model.errors import StoreError
+from spotlightd.clients.documents import folder as module
+from spotlightd.clients.documents.folder import FolderDocuments, place
+from spotlightd.errors import StoreError
 from tests.clients import documents_crash
 
 

@@ -18,11 +18,11 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from spotlightd import SettingsError, StoreError
-from spotlightd.clients import kafka_brokers
-from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.kafka import connection
+from spotlightd.clients.kafka.bus import Kafka
+from spotlightd.errors import OffsetError
 from spotlightd.model.bus import Ends, Topic
-from spotlightd.model.errors import OffsetError
-from spotlightd.model.settings import Bus
+from spotlightd.settings.sources import BusSettings
 from tests.clients.kafka_world import IMPATIENT, PATIENCE, all_of, append, insist, made, opened, rest_of, until
 from tests.real.kafka import SECRET
 from tests.real.kafka import Kafka as Broker
@@ -105,7 +105,7 @@ async def test_a_frozen_broker_holds_nobody_for_longer_than_was_said(kafka: Brok
 
 
 async def test_nobody_listens(free_port: int, caplog: pytest.LogCaptureFixture) -> None:
-    async with Kafka(Bus(kind="kafka", servers=[f"127.0.0.1:{free_port}"], request_seconds=IMPATIENT)) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[f"127.0.0.1:{free_port}"], request_seconds=IMPATIENT)) as bus:
         topic = Topic("constructed")
         for act in (bus.ping(), bus.ensure(topic), bus.ends("constructed"), bus.committed("constructed", 0, 1)):
             with pytest.raises(StoreError, match=f"127.0.0.1:{free_port}"):
@@ -116,14 +116,14 @@ async def test_nobody_listens(free_port: int, caplog: pytest.LogCaptureFixture) 
 
 
 async def test_what_the_library_warns_of_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    async with Kafka(Bus(kind="kafka")):
+    async with Kafka(BusSettings(kind="kafka")):
         for place in range(5):
             logging.getLogger("aiokafka.conn").warning("constructed trouble at %s", place)
     assert len(caplog.records) == 1
 
 
 async def test_of_several_brokers_those_that_listen_are_asked(kafka: Broker, free_port: int) -> None:
-    async with Kafka(Bus(kind="kafka", servers=[f"127.0.0.1:{free_port}", kafka.address])) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[f"127.0.0.1:{free_port}", kafka.address])) as bus:
         await bus.ping()
 
 
@@ -205,7 +205,7 @@ async def test_settings_are_brought_in_line_and_those_of_others_stay(bus: Kafka,
 
 
 async def test_more_copies_than_there_are_brokers_cannot_be_had(kafka: Broker) -> None:
-    async with Kafka(Bus(kind="kafka", servers=[kafka.address], replication=3)) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[kafka.address], replication=3)) as bus:
         with pytest.raises(StoreError, match=r"constructed_three.*InvalidReplicationFactor"):
             await bus.ensure(Topic("constructed_three"))
 
@@ -222,7 +222,7 @@ async def test_others_see_how_far_the_drain_is(bus: Kafka, admin: Any) -> None:
 
 
 async def test_a_password_opens_and_a_wrong_one_is_not_told(kafka: Broker) -> None:
-    asked = Bus(
+    asked = BusSettings(
         kind="kafka", servers=[kafka.locked], security="SASL_PLAINTEXT", sasl="PLAIN", request_seconds=IMPATIENT * 3
     )
     async with Kafka(asked, SECRET) as bus:
@@ -237,7 +237,7 @@ async def test_a_password_opens_and_a_wrong_one_is_not_told(kafka: Broker) -> No
 
 
 async def test_over_tls_the_broker_shows_who_it_is(kafka: Broker) -> None:
-    known = Bus(
+    known = BusSettings(
         kind="kafka",
         servers=[kafka.secure],
         security="SASL_SSL",
@@ -257,10 +257,10 @@ async def test_over_tls_the_broker_shows_who_it_is(kafka: Broker) -> None:
 
 
 def test_settings_become_the_words_of_the_library(tmp_path: Path) -> None:
-    plain = kafka_brokers.arguments(Bus(), "")
+    plain = connection.arguments(BusSettings(), "")
     assert plain["security_protocol"] == "PLAINTEXT"
     assert "sasl_plain_password" not in plain
-    secure = kafka_brokers.arguments(Bus(security="SASL_SSL", request_seconds=2.5), "secret")
+    secure = connection.arguments(BusSettings(security="SASL_SSL", request_seconds=2.5), "secret")
     assert secure["ssl_context"].check_hostname
     assert secure["sasl_mechanism"] == "SCRAM-SHA-512"
     assert (secure["sasl_plain_username"], secure["sasl_plain_password"]) == ("spotlightd", "secret")
@@ -268,17 +268,17 @@ def test_settings_become_the_words_of_the_library(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate", encoding="utf-8")
     for nothing in ("ca.pem", "missing.pem"):
         with pytest.raises(SettingsError, match=nothing):
-            kafka_brokers.arguments(Bus(security="SSL", ca_file=str(tmp_path / nothing)), "")
+            connection.arguments(BusSettings(security="SSL", ca_file=str(tmp_path / nothing)), "")
 
 
 def test_a_login_needs_a_password() -> None:
     with pytest.raises(SettingsError, match=r"bus\.password_file"):
-        kafka_brokers.arguments(Bus(security="SASL_SSL"), "")
+        connection.arguments(BusSettings(security="SASL_SSL"), "")
 
 
 def test_addresses_are_read_with_and_without_a_port() -> None:
-    read = kafka_brokers.addresses(["127.0.0.1:9093", "kafka.invalid", "[::1]:9094", "[::1]"])
+    read = connection.addresses(["127.0.0.1:9093", "kafka.invalid", "[::1]:9094", "[::1]"])
     assert read == [("127.0.0.1", 9093), ("kafka.invalid", 9092), ("::1", 9094), ("::1", 9092)]
     for wrong in (["a:b"], [":9092"], []):
         with pytest.raises(SettingsError, match=r"bus\.servers"):
-            kafka_brokers.addresses(wrong)
+            connection.addresses(wrong)

@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.protocol.produce import ProduceRequest
 
 from spotlightd import StoreError
-from spotlightd.clients.kafka import Kafka
-from spotlightd.clients.kafka_records import batches
+from spotlightd.clients.kafka.bus import Kafka
+from spotlightd.clients.kafka.records import batches
 from spotlightd.model.bus import KEY, STRANGER, Records
 from tests.clients.kafka_world import PATIENCE, all_of, append, made, opened
 from tests.real.kafka import Kafka as Broker
@@ -106,7 +106,7 @@ async def test_a_broker_takes_records_from_whose_clock_is_far_ahead(
     """Kafka refuses what is timed more than an hour ahead, unless it stamps the records itself."""
     topic, ahead = await made(bus), time.time_ns() + 2 * 3_600 * 10**9
     with monkeypatch.context() as patch:
-        patch.setattr("spotlightd.clients.kafka_records.time.time_ns", lambda: ahead)
+        patch.setattr("spotlightd.clients.kafka.records.time.time_ns", lambda: ahead)
         await append(bus, topic, [b"from later"])
     assert await all_of(bus, topic) == [b"from later"]
 
@@ -137,7 +137,7 @@ async def test_a_damaged_batch_is_not_passed_over(bus: Kafka, monkeypatch: pytes
         return [(behind, one[:-1] + bytes([one[-1] ^ 1]) if behind == 2 else one) for behind, one in batches(raw)]
 
     async with bus.reading(topic, 0, 0) as reading:
-        monkeypatch.setattr("spotlightd.clients.kafka_reading.batches", damaged)
+        monkeypatch.setattr("spotlightd.clients.kafka.consumer.batches", damaged)
         found = await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
         assert found.values == [b"a"]
         for _ in range(2):

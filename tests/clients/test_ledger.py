@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, Link, Pages, Reject, Rhythm, Rows, StoreError
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.model.ledger import Known, Wish
+from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.model.provenance import Document, Load, Run
+from spotlightd.ports.ledger import Known, Wish
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 DIGEST = "ab" * 32

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spotlightd import StoreError
-from spotlightd.clients.locallog import LocalLog
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.errors import OffsetError
 from spotlightd.model.bus import Ends, Frame, Records, Topic, mark, packed
-from spotlightd.model.errors import OffsetError
 from tests.clients import bus_crash
 from tests.clients.bus_crash import value_of
 from tests.faults.disk import MIB, Disk, small_disk

@@ -10,10 +10,11 @@ from time import time_ns
 import pytest
 
 from spotlightd import StoreError
-from spotlightd.clients.locallog import LocalLog
-from spotlightd.clients.logview import LogView
-from spotlightd.model.bus import Bus, Ends, Frame, Topic, mark, packed
-from spotlightd.model.errors import OffsetError
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.clients.locallog.view import LogView
+from spotlightd.errors import OffsetError
+from spotlightd.model.bus import Ends, Frame, Topic, mark, packed
+from spotlightd.ports.bus import Bus
 
 PATIENCE = 20.0
 TICKS = Topic("ticks")

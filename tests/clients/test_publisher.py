@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spotlightd.model.errors import SettingsError
+from spotlightd.errors import SettingsError
 from tests.clients.publisher_server import document, redirect, reply
 from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, refusal, whole
 

@@ -10,10 +10,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spotlightd.clients import address
-from spotlightd.clients.publisher import HttpPublishers
-from spotlightd.model import settings
-from spotlightd.model.errors import PublisherError
+from spotlightd.clients.http import address
+from spotlightd.clients.http.publisher import HttpPublishers
+from spotlightd.errors import PublisherError
+from spotlightd.settings import sources
 from tests.clients.publisher_world import HOME, HOST, HandClock, batch
 
 
@@ -37,7 +37,7 @@ class Names(AbstractResolver):
 @pytest.mark.parametrize("private", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"])
 async def test_a_name_that_leads_to_a_private_address_is_refused_at_the_socket_and_once(private: str) -> None:
     hand = HandClock()
-    async with HttpPublishers(settings.Publisher(), clock=hand.clock(), resolver=Names(private)) as publishers:
+    async with HttpPublishers(sources.PublisherSettings(), clock=hand.clock(), resolver=Names(private)) as publishers:
         with pytest.raises(PublisherError) as caught:
             await publishers.of(batch()).page(HOME + "/")
     assert str(caught.value) == (
@@ -48,7 +48,7 @@ async def test_a_name_that_leads_to_a_private_address_is_refused_at_the_socket_a
 
 
 async def test_a_source_cannot_name_a_private_address_itself() -> None:
-    async with HttpPublishers(settings.Publisher()) as publishers:
+    async with HttpPublishers(sources.PublisherSettings()) as publishers:
         with pytest.raises(PublisherError, match=r"^127\.0\.0\.1 leads to a private address"):
             await publishers.of(batch(hosts=("127.0.0.1",))).page("https://127.0.0.1/")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.body import Wire, arriving
-from spotlightd.clients.documents import FolderDocuments
-from spotlightd.clients.publisher import HttpPublisher
-from spotlightd.model import settings
-from spotlightd.model.errors import PublisherError
-from spotlightd.model.ports import Stored
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.clients.http.body import Wire, arriving
+from spotlightd.clients.http.publisher import HttpPublisher
+from spotlightd.errors import PublisherError
+from spotlightd.ports.storage import Stored
+from spotlightd.settings import sources
 from tests.clients import publisher_server as scripted
 from tests.clients.publisher_server import document, reply
 from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, HandClock, refusal, whole
@@ -124,14 +124,14 @@ def wire(*pieces: bytes, length: int | None, takes: float = 0.0) -> tuple[Wire, 
 async def test_another_length_than_announced_is_a_body_that_broke_off(pieces: tuple[bytes, ...], length: int) -> None:
     body, hand = wire(*pieces, length=length)
     with pytest.raises(PublisherError) as caught:
-        [_ async for _ in arriving(body, settings.Publisher(), hand.clock())]
+        [_ async for _ in arriving(body, sources.PublisherSettings(), hand.clock())]
     assert str(caught.value) == f"{URL} broke off after {len(b''.join(pieces))} bytes of {length}"
 
 
 async def test_bytes_that_never_let_us_wait_are_held_to_the_total_limit_all_the_same() -> None:
     body, hand = wire(*[bytes(1_000_000)] * 100, length=None, takes=1.0)
     with pytest.raises(PublisherError) as caught:
-        [_ async for _ in arriving(body, settings.Publisher(total_seconds=60.0), hand.clock())]
+        [_ async for _ in arriving(body, sources.PublisherSettings(total_seconds=60.0), hand.clock())]
     assert str(caught.value) == f"{URL} was not complete after 60 s: 60,000,000 bytes had come"
 
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from spotlightd.clients.publisher import HttpPublishers
-from spotlightd.model.errors import PublisherError
-from spotlightd.model.ports import Publisher
+from spotlightd.clients.http.publisher import HttpPublishers
+from spotlightd.errors import PublisherError
+from spotlightd.ports.publisher import Publisher
 from spotlightd.testing import MemoryPublishers, Reply
 from tests.clients.publisher_server import ScriptedPublisher, cut_short, document
 from tests.clients.publisher_world import HOME, HOST, ZIP, batch, limits

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spotlightd.clients.pace import Turns, asked_pause, backoff
-from spotlightd.model import settings
-from spotlightd.model.errors import PublisherError
+from spotlightd.clients.http.rate_limit import Turns, asked_pause, backoff
+from spotlightd.errors import PublisherError
+from spotlightd.settings import sources
 from tests.clients.publisher_world import HandClock
 
 NOON = datetime(2021, 3, 1, 12, tzinfo=UTC)
@@ -99,6 +99,6 @@ def test_no_retry_after_breaks_us_or_stops_us_for_more_than_a_day(said: str) -> 
 
 @given(some.integers(1, 10_000), some.floats(0, 1, exclude_max=True))
 def test_pauses_grow_to_a_bound_and_half_of_each_is_chance(attempt: int, chance: float) -> None:
-    limits = settings.Publisher(backoff_seconds=2.0, backoff_most_seconds=120.0)
+    limits = sources.PublisherSettings(backoff_seconds=2.0, backoff_most_seconds=120.0)
     whole = min(2.0 * 2.0 ** min(attempt - 1, 10), 120.0)
     assert whole / 2 <= backoff(attempt, limits, chance) <= whole

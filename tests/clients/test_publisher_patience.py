@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from spotlightd import log
-from spotlightd.model.errors import SettingsError
+from spotlightd.errors import SettingsError
 from tests.clients import publisher_server as scripted
 from tests.clients.publisher_server import document, redirect, reply
 from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, batch, refusal, whole

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from spotlightd.clients.publisher import HttpPublishers
-from spotlightd.model.errors import PublisherError
+from spotlightd.clients.http.publisher import HttpPublishers
+from spotlightd.errors import PublisherError
 from tests.clients import publisher_server as scripted
 from tests.clients.publisher_server import ScriptedPublisher
 from tests.clients.publisher_world import HOME, ZIP, batch, limits

@@ -16,16 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotlightd import StoreError
-from spotlightd.clients.locallog import LocalLog
-from spotlightd.clients.spool import LogSpool, shares
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.clients.locallog.spool import LogSpool, shares
 from spotlightd.model.bus import KEY, Frame, Topic, mark
-from spotlightd.model.settings import Streams
+from spotlightd.settings.sources import StreamsSettings
 from tests.faults.disk import MIB, Disk, small_disk
 
 PATIENCE = 20.0
 TOPICS = [Topic("dear", partitions=2), Topic("cheap")]
 PRIORITIES = {"dear": 200, "cheap": 10}
-NEVER = replace(Streams(), fsync_seconds=3_600.0, fsync_bytes=1 << 30)
+DEFAULTS = StreamsSettings()
+NEVER = replace(DEFAULTS, fsync_seconds=3_600.0, fsync_bytes=1 << 30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Place:
 
 
 @asynccontextmanager
-async def opened(path: Path, settings: Streams = Streams(), *, is_bus: bool = False) -> AsyncIterator[Place]:  # noqa: B008
+async def opened(path: Path, settings: StreamsSettings = DEFAULTS, *, is_bus: bool = False) -> AsyncIterator[Place]:
     async with LocalLog(path) as log, LogSpool(log, settings, TOPICS, PRIORITIES, is_bus=is_bus) as spool:
         yield Place(log, spool)
 
@@ -259,7 +260,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 async def test_a_full_disk_loses_nothing_that_was_taken_and_refuses_in_the_end(disk: Disk) -> None:
-    settings = replace(Streams(), spool_bytes=8 * MIB)
+    settings = replace(StreamsSettings(), spool_bytes=8 * MIB)
     noise = random.Random(9)
     sent: list[bytes] = []
     async with opened(disk.root / "spool", settings) as place:

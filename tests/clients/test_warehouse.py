@@ -16,17 +16,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients.arrow import block
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.clickhouse.values import block
+from spotlightd.datasets.system import HOUSE, loads
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
+from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.house import HOUSE, loads
-from spotlightd.model.pin import visible
-from spotlightd.model.ports import Limits, Warehouse
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Warehouse as WarehouseSettings
+from spotlightd.ports.warehouse import Limits, Warehouse
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
+from spotlightd.sql.visibility import visible
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 from aiohttp import WSMsgType, web
 
-from spotlightd.clients.websocket import WebSocket, connecting
+from spotlightd.clients.http.websocket import WebSocket, connecting
 from spotlightd.demo.exchange import PING, Exchange, Script, exchanging
 from spotlightd.model.stream import FeedError
 

@@ -15,10 +15,10 @@ import pyarrow.parquet
 import pytest
 
 from spotlightd.cli import main, parser
+from spotlightd.commands.output import Out
 from spotlightd.commands.receipts import _tell
-from spotlightd.commands.said import Out
-from spotlightd.web.citation import CitedDocument
-from spotlightd.web.witness import Missing, Verdict
+from spotlightd.query.citation import CitedDocument
+from spotlightd.query.verify import Missing, Verdict
 
 PUBLISHERS_OWN_TRAILER = [{"count()": 48215, "sum(quantity)": 1988791343}]
 

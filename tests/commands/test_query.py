@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from spotlightd.commands.looking import with_visible
-from spotlightd.model.house import HOUSE
-from spotlightd.model.provenance import Pin
+from spotlightd.commands.query import with_visible
+from spotlightd.datasets.system import HOUSE
 from spotlightd.sources.sec_ftd import sec_ftd
+from spotlightd.sql.visibility import Pin
 
 DATASETS = (sec_ftd, *HOUSE)
 VIEW = "WITH sec_ftd AS (SELECT settlement_date, cusip, symbol, quantity, description, price, load_id, member, line FROM db.sec_ftd WHERE load_id IN ("

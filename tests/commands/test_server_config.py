@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from spotlightd.cli import main
-from spotlightd.clients.server_config import KEYS_FILE, PLACES_FILE
+from spotlightd.clients.clickhouse.server_config import KEYS_FILE, PLACES_FILE
 from spotlightd.model.bucket import COLLECTION
 
 EXAMPLE = Path(__file__).parents[2] / "clickhouse-config" / "storage.xml"

@@ -14,12 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.demo.construct import with_trailers
-from spotlightd.model.pin import visible
-from spotlightd.model.settings import Settings
-from spotlightd.opening import Endpoint, joined
+from spotlightd.runtime.endpoint import Endpoint
+from spotlightd.runtime.instance import joined
+from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import INDEX, sec_ftd
+from spotlightd.sql.visibility import visible
 from tests.clients.publisher_server import Answer, ScriptedPublisher, document, reply
 
 INDEX_PATH = urlsplit(INDEX).path

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.opening import born
+from spotlightd.runtime.endpoint import born
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place, place
 from tests.daemon.process import until

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.ledger import SqliteLedger
+from spotlightd.clients.ledger.ledger import SqliteLedger
 
 STAGES_SECONDS = 90.0
 PUBLICATIONS = 4

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from spotlightd.archiving import stowing
-from spotlightd.model import settings
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.settings import Settings
-from spotlightd.opening import opened
+from spotlightd.errors import SettingsError
+from spotlightd.runtime.archive import stowing
+from spotlightd.runtime.instance import opened
+from spotlightd.settings import stores
+from spotlightd.settings.settings import Settings
 from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month
@@ -97,7 +97,7 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
     ],
 )
 async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, told: dict[str, Any], says: str) -> None:
-    async with opened(Settings(state_dir=tmp_path / "state", documents=settings.Documents(**told))) as house:
+    async with opened(Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**told))) as house:
         with pytest.raises(SettingsError) as caught:
             stowing(house)
     assert str(caught.value).startswith(says)

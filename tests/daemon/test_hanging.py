@@ -14,10 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from spotlightd.daemon import _heart
-from spotlightd.flows.pulse import measured_loop, readings
 from spotlightd.flows.supervise import Board, Reporter, Status, isolated, running, vital
-from spotlightd.meters import PrometheusMeters
+from spotlightd.flows.upkeep.heartbeats import measured_loop, readings
+from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.runtime.daemon import _heart
 from tests.daemon.process import until
 
 PAUSE_SECONDS = 0.05

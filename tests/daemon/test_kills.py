@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Limits
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import StoreError
+from spotlightd.ports.warehouse import Limits
 from tests.daemon.place import Place
 from tests.daemon.process import until
 from tests.daemon.publisher import half_month, warehouse

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from spotlightd.model.errors import StoreError
+from spotlightd.errors import StoreError
 from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month, seen, warehouse

@@ -13,10 +13,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients.arrow import block
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.clickhouse.values import block
+from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import StoreError
 
 from .world import Door, client_of, constructed, door_of, engine_on, is_gone, is_running, until
 

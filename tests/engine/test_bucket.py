@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.s3 import S3Bucket
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.bucket.s3 import S3Bucket
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
+from spotlightd.errors import StoreError
 from spotlightd.model.bucket import Access, Reach
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Bucket
+from spotlightd.ports.storage import Bucket
 from tests.clients.bucket_world import IMPATIENT, kept, settings
 from tests.real.store import BUCKET
 from tests.real.stores import Minio

@@ -10,8 +10,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spotlightd.engine import coding
-from spotlightd.engine.failure import Failed
+from spotlightd.engine import compression
+from spotlightd.engine.errors import Failed
 
 PACK = {
     "lz4": lz4.frame.compress,
@@ -30,7 +30,7 @@ UNPACK = {
 )
 def test_a_body_of_several_frames_is_undone_in_any_pieces(name: str, frames: list[bytes], step: int) -> None:
     packed = b"".join(PACK[name](frame) for frame in frames)
-    undo = coding.decoder(name)
+    undo = compression.decoder(name)
     found = b"".join(undo.add(packed[at : at + step]) for at in range(0, len(packed), step))
     undo.close()
     assert found == b"".join(frames)
@@ -38,7 +38,7 @@ def test_a_body_of_several_frames_is_undone_in_any_pieces(name: str, frames: lis
 
 @given(some.sampled_from(list(PACK)), some.lists(some.binary(max_size=5000), max_size=6))
 def test_what_is_packed_piece_by_piece_is_one_frame(name: str, pieces: list[bytes]) -> None:
-    encoder = coding.encoder(name)
+    encoder = compression.encoder(name)
     assert encoder is not None
     assert UNPACK[name](b"".join(encoder.add(piece) for piece in pieces) + encoder.end()) == b"".join(pieces)
 
@@ -46,7 +46,7 @@ def test_what_is_packed_piece_by_piece_is_one_frame(name: str, pieces: list[byte
 @pytest.mark.parametrize("name", PACK)
 def test_a_body_that_ends_inside_a_frame_is_refused(name: str) -> None:
     packed = PACK[name](b"x" * 10_000)
-    undo = coding.decoder(name)
+    undo = compression.decoder(name)
     undo.add(packed[:-4])
     with pytest.raises(Failed, match="too early"):
         undo.close()
@@ -55,12 +55,12 @@ def test_a_body_that_ends_inside_a_frame_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", PACK)
 def test_a_body_that_is_something_else_is_refused(name: str) -> None:
     with pytest.raises(Failed, match="cannot be decompressed"):
-        coding.decoder(name).add(b"settlement day of the balance, and more than a few bytes of it")
+        compression.decoder(name).add(b"settlement day of the balance, and more than a few bytes of it")
 
 
 def test_an_unknown_coding_is_refused_by_name() -> None:
     with pytest.raises(Failed, match="'br'"):
-        coding.decoder("br")
+        compression.decoder("br")
 
 
 @pytest.mark.parametrize(
@@ -68,5 +68,5 @@ def test_an_unknown_coding_is_refused_by_name() -> None:
     [("gzip", "gzip"), ("br, lz4;q=0.5, gzip", "lz4"), ("zstd;q=0, gzip", "gzip"), ("identity", None), ("", None)],
 )
 def test_the_first_coding_that_both_know_is_taken(accepted: str, name: str | None) -> None:
-    encoder = coding.encoder(accepted)
+    encoder = compression.encoder(accepted)
     assert (encoder.name if encoder else None) == name

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.configuration import GIB, Configuration, config_xml, read, sized
-from spotlightd.model.errors import StoreError
-from spotlightd.model.settings import Engine as EngineSettings
+from spotlightd.errors import StoreError
+from spotlightd.settings.stores import EngineSettings
 
 from .world import constructed
 

@@ -15,7 +15,7 @@ import lz4.frame
 import pytest
 import zstandard
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
 
 from .world import Door, is_running

@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.arrow import block
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.clickhouse.values import block
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model.errors import StoreError
-from spotlightd.model.settings import Engine as EngineSettings
+from spotlightd.errors import StoreError
+from spotlightd.settings.stores import EngineSettings
 
 from .world import client_of, constructed, engine_on, is_running, until
 
@@ -30,7 +30,7 @@ import asyncio, sys
 from pathlib import Path
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model.settings import Engine as Settings
+from spotlightd.settings.stores import EngineSettings as Settings
 
 async def main():
     with state_lock(Path(sys.argv[1])) as held:

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from spotlightd.engine.lock import state_lock, wait_for
-from spotlightd.model.errors import SettingsError, StoreError
+from spotlightd.errors import SettingsError, StoreError
 
 SECOND = """
 import sys
 from pathlib import Path
 from spotlightd.engine.lock import state_lock
-from spotlightd.model.errors import SettingsError
+from spotlightd.errors import SettingsError
 try:
     with state_lock(Path(sys.argv[1])):
         pass

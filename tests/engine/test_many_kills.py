@@ -22,10 +22,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.arrow import block
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.clickhouse.values import block
 from spotlightd.engine.process import Engine
-from spotlightd.model.errors import StoreError
+from spotlightd.errors import StoreError
 
 from .world import client_of, constructed, engine_on, until
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.arrow import block
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.clickhouse.values import block
 from spotlightd.engine.process import Engine
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Limits
+from spotlightd.errors import StoreError
+from spotlightd.ports.warehouse import Limits
 
 from .world import client_of, constructed, engine_on
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine import sandbox
 from spotlightd.engine.process import Engine
 

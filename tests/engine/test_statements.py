@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spotlightd.engine.failure import Failed
+from spotlightd.engine.errors import Failed
 from spotlightd.engine.request import asked, quoted, set_clause
 from spotlightd.engine.sql import load_head, statement
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.server_config import KEYS_FILE, Keys, ServerStorage
-from spotlightd.model.errors import StoreError
+from spotlightd.clients.clickhouse.server_config import KEYS_FILE, Keys, ServerStorage
+from spotlightd.errors import StoreError
 from tests.real.stores import Minio
 
 from .tiered_world import Tiered, archived, names_in, put_files, storage_in, tiered

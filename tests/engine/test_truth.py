@@ -8,9 +8,9 @@ import json
 import aiohttp
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Limits
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import StoreError
+from spotlightd.ports.warehouse import Limits
 
 from .world import Door
 

@@ -14,12 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.server_config import KEYS_FILE, PLACES_FILE, Keys, ServerStorage, keys_xml, places_xml
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.clickhouse.server_config import (
+    KEYS_FILE,
+    PLACES_FILE,
+    Keys,
+    ServerStorage,
+    keys_xml,
+    places_xml,
+)
 from spotlightd.engine.configuration import GIB, Configuration
-from spotlightd.engine.life import Life, _environment
+from spotlightd.engine.process import Life, _environment
 from spotlightd.model.bucket import Reach
-from spotlightd.model.settings import Warehouse as WarehouseSettings
+from spotlightd.settings.stores import WarehouseSettings
 from tests.clients.bucket_world import least
 from tests.real.store import BUCKET
 from tests.real.stores import Minio

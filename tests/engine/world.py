@@ -13,13 +13,12 @@ from typing import Any, BinaryIO
 
 import aiohttp
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.model.bucket import Reach
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Warehouse as WarehouseSettings
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
 
 DATABASE = "spotlightd"
 

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 
 from spotlightd.clients.disk import LocalDisks
+from spotlightd.datasets.system import disks as disk_rows
 from spotlightd.demo.exchange import Script, exchanging
-from spotlightd.disks import BALLAST_FILE, watching
+from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.model.disk import FileSystem
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import disks as disk_rows
-from spotlightd.model.settings import Disk as DiskSettings
-from spotlightd.model.settings import Settings
-from spotlightd.opening import opened
+from spotlightd.runtime.disks import BALLAST_FILE, watching
+from spotlightd.runtime.instance import opened
+from spotlightd.settings.settings import Settings
+from spotlightd.settings.stores import DiskSettings
 from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon.place import Place, place
 from tests.daemon.process import Daemon, until

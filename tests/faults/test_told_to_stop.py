@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from spotlightd.flows.load import Stores, load
-from spotlightd.model.errors import StoreError
+from spotlightd.errors import StoreError
+from spotlightd.flows.loads.load import Stores, load
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.source import Link
 from spotlightd.sources.sec_ftd import source

@@ -9,23 +9,23 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.bundles import BundlePen, opened_bundle
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.flows.bundle import bring, choose
-from spotlightd.flows.bundle.choose import Days
-from spotlightd.flows.bundle.pack import pack
-from spotlightd.flows.bundle.words import Brought
-from spotlightd.flows.decode import decoder_of
-from spotlightd.flows.load import Stores
-from spotlightd.flows.parts import Parts
-from spotlightd.flows.replay import Replay
+from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.flows.bundle import importer, select
+from spotlightd.flows.bundle.outcome import Brought
+from spotlightd.flows.bundle.select import Days
+from spotlightd.flows.bundle.writer import pack
+from spotlightd.flows.loads.load import Stores
+from spotlightd.flows.stream.decode import decoder_of
+from spotlightd.flows.stream.parts import Parts
+from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.bundle import Manifest
-from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.provenance import Pin
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
-from spotlightd.parse.fingerprint import fingerprint
+from spotlightd.sql.tiers import Archives, NoArchives
+from spotlightd.sql.visibility import Pin
+from spotlightd.workers.parquet import fingerprint
 
 EVERY = Days(date.min, date.max)
 
@@ -54,20 +54,20 @@ class Desk:
 
     async def bundle(self, dataset: Dataset, path: Path, days: Days = EVERY) -> Manifest:
         stores = self.stores
-        means = choose.Means(
+        means = select.Means(
             stores.warehouse, stores.documents, stores.ledger, self.positions, self.archives, HereVerifier(), self.feeds,
             self.folder,
         )  # fmt: skip
-        choice = await choose.choose(means, dataset, days, await self._pin())
+        choice = await select.choose(means, dataset, days, await self._pin())
         async with BundlePen(path) as pen:
             made = await pack(means, choice, "tests", pen, nothing)
             await pen.keep(made)
         return made
 
     async def bring(self, path: Path) -> list[Brought]:
-        means = bring.Means(self.feeds, self.stores, self.archives, self.positions, self.replay)
+        means = importer.Means(self.feeds, self.stores, self.archives, self.positions, self.replay)
         async with opened_bundle(path, nothing) as found:
-            return await bring.bring(means, found, nothing)
+            return await importer.bring(means, found, nothing)
 
     async def _pin(self) -> Pin:
         seq = (await self.stores.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0]

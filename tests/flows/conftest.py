@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import HOUSE
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model import settings
-from spotlightd.model.house import HOUSE
+from spotlightd.settings import stores
 
 from .world import World, constructed_counts
 
@@ -27,7 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     thread.start()
     try:
         with state_lock(tmp_path_factory.mktemp("engine")) as held:
-            made = Engine(held, settings.Engine())
+            made = Engine(held, stores.EngineSettings())
             asyncio.run_coroutine_threadsafe(made.__aenter__(), loop).result(60)
             try:
                 yield made
@@ -42,7 +42,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture
 async def warehouse(engine: Engine) -> AsyncIterator[ClickHouse]:
     database = f"flows_{uuid4().hex[:12]}"
-    async with ClickHouse(engine.url, engine.user, engine.password, database, settings.Warehouse()) as opened:
+    async with ClickHouse(engine.url, engine.user, engine.password, database, stores.WarehouseSettings()) as opened:
         for dataset in (*HOUSE, constructed_counts):
             await opened.ensure(dataset)
         yield opened

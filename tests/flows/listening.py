@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from spotlightd.clients.websocket import connecting
-from spotlightd.flows.listen import Listening
-from spotlightd.flows.patience import Clock, Patience
+from spotlightd.clients.http.websocket import connecting
+from spotlightd.errors import StoreError
+from spotlightd.flows.stream.listen import Listening
+from spotlightd.flows.stream.timing import Clock, Patience
 from spotlightd.flows.supervise import Board, isolated
-from spotlightd.model import settings
-from spotlightd.model.bus import Frame, Spool
-from spotlightd.model.drain import FeedState, Gap, Positions
-from spotlightd.model.errors import StoreError
-from spotlightd.model.stream import Connect, Feed, Socket, Stream
+from spotlightd.model.bus import Frame
+from spotlightd.model.offsets import FeedState, Gap
+from spotlightd.model.stream import Feed, Stream
+from spotlightd.ports.bus import Spool
+from spotlightd.ports.ledger import Positions
+from spotlightd.ports.publisher import Connect, Socket
+from spotlightd.settings import sources
 from spotlightd.testing import SilentMeters
 from tests.flows.world import constructed_counts
 
@@ -157,7 +160,7 @@ async def listening(
     own_spool, own_feeds, board = RecordingSpool(), MemoryFeeds(), Board()
     spool = spool or own_spool
     feeds = feeds or own_feeds
-    limits = settings.Streams(
+    limits = sources.StreamsSettings(
         addresses={NAME: address} if address else {},
         backoff_seconds=backoff[0],
         backoff_most_seconds=backoff[1],

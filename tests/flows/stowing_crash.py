@@ -6,13 +6,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from spotlightd.clients.archives import SqliteArchive
-from spotlightd.clients.documents import FolderDocuments
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.flows.documents import Policy, Stowing
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
+from spotlightd.flows.upkeep.documents import Policy, Stowing
 
 
 async def main(folder: Path) -> None:

@@ -10,25 +10,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.flows.decode import Decoder, decoder_of
-from spotlightd.flows.drain import Draining
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.datasets.system import HOUSE
+from spotlightd.errors import OffsetError, StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.means import Means
-from spotlightd.flows.parts import Parts
-from spotlightd.flows.publish import Publications, recover
-from spotlightd.flows.replay import Replay
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.loads.recovery import recover
+from spotlightd.flows.stream.context import Means
+from spotlightd.flows.stream.decode import Decoder, decoder_of
+from spotlightd.flows.stream.drain import Draining
+from spotlightd.flows.stream.parts import Parts
+from spotlightd.flows.stream.replay import Replay
 from spotlightd.flows.supervise import Board
 from spotlightd.model.bus import Ends, Frame, Records, Topic
-from spotlightd.model.cold import Archives, NoArchives
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import OffsetError, StoreError
-from spotlightd.model.house import HOUSE
-from spotlightd.model.pin import visible
-from spotlightd.model.ports import Parser, Warehouse
-from spotlightd.model.settings import Streams
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.ports.parser import Parser
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.settings.sources import StreamsSettings
+from spotlightd.sql.tiers import Archives, NoArchives
+from spotlightd.sql.visibility import visible
 from spotlightd.testing import SilentMeters
 
 from .constructed_ticks import constructed_ticks, records, ticks
@@ -180,7 +182,9 @@ class StreamWorld:
     spool: NoSpool = field(default_factory=NoSpool)
     held: HeldUp | None = None
     archives: Archives = NoArchives()
-    settings: Streams = field(default_factory=lambda: replace(Streams(), batch_frames=40, batch_seconds=0.01))
+    settings: StreamsSettings = field(
+        default_factory=lambda: replace(StreamsSettings(), batch_frames=40, batch_seconds=0.01)
+    )
 
     async def prepare(self, source: Stream = ticks) -> None:
         for dataset in (*HOUSE, source.dataset, frames_of(source)):

@@ -13,22 +13,22 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.flows.bars import Transforming
-from spotlightd.flows.publish import Publications, recover
-from spotlightd.model.bars import bars, minutely
-from spotlightd.model.cold import NoArchives
-from spotlightd.model.drain import Intent
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import HOUSE
-from spotlightd.model.market import trades
-from spotlightd.model.pin import source
-from spotlightd.model.provenance import Pin
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.datasets.bars import bars, minutely
+from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import StoreError
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.loads.recovery import recover
+from spotlightd.flows.transform import Transforming
+from spotlightd.model.offsets import Intent
 from spotlightd.model.stream import Stream, covers, load_digest
-from spotlightd.web import ask, select
-from spotlightd.web.refusal import RefusalError
+from spotlightd.query import filters, select
+from spotlightd.query.errors import RefusalError
+from spotlightd.sql.tiers import NoArchives
+from spotlightd.sql.visibility import Pin, source
 
 from .world import CrashError, Fuse, Fused
 
@@ -292,16 +292,16 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
     seen: list[dict[str, Any]] = []
     following = ""
     while True:
-        asked = ask.read(bars, [*bounds, *([("_next", following)] if following else [])])
+        asked = filters.read(bars, [*bounds, *([("_next", following)] if following else [])])
         query = select.page(asked, Pin(seq), 2)
         rows = (await market.warehouse.rows(query.sql, query.params)).dicts()
         seen += rows[:2]
         if len(rows) < 3:
             break
-        following = ask.cursor(ask.sorted_as(asked), rows[1])
+        following = filters.cursor(filters.sorted_as(asked), rows[1])
     assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
     assert sorted(tuple(one.values()) for one in seen) == wanted
-    counted = select.count(ask.read(bars, bounds), Pin(seq))
+    counted = select.count(filters.read(bars, bounds), Pin(seq))
     assert (await market.warehouse.rows(counted.sql, counted.params)).rows[0][0] == len(wanted)
     current = await market.warehouse.rows("SELECT * FROM bars_current")
     assert sorted(current.rows) == await market.expected(seq)
@@ -310,7 +310,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
 @pytest.mark.parametrize("parameter", ["_document", "_receipt", "open_at"])
 def test_a_bar_has_no_receipt_of_its_own_and_says_where_to_look(parameter: str) -> None:
     with pytest.raises(RefusalError, match=r"computed from other rows|no column"):
-        ask.read(bars, [(parameter, "1")])
+        filters.read(bars, [(parameter, "1")])
 
 
 async def test_only_what_is_asked_for_is_read_of_the_trades(market: Market) -> None:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from spotlightd.flows.bucket import looking_after
+from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Bucket
+from spotlightd.flows.upkeep.bucket import looking_after
+from spotlightd.ports.storage import Bucket
 
 
 @dataclass

@@ -10,15 +10,15 @@ from uuid import uuid4
 
 import pytest
 
-from spotlightd.clients.bundles import BundlePen, opened_bundle
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.datasets.system import HOUSE
 from spotlightd.engine.process import Engine
-from spotlightd.flows.bundle.choose import Days
-from spotlightd.model import settings
+from spotlightd.errors import FormatError, SettingsError, StoreError
+from spotlightd.flows.bundle.select import Days
 from spotlightd.model.bundle import Manifest
-from spotlightd.model.errors import FormatError, SettingsError, StoreError
-from spotlightd.model.house import HOUSE
+from spotlightd.settings import stores
 
 from .bundle_world import came, desk_of, nothing
 from .world import CrashError, Fuse, World, constructed_counts, source, url
@@ -31,7 +31,7 @@ SEEN = {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7, "2023-01-02": 3}
 async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[World]:
     """A colleague's instance: nothing is in it."""
     database = f"flows_{uuid4().hex[:12]}"
-    async with ClickHouse(engine.url, engine.user, engine.password, database, settings.Warehouse()) as opened:
+    async with ClickHouse(engine.url, engine.user, engine.password, database, stores.WarehouseSettings()) as opened:
         for dataset in (*HOUSE, constructed_counts):
             await opened.ensure(dataset)
         (tmp_path / "other").mkdir()

@@ -7,9 +7,9 @@ from datetime import date
 
 import pytest
 
+from spotlightd.errors import FormatError
 from spotlightd.flows.bundle import frames
 from spotlightd.flows.bundle.frames import HEAD
-from spotlightd.model.errors import FormatError
 
 from .constructed_ticks import MIDNIGHT, ticks
 

@@ -10,15 +10,15 @@ from uuid import uuid4
 
 import pytest
 
-from spotlightd.clients.bundles import BundlePen, opened_bundle
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import HOUSE
 from spotlightd.engine.process import Engine
-from spotlightd.flows.bundle import pack
-from spotlightd.model import settings
+from spotlightd.errors import FormatError, SettingsError
+from spotlightd.flows.bundle import writer
 from spotlightd.model.bundle import Manifest
-from spotlightd.model.errors import FormatError, SettingsError
-from spotlightd.model.house import HOUSE
 from spotlightd.model.stream import frames_of
+from spotlightd.settings.stores import WarehouseSettings
 
 from .bundle_world import came, nothing, stream_desk
 from .constructed_ticks import MIDNIGHT, constructed_ticks, frame, mended, numbered, ticks
@@ -41,7 +41,7 @@ async def world(tmp_path: Path, warehouse: ClickHouse) -> StreamWorld:
 async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[StreamWorld]:
     """A colleague's instance: nothing is in it."""
     database = f"flows_{uuid4().hex[:12]}"
-    async with ClickHouse(engine.url, engine.user, engine.password, database, settings.Warehouse()) as opened:
+    async with ClickHouse(engine.url, engine.user, engine.password, database, WarehouseSettings()) as opened:
         (tmp_path / "other").mkdir()
         made = StreamWorld(tmp_path / "other", opened)
         await made.prepare()
@@ -52,7 +52,7 @@ async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[StreamWorld]:
 @pytest.fixture
 async def file(world: StreamWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle of two received days, one frame of which nobody understands, in members of a few bytes."""
-    monkeypatch.setattr(pack, "FRAMES_BYTES", 1_000)
+    monkeypatch.setattr(writer, "FRAMES_BYTES", 1_000)
     frames = numbered(100)
     await world.send([*frames, frame(8, 0, [], MIDNIGHT + 10**9)])
     bad = replace(frame(8, 1, [], MIDNIGHT + 2 * 10**9), value=b"\xff{")
@@ -189,7 +189,7 @@ async def test_frames_of_two_instances_at_the_same_places_are_not_mixed(
         await desk.bring(file)
     for around, says in ((MIDNIGHT, "refused"), (MIDNIGHT + 5 * 86_400 * 10**9, "at the places")):
         database = f"flows_{uuid4().hex[:12]}"
-        async with ClickHouse(engine.url, engine.user, engine.password, database, settings.Warehouse()) as opened:
+        async with ClickHouse(engine.url, engine.user, engine.password, database, WarehouseSettings()) as opened:
             folder = tmp_path / says.replace(" ", "-")
             folder.mkdir()
             third = StreamWorld(folder, opened)

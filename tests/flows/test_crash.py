@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spotlightd.model.house import HOUSE
+from spotlightd.datasets.system import HOUSE
 
 from .world import CrashError, Fuse, World, constructed_counts, source
 

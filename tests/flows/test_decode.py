@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.bus import Frame, mark, packed
-from spotlightd.model.settings import Parser
-from spotlightd.parse.child import ChildParser
+from spotlightd.settings.sources import ParserSettings
+from spotlightd.workers.parser import ChildParser
 from tests.sources import constructed_stream
 from tests.sources.constructed_stream import packed as ticks_packed
 from tests.sources.constructed_stream import source
@@ -24,7 +24,7 @@ from .world import CrashError, Fuse
 @pytest.fixture
 async def streams(tmp_path: Path, warehouse: ClickHouse) -> AsyncIterator[StreamWorld]:
     places = {source.name: str(Path(str(constructed_stream.__file__)).resolve())}
-    async with ChildParser(Parser(), places) as parser:
+    async with ChildParser(ParserSettings(), places) as parser:
         world = StreamWorld(tmp_path, warehouse, parser)
         await world.prepare(source)
         yield world

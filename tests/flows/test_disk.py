@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.flows.disk import Critical, Watching, nothing_verified
-from spotlightd.flows.diskrows import DiskRows
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import disks as disk_rows
+from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
+from spotlightd.flows.upkeep.disk import Critical, Watching, nothing_verified
+from spotlightd.flows.upkeep.disk_history import DiskRows
 from spotlightd.model.disk import FileSystem, Folder, Level, Watermarks
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import disks as disk_rows
 from spotlightd.testing import MemoryDisks
 
 from .stream_world import until

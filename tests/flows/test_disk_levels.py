@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotlightd.errors import SettingsError
 from spotlightd.model.disk import GIB, Level, Watermarks, ballast_bytes, ballast_fits
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.growth import MOST_POINTS, YEAR, Forecast, History, Point, forecast, remembered
+from spotlightd.model.disk_forecast import MOST_POINTS, YEAR, Forecast, History, Point, forecast, remembered
 
 MARKS = Watermarks()
 SIZE = 1_000_000

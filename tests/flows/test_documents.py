@@ -18,17 +18,17 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.archives import SqliteArchive
-from spotlightd.clients.documents import place
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.tiered import TieredDocuments
-from spotlightd.flows.documents import Policy, Stowing
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.documents.folder import place
+from spotlightd.clients.documents.tiered import TieredDocuments
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
+from spotlightd.flows.upkeep.documents import Policy, Stowing
 from spotlightd.model.bucket import Access, document_key
-from spotlightd.model.errors import StoreError
-from spotlightd.model.keeping import Keeping, Owned, Tally
+from spotlightd.model.document_tiers import Keeping, Owned, Tally
 from spotlightd.model.provenance import Document
 from tests.clients.bucket_world import bucket_of
 from tests.clients.documents_world import Watched, chunks, content, read, tiered

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import StoreError
 from spotlightd.model.bus import Ends, Frame
-from spotlightd.model.errors import StoreError
 
 from .constructed_ticks import MIDNIGHT, SECOND, frame, mended, numbered, ticks
 from .stream_world import HeldUp, MemoryBus, Stores, StreamWorld, until

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.flows.batch.schedule import Bells, Collecting
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.load import Stores
-from spotlightd.flows.schedule import Bells, Collecting
+from spotlightd.flows.loads.load import Stores
 from spotlightd.flows.supervise import Board, Status, isolated
 
 from .constructed_ticks import numbered, ticks

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.flows.ingest import is_due
-from spotlightd.model.errors import PublisherError, StoreError
-from spotlightd.model.ledger import Known
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.errors import PublisherError, StoreError
+from spotlightd.flows.batch.ingest import is_due
+from spotlightd.ports.ledger import Known
 from spotlightd.testing import Reply
 from tests.clients.documents_world import Watched, moved, tiered
 

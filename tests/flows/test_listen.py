@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.websocket import connecting
+from spotlightd.clients.http.websocket import connecting
 from spotlightd.demo.exchange import Exchange, Script, exchanging
 from spotlightd.demo.tapes import taped
-from spotlightd.flows.patience import Patience
-from spotlightd.model.drain import Gap
-from spotlightd.model.stream import FeedError, Socket
+from spotlightd.flows.stream.timing import Patience
+from spotlightd.model.offsets import Gap
+from spotlightd.model.stream import FeedError
+from spotlightd.ports.publisher import Socket
 from tests.flows.listening import (
     BRISK,
     KEY,

@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.clients.locallog import LocalLog
-from spotlightd.clients.positions import SqlitePositions
-from spotlightd.clients.spool import LogSpool
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.clients.locallog.spool import LogSpool
 from spotlightd.demo.exchange import Exchange, Script, exchanging
 from spotlightd.model.bus import KEY
-from spotlightd.model.settings import Streams
+from spotlightd.settings.sources import StreamsSettings
 from tests.flows.listening import NAME, Desk, listening, stream
 
 SLACK = timedelta(seconds=0.5)
@@ -46,7 +46,7 @@ def _moment(micros: int) -> datetime:
 
 
 @asynccontextmanager
-async def process(folder: Path, exchange: Exchange, limits: Streams) -> AsyncIterator[tuple[Kept, Desk]]:
+async def process(folder: Path, exchange: Exchange, limits: StreamsSettings) -> AsyncIterator[tuple[Kept, Desk]]:
     """A listener with all of its parts, opened and closed in the daemon's order."""
     source = stream()
     async with (
@@ -70,7 +70,7 @@ async def more(desk: Desk, frames: int = 100) -> None:
 
 
 async def test_every_tick_is_kept_once_or_lies_in_a_gap_through_hang_ups_full_spool_and_restart(tmp_path: Path) -> None:
-    limits, tight = Streams(), Streams(spool_bytes=20_000)
+    limits, tight = StreamsSettings(), StreamsSettings(spool_bytes=20_000)
     async with exchanging(Script(rate=1000)) as exchange:
         async with process(tmp_path, exchange, limits) as (_, desk):
             await more(desk)

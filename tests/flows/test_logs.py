@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.flows.logs import LogTable, write_logs, writing_logs
-from spotlightd.flows.said import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, Said
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.system import logs
+from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board, Clock
+from spotlightd.flows.upkeep.log_buffer import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, Said
+from spotlightd.flows.upkeep.logs import LogTable, write_logs, writing_logs
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import logs
-from spotlightd.model.ports import Answer
+from spotlightd.ports.warehouse import Answer
 from spotlightd.testing import SilentMeters
 
 NAMES = [column.name for column in logs.columns]

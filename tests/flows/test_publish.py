@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.flows.ingest import ingest
-from spotlightd.flows.mirror import mirror, rebuild
-from spotlightd.flows.publish import Publications, replaces
-from spotlightd.model.cold import NoArchives
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.datasets.system import MIRRORED
+from spotlightd.errors import StoreError
+from spotlightd.flows.batch.ingest import ingest
+from spotlightd.flows.loads.mirror import mirror, rebuild
+from spotlightd.flows.loads.publish import Publications, replaces
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import MIRRORED
-from spotlightd.model.pin import visible
 from spotlightd.model.provenance import Run
+from spotlightd.sql.tiers import NoArchives
+from spotlightd.sql.visibility import visible
 
 from .world import World, constructed_counts, copied, source
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.flows.pulse import measured_loop, pulse, readings
-from spotlightd.flows.schedule import Bells, Collecting, bookkeeping
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import StoreError
+from spotlightd.flows.batch.schedule import Bells, Collecting, bookkeeping
 from spotlightd.flows.supervise import Board, Status, isolated
-from spotlightd.model.cold import NoArchives
+from spotlightd.flows.upkeep.heartbeats import measured_loop, pulse, readings
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.errors import StoreError
+from spotlightd.sql.tiers import NoArchives
 from spotlightd.testing import SilentMeters
 
 from .world import World, source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from spotlightd.flows.stuck import FIRST_SECONDS, Stuck
+from spotlightd.flows.stream.loss import FIRST_SECONDS, Stuck
 
 
 class Hand:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import (
     LONGEST_PAUSE_SECONDS,
     Board,
@@ -18,7 +19,6 @@ from spotlightd.flows.supervise import (
     running,
     vital,
 )
-from spotlightd.model.errors import StoreError
 
 MIDNIGHT = datetime(2021, 3, 20, tzinfo=UTC)
 

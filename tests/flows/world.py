@@ -15,18 +15,20 @@ from typing import Any
 import pyarrow as pa
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
-from spotlightd.clients.ledger import SqliteLedger
-from spotlightd.flows.ingest import Span, ingest
-from spotlightd.flows.load import Result, Stores
-from spotlightd.flows.publish import Publications, recover
-from spotlightd.model.cold import NoArchives
-from spotlightd.model.house import HOUSE
-from spotlightd.model.pin import visible
-from spotlightd.model.ports import Parsed, Warehouse
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.datasets.system import HOUSE
+from spotlightd.flows.batch.ingest import Span, ingest
+from spotlightd.flows.loads.load import Result, Stores
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.loads.recovery import recover
 from spotlightd.model.stream import Stream
 from spotlightd.parse import columns
-from spotlightd.parse.here import parse_here
+from spotlightd.ports.parser import Parsed
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.sql.tiers import NoArchives
+from spotlightd.sql.visibility import visible
 from spotlightd.testing import MemoryDocuments, MemoryPublishers, Reply
+from spotlightd.workers.inline import parse_here
 
 INDEX = "https://example.org/index"
 

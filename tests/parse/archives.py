@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spotlightd import Body
-from spotlightd.model.settings import Parser
+from spotlightd.settings.sources import ParserSettings
 
 DEFLATED = 8
 STORED = 0
@@ -54,7 +54,7 @@ def _deflate(data: bytes) -> bytes:
     return packer.compress(data) + packer.flush()
 
 
-def body(folder: Path, data: bytes, limits: Parser | None = None) -> Body:
+def body(folder: Path, data: bytes, limits: ParserSettings | None = None) -> Body:
     path = folder / "document"
     path.write_bytes(data)
-    return Body(path, "document.zip", limits or Parser())
+    return Body(path, "document.zip", limits or ParserSettings())

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from spotlightd.parse.ahead import ahead
+from spotlightd.parse.readahead import ahead
 
 
 def test_items_come_in_order_from_another_thread() -> None:

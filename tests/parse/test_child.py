@@ -17,16 +17,16 @@ import pyarrow as pa
 import pytest
 
 from spotlightd import Batch, FormatError, Rows, StoreError
-from spotlightd.model.ports import Parsed
-from spotlightd.model.settings import Parser
 from spotlightd.parse import columns
-from spotlightd.parse.child import ChildParser
-from spotlightd.parse.here import parse_here
+from spotlightd.ports.parser import Parsed
+from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources import sec_ftd
+from spotlightd.workers.inline import parse_here
+from spotlightd.workers.parser import ChildParser
 from tests.parse import authors
 
 PLACES = {name: str(Path(authors.__file__)) for name, one in vars(authors).items() if isinstance(one, Batch)}
-LIMITS = Parser()
+LIMITS = ParserSettings()
 FTD = Path(str(sec_ftd.__file__)).parent.parent / "demo" / "data" / "cnsfails202101a.zip"
 
 
@@ -350,10 +350,10 @@ async def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent("""
         import asyncio
-        from spotlightd.model.settings import Parser
-        from spotlightd.parse.child import ChildParser
+        from spotlightd.settings.sources import ParserSettings
+        from spotlightd.workers.parser import ChildParser
         async def main():
-            async with ChildParser(Parser()) as parser:
+            async with ChildParser(ParserSettings()) as parser:
                 print(parser._child.process.pid, flush=True)
                 await asyncio.sleep(3600)
         asyncio.run(main())

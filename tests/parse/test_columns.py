@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from spotlightd import Column
-from spotlightd.model.house import HOUSE
+from spotlightd.datasets.system import HOUSE
 from spotlightd.parse import columns
 from spotlightd.sources.sec_ftd import sec_ftd
 

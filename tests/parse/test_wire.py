@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotlightd.parse.wire import HEAD, LONGEST_MESSAGE, Frame, Frames, Kind, head, message
+from spotlightd.workers.protocol import HEAD, LONGEST_MESSAGE, Frame, Frames, Kind, head, message
 
 BLOCK = st.tuples(st.integers(0, 255), st.binary(max_size=40))
 VALUE = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3)

@@ -10,19 +10,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from spotlightd import FormatError
-from spotlightd.model.settings import Parser
 from spotlightd.parse import zipped
+from spotlightd.settings.sources import ParserSettings
 from tests.parse.archives import DEFLATED, STORED, Entry, archive, body
 
 TEXT = b"one|two\n" * 1_000
 HALF = 1 << 18
 
 
-def read(folder: Path, data: bytes, limits: Parser | None = None) -> dict[str, bytes]:
+def read(folder: Path, data: bytes, limits: ParserSettings | None = None) -> dict[str, bytes]:
     return {one.name: b"".join(zipped.pieces(one)) for one in zipped.members(body(folder, data, limits))}
 
 
-def refusal(folder: Path, data: bytes, limits: Parser | None = None) -> str:
+def refusal(folder: Path, data: bytes, limits: ParserSettings | None = None) -> str:
     with pytest.raises(FormatError) as refused:
         read(folder, data, limits)
     return str(refused.value)
@@ -41,7 +41,7 @@ def test_stored_and_deflated_members_come_back_whole(tmp_path: Path) -> None:
 
 def test_no_piece_is_larger_than_a_quarter_of_a_mebibyte(tmp_path: Path) -> None:
     data = archive([Entry("a", b"x" * 5_000_000), Entry("b", b"y" * 5_000_000, STORED)])
-    for one in zipped.members(body(tmp_path, data, Parser(ratio=2_000))):
+    for one in zipped.members(body(tmp_path, data, ParserSettings(ratio=2_000))):
         assert max(map(len, zipped.pieces(one))) <= HALF
 
 

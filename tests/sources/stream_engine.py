@@ -11,14 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model import decoding
-from spotlightd.model.ports import Warehouse
-from spotlightd.model.settings import Engine as EngineSettings
-from spotlightd.model.settings import Warehouse as WarehouseSettings
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.settings.stores import EngineSettings, WarehouseSettings
+from spotlightd.sql import decode
 
 RECEIVED = 1_755_126_270_278_123_456
 SCHEMA = pa.schema([
@@ -70,14 +69,14 @@ class Kept:
 
     async def decode(self, *, strict: bool = False, load_id: int = 1) -> None:
         await self.warehouse.execute(
-            decoding.insert(self.source, decoding.SPAN, strict=strict), self.span | {"load_id": load_id}
+            decode.insert(self.source, decode.SPAN, strict=strict), self.span | {"load_id": load_id}
         )
 
     async def wanted(self) -> int:
-        return int((await self.warehouse.rows(decoding.wanted(self.source, decoding.SPAN), self.span)).rows[0][0])
+        return int((await self.warehouse.rows(decode.wanted(self.source, decode.SPAN), self.span)).rows[0][0])
 
     async def rejected(self) -> list[tuple[Any, ...]]:
-        return list((await self.warehouse.rows(decoding.rejected(self.source, decoding.SPAN), self.span)).rows)
+        return list((await self.warehouse.rows(decode.rejected(self.source, decode.SPAN), self.span)).rows)
 
     async def rows(self, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
         """What the dataset's table holds of these frames, by their place."""

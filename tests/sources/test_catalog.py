@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from spotlightd import SettingsError
-from spotlightd.catalog import catalog, load_source
-from spotlightd.model.settings import Settings
-from spotlightd.parse.here import parse_here
+from spotlightd.runtime.catalog import catalog, load_source
+from spotlightd.settings.settings import Settings
+from spotlightd.workers.inline import parse_here
 
 SOURCE = """
 from __future__ import annotations

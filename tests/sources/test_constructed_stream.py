@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 
 from spotlightd import Reject, Rows, SettingsError
-from spotlightd.model.settings import Parser
 from spotlightd.model.stream import frames_of
-from spotlightd.parse.child import ChildParser
-from spotlightd.parse.here import parse_here
+from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources.finnhub import finnhub
+from spotlightd.workers.inline import parse_here
+from spotlightd.workers.parser import ChildParser
 from tests.sources import constructed_stream
 from tests.sources.constructed_stream import constructed_packed, packed, source
 from tests.sources.stream_engine import SCHEMA, batch, stream_bytes
@@ -59,7 +59,10 @@ def test_rows_carry_their_source_and_pointer_and_rejects_their_place(file: Path)
 async def test_the_parsers_child_reads_them_under_a_load(file: Path) -> None:
     pieces = bytearray()
     places = {source.name: PLACE}
-    async with ChildParser(Parser(), places) as parser, parser.parse(source, file, "frames", load_id=42) as parsing:
+    async with (
+        ChildParser(ParserSettings(), places) as parser,
+        parser.parse(source, file, "frames", load_id=42) as parsing,
+    ):
         async for piece in parsing.columns(constructed_packed.name):
             pieces += piece
         parsed = await parsing.parsed()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model import decoding
-from spotlightd.model.errors import StoreError
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import StoreError
 from spotlightd.model.stream import frames_of
 from spotlightd.sources.finnhub import finnhub
+from spotlightd.sql import decode
 from tests.sources.stream_engine import RECEIVED, kept, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,7 +35,7 @@ async def warehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[C
 
 async def test_strict_fails_on_a_reject_and_writes_nothing(warehouse: ClickHouse) -> None:
     frames = await kept(finnhub, warehouse, [*AAPL, BROKEN, *TSLA])
-    with pytest.raises(StoreError, match=decoding.REJECTED) as refused:
+    with pytest.raises(StoreError, match=decode.REJECTED) as refused:
         await frames.decode(strict=True)
     assert refused.value.code == 395
     assert await frames.rows() == []
@@ -82,11 +82,11 @@ async def test_a_load_is_the_frames_of_a_part_of_a_day(warehouse: ClickHouse) ->
     first = await kept(finnhub, warehouse, AAPL, part=51)
     second = await kept(finnhub, warehouse, TSLA, part=52)
     day = datetime.fromtimestamp(RECEIVED // 10**9, UTC).date()
-    insert = decoding.insert(finnhub, decoding.PART, strict=True)
+    insert = decode.insert(finnhub, decode.PART, strict=True)
     await warehouse.execute(insert, {"day": day, "part": 52, "load_id": 9})
     assert await first.rows() == []
     assert len(await second.rows()) == len(json.loads(TSLA[0])["data"])
-    wanted = decoding.wanted(finnhub, decoding.PART)
+    wanted = decode.wanted(finnhub, decode.PART)
     before = day.replace(day=day.day - 1)
     assert (await warehouse.rows(wanted, {"day": day, "part": 51})).rows == ((len(AAPL),),)
     assert (await warehouse.rows(wanted, {"day": before, "part": 51})).rows == ((0,),)

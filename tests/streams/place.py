@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.trades import trades
 from spotlightd.demo.exchange import Exchange
-from spotlightd.model.errors import StoreError
-from spotlightd.model.market import trades
-from spotlightd.model.pin import visible
+from spotlightd.errors import StoreError
+from spotlightd.sql.visibility import visible
 from tests.daemon import process
 from tests.daemon.process import Daemon, Done, until
 from tests.daemon.publisher import endpoint, warehouse

@@ -17,9 +17,9 @@ from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
-from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.model.bus import Frame, Topic, mark, packed
-from spotlightd.model.settings import Bus
+from spotlightd.settings.sources import BusSettings
 from tests.daemon.process import until
 from tests.real.kafka import Kafka as Broken
 from tests.streams.conftest import Broker, Verdict
@@ -98,7 +98,7 @@ async def test_fault_12_connections_cut_in_mid_produce_lose_and_double_nothing(s
 async def test_fault_12_a_sequence_out_of_order_costs_a_new_number_and_no_record(scene: Scene) -> None:
     """12: Kafka refuses with OutOfOrderSequence, as after it lost what it knew of us: asked again under a new number."""
     topic = f"constructed_{secrets.token_hex(4)}"
-    async with Kafka(Bus(kind="kafka", servers=[scene.kafka.address])) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         await bus.ensure(Topic(topic))
         await bus.append(topic, 0, [b""], [b"before"])
         producer = bus._writer._producer
@@ -114,7 +114,7 @@ async def test_fault_8_poison_messages_are_rejected_once_and_others_flow(scene: 
     before = scene.rejected()
     bad = [b'{"type":"trade","data":[{', b"nobody's", b"9" * 5_000_000]
     strange = packed(mark(scene.source), Frame(secrets.randbits(60) | 1, 0, 1_700_000_000 * 10**9, b""))
-    async with Kafka(Bus(kind="kafka", servers=[scene.wires.address])) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[scene.wires.address])) as bus:
         for partition, keys in ((0, [strange, b"", b""]), (1, [b"", b"", b""])):
             await bus.append(scene.source, partition, keys, bad)
     count = await scene.over()
@@ -163,7 +163,7 @@ async def test_fault_10_a_wiped_kafka_is_a_new_epoch_and_nothing_is_lost(scene: 
 
 
 async def acknowledged(scene: Scene, offset: int) -> bool:
-    async with Kafka(Bus(kind="kafka", servers=[scene.kafka.address])) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         return sum(one.end for one in (await bus.ends(scene.source)).values()) >= offset
 
 
@@ -175,7 +175,7 @@ async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spoo
     with scene.frozen_engine():
         drained = scene.drained()
         await until(lambda: acknowledged(scene, drained + 1_000), "Kafka has 1,000 frames that are not drained")
-        async with Kafka(Bus(kind="kafka", servers=[scene.kafka.address])) as bus, scene.admin() as admin:
+        async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus, scene.admin() as admin:
             ends = await bus.ends(scene.source)
             all_of = {TopicPartition(scene.source, at): RecordsToDelete(one.end) for at, one in ends.items()}
             await admin.delete_records(all_of)
@@ -190,7 +190,7 @@ async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spoo
 async def test_a_topic_that_is_deleted_and_made_anew_by(by: str, scene: Scene, verdict: Verdict) -> None:
     """The commit of the old topic comes back in the new one, and would skip rows: nobody reads it."""
     epoch, missing = scene.epoch(), (await scene.settled()).in_gaps
-    async with scene.admin() as admin, Kafka(Bus(kind="kafka", servers=[scene.kafka.address])) as bus:
+    async with scene.admin() as admin, Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         await admin.delete_topics([scene.source])
         if by == "somebody else":
             await bus.ensure(Topic(scene.source, 2))
@@ -204,7 +204,7 @@ async def test_offsets_that_expired_at_kafka_are_not_missed(scene: Scene, verdic
     """The consumer group is gone, as after a long holiday: positions stand in our own ledger."""
     epoch = scene.epoch()
     assert await scene.daemon.stop() == 0
-    async with Kafka(Bus(kind="kafka", servers=[scene.kafka.address])) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         answer = await bus._asking.ask(DeleteGroupsRequest([f"spotlightd-{scene.source}"]))
         assert [code for _, code in answer.results] == [0]
     await scene.start()

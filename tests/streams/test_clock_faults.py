@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.kafka import Kafka
+from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.demo.exchange import Script, exchanging
 from spotlightd.model.bus import Frame, Topic, mark, packed
-from spotlightd.model.settings import Bus
+from spotlightd.settings.sources import BusSettings
 from tests.daemon.process import until
 from tests.streams.conftest import Broker, Verdict
 from tests.streams.place import Count, Place
@@ -80,7 +80,7 @@ async def produced(broker: Broker, source: str) -> None:
         trade = {"c": None, "p": 1.5, "s": "AAPL", "t": received // 10**6, "v": number}
         values.append(json.dumps({"data": [trade], "type": "trade"}, separators=(",", ":")).encode())
         keys.append(packed(mark(source), Frame(7, number, received, b"")))
-    async with Kafka(Bus(kind="kafka", servers=[broker.kafka.address])) as bus:
+    async with Kafka(BusSettings(kind="kafka", servers=[broker.kafka.address])) as bus:
         await bus.ensure(Topic(source))
         await bus.append(source, 0, keys, values)
 

@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from spotlightd.model import house
-from spotlightd.model.bus import KEY, Ends, Frame, Reading, Records, Topic, mark, packed
-from spotlightd.model.drain import DrainState, Epoch, FeedState, Gap, Intent, LostFrame, Position
-from spotlightd.model.errors import StoreError
-from spotlightd.model.market import trades
+from spotlightd.datasets import system
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import StoreError
+from spotlightd.model.bus import KEY, Ends, Frame, Records, Topic, mark, packed
+from spotlightd.model.offsets import DrainState, Epoch, FeedState, Gap, Intent, LostFrame, Position
 from spotlightd.model.stream import Stream, covers, frames_of, load_digest
+from spotlightd.ports.bus import Reading
 from tests.web.world import FAILS, World, opened, state
 
 CONNECTION = 7_000_000_000_000_000_001
@@ -151,7 +152,7 @@ class Venue:
             at,
             0,
         )
-        await self.world.warehouse.insert(house.loads, [row])
+        await self.world.warehouse.insert(system.loads, [row])
 
     async def frame(self, value: bytes, at: datetime, *, repeat: int = 0) -> int:
         """One frame, on the bus and in its table; its offset."""
@@ -188,7 +189,7 @@ class Venue:
 
     async def gap(self, number: int, since: datetime, until: datetime) -> None:
         row = (number, until, FEED.name, "", since, until, "connection lost", "the <venue> hung up", "")
-        await self.world.warehouse.insert(house.gaps, [row])
+        await self.world.warehouse.insert(system.gaps, [row])
 
 
 @asynccontextmanager
@@ -220,7 +221,7 @@ async def streaming(folder: Path) -> AsyncIterator[Venue]:
             )
             return replace(state(), feeds=(feed,), drains=(drain,))
 
-        datasets = (FAILS, trades, FRAMES, *house.HOUSE)
+        datasets = (FAILS, trades, FRAMES, *system.HOUSE)
         async with plain.served(
             datasets=datasets, streams=(FEED,), bus=venue.bus, positions=venue.positions, state=states
         ) as world:

@@ -18,20 +18,21 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotlightd.clients.documents import FolderDocuments
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.datasets import system
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model import house, settings
-from spotlightd.model.errors import FormatError
-from spotlightd.model.ports import Limits
-from spotlightd.web import citation, witness
-from spotlightd.web.citation import Citation, Library
-from spotlightd.web.refusal import RefusalError
+from spotlightd.errors import FormatError
+from spotlightd.ports.warehouse import Limits
+from spotlightd.query import citation, verify
+from spotlightd.query.citation import Citation, Library
+from spotlightd.query.errors import RefusalError
+from spotlightd.settings import stores
 from tests.web.world import FAILS, Publishing, World, corrected, half_month, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-DATASETS = (FAILS, *house.HOUSE)
+DATASETS = (FAILS, *system.HOUSE)
 
 
 def library(warehouse: Any) -> Library:
@@ -44,17 +45,17 @@ async def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
     folder = tmp_path_factory.mktemp("elsewhere")
     with state_lock(folder) as held:
         async with (
-            Engine(held, settings.Engine()) as engine,
-            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse()) as warehouse,
+            Engine(held, stores.EngineSettings()) as engine,
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", stores.WarehouseSettings()) as warehouse,
             FolderDocuments(folder / "documents") as documents,
         ):
-            for dataset in (*house.HOUSE, FAILS):
+            for dataset in (*system.HOUSE, FAILS):
                 await warehouse.ensure(dataset)
             yield Publishing(warehouse, documents, ids=500)
 
 
 async def cited(world: World, address: str, as_of: datetime | None = None) -> Citation:
-    return await witness.cite(library(world.warehouse), address, as_of)
+    return await verify.cite(library(world.warehouse), address, as_of)
 
 
 def reference(rows: list[tuple[Any, ...]]) -> str:
@@ -120,7 +121,7 @@ async def test_an_instance_with_the_same_documents_says_same_and_others_say_what
     now = await cited(world, "/data/sec_ftd?symbol=GME")
     then = await cited(world, "/data/sec_ftd?symbol=GME", datetime(2021, 3, 20, 9, 2, 30, tzinfo=UTC))
     there = library(elsewhere.warehouse)
-    verdict = await witness.verify(there, now)
+    verdict = await verify.verify(there, now)
     assert verdict.outcome == "missing documents"
     assert {one.document.sha256 for one in verdict.missing} == {world.digests["2021/01/a"], world.digests["again"]}
     first, second = half_month(date(2021, 1, 4), 9, 1), half_month(date(2021, 1, 15), 11, 2)
@@ -129,11 +130,11 @@ async def test_an_instance_with_the_same_documents_says_same_and_others_say_what
     await elsewhere.load(41, late, "2021/01/b", again)
     early = await elsewhere.document("cnsfails202101a.zip", written(first), "2021/01/a")
     await elsewhere.load(42, early, "2021/01/a", first)
-    assert (await witness.verify(there, now)).outcome == "same"
-    assert [one.document.sha256 for one in (await witness.verify(there, then)).missing] == [world.digests["2021/01/b"]]
-    assert (await witness.verify(library(world.warehouse), then)).outcome == "same"
+    assert (await verify.verify(there, now)).outcome == "same"
+    assert [one.document.sha256 for one in (await verify.verify(there, then)).missing] == [world.digests["2021/01/b"]]
+    assert (await verify.verify(library(world.warehouse), then)).outcome == "same"
     other = replace(now, documents=tuple(replace(one, parser="0") for one in now.documents))
-    assert (await witness.verify(there, other)).missing[0].parsers_here == ("1",)
+    assert (await verify.verify(there, other)).missing[0].parsers_here == ("1",)
 
 
 async def test_a_difference_is_told_by_document(world: World) -> None:
@@ -144,7 +145,7 @@ async def test_a_difference_is_told_by_document(world: World) -> None:
         result=replace(made.result, sha256="0" * 64, rows=99),
         documents=(replace(wrong, lines_sha256="1" * 64, rows=98), *made.documents[1:]),
     )
-    verdict = await witness.verify(library(world.warehouse), forged)
+    verdict = await verify.verify(library(world.warehouse), forged)
     assert (verdict.outcome, verdict.rows_cited, verdict.rows_found) == ("differs", 99, 20)
     assert [(one.document.sha256, one.document.rows) for one in verdict.differences] == [(wrong.sha256, 98)]
 
@@ -158,7 +159,7 @@ async def test_a_citation_with_any_figure_forged_differs(world: World, figure: s
         "documents.rows": replace(made, documents=(replace(first, rows=999), *rest)),
         "documents.lines_sha256": replace(made, documents=(replace(first, lines_sha256="1" * 64), *rest)),
     }[figure]
-    verdict = await witness.verify(library(world.warehouse), forged)
+    verdict = await verify.verify(library(world.warehouse), forged)
     assert (verdict.outcome, verdict.rows_found) == ("differs", 20)
     assert [one.document.sha256 for one in verdict.differences] == [first.sha256] * (figure != "result.rows")
 
@@ -197,7 +198,7 @@ async def test_that_there_are_no_rows_rests_on_all_documents(world: World) -> No
     made = await cited(world, "/data/sec_ftd?symbol=NOBODY")
     assert made.result.rows == 0
     assert len(made.documents) == 2
-    assert (await witness.verify(library(world.warehouse), made)).outcome == "same"
+    assert (await verify.verify(library(world.warehouse), made)).outcome == "same"
 
 
 async def test_identical_rows_and_many_documents_keep_one_order(elsewhere: Publishing) -> None:
@@ -205,7 +206,7 @@ async def test_identical_rows_and_many_documents_keep_one_order(elsewhere: Publi
     for at in range(30):
         digest = await elsewhere.document(f"same{at}.zip", b"same %d" % at, f"2004/{at}")
         await elsewhere.load(100 + at, digest, f"2004/{at}", [row, row])
-    made = await witness.cite(library(elsewhere.warehouse), "/data/sec_ftd?symbol=SAME")
+    made = await verify.cite(library(elsewhere.warehouse), "/data/sec_ftd?symbol=SAME")
     assert made.result.rows == 60
     rows = [(*row, one.sha256, 0, at) for one in made.documents for at in (2, 3)]
     assert made.result.sha256 == reference(rows)

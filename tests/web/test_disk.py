@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from spotlightd.errors import StoreError
 from spotlightd.model.disk import DiskState, Watermarks
-from spotlightd.model.errors import StoreError
 from tests.web.test_guard import Broken
 from tests.web.world import FAILS, World
 

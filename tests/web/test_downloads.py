@@ -16,8 +16,8 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from spotlightd.model.errors import StoreError
-from spotlightd.model.settings import Web
+from spotlightd.errors import StoreError
+from spotlightd.settings.serving import WebSettings
 from tests.web.world import FAILS as DATASET
 from tests.web.world import HOSTILE, World, sha256
 
@@ -179,7 +179,7 @@ async def test_when_all_slots_are_taken_a_reader_is_asked_to_wait(world: World) 
 
 
 async def test_a_download_beyond_its_limit_is_an_error_and_no_shorter_file(world: World) -> None:
-    async with world.served(settings=Web(download_rows=50)) as limited:
+    async with world.served(settings=WebSettings(download_rows=50)) as limited:
         for suffix in ("csv", "json", "ndjson", "arrow", "parquet"):
             try:
                 answer, raw = await body(limited, f"/data/sec_ftd.{suffix}")

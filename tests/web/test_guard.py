@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from spotlightd.model.errors import SettingsError, StoreError
-from spotlightd.model.ports import Answer
-from spotlightd.model.settings import Web
-from spotlightd.web import guard
+from spotlightd.errors import SettingsError, StoreError
+from spotlightd.ports.warehouse import Answer
+from spotlightd.settings.serving import WebSettings
+from spotlightd.web import middleware
 from spotlightd.web.app import application, serving
 from tests.web.world import World
 
@@ -35,8 +35,8 @@ EVERYWHERE = (
 @pytest.mark.parametrize("path", EVERYWHERE)
 async def test_every_answer_carries_its_guards(world: World, path: str) -> None:
     _, _, answer = await world.get(path)
-    assert answer.headers["Content-Security-Policy"] == guard.POLICY
-    assert "unsafe" not in guard.POLICY
+    assert answer.headers["Content-Security-Policy"] == middleware.POLICY
+    assert "unsafe" not in middleware.POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"]
 
@@ -52,7 +52,7 @@ async def test_a_foreign_name_is_refused(world: World, host: str) -> None:
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "data.paper.example:443"])
 async def test_names_of_ours_are_answered(world: World, host: str) -> None:
-    async with world.served(settings=Web(hosts=["Data.Paper.example"])) as named:
+    async with world.served(settings=WebSettings(hosts=["Data.Paper.example"])) as named:
         status, _, _ = await named.get("/status", headers={"Host": host})
     assert status == 200
 
@@ -126,7 +126,7 @@ async def test_the_status_page_opens_while_the_warehouse_is_silent(world: World)
 
 
 async def test_a_slow_question_is_stopped_and_told_why(world: World) -> None:
-    async with world.served(settings=Web(query_memory_bytes=1)) as tight:
+    async with world.served(settings=WebSettings(query_memory_bytes=1)) as tight:
         status, text, _ = await tight.get("/data/sec_ftd?_sort=description")
     assert status == 400
     assert "Narrow it with a filter" in text
@@ -146,7 +146,7 @@ async def test_pages_wait_their_turn_and_are_told_when_it_does_not_come(world: W
             running -= 1
             return Answer(("a", "b"), ((1, None),))
 
-    async with world.served(warehouse=Slow(), settings=Web(at_once=2, query_seconds=0.05)) as slow:
+    async with world.served(warehouse=Slow(), settings=WebSettings(at_once=2, query_seconds=0.05)) as slow:
         asked = [asyncio.create_task(slow.get("/data/sec_ftd")) for _ in range(5)]
         done, _ = await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         status, text, answer = done.pop().result()

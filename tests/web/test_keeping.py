@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.model.keeping import Keeping, Tally
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.model.document_tiers import Keeping, Tally
 from tests.clients.documents_world import Watched, away, chunks, tiered
 from tests.web.world import World
 

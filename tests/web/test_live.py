@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from spotlightd.model.drain import FeedState
-from spotlightd.model.errors import StoreError
-from spotlightd.model.market import trades
-from spotlightd.web import pulse, ticks
-from spotlightd.web.pulse import MOST_LISTENERS, QUEUED, Pulse
-from spotlightd.web.refusal import RefusalError
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import StoreError
+from spotlightd.model.offsets import FeedState
+from spotlightd.query.errors import RefusalError
+from spotlightd.web.live import poller, ticks
+from spotlightd.web.live.poller import MOST_LISTENERS, QUEUED, Pulse
 from tests.web.streaming import Trade, Venue, streaming
 from tests.web.test_browser import AXE, visiting
 
@@ -145,7 +145,7 @@ async def test_nobody_looks_when_nobody_listens(venue: Venue) -> None:
 async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
     venue: Venue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pulse, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(poller, "PAUSE_SECONDS", 0.02)
     one, dropped = Pulse(venue.world.context, trades, STATE), list[str]()
     with (
         one.listening(("AAPL",), lambda: dropped.append("slow")) as slow,
@@ -170,7 +170,7 @@ async def test_a_bounded_number_listens(venue: Venue) -> None:
 
 
 async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulse, "PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(poller, "PAUSE_SECONDS", 0.02)
 
     class Broken:
         refuses = True

@@ -17,13 +17,13 @@ import structlog
 from playwright.async_api import Browser
 
 from spotlightd import log
-from spotlightd.flows.logs import writing_logs
-from spotlightd.flows.said import Said
+from spotlightd.datasets.system import logs
+from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board
-from spotlightd.model.errors import StoreError
-from spotlightd.model.house import logs
+from spotlightd.flows.upkeep.log_buffer import Said
+from spotlightd.flows.upkeep.logs import writing_logs
+from spotlightd.query.log_filters import LINES
 from spotlightd.testing import SilentMeters
-from spotlightd.web.logquery import LINES
 from tests.web.test_browser import AXE, visiting
 from tests.web.test_guard import Broken
 from tests.web.world import HOSTILE, World

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients.warehouse import ClickHouse
-from spotlightd.model.cold import Archived, Cold
-from spotlightd.model.errors import StoreError
-from spotlightd.model.ports import Answer
-from spotlightd.model.settings import Web
-from spotlightd.web import outage
-from spotlightd.web.outage import Heeding, Outage, StillAwayError
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.errors import StoreError
+from spotlightd.ports.warehouse import Answer
+from spotlightd.query import outage
+from spotlightd.query.outage import Heeding, Outage, StillAwayError
+from spotlightd.settings.serving import WebSettings
+from spotlightd.sql.tiers import Archived, Cold
 from tests.web.test_partly import BOUNDS, NOTE, Index
 from tests.web.world import FAILS, World
 
@@ -81,7 +81,7 @@ class Place:
 async def place(world: World) -> AsyncIterator[Place]:
     store = Silent(world.warehouse)
     index = Index(Cold({FAILS.name: (GONE,)}, no_rows))
-    settings = Web(at_once=AT_ONCE, query_seconds=PATIENCE)
+    settings = WebSettings(at_once=AT_ONCE, query_seconds=PATIENCE)
     async with world.served(warehouse=store, archives=index, settings=settings) as served:
         yield Place(served, store)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from spotlightd.model.errors import FormatError, StoreError
+from spotlightd.errors import FormatError, StoreError
 from spotlightd.sources.sec_ftd import source
-from spotlightd.web.context import EngineState, State
-from spotlightd.web.status import covered
+from spotlightd.web.pages.status import covered
+from spotlightd.web.state import EngineState, State
 from tests.web.world import STARTED, World, state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from spotlightd.clients.folder_bucket import FolderBucket
-from spotlightd.model.cold import Archived, Cold
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.sql.tiers import Archived, Cold
 from tests.web.world import FAILS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import pytest
 import pytest_asyncio
 
-from spotlightd.model import house
+from spotlightd.datasets import system
 from tests.web.world import FAILS, STARTED, World, opened
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,7 +41,7 @@ async def publish(world: World, seq: int) -> None:
     gone = [load_id - 1] if seq > 101 else []
     at = STARTED + timedelta(hours=1, seconds=seq)
     row = (seq, FAILS.name, load_id, "sec_ftd", "2021/02/pulse", f"{seq:064x}", "1", ROWS, 0, gone, at, 0)
-    await world.warehouse.insert(house.loads, [row])
+    await world.warehouse.insert(system.loads, [row])
 
 
 async def test_readers_see_one_publication_at_a_time_and_never_none(alone: World) -> None:

@@ -11,11 +11,11 @@ from urllib.parse import quote
 import pytest
 import pytest_asyncio
 
+from spotlightd.commands.output import Out
 from spotlightd.commands.receipts import _tell
-from spotlightd.commands.said import Out
-from spotlightd.model.ports import Limits
 from spotlightd.model.stream import load_digest
-from spotlightd.web import citation, witness
+from spotlightd.ports.warehouse import Limits
+from spotlightd.query import citation, verify
 from tests.web.streaming import CONNECTION, FEED, Trade, Venue, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -156,24 +156,24 @@ async def test_a_citation_of_trades_stays_the_same_while_more_come(venue: Venue)
     assert document.sha256 == load_digest("finnhub", datetime.now(UTC).date(), 0)
     later = datetime.now(UTC) + timedelta(seconds=5)
     await venue.trade([Trade("AAPL", 300.0, 1, later)])
-    verdict = await witness.verify(library(venue), made)
+    verdict = await verify.verify(library(venue), made)
     assert (verdict.outcome, verdict.rows_found) == ("same", 2)
     again = await cited(venue, made.address)
     assert again.address == made.address
     forged = replace(made, result=replace(made.result, rows=3))
-    assert (await witness.verify(library(venue), forged)).outcome == "differs"
+    assert (await verify.verify(library(venue), forged)).outcome == "differs"
 
 
 async def test_one_trade_is_cited_by_its_place(venue: Venue) -> None:
     address = await key(venue, "BINANCE:BTCUSDT", 3)
     made = await cited(venue, address)
     assert (made.result.rows, "ingested" in made.address) == (1, False)
-    assert (await witness.verify(library(venue), made)).outcome == "same"
+    assert (await verify.verify(library(venue), made)).outcome == "same"
 
 
 async def test_frames_that_are_not_here_are_told_to_be_nowhere_else(capsys: pytest.CaptureFixture[str]) -> None:
     document = citation.CitedDocument("1" * 64, "d", "finnhub", "", 5, "2" * 64)
-    _tell(Out(), witness.Verdict("missing documents", 5, missing=(witness.Missing(document),)))
+    _tell(Out(), verify.Verdict("missing documents", 5, missing=(verify.Missing(document),)))
     said = capsys.readouterr().out
     assert "not received here: frames of finnhub" in said
     assert "cannot be fetched" in said

@@ -12,11 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.pin import visible
-from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, select
-from spotlightd.web.refusal import RefusalError
-from spotlightd.web.select import Query
+from spotlightd.query import filters, select
+from spotlightd.query.errors import RefusalError
+from spotlightd.query.select import Query
+from spotlightd.sql.visibility import Pin, visible
 
 EVERY_KIND = Dataset(
     name="kinds",
@@ -60,7 +59,7 @@ SIGNS = re.compile(r"[\s,().{}:`<>=*]|'UTC'")
 PIN = Pin(7)
 
 
-def statements(asked: ask.Ask) -> list[Query]:
+def statements(asked: filters.Ask) -> list[Query]:
     return [
         select.page(asked, PIN, 100), select.count(asked, PIN), select.every(asked, PIN), select.loads_used(asked, PIN),
         *(select.facet(asked, column, PIN) for column in asked.facets),
@@ -74,11 +73,11 @@ def strange(sql: str) -> list[str]:
     return [one for one in tokens if not (one in WORDS or SIGNS.fullmatch(one) or re.fullmatch(r"p?\d+", one))]
 
 
-def understood(pairs: list[tuple[str, str]]) -> ask.Ask | None:
+def understood(pairs: list[tuple[str, str]]) -> filters.Ask | None:
     """The question, or None when it was refused as it should be."""
     told: RefusalError | None = None
     try:
-        return ask.read(EVERY_KIND, pairs, most=1000)
+        return filters.read(EVERY_KIND, pairs, most=1000)
     except RefusalError as refusal:
         told = refusal
     assert told.status == 400
@@ -97,8 +96,8 @@ texts = st.one_of(
 )
 names = st.one_of(
     st.sampled_from(NAMES),
-    st.sampled_from([f"{name}__{word}" for name in NAMES for word in ask.OPERATORS]),
-    st.sampled_from(ask.OURS),
+    st.sampled_from([f"{name}__{word}" for name in NAMES for word in filters.OPERATORS]),
+    st.sampled_from(filters.OURS),
     st.sampled_from(["member", "line", "load_id", "line__gte"]),
     st.text(max_size=12),
     st.sampled_from(HOSTILE),
@@ -130,7 +129,7 @@ def test_a_cursor_of_noise_is_refused(text: str) -> None:
 
 def refused(pairs: list[tuple[str, str]], **options: Any) -> str:
     with pytest.raises(RefusalError) as told:
-        ask.read(EVERY_KIND, pairs, **options)
+        filters.read(EVERY_KIND, pairs, **options)
     assert told.value.status == 400
     return told.value.says
 
@@ -174,13 +173,13 @@ def test_a_page_larger_than_allowed_says_so() -> None:
 
 
 def test_a_day_as_of_means_its_end() -> None:
-    asked = ask.read(EVERY_KIND, [("as_of", "2021-03-01")])
+    asked = filters.read(EVERY_KIND, [("as_of", "2021-03-01")])
     assert asked.as_of
     assert asked.as_of.isoformat() == "2021-03-01T23:59:59.999999+00:00"
 
 
 def test_a_plus_in_an_offset_may_have_become_a_blank() -> None:
-    asked = ask.read(EVERY_KIND, [("as_of", "2021-03-01T12:00:00 02:00")])
+    asked = filters.read(EVERY_KIND, [("as_of", "2021-03-01T12:00:00 02:00")])
     assert asked.as_of
     assert asked.as_of.isoformat() == "2021-03-01T10:00:00+00:00"
 
@@ -193,5 +192,5 @@ def test_a_form_without_script_becomes_a_permalink() -> None:
         ("_filter_value", "5"),
         ("as_of", ""),
     ]
-    assert ask.folded(sent) == [("symbol", "GME"), ("quantity__gte", "5")]
-    assert ask.folded([("symbol", "GME")]) is None
+    assert filters.folded(sent) == [("symbol", "GME"), ("quantity__gte", "5")]
+    assert filters.folded([("symbol", "GME")]) is None

@@ -15,11 +15,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page
 
-from spotlightd.commands.looking import with_visible
-from spotlightd.model.provenance import Pin
-from spotlightd.web import candles, minutes
-from spotlightd.web.chart import Point
-from spotlightd.web.minutes import Bar, Gap
+from spotlightd.commands.query import with_visible
+from spotlightd.sql.visibility import Pin
+from spotlightd.web.symbol import candles, minutes
+from spotlightd.web.symbol.daily_chart import Point
+from spotlightd.web.symbol.minutes import Bar, Gap
 from tests.web.trading import CLOSED, DAYS, HUNG, OPEN, WALKS, trading, walk
 from tests.web.world import World
 

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spotlightd.model import house
-from spotlightd.model.bars import bars
-from spotlightd.model.cold import Archived, Cold
-from spotlightd.model.market import trades
-from spotlightd.model.pin import source
-from spotlightd.model.provenance import Pin
-from spotlightd.web import ask, minutes, records, select, ticks
+from spotlightd.datasets import system
+from spotlightd.datasets.bars import bars
+from spotlightd.datasets.trades import trades
+from spotlightd.query import filters, records, select
+from spotlightd.sql.tiers import Archived, Cold
+from spotlightd.sql.visibility import Pin, source
+from spotlightd.web.live import ticks
+from spotlightd.web.symbol import minutes
 
 
 def table(keys: Sequence[str], structure: str) -> str:
@@ -34,7 +35,7 @@ HOT = "_partition_id NOT IN ('20260301-0', '20260302-0', '20260303-0')"
 
 
 def read_from(*pairs: tuple[str, str]) -> str:
-    return select.page(ask.read(trades, list(pairs)), PIN, 100).sql
+    return select.page(filters.read(trades, list(pairs)), PIN, 100).sql
 
 
 def test_without_a_filter_by_time_everything_is_read() -> None:
@@ -63,7 +64,7 @@ def test_filters_by_time_choose_the_files(pairs: list[tuple[str, str]], files: s
 
 
 def test_with_nothing_archived_a_statement_is_what_it_was() -> None:
-    asked = ask.read(trades, [("symbol", "AAPL")])
+    asked = filters.read(trades, [("symbol", "AAPL")])
     sql = select.page(asked, Pin(7), 100).sql
     assert "FROM `trades` WHERE" in sql
     assert "_partition_id" not in sql
@@ -88,7 +89,7 @@ def month(number: int, since: datetime, until: datetime) -> Archived:
     """Gaps that ended in that month of 2025, and began between those times."""
     ends = (datetime(2025, number, 1, tzinfo=UTC), datetime(2025, number + 1, 1, microsecond=0, tzinfo=UTC))
     bounds = {"until": (ends[0], ends[1] - timedelta(microseconds=1)), "since": (since, until)}
-    return Archived(house.gaps, f"20250{number}-0", (f"{number}.parquet",), 10, bounds)
+    return Archived(system.gaps, f"20250{number}-0", (f"{number}.parquet",), 10, bounds)
 
 
 JANUARY = month(1, datetime(2024, 6, 1, tzinfo=UTC), datetime(2025, 1, 30, tzinfo=UTC))
@@ -115,7 +116,7 @@ def test_a_chart_looks_for_gaps_where_one_may_reach_into_its_time(last: datetime
 
 
 def test_what_is_asked_again_and_again_never_touches_the_bucket() -> None:
-    left = Archived(house.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
+    left = Archived(system.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
     pin = Pin(0, cold=Cold({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})"))
     now = datetime(2026, 3, 1, tzinfo=UTC)
     for query in (

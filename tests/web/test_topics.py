@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
+from spotlightd.errors import OffsetError, StoreError
 from spotlightd.model.bus import Frame, mark, packed
-from spotlightd.model.errors import OffsetError, StoreError
-from spotlightd.web.readable import laid_out, readable
-from spotlightd.web.topics import MESSAGES
+from spotlightd.web.pages.frame import laid_out, readable
+from spotlightd.web.pages.topics import MESSAGES
 from tests.web.streaming import FEED, MemoryBus, Venue, stranger, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

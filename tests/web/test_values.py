@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotlightd.datasets.system import runs
 from spotlightd.model.dataset import Column
-from spotlightd.model.house import runs
+from spotlightd.query import key, values
+from spotlightd.query.errors import RefusalError
+from spotlightd.query.values import canonical, written
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.web import chart, desk, key, show
-from spotlightd.web.refusal import RefusalError
-from spotlightd.web.values import canonical, written
+from spotlightd.web import formatting, responses
+from spotlightd.web.symbol import daily_chart
 
 PLAIN = st.text(st.characters(codec="utf-8"), max_size=30)
 
@@ -64,25 +66,25 @@ def test_a_time_that_was_written_is_read_back_to_the_microsecond(moment: datetim
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**20), max_value=10**20), PLAIN)
 def test_json_keeps_every_digit_of_a_decimal_and_every_text(number: Decimal, text: str) -> None:
-    found = json.loads(desk.written({"number": number, "text": text}), parse_float=Decimal, parse_int=Decimal)
+    found = json.loads(responses.written({"number": number, "text": text}), parse_float=Decimal, parse_int=Decimal)
     assert found == {"number": number, "text": text}
 
 
 def test_nuls_and_controls_are_shown_as_signs() -> None:
-    assert show.visible("A\0B\x1b[31m\x7f") == "A␀B␛[31m␡"
+    assert formatting.visible("A\0B\x1b[31m\x7f") == "A␀B␛[31m␡"
 
 
 def test_numbers_are_grouped_and_prices_keep_what_they_say() -> None:
-    assert show.number(1_988_791_343) == "1,988,791,343"
-    assert show.number(Decimal("40.6900")) == "40.69"
-    assert show.number(Decimal("0.0001")) == "0.0001"
-    assert show.number(Decimal("12.0000")) == "12.00"
-    assert show.number(None) == "–"  # noqa: RUF001
+    assert formatting.number(1_988_791_343) == "1,988,791,343"
+    assert formatting.number(Decimal("40.6900")) == "40.69"
+    assert formatting.number(Decimal("0.0001")) == "0.0001"
+    assert formatting.number(Decimal("12.0000")) == "12.00"
+    assert formatting.number(None) == "–"  # noqa: RUF001
 
 
 def test_an_address_quotes_a_slash_inside_of_a_segment() -> None:
-    assert show.address(("s", "BRK/B"), as_of="") == "/s/BRK%2FB"
-    assert show.address(("s", "?#&"), [("q", "a b")]) == "/s/%3F%23%26?q=a+b"
+    assert values.address(("s", "BRK/B"), as_of="") == "/s/BRK%2FB"
+    assert values.address(("s", "?#&"), [("q", "a b")]) == "/s/%3F%23%26?q=a+b"
 
 
 @given(
@@ -94,16 +96,18 @@ def test_an_address_quotes_a_slash_inside_of_a_segment() -> None:
 )
 def test_a_drawing_stays_inside_of_its_frame(days: list[tuple[date, float]]) -> None:
     days.sort()
-    drawing = chart.drawn([day for day, _ in days], [value for _, value in days], lambda at: chart.Point(str(at), ""))
+    drawing = daily_chart.drawn(
+        [day for day, _ in days], [value for _, value in days], lambda at: daily_chart.Point(str(at), "")
+    )
     assert [bar.point.says for bar in drawing.bars] == [str(at) for at in range(len(days))]
     for bar in drawing.bars:
-        assert bar.x >= chart.LEFT - 0.1
-        assert bar.x + bar.width <= chart.WIDTH
-        assert chart.TOP - 0.1 <= bar.y <= drawing.base + 0.1
+        assert bar.x >= daily_chart.LEFT - 0.1
+        assert bar.x + bar.width <= daily_chart.WIDTH
+        assert daily_chart.TOP - 0.1 <= bar.y <= drawing.base + 0.1
 
 
 def test_more_days_than_pixels_become_one_outline() -> None:
     days = [date(2004, 3, 22) + timedelta(days=at) for at in range(5_000)]
-    drawing = chart.drawn(days, [float(at) for at in range(5_000)], lambda _: pytest.fail("no bar is told of"))
+    drawing = daily_chart.drawn(days, [float(at) for at in range(5_000)], lambda _: pytest.fail("no bar is told of"))
     assert drawing.bars == ()
-    assert 100 < drawing.outline.count("M") <= chart.WIDTH
+    assert 100 < drawing.outline.count("M") <= daily_chart.WIDTH

@@ -13,9 +13,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from spotlightd.model import house
-from spotlightd.model.bars import bars, minutely
-from spotlightd.model.market import trades
+from spotlightd.datasets import system
+from spotlightd.datasets.bars import bars, minutely
+from spotlightd.datasets.trades import trades
 from spotlightd.model.stream import covers, load_digest
 from tests.web.world import FAILS, World, opened
 
@@ -86,8 +86,8 @@ async def filled(world: World) -> None:
     published.append(
         (22, "bars", KEPT, "bars", f"finnhub/{covers(DAYS[CLOSED], 1)}/{CLOSED}", "b" * 64, "1", 1, 0, [], at, CLOSED)
     )
-    await warehouse.insert(house.loads, published)
-    await warehouse.insert(house.gaps, [
+    await warehouse.insert(system.loads, published)
+    await warehouse.insert(system.gaps, [
         (1, HUNG[1], "finnhub", "", *HUNG, "connection lost", "the <venue> hung up", ""),
         (2, MENDED[1], "finnhub", "", *MENDED, "stale", "mended since", "REST"),
         (3, HUNG[1], "finnhub", "ANOTHER", *HUNG, "stale", "of another symbol", ""),
@@ -100,5 +100,5 @@ async def trading(folder: Path) -> AsyncIterator[World]:
     """The world of fails with trades beside it, served."""
     async with opened(folder) as plain:
         await filled(plain)
-        async with plain.served(datasets=(FAILS, trades, bars, *house.HOUSE)) as world:
+        async with plain.served(datasets=(FAILS, trades, bars, *system.HOUSE)) as world:
             yield world

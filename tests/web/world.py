@@ -18,11 +18,12 @@ from typing import Any
 
 import aiohttp
 
-from spotlightd.clients.documents import FolderDocuments
-from spotlightd.clients.warehouse import ClickHouse
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.datasets import system
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model import house, settings
+from spotlightd.errors import FormatError
 from spotlightd.model.disk import (
     Ballast,
     DiskState,
@@ -33,11 +34,13 @@ from spotlightd.model.disk import (
     Watermarks,
     held_by,
 )
-from spotlightd.model.errors import FormatError
-from spotlightd.model.growth import forecast
+from spotlightd.model.disk_forecast import forecast
+from spotlightd.ports.parser import Excerpt, ExcerptLine
+from spotlightd.settings import stores
+from spotlightd.settings.serving import WebSettings
 from spotlightd.sources import sec_ftd
 from spotlightd.web.app import application, serving
-from spotlightd.web.context import Context, EngineState, Excerpt, ExcerptLine, FlowState, State
+from spotlightd.web.state import Context, EngineState, FlowState, State
 
 FAILS = sec_ftd.sec_ftd
 STARTED = datetime(2021, 3, 20, 9, 0, tzinfo=UTC)
@@ -111,7 +114,7 @@ class Publishing:
         self.ids += 1
         url = f"https://www.sec.gov/files/data/{name}"
         row = (self.ids, stored.digest, stored.size, "sec_ftd", url, "", covers, STARTED, '"e"', "", "application/zip")
-        await self.warehouse.insert(house.documents, [row])
+        await self.warehouse.insert(system.documents, [row])
         return stored.digest
 
     async def load(
@@ -122,17 +125,17 @@ class Publishing:
         await self.warehouse.insert(FAILS, placed)
         at = STARTED + timedelta(minutes=seq)
         row = (seq, FAILS.name, load_id, "sec_ftd", covers, digest, "1", len(rows), 0, list(supersedes), at, 0)
-        await self.warehouse.insert(house.loads, [row])
+        await self.warehouse.insert(system.loads, [row])
         self.ids += 1
         run = (self.ids, at, "sec_ftd", "https://www.sec.gov/x", covers, "published", digest, len(rows), 0, 9, 0.5, "")
-        await self.warehouse.insert(house.runs, [run])
+        await self.warehouse.insert(system.runs, [run])
 
     async def refusal(self, digest: str, covers: str, sentence: str) -> None:
         self.ids += 1
         run = (self.ids, STARTED, "sec_ftd", "https://www.sec.gov/y", covers, "refused", digest, 0, 1, 9, 0.5, sentence)
-        await self.warehouse.insert(house.runs, [run])
+        await self.warehouse.insert(system.runs, [run])
         reject = (self.ids, STARTED, "sec_ftd", digest, "1", 0, 3, "2021<b>\0|", "has 2 fields, not 6")
-        await self.warehouse.insert(house.rejects, [reject])
+        await self.warehouse.insert(system.rejects, [reject])
 
 
 def corrected(rows: list[Row]) -> list[Row]:
@@ -142,7 +145,7 @@ def corrected(rows: list[Row]) -> list[Row]:
 
 
 async def _filled(warehouse: ClickHouse, documents: FolderDocuments) -> dict[str, str]:
-    for dataset in (*house.HOUSE, FAILS):
+    for dataset in (*system.HOUSE, FAILS):
         await warehouse.ensure(dataset)
     publishing = Publishing(warehouse, documents)
     digests: dict[str, str] = {}
@@ -199,18 +202,18 @@ def disks() -> DiskState:
 
 
 @asynccontextmanager
-async def opened(folder: Path, web: settings.Web | None = None) -> AsyncIterator[World]:
+async def opened(folder: Path, web: WebSettings | None = None) -> AsyncIterator[World]:
     """Engine, tables, rows, explorer and a client: all closed at the end."""
     async with AsyncExitStack() as stack:
         held = stack.enter_context(state_lock(folder))
-        engine = await stack.enter_async_context(Engine(held, settings.Engine()))
+        engine = await stack.enter_async_context(Engine(held, stores.EngineSettings()))
         warehouse = await stack.enter_async_context(
-            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings.Warehouse())
+            ClickHouse(engine.url, engine.user, engine.password, "spotlightd", stores.WarehouseSettings())
         )
         documents = await stack.enter_async_context(FolderDocuments(folder / "documents"))
         digests = await _filled(warehouse, documents)
         context = Context(
-            warehouse, documents, (FAILS, *house.HOUSE), (sec_ftd.source,), web or settings.Web(), state, excerpts(documents),
+            warehouse, documents, (FAILS, *system.HOUSE), (sec_ftd.source,), web or WebSettings(), state, excerpts(documents),
             judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021", disks=disks,
         )  # fmt: skip
         port = await stack.enter_async_context(serving(application(context), "127.0.0.1", 0))

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from spotlightd.flows.archive.means import HeldError, Means
-from spotlightd.flows.archive.prove import exactly
+from spotlightd.flows.archive.context import HeldError, Means
+from spotlightd.flows.archive.verify import exactly
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition, Stage

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from spotlightd.errors import StoreError
 from spotlightd.flows.archive.audit import Audited, audit
-from spotlightd.flows.archive.means import Means
+from spotlightd.flows.archive.context import Means
 from spotlightd.flows.archive.restore import Drilled, drill
-from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Check, CheckKind, Partition
 
 AUDIT_DAYS = 1.0

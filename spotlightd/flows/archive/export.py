@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from spotlightd.flows.archive.describe import describe, digest
-from spotlightd.flows.archive.means import HERE, Means
-from spotlightd.flows.scratch import blamed, housed, written
+from spotlightd.errors import StoreError
+from spotlightd.flows.archive.context import HERE, Means
+from spotlightd.flows.archive.parquet import describe, digest
+from spotlightd.flows.tempfiles import blamed, housed, written
 from spotlightd.model.archive import exported
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.errors import StoreError
 from spotlightd.model.partition import Partition
 from spotlightd.tasks import together
 

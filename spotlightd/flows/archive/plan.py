@@ -9,16 +9,17 @@ moved, and whatever is made of its rows (bars) is there, because readers take th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from spotlightd.flows.archive.means import HERE, Means
-from spotlightd.flows.publish import current
+from spotlightd.flows.archive.context import HERE, Means
+from spotlightd.flows.loads.publish import current
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
-from spotlightd.model.ports import Warehouse
 from spotlightd.model.provenance import LoadState
-from spotlightd.model.settings import Archive
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.settings.stores import ArchiveSettings
 
 UNSETTLED: tuple[LoadState, ...] = ("loading", "loaded", "publishing", "dead")
 PARTS = """
@@ -28,7 +29,7 @@ GROUP BY table, partition_id ORDER BY table, partition_id
 """
 
 
-def leaving(datasets: Iterable[Dataset], policy: Archive) -> dict[str, int]:
+def leaving(datasets: Iterable[Dataset], policy: ArchiveSettings) -> dict[str, int]:
     """By name, how many days rows of a dataset stay, of those that do not stay for ever: as the settings say, or else
     the dataset.
     """
@@ -89,3 +90,27 @@ async def unmade(means: Means, partition: Partition) -> str:
         if wanted - made:
             return f"{transform.name} are still to be made of it"
     return ""
+
+
+async def seal(means: Means, partition: Partition, known: Iterable[Partition]) -> Partition:
+    """`sealed`, or the partition as it was, with what stands in the way.
+
+    What stands in the way is asked for again when the seal is on: then no new writer can come, but one may have come
+    in between, and what he writes may have got the old generation.
+    """
+    if why := await obstacle(means, partition):
+        return replace(partition, says=why)
+    await means.warehouse.seal(means.datasets[partition.dataset], generations([*known, partition], partition.dataset))
+    if why := await obstacle(means, partition):
+        return replace(partition, says=why)
+    columns = tuple((one.name, one.type) for one in means.datasets[partition.dataset].stored)
+    return replace(partition, stage="sealed", columns=columns, says="")
+
+
+def generations(known: Iterable[Partition], dataset: str) -> dict[int, int]:
+    """By number, the generation that new rows of a sealed partition get."""
+    found: dict[int, int] = {}
+    for one in sorted(known, key=lambda one: (one.number, one.generation)):
+        if one.dataset == dataset:
+            found[one.number] = one.generation + 1
+    return found

@@ -12,14 +12,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from spotlightd.flows.archive import held
-from spotlightd.flows.archive.means import HeldError, Means
+from spotlightd.errors import SettingsError
+from spotlightd.flows.archive import repair
+from spotlightd.flows.archive.context import HeldError, Means
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import ANEW, DRILL, GENERATION, NAME, Dataset
-from spotlightd.model.errors import SettingsError
-from spotlightd.model.fingerprint import selected
 from spotlightd.model.partition import Partition
+from spotlightd.sql.fingerprint import selected
 
 TAKEN = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
 
@@ -48,7 +48,7 @@ async def restore(means: Means, partition: Partition) -> Partition:
     """
     dataset = means.datasets[partition.dataset]
     if partition.stage == "held":
-        partition = await held.as_it_is(means, partition)
+        partition = await repair.as_it_is(means, partition)
         if partition.stage == "dropped":
             await means.kept.keep(partition)  # an attempt that is cut off while it fills goes on from here
     if partition.stage not in ("switched", "dropped"):

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from spotlightd.errors import FormatError, SettingsError
 from spotlightd.model.bundle import Frames, Manifest, Packed, compared
 from spotlightd.model.dataset import Dataset
-from spotlightd.model.drain import Positions
-from spotlightd.model.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Document
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, covers, load_digest
+from spotlightd.ports.ledger import Positions
 
 CLOCKS_DIFFER = timedelta(days=1)
 REMEDY = "use the release, or the source file, that the bundle was made with"

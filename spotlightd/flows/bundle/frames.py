@@ -13,16 +13,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 
-from spotlightd.flows.decode import within
-from spotlightd.model import decoding
+from spotlightd.errors import FormatError
+from spotlightd.flows.stream.decode import within
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bus import KEY, Records, mark
-from spotlightd.model.cold import Archives
-from spotlightd.model.errors import FormatError
-from spotlightd.model.fingerprint import selected
-from spotlightd.model.pin import rows as stored
-from spotlightd.model.ports import Warehouse
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.sql import decode
+from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.tiers import Archives
+from spotlightd.sql.visibility import rows as stored
 
 HEAD = struct.Struct("<HHQQQqB")
 COLUMNS = "epoch, partition, offset, connection, sequence, received, repeat, frame"
@@ -45,15 +45,13 @@ class Group:
 
 def select(source: Stream, archives: Archives, day: date) -> str:
     """The frames of a part of a day, `{day:Date}` and `{part:UInt16}`, for the format RowBinary."""
-    return (
-        f"SELECT {COLUMNS} FROM {_kept(source, archives, day)} WHERE {decoding.PART} ORDER BY epoch, partition, offset"
-    )
+    return f"SELECT {COLUMNS} FROM {_kept(source, archives, day)} WHERE {decode.PART} ORDER BY epoch, partition, offset"
 
 
 async def mark_of(warehouse: Warehouse, source: Stream, archives: Archives, day: date, part: int) -> Fingerprint:
     """The fingerprint of the frames that are kept of a part of a day, hot and archived."""
     table = frames_of(source)
-    sql = f"SELECT {selected(table.columns, table.time)} FROM {_kept(source, archives, day)} WHERE {decoding.PART}"
+    sql = f"SELECT {selected(table.columns, table.time)} FROM {_kept(source, archives, day)} WHERE {decode.PART}"
     return Fingerprint(*(await warehouse.rows(sql, {"day": day, "part": part})).rows[0])
 
 

@@ -1,0 +1,145 @@
+"""Values of a dataset's columns in Arrow, both ways: what the warehouse's client sends and what it gets back. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pyarrow as pa
+
+from spotlightd.errors import StoreError
+from spotlightd.model.dataset import Dataset
+from spotlightd.ports.warehouse import Answer, Value
+
+READ_SETTINGS = {
+    "output_format_arrow_string_as_string": 0,
+    "output_format_arrow_fixed_string_as_fixed_byte_array": 1,
+    "output_format_arrow_low_cardinality_as_dictionary": 0,
+    "output_format_arrow_date_as_uint16": 0,
+    "output_format_arrow_compression_method": "none",
+}
+"""How `answer` wants its stream. Texts come as bytes, because a reader that is told `string` fails as a whole on one
+value that is not UTF-8.
+"""
+
+_PLAIN: dict[str, pa.DataType] = {
+    "Int8": pa.int8(), "Int16": pa.int16(), "Int32": pa.int32(), "Int64": pa.int64(),
+    "UInt8": pa.uint8(), "UInt16": pa.uint16(), "UInt32": pa.uint32(), "UInt64": pa.uint64(),
+    "Float64": pa.float64(), "String": pa.string(), "Date": pa.date32(), "Bool": pa.bool_(), "UUID": pa.string(),
+}  # fmt: skip
+_SIZED = re.compile(r"^(FixedString|Decimal|DateTime64)\((\d+)(?:, ?(\d+|'UTC'))?\)$")
+_WRAPPED = re.compile(r"^(Nullable|LowCardinality|Array)\((.+)\)$")
+_UNITS = ("s", "ms", "ms", "ms", "us", "us", "us", "ns", "ns", "ns")
+_DECIMAL128_DIGITS = 38
+
+
+def arrow_type(word: str) -> pa.DataType:
+    """The Arrow type that ClickHouse reads into a column of that type word without loss."""
+    if word in _PLAIN:
+        return _PLAIN[word]
+    if wrapped := _WRAPPED.match(word):
+        inner = arrow_type(wrapped[2])
+        return pa.list_(inner) if wrapped[1] == "Array" else inner
+    sized = _SIZED.match(word)
+    if sized is None:
+        raise StoreError(f"no Arrow type is known for the column type {word}")
+    kind, size = sized[1], int(sized[2])
+    if kind == "FixedString":
+        return pa.string()
+    if kind == "DateTime64":
+        return pa.timestamp(_UNITS[size], tz="UTC")
+    return (pa.decimal128 if size <= _DECIMAL128_DIGITS else pa.decimal256)(size, int(sized[3]))
+
+
+def block(dataset: Dataset, rows: Sequence[Sequence[Any]]) -> bytes:
+    """Rows in `dataset.stored` order as an Arrow IPC stream of one batch. StoreError for a value of a wrong kind."""
+    schema = pa.schema([(column.name, arrow_type(column.type)) for column in dataset.stored])
+    try:
+        columns = [
+            pa.array([_exact(row[at], field.type) for row in rows], type=field.type) for at, field in enumerate(schema)
+        ]
+        batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, IndexError) as problem:
+        raise StoreError(f"rows for {dataset.name} do not fit its columns: {problem}") from None
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def _exact(value: Any, kind: pa.DataType) -> Any:
+    """The value, if Arrow would not quietly make another one of it: cut a fraction off, or take any zone for UTC."""
+    if isinstance(value, list | tuple) and pa.types.is_list(kind):
+        return [_exact(one, kind.value_type) for one in value]
+    if isinstance(value, UUID):
+        return str(value)
+    cut = isinstance(value, float) and pa.types.is_integer(kind)
+    naive = isinstance(value, datetime) and pa.types.is_timestamp(kind) and value.tzinfo is None
+    timed = isinstance(value, datetime) and pa.types.is_date(kind)
+    if cut or naive or timed:
+        raise TypeError(f"{value!r} is no {kind}")
+    return value
+
+
+def answer(stream: bytes) -> Answer:
+    """An ArrowStream answer as Python values: text `str`, days `date`, times aware UTC, amounts Decimal, lists."""
+    if not stream:
+        return Answer(names=(), rows=())
+    try:
+        with pa.ipc.open_stream(stream) as reader:
+            table = reader.read_all()
+    except pa.ArrowException as problem:
+        raise StoreError(f"the warehouse's answer could not be read: {problem}") from None
+    columns = [_values(column) for column in table.columns]
+    return Answer(names=tuple(table.column_names), rows=tuple(zip(*columns, strict=True)) if columns else ())
+
+
+def _values(column: Any) -> list[Any]:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    convert = _converter(kind)
+    values = column.to_pylist()
+    return values if convert is None else [None if value is None else convert(value) for value in values]
+
+
+def _converter(kind: pa.DataType) -> Callable[[Any], Any] | None:
+    """What is to be done to each value of that Arrow type after `to_pylist`; None when it is right as it comes."""
+    if pa.types.is_fixed_size_binary(kind):
+        return lambda value: _text(value.rstrip(b"\0"))
+    if pa.types.is_binary(kind):
+        return _text
+    if pa.types.is_timestamp(kind):
+        return _utc
+    if pa.types.is_list(kind):
+        inner = _converter(kind.value_type)
+        return None if inner is None else lambda values: [None if one is None else inner(one) for one in values]
+    return None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", errors="backslashreplace")
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)
+
+
+def bound(params: Mapping[str, Value] | None) -> dict[str, Any]:
+    """Parameters as the client sends them without loss: it cuts fractions of a second off a datetime."""
+    return {name: _plain(value) for name, value in (params or {}).items()}
+
+
+def _plain(value: Value) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone cannot be asked for: {value}")
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,119 @@
+"""Commands about the archive: archive plan, run, status and retry, restore, drill. Beside a running daemon it does the work."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.commands.collect import watched
+from spotlightd.commands.output import Out
+from spotlightd.commands.session import ledger_beside, reading
+from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.archive.archiver import WISH
+from spotlightd.flows.archive.context import HeldError
+from spotlightd.flows.archive.plan import due, leaving
+from spotlightd.model.dataset import NAME
+from spotlightd.model.partition import Check, CheckKind, Partition
+from spotlightd.ports.ledger import Wish
+from spotlightd.runtime.archive import archiver
+from spotlightd.runtime.endpoint import running_daemon
+from spotlightd.runtime.instance import LEDGER_FILE, opened
+from spotlightd.settings.settings import Settings
+
+PARTITION = re.compile(r"[0-9]{4,8}-[0-9]{1,5}")
+COLUMNS = ("dataset", "partition", "stage", "since", "rows", "bytes", "says")
+
+
+async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """`plan` and `status` look, `run` takes every partition as far as it goes now, `retry` takes a held one up again."""
+    _there(settings)
+    if arguments.verb == "retry":
+        return await _done(f"retry {_named(arguments)}", settings, out)
+    if arguments.dataset or arguments.partition:
+        raise SettingsError(f"archive {arguments.verb} is about all partitions: only `retry` names one")
+    if arguments.verb == "run":
+        return await _done("run", settings, out)
+    known, checks, planned = await _looked(settings)
+    if arguments.verb == "plan":
+        out.table(("dataset", "partition", "day"), [(one.dataset, one.id, one.day) for one in planned])
+        return 0
+    if out.as_json:
+        told = [dict(zip(COLUMNS, _row(one), strict=True)) for one in known]
+        out.value({"partitions": told, "checks": {kind: _check(one) for kind, one in checks.items()}})
+        return 0
+    out.table(COLUMNS, [_line(one) for one in known])
+    for kind, one in checks.items():
+        out.say(f"last {kind}: {one.at:%Y-%m-%d %H:%M} UTC, {one.says}")
+    return 0
+
+
+async def restore(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Bring the rows of an archived partition back into the warehouse, or into a table of their own."""
+    _there(settings)
+    named = _named(arguments)
+    if arguments.into and not NAME.match(arguments.into):
+        raise SettingsError(f"--into {arguments.into!r}: use lower case letters, digits and _")
+    return await _done(f"restore {named} {arguments.into}".strip(), settings, out)
+
+
+def _named(arguments: argparse.Namespace) -> str:
+    """Dataset and partition, as the archiver is told them."""
+    if not NAME.match(arguments.dataset):
+        raise SettingsError(f"{arguments.dataset!r} is no dataset: name the one that the partition is of")
+    if not PARTITION.fullmatch(arguments.partition):
+        raise SettingsError(
+            f"--partition {arguments.partition!r} is not like 20260131-0: see `spotlightd archive status`"
+        )
+    return f"{arguments.dataset} {arguments.partition}"
+
+
+async def drill(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Restore an archived partition drawn by lot to a scratch table, and compare. A StoreError when it is not the same."""
+    del arguments
+    _there(settings)
+    return await _done("drill", settings, out)
+
+
+async def _done(words: str, settings: Settings, out: Out) -> int:
+    if running_daemon(settings) is not None:
+        return await watched(Wish(f"{WISH}{words}", date.min, date.max), settings, out)
+    async with opened(settings) as house:
+        work = archiver(house)
+        with out.progress(words) as moves:
+            try:
+                says = await work.obey(words.split(), moves)
+            except HeldError as problem:
+                raise StoreError(str(problem)) from None
+    out.say(says, {"says": says})
+    return 0
+
+
+async def _looked(settings: Settings) -> tuple[tuple[Partition, ...], Mapping[CheckKind, Check], list[Partition]]:
+    async with reading(settings) as here, ledger_beside(settings) as ledger:
+        kept = SqliteArchive(ledger)
+        known = await kept.partitions()
+        policy, today = settings.archive, datetime.now(UTC).date()
+        planned = await due(here.warehouse, leaving(here.datasets, policy), known, today, policy.late_seconds)
+        return known, await kept.checks(), planned
+
+
+def _there(settings: Settings) -> None:
+    if not (settings.state_dir / LEDGER_FILE).exists():
+        raise SettingsError(f"there is nothing in {settings.state_dir}: name the state folder with --state")
+
+
+def _row(one: Partition) -> tuple[object, ...]:
+    return (one.dataset, one.id, one.stage, one.since, one.fingerprint.rows, one.size, one.says)
+
+
+def _line(one: Partition) -> tuple[object, ...]:
+    """The same for people, who are told the zone."""
+    told = zip(COLUMNS, _row(one), strict=True)
+    return tuple(f"{value:%Y-%m-%d %H:%M} UTC" if name == "since" else value for name, value in told)
+
+
+def _check(one: Check) -> dict[str, object]:
+    return {"at": one.at, "well": one.well, "says": one.says}

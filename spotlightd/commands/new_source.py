@@ -1,0 +1,107 @@
+"""The command that begins a new source: a skeleton that loads, and a golden case that fails until it is written."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from spotlightd.commands.output import Out
+from spotlightd.errors import SettingsError
+from spotlightd.model.dataset import NAME
+from spotlightd.settings.settings import Settings
+
+SKELETON = '''"""{title}: say in one sentence what the publisher reports, and where.
+
+Publisher's page: https://example.org/reports
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+
+from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
+
+INDEX = "https://example.org/reports"
+
+{name} = Dataset(
+    name="{name}",
+    title="{title}",
+    publisher="Example Authority",
+    about="What a row is, in the publisher's own terms.",
+    columns=(
+        Column("day", "Date", "the day that the row reports"),
+        Column("symbol", "LowCardinality(String)", "the ticker, as the publisher prints it"),
+        Column("quantity", "UInt64", "what is counted", unit="shares"),
+    ),
+    key=("day", "symbol"),
+    order=("symbol", "day"),
+    time="day",
+    symbol="symbol",
+    partition="toYear(day)",
+    rhythm=Rhythm("daily, on the next morning", stale_days=4),
+)
+
+
+async def discover(pages: Pages) -> AsyncIterator[Link]:
+    """What exists. The ledger decides what is new."""
+    page = await pages.page(INDEX)
+    raise FormatError(f"discover is not written yet; the page has {{len(page)}} characters")
+    yield Link(INDEX, "2021/01/04", date(2021, 1, 4), date(2021, 1, 4))
+
+
+def parse(body: Body) -> Iterator[Rows | Reject]:
+    """Every field taken or dropped by name. See spotlightd/sources/sec_ftd.py for one that is whole."""
+    raise FormatError(f"parse is not written yet: {{body.name}}")
+    yield Reject(0, 1, "", "")
+
+
+def expected(day: date) -> Expected:
+    """The newest slice that should be out by that day."""
+    return Expected(day.strftime("%Y/%m/%d"), day)
+
+
+source = Batch(
+    name="{name}",
+    title="{title}",
+    home=INDEX,
+    datasets=({name},),
+    discover=discover,
+    parse=parse,
+    parser="1",
+    hosts=("example.org",),
+    cron="0 6 * * *",
+    expected=expected,
+)
+'''
+CASE = """{
+  "constructed": "say here who made the document of this case, or where it was published",
+  "document": "document.txt",
+  "rows": {"%s": 1},
+  "rejects": 0
+}
+"""
+
+
+async def new_source(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Write NAME.py and golden/NAME/first/. Existing files are never overwritten."""
+    del settings
+    name: str = arguments.name
+    if not NAME.match(name):
+        raise SettingsError(f"{name!r}: use lower case letters, digits and _, beginning with a letter")
+    folder: Path = arguments.folder
+    case = folder / "golden" / name / "first"
+    source = folder / f"{name}.py"
+    for path in (source, case):
+        if path.exists():
+            raise SettingsError(f"{path} is there already")
+    try:
+        case.mkdir(parents=True)
+        source.write_text(SKELETON.format(name=name, title=name.replace("_", " ")), encoding="utf-8")
+        (case / "document.txt").write_text("", encoding="utf-8")
+        (case / "expected.json").write_text(CASE % name, encoding="utf-8")
+    except OSError as problem:
+        raise SettingsError(f"{folder} cannot be written: {problem.strerror}") from None
+    said = f"wrote {source} and {case}: put a real document there, then `spotlightd try {source} {case}/document.txt`"
+    out.say(said, {"source": str(source), "case": str(case)})
+    return 0

@@ -1,0 +1,93 @@
+"""An insert's way from the client into the engine: block by block, through a short queue, never through a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import queue
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import web
+
+from spotlightd.engine.answers import Summary, headers
+from spotlightd.engine.errors import CUT_OFF, TIMED_OUT, failure
+from spotlightd.engine.request import Asked
+from spotlightd.engine.service import Service
+from spotlightd.engine.sql import Statement
+
+QUEUE_BLOCKS = 4
+
+
+class Blocks:
+    """Blocks of an insert between the loop and the engine's thread.
+
+    The thread takes; the loop puts and waits while the queue is full. `cut` makes the next `take` fail, so that the
+    insert is cancelled and not finished with what came so far.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._queue: queue.Queue[bytes | None] = queue.Queue()
+        self._room = asyncio.Semaphore(QUEUE_BLOCKS)
+        self._cut = threading.Event()
+
+    async def put(self, data: bytes | None) -> None:
+        """Hand a block over; None says that there are no more."""
+        await self._room.acquire()
+        self._queue.put(data)
+
+    def cut(self) -> None:
+        self._cut.set()
+        self._queue.put(None)
+
+    def take(self) -> bytes | None:
+        """The next block. Runs in the engine's thread; Failed when the client went away."""
+        data = self._queue.get()
+        if self._cut.is_set():
+            raise failure(CUT_OFF, "The client went away before the data ended")
+        self._loop.call_soon_threadsafe(self._room.release)
+        return data
+
+
+async def load(service: Service, asked: Asked, statement: Statement, body: AsyncIterator[bytes]) -> web.StreamResponse:
+    """Run an insert while its data arrive."""
+    async with service.working(service.writers, asked.query_id) as work:
+        blocks = Blocks(asyncio.get_running_loop())
+        done = service.start(work, lambda: service.handles.load(asked, statement.sql, statement.format, blocks.take))
+        try:
+            await _feed(blocks, body, done, service.configuration.send_seconds)
+        finally:
+            if not done.done():
+                blocks.cut()
+        summary = await done
+    return web.Response(headers=headers(asked.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)})
+
+
+async def _feed(blocks: Blocks, body: AsyncIterator[bytes], done: asyncio.Future[Summary], seconds: float) -> None:
+    """Hand all blocks over and wait for the engine, which may fail at any block."""
+    feeding = asyncio.create_task(_all(blocks, body, seconds), name="feed an insert")
+    try:
+        both: set[asyncio.Future[Any]] = {feeding, done}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done():
+            feeding.result()
+            await asyncio.wait([done])
+    finally:
+        feeding.cancel()
+        await asyncio.wait([feeding])
+
+
+async def _all(blocks: Blocks, body: AsyncIterator[bytes], seconds: float) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(seconds):
+                data = await anext(body, None)
+        except TimeoutError:
+            raise failure(TIMED_OUT, f"The client sent no data for {seconds:g} s") from None
+        if data is None:
+            break
+        if data:
+            await blocks.put(data)
+    await blocks.put(None)

@@ -1,0 +1,215 @@
+"""The daemon: opens the clients, starts the flows, waits for a signal. The only place that wires rooms together.
+
+Indentation is the order of shutdown: the schedule and the sources stop first, then the explorer, then the clients
+close, last of all the engine and the lock on the state folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+from spotlightd import __version__
+from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.batch.schedule import Bells, Collecting, bookkeeping, ringing
+from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
+from spotlightd.flows.transform import Transforming
+from spotlightd.flows.upkeep.bucket import looking_after
+from spotlightd.flows.upkeep.disk import Watching
+from spotlightd.flows.upkeep.disk_history import DiskRows
+from spotlightd.flows.upkeep.documents import Stowing
+from spotlightd.flows.upkeep.heartbeats import measured_loop, pulse, readings
+from spotlightd.flows.upkeep.log_buffer import Said
+from spotlightd.flows.upkeep.logs import writing_logs
+from spotlightd.log import kept, logger
+from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.model.disk import FileSystem
+from spotlightd.model.source import Batch
+from spotlightd.runtime import systemd
+from spotlightd.runtime.archive import archiver, stowing
+from spotlightd.runtime.disks import readings as disk_readings
+from spotlightd.runtime.disks import relieved, watching
+from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
+from spotlightd.runtime.explorer import _context
+from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.streams import Streaming, streaming
+from spotlightd.settings.settings import Settings
+from spotlightd.web.app import application, serving
+from spotlightd.web.metrics import serving_metrics
+
+PROBE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A daemon that is ready. `web` is the explorer's address."""
+
+    house: House
+    board: Board
+    bells: Bells
+    web: str
+
+
+@asynccontextmanager
+async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Running]:
+    """The whole daemon at work; leaving the block drains it and closes everything, in order."""
+    told = settings.log
+    said = Said(told.table_waiting_events, told.table_minute_events)
+    with kept(said.take) if told.table_seconds else nullcontext():
+        async with _at_work(settings, said, notice) as daemon:
+            yield daemon
+
+
+@asynccontextmanager
+async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator[Running]:
+    began, board, bells = datetime.now(UTC), Board(), Bells()
+    log = logger()
+    log.info("daemon started", version=__version__, state=str(settings.state_dir))
+    await relieved(settings)
+    async with opened(settings) as house:
+        collected = house.sources if settings.schedule.enabled else ()
+        for source in collected:
+            house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
+        archive, documents = archiver(house), stowing(house)
+
+        async def relieve(_: FileSystem) -> None:
+            await house.documents.cache.give_up()
+            await archive.hurry()
+
+        disks = watching(settings, house.stores.gate, on_critical=relieve)
+        meters = PrometheusMeters(
+            [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
+            version=__version__, flows=lambda: readings(board), disks=lambda: disk_readings(disks.state()),
+            archive=archive.state, documents=documents.state,
+        )  # fmt: skip
+        writing = writing_logs(board, said, house.stores.warehouse, meters, settings.log.table_seconds)
+        async with writing, streaming(house, meters) as streams:
+            context = replace(
+                _context(house, streams, board, began, notice),
+                disks=disks.state,
+                archive=archive.state,
+                keeping=documents.state,
+            )
+            await disks.look()  # before anything moves: what is too full now holds from the beginning
+            async with (
+                running(**_keepers(house, board, meters, disks, archive, documents), **_movers(house, streams, board)),
+                serving_metrics(meters.text, settings.metrics, settings.web.hosts),
+                serving(application(context), settings.web.host, settings.web.port) as port,
+            ):
+                web = f"http://{settings.web.host}:{port}"
+                here = replace(house.endpoint, web=web, collects=tuple(source.name for source in collected))
+                publish_endpoint(settings, here)
+                gatherers = _collectors(house, board, bells, meters, collected) | {
+                    name: isolated(board, name, flow) for name, flow in streams.listeners.items()
+                }
+                async with running(**gatherers), ringing(collected, bells, on_start=settings.schedule.on_start):
+                    log.info("daemon ready", web=web)
+                    systemd.ready(f"explorer on {web}")
+                    try:
+                        yield Running(house, board, bells, web)
+                    finally:
+                        log.info("daemon stopping")
+                        systemd.stopping()
+    (settings.state_dir / ENDPOINT).unlink(missing_ok=True)
+    log.info("daemon stopped")
+
+
+def _keepers(
+    house: House, board: Board, meters: PrometheusMeters, disks: Watching, archive: Archiving, documents: Stowing
+) -> dict[str, Coroutine[Any, Any, None]]:
+    """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
+    every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
+    return {
+        "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
+        "heart": vital(board, "heart", lambda report: _heart(report, board)),
+        "archive": isolated(board, "archive", archive),
+        "documents": isolated(board, "documents", documents),
+        "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
+        "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
+        "disk": isolated(board, "disk", disks),
+        "disk rows": isolated(board, "disk rows", DiskRows(disks, warehouse)),
+        "loop lag": measured_loop(meters),
+    }
+
+
+def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
+    """What moves frames on until the listeners have stopped, and what is made of them."""
+    stores = house.stores
+    made = {
+        one.name: Transforming(
+            one,
+            stores.ledger,
+            stores.warehouse,
+            stores.publications,
+            house.positions,
+            gate=stores.gate,
+            archives=house.archives,
+        )
+        for one in house.catalog.transforms
+    }
+    flows: dict[str, Flow] = {**streams.movers, **made}
+    return {name: isolated(board, name, flow) for name, flow in flows.items()}
+
+
+def _collectors(
+    house: House, board: Board, bells: Bells, meters: PrometheusMeters, collected: tuple[Batch, ...]
+) -> dict[str, Coroutine[Any, Any, None]]:
+    told, stores = house.settings.schedule, replace(house.stores, meters=meters)
+    since = told.since or date.min
+    return {
+        source.name: isolated(
+            board,
+            f"collect {source.name}",
+            Collecting(source, house.publishers, stores, bells, since, told.judged_on),
+        )
+        for source in collected
+    }
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. One that comes during the start is obeyed when the start is done."""
+    async with told_to_stop() as stop, started(settings):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def told_to_stop() -> AsyncIterator[asyncio.Event]:
+    """Set on SIGTERM or SIGINT while the block runs, and deaf to them after it: the process is about to end.
+
+    The block is to hold the start and the whole shutdown: impatient ones tell twice, and the second time would
+    otherwise cut short what the first began.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+
+
+async def _bookkeeping(report: Reporter, house: House) -> None:
+    await bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets, house.archives)
+
+
+async def _heart(report: Reporter, board: Board) -> None:
+    """Feed systemd's watchdog from the loop itself, and say in one line how the flows are."""
+    pause = systemd.watchdog_seconds() or PROBE_SECONDS
+    report.expects(60 / pause)
+    while True:
+        report.beat()
+        systemd.alive()
+        systemd.status(_summary(board.read()))
+        await asyncio.sleep(pause)
+
+
+def _summary(statuses: tuple[Status, ...]) -> str:
+    troubled = [f"{one.name}: {one.error or one.heard}" for one in statuses if one.error or one.hangs]
+    return "; ".join(troubled) or f"{len(statuses)} flows at work"

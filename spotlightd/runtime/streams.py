@@ -1,0 +1,198 @@
+"""Wires streams: the bus, the spool before it, and the flows of each feed, from the socket to the table.
+
+Embedded, the spool's log is the bus. With Kafka it is a file of its own, from which frames are forwarded, and in which
+they stay until they are durable in the warehouse: a broker's acknowledgement is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from spotlightd.clients.http.websocket import connecting
+from spotlightd.clients.kafka.bus import Kafka
+from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.clients.locallog.spool import LogSpool
+from spotlightd.clients.locallog.view import LogView
+from spotlightd.errors import SettingsError
+from spotlightd.flows.stream.context import Means
+from spotlightd.flows.stream.decode import Decoder, decoder_of
+from spotlightd.flows.stream.drain import Draining
+from spotlightd.flows.stream.forward import Forwarding
+from spotlightd.flows.stream.listen import Listening
+from spotlightd.flows.stream.parts import Parts
+from spotlightd.flows.stream.recovery import received
+from spotlightd.flows.stream.replay import Replay, Replaying
+from spotlightd.flows.supervise import Flow
+from spotlightd.log import logger
+from spotlightd.model.offsets import DrainState, FeedState
+from spotlightd.model.stream import Feed, Stream
+from spotlightd.ports.bus import Bus
+from spotlightd.ports.ledger import Positions
+from spotlightd.ports.metrics import Meters
+from spotlightd.ports.parser import Parser
+from spotlightd.runtime.access import secret
+from spotlightd.runtime.instance import House
+from spotlightd.settings.settings import Settings
+from spotlightd.workers.parser import ChildParser
+
+BUS_FILE = "bus.sqlite"
+SPOOL_FILE = "spool.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """Everything about streams that is open. `movers` are the flows that go on until the listeners have stopped."""
+
+    bus: Bus
+    positions: Positions
+    listening: Mapping[str, Listening]
+    draining: Mapping[str, Draining]
+    movers: Mapping[str, Flow]
+    listeners: Mapping[str, Flow]
+
+    def feeds(self) -> tuple[FeedState, ...]:
+        return tuple(one.state() for one in self.listening.values())
+
+    def drains(self) -> tuple[DrainState, ...]:
+        return tuple(state for one in self.draining.values() for state in one.states())
+
+
+def chosen(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
+    """Those that are to be listened to. SettingsError for a name that is none, and for one without symbols or its key."""
+    told = settings.streams
+    names = told.enabled or list(told.symbols)
+    known = {one.name: one for one in streams}
+    unknown = sorted({*names, *told.symbols, *told.key_files, *told.addresses, *told.retention_hours} - set(known))
+    if unknown:
+        raise SettingsError(f"section [streams] names no stream: {', '.join(unknown)}; there are: {', '.join(known)}")
+    for name in names:
+        if not told.symbols.get(name):
+            raise SettingsError(f"setting streams.symbols has nothing for {name} to subscribe to")
+    return tuple(retained(known[name], settings) for name in names if not known[name].suspended)
+
+
+def retained(source: Stream, settings: Settings) -> Stream:
+    """With the bus's retention as the settings say. SettingsError for one that keeps nothing."""
+    hours = settings.streams.retention_hours.get(source.name, source.retention_hours)
+    if hours < 1:
+        raise SettingsError(
+            f"setting streams.retention_hours.{source.name} must be at least 1: what is not drained yet waits there"
+        )
+    return replace(source, retention_hours=hours)
+
+
+def feed(source: Stream, settings: Settings) -> Feed:
+    """What the settings say about a stream, its key read from its file."""
+    told = settings.streams
+    file = told.key_files.get(source.name, "")
+    needs = source.key_required and source.name not in told.addresses
+    key = secret(file, f"streams.key_files.{source.name}") if file or needs else ""
+    return Feed(tuple(told.symbols[source.name]), key)
+
+
+def feeds_of(sources: Sequence[Stream], settings: Settings) -> Mapping[str, Feed]:
+    """By stream. SettingsError when two have one key: a venue ends the first connection when it sees the second."""
+    found: dict[str, Feed] = {}
+    for source in sources:
+        own = feed(source, settings)
+        other = next((name for name, one in found.items() if own.key and one.key == own.key), None)
+        if other:
+            raise SettingsError(
+                f"streams {other} and {source.name} have the same key, and a key is good for one connection: give"
+                f" streams.key_files.{source.name} a key of its own, or take one of them out of streams.enabled"
+            )
+        found[source.name] = own
+    return found
+
+
+@asynccontextmanager
+async def looked_at(settings: Settings) -> AsyncIterator[Bus]:
+    """The bus for those who only look, beside a running daemon or without one."""
+    if settings.bus.kind == "kafka":
+        async with Kafka(settings.bus, bus_password(settings)) as kafka:
+            yield kafka
+    else:
+        async with LogView(settings.state_dir / BUS_FILE) as view:
+            yield view
+
+
+def bus_password(settings: Settings) -> str:
+    """Of the Kafka cluster, where it wants one."""
+    asks = settings.bus.kind == "kafka" and settings.bus.security.startswith("SASL")
+    return secret(settings.bus.password_file, "bus.password_file") if asks else ""
+
+
+@asynccontextmanager
+async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
+    """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
+    settings, positions = house.settings, house.positions
+    sources = chosen(house.catalog.streams, settings)
+    feeds = feeds_of(sources, settings)
+    own = settings.bus.kind == "embedded"
+    async with AsyncExitStack() as stack:
+        log = await stack.enter_async_context(LocalLog(settings.state_dir / (BUS_FILE if own else SPOOL_FILE)))
+        bus: Bus = log
+        if not own:
+            bus = await stack.enter_async_context(Kafka(settings.bus, bus_password(settings)))
+        topics = [source.topic for source in sources]
+        priorities = {source.name: source.priority for source in sources}
+        spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=own))
+        stores = house.stores
+        parts = Parts(stores.ledger, stores.publications, positions)
+        forwarding = {} if own else {one.name: Forwarding(one, log, bus, meters) for one in sources}
+
+        async def trim(source: Stream, drained: Mapping[int, int]) -> None:
+            await log.retain(source.topic, drained)
+
+        means = Means(
+            bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
+            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(), gate=stores.gate,
+            archives=house.archives,
+        )  # fmt: skip
+        parser = await _parser(stack, house, sources)
+        replays = {one.name: replay_of(one, house, parts, parser) for one in house.catalog.streams}
+        draining = {source.name: Draining(source, means, replays[source.name]) for source in sources}
+        listening = {
+            source.name: Listening(
+                source, feeds[source.name], connecting, spool, positions, meters, settings.streams,
+                last_received=await _last_received(source, log, positions),
+            )
+            for source in sources
+        }  # fmt: skip
+        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, list(replays.values()), stores.gate)}
+        movers |= {f"drain {name}": flow for name, flow in draining.items()}
+        movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
+        listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
+        yield Streaming(bus, positions, listening, draining, movers, listeners)
+
+
+def replay_of(source: Stream, house: House, parts: Parts, parser: Parser | None = None) -> Replay:
+    """The replay of a stream, for the daemon and for a command without one."""
+    stores, decoder = house.stores, _decoder(source, house, parser)
+    return Replay(source, stores.ledger, stores.warehouse, decoder, stores.publications, house.positions, parts)
+
+
+def _decoder(source: Stream, house: House, parser: Parser | None) -> Decoder:
+    stores = house.stores
+    return decoder_of(source, stores.warehouse, parser or stores.parser, house.settings.state_dir, house.archives)
+
+
+async def _parser(stack: AsyncExitStack, house: House, sources: Sequence[Stream]) -> Parser | None:
+    """A child of their own for streams that Python decodes: they must not wait for a long document."""
+    if all(source.decode for source in sources):
+        return None
+    limits, places = house.settings.parser, house.catalog.places
+    return await stack.enter_async_context(ChildParser(limits, places, logger(flow="stream parser").info))
+
+
+async def _last_received(source: Stream, log: LocalLog, positions: Positions) -> datetime | None:
+    """When the newest frame was received that a start finds: in the log before the bus, or drained long ago."""
+    await log.ensure(source.topic)
+    keys = [one.key for one in (await positions.positions(source.name)).values() if one.key]
+    for at, ends in (await log.ends(source.name)).items():
+        if ends.end > ends.start:
+            keys.append((await log.peek(source.name, at, ends.end - 1, most=1)).key(0))
+    return max(map(received, keys), default=None)

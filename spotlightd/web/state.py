@@ -1,0 +1,122 @@
+"""What the pages are given by whoever starts them: ports, declarations and a snapshot of the daemon. No client, no flow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import jinja2
+from aiohttp import web
+
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.disk import DiskState, Watermarks
+from spotlightd.model.document_tiers import Keeping
+from spotlightd.model.offsets import DrainState, FeedState
+from spotlightd.model.partition import ArchiveState
+from spotlightd.model.source import Batch
+from spotlightd.model.stream import Stream
+from spotlightd.ports.bus import Bus
+from spotlightd.ports.ledger import Positions
+from spotlightd.ports.parser import Excerpts
+from spotlightd.ports.storage import Documents
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.query.outage import Outage
+from spotlightd.query.reader import Reader
+from spotlightd.settings import serving
+from spotlightd.sql.tiers import Archives, NoArchives
+from spotlightd.web.assets import Asset
+
+
+@dataclass(frozen=True, slots=True)
+class FlowState:
+    """Where one flow stands. `progress` is a sentence about long work, empty when there is none."""
+
+    name: str
+    state: str
+    since: datetime
+    restarts: int = 0
+    error: str = ""
+    progress: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineState:
+    """The engine child. `sandbox` is a sentence: what confines it, or why nothing does. `pid` 0: a server elsewhere."""
+
+    sandbox: str
+    restarts: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A snapshot of the daemon. `problems` are sentences; while there are any, /readyz answers 503 with them."""
+
+    version: str
+    started_at: datetime
+    engine: EngineState
+    flows: tuple[FlowState, ...] = ()
+    ready: bool = True
+    problems: tuple[str, ...] = ()
+    feeds: tuple[FeedState, ...] = ()
+    drains: tuple[DrainState, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything the explorer knows of the world.
+
+    `datasets` includes the house's own records and the frames of each of `streams`. `bus` and `positions` are None where
+    no stream is listened to. `judged_on` is the day by which age and lateness are told (None:
+    today). `notice` is a sentence shown on top of every page, such as the demo's.
+    """
+
+    warehouse: Warehouse
+    documents: Documents
+    datasets: tuple[Dataset, ...]
+    sources: tuple[Batch, ...]
+    settings: serving.WebSettings
+    state: Callable[[], State]
+    excerpt: Excerpts
+    judged_on: date | None = None
+    notice: str = ""
+    streams: tuple[Stream, ...] = ()
+    bus: Bus | None = None
+    positions: Positions | None = None
+    archives: Archives = NoArchives()
+    archive: Callable[[], ArchiveState] = ArchiveState
+    keeping: Callable[[], Keeping] = Keeping
+    disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
+
+    @property
+    def day(self) -> date:
+        return self.judged_on or datetime.now(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    context: Context
+    assets: Mapping[str, Asset]
+    templates: jinja2.Environment
+    gate: asyncio.Semaphore
+    outage: Outage
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Which archived rows a page goes without, in a sentence. `gone`: the store answers, and has not all of them."""
+
+    says: str
+    gone: bool = False
+
+
+DESK = web.AppKey("desk", Desk)
+
+
+READER = web.RequestKey("reader", Reader)
+
+
+MISSING = web.RequestKey("missing", LeftOut)
+"""What this page goes without; only while archived rows cannot be read."""
