@@ -23,13 +23,13 @@ from spotlightd import log
 from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.clients.locallog.spool import LogSpool
-from spotlightd.flows.stream.context import Means
+from spotlightd.flows.stream.context import DrainContext
 from spotlightd.flows.stream.drain import Draining
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.supervise import Board
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.ports.bus import Bus
-from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import replay_of
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import BusSettings, StreamsSettings
@@ -104,9 +104,9 @@ async def filled(place: Place, shapes: Sequence[Shape]) -> None:
 class Ground:
     """What is open while something is measured."""
 
-    house: House
+    house: Instance
     bus: Bus
-    means: Means
+    means: DrainContext
 
     async def one(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.house.stores.warehouse.rows(sql)).rows[0])
@@ -126,7 +126,7 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
     told = replace(Settings(), state_dir=state)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, state, ignore_errors=True)
-        house = await stack.enter_async_context(opened(told))
+        house = await stack.enter_async_context(open_instance(told))
         every = (WARM_SOURCE, *sources)
         for source in every:
             await house.stores.warehouse.ensure(frames_of(source))
@@ -145,7 +145,7 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
         async def trim(source: Stream, drained: Mapping[int, int]) -> None:
             await file.retain(source.topic, drained)
 
-        means = Means(
+        means = DrainContext(
             chosen, spool, warehouse, house.positions, parts, SilentMeters(), told.streams, trim=trim if own else None
         )
         yield Ground(house, chosen, means)

@@ -38,12 +38,12 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.archive.context import Means
+from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.model.archive import exported
 from spotlightd.model.bucket import Access, Reach
 from spotlightd.model.partition import Partition
@@ -70,7 +70,7 @@ class Scene:
         self.folder, self.warehouse = folder, warehouse
         self.index = WarehouseArchives(warehouse, (trades,), bucket.table)
         self.kept = SqliteArchive(ledger)
-        means = Means(
+        means = ArchiveContext(
             datasets={"trades": trades}, feeds={}, transforms=(), warehouse=warehouse, bucket=bucket, index=self.index,
             kept=self.kept, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(sources.VerifierSettings()),
             folder=folder / "archive", policy=POLICY,
@@ -164,7 +164,7 @@ async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", stores.WarehouseSettings())
         )
         ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
-        for dataset in (*HOUSE, trades):
+        for dataset in (*SYSTEM_DATASETS, trades):
             await warehouse.ensure(dataset)
         scene = Scene(folder, warehouse, bucket, ledger)
         return await _rounds(scene, asked, ledger)

@@ -20,7 +20,7 @@ from typing import Any
 from ingest import WARM, filled, make, once
 
 from spotlightd import log
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 
 DEMO = Path(__file__).resolve().parent.parent / "spotlightd/demo/data"
@@ -48,7 +48,7 @@ def flat(rows: list[int], folder: Path) -> dict[str, Any]:
 async def receipts(folder: Path) -> dict[str, Any]:
     """Bytes a row of each column, and of the receipt together, in both orders."""
     found = {}
-    async with opened(replace(Settings(), state_dir=folder / "size")) as house:
+    async with open_instance(replace(Settings(), state_dir=folder / "size")) as house:
         warehouse = house.stores.warehouse
         for month, name in enumerate(REAL, 1):
             await filled(house, DEMO / f"{name}.zip", month=month)

@@ -35,7 +35,7 @@ import _peers
 
 if TYPE_CHECKING:
     from spotlightd.ports.publisher import Fetched
-    from spotlightd.runtime.instance import House
+    from spotlightd.runtime.instance import Instance
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT / "spotlightd/demo/data/cnsfails202101a.zip"
@@ -69,12 +69,12 @@ def by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
 
 async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
     from spotlightd import log  # noqa: PLC0415
-    from spotlightd.runtime.instance import opened  # noqa: PLC0415
+    from spotlightd.runtime.instance import open_instance  # noqa: PLC0415
     from spotlightd.settings.settings import Settings  # noqa: PLC0415
 
     log.configure("warning")
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
-        async with opened(replace(Settings(), state_dir=Path(folder))) as house:
+        async with open_instance(replace(Settings(), state_dir=Path(folder))) as house:
             seconds = [await filled(house, packed, month=number + 1) for number, (_, packed) in enumerate(files)]
             answer = await house.stores.warehouse.rows(
                 "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
@@ -106,7 +106,7 @@ class OnDisk:
                 yield piece
 
 
-async def filled(house: House, packed: Path, *, month: int = 1) -> float:
+async def filled(house: Instance, packed: Path, *, month: int = 1) -> float:
     """Have the daemon's own flow fetch, store, parse, load and publish that file; answers the seconds."""
     from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
 

@@ -41,10 +41,10 @@ from spotlightd.ports.warehouse import Limits
 from spotlightd.query import filters, measures, select
 from spotlightd.query.reader import Reader, pin_query
 from spotlightd.runtime.endpoint import Endpoint
-from spotlightd.runtime.instance import joined, opened
+from spotlightd.runtime.instance import joined, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web.pages import export
 
 SYMBOLS = 6_000
@@ -80,7 +80,7 @@ class Scale:
 
 async def fill(state: Path, scale: Scale) -> None:
     """Rows, and one publication for each load; merged, so that the figure is not one of unmerged parts."""
-    async with opened(replace(Settings(), state_dir=state)) as house:
+    async with open_instance(replace(Settings(), state_dir=state)) as house:
         warehouse = house.stores.warehouse
         for start in range(0, scale.loads, 50):
             count = min(50, scale.loads - start) * scale.each
@@ -253,7 +253,7 @@ async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict
     until = scale.until(asked.download_rows)
     async with running(state) as bench:
         count = await bench.reader.rows(
-            select.count(filters.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), Pin(scale.loads))
+            select.count(filters.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), Snapshot(scale.loads))
         )
         return {
             "rows": scale.each * scale.loads,

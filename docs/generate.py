@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spotlightd.cli import parser
 from spotlightd.commands import docs
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.metrics.registry import PrometheusMeters
 from spotlightd.ports.metrics import DiskReading, FlowReading
 from spotlightd.runtime.catalog import catalog
@@ -23,7 +23,7 @@ def pages() -> Mapping[str, str]:
         disks=lambda: [DiskReading("any", 1, 1, 0, full_in_seconds=1.0)],
     )
     return {
-        "datasets.md": docs.datasets_page((*found.datasets, *HOUSE), found.sources),
+        "datasets.md": docs.datasets_page((*found.datasets, *SYSTEM_DATASETS), found.sources),
         "settings.md": docs.settings_page(),
         "commands.md": docs.commands_page(parser()),
         "metrics.md": docs.metrics_page(meters.listed()),

@@ -16,7 +16,7 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,13 +34,12 @@ from spotlightd.model.bundle import (
     Member,
 )
 from spotlightd.model.manifest import from_json, to_json
+from spotlightd.ports.progress import Progress
 
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
 PIECE_BYTES = 4 << 20
 NO_BUNDLE = "{path} is no bundle of spotlightd ({why}); other files cannot be imported: `spotlightd try` parses one"
-
-Moves = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class BundleFile:
 
 
 @asynccontextmanager
-async def opened_bundle(path: Path, moves: Moves) -> AsyncIterator[BundleFile]:
+async def opened_bundle(path: Path, moves: Progress) -> AsyncIterator[BundleFile]:
     """The bundle in that file, looked through from end to end. FormatError for whatever is none, or not whole."""
     file = await asyncio.to_thread(_opened, path)
     try:
@@ -165,7 +164,7 @@ def _opened(path: Path) -> BinaryIO:
         raise SettingsError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-async def _members(file: BinaryIO, path: Path, size: int, moves: Moves) -> AsyncIterator[_Place]:
+async def _members(file: BinaryIO, path: Path, size: int, moves: Progress) -> AsyncIterator[_Place]:
     at, names = 0, set[str]()
     while (head := await _block(file, at, path, size)) != bytes(BLOCK):
         info = _understood(head, path, at)

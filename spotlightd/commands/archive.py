@@ -20,7 +20,7 @@ from spotlightd.model.partition import Check, CheckKind, Partition
 from spotlightd.ports.ledger import Wish
 from spotlightd.runtime.archive import archiver
 from spotlightd.runtime.endpoint import running_daemon
-from spotlightd.runtime.instance import LEDGER_FILE, opened
+from spotlightd.runtime.instance import LEDGER_FILE, open_instance
 from spotlightd.settings.settings import Settings
 
 PARTITION = re.compile(r"[0-9]{4,8}-[0-9]{1,5}")
@@ -80,7 +80,7 @@ async def drill(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
 async def _done(words: str, settings: Settings, out: Out) -> int:
     if running_daemon(settings) is not None:
         return await watched(Wish(f"{WISH}{words}", date.min, date.max), settings, out)
-    async with opened(settings) as house:
+    async with open_instance(settings) as house:
         work = archiver(house)
         with out.progress(words) as moves:
             try:

@@ -19,7 +19,7 @@ from spotlightd.commands.session import Reading, ledger_beside, names, pinned, r
 from spotlightd.errors import SettingsError
 from spotlightd.flows.bundle import importer as bringing
 from spotlightd.flows.bundle.outcome import Brought
-from spotlightd.flows.bundle.select import Choice, Days, Means, choose
+from spotlightd.flows.bundle.select import Choice, Days, ExportContext, choose
 from spotlightd.flows.bundle.writer import pack
 from spotlightd.flows.loads.mirror import mirror
 from spotlightd.flows.stream.parts import Parts
@@ -27,7 +27,7 @@ from spotlightd.log import logger
 from spotlightd.model.bundle import Manifest
 from spotlightd.model.dataset import Dataset
 from spotlightd.runtime.endpoint import running_daemon
-from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import replay_of
 from spotlightd.settings.settings import Settings
 from spotlightd.workers.verifier import ChildVerifier
@@ -46,7 +46,7 @@ async def bundle(arguments: argparse.Namespace, settings: Settings, out: Out) ->
         with _scratch(path) as scratch:
             verifier = ChildVerifier(settings.verifier, logger(flow="bundle").info)
             feeds = here.catalog.feeds
-            means = Means(
+            means = ExportContext(
                 here.warehouse, here.documents, ledger, SqlitePositions(ledger), here.archives, verifier, feeds, scratch
             )
             choice = await choose(means, dataset, days, await pinned(here.warehouse, here.archives, None))
@@ -80,7 +80,7 @@ def _dataset(name: str, here: Reading) -> Dataset:
     raise SettingsError(f"no dataset is called {name!r}; there are: {names(here.datasets)}")
 
 
-async def _written(means: Means, choice: Choice, path: Path, out: Out) -> tuple[Manifest, Kept]:
+async def _written(means: ExportContext, choice: Choice, path: Path, out: Out) -> tuple[Manifest, Kept]:
     async with BundlePen(path) as pen:
         with out.progress(f"bundle {choice.dataset.name}") as moves:
             manifest = await pack(means, choice, __version__, pen, moves)
@@ -112,16 +112,16 @@ async def bring(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
             " start it again"
         )
     with out.progress("import") as moves:
-        async with opened_bundle(arguments.file, moves) as found, opened(settings) as house:
+        async with opened_bundle(arguments.file, moves) as found, open_instance(settings) as house:
             brought = await bringing.bring(_means(house), found, moves)
             await mirror(house.stores.ledger, house.stores.warehouse, house.archives)
     _tell(out, found.manifest, brought)
     return 1 if any(one.came in FAULTS for one in brought) else 0
 
 
-def _means(house: House) -> bringing.Means:
+def _means(house: Instance) -> bringing.ImportContext:
     parts = Parts(house.stores.ledger, house.stores.publications, house.positions)
-    return bringing.Means(
+    return bringing.ImportContext(
         house.catalog.feeds,
         house.stores,
         house.archives,

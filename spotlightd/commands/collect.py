@@ -18,7 +18,7 @@ from spotlightd.ports.ledger import Wish
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.runtime.catalog import catalog
 from spotlightd.runtime.endpoint import running_daemon
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 
 POLL_SECONDS = 0.5
@@ -79,7 +79,7 @@ def _named(name: str, sources: tuple[Batch, ...]) -> Batch:
 
 
 async def _backfill_here(wish: Wish, settings: Settings, out: Out) -> int:
-    async with opened(settings) as house:
+    async with open_instance(settings) as house:
         source = _named(wish.source, house.catalog.sources)
         with out.progress(f"backfill {source.name}") as moves:
 
@@ -120,7 +120,7 @@ async def rebuild(arguments: argparse.Namespace, settings: Settings, out: Out) -
     del arguments
     if running_daemon(settings) is not None:
         raise SettingsError("the daemon is running: stop it first, so that the ledger stands still")
-    async with opened(settings) as house:
+    async with open_instance(settings) as house:
         known = await house.partitions.partitions()
         rows = await anew(house.stores.ledger, house.stores.warehouse, house.archives, known)
     out.say(f"{rows:,} records copied from the ledger", {"rows": rows})

@@ -22,7 +22,7 @@ from spotlightd.flows.loads.mirror import mirror as mirror_records
 from spotlightd.ports.ledger import Wish
 from spotlightd.runtime.catalog import catalog
 from spotlightd.runtime.daemon import Running, started, told_to_stop
-from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import BUS_FILE
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import BusSettings, ScheduleSettings
@@ -100,7 +100,7 @@ async def _hang_up(venue: Exchange) -> None:
 async def _once(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
     """Everything that the demo's publisher ever shows, loaded in turn; then counted."""
     began, results = time.monotonic(), list[Result]()
-    async with opened(settings) as house:
+    async with open_instance(settings) as house:
         with out.progress("demo") as moves:
             for number in range(await _seen(house, mirror), len(mirror.stages)):
                 mirror.show(number)
@@ -118,7 +118,7 @@ async def _once(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
     }
 
 
-async def _seen(house: House, mirror: Mirror) -> int:
+async def _seen(house: Instance, mirror: Mirror) -> int:
     """The newest stage of which this state folder has every file: a second demo goes on, and does not start over."""
     newest = 0
     for number, stage in enumerate(mirror.stages):
@@ -128,7 +128,7 @@ async def _seen(house: House, mirror: Mirror) -> int:
     return newest
 
 
-async def _look(house: House, moves: Any) -> list[Result]:
+async def _look(house: Instance, moves: Any) -> list[Result]:
     async def progress(says: str, done: int, total: int) -> None:
         moves(says, done, total)
 

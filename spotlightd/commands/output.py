@@ -10,19 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from spotlightd.ports.progress import Progress
+
 WIDE = 1_000  # columns of a table that goes into a file or another program: nothing is folded there
-
-
-class Moves(Protocol):
-    """A pen for the progress of long work."""
-
-    def __call__(self, says: str, done: int, total: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +65,10 @@ class Out:
             self.value({"error": type(error).__name__, "says": str(error)})
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Moves]:
+    def progress(self, title: str) -> Iterator[Progress]:
         """A bar on the terminal while the block runs; silence elsewhere."""
         if self.as_json or not sys.stderr.isatty():
-            yield lambda _says, _done, _total: None
+            yield lambda _step, _done, _total: None
             return
         columns = (
             SpinnerColumn(),
@@ -80,13 +77,13 @@ class Out:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(title, total=None)
 
-            def moves(says: str, done: int, total: int) -> None:
-                bar.update(task, description=f"{title} {says}", completed=done, total=total or None)
+            def advance(step: str, done: int, total: int) -> None:
+                bar.update(task, description=f"{title} {step}", completed=done, total=total or None)
 
-            yield moves
+            yield advance
 
 
 def shown(value: Any) -> str:

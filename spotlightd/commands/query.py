@@ -20,7 +20,7 @@ from spotlightd.ports.warehouse import Limits
 from spotlightd.query import filters, select
 from spotlightd.runtime.catalog import catalog, load_source
 from spotlightd.settings.settings import Settings
-from spotlightd.sql.visibility import Pin, qualified, visible
+from spotlightd.sql.visibility import Snapshot, qualified, visible
 from spotlightd.sql.visibility import source as read_from
 from spotlightd.web.pages.export import OUTPUTS
 from spotlightd.workers.inline import parse_here
@@ -89,7 +89,7 @@ async def query(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     return 0
 
 
-def with_visible(sql: str, datasets: Sequence[Dataset], database: str, pin: Pin) -> tuple[str, dict[str, Any]]:
+def with_visible(sql: str, datasets: Sequence[Dataset], database: str, pin: Snapshot) -> tuple[str, dict[str, Any]]:
     """The same SQL with each dataset that it names narrowed to what is visible at `seq`, by a WITH of that name.
 
     `database.dataset` still means the whole table, rows of superseded loads included.
@@ -109,7 +109,7 @@ def with_visible(sql: str, datasets: Sequence[Dataset], database: str, pin: Pin)
     return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": pin.seq}
 
 
-def _seen(dataset: Dataset, database: str, pin: Pin) -> str:
+def _seen(dataset: Dataset, database: str, pin: Snapshot) -> str:
     names = ", ".join(column.name for column in dataset.readable)
     return qualified(f"SELECT {names} FROM {read_from(dataset, pin)} WHERE {visible(dataset)}", database)
 
@@ -132,7 +132,7 @@ async def export(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     return 0
 
 
-def _asked(arguments: argparse.Namespace, here: Reading) -> filters.Ask:
+def _asked(arguments: argparse.Namespace, here: Reading) -> filters.Question:
     dataset = next((one for one in here.datasets if one.name == arguments.dataset), None)
     if dataset is None:
         raise SettingsError(f"no dataset is called {arguments.dataset!r}; there are: {names(here.datasets)}")

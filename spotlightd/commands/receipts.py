@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd.commands.collect import collect
-from spotlightd.commands.output import Moves, Out
+from spotlightd.commands.output import Out
 from spotlightd.commands.session import PATIENCE_SECONDS, Reading, moment_of, pinned, reading
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import LINES, Dataset
@@ -19,13 +19,14 @@ from spotlightd.model.provenance import Body
 from spotlightd.model.source import Batch
 from spotlightd.parse import lines, zipped
 from spotlightd.ports.ledger import Wish
+from spotlightd.ports.progress import Progress
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation
 from spotlightd.query import verify as witness
 from spotlightd.query.citation import Citation, Library
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.settings.settings import Settings
-from spotlightd.sql.visibility import Pin, visible
+from spotlightd.sql.visibility import Snapshot, visible
 from spotlightd.sql.visibility import rows as stored
 
 AT_ONCE = 200_000
@@ -42,7 +43,7 @@ async def cite(arguments: argparse.Namespace, settings: Settings, out: Out) -> i
     async with reading(settings) as here:
         try:
             made = await witness.cite(_library(here), arguments.address, moment_of(arguments.as_of))
-        except RefusalError as refusal:
+        except HttpProblem as refusal:
             raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
     out.value(citation.to_json(made))
     return 0
@@ -156,7 +157,7 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     return 1 if faults else 0
 
 
-async def _audited(here: Reading, dataset: Dataset, pin: Pin, moves: Moves) -> tuple[int, list[Fault]]:
+async def _audited(here: Reading, dataset: Dataset, pin: Snapshot, moves: Progress) -> tuple[int, list[Fault]]:
     checked, faults = 0, list[Fault]()
     loads = (
         await here.warehouse.rows(VISIBLE_LOADS + visible(dataset), {"dataset": dataset.name, "seq": pin.seq})

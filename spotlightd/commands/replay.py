@@ -19,7 +19,7 @@ from spotlightd.ports.bus import Bus
 from spotlightd.ports.ledger import Wish
 from spotlightd.runtime.catalog import catalog
 from spotlightd.runtime.endpoint import running_daemon
-from spotlightd.runtime.instance import LEDGER_FILE, opened
+from spotlightd.runtime.instance import LEDGER_FILE, open_instance
 from spotlightd.runtime.streams import looked_at, replay_of
 from spotlightd.settings.settings import Settings
 
@@ -37,7 +37,7 @@ async def replay(arguments: argparse.Namespace, settings: Settings, out: Out) ->
         return await watched(Wish(source.name, arguments.first, arguments.last), settings, out)
     if not (settings.state_dir / LEDGER_FILE).exists():
         raise SettingsError(f"there is nothing in {settings.state_dir} to replay: name the state folder with --state")
-    async with opened(settings) as house:
+    async with open_instance(settings) as house:
         stores = house.stores
         parts = Parts(stores.ledger, stores.publications, house.positions)
         work = replay_of(source, house, parts)

@@ -11,7 +11,7 @@ from typing import Any
 
 from spotlightd.commands.output import Out
 from spotlightd.runtime.daemon import run as serve
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 
 
@@ -26,7 +26,7 @@ async def check(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
     """Everything that a start needs, tried; the effective settings, secrets left out."""
     del arguments
     async with AsyncExitStack() as stack:
-        house = await stack.enter_async_context(opened(settings))
+        house = await stack.enter_async_context(open_instance(settings))
         await house.stores.warehouse.ping()
         await house.stores.documents.ping()
         await house.bucket.ping()

@@ -10,20 +10,20 @@ from datetime import datetime
 
 from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
 from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
 from spotlightd.runtime.catalog import Catalog, catalog
 from spotlightd.runtime.endpoint import running_daemon
-from spotlightd.runtime.instance import LEDGER_FILE, House, bucket_of, documents_of, joined, opened
+from spotlightd.runtime.instance import LEDGER_FILE, Instance, bucket_of, documents_of, joined, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sql.tiers import Archives
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 
 REFRESH_SECONDS = 30.0
 
@@ -36,11 +36,11 @@ class Reading:
     documents: Documents
     catalog: Catalog
     archives: Archives
-    house: House | None = None
+    house: Instance | None = None
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
-        return (*self.catalog.datasets, *HOUSE)
+        return (*self.catalog.datasets, *SYSTEM_DATASETS)
 
 
 @asynccontextmanager
@@ -52,12 +52,12 @@ async def reading(settings: Settings) -> AsyncIterator[Reading]:
         )
     endpoint = running_daemon(settings)
     if endpoint is None:
-        async with opened(settings) as house:
+        async with open_instance(settings) as house:
             yield Reading(house.stores.warehouse, house.stores.documents, house.catalog, house.archives, house)
         return
     async with joined(endpoint, settings) as warehouse:
         found, (bucket, _) = catalog(settings), bucket_of(settings)
-        archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket.table)
+        archives = WarehouseArchives(warehouse, (*found.datasets, *SYSTEM_DATASETS), bucket.table)
         await archives.refresh()
         documents = documents_of(settings, bucket)  # its folder is the daemon's: it is only read here, so not entered
         async with bucket, documents.cache, _kept_up(archives):
@@ -99,7 +99,7 @@ def reader(warehouse: Warehouse, archives: Archives) -> Reader:
     return Reader(warehouse, Limits(), asyncio.Semaphore(4), PATIENCE_SECONDS, archives)
 
 
-async def pinned(warehouse: Warehouse, archives: Archives, asked: datetime | None) -> Pin:
+async def pinned(warehouse: Warehouse, archives: Archives, asked: datetime | None) -> Snapshot:
     """The publication that this command's queries share."""
     return await reader(warehouse, archives).pin(None, asked)
 
@@ -108,15 +108,15 @@ def moment_of(text: str) -> datetime | None:
     """The time of `--as-of`; None without one. SettingsError with a sentence."""
     try:
         return filters.instant("--as-of", text) if text else None
-    except RefusalError as refusal:
+    except HttpProblem as refusal:
         raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
 
 
-def understood(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> filters.Ask:
+def understood(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> filters.Question:
     """Conditions as in an address of the explorer. SettingsError with a sentence."""
     try:
         return filters.read(dataset, pairs)
-    except RefusalError as refusal:
+    except HttpProblem as refusal:
         raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
 
 

@@ -295,5 +295,5 @@ logs = Dataset(
     by_load=False,
 )
 
-HOUSE = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives, logs, disks)
+SYSTEM_DATASETS = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives, logs, disks)
 MIRRORED = (documents, runs, rejects, gaps, lost_frames)

@@ -20,7 +20,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from spotlightd.engine import compression
 from spotlightd.engine.errors import TIMED_OUT, TOO_LARGE, Failed, failure
 from spotlightd.engine.limits import Work
-from spotlightd.engine.request import Asked
+from spotlightd.engine.request import Question
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement
 
@@ -32,7 +32,7 @@ LAST_SECONDS = 2.0
 Summary = dict[str, str]
 
 
-async def answer(request: web.Request, service: Service, asked: Asked, statement: Statement) -> web.StreamResponse:
+async def answer(request: web.Request, service: Service, asked: Question, statement: Statement) -> web.StreamResponse:
     """Run a reading statement and send its answer."""
     form = statement.format or asked.format
     head = headers(asked.query_id) | {"X-ClickHouse-Format": form}
@@ -101,12 +101,12 @@ async def _held(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[bytes]
     return held, False
 
 
-def _encoder(request: web.Request, asked: Asked) -> compression.Encoder | None:
+def _encoder(request: web.Request, asked: Question) -> compression.Encoder | None:
     return compression.encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if asked.compressed else None
 
 
 async def _whole(
-    request: web.Request, service: Service, asked: Asked, body: bytes, head: dict[str, str]
+    request: web.Request, service: Service, asked: Question, body: bytes, head: dict[str, str]
 ) -> web.StreamResponse:
     """Send an answer whose end is known. Its statement is done, so that it takes up no place."""
     encoder = _encoder(request, asked)
@@ -127,7 +127,7 @@ async def _whole(
 
 
 async def _download(
-    request: web.Request, service: Service, asked: Asked, work: Work, flow: _Flow, head: dict[str, str]
+    request: web.Request, service: Service, asked: Question, work: Work, flow: _Flow, head: dict[str, str]
 ) -> web.StreamResponse:
     """Send a long answer as it comes, from a download slot; 503 when none is free."""
     await work.move(service.downloads)

@@ -17,7 +17,7 @@ from chdb.state.sqlitelike import Connection
 
 from spotlightd.engine.configuration import Configuration, query_settings
 from spotlightd.engine.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, told
-from spotlightd.engine.request import Asked, Session, quoted, set_clause
+from spotlightd.engine.request import Question, Session, quoted, set_clause
 
 MOST_SESSIONS = 64
 
@@ -57,7 +57,7 @@ class Handles:
         self._keeper.close()
 
     @contextlib.contextmanager
-    def prepared(self, asked: Asked) -> Iterator[Connection]:
+    def prepared(self, asked: Question) -> Iterator[Connection]:
         """A handle with the request's settings and database. What the engine raises inside becomes Failed."""
         try:
             with self._handle(asked.session) as handle:
@@ -69,7 +69,7 @@ class Handles:
         except RuntimeError as problem:
             raise told(problem) from None
 
-    def read(self, asked: Asked, sql: str) -> dict[str, str]:
+    def read(self, asked: Question, sql: str) -> dict[str, str]:
         """A statement that writes its answer into a pipe itself; how much was read and answered."""
         with self.prepared(asked) as handle:
             result = handle.query(sql, "TabSeparated", params=dict(asked.values))
@@ -79,7 +79,7 @@ class Handles:
                 "result_rows": str(result.rows_read()),
             }
 
-    def change(self, asked: Asked, sql: str) -> tuple[bytes, dict[str, str]]:
+    def change(self, asked: Question, sql: str) -> tuple[bytes, dict[str, str]]:
         """A statement with a small answer, or none."""
         with self.prepared(asked) as handle:
             try:
@@ -91,7 +91,7 @@ class Handles:
                 raise
             return result.bytes(), {"written_rows": str(result.rows_written())}
 
-    def load(self, asked: Asked, sql: str, format: str, take: Callable[[], bytes | None]) -> dict[str, str]:
+    def load(self, asked: Question, sql: str, format: str, take: Callable[[], bytes | None]) -> dict[str, str]:
         """An INSERT whose data come block by block out of `take`, until None. What `take` raises ends the insert."""
         with self.prepared(asked) as handle:
             inserter: Any = handle.send_insert(sql, format)

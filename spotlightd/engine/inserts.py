@@ -13,7 +13,7 @@ from aiohttp import web
 
 from spotlightd.engine.answers import Summary, headers
 from spotlightd.engine.errors import CUT_OFF, TIMED_OUT, failure
-from spotlightd.engine.request import Asked
+from spotlightd.engine.request import Question
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement
 
@@ -51,7 +51,9 @@ class Blocks:
         return data
 
 
-async def load(service: Service, asked: Asked, statement: Statement, body: AsyncIterator[bytes]) -> web.StreamResponse:
+async def load(
+    service: Service, asked: Question, statement: Statement, body: AsyncIterator[bytes]
+) -> web.StreamResponse:
     """Run an insert while its data arrive."""
     async with service.working(service.writers, asked.query_id) as work:
         blocks = Blocks(asyncio.get_running_loop())

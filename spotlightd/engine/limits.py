@@ -15,7 +15,7 @@ KILL_AGAIN_SECONDS = 0.1
 QUEUE_FACTOR = 16
 
 
-class Room:
+class ConcurrencyLimit:
     """At most `size` inside, and a bounded number waiting; whoever comes then is turned away."""
 
     def __init__(self, name: str, size: int) -> None:
@@ -54,7 +54,7 @@ class Work:
     `end` asks the engine to kill the statement, again and again, because one that has not registered yet is not found.
     """
 
-    def __init__(self, room: Room, kill: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, room: ConcurrencyLimit, kill: Callable[[], Awaitable[None]]) -> None:
         self._room = room
         self._kill = kill
         self._future: asyncio.Future[Any] | None = None
@@ -74,7 +74,7 @@ class Work:
         else:
             self._future.add_done_callback(lambda _: call())
 
-    async def move(self, room: Room) -> None:
+    async def move(self, room: ConcurrencyLimit) -> None:
         """Go on in another room, if it has a place free now; Failed (202) otherwise."""
         await room.enter_now()
         self._room.leave()

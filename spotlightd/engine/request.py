@@ -30,7 +30,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """Everything of a request but its statement. `whole`: answer only when the end is known."""
 
     query_id: str
@@ -43,7 +43,7 @@ class Asked:
     compressed: bool
 
 
-def asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
+def asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Question:
     """Read the parameters of an address (or form) and the few headers that stand for some. Failed for a bad setting."""
     settings = {
         name: value for name, value in parameters.items() if name not in _TRANSPORT and not name.startswith("param_")
@@ -51,7 +51,7 @@ def asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Asked:
     for name in settings:
         if not _NAME.match(name):
             raise failure(UNKNOWN_SETTING, f"Unknown setting '{name[:100]}'")
-    return Asked(
+    return Question(
         query_id=parameters.get("query_id") or str(uuid.uuid4()),
         database=parameters.get("database") or headers.get("X-ClickHouse-Database", ""),
         session=_session(parameters),

@@ -17,7 +17,7 @@ from spotlightd.engine import compression
 from spotlightd.engine.answers import answer, headers
 from spotlightd.engine.errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, Failed, failure
 from spotlightd.engine.inserts import load
-from spotlightd.engine.request import Asked, asked
+from spotlightd.engine.request import Question, asked
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement, load_head, statement
 
@@ -101,7 +101,7 @@ async def _serve(request: web.Request, service: Service) -> web.StreamResponse:
     return await _run(request, service, wanted, statement(text))
 
 
-async def _run(request: web.Request, service: Service, wanted: Asked, found: Statement) -> web.StreamResponse:
+async def _run(request: web.Request, service: Service, wanted: Question, found: Statement) -> web.StreamResponse:
     if found.kind == "read":
         return await answer(request, service, wanted, found)
     async with service.working(service.writers, wanted.query_id) as work:

@@ -11,7 +11,7 @@ from typing import TypeVar
 from spotlightd.engine.configuration import Configuration
 from spotlightd.engine.errors import SAME_ID, failure
 from spotlightd.engine.handles import Handles
-from spotlightd.engine.limits import Room, Work
+from spotlightd.engine.limits import ConcurrencyLimit, Work
 
 T = TypeVar("T")
 CLOSE_SECONDS = 5.0
@@ -24,9 +24,9 @@ class Service:
         told = configuration
         self.configuration = told
         self.handles = Handles(told)
-        self.readers = Room("queries", told.readers)
-        self.writers = Room("inserts and changes", told.writers)
-        self.downloads = Room("downloads", told.download_slots)
+        self.readers = ConcurrencyLimit("queries", told.readers)
+        self.writers = ConcurrencyLimit("inserts and changes", told.writers)
+        self.downloads = ConcurrencyLimit("downloads", told.download_slots)
         self._threads = ThreadPoolExecutor(told.readers + told.writers + told.download_slots, "statement")
         self._control = ThreadPoolExecutor(1, "kill")
         self._packing = ThreadPoolExecutor(1, "packing")
@@ -34,7 +34,7 @@ class Service:
         self._ending: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def working(self, room: Room, query_id: str) -> AsyncIterator[Work]:
+    async def working(self, room: ConcurrencyLimit, query_id: str) -> AsyncIterator[Work]:
         """Enter a room to do some work; leaving ends the work, even when the request itself is cancelled meanwhile.
 
         Failed (216) when a statement of that id still runs: so a repeat of an insert cannot overtake its first try.

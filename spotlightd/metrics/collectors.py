@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from spotlightd.model.document_tiers import Keeping
+from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.partition import STAGES, ArchiveState
 from spotlightd.ports.metrics import DiskReading, FlowReading
 
@@ -118,7 +118,7 @@ class Archive(Collector):
 class Documents(Collector):
     """Where raw documents lie, as of the last look; in the bucket and in the folder too are counted in both."""
 
-    def __init__(self, read: Callable[[], Keeping]) -> None:
+    def __init__(self, read: Callable[[], DocumentTiers]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[Metric]:

@@ -24,7 +24,7 @@ from prometheus_client import (
 from prometheus_client.core import Metric
 
 from spotlightd.metrics.collectors import Archive, DiskReadings, Disks, Documents, Flows, Readings
-from spotlightd.model.document_tiers import Keeping
+from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.offsets import Cause
 from spotlightd.model.partition import ArchiveState
 from spotlightd.model.provenance import Outcome
@@ -61,7 +61,7 @@ class PrometheusMeters:
         flows: Readings = tuple,
         disks: DiskReadings = tuple,
         archive: Callable[[], ArchiveState] = ArchiveState,
-        documents: Callable[[], Keeping] = Keeping,
+        documents: Callable[[], DocumentTiers] = DocumentTiers,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a series each for when it was made: nobody asks
         self._registry = CollectorRegistry()

@@ -20,7 +20,7 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class StoredDocument:
     """A document that was fetched once, and for which sources: the ledger's word, wherever its bytes are."""
 
     digest: str
@@ -55,7 +55,7 @@ def tally(sizes: Iterable[int]) -> Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class DocumentTiers:
     """Where the documents were at the last look: in the folder, in the bucket, and of these in the bucket alone.
 
     `hot_days` by source, of those whose documents leave the folder. `amiss` are sentences; while there are any, nothing

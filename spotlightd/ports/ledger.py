@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
 
-from spotlightd.model.document_tiers import Owned
+from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
 from spotlightd.model.partition import Check, CheckKind, Event, Partition
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
@@ -66,7 +66,7 @@ class Ledger(Protocol):
     async def document(self, digest: str) -> Document | None:
         """The first time that these bytes were fetched."""
 
-    async def documents(self) -> Mapping[str, Owned]:
+    async def documents(self) -> Mapping[str, StoredDocument]:
         """By digest: all that were ever kept."""
 
     async def record(self, run: Run) -> None: ...

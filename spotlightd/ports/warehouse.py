@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.sql.tiers import Cold
+from spotlightd.sql.tiers import ArchivedPartitions
 
 Format = str  # ClickHouse's word: CSVWithNames, JSONEachRow, JSONCompact, ArrowStream, Parquet, Native, TabSeparated
 Value = Any  # what a query parameter may be: str, int, float, bool, Decimal, date, aware datetime, list of these
@@ -76,13 +76,13 @@ class Warehouse(Protocol):
         cancellation part of the rows may be there: they are invisible by load, and swept.
         """
 
-    async def ensure(self, dataset: Dataset, cold: Cold | None = None) -> None:
+    async def ensure(self, dataset: Dataset, cold: ArchivedPartitions | None = None) -> None:
         """Make the dataset's table and its unpinned view (over what has left too) if missing; add columns that are new;
         copy a table of an older release into the partitions that are declared now. StoreError if a column has another
         type, or the copy cannot be made.
         """
 
-    async def show(self, dataset: Dataset, cold: Cold) -> None:
+    async def show(self, dataset: Dataset, cold: ArchivedPartitions) -> None:
         """Make the unpinned view of a dataset anew, if it has one, over what is in the warehouse and what has left it."""
 
     async def seal(self, dataset: Dataset, sealed: Mapping[int, int]) -> None:

@@ -28,8 +28,8 @@ from spotlightd.errors import FormatError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters, key
-from spotlightd.query.errors import RefusalError, bad, missing
-from spotlightd.query.filters import Ask, Condition
+from spotlightd.query.errors import HttpProblem, bad, missing
+from spotlightd.query.filters import Condition, Question
 from spotlightd.query.measures import daily
 from spotlightd.query.values import moment, rfc3339
 from spotlightd.sql.tiers import Archives, NoArchives
@@ -138,10 +138,10 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def subject(datasets: tuple[Dataset, ...], address: str) -> Ask:
+def subject(datasets: tuple[Dataset, ...], address: str) -> Question:
     """The question behind an address of ours: a table, a row or a symbol, with its `as_of` if it has one.
 
-    How it is sorted and cut does not matter. RefusalError when the address is none, or names what cannot be cited.
+    How it is sorted and cut does not matter. HttpProblem when the address is none, or names what cannot be cited.
     """
     segments, pairs = _parts(address)
     kept = [(name, text) for name, text in pairs if name in _MEANT or not (name in filters.OURS or name == "_filter")]
@@ -161,7 +161,7 @@ def subject(datasets: tuple[Dataset, ...], address: str) -> Ask:
 
 
 def _parts(address: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """The segments of its path and its parameters. RefusalError when it cannot be taken apart, or is no Unicode."""
+    """The segments of its path and its parameters. HttpProblem when it cannot be taken apart, or is no Unicode."""
     try:
         address.encode()
         parts = urlsplit(address)
@@ -171,11 +171,11 @@ def _parts(address: str) -> tuple[list[str], list[tuple[str, str]]]:
     return segments, parse_qsl(parts.query, keep_blank_values=True)
 
 
-def _no_address(address: str) -> RefusalError:
+def _no_address(address: str) -> HttpProblem:
     return missing(f"{address!r} is no address of data.", "Cite /data/DATASET?…, /data/DATASET/ROW or /s/SYMBOL.")
 
 
-def _of_symbol(datasets: tuple[Dataset, ...], symbol: str, when: filters.Pairs) -> Ask:
+def _of_symbol(datasets: tuple[Dataset, ...], symbol: str, when: filters.Pairs) -> Question:
     able = daily(datasets)
     if len(able) != 1:
         names = ", ".join(f"/data/{one.name}?{one.symbol}={symbol}" for one in able)
@@ -194,7 +194,7 @@ def _citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
     raise missing(f"There is no dataset {name!r}.", "The first page lists those that exist.")
 
 
-def canonical_address(asked: Ask) -> str:
+def canonical_address(asked: Question) -> str:
     """The address of the question alone, without its time, its parameters sorted: the same for every way to put it."""
     pairs = [(_parameter(one), ",".join(_value(one, value) for value in one.values)) for one in asked.conditions]
     if asked.document:
@@ -212,11 +212,11 @@ def _value(one: Condition, value: str) -> str:
     return value.replace(" ", "T") + "Z" if one.column.kind == "time" and one.operator != "isnull" else value
 
 
-def reread(citation: Citation, datasets: tuple[Dataset, ...]) -> Ask:
+def reread(citation: Citation, datasets: tuple[Dataset, ...]) -> Question:
     """The question of a citation with its columns. FormatError when this instance cannot ask it."""
     try:
         asked = subject(datasets, citation.address)
         names = citation.result.columns
         return replace(asked, columns=tuple(filters.named(asked.dataset, "columns", name) for name in names))
-    except RefusalError as refusal:
+    except HttpProblem as refusal:
         raise FormatError(f"the citation's address cannot be asked here: {_printable(refusal.says)}") from None

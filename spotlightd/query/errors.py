@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class RefusalError(Exception):
+class HttpProblem(Exception):  # noqa: N818  the word of RFC 9457, Problem Details
     """The request cannot be answered. `says` names the thing, `remedy` the way out; both are shown as they are."""
 
     def __init__(self, status: int, says: str, remedy: str = "", *, retry_after_seconds: int = 0) -> None:
@@ -14,11 +14,11 @@ class RefusalError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def bad(parameter: str, says: str, remedy: str = "") -> RefusalError:
+def bad(parameter: str, says: str, remedy: str = "") -> HttpProblem:
     """400: one parameter of the address cannot be understood."""
-    return RefusalError(400, f"{parameter}: {says}", remedy or "Change or remove it in the address.")
+    return HttpProblem(400, f"{parameter}: {says}", remedy or "Change or remove it in the address.")
 
 
-def missing(says: str, remedy: str = "") -> RefusalError:
+def missing(says: str, remedy: str = "") -> HttpProblem:
     """404: there is no such thing here."""
-    return RefusalError(404, says, remedy)
+    return HttpProblem(404, says, remedy)

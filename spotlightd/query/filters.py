@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset, Kind
-from spotlightd.query.errors import RefusalError, bad
+from spotlightd.query.errors import HttpProblem, bad
 from spotlightd.query.values import canonical, element, moment, written
 
 Pairs = Sequence[tuple[str, str]]
@@ -51,7 +51,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Question:
     """One question to one dataset. `size` 0: the address did not say. `after`: the order's values of the last row seen."""
 
     dataset: Dataset
@@ -83,8 +83,8 @@ class Ask:
         return (*first, *((column, False) for column in unique.values()))
 
 
-def read(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Ask:
-    """The question that an address asks. `most` bounds `_size` (0: no bound). RefusalError(400) names the parameter."""
+def read(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Question:
+    """The question that an address asks. `most` bounds `_size` (0: no bound). HttpProblem(400) names the parameter."""
     ours: dict[str, str] = {}
     conditions: list[Condition] = []
     for name, text in pairs:
@@ -96,7 +96,7 @@ def read(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Ask:
         raise bad(conditions[-1].column.name, f"at most {MOST_CONDITIONS} filters at a time")
     if "_sort" in ours and "_sort_desc" in ours:
         raise bad("_sort_desc", "sort by one column only, either way")
-    asked = Ask(
+    asked = Question(
         dataset,
         conditions=tuple(conditions),
         document=_document(dataset, ours.get("_document", "")),
@@ -238,14 +238,14 @@ def instant(parameter: str, text: str) -> datetime | None:
         raise bad(parameter, str(problem)) from None
 
 
-def cursor(asked: Ask, row: dict[str, Any]) -> str:
+def cursor(asked: Question, row: dict[str, Any]) -> str:
     """Where the next page begins: after that row, in that order."""
     values = [written(row[column.name]) for column, _ in asked.order]
     raw = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _after(asked: Ask, text: str) -> Ask:
+def _after(asked: Question, text: str) -> Question:
     """The question with its cursor read against its order: a cursor made for another order is refused."""
     if not text:
         return asked
@@ -265,7 +265,7 @@ def _after(asked: Ask, text: str) -> Ask:
         raise wrong from None
 
 
-def _mark(column: Column, value: object, wrong: RefusalError) -> str | None:
+def _mark(column: Column, value: object, wrong: HttpProblem) -> str | None:
     if value is None and (column.nullable or column.kind == "float"):
         return None
     if not isinstance(value, str):
@@ -273,7 +273,7 @@ def _mark(column: Column, value: object, wrong: RefusalError) -> str | None:
     return canonical(column, value)
 
 
-def sorted_as(asked: Ask) -> Ask:
+def sorted_as(asked: Question) -> Question:
     """The question with the order of its page: newest first unless it says otherwise."""
     if asked.sort:
         return asked

@@ -19,7 +19,7 @@ from spotlightd.query import filters, values
 from spotlightd.query.errors import bad
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Pin, source
+from spotlightd.sql.visibility import Snapshot, source
 
 LINES = 100
 LONGEST = 300
@@ -98,7 +98,7 @@ def read(query: Mapping[str, str], now: datetime) -> Wanted:
     )  # fmt: skip
 
 
-def lines(wanted: Wanted, most: int, pin: Pin) -> Query:
+def lines(wanted: Wanted, most: int, pin: Snapshot) -> Query:
     """The lines of one page, newest first, or oldest first behind `after`; one more than `most` if there are more."""
     conditions, params = _conditions(wanted)
     falling = wanted.after is None

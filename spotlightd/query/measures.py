@@ -13,7 +13,7 @@ from datetime import date
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.query import records
 from spotlightd.query.select import Query
-from spotlightd.sql.visibility import Pin, source, visible
+from spotlightd.sql.visibility import Snapshot, source, visible
 
 MOST_DAYS = 20_000
 _NAMES = ("description", "name", "company", "security_name", "issuer")
@@ -76,7 +76,7 @@ def _unpriced(measure: Measure) -> str:
     return f"countIf(isNull(`{measure.price.name}`))" if measure.price else "0"
 
 
-def series(dataset: Dataset, symbol: str, pin: Pin) -> Query:
+def series(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
     """By day: amount, worth, rows without a price, rows, and the key of one row."""
     measure, day = of(dataset), f"toDate(`{dataset.time}`)"
     keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
@@ -88,7 +88,7 @@ def series(dataset: Dataset, symbol: str, pin: Pin) -> Query:
     return Query(sql, {"seq": pin.seq, "symbol": symbol})
 
 
-def keys_of_day(dataset: Dataset, symbol: str, day: date, pin: Pin) -> Query:
+def keys_of_day(dataset: Dataset, symbol: str, day: date, pin: Snapshot) -> Query:
     """The keys of one symbol's rows on one day: two at most, since one and several is all that is asked."""
     keys = ", ".join(f"`{name}`" for name in dataset.key)
     sql = (
@@ -98,7 +98,7 @@ def keys_of_day(dataset: Dataset, symbol: str, day: date, pin: Pin) -> Query:
     return Query(sql, {"seq": pin.seq, "symbol": symbol, "day": day.isoformat()})
 
 
-def titles(dataset: Dataset, symbol: str, pin: Pin) -> Query:
+def titles(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
     """Names and CUSIPs that stood with the symbol, the newest first, with their last day."""
     measure = of(dataset)
     parts = [f"`{column.name}`" if column else "''" for column in (measure.name, measure.cusip)]
@@ -110,7 +110,7 @@ def titles(dataset: Dataset, symbol: str, pin: Pin) -> Query:
     return Query(sql, {"seq": pin.seq, "symbol": symbol})
 
 
-def replaced(dataset: Dataset, symbol: str, pin: Pin) -> Query:
+def replaced(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
     """By superseded load and day: the amount that was published before."""
     day = f"toDate(`{dataset.time}`)"
     gone = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
@@ -121,7 +121,7 @@ def replaced(dataset: Dataset, symbol: str, pin: Pin) -> Query:
     return Query(sql, {"seq": pin.seq, "symbol": symbol, "dataset": dataset.name})
 
 
-def largest(dataset: Dataset, load_id: int, limit: int, pin: Pin, *, by_worth: bool = False) -> Query:
+def largest(dataset: Dataset, load_id: int, limit: int, pin: Snapshot, *, by_worth: bool = False) -> Query:
     """The symbols with the largest amount, or worth, on one day, out of one load: symbol, amount or worth, day, name."""
     measure, day = of(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
@@ -135,7 +135,7 @@ def largest(dataset: Dataset, load_id: int, limit: int, pin: Pin, *, by_worth: b
     return Query(sql, {"load": load_id})
 
 
-def found(dataset: Dataset, text: str, pin: Pin, limit: int) -> Query:
+def found(dataset: Dataset, text: str, pin: Snapshot, limit: int) -> Query:
     """Symbols that a reader may mean: the symbol itself, a CUSIP of 8 or 9 characters, the beginning of a name."""
     measure = of(dataset)
     tests = [f"`{dataset.symbol}` = {{upper:String}}"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from spotlightd.errors import StoreError
-from spotlightd.sql.tiers import Archives, Cold
+from spotlightd.sql.tiers import ArchivedPartitions, Archives
 
 RETRY_SECONDS = 10.0
 MARK = "/* archived */"
@@ -86,7 +86,7 @@ class Heeding:
     tries: bool = False
 
     @property
-    def cold(self) -> Cold:
+    def cold(self) -> ArchivedPartitions:
         cold = self.index.cold
 
         def table(keys: Sequence[str], structure: str) -> str:

@@ -11,11 +11,11 @@ from datetime import datetime
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Answer, Limits, Warehouse
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.query.outage import MARK, Outage
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import ASKED_SECONDS, Archives, NoArchives
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.tasks import together
 
 
@@ -32,7 +32,7 @@ class Reader:
     spent: list[float] = field(default_factory=list)
 
     async def rows(self, query: Query) -> Answer:
-        """The whole answer. StoreError as the warehouse says; RefusalError(503) when no turn came in time."""
+        """The whole answer. StoreError as the warehouse says; HttpProblem(503) when no turn came in time."""
         async with AsyncExitStack() as held:
             if MARK not in query.sql:
                 await self._turn(held, self.gate)
@@ -46,7 +46,7 @@ class Reader:
                 for gate in gates:
                     await held.enter_async_context(gate)
         except TimeoutError:
-            raise RefusalError(
+            raise HttpProblem(
                 503,
                 "Too many pages are being read at the moment.",
                 "Try again in a few seconds.",
@@ -68,7 +68,7 @@ class Reader:
         started = time.perf_counter()
         try:
             if time.monotonic() - query.made > ASKED_SECONDS:
-                raise RefusalError(503, "This page took too long to begin.", "Load it again.", retry_after_seconds=5)
+                raise HttpProblem(503, "This page took too long to begin.", "Load it again.", retry_after_seconds=5)
             return await self.warehouse.rows(query.sql, query.params, limits=self.limits)
         finally:
             self.spent.append(time.perf_counter() - started)
@@ -78,7 +78,7 @@ class Reader:
         answers = await together({str(at): self.rows(query) for at, query in enumerate(queries)}, prefix="page query ")
         return list(answers.values())
 
-    async def pin(self, dataset: Dataset | None = None, asked: datetime | None = None) -> Pin:
+    async def pin(self, dataset: Dataset | None = None, asked: datetime | None = None) -> Snapshot:
         """The newest publication at or before `asked`, of one dataset or of all: read once, then bound to every query.
 
         A dataset's own newest publication sees the same of it as the newest of all, and changes less often: what an
@@ -86,11 +86,11 @@ class Reader:
         """
         query = pin_query(dataset, asked)
         seq, at = (await self.rows(query)).rows[0]
-        return Pin(seq, at if seq else None, asked, self.archives.cold)
+        return Snapshot(seq, at if seq else None, asked, self.archives.cold)
 
-    def now(self) -> Pin:
+    def now(self) -> Snapshot:
         """For what is not read through publications."""
-        return Pin(0, cold=self.archives.cold)
+        return Snapshot(0, cold=self.archives.cold)
 
 
 def pin_query(dataset: Dataset | None, asked: datetime | None) -> Query:

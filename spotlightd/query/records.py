@@ -9,7 +9,7 @@ from spotlightd.datasets import system
 from spotlightd.model.dataset import Dataset
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Pin, here, published, source, visible
+from spotlightd.sql.visibility import Snapshot, here, published, source, visible
 
 LOAD_COLUMNS = (
     "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at, derived_from"
@@ -19,7 +19,7 @@ MOST_LINES = 200
 CLOCK = timedelta(days=1)
 
 
-def dataset_sizes(datasets: Sequence[Dataset], pin: Pin) -> Query:
+def dataset_sizes(datasets: Sequence[Dataset], pin: Snapshot) -> Query:
     """For each dataset: visible rows, documents, and when the newest publication was."""
     parts = [
         f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{one.name}' "
@@ -29,7 +29,7 @@ def dataset_sizes(datasets: Sequence[Dataset], pin: Pin) -> Query:
     return Query(" UNION ALL ".join(parts), {"seq": pin.seq})
 
 
-def stream_size(dataset: Dataset, pin: Pin) -> Query:
+def stream_size(dataset: Dataset, pin: Snapshot) -> Query:
     """Of a dataset that streams fill: rows in its table, received days, when the newest publication was, first and last
     day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
     """
@@ -43,31 +43,31 @@ def stream_size(dataset: Dataset, pin: Pin) -> Query:
     return Query(sql, {"dataset": fed, "seq": pin.seq})
 
 
-def at_hand(dataset: Dataset, pin: Pin) -> str:
+def at_hand(dataset: Dataset, pin: Snapshot) -> str:
     """What stands behind FROM on the first page: what has not left for the archive. Only who looks at an earlier time
     reads all of it: the index does not tell what had been published by then.
     """
     return source(dataset, pin) if pin.asked else here(dataset, pin.cold)
 
 
-def days_at_hand(dataset: Dataset, pin: Pin) -> Query:
+def days_at_hand(dataset: Dataset, pin: Snapshot) -> Query:
     """First and last day of what is at hand, none for none."""
     day = f"toDate(`{dataset.time}`)"
     sql = f"SELECT minOrNull({day}), maxOrNull({day}) FROM {at_hand(dataset, pin)} WHERE {visible(dataset)}"
     return Query(sql, {"seq": pin.seq})
 
 
-def rows_at_hand(dataset: Dataset, load_id: int, pin: Pin) -> Query:
+def rows_at_hand(dataset: Dataset, load_id: int, pin: Snapshot) -> Query:
     sql = f"SELECT count() FROM {at_hand(dataset, pin)} WHERE load_id = {{load:UInt64}}"
     return Query(sql, {"load": load_id})
 
 
-def latest_loads(pin: Pin, limit: int) -> Query:
+def latest_loads(pin: Snapshot, limit: int) -> Query:
     sql = f"SELECT {LOAD_COLUMNS} FROM loads WHERE seq <= {{seq:UInt64}} ORDER BY seq DESC, dataset LIMIT {limit:d}"
     return Query(sql, {"seq": pin.seq})
 
 
-def newest_slice(dataset: Dataset, pin: Pin) -> Query:
+def newest_slice(dataset: Dataset, pin: Snapshot) -> Query:
     """The visible load that reports the newest slice of the world."""
     sql = (
         f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} AND seq <= {{seq:UInt64}} "
@@ -107,7 +107,7 @@ def documents(digest: str) -> Query:
     return Query(sql, {"digest": digest})
 
 
-def rejects(digest: str, fetched: datetime | None, pin: Pin) -> Query:
+def rejects(digest: str, fetched: datetime | None, pin: Snapshot) -> Query:
     """Lines of the document that were refused, of all times; `fetched` is when it first came."""
     sql = (
         f"SELECT member, line, parser, text, reason FROM {source(system.rejects, pin, _since(fetched))} "
@@ -116,7 +116,7 @@ def rejects(digest: str, fetched: datetime | None, pin: Pin) -> Query:
     return Query(sql, {"digest": digest})
 
 
-def runs(digest: str, fetched: datetime | None, pin: Pin) -> Query:
+def runs(digest: str, fetched: datetime | None, pin: Snapshot) -> Query:
     """What was tried with the document, at all times; `fetched` is when it first came."""
     sql = (
         "SELECT at, source, url, covers, outcome, rows, rejects, seconds, error "
@@ -133,7 +133,7 @@ def _since(fetched: datetime | None) -> Span:
     return Span({"at": (fetched - CLOCK if fetched else None, None)})
 
 
-def troubles(limit: int, pin: Pin) -> Query:
+def troubles(limit: int, pin: Snapshot) -> Query:
     """The last attempts that went wrong, of those that have not left for the archive."""
     sql = (
         f"SELECT at, source, url, covers, outcome, digest, error FROM {here(system.runs, pin.cold)} "
@@ -148,7 +148,7 @@ def successes() -> Query:
     return Query(sql)
 
 
-def last_looks(pin: Pin) -> Query:
+def last_looks(pin: Snapshot) -> Query:
     """By source: the last attempt, if it has not left for the archive. Whoever is looked at has one of the last days."""
     table = here(system.runs, pin.cold)
     return Query(f"SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM {table} GROUP BY source")
@@ -173,7 +173,7 @@ def documents_size() -> Query:
     return Query("SELECT sum(bytes) FROM (SELECT max(size) AS bytes FROM documents GROUP BY digest)")
 
 
-def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], pin: Pin) -> Query:
+def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], pin: Snapshot) -> Query:
     """Every row of that key that was ever published, visible or not; of a computed one what it is at `seq`."""
     same = " AND ".join(
         f"`{name}` = {{k{at}:{kind}}}" for at, (name, kind) in enumerate(zip(dataset.key, types, strict=True))

@@ -13,10 +13,10 @@ from time import monotonic
 from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.query.filters import COMPARED, Ask, Condition, sorted_as
+from spotlightd.query.filters import COMPARED, Condition, Question, sorted_as
 from spotlightd.query.values import bound_type, element
 from spotlightd.sql.tiers import Bound, Span
-from spotlightd.sql.visibility import Pin, source, visible
+from spotlightd.sql.visibility import Snapshot, source, visible
 
 FACET_ROWS = 20
 LOAD = "load_id"
@@ -48,7 +48,7 @@ class _Binder:
         return f"{{{name}:{type}}}"
 
 
-def page(asked: Ask, pin: Pin, size: int) -> Query:
+def page(asked: Question, pin: Snapshot, size: int) -> Query:
     """The rows of one page, every column that can be read, and one row more than asked for if there is a next page."""
     asked, binder = sorted_as(asked), _binder(asked.dataset, pin)
     columns = ", ".join(_name(column) for column in asked.dataset.readable)
@@ -59,12 +59,12 @@ def page(asked: Ask, pin: Pin, size: int) -> Query:
     return Query(sql, binder.params)
 
 
-def count(asked: Ask, pin: Pin) -> Query:
+def count(asked: Question, pin: Snapshot) -> Query:
     binder = _binder(asked.dataset, pin)
     return Query(f"SELECT count() FROM {table(asked, pin)} WHERE {_where(asked, binder)}", binder.params)
 
 
-def facet(asked: Ask, column: Column, pin: Pin) -> Query:
+def facet(asked: Question, column: Column, pin: Snapshot) -> Query:
     """The commonest values of a column among the rows asked for, one more than are shown."""
     binder = _binder(asked.dataset, pin)
     sql = (
@@ -74,14 +74,14 @@ def facet(asked: Ask, column: Column, pin: Pin) -> Query:
     return Query(sql, binder.params)
 
 
-def loads_used(asked: Ask, pin: Pin) -> Query:
+def loads_used(asked: Question, pin: Snapshot) -> Query:
     """Which loads the rows asked for come from."""
     binder = _binder(asked.dataset, pin)
     where = _where(asked, binder)
     return Query(f"SELECT DISTINCT {LOAD} FROM {table(asked, pin)} WHERE {where}", binder.params)
 
 
-def every(asked: Ask, pin: Pin) -> Query:
+def every(asked: Question, pin: Snapshot) -> Query:
     """All rows asked for, as a download: in the page's order if a page was asked for (by `_size`, or by a cursor, which
     was read against that order), else in the order on disk (which the engine reads without sorting).
     """
@@ -102,7 +102,7 @@ def every(asked: Ask, pin: Pin) -> Query:
     return Query(f"SELECT {columns} FROM {rows} WHERE {where} {_order(asked)}{limit}", binder.params)
 
 
-def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, str]], pin: Pin) -> Query:
+def of_loads(asked: Question, columns: Sequence[Column], loads: Sequence[tuple[int, str]], pin: Snapshot) -> Query:
     """The rows asked for out of those (load_id, document digest), in the total order of a citation.
 
     That order is document, place in it, then every column: the same on any instance, whatever its load ids.
@@ -118,12 +118,12 @@ def of_loads(asked: Ask, columns: Sequence[Column], loads: Sequence[tuple[int, s
     )
 
 
-def table(asked: Ask, pin: Pin) -> str:
+def table(asked: Question, pin: Snapshot) -> str:
     """What to read from: the rows of the table, or what the dataset is read by."""
     return source(asked.dataset, pin, span(asked))
 
 
-def span(asked: Ask) -> Span:
+def span(asked: Question) -> Span:
     """Between which times the rows asked for lie, by column: what the archive is searched by."""
     bounds: dict[str, Bound] = {}
     for one in asked.conditions:
@@ -147,11 +147,11 @@ def _documents() -> str:
     return "SELECT load_id, document FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
 
 
-def _binder(dataset: Dataset, pin: Pin) -> _Binder:
+def _binder(dataset: Dataset, pin: Snapshot) -> _Binder:
     return _Binder({"dataset": dataset.name, "seq": pin.seq} if dataset.by_load else {})
 
 
-def _where(asked: Ask, binder: _Binder) -> str:
+def _where(asked: Question, binder: _Binder) -> str:
     parts = [f"({visible(asked.dataset)})"] if asked.dataset.receipted else []
     if asked.document:
         digest = binder.place("String", asked.document)
@@ -214,12 +214,12 @@ def _terms(column: Column, value: str | None, *, descending: bool) -> list[_Term
     return [flagged, _Term(name, descending, kind, value)]
 
 
-def _order(asked: Ask) -> str:
+def _order(asked: Question) -> str:
     terms = [term for column, down in asked.order for term in _terms(column, None, descending=down)]
     return "ORDER BY " + ", ".join(f"{term.expression}{' DESC' if term.descending else ''}" for term in terms)
 
 
-def _after(asked: Ask, binder: _Binder) -> str:
+def _after(asked: Question, binder: _Binder) -> str:
     """Rows behind the cursor. The first comparison stands by itself too, for the engine to skip by."""
     pairs = zip(asked.order, asked.after, strict=True)
     terms = [term for (column, down), value in pairs for term in _terms(column, value, descending=down)]

@@ -20,10 +20,10 @@ from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation, select
 from spotlightd.query.citation import Citation, CitedDocument, Library, Result
 from spotlightd.query.errors import bad, missing
-from spotlightd.query.filters import Ask, Condition
+from spotlightd.query.filters import Condition, Question
 from spotlightd.query.reader import pin_query
 from spotlightd.query.values import rfc3339
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 
 AT_A_TIME = 24
 TEXT_SETTINGS = "SETTINGS date_time_output_format = 'simple', output_format_decimal_trailing_zeros = 0"
@@ -91,7 +91,7 @@ class _Tally:
 async def cite(library: Library, address: str, as_of: datetime | None = None) -> Citation:
     """A citation of what that address shows, at its own `as_of` or at the one beside it.
 
-    RefusalError: no such address, two different times, or nothing was published by then.
+    HttpProblem: no such address, two different times, or nothing was published by then.
     """
     asked = await _held_still(library, citation.subject(library.datasets, address))
     if as_of and asked.as_of and as_of != asked.as_of:
@@ -106,7 +106,7 @@ async def cite(library: Library, address: str, as_of: datetime | None = None) ->
     return Citation(citation.canonical_address(asked), at, result, documents)
 
 
-async def _held_still(library: Library, asked: Ask) -> Ask:
+async def _held_still(library: Library, asked: Question) -> Question:
     """The question without the rows that still come; as it is when it has an end already, or names one place."""
     dataset = asked.dataset
     if not dataset.grows:
@@ -150,19 +150,19 @@ def _differences(cited: Citation, tally: _Tally) -> tuple[Difference, ...]:
     )
 
 
-async def _pinned(library: Library, asked: Ask, as_of: datetime | None) -> tuple[Pin, datetime]:
+async def _pinned(library: Library, asked: Question, as_of: datetime | None) -> tuple[Snapshot, datetime]:
     query = pin_query(asked.dataset, as_of)
     answer = await library.warehouse.rows(query.sql, query.params, limits=library.limits)
     seq, at = answer.rows[0]
     if not seq:
         when = f" by {as_of:%Y-%m-%d %H:%M:%S} UTC" if as_of else ""
         raise missing(f"Nothing of {asked.dataset.name} was published{when}.", "Leave as_of out, or name a later time.")
-    return Pin(seq, at, as_of, library.archives.cold), at
+    return Snapshot(seq, at, as_of, library.archives.cold), at
 
 
-async def _loads(library: Library, asked: Ask, pin: Pin, *, used: bool) -> list[_Load]:
+async def _loads(library: Library, asked: Question, pin: Snapshot, *, used: bool) -> list[_Load]:
     """Visible loads by document digest: those with rows that were asked for, or all."""
-    whole = asked if used else Ask(asked.dataset, document=asked.document)
+    whole = asked if used else Question(asked.dataset, document=asked.document)
     query = select.loads_used(whole, pin)
     answer = await library.warehouse.rows(query.sql, query.params, limits=_unbounded(library.limits))
     wanted = {row[0] for row in answer.rows}
@@ -171,18 +171,18 @@ async def _loads(library: Library, asked: Ask, pin: Pin, *, used: bool) -> list[
     )
 
 
-async def _all_loads(library: Library, asked: Ask) -> list[_Load]:
+async def _all_loads(library: Library, asked: Question) -> list[_Load]:
     sql = "SELECT load_id, document, parser, source FROM loads WHERE dataset = {dataset:String} ORDER BY seq"
     answer = await library.warehouse.rows(sql, {"dataset": asked.dataset.name}, limits=library.limits)
     return [_Load(*row) for row in answer.rows]
 
 
-async def _published(library: Library, asked: Ask) -> dict[tuple[str, str], _Load]:
+async def _published(library: Library, asked: Question) -> dict[tuple[str, str], _Load]:
     """Every load that was ever published here, by what makes it the same elsewhere; the newest where there are two."""
     return {(load.document, load.parser): load for load in await _all_loads(library, asked)}
 
 
-async def _urls(library: Library, asked: Ask, pin: Pin) -> dict[str, str]:
+async def _urls(library: Library, asked: Question, pin: Snapshot) -> dict[str, str]:
     sql = (
         "SELECT digest, argMin(url, id) FROM documents WHERE digest IN (SELECT document FROM loads "
         "WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}) GROUP BY digest"
@@ -197,7 +197,7 @@ def _cited(load: _Load, tally: _Tally, url: str) -> CitedDocument:
     return CitedDocument(load.document, load.parser, load.source, url, rows, digest.hexdigest())
 
 
-async def _tallied(library: Library, asked: Ask, loads: Sequence[_Load]) -> _Tally:
+async def _tallied(library: Library, asked: Question, loads: Sequence[_Load]) -> _Tally:
     """The digests of the rows asked for out of those loads."""
     tally = _Tally()
     place = [column.name for column in asked.dataset.pointer]
@@ -206,7 +206,7 @@ async def _tallied(library: Library, asked: Ask, loads: Sequence[_Load]) -> _Tal
     ordered = sorted(loads, key=lambda load: load.document)
     for start in range(0, len(ordered), AT_A_TIME):
         part = [(load.load_id, load.document) for load in ordered[start : start + AT_A_TIME]]
-        query = select.of_loads(asked, asked.shown, part, Pin(0, cold=library.archives.cold))
+        query = select.of_loads(asked, asked.shown, part, Snapshot(0, cold=library.archives.cold))
         await _hashed(library, query, tally, at=len(place) + 1)
     return tally
 

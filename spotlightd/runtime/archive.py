@@ -7,13 +7,13 @@ from functools import partial
 from spotlightd.clients.disk import has_room
 from spotlightd.errors import SettingsError
 from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.archive.context import Means
-from spotlightd.flows.upkeep.documents import Policy, Stowing
+from spotlightd.flows.archive.context import ArchiveContext
+from spotlightd.flows.upkeep.documents import DocumentTiering, Policy
 from spotlightd.log import logger
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
-from spotlightd.runtime.instance import House
+from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import retained
 from spotlightd.sql.tiers import ASKED_SECONDS
 from spotlightd.workers.verifier import ChildVerifier
@@ -21,17 +21,17 @@ from spotlightd.workers.verifier import ChildVerifier
 SCRATCH = "archive"
 
 
-def archiver(house: House) -> Archiving:
+def archiver(house: Instance) -> Archiving:
     """The archiver of these stores. SettingsError for a policy that cannot be kept."""
     return Archiving(means(house))
 
 
-def means(house: House) -> Means:
+def means(house: Instance) -> ArchiveContext:
     _check(house)
     feeds: tuple[Batch | Stream | Transform, ...] = (
         *house.catalog.sources, *house.catalog.streams, *house.catalog.transforms,
     )  # fmt: skip
-    return Means(
+    return ArchiveContext(
         datasets={one.name: one for one in house.datasets},
         feeds={one.name: one for one in feeds},
         transforms=house.catalog.transforms,
@@ -48,7 +48,7 @@ def means(house: House) -> Means:
     )
 
 
-def stowing(house: House) -> Stowing:
+def stowing(house: Instance) -> DocumentTiering:
     """The flow that takes raw documents to the bucket. SettingsError for a policy that cannot be kept."""
     told, known = house.settings.documents, {one.name: one for one in house.catalog.sources}
     if strangers := sorted(set(told.hot_days) - known.keys()):
@@ -61,12 +61,12 @@ def stowing(house: House) -> Stowing:
                 f"setting documents.cache_bytes: a document of {name} may have {known[name].max_bytes:,} bytes; use as many"
             )
     policy = Policy(leaving, frozenset(told.lost), told.every_seconds)
-    return Stowing(
+    return DocumentTiering(
         house.documents.folder, house.bucket, house.stores.ledger, house.partitions, policy, gate=house.stores.gate
     )
 
 
-def _check(house: House) -> None:
+def _check(house: Instance) -> None:
     """That every dataset named in the policy can leave, and that a rest is longer than any question."""
     policy, web = house.settings.archive, house.settings.web
     known = {one.name: one for one in house.datasets}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spotlightd import sources as built_in
 from spotlightd.datasets.bars import minutely
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import ANEW, DRILL, Dataset
 from spotlightd.model.source import Batch
@@ -93,7 +93,8 @@ def _files(folder: Path) -> list[str]:
 
 def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]) -> None:
     known: dict[str, tuple[Dataset, str]] = {
-        dataset.name: (dataset, "the house itself") for dataset in (*HOUSE, *(one.dataset for one in TRANSFORMS))
+        dataset.name: (dataset, "the house itself")
+        for dataset in (*SYSTEM_DATASETS, *(one.dataset for one in TRANSFORMS))
     }
     for name, source in found.items():
         frames = [frames_of(source)] if isinstance(source, Stream) else []

@@ -16,15 +16,15 @@ from typing import Any
 
 from spotlightd import __version__
 from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.batch.schedule import Bells, Collecting, bookkeeping, ringing
+from spotlightd.flows.batch.schedule import Collecting, Wakeups, bookkeeping, ringing
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
 from spotlightd.flows.transform import Transforming
 from spotlightd.flows.upkeep.bucket import looking_after
 from spotlightd.flows.upkeep.disk import Watching
 from spotlightd.flows.upkeep.disk_history import DiskRows
-from spotlightd.flows.upkeep.documents import Stowing
-from spotlightd.flows.upkeep.heartbeats import measured_loop, pulse, readings
-from spotlightd.flows.upkeep.log_buffer import Said
+from spotlightd.flows.upkeep.documents import DocumentTiering
+from spotlightd.flows.upkeep.heartbeats import measured_loop, readings, write_heartbeats
+from spotlightd.flows.upkeep.log_buffer import LogBuffer
 from spotlightd.flows.upkeep.logs import writing_logs
 from spotlightd.log import kept, logger
 from spotlightd.metrics.registry import PrometheusMeters
@@ -36,7 +36,7 @@ from spotlightd.runtime.disks import readings as disk_readings
 from spotlightd.runtime.disks import relieved, watching
 from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
 from spotlightd.runtime.explorer import _context
-from spotlightd.runtime.instance import House, opened
+from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import Streaming, streaming
 from spotlightd.settings.settings import Settings
 from spotlightd.web.app import application, serving
@@ -49,9 +49,9 @@ PROBE_SECONDS = 2.0
 class Running:
     """A daemon that is ready. `web` is the explorer's address."""
 
-    house: House
+    house: Instance
     board: Board
-    bells: Bells
+    bells: Wakeups
     web: str
 
 
@@ -59,19 +59,19 @@ class Running:
 async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Running]:
     """The whole daemon at work; leaving the block drains it and closes everything, in order."""
     told = settings.log
-    said = Said(told.table_waiting_events, told.table_minute_events)
+    said = LogBuffer(told.table_waiting_events, told.table_minute_events)
     with kept(said.take) if told.table_seconds else nullcontext():
         async with _at_work(settings, said, notice) as daemon:
             yield daemon
 
 
 @asynccontextmanager
-async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator[Running]:
-    began, board, bells = datetime.now(UTC), Board(), Bells()
+async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIterator[Running]:
+    began, board, bells = datetime.now(UTC), Board(), Wakeups()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     await relieved(settings)
-    async with opened(settings) as house:
+    async with open_instance(settings) as house:
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
             house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
@@ -120,7 +120,12 @@ async def _at_work(settings: Settings, said: Said, notice: str) -> AsyncIterator
 
 
 def _keepers(
-    house: House, board: Board, meters: PrometheusMeters, disks: Watching, archive: Archiving, documents: Stowing
+    house: Instance,
+    board: Board,
+    meters: PrometheusMeters,
+    disks: Watching,
+    archive: Archiving,
+    documents: DocumentTiering,
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
     every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
@@ -130,14 +135,14 @@ def _keepers(
         "archive": isolated(board, "archive", archive),
         "documents": isolated(board, "documents", documents),
         "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
-        "pulse": isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every)),
+        "pulse": isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every)),
         "disk": isolated(board, "disk", disks),
         "disk rows": isolated(board, "disk rows", DiskRows(disks, warehouse)),
         "loop lag": measured_loop(meters),
     }
 
 
-def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
+def _movers(house: Instance, streams: Streaming, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
     """What moves frames on until the listeners have stopped, and what is made of them."""
     stores = house.stores
     made = {
@@ -157,7 +162,7 @@ def _movers(house: House, streams: Streaming, board: Board) -> dict[str, Corouti
 
 
 def _collectors(
-    house: House, board: Board, bells: Bells, meters: PrometheusMeters, collected: tuple[Batch, ...]
+    house: Instance, board: Board, bells: Wakeups, meters: PrometheusMeters, collected: tuple[Batch, ...]
 ) -> dict[str, Coroutine[Any, Any, None]]:
     told, stores = house.settings.schedule, replace(house.stores, meters=meters)
     since = told.since or date.min
@@ -195,7 +200,7 @@ async def told_to_stop() -> AsyncIterator[asyncio.Event]:
             signal.signal(number, signal.SIG_IGN)
 
 
-async def _bookkeeping(report: Reporter, house: House) -> None:
+async def _bookkeeping(report: Reporter, house: Instance) -> None:
     await bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets, house.archives)
 
 

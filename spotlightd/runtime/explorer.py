@@ -7,15 +7,15 @@ from datetime import datetime
 from spotlightd import __version__
 from spotlightd.engine.process import Engine
 from spotlightd.flows.supervise import Board, Status
-from spotlightd.runtime.instance import House
+from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import Streaming
-from spotlightd.web.state import Context, EngineState, FlowState, State
+from spotlightd.web.state import DaemonState, EngineState, ExplorerContext, FlowState
 from spotlightd.workers.excerpt import Excerpts
 
 
-def _context(house: House, streams: Streaming, board: Board, began: datetime, notice: str) -> Context:
-    def state() -> State:
-        return State(
+def _context(house: Instance, streams: Streaming, board: Board, began: datetime, notice: str) -> ExplorerContext:
+    def state() -> DaemonState:
+        return DaemonState(
             version=__version__,
             started_at=began,
             engine=_engine(house.engine),
@@ -25,7 +25,7 @@ def _context(house: House, streams: Streaming, board: Board, began: datetime, no
             drains=streams.drains(),
         )
 
-    return Context(
+    return ExplorerContext(
         warehouse=house.stores.warehouse,
         documents=house.stores.documents,
         datasets=house.datasets,

@@ -21,12 +21,12 @@ from spotlightd.clients.http.publisher import HttpPublishers
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.datasets.system import HOUSE, loads
+from spotlightd.datasets.system import SYSTEM_DATASETS, loads
 from spotlightd.datasets.system import archives as archives_table
 from spotlightd.engine.lock import Held, state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import SettingsError
-from spotlightd.flows.loads.load import Stores
+from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.log import logger
@@ -49,12 +49,12 @@ LEDGER_FILE = "ledger.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Instance:
     """Everything that is open while the daemon, or a command without one, is at work."""
 
     settings: Settings
     catalog: Catalog
-    stores: Stores
+    stores: IngestContext
     documents: TieredDocuments
     bucket: Bucket
     publishers: HttpPublishers
@@ -66,7 +66,7 @@ class House:
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
-        return (*self.catalog.datasets, *HOUSE)
+        return (*self.catalog.datasets, *SYSTEM_DATASETS)
 
     @property
     def sources(self) -> tuple[Batch, ...]:
@@ -76,7 +76,7 @@ class House:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[House]:
+async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
     """Lock the state folder, open every client, bring the stores in order. SettingsError and StoreError say what not."""
     found = catalog(settings)
     watermarks(settings.disk)  # refused before anything is touched
@@ -97,9 +97,9 @@ async def opened(settings: Settings) -> AsyncIterator[House]:
         parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
-        stores = Stores(documents, ledger, warehouse, parser, publications)
-        archives = WarehouseArchives(warehouse, (*found.datasets, *HOUSE), bucket.table)
-        house = House(
+        stores = IngestContext(documents, ledger, warehouse, parser, publications)
+        archives = WarehouseArchives(warehouse, (*found.datasets, *SYSTEM_DATASETS), bucket.table)
+        house = Instance(
             settings, found, stores, documents, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
             SqliteArchive(ledger),
         )  # fmt: skip

@@ -17,7 +17,7 @@ from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.clients.locallog.spool import LogSpool
 from spotlightd.clients.locallog.view import LogView
 from spotlightd.errors import SettingsError
-from spotlightd.flows.stream.context import Means
+from spotlightd.flows.stream.context import DrainContext
 from spotlightd.flows.stream.decode import Decoder, decoder_of
 from spotlightd.flows.stream.drain import Draining
 from spotlightd.flows.stream.forward import Forwarding
@@ -34,7 +34,7 @@ from spotlightd.ports.ledger import Positions
 from spotlightd.ports.metrics import Meters
 from spotlightd.ports.parser import Parser
 from spotlightd.runtime.access import secret
-from spotlightd.runtime.instance import House
+from spotlightd.runtime.instance import Instance
 from spotlightd.settings.settings import Settings
 from spotlightd.workers.parser import ChildParser
 
@@ -126,7 +126,7 @@ def bus_password(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
+async def streaming(house: Instance, meters: Meters) -> AsyncIterator[Streaming]:
     """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
     settings, positions = house.settings, house.positions
     sources = chosen(house.catalog.streams, settings)
@@ -147,7 +147,7 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
         async def trim(source: Stream, drained: Mapping[int, int]) -> None:
             await log.retain(source.topic, drained)
 
-        means = Means(
+        means = DrainContext(
             bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
             trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(), gate=stores.gate,
             archives=house.archives,
@@ -169,18 +169,18 @@ async def streaming(house: House, meters: Meters) -> AsyncIterator[Streaming]:
         yield Streaming(bus, positions, listening, draining, movers, listeners)
 
 
-def replay_of(source: Stream, house: House, parts: Parts, parser: Parser | None = None) -> Replay:
+def replay_of(source: Stream, house: Instance, parts: Parts, parser: Parser | None = None) -> Replay:
     """The replay of a stream, for the daemon and for a command without one."""
     stores, decoder = house.stores, _decoder(source, house, parser)
     return Replay(source, stores.ledger, stores.warehouse, decoder, stores.publications, house.positions, parts)
 
 
-def _decoder(source: Stream, house: House, parser: Parser | None) -> Decoder:
+def _decoder(source: Stream, house: Instance, parser: Parser | None) -> Decoder:
     stores = house.stores
     return decoder_of(source, stores.warehouse, parser or stores.parser, house.settings.state_dir, house.archives)
 
 
-async def _parser(stack: AsyncExitStack, house: House, sources: Sequence[Stream]) -> Parser | None:
+async def _parser(stack: AsyncExitStack, house: Instance, sources: Sequence[Stream]) -> Parser | None:
     """A child of their own for streams that Python decodes: they must not wait for a long document."""
     if all(source.decode for source in sources):
         return None

@@ -74,7 +74,7 @@ def _nowhere(keys: Sequence[str], structure: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Cold:
+class ArchivedPartitions:
     """Where rows are that have left the warehouse, at one moment: by dataset, the archived partitions.
 
     A statement made with it is right as long as it begins within `archive.rest_seconds`: partitions are dropped later.
@@ -87,7 +87,7 @@ class Cold:
     def of(self, dataset: str) -> tuple[Archived, ...]:
         return self.partitions.get(dataset, ())
 
-    def without_bucket(self) -> Cold:
+    def without_bucket(self) -> ArchivedPartitions:
         """For who reads no object: rows that have left are read neither there nor here."""
         left = {name: tuple(replace(one, keys=()) for one in some) for name, some in self.partitions.items()}
         return replace(self, partitions=left)
@@ -97,7 +97,7 @@ class Archives(Protocol):
     """The index of the archive: the warehouse's `archives`, as this process knows it."""
 
     @property
-    def cold(self) -> Cold:
+    def cold(self) -> ArchivedPartitions:
         """As it is now. Made anew with every change."""
 
 
@@ -106,8 +106,8 @@ class NoArchives:
     """For an instance that archives nothing."""
 
     @property
-    def cold(self) -> Cold:
-        return Cold()
+    def cold(self) -> ArchivedPartitions:
+        return ArchivedPartitions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +117,5 @@ class WithoutBucket:
     index: Archives
 
     @property
-    def cold(self) -> Cold:
+    def cold(self) -> ArchivedPartitions:
         return self.index.cold.without_bucket()

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.sql.tiers import EVER, Archived, Cold, Lasting, Span, Table
+from spotlightd.sql.tiers import EVER, Archived, ArchivedPartitions, Lasting, Span, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class Snapshot:
     """The one sequence number that all queries of a page, answer, export or citation share.
 
     `seq` is the newest publication that it sees, `at` when that was published; `asked` is the reader's `as_of`.
@@ -30,14 +30,14 @@ class Pin:
     seq: int
     at: datetime | None = None
     asked: datetime | None = None
-    cold: Cold = field(default_factory=Cold, compare=False)
+    cold: ArchivedPartitions = field(default_factory=ArchivedPartitions, compare=False)
 
 
-NOW = Pin(0)
+NOW = Snapshot(0)
 SEQ = "{seq:UInt64}"
 
 
-def source(dataset: Dataset, pin: Pin = NOW, span: Span = EVER) -> str:
+def source(dataset: Dataset, pin: Snapshot = NOW, span: Span = EVER) -> str:
     """What stands behind FROM: all rows of the dataset's table, hot and archived, or its reading under its name.
 
     Of the archive only what can hold rows of that span is read. Nothing is archived before what is made of it is there
@@ -54,7 +54,7 @@ def source(dataset: Dataset, pin: Pin = NOW, span: Span = EVER) -> str:
     return f"({reading}) AS {dataset.name}"
 
 
-def rows(dataset: Dataset, cold: Cold, span: Span | Lasting = EVER) -> str:
+def rows(dataset: Dataset, cold: ArchivedPartitions, span: Span | Lasting = EVER) -> str:
     """All rows of the dataset's table, hot and archived, under its name; the table itself when nothing is archived."""
     archived = cold.of(dataset.name)
     if not archived:
@@ -86,7 +86,7 @@ def _default(column: Column) -> str:
     return f"defaultValueOfTypeName('{word}') AS {column.name}"
 
 
-def here(dataset: Dataset, cold: Cold) -> str:
+def here(dataset: Dataset, cold: ArchivedPartitions) -> str:
     """The rows alone that are read from the dataset's table, under its name: for what is new, without a look at the bucket."""
     archived = cold.of(dataset.name)
     return (

@@ -13,7 +13,7 @@ from spotlightd.log import logger
 from spotlightd.web import assets, degraded, health, middleware, responses
 from spotlightd.web.live import page as live
 from spotlightd.web.pages import archive, cite, disk, document, home, logs, row, search, status, table, topics
-from spotlightd.web.state import DESK, Context
+from spotlightd.web.state import APP_STATE, ExplorerContext
 from spotlightd.web.symbol import page as symbol
 
 PORTS_TRIED = 20
@@ -22,10 +22,10 @@ _NAME = r"{name:[a-z][a-z0-9_]*}"
 _DIGEST = r"{digest:[0-9a-f]{64}}"
 
 
-def application(context: Context) -> web.Application:
+def application(context: ExplorerContext) -> web.Application:
     """All pages. It opens nothing: what it reads is given, and closed, by whoever made the context."""
     app = web.Application(middlewares=[middleware.logged, middleware.explained, middleware.addressed])
-    app[DESK] = responses.made(context)
+    app[APP_STATE] = responses.made(context)
     app.on_response_prepare.append(middleware.headed)
     app.cleanup_ctx.append(live.living)
     app.on_shutdown.append(live.hung_up)
@@ -62,7 +62,7 @@ def application(context: Context) -> web.Application:
 
 
 async def _static(request: web.Request) -> web.Response:
-    return assets.answer(request.app[DESK].assets, request.match_info["digest"], request.match_info["name"])
+    return assets.answer(request.app[APP_STATE].assets, request.match_info["digest"], request.match_info["name"])
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.query import outage
 from spotlightd.sql.tiers import Archived
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import DESK, MISSING, LeftOut
+from spotlightd.web.state import APP_STATE, MISSING, LeftOut
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Reads = Callable[[Dataset], bool]
@@ -42,20 +42,20 @@ def or_hot(handler: Handler, reads: Reads | None = None) -> Handler:
 
 def unread(request: web.Request, problem: StoreError) -> bool:
     """Whether that went wrong because archived rows cannot be read; once only for a request."""
-    archived = request.app[DESK].context.archives.cold.partitions
+    archived = request.app[APP_STATE].context.archives.cold.partitions
     return bool(archived) and MISSING not in request and (outage.away(problem) or outage.not_there(problem))
 
 
 def _named(request: web.Request) -> Reads:
     """The dataset in the address, and what it is computed from."""
     name = request.match_info["name"]
-    concerned = {name, *(one.made_of for one in request.app[DESK].context.datasets if one.name == name)}
+    concerned = {name, *(one.made_of for one in request.app[APP_STATE].context.datasets if one.name == name)}
     return lambda dataset: dataset.name in concerned
 
 
 def _left_out(request: web.Request, reads: Reads, problem: StoreError) -> LeftOut:
     """Which archived rows the page goes without, and why."""
-    left = sorted(request.app[DESK].context.archives.cold.partitions.items())
+    left = sorted(request.app[APP_STATE].context.archives.cold.partitions.items())
     parts = [_told(archived) for _, archived in left if reads(archived[0].dataset)]
     gone = outage.not_there(problem)
     why = "Archived rows are missing from the archive's store" if gone else "The archive is not reachable now"

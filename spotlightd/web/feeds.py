@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spotlightd.model.offsets import DrainState, FeedState
-from spotlightd.web.state import Context, State
+from spotlightd.web.state import DaemonState, ExplorerContext
 
 TAGS = {"connected": "green", "connecting": "amber", "waiting": "amber", "refused": "red"}
 
@@ -36,17 +36,17 @@ class Drain:
         return max(self.now.end - self.now.offset, 0)
 
 
-def feeds(state: State, titles: dict[str, str], at: datetime | None = None) -> list[Feed]:
+def feeds(state: DaemonState, titles: dict[str, str], at: datetime | None = None) -> list[Feed]:
     at = at or datetime.now(UTC)
     return [Feed(one, _since(one.last_frame_at, at), titles.get(one.source, one.source)) for one in state.feeds]
 
 
-def drains(state: State, at: datetime | None = None) -> list[Drain]:
+def drains(state: DaemonState, at: datetime | None = None) -> list[Drain]:
     at = at or datetime.now(UTC)
     return [Drain(one, _since(one.last_batch_at, at)) for one in state.drains]
 
 
-def shown(context: Context, at: datetime) -> dict[str, Any]:
+def shown(context: ExplorerContext, at: datetime) -> dict[str, Any]:
     """What the template feeds.html shows."""
     state = context.state()
     titles = {one.name: one.title for one in context.streams}

@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from spotlightd.errors import StoreError
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 PATIENCE_SECONDS = 5.0
 
@@ -18,7 +18,7 @@ async def alive(_: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     """200, or 503 with one sentence a line on what is not as it should be."""
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     state = context.state()
     problems = [*state.problems]
     if not state.ready and not problems:

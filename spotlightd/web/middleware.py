@@ -15,9 +15,9 @@ from aiohttp import web
 from spotlightd.errors import SpotlightError, StoreError
 from spotlightd.log import logger, within
 from spotlightd.query import outage
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.web import degraded, responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -72,15 +72,15 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
     """Whatever goes wrong becomes a page, or JSON, that names the thing and the remedy."""
     try:
         return await handler(request)
-    except RefusalError as refusal:
+    except HttpProblem as refusal:
         return _told(request, refusal)
     except web.HTTPNotFound:
         return _told(
-            request, RefusalError(404, f"There is no page {request.path!r}.", "Start again from the first page.")
+            request, HttpProblem(404, f"There is no page {request.path!r}.", "Start again from the first page.")
         )
     except web.HTTPMethodNotAllowed as wrong:
         told = _told(
-            request, RefusalError(405, f"{wrong.method} is not possible here.", "The explorer only reads: use GET.")
+            request, HttpProblem(405, f"{wrong.method} is not possible here.", "The explorer only reads: use GET.")
         )
         told.headers["Allow"] = "GET, HEAD"
         return told
@@ -90,48 +90,48 @@ async def explained(request: web.Request, handler: Handler) -> web.StreamRespons
         logger().exception("request failed", method=request.method, path=request.path_qs)
         says = "Something is wrong in spotlightd itself, not in your question."
         return _told(
-            request, RefusalError(500, says, "The operator finds the trace in the log, under the request's mark.")
+            request, HttpProblem(500, says, "The operator finds the trace in the log, under the request's mark.")
         )
 
 
-def _of_ours(request: web.Request, problem: SpotlightError) -> RefusalError:
+def _of_ours(request: web.Request, problem: SpotlightError) -> HttpProblem:
     """An error of ours as the reader's: too much asked, too many asking, or out of order."""
     if not isinstance(problem, StoreError):
-        return RefusalError(500, str(problem), "The operator finds more in the log.")
+        return HttpProblem(500, str(problem), "The operator finds more in the log.")
     if problem.slow and problem.code:  # without a number nobody stopped it: the warehouse gave no answer at all
-        return RefusalError(
+        return HttpProblem(
             400, f"This question needs more than a page may take: {problem}",
             "Narrow it with a filter, or download the rows: downloads have wider limits.",
         )  # fmt: skip
     if problem.code == OVERLOADED:
-        return RefusalError(
+        return HttpProblem(
             503, "Too many downloads are under way.", "Try again in some seconds.", retry_after_seconds=10
         )
     if degraded.unread(request, problem):
-        request.app[DESK].outage.note(problem)
+        request.app[APP_STATE].outage.note(problem)
         return _archived(problem)
-    return RefusalError(
+    return HttpProblem(
         503, f"The warehouse cannot answer: {problem}", "It is retried by itself; /status says how things stand.",
         retry_after_seconds=5,
     )  # fmt: skip
 
 
-def _archived(problem: StoreError) -> RefusalError:
+def _archived(problem: StoreError) -> HttpProblem:
     """For who needs archived rows, which cannot be read."""
     if outage.not_there(problem):
-        return RefusalError(
+        return HttpProblem(
             503, f"Some of these rows are archived, and they are missing from the archive's store: {problem}",
             "The operator finds more at /archive. Rows that are not archived can be read all the same: add a filter by"
             " time.",
         )  # fmt: skip
-    return RefusalError(
+    return HttpProblem(
         503, f"Some of these rows are archived, and the archive is not reachable now: {problem}",
         "Nothing is lost. Rows that are not archived can be read all the same: add a filter by time; /archive says"
         " which days have left.", retry_after_seconds=30,
     )  # fmt: skip
 
 
-def _told(request: web.Request, refusal: RefusalError) -> web.StreamResponse:
+def _told(request: web.Request, refusal: HttpProblem) -> web.StreamResponse:
     logger().info("request refused", path=request.path_qs, status=refusal.status, says=refusal.says)
     told: dict[str, Any] = {
         "status": refusal.status,
@@ -155,9 +155,9 @@ async def addressed(request: web.Request, handler: Handler) -> web.StreamRespons
     """Only requests that call us by a name of ours: a page on a foreign name must not reach a private network through
     a reader's browser (DNS rebinding).
     """
-    settings = request.app[DESK].context.settings
+    settings = request.app[APP_STATE].context.settings
     if not called_by(request, (settings.host, *settings.hosts)):
-        raise RefusalError(
+        raise HttpProblem(
             421,
             f"This explorer is not called {request.host!r}.",
             "The operator can allow the name: web.hosts in the settings.",
@@ -179,7 +179,7 @@ def asked_by_us(request: web.Request) -> bool:
 
 def _public(request: web.Request) -> set[str]:
     """Names that the operator gave us: a proxy before us may call us otherwise."""
-    return {name.lower() for name in request.app[DESK].context.settings.hosts}
+    return {name.lower() for name in request.app[APP_STATE].context.settings.hosts}
 
 
 def called_by(request: web.Request, names: Iterable[str]) -> bool:

@@ -25,21 +25,21 @@ from spotlightd.query.outage import Heeding, Outage
 from spotlightd.query.reader import Reader
 from spotlightd.query.values import address, rfc3339
 from spotlightd.sql.tiers import Archives, WithoutBucket
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import assets, formatting
 from spotlightd.web.assets import Asset
-from spotlightd.web.state import DESK, MISSING, READER, Context, Desk, LeftOut
+from spotlightd.web.state import APP_STATE, MISSING, READER, AppState, ExplorerContext, LeftOut
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def made(context: Context) -> Desk:
+def made(context: ExplorerContext) -> AppState:
     kept, at_once = assets.read(), context.settings.at_once
     outage = Outage(asyncio.Semaphore(max(1, at_once // 2)))
-    return Desk(context, kept, _environment(context, kept), asyncio.Semaphore(at_once), outage)
+    return AppState(context, kept, _environment(context, kept), asyncio.Semaphore(at_once), outage)
 
 
-def _environment(context: Context, kept: Mapping[str, Asset]) -> jinja2.Environment:
+def _environment(context: ExplorerContext, kept: Mapping[str, Asset]) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -66,7 +66,7 @@ def _environment(context: Context, kept: Mapping[str, Asset]) -> jinja2.Environm
 def reader(request: web.Request) -> Reader:
     """The request's reader; made once, so that Server-Timing sees all of its queries."""
     if READER not in request:
-        desk = request.app[DESK]
+        desk = request.app[APP_STATE]
         limits = desk.context.settings
         request[READER] = Reader(
             desk.context.warehouse,
@@ -80,7 +80,7 @@ def reader(request: web.Request) -> Reader:
 
 
 def _archives(request: web.Request) -> Archives:
-    desk = request.app[DESK]
+    desk = request.app[APP_STATE]
     index = desk.context.archives
     return WithoutBucket(index) if MISSING in request else Heeding(index, desk.outage)
 
@@ -89,7 +89,7 @@ def archive_answered(request: web.Request) -> None:
     """Of a question that no Reader asked: the archive is not away, if it was asked."""
     archives = reader(request).archives
     if isinstance(archives, Heeding) and archives.tries:
-        request.app[DESK].outage.over()
+        request.app[APP_STATE].outage.over()
 
 
 def without_archive(request: web.Request, missing: LeftOut) -> None:
@@ -107,7 +107,7 @@ def reads_html(request: web.Request) -> bool:
 
 def dataset(request: web.Request, name: str) -> Dataset:
     """The dataset of that name. 404 lists those that exist."""
-    known = request.app[DESK].context.datasets
+    known = request.app[APP_STATE].context.datasets
     for one in known:
         if one.name == name:
             return one
@@ -118,7 +118,7 @@ def page(
     request: web.Request, template: str, values: Mapping[str, Any], *, etag: str = "", status: int = 200
 ) -> web.Response:
     """A rendered page. Pages are always asked for anew; with an ETag the question costs one small query."""
-    desk = request.app[DESK]
+    desk = request.app[APP_STATE]
     state = desk.context.state()
     asked = request.query.get("as_of", "")
     text = desk.templates.get_template(template).render(
@@ -147,7 +147,7 @@ def _keeping(as_of: str) -> Any:
     return link
 
 
-def _permanent(request: web.Request, pin: Pin | None) -> str:
+def _permanent(request: web.Request, pin: Snapshot | None) -> str:
     """The address that will always show what this page shows now."""
     if pin is None or pin.at is None:
         return ""
@@ -188,9 +188,9 @@ def finish(request: web.Request, answer: web.StreamResponse, etag: str) -> None:
         answer.headers["Server-Timing"] = f'sql;dur={sum(spent) * 1000:.1f};desc="{len(spent)} queries"'
 
 
-def etag(request: web.Request, pin: Pin) -> str:
+def etag(request: web.Request, pin: Snapshot) -> str:
     """The mark of an answer: dataset's newest load, whole address (and so query and format), version, start, notice."""
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     state = context.state()
     parts = (state.version, state.started_at, context.notice, request.raw_path, pin.seq, pin.at)
     return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:24] + '"'

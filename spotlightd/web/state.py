@@ -12,7 +12,7 @@ from aiohttp import web
 
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import DiskState, Watermarks
-from spotlightd.model.document_tiers import Keeping
+from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.offsets import DrainState, FeedState
 from spotlightd.model.partition import ArchiveState
 from spotlightd.model.source import Batch
@@ -51,7 +51,7 @@ class EngineState:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class DaemonState:
     """A snapshot of the daemon. `problems` are sentences; while there are any, /readyz answers 503 with them."""
 
     version: str
@@ -65,7 +65,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ExplorerContext:
     """Everything the explorer knows of the world.
 
     `datasets` includes the house's own records and the frames of each of `streams`. `bus` and `positions` are None where
@@ -78,7 +78,7 @@ class Context:
     datasets: tuple[Dataset, ...]
     sources: tuple[Batch, ...]
     settings: serving.WebSettings
-    state: Callable[[], State]
+    state: Callable[[], DaemonState]
     excerpt: Excerpts
     judged_on: date | None = None
     notice: str = ""
@@ -87,7 +87,7 @@ class Context:
     positions: Positions | None = None
     archives: Archives = NoArchives()
     archive: Callable[[], ArchiveState] = ArchiveState
-    keeping: Callable[[], Keeping] = Keeping
+    keeping: Callable[[], DocumentTiers] = DocumentTiers
     disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
 
     @property
@@ -96,8 +96,8 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    context: Context
+class AppState:
+    context: ExplorerContext
     assets: Mapping[str, Asset]
     templates: jinja2.Environment
     gate: asyncio.Semaphore
@@ -112,7 +112,7 @@ class LeftOut:
     gone: bool = False
 
 
-DESK = web.AppKey("desk", Desk)
+APP_STATE = web.AppKey("desk", AppState)
 
 
 READER = web.RequestKey("reader", Reader)

@@ -17,10 +17,10 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.datasets.trades import trades
 from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.archive.context import Means
+from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bucket import Access, Reach
 from spotlightd.model.dataset import Column, Dataset
@@ -77,7 +77,7 @@ class ArchiveWorld:
     dataset: Dataset = trades
 
     def __post_init__(self) -> None:
-        self.index = WarehouseArchives(self.warehouse, (trades, *HOUSE), self.bucket.table)
+        self.index = WarehouseArchives(self.warehouse, (trades, *SYSTEM_DATASETS), self.bucket.table)
         self.kept = SqliteArchive(self.ledger)
         self.verifier: Verifier = HereVerifier()
 
@@ -85,12 +85,12 @@ class ArchiveWorld:
         """As a release that declares one more column finds it."""
         self.dataset = replace(trades, columns=(*trades.columns, column))
         await self.warehouse.ensure(self.dataset)
-        self.index = WarehouseArchives(self.warehouse, (self.dataset, *HOUSE), self.bucket.table)
+        self.index = WarehouseArchives(self.warehouse, (self.dataset, *SYSTEM_DATASETS), self.bucket.table)
         await self.index.refresh()
 
-    def means(self, around: Any = lambda port: port) -> Means:
-        return Means(
-            datasets={one.name: one for one in (self.dataset, *HOUSE)}, feeds={FEED.name: replace(FEED, datasets=(self.dataset,))}, transforms=(), warehouse=around(self.warehouse),
+    def means(self, around: Any = lambda port: port) -> ArchiveContext:
+        return ArchiveContext(
+            datasets={one.name: one for one in (self.dataset, *SYSTEM_DATASETS)}, feeds={FEED.name: replace(FEED, datasets=(self.dataset,))}, transforms=(), warehouse=around(self.warehouse),
             bucket=around(self.bucket), index=around(self.index), kept=around(self.kept), ledger=self.ledger,
             positions=SqlitePositions(self.ledger), verifier=around(self.verifier),
             folder=self.folder / "archive", policy=self.policy,
@@ -145,7 +145,7 @@ async def archive_world(
         engine = await stack.enter_async_context(engine_on(folder / "state", bucket=reach))
         warehouse = await stack.enter_async_context(client_of(engine))
         ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
-        for dataset in (*HOUSE, trades):
+        for dataset in (*SYSTEM_DATASETS, trades):
             await warehouse.ensure(dataset)
         world = ArchiveWorld(warehouse, ledger, bucket, folder, prefix=access.prefix if access else "")
         for day in DAYS:

@@ -16,7 +16,7 @@ from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.archive.context import Means
+from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.model.bucket import Reach
 from spotlightd.model.stream import frames_of
 from spotlightd.settings.stores import ArchiveSettings
@@ -48,7 +48,7 @@ class Instance:
     async def archived(self) -> None:
         """All that is old enough leaves the warehouse."""
         async with self.streams.stores() as stores:
-            means = Means(
+            means = ArchiveContext(
                 datasets={one.name: one for one in TABLES}, feeds={ticks.name: ticks}, transforms=(),
                 warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, kept=SqliteArchive(stores.ledger),
                 ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=HereVerifier(),

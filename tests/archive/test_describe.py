@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.export import total_order
 from spotlightd.flows.archive.parquet import KEY, describe, digest
@@ -33,7 +33,7 @@ EVERY = Dataset(
 
 
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("dataset", [EVERY, *HOUSE, *catalog().datasets], ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", [EVERY, *SYSTEM_DATASETS, *catalog().datasets], ids=lambda one: one.name)
 async def test_every_dataset_can_be_described_and_reads_as_before(
     warehouse: ClickHouse, tmp_path: Path, dataset: Dataset
 ) -> None:

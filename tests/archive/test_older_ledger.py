@@ -16,7 +16,7 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.archive.context import Means
+from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bucket import Reach
 from spotlightd.model.stream import frames_of
@@ -44,7 +44,7 @@ class Box:
         """All that is due leaves, in one life of the archiver; what became of each partition."""
         async with SqliteLedger(self.streams.folder / "ledger.sqlite") as ledger:
             kept, clock = SqliteArchive(ledger), Clock(datetime(2026, 3, 20, tzinfo=UTC))
-            means = Means(
+            means = ArchiveContext(
                 datasets={one.name: one for one in (constructed_ticks, frames_of(ticks))}, feeds={ticks.name: ticks},
                 transforms=(), warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, kept=kept, ledger=ledger,
                 positions=SqlitePositions(ledger), verifier=HereVerifier(), folder=self.streams.folder / "archive",

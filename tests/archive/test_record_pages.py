@@ -14,14 +14,14 @@ import aiohttp
 import pytest
 
 from spotlightd.clients.documents.folder import FolderDocuments
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.datasets.trades import trades
 from spotlightd.flows.loads.mirror import mirror
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sources import sec_ftd
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web.app import application, serving
-from spotlightd.web.state import Context, EngineState, State
+from spotlightd.web.state import DaemonState, EngineState, ExplorerContext
 from spotlightd.web.symbol import minutes
 from tests.web.world import excerpts
 
@@ -68,9 +68,9 @@ async def explorer(tmp_path: Path) -> AsyncIterator[Explorer]:
         await _recorded(world)
         await left(world)
         assert {one.dataset for one in await world.kept.partitions()} == {"trades", "runs", "rejects", "gaps"}
-        context = Context(
-            world.warehouse, documents, (trades, *HOUSE), (sec_ftd.source,), WebSettings(),
-            lambda: State("0", LONG_AGO, EngineState("none"), ()), excerpts(documents), archives=world.index,
+        context = ExplorerContext(
+            world.warehouse, documents, (trades, *SYSTEM_DATASETS), (sec_ftd.source,), WebSettings(),
+            lambda: DaemonState("0", LONG_AGO, EngineState("none"), ()), excerpts(documents), archives=world.index,
         )  # fmt: skip
         async with serving(application(context), "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
             yield Explorer(world, f"http://127.0.0.1:{port}", session)
@@ -127,7 +127,7 @@ async def test_what_is_old_is_never_left_out_in_silence(explorer: Explorer) -> N
 
 async def _gaps(world: ArchiveWorld, last: datetime) -> list[Any]:
     window = minutes.ending("1d", last, moved=True)
-    query = minutes.gaps("AAPL", window, Pin(0, cold=world.index.cold))
+    query = minutes.gaps("AAPL", window, Snapshot(0, cold=world.index.cold))
     return [row[4] for row in (await world.warehouse.rows(query.sql, query.params)).rows]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.datasets.system import HOUSE, MIRRORED, gaps, runs
+from spotlightd.datasets.system import MIRRORED, SYSTEM_DATASETS, gaps, runs
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.loads.mirror import mirror, rebuild, restore
 from spotlightd.flows.loads.publish import Publications
@@ -195,7 +195,7 @@ async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(
             ended = False
         except CrashError:
             assert await mirror(world.ledger, world.warehouse, world.index) == 0
-            for dataset in HOUSE:  # as at a start
+            for dataset in SYSTEM_DATASETS:  # as at a start
                 await world.warehouse.ensure(dataset, world.index.cold)
             assert (await world.warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
         assert await ids(world, runs) == ALL, f"ended at step {steps}"
@@ -207,7 +207,7 @@ async def test_a_lost_ledger_takes_its_records_back_from_table_and_archive(world
     await left(world)
     before = {one.name: await world.ledger.history(one.name, 0, 100) for one in MIRRORED}
     async with SqliteLedger(tmp_path / "another.sqlite") as ledger:
-        await recover(ledger, world.warehouse, Publications(ledger, world.warehouse), HOUSE, world.index)
+        await recover(ledger, world.warehouse, Publications(ledger, world.warehouse), SYSTEM_DATASETS, world.index)
         assert {one.name: await ledger.history(one.name, 0, 100) for one in MIRRORED} == before
         await ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
         assert await mirror(ledger, world.warehouse, world.index) == 1

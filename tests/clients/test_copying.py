@@ -18,10 +18,10 @@ from spotlightd.datasets.system import gaps, loads, lost_frames, rejects, runs
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset, Retention
 from spotlightd.ports.warehouse import Warehouse
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.sql.tiers import Cold
+from spotlightd.sql.tiers import ArchivedPartitions
 from tests.engine.world import DATABASE, client_of, engine_on
 from tests.flows.world import CrashError, Fuse, Fused
 
@@ -103,7 +103,7 @@ async def test_a_start_that_is_cut_off_is_finished_by_the_next(warehouse: ClickH
         steps += 1
         await old(warehouse, dataset)
         try:
-            await schema.ensure(Fused(warehouse, Fuse(steps), ("execute",)), dataset, DATABASE, Cold())
+            await schema.ensure(Fused(warehouse, Fuse(steps), ("execute",)), dataset, DATABASE, ArchivedPartitions())
             ended = False
         except CrashError:
             assert await every(warehouse, dataset) == before, f"ended at step {steps}"
@@ -131,7 +131,7 @@ async def test_a_copy_that_is_not_the_same_takes_nobodys_place(warehouse: ClickH
     before = await old(warehouse, runs)
     forgetful: Any = Forgetful(warehouse)
     with pytest.raises(StoreError, match=r"table spotlightd.runs was copied into new partitions, and the copy is not"):
-        await schema.ensure(forgetful, runs, DATABASE, Cold())
+        await schema.ensure(forgetful, runs, DATABASE, ArchivedPartitions())
     assert await every(warehouse, runs) == before
     await warehouse.ensure(runs)
     assert await every(warehouse, runs) == before
@@ -173,7 +173,7 @@ async def test_a_state_folder_of_0_1_0_is_opened_with_all_its_rows(tmp_path: Pat
         await warehouse.insert(loads, [(1, "sec_ftd", 7, "sec_ftd", "2024", "a" * 64, "1", 30, 0, [], AT, 0)])
         await warehouse.execute(ddl.current_view(sec_ftd, DATABASE))
     for _ in range(2):
-        async with opened(settings) as house:
+        async with open_instance(settings) as house:
             for dataset in DATASETS:
                 assert await every(house.stores.warehouse, dataset) == before[dataset.name]
             assert [row[0] for row in await house.stores.ledger.history("runs", 0, 100)] == list(range(1, 31))

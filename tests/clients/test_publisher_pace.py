@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spotlightd.clients.http.rate_limit import Turns, asked_pause, backoff
+from spotlightd.clients.http.rate_limit import HostQueues, asked_pause, backoff
 from spotlightd.errors import PublisherError
 from spotlightd.settings import sources
 from tests.clients.publisher_world import HandClock
@@ -18,7 +18,7 @@ from tests.clients.publisher_world import HandClock
 NOON = datetime(2021, 3, 1, 12, tzinfo=UTC)
 
 
-async def taken(turns: Turns, hand: HandClock, host: str = "a") -> float:
+async def taken(turns: HostQueues, hand: HandClock, host: str = "a") -> float:
     await turns.take(host)
     return hand.now()
 
@@ -26,7 +26,7 @@ async def taken(turns: Turns, hand: HandClock, host: str = "a") -> float:
 @pytest.mark.parametrize("rate", [0.1, 0.3, 1.0, 3.0, 5.0, 7.0, 10.0])
 async def test_turns_are_spaced_by_the_rate_however_many_wait(rate: float) -> None:
     hand = HandClock()
-    turns = Turns(hand.clock(), 120.0)
+    turns = HostQueues(hand.clock(), 120.0)
     turns.limit("a", rate)
     times = await asyncio.gather(*(taken(turns, hand) for _ in range(50)))
     assert times == sorted(times)
@@ -35,7 +35,7 @@ async def test_turns_are_spaced_by_the_rate_however_many_wait(rate: float) -> No
 
 async def test_a_rest_saves_up_no_burst() -> None:
     hand = HandClock()
-    turns = Turns(hand.clock(), 120.0)
+    turns = HostQueues(hand.clock(), 120.0)
     turns.limit("a", 2.0)
     await turns.take("a")
     hand.seconds += 3600.0
@@ -45,7 +45,7 @@ async def test_a_rest_saves_up_no_burst() -> None:
 
 async def test_the_lowest_of_several_limits_holds_and_hosts_do_not_wait_for_each_other() -> None:
     hand = HandClock()
-    turns = Turns(hand.clock(), 120.0)
+    turns = HostQueues(hand.clock(), 120.0)
     for host, rate in (("a", 4.0), ("a", 1.0), ("a", 8.0), ("b", 4.0)):
         turns.limit(host, rate)
     began = hand.now()
@@ -54,7 +54,7 @@ async def test_the_lowest_of_several_limits_holds_and_hosts_do_not_wait_for_each
 
 async def test_a_cancelled_waiter_holds_up_nobody() -> None:
     hand = HandClock()
-    turns = Turns(hand.clock(), 120.0)
+    turns = HostQueues(hand.clock(), 120.0)
     turns.limit("a", 1.0)
     await turns.take("a")
     waiting = [asyncio.create_task(turns.take("a")) for _ in range(3)]
@@ -67,7 +67,7 @@ async def test_a_cancelled_waiter_holds_up_nobody() -> None:
 
 async def test_a_pause_that_grows_too_long_while_waiting_ends_the_wait() -> None:
     hand = HandClock()
-    turns = Turns(hand.clock(), 120.0)
+    turns = HostQueues(hand.clock(), 120.0)
     turns.limit("a", 1.0)
     turns.hold("a", 100.0)
     turns.hold("a", 50.0)

@@ -18,7 +18,7 @@ import pytest_asyncio
 
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.clickhouse.values import block
-from spotlightd.datasets.system import HOUSE, loads
+from spotlightd.datasets.system import SYSTEM_DATASETS, loads
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import SettingsError, StoreError
@@ -344,12 +344,12 @@ async def test_tables_keep_tokens_and_are_written_through_to_the_disk(warehouse:
 
 
 async def test_our_own_records_have_tables_and_no_view(warehouse: ClickHouse) -> None:
-    for dataset in HOUSE:
+    for dataset in SYSTEM_DATASETS:
         await warehouse.ensure(dataset)
     found = await warehouse.rows(
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"
     )
-    assert not {f"{dataset.name}_current" for dataset in HOUSE} & {name for (name,) in found.rows}
+    assert not {f"{dataset.name}_current" for dataset in SYSTEM_DATASETS} & {name for (name,) in found.rows}
 
 
 async def test_a_reader_sees_what_was_published_and_not_superseded_by_its_pin(warehouse: ClickHouse) -> None:

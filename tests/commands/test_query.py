@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from spotlightd.commands.query import with_visible
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 
-DATASETS = (sec_ftd, *HOUSE)
+DATASETS = (sec_ftd, *SYSTEM_DATASETS)
 VIEW = "WITH sec_ftd AS (SELECT settlement_date, cusip, symbol, quantity, description, price, load_id, member, line FROM db.sec_ftd WHERE load_id IN ("
 
 
@@ -26,14 +26,14 @@ VIEW = "WITH sec_ftd AS (SELECT settlement_date, cusip, symbol, quantity, descri
     ],
 )
 def test_a_dataset_is_narrowed_to_what_is_visible(sql: str) -> None:
-    text, params = with_visible(sql, DATASETS, "db", Pin(7))
+    text, params = with_visible(sql, DATASETS, "db", Snapshot(7))
     assert text.startswith(VIEW)
     assert text.endswith(sql)
     assert params == {"seq": 7}
 
 
 def test_a_with_of_the_operator_goes_on_after_ours() -> None:
-    text, _ = with_visible("WITH x AS (SELECT 1) SELECT * FROM sec_ftd, x", DATASETS, "db", Pin(7))
+    text, _ = with_visible("WITH x AS (SELECT 1) SELECT * FROM sec_ftd, x", DATASETS, "db", Snapshot(7))
     assert text.startswith(VIEW)
     assert text.count("WITH") == 1
     assert text.endswith(",  x AS (SELECT 1) SELECT * FROM sec_ftd, x")
@@ -52,4 +52,4 @@ def test_a_with_of_the_operator_goes_on_after_ours() -> None:
     ],
 )
 def test_what_names_no_dataset_or_names_the_whole_table_is_left_alone(sql: str) -> None:
-    assert with_visible(sql, DATASETS, "db", Pin(7)) == (sql, {})
+    assert with_visible(sql, DATASETS, "db", Snapshot(7)) == (sql, {})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spotlightd.errors import SettingsError
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
 from tests.daemon.place import Place
@@ -50,7 +50,7 @@ async def test_settings_that_cannot_work_are_refused_before_anything_starts(
 ) -> None:
     told = s3(tmp_path, "http://127.0.0.1:9000", secret=changes.pop("secret", SECRET)) | changes
     with pytest.raises(SettingsError) as caught:
-        async with opened(Settings(state_dir=tmp_path / "state", bucket=BucketSettings(**told))):
+        async with open_instance(Settings(state_dir=tmp_path / "state", bucket=BucketSettings(**told))):
             pass
     assert says in str(caught.value)
     assert not (tmp_path / "state" / "engine").exists()

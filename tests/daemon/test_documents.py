@@ -12,7 +12,7 @@ import pytest
 
 from spotlightd.errors import SettingsError
 from spotlightd.runtime.archive import stowing
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings import stores
 from spotlightd.settings.settings import Settings
 from tests.daemon.place import Place
@@ -97,7 +97,9 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
     ],
 )
 async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, told: dict[str, Any], says: str) -> None:
-    async with opened(Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**told))) as house:
+    async with open_instance(
+        Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**told))
+    ) as house:
         with pytest.raises(SettingsError) as caught:
             stowing(house)
     assert str(caught.value).startswith(says)

@@ -22,7 +22,7 @@ from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.model.disk import FileSystem
 from spotlightd.runtime.disks import BALLAST_FILE, watching
-from spotlightd.runtime.instance import opened
+from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import DiskSettings
 from tests.clients.publisher_server import ScriptedPublisher
@@ -150,7 +150,7 @@ async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_g
     (tmp_path / "state").mkdir(mode=0o700)
     told = DiskSettings(ballast_bytes=BALLAST)
     with small_disk(tmp_path / "state", SIZE) as disk:
-        async with opened(replace(Settings(), state_dir=tmp_path / "state", disk=told)) as house:
+        async with open_instance(replace(Settings(), state_dir=tmp_path / "state", disk=told)) as house:
             warehouse, dropped = house.stores.warehouse, list[str]()
             drop = "ALTER TABLE disks DROP PARTITION ID '202601-0'"
             await warehouse.insert(

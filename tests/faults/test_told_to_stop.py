@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.loads.load import Stores, load
+from spotlightd.flows.loads.load import IngestContext, load
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.source import Link
 from spotlightd.sources.sec_ftd import source
@@ -50,7 +50,7 @@ class EndlessParser:
 
 async def test_a_load_that_is_cancelled_on_a_full_disk_ends_cancelled() -> None:
     parser = EndlessParser()
-    stores = Stores(*cast("Any", (parser, FullLedger(), None, parser, None)))
+    stores = IngestContext(*cast("Any", (parser, FullLedger(), None, parser, None)))
     link = Link("https://www.sec.gov/cnsfails202101a.zip", "2021/01/a", date(2021, 1, 1), date(2021, 1, 14))
     document = cast("Document", type("Constructed", (), {"digest": "0" * 64, "name": "cnsfails202101a.zip"}))
     loading = asyncio.create_task(load(source, stores, link, document))

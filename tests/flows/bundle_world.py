@@ -15,7 +15,7 @@ from spotlightd.flows.bundle import importer, select
 from spotlightd.flows.bundle.outcome import Brought
 from spotlightd.flows.bundle.select import Days
 from spotlightd.flows.bundle.writer import pack
-from spotlightd.flows.loads.load import Stores
+from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.stream.decode import decoder_of
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.stream.replay import Replay
@@ -24,7 +24,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.sql.tiers import Archives, NoArchives
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.workers.parquet import fingerprint
 
 EVERY = Days(date.min, date.max)
@@ -45,7 +45,7 @@ def nothing(_says: str, _done: int, _total: int) -> None:
 class Desk:
     """Where bundles are made and opened at one instance."""
 
-    stores: Stores
+    stores: IngestContext
     positions: Any
     feeds: Mapping[str, Batch | Stream]
     folder: Path
@@ -54,7 +54,7 @@ class Desk:
 
     async def bundle(self, dataset: Dataset, path: Path, days: Days = EVERY) -> Manifest:
         stores = self.stores
-        means = select.Means(
+        means = select.ExportContext(
             stores.warehouse, stores.documents, stores.ledger, self.positions, self.archives, HereVerifier(), self.feeds,
             self.folder,
         )  # fmt: skip
@@ -65,13 +65,13 @@ class Desk:
         return made
 
     async def bring(self, path: Path) -> list[Brought]:
-        means = importer.Means(self.feeds, self.stores, self.archives, self.positions, self.replay)
+        means = importer.ImportContext(self.feeds, self.stores, self.archives, self.positions, self.replay)
         async with opened_bundle(path, nothing) as found:
             return await importer.bring(means, found, nothing)
 
-    async def _pin(self) -> Pin:
+    async def _pin(self) -> Snapshot:
         seq = (await self.stores.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0]
-        return Pin(seq, cold=self.archives.cold)
+        return Snapshot(seq, cold=self.archives.cold)
 
 
 def came(brought: list[Brought]) -> dict[str, str]:
@@ -101,5 +101,5 @@ async def stream_desk(
             return made
 
         documents: Any = None
-        mine = Stores(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)
+        mine = IngestContext(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)
         yield Desk(mine, stores.positions, {source.name: source}, world.folder, replay, cold)

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.settings import stores
@@ -43,7 +43,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 async def warehouse(engine: Engine) -> AsyncIterator[ClickHouse]:
     database = f"flows_{uuid4().hex[:12]}"
     async with ClickHouse(engine.url, engine.user, engine.password, database, stores.WarehouseSettings()) as opened:
-        for dataset in (*HOUSE, constructed_counts):
+        for dataset in (*SYSTEM_DATASETS, constructed_counts):
             await opened.ensure(dataset)
         yield opened
         await opened.execute(f"DROP DATABASE {database} SYNC")

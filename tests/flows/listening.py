@@ -14,7 +14,7 @@ from typing import Any
 from spotlightd.clients.http.websocket import connecting
 from spotlightd.errors import StoreError
 from spotlightd.flows.stream.listen import Listening
-from spotlightd.flows.stream.timing import Clock, Patience
+from spotlightd.flows.stream.timing import Clock, ListenerTiming
 from spotlightd.flows.supervise import Board, isolated
 from spotlightd.model.bus import Frame
 from spotlightd.model.offsets import FeedState, Gap
@@ -28,7 +28,7 @@ from tests.flows.world import constructed_counts
 
 KEY = "a-key-that-nobody-may-see"
 NAME = "constructed_feed"
-BRISK = Patience(
+BRISK = ListenerTiming(
     beat=0.05, pulse=0.1, steady=3600, fruitful=0.05, connects=1000, window=1, shed=0.1, grace=0.2, refill=2, settle=2
 )
 
@@ -150,7 +150,7 @@ async def listening(
     spool: Spool | None = None,
     feeds: MemoryFeeds | Positions | None = None,
     connect: Connect = connecting,
-    patience: Patience = BRISK,
+    patience: ListenerTiming = BRISK,
     clock: Clock | None = None,
     symbols: tuple[str, ...] = ("AAPL", "TSLA", "BINANCE:BTCUSDT"),
     backoff: tuple[float, float] = (0.02, 0.1),

@@ -12,7 +12,7 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.documents import Policy, Stowing
+from spotlightd.flows.upkeep.documents import DocumentTiering, Policy
 
 
 async def main(folder: Path) -> None:
@@ -22,7 +22,7 @@ async def main(folder: Path) -> None:
         SqliteLedger(folder / "ledger.sqlite") as ledger,
     ):
         policy = Policy({"constructed": 10})
-        stowing = Stowing(documents, bucket, ledger, SqliteArchive(ledger), policy, gate=Gate())
+        stowing = DocumentTiering(documents, bucket, ledger, SqliteArchive(ledger), policy, gate=Gate())
         print("begins", flush=True)
         await stowing.round(Board().reporter("documents"))
         print("done", flush=True)

@@ -12,12 +12,12 @@ from typing import Any
 
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import OffsetError, StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
-from spotlightd.flows.stream.context import Means
+from spotlightd.flows.stream.context import DrainContext
 from spotlightd.flows.stream.decode import Decoder, decoder_of
 from spotlightd.flows.stream.drain import Draining
 from spotlightd.flows.stream.parts import Parts
@@ -187,7 +187,7 @@ class StreamWorld:
     )
 
     async def prepare(self, source: Stream = ticks) -> None:
-        for dataset in (*HOUSE, source.dataset, frames_of(source)):
+        for dataset in (*SYSTEM_DATASETS, source.dataset, frames_of(source)):
             await self.warehouse.ensure(dataset)
         await self.bus.ensure(source.topic)
 
@@ -242,7 +242,7 @@ class Stores:
     async def draining(self, source: Stream = ticks) -> AsyncIterator[Draining]:
         """A drain at work; what it raises is raised here."""
         parts = self.parts
-        means = Means(
+        means = DrainContext(
             self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings,
             gate=self.gate, archives=self.world.archives,
         )  # fmt: skip

@@ -17,7 +17,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.datasets.bars import bars, minutely
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
 from spotlightd.flows.loads.publish import Publications
@@ -26,9 +26,9 @@ from spotlightd.flows.transform import Transforming
 from spotlightd.model.offsets import Intent
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.query import filters, select
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.sql.tiers import NoArchives
-from spotlightd.sql.visibility import Pin, source
+from spotlightd.sql.visibility import Snapshot, source
 
 from .world import CrashError, Fuse, Fused
 
@@ -150,7 +150,9 @@ class Market:
         try:
             await self.transforming(Fuse(step)).round()
         except CrashError:
-            await recover(self.ledger, self.warehouse, self.publications(), (trades, bars, *HOUSE), NoArchives())
+            await recover(
+                self.ledger, self.warehouse, self.publications(), (trades, bars, *SYSTEM_DATASETS), NoArchives()
+            )
 
     async def newest(self) -> int:
         return int((await self.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
@@ -224,7 +226,9 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
         try:
             await market.transforming(fuse).round()
         except CrashError:
-            await recover(market.ledger, market.warehouse, market.publications(), (trades, bars, *HOUSE), NoArchives())
+            await recover(
+                market.ledger, market.warehouse, market.publications(), (trades, bars, *SYSTEM_DATASETS), NoArchives()
+            )
         await market.check()
         await market.transforming().round()
         kept = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")
@@ -293,7 +297,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
     following = ""
     while True:
         asked = filters.read(bars, [*bounds, *([("_next", following)] if following else [])])
-        query = select.page(asked, Pin(seq), 2)
+        query = select.page(asked, Snapshot(seq), 2)
         rows = (await market.warehouse.rows(query.sql, query.params)).dicts()
         seen += rows[:2]
         if len(rows) < 3:
@@ -301,7 +305,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
         following = filters.cursor(filters.sorted_as(asked), rows[1])
     assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
     assert sorted(tuple(one.values()) for one in seen) == wanted
-    counted = select.count(filters.read(bars, bounds), Pin(seq))
+    counted = select.count(filters.read(bars, bounds), Snapshot(seq))
     assert (await market.warehouse.rows(counted.sql, counted.params)).rows[0][0] == len(wanted)
     current = await market.warehouse.rows("SELECT * FROM bars_current")
     assert sorted(current.rows) == await market.expected(seq)
@@ -309,7 +313,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
 
 @pytest.mark.parametrize("parameter", ["_document", "_receipt", "open_at"])
 def test_a_bar_has_no_receipt_of_its_own_and_says_where_to_look(parameter: str) -> None:
-    with pytest.raises(RefusalError, match=r"computed from other rows|no column"):
+    with pytest.raises(HttpProblem, match=r"computed from other rows|no column"):
         filters.read(bars, [(parameter, "1")])
 
 

@@ -13,7 +13,7 @@ import pytest
 from spotlightd.clients.bundle import BundlePen, opened_bundle
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.engine.process import Engine
 from spotlightd.errors import FormatError, SettingsError, StoreError
 from spotlightd.flows.bundle.select import Days
@@ -32,7 +32,7 @@ async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[World]:
     """A colleague's instance: nothing is in it."""
     database = f"flows_{uuid4().hex[:12]}"
     async with ClickHouse(engine.url, engine.user, engine.password, database, stores.WarehouseSettings()) as opened:
-        for dataset in (*HOUSE, constructed_counts):
+        for dataset in (*SYSTEM_DATASETS, constructed_counts):
             await opened.ensure(dataset)
         (tmp_path / "other").mkdir()
         yield World(tmp_path / "other", opened)
@@ -126,7 +126,7 @@ async def test_a_document_that_is_damaged_here_is_not_bundled(world: World, file
 async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(other: World, file: Path, tmp_path: Path) -> None:
     step = 1
     while True:
-        for dataset in (*HOUSE, constructed_counts):
+        for dataset in (*SYSTEM_DATASETS, constructed_counts):
             await other.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
         folder = tmp_path / f"died-{step}"
         folder.mkdir()

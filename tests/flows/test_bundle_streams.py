@@ -12,7 +12,7 @@ import pytest
 
 from spotlightd.clients.bundle import BundlePen, opened_bundle
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.engine.process import Engine
 from spotlightd.errors import FormatError, SettingsError
 from spotlightd.flows.bundle import writer
@@ -97,7 +97,7 @@ async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(
 ) -> None:
     step = 1
     while True:
-        for dataset in (*HOUSE, constructed_ticks, frames_of(ticks)):
+        for dataset in (*SYSTEM_DATASETS, constructed_ticks, frames_of(ticks)):
             await other.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
         folder = tmp_path / f"died-{step}"
         folder.mkdir()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 
 from .world import CrashError, Fuse, World, constructed_counts, source
 
@@ -30,7 +30,7 @@ async def _crashed(world: World, step: int) -> bool:
 
 async def _fresh(world: World, folder: Path) -> World:
     """The same tables, emptied, and a new folder."""
-    for dataset in (*HOUSE, constructed_counts):
+    for dataset in (*SYSTEM_DATASETS, constructed_counts):
         await world.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
     folder.mkdir()
     return World(folder, world.warehouse)

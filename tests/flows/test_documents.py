@@ -26,9 +26,9 @@ from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.documents import Policy, Stowing
+from spotlightd.flows.upkeep.documents import DocumentTiering, Policy
 from spotlightd.model.bucket import Access, document_key
-from spotlightd.model.document_tiers import Keeping, Owned, Tally
+from spotlightd.model.document_tiers import DocumentTiers, StoredDocument, Tally
 from spotlightd.model.provenance import Document
 from tests.clients.bucket_world import bucket_of
 from tests.clients.documents_world import Watched, chunks, content, read, tiered
@@ -62,14 +62,14 @@ class World:
         os.utime(self.path(stored.digest), (at.timestamp(), at.timestamp()))
         return stored.digest
 
-    def stowing(self, around: Any = lambda port: port) -> Stowing:
+    def stowing(self, around: Any = lambda port: port) -> DocumentTiering:
         """As after a start of the daemon."""
-        return Stowing(
+        return DocumentTiering(
             around(self.documents.folder), around(self.bucket), around(self.ledger), around(SqliteArchive(self.ledger)),
             self.policy, gate=self.gate, now=lambda: NOW,
         )  # fmt: skip
 
-    async def round(self, stowing: Stowing | None = None) -> Keeping:
+    async def round(self, stowing: DocumentTiering | None = None) -> DocumentTiers:
         return await (stowing or self.stowing()).round(self.board.reporter("documents"))
 
     def path(self, name: str) -> Path:
@@ -104,7 +104,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 async def test_new_ones_are_copied_old_ones_leave_and_all_are_read(world: World) -> None:
     old, new = await world.keep(1, 2), await world.keep(3, days=3)
     found = await world.round()
-    assert found == Keeping(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
+    assert found == DocumentTiers(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
     assert world.here(*old, *new) == [False, False, True]
     for number, name in enumerate((*old, *new), 1):
         assert await read(world.documents, name) == content(number)
@@ -129,7 +129,7 @@ async def test_a_copy_is_read_back_when_it_is_made_and_again_before_the_drop(wor
 async def test_without_a_policy_nothing_is_asked_of_the_bucket(world: World) -> None:
     world.policy, world.bucket.is_away = Policy(), True
     names = await world.keep(1, 2, days=4000)
-    assert await world.round() == Keeping(Tally(2, 2000), Tally(), Tally(), (), NOW)
+    assert await world.round() == DocumentTiers(Tally(2, 2000), Tally(), Tally(), (), NOW)
     assert world.here(*names) == [True, True]
 
 
@@ -145,7 +145,7 @@ async def test_sources_stay_as_long_as_each_says_and_of_two_the_most_patient_dec
     await world.round()
     assert world.here(mine, other, kept, *both) == [False, True, True, True]
     assert not world.copy(kept).exists()
-    many = Owned("", 0, ("constructed", "no"))
+    many = StoredDocument("", 0, ("constructed", "no"))
     assert world.policy.stays(many) is None
     assert world.policy.stays(None) is None
 

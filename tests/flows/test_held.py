@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.flows.batch.schedule import Bells, Collecting
+from spotlightd.flows.batch.schedule import Collecting, Wakeups
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.load import Stores
+from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.supervise import Board, Status, isolated
 
 from .constructed_ticks import numbered, ticks
@@ -86,9 +86,9 @@ async def test_a_gate_that_flaps_while_frames_come_loses_and_doubles_nothing(str
 
 @asynccontextmanager
 async def collecting(world: World, gate: Gate) -> AsyncIterator[Board]:
-    board, batch, bells = Board(), source(), Bells()
+    board, batch, bells = Board(), source(), Wakeups()
     async with world.stores() as stores:
-        held: Stores = replace(stores, gate=gate)
+        held: IngestContext = replace(stores, gate=gate)
         flow = isolated(board, "collect", Collecting(batch, world.publishers, held, bells))
         task = asyncio.create_task(flow, name="collect")
         bells.of(batch.name).set()

@@ -17,7 +17,7 @@ import pytest
 from spotlightd.clients.http.websocket import connecting
 from spotlightd.demo.exchange import Exchange, Script, exchanging
 from spotlightd.demo.tapes import taped
-from spotlightd.flows.stream.timing import Patience
+from spotlightd.flows.stream.timing import ListenerTiming
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import FeedError
 from spotlightd.ports.publisher import Socket
@@ -363,7 +363,11 @@ async def test_fault_16_a_venue_that_hangs_up_again_and_again_is_never_stormed(l
     hand = HandClock()
     venue = ScriptedVenue(lambda _: ClosesAfter(hand, lives), hand)
     async with listening(
-        source=stream(stale_seconds=300.0), connect=venue, clock=hand.clock(), patience=Patience(), backoff=(1.0, 60.0)
+        source=stream(stale_seconds=300.0),
+        connect=venue,
+        clock=hand.clock(),
+        patience=ListenerTiming(),
+        backoff=(1.0, 60.0),
     ) as desk:
         await desk.until(lambda: hand.seconds > 3600)
     begun = [one for one in venue.connects if one < 3600]
@@ -389,7 +393,7 @@ async def test_fault_44_a_wall_clock_that_is_set_hides_no_gap(hours: int) -> Non
     clock = hand.clock()
     begun = clock.wall()
     async with listening(
-        source=stream(stale_seconds=300.0), connect=venue, clock=clock, patience=Patience(), backoff=(1.0, 60.0)
+        source=stream(stale_seconds=300.0), connect=venue, clock=clock, patience=ListenerTiming(), backoff=(1.0, 60.0)
     ) as desk:
         await desk.until(lambda: len(desk.feeds.gaps) >= 3)
     gap = desk.feeds.gaps[0]
@@ -560,5 +564,5 @@ async def test_a_refill_that_fails_leaves_the_gap_open_and_numbers_begin_anew_wi
 
 
 def test_the_patience_of_the_tests_is_not_the_daemons() -> None:
-    assert Patience().connects / Patience().window <= 10 / 60
-    assert BRISK.shed < Patience().shed
+    assert ListenerTiming().connects / ListenerTiming().window <= 10 / 60
+    assert BRISK.shed < ListenerTiming().shed

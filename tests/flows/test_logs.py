@@ -19,7 +19,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board, Clock
-from spotlightd.flows.upkeep.log_buffer import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, Said
+from spotlightd.flows.upkeep.log_buffer import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, LogBuffer
 from spotlightd.flows.upkeep.logs import LogTable, write_logs, writing_logs
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Answer
@@ -102,7 +102,7 @@ async def until(seen: Callable[[], object], what: str) -> None:
 
 
 def test_an_event_becomes_a_row_with_its_context_in_columns_and_the_rest_as_json() -> None:
-    said = Said(10, 10, Hands().clock())
+    said = LogBuffer(10, 10, Hands().clock())
     said.take({
         "event": "load published", "level": "info", "timestamp": "x", "flow": "collect a", "source": "a", "load_id": 7,
         "run": "r", "request": "q", "rows": 3, "covers": "2021/01/a", "day": datetime(2021, 1, 1, tzinfo=UTC).date(),
@@ -120,7 +120,7 @@ def test_an_event_becomes_a_row_with_its_context_in_columns_and_the_rest_as_json
 
 def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
     hands = Hands()
-    said = Said(5, 1_000, hands.clock())
+    said = LogBuffer(5, 1_000, hands.clock())
     for at in range(12):
         said.take({"event": "source failed", "level": "error" if at == 11 else "info", "n": at})
     assert (said.waiting, said.left_out) == (5, 7)
@@ -135,7 +135,7 @@ def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
 
 def test_a_flood_of_one_kind_is_sampled_each_minute_and_leaves_room_for_the_others() -> None:
     hands, rows, others = Hands(), list[dict[str, Any]](), 0
-    said = Said(10_000, 20, hands.clock())
+    said = LogBuffer(10_000, 20, hands.clock())
     for second in range(5 * 60):
         hands.seconds = float(second)
         for _ in range(10):
@@ -156,7 +156,7 @@ def test_a_flood_of_one_kind_is_sampled_each_minute_and_leaves_room_for_the_othe
 
 def test_counts_stay_few_and_right_while_the_warehouse_is_down_for_days() -> None:
     hands = Hands()
-    said = Said(50, 10, hands.clock())
+    said = LogBuffer(50, 10, hands.clock())
     for minute in range(3 * 24 * 60):
         hands.seconds = minute * MINUTE
         for name in ("store failed", "source failed"):
@@ -174,7 +174,7 @@ class Awkward:
 
 
 def test_nothing_that_is_said_makes_taking_it_fail() -> None:
-    said = Said(100, 100)
+    said = LogBuffer(100, 100)
     circle: list[Any] = []
     circle.append(circle)
     for value in (circle, float("nan"), "\ud800", b"\xff", {1: {2: {3: {4: {5: 6}}}}}, object(), "x" * 1_000_000, -1):
@@ -193,7 +193,7 @@ def test_nothing_that_is_said_makes_taking_it_fail() -> None:
 
 
 def test_who_speaks_while_garbage_is_collected_does_not_wait_for_himself() -> None:
-    said = Said(100_000, 100_000)
+    said = LogBuffer(100_000, 100_000)
 
     class Dying:
         def __init__(self) -> None:
@@ -215,7 +215,7 @@ def test_who_speaks_while_garbage_is_collected_does_not_wait_for_himself() -> No
 
 
 def test_many_threads_may_speak_at_once() -> None:
-    said = Said(1_000, 700)
+    said = LogBuffer(1_000, 700)
     threads = [threading.Thread(target=speaking, args=(said, 250)) for _ in range(8)]
     for one in threads:
         one.start()
@@ -229,14 +229,14 @@ def test_many_threads_may_speak_at_once() -> None:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def speaking(said: Said, count: int) -> None:
+def speaking(said: LogBuffer, count: int) -> None:
     for at in range(count):
         said.take({"event": "request refused", "level": "info", "n": at})
 
 
 async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(warehouse: ClickHouse) -> None:
     await warehouse.ensure(logs)
-    said, meters = Said(1_000, 1_000), Counted()
+    said, meters = LogBuffer(1_000, 1_000), Counted()
     speaking(said, 10)
     async with writing_logs(Board(), said, warehouse, meters, 0.02):
         await until(lambda: meters.written >= 10, "the first block")
@@ -252,7 +252,7 @@ async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(wareho
 
 
 async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_the_rest() -> None:
-    said, meters, table = Said(100, 1_000), Counted(), Table(refuses=True)
+    said, meters, table = LogBuffer(100, 1_000), Counted(), Table(refuses=True)
     board = Board()
     board.reporter("logs")
     async with writing_logs(board, said, table, meters, 0.005):  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_t
 
 
 async def test_trouble_is_said_once_and_not_with_every_try() -> None:
-    said, table, board = Said(100, 1_000), Table(refuses=True), Board()
+    said, table, board = LogBuffer(100, 1_000), Table(refuses=True), Board()
     speaking(said, 1)
     report = board.reporter("logs")
     with capture_logs() as lines:
@@ -288,7 +288,7 @@ async def test_trouble_is_said_once_and_not_with_every_try() -> None:
 @pytest.mark.parametrize("keeps", [None, 0, 4])
 async def test_a_block_whose_fate_is_not_known_is_looked_for_first(keeps: int | None) -> None:
     """The answer was lost: of its rows the table has all, none, or (over midnight it makes two parts) some."""
-    said, table = Said(100, 1_000), Table(mute=True, keeps=keeps)
+    said, table = LogBuffer(100, 1_000), Table(mute=True, keeps=keeps)
     writer = LogTable(said, table, Counted())  # type: ignore[arg-type]
     speaking(said, 10)
     with pytest.raises(StoreError):
@@ -304,7 +304,7 @@ async def test_a_block_whose_fate_is_not_known_is_looked_for_first(keeps: int | 
 
 async def test_the_table_is_asked_in_words_that_the_engine_understands(warehouse: ClickHouse) -> None:
     await warehouse.ensure(logs)
-    said = Said(100, 1_000)
+    said = LogBuffer(100, 1_000)
     writer = LogTable(said, warehouse, Counted())
     speaking(said, 3)
     await warehouse.insert(logs, said.first(2))
@@ -315,7 +315,7 @@ async def test_the_table_is_asked_in_words_that_the_engine_understands(warehouse
 
 
 async def test_an_end_without_a_warehouse_is_not_held_up() -> None:
-    said, table = Said(100, 1_000), Table(refuses=True)
+    said, table = LogBuffer(100, 1_000), Table(refuses=True)
     speaking(said, 3)
     began = time.monotonic()
     async with writing_logs(Board(), said, table, Counted(), 60.0):  # type: ignore[arg-type]
@@ -326,5 +326,5 @@ async def test_an_end_without_a_warehouse_is_not_held_up() -> None:
 
 async def test_with_a_pause_of_0_nothing_is_written() -> None:
     board = Board()
-    async with writing_logs(board, Said(1, 1), Table(), Counted(), 0):  # type: ignore[arg-type]
+    async with writing_logs(board, LogBuffer(1, 1), Table(), Counted(), 0):  # type: ignore[arg-type]
         assert board.read() == ()

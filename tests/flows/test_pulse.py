@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
-from spotlightd.flows.batch.schedule import Bells, Collecting, bookkeeping
+from spotlightd.flows.batch.schedule import Collecting, Wakeups, bookkeeping
 from spotlightd.flows.supervise import Board, Status, isolated
-from spotlightd.flows.upkeep.heartbeats import measured_loop, pulse, readings
+from spotlightd.flows.upkeep.heartbeats import measured_loop, readings, write_heartbeats
 from spotlightd.model.dataset import Dataset
 from spotlightd.sql.tiers import NoArchives
 from spotlightd.testing import SilentMeters
@@ -57,7 +57,7 @@ async def until(seen: Callable[[], object], what: str) -> None:
 @asynccontextmanager
 async def beating(board: Board, warehouse: Any, every_seconds: float = 0.01) -> AsyncIterator[None]:
     board.reporter("pulse")  # so that a test may ask for it before its task begins
-    work = isolated(board, "pulse", lambda report: pulse(report, board, warehouse, every_seconds))
+    work = isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every_seconds))
     task = asyncio.create_task(work, name="pulse")
     try:
         yield
@@ -134,7 +134,7 @@ async def test_a_flow_that_hangs_writes_none_and_shows() -> None:
 async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_they_work(world: World) -> None:
     world.shows({"2021": "2021-01-04,1\n"})
     board, batch = Board(), source()
-    bells = Bells()
+    bells = Wakeups()
     async with world.stores() as stores:
         collecting = Collecting(batch, world.publishers, stores, bells)
         tasks = [

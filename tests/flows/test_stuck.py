@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from spotlightd.flows.stream.loss import FIRST_SECONDS, Stuck
+from spotlightd.flows.stream.loss import FIRST_SECONDS, StallDetector
 
 
 class Hand:
@@ -17,7 +17,14 @@ class Hand:
 
 
 def after(
-    stuck: Stuck, hand: Hand, seconds: float, *, freed: int, waiting: int = 5, offset: int = 0, drained: bool = False
+    stuck: StallDetector,
+    hand: Hand,
+    seconds: float,
+    *,
+    freed: int,
+    waiting: int = 5,
+    offset: int = 0,
+    drained: bool = False,
 ) -> list[int]:
     """At which seconds it said so, looked at once a second."""
     said = []
@@ -30,7 +37,7 @@ def after(
 
 def test_a_busy_feed_behind_frames_that_the_bus_lost_is_sent_again_and_ever_more_seldom() -> None:
     hand = Hand()
-    said = after(Stuck(hand), hand, 500, freed=10)
+    said = after(StallDetector(hand), hand, 500, freed=10)
     assert len(said) == 4
     pauses = [b - a for a, b in itertools.pairwise(said)]
     assert said[0] >= FIRST_SECONDS
@@ -39,13 +46,13 @@ def test_a_busy_feed_behind_frames_that_the_bus_lost_is_sent_again_and_ever_more
 
 def test_a_spool_that_frees_or_is_empty_is_left_alone() -> None:
     hand = Hand()
-    stuck = Stuck(hand)
+    stuck = StallDetector(hand)
     assert [one for freed in range(100) for one in after(stuck, hand, 5, freed=freed)] == []
     assert after(stuck, hand, 500, freed=100, waiting=0, drained=True) == []
 
 
 def test_a_drain_that_stands_still_is_waited_for() -> None:
     hand = Hand()
-    stuck = Stuck(hand)
+    stuck = StallDetector(hand)
     assert [stuck.is_so(freed=1, waiting=5, offset=7, drained=False) for hand.now in range(500)].count(True) == 0
     assert stuck.is_so(freed=1, waiting=5, offset=7, drained=True)

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
 from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.flows.batch.ingest import Span, ingest
-from spotlightd.flows.loads.load import Result, Stores
+from spotlightd.flows.loads.load import IngestContext, Result
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.model.stream import Stream
@@ -179,14 +179,14 @@ class World:
             self.publishers.replies[address or url(covers)] = Reply(text.encode(), "text/csv")
 
     @asynccontextmanager
-    async def stores(self, fuse: Fuse | None = None) -> AsyncIterator[Stores]:
+    async def stores(self, fuse: Fuse | None = None) -> AsyncIterator[IngestContext]:
         """The daemon's stores as after a start, recovery included."""
         async with SqliteLedger(self.folder / "ledger.sqlite") as ledger:
             fused: Callable[[Any], Any] = (lambda store: Fused(store, fuse)) if fuse else (lambda store: store)
             warehouse, kept = fused(self.warehouse), fused(ledger)
             publications = Publications(kept, warehouse)
-            await recover(kept, warehouse, publications, (constructed_counts, *HOUSE), NoArchives())
-            yield Stores(fused(self.documents), kept, warehouse, HereParser(), publications)
+            await recover(kept, warehouse, publications, (constructed_counts, *SYSTEM_DATASETS), NoArchives())
+            yield IngestContext(fused(self.documents), kept, warehouse, HereParser(), publications)
 
     async def look(self, batch: Batch | None = None, *, fuse: Fuse | None = None, again: bool = True) -> list[Result]:
         """Start, look once, stop."""

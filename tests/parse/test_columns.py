@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from spotlightd import Column
-from spotlightd.datasets.system import HOUSE
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.parse import columns
 from spotlightd.sources.sec_ftd import sec_ftd
 
@@ -55,6 +55,6 @@ def test_every_word_of_a_dataset_has_an_arrow_type(word: str, arrow: pa.DataType
     assert columns.field(column) == pa.field("x", arrow, nullable="Nullable" in word)
 
 
-@pytest.mark.parametrize("dataset", HOUSE, ids=lambda dataset: dataset.name)
+@pytest.mark.parametrize("dataset", SYSTEM_DATASETS, ids=lambda dataset: dataset.name)
 def test_the_houses_own_datasets_have_a_schema(dataset: object) -> None:
     assert columns.schema(dataset).names == [column.name for column in dataset.stored]  # type: ignore[attr-defined,arg-type]

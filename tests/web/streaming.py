@@ -221,7 +221,7 @@ async def streaming(folder: Path) -> AsyncIterator[Venue]:
             )
             return replace(state(), feeds=(feed,), drains=(drain,))
 
-        datasets = (FAILS, trades, FRAMES, *system.HOUSE)
+        datasets = (FAILS, trades, FRAMES, *system.SYSTEM_DATASETS)
         async with plain.served(
             datasets=datasets, streams=(FEED,), bus=venue.bus, positions=venue.positions, state=states
         ) as world:

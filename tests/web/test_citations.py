@@ -27,12 +27,12 @@ from spotlightd.errors import FormatError
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation, verify
 from spotlightd.query.citation import Citation, Library
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.settings import stores
 from tests.web.world import FAILS, Publishing, World, corrected, half_month, written
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-DATASETS = (FAILS, *system.HOUSE)
+DATASETS = (FAILS, *system.SYSTEM_DATASETS)
 
 
 def library(warehouse: Any) -> Library:
@@ -49,7 +49,7 @@ async def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[P
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", stores.WarehouseSettings()) as warehouse,
             FolderDocuments(folder / "documents") as documents,
         ):
-            for dataset in (*system.HOUSE, FAILS):
+            for dataset in (*system.SYSTEM_DATASETS, FAILS):
                 await warehouse.ensure(dataset)
             yield Publishing(warehouse, documents, ids=500)
 
@@ -178,7 +178,7 @@ async def test_the_time_in_an_address_is_the_time_that_is_cited(world: World, pa
 
 
 async def test_two_different_times_are_refused(world: World) -> None:
-    with pytest.raises(RefusalError, match=f"the address says {BEFORE}, and beside it stands 2021-03-20T10:00:00Z"):
+    with pytest.raises(HttpProblem, match=f"the address says {BEFORE}, and beside it stands 2021-03-20T10:00:00Z"):
         await cited(world, f"/data/sec_ftd?as_of={BEFORE}", datetime(2021, 3, 20, 10, tzinfo=UTC))
 
 
@@ -227,12 +227,12 @@ async def test_identical_rows_and_many_documents_keep_one_order(elsewhere: Publi
     ],
 )
 async def test_what_cannot_be_cited_is_told_why(world: World, address: str, says: str) -> None:
-    with pytest.raises(RefusalError, match=says):
+    with pytest.raises(HttpProblem, match=says):
         await cited(world, address)
 
 
 async def test_nothing_can_be_cited_before_it_was_published(world: World) -> None:
-    with pytest.raises(RefusalError, match="Nothing of sec_ftd was published by 2021-03-19"):
+    with pytest.raises(HttpProblem, match="Nothing of sec_ftd was published by 2021-03-19"):
         await cited(world, "/data/sec_ftd", datetime(2021, 3, 19, tzinfo=UTC) + timedelta(hours=1))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.bucket.folder import FolderBucket
-from spotlightd.model.document_tiers import Keeping, Tally
+from spotlightd.model.document_tiers import DocumentTiers, Tally
 from tests.clients.documents_world import Watched, away, chunks, tiered
 from tests.web.world import World
 
@@ -20,7 +20,7 @@ LOOKED = datetime(2021, 3, 20, 9, 0, tzinfo=UTC)
 
 async def test_the_page_tells_how_many_are_where_and_what_is_amiss(world: World) -> None:
     said = "document <b>0000 is neither in the folder nor in the bucket"
-    keeping = Keeping(
+    keeping = DocumentTiers(
         Tally(1234, 5_000_000), Tally(900, 4_000_000), Tally(800, 3_000_000), (said,), LOOKED, {"sec_ftd": 90}
     )
     async with world.served(keeping=lambda: keeping) as one:

@@ -18,9 +18,9 @@ from playwright.async_api import Browser, expect
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
 from spotlightd.model.offsets import FeedState
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.web.live import poller, ticks
-from spotlightd.web.live.poller import MOST_LISTENERS, QUEUED, Pulse
+from spotlightd.web.live.poller import MOST_LISTENERS, QUEUED, LivePoller
 from tests.web.streaming import Trade, Venue, streaming
 from tests.web.test_browser import AXE, visiting
 
@@ -130,7 +130,7 @@ async def test_events_begin_with_everything_and_go_on_with_what_is_new(venue: Ve
 
 
 async def test_nobody_looks_when_nobody_listens(venue: Venue) -> None:
-    one = Pulse(venue.world.context, trades, STATE)
+    one = LivePoller(venue.world.context, trades, STATE)
     looking = [one.looking]
     with one.listening(("AAPL",), lambda: None) as listener:
         assert await asyncio.wait_for(listener.queue.get(), PATIENCE)
@@ -146,7 +146,7 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
     venue: Venue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(poller, "PAUSE_SECONDS", 0.02)
-    one, dropped = Pulse(venue.world.context, trades, STATE), list[str]()
+    one, dropped = LivePoller(venue.world.context, trades, STATE), list[str]()
     with (
         one.listening(("AAPL",), lambda: dropped.append("slow")) as slow,
         one.listening(("AAPL",), lambda: dropped.append("quick")) as quick,
@@ -159,11 +159,11 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
 
 
 async def test_a_bounded_number_listens(venue: Venue) -> None:
-    one = Pulse(venue.world.context, trades, STATE)
+    one = LivePoller(venue.world.context, trades, STATE)
     with ExitStack() as stack:
         for _ in range(MOST_LISTENERS):
             stack.enter_context(one.listening(("AAPL",), lambda: None))
-        with pytest.raises(RefusalError) as refused:
+        with pytest.raises(HttpProblem) as refused:
             stack.enter_context(one.listening(("AAPL",), lambda: None))
         assert refused.value.status == 503
     await one.close()
@@ -181,7 +181,7 @@ async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypa
             return await venue.world.warehouse.rows(*args, **more)
 
     broken = Broken()
-    one = Pulse(replace(venue.world.context, warehouse=broken), trades, STATE)  # type: ignore[arg-type]
+    one = LivePoller(replace(venue.world.context, warehouse=broken), trades, STATE)  # type: ignore[arg-type]
     with one.listening(("AAPL",), lambda: None) as listener:
         assert b"out of <order>" in (await asyncio.wait_for(listener.queue.get(), PATIENCE) or b"")
         broken.refuses = False

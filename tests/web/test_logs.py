@@ -20,7 +20,7 @@ from spotlightd import log
 from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.log_buffer import Said
+from spotlightd.flows.upkeep.log_buffer import LogBuffer
 from spotlightd.flows.upkeep.logs import writing_logs
 from spotlightd.query.log_filters import LINES
 from spotlightd.testing import SilentMeters
@@ -248,7 +248,7 @@ def said() -> None:
 
 
 async def test_a_request_is_found_again_by_what_its_answer_bears(told: World, speaking: io.StringIO) -> None:
-    said = Said(1_000, 1_000)
+    said = LogBuffer(1_000, 1_000)
     with log.kept(said.take):
         async with writing_logs(Board(), said, told.warehouse, SilentMeters(), 60.0):
             _, page, fine = await told.get("/status")

@@ -17,7 +17,7 @@ from spotlightd.ports.warehouse import Answer
 from spotlightd.query import outage
 from spotlightd.query.outage import Heeding, Outage, StillAwayError
 from spotlightd.settings.serving import WebSettings
-from spotlightd.sql.tiers import Archived, Cold
+from spotlightd.sql.tiers import Archived, ArchivedPartitions
 from tests.web.test_partly import BOUNDS, NOTE, Index
 from tests.web.world import FAILS, World
 
@@ -80,7 +80,7 @@ class Place:
 @pytest_asyncio.fixture(loop_scope="session")
 async def place(world: World) -> AsyncIterator[Place]:
     store = Silent(world.warehouse)
-    index = Index(Cold({FAILS.name: (GONE,)}, no_rows))
+    index = Index(ArchivedPartitions({FAILS.name: (GONE,)}, no_rows))
     settings = WebSettings(at_once=AT_ONCE, query_seconds=PATIENCE)
     async with world.served(warehouse=store, archives=index, settings=settings) as served:
         yield Place(served, store)
@@ -133,7 +133,7 @@ async def test_it_is_tried_again_after_a_while(place: Place, monkeypatch: pytest
 async def test_one_request_at_a_time_tries_again() -> None:
     now = 100.0
     known = Outage(asyncio.Semaphore(), lambda: now)
-    index = Index(Cold({FAILS.name: (GONE,)}, no_rows))
+    index = Index(ArchivedPartitions({FAILS.name: (GONE,)}, no_rows))
 
     def tries() -> bool:
         cold = Heeding(index, known).cold

@@ -13,7 +13,7 @@ import pytest
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.sources.sec_ftd import source
 from spotlightd.web.pages.status import covered
-from spotlightd.web.state import EngineState, State
+from spotlightd.web.state import DaemonState, EngineState
 from tests.web.world import STARTED, World, state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -258,8 +258,8 @@ async def test_readiness_tells_the_truth(world: World) -> None:
         async def ping(self) -> None:
             raise StoreError("the folder is not writable")
 
-    def troubled() -> State:
-        return State("0", STARTED, EngineState(""), problems=("collect sec_ftd: the disk is full",))
+    def troubled() -> DaemonState:
+        return DaemonState("0", STARTED, EngineState(""), problems=("collect sec_ftd: the disk is full",))
 
     async with world.served(documents=Down(), state=troubled) as sick:
         status, text, _ = await sick.get("/readyz")

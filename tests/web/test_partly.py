@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.clients.bucket.folder import FolderBucket
-from spotlightd.sql.tiers import Archived, Cold
+from spotlightd.sql.tiers import Archived, ArchivedPartitions
 from tests.web.world import FAILS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -22,7 +22,7 @@ NOTE = "SEC fails to deliver of 2009-06-01 to 2009-06-30 (1,234 rows)"
 
 @dataclass(frozen=True)
 class Index:
-    cold: Cold
+    cold: ArchivedPartitions
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -31,7 +31,7 @@ async def cut_off(world: World, tmp_path: Path) -> AsyncIterator[World]:
     gone = Archived(FAILS, "20090601-0", ("sec_ftd/gone.parquet",), 1234, BOUNDS)
     async with (
         FolderBucket(tmp_path / "bucket") as bucket,
-        world.served(archives=Index(Cold({FAILS.name: (gone,)}, bucket.table))) as one,
+        world.served(archives=Index(ArchivedPartitions({FAILS.name: (gone,)}, bucket.table))) as one,
     ):
         yield one
 
@@ -78,7 +78,7 @@ async def test_a_newest_slice_that_has_left_in_part_is_not_ranked(world: World, 
     sql = f"SELECT DISTINCT _partition_id FROM {FAILS.name}"
     (partition,) = (await world.warehouse.rows(sql)).rows[0]
     left = Archived(FAILS, partition, ("sec_ftd/left.parquet",), 9, BOUNDS)
-    index = Index(Cold({FAILS.name: (left,)}, cut_off.context.archives.cold.table))
+    index = Index(ArchivedPartitions({FAILS.name: (left,)}, cut_off.context.archives.cold.table))
     async with cut_off.served(archives=index) as other:
         status, text, _ = await other.get("/")
     assert (status, 'class="spark"' in text) == (200, False)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.query import filters, select
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.query.select import Query
-from spotlightd.sql.visibility import Pin, visible
+from spotlightd.sql.visibility import Snapshot, visible
 
 EVERY_KIND = Dataset(
     name="kinds",
@@ -56,10 +56,10 @@ WORDS = {
 }  # fmt: skip
 SIGNS = re.compile(r"[\s,().{}:`<>=*]|'UTC'")
 
-PIN = Pin(7)
+PIN = Snapshot(7)
 
 
-def statements(asked: filters.Ask) -> list[Query]:
+def statements(asked: filters.Question) -> list[Query]:
     return [
         select.page(asked, PIN, 100), select.count(asked, PIN), select.every(asked, PIN), select.loads_used(asked, PIN),
         *(select.facet(asked, column, PIN) for column in asked.facets),
@@ -73,12 +73,12 @@ def strange(sql: str) -> list[str]:
     return [one for one in tokens if not (one in WORDS or SIGNS.fullmatch(one) or re.fullmatch(r"p?\d+", one))]
 
 
-def understood(pairs: list[tuple[str, str]]) -> filters.Ask | None:
+def understood(pairs: list[tuple[str, str]]) -> filters.Question | None:
     """The question, or None when it was refused as it should be."""
-    told: RefusalError | None = None
+    told: HttpProblem | None = None
     try:
         return filters.read(EVERY_KIND, pairs, most=1000)
-    except RefusalError as refusal:
+    except HttpProblem as refusal:
         told = refusal
     assert told.status == 400
     assert told.says
@@ -128,7 +128,7 @@ def test_a_cursor_of_noise_is_refused(text: str) -> None:
 
 
 def refused(pairs: list[tuple[str, str]], **options: Any) -> str:
-    with pytest.raises(RefusalError) as told:
+    with pytest.raises(HttpProblem) as told:
         filters.read(EVERY_KIND, pairs, **options)
     assert told.value.status == 400
     return told.value.says

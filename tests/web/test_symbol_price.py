@@ -16,7 +16,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from spotlightd.commands.query import with_visible
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web.symbol import candles, minutes
 from spotlightd.web.symbol.daily_chart import Point
 from spotlightd.web.symbol.minutes import Bar, Gap
@@ -199,7 +199,7 @@ async def test_the_script_draws_the_minutes_and_nothing_is_wider_than_the_screen
 async def test_the_operators_sql_and_the_view_see_merged_bars(market: World) -> None:
     """Also beside `trades`, and with a WITH of its own."""
     asked = "WITH 'BRK.B' AS one SELECT count(), sum(b.trades) FROM bars AS b WHERE symbol = one AND symbol IN (SELECT symbol FROM trades)"
-    text, values = with_visible(asked, market.context.datasets, "spotlightd", Pin(22))
+    text, values = with_visible(asked, market.context.datasets, "spotlightd", Snapshot(22))
     found = (await market.warehouse.rows(text, values)).rows[0]
     counted = "SELECT uniqExact(toStartOfMinute(time)), count() FROM trades WHERE symbol = 'BRK.B'"
     assert found == (await market.warehouse.rows(counted)).rows[0]

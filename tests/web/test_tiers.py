@@ -11,8 +11,8 @@ from spotlightd.datasets import system
 from spotlightd.datasets.bars import bars
 from spotlightd.datasets.trades import trades
 from spotlightd.query import filters, records, select
-from spotlightd.sql.tiers import Archived, Cold
-from spotlightd.sql.visibility import Pin, source
+from spotlightd.sql.tiers import Archived, ArchivedPartitions
+from spotlightd.sql.visibility import Snapshot, source
 from spotlightd.web.live import ticks
 from spotlightd.web.symbol import minutes
 
@@ -29,8 +29,8 @@ def day(number: int) -> Archived:
     return Archived(trades, f"2026030{number}-0", (f"{number}.parquet",), 1000, bounds)
 
 
-COLD = Cold({"trades": (day(1), day(2), day(3))}, table)
-PIN = Pin(7, cold=COLD)
+COLD = ArchivedPartitions({"trades": (day(1), day(2), day(3))}, table)
+PIN = Snapshot(7, cold=COLD)
 HOT = "_partition_id NOT IN ('20260301-0', '20260302-0', '20260303-0')"
 
 
@@ -65,7 +65,7 @@ def test_filters_by_time_choose_the_files(pairs: list[tuple[str, str]], files: s
 
 def test_with_nothing_archived_a_statement_is_what_it_was() -> None:
     asked = filters.read(trades, [("symbol", "AAPL")])
-    sql = select.page(asked, Pin(7), 100).sql
+    sql = select.page(asked, Snapshot(7), 100).sql
     assert "FROM `trades` WHERE" in sql
     assert "_partition_id" not in sql
 
@@ -79,7 +79,7 @@ def test_bars_of_now_do_not_touch_the_bucket() -> None:
 
 
 def test_bars_as_of_an_earlier_time_are_computed_from_archived_trades() -> None:
-    earlier = Pin(3, asked=datetime(2026, 3, 2, tzinfo=UTC), cold=COLD)
+    earlier = Snapshot(3, asked=datetime(2026, 3, 2, tzinfo=UTC), cold=COLD)
     assert "COLD(1.parquet 2.parquet 3.parquet)" in source(bars, earlier)
     window = minutes.ending("1h", datetime(2026, 3, 1, 12, tzinfo=UTC), moved=True)
     assert "COLD(1.parquet)" in minutes.within("AAPL", window, earlier).sql
@@ -94,7 +94,7 @@ def month(number: int, since: datetime, until: datetime) -> Archived:
 
 JANUARY = month(1, datetime(2024, 6, 1, tzinfo=UTC), datetime(2025, 1, 30, tzinfo=UTC))
 MARCH = month(3, datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 5, 1, tzinfo=UTC))  # a clock was set back by a month
-GAPS = Pin(0, cold=Cold({"gaps": (JANUARY, MARCH)}, lambda keys, _: f"COLD({' '.join(keys)})"))
+GAPS = Snapshot(0, cold=ArchivedPartitions({"gaps": (JANUARY, MARCH)}, lambda keys, _: f"COLD({' '.join(keys)})"))
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_a_chart_looks_for_gaps_where_one_may_reach_into_its_time(last: datetime
 
 def test_what_is_asked_again_and_again_never_touches_the_bucket() -> None:
     left = Archived(system.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
-    pin = Pin(0, cold=Cold({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})"))
+    pin = Snapshot(
+        0, cold=ArchivedPartitions({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})")
+    )
     now = datetime(2026, 3, 1, tzinfo=UTC)
     for query in (
         ticks.holes(now, pin),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spotlightd.datasets.system import runs
 from spotlightd.model.dataset import Column
 from spotlightd.query import key, values
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.query.values import canonical, written
 from spotlightd.sources.sec_ftd import sec_ftd
 from spotlightd.web import formatting, responses
@@ -38,7 +38,7 @@ def test_a_rows_address_can_be_read_by_people() -> None:
 @pytest.mark.parametrize("segment", ["", "2021-01-27", "2021-01-27,1,GME,x", "27.1.2021,36467W109,GME", "2021-01-27,1234567890,A",
                                      "2021-01-27,36467W109,~z"])  # fmt: skip
 def test_an_address_that_no_row_can_have_is_not_found(segment: str) -> None:
-    with pytest.raises(RefusalError) as told:
+    with pytest.raises(HttpProblem) as told:
         key.split(sec_ftd, segment)
     assert told.value.status == 404
 

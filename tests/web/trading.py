@@ -100,5 +100,5 @@ async def trading(folder: Path) -> AsyncIterator[World]:
     """The world of fails with trades beside it, served."""
     async with opened(folder) as plain:
         await filled(plain)
-        async with plain.served(datasets=(FAILS, trades, bars, *system.HOUSE)) as world:
+        async with plain.served(datasets=(FAILS, trades, bars, *system.SYSTEM_DATASETS)) as world:
             yield world

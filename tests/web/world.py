@@ -40,7 +40,7 @@ from spotlightd.settings import stores
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sources import sec_ftd
 from spotlightd.web.app import application, serving
-from spotlightd.web.state import Context, EngineState, FlowState, State
+from spotlightd.web.state import DaemonState, EngineState, ExplorerContext, FlowState
 
 FAILS = sec_ftd.sec_ftd
 STARTED = datetime(2021, 3, 20, 9, 0, tzinfo=UTC)
@@ -71,7 +71,7 @@ class World:
     """What a test may touch. `address` is where the explorer answers; `parts` its context, to be changed and served anew."""
 
     address: str
-    context: Context
+    context: ExplorerContext
     warehouse: ClickHouse
     documents: FolderDocuments
     digests: dict[str, str] = field(default_factory=dict)
@@ -145,7 +145,7 @@ def corrected(rows: list[Row]) -> list[Row]:
 
 
 async def _filled(warehouse: ClickHouse, documents: FolderDocuments) -> dict[str, str]:
-    for dataset in (*system.HOUSE, FAILS):
+    for dataset in (*system.SYSTEM_DATASETS, FAILS):
         await warehouse.ensure(dataset)
     publishing = Publishing(warehouse, documents)
     digests: dict[str, str] = {}
@@ -163,12 +163,12 @@ async def _filled(warehouse: ClickHouse, documents: FolderDocuments) -> dict[str
     return digests
 
 
-def state() -> State:
+def state() -> DaemonState:
     flows = (
         FlowState("collect sec_ftd", "waiting", STARTED, progress="3 of 4 documents"),
         FlowState("bookkeeping", "at work", STARTED, restarts=1, error="once <b>fell</b>"),
     )
-    return State("0.1.0", STARTED, EngineState("Landlock ABI 4", restarts=2, pid=42), flows)
+    return DaemonState("0.1.0", STARTED, EngineState("Landlock ABI 4", restarts=2, pid=42), flows)
 
 
 def excerpts(documents: FolderDocuments) -> Any:
@@ -212,8 +212,8 @@ async def opened(folder: Path, web: WebSettings | None = None) -> AsyncIterator[
         )
         documents = await stack.enter_async_context(FolderDocuments(folder / "documents"))
         digests = await _filled(warehouse, documents)
-        context = Context(
-            warehouse, documents, (FAILS, *system.HOUSE), (sec_ftd.source,), web or WebSettings(), state, excerpts(documents),
+        context = ExplorerContext(
+            warehouse, documents, (FAILS, *system.SYSTEM_DATASETS), (sec_ftd.source,), web or WebSettings(), state, excerpts(documents),
             judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021", disks=disks,
         )  # fmt: skip
         port = await stack.enter_async_context(serving(application(context), "127.0.0.1", 0))

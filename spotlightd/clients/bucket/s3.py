@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from spotlightd.clients.atomic import PIECE_BYTES, blaming, piece
 from spotlightd.clients.bucket.probe import probe
-from spotlightd.clients.bucket.s3_calls import BACKOFF_SECONDS, S3Calls
+from spotlightd.clients.bucket.s3_calls import BACKOFF_SECONDS, S3Requests
 from spotlightd.clients.bucket.threads import Threads
 from spotlightd.errors import StoreError
 from spotlightd.model.bucket import COLLECTION, Access, beginning, checked, digest_of, is_key, listed, quoted, united
@@ -41,7 +41,7 @@ class S3Bucket:
         self._dangling = timedelta(seconds=dangling_seconds)
         tries, each = settings.retries + 1, settings.connect_seconds + settings.read_seconds
         self._threads = Threads(self._where, settings.threads, tries * (each + 2 * BACKOFF_SECONDS))
-        self._calls = S3Calls(settings, access, self._where)
+        self._calls = S3Requests(settings, access, self._where)
 
     async def __aenter__(self) -> Self:
         return self

@@ -42,7 +42,7 @@ class Upload:
     begun_at: datetime | None
 
 
-class S3Calls:
+class S3Requests:
     """What is asked of one bucket. Keys are ours, without the prefix of the settings."""
 
     def __init__(self, settings: BucketSettings, access: Access, where: str) -> None:

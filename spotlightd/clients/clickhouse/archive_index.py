@@ -15,7 +15,7 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.partition import Event, Partition, next_after
 from spotlightd.ports.warehouse import Warehouse
-from spotlightd.sql.tiers import Archived, Cold, Table
+from spotlightd.sql.tiers import Archived, ArchivedPartitions, Table
 
 NEWEST = """
 SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until, newest_id, columns FROM archives
@@ -37,10 +37,10 @@ class WarehouseArchives:
         self._warehouse = warehouse
         self._datasets: Mapping[str, Dataset] = {one.name: one for one in datasets}
         self._table = table
-        self._cold = Cold()
+        self._cold = ArchivedPartitions()
 
     @property
-    def cold(self) -> Cold:
+    def cold(self) -> ArchivedPartitions:
         return self._cold
 
     async def refresh(self) -> None:
@@ -53,7 +53,7 @@ class WarehouseArchives:
                 found.setdefault(name, []).append(
                     Archived(dataset, partition, tuple(keys), rows, bounds, top, _columns(held))
                 )
-        self._cold = Cold({name: tuple(some) for name, some in found.items()}, self._table)
+        self._cold = ArchivedPartitions({name: tuple(some) for name, some in found.items()}, self._table)
 
     async def record(self, partition: Partition, event: Event) -> None:
         """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""

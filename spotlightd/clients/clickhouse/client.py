@@ -27,7 +27,7 @@ from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.ports.warehouse import Answer, Format, Limits, Value
 from spotlightd.settings.stores import WarehouseSettings
-from spotlightd.sql.tiers import Cold
+from spotlightd.sql.tiers import ArchivedPartitions
 
 INSERT_SETTINGS = {
     "async_insert": 0,
@@ -195,11 +195,11 @@ class ClickHouse:
             raise (broken[0] if broken else problem) from None
         return int(summary.written_rows)
 
-    async def ensure(self, dataset: Dataset, cold: Cold | None = None) -> None:
+    async def ensure(self, dataset: Dataset, cold: ArchivedPartitions | None = None) -> None:
         """Make the table and its view if missing; see the port."""
-        await schema.ensure(self, dataset, self._database, cold or Cold())
+        await schema.ensure(self, dataset, self._database, cold or ArchivedPartitions())
 
-    async def show(self, dataset: Dataset, cold: Cold) -> None:
+    async def show(self, dataset: Dataset, cold: ArchivedPartitions) -> None:
         """Make the unpinned view anew, if there is one; see the port."""
         if view := ddl.view(dataset, self._database, cold):
             await self.execute(view)

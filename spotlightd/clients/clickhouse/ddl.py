@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from spotlightd.model.bucket import quoted
 from spotlightd.model.dataset import GENERATION, Column, Dataset, Derived
-from spotlightd.sql.tiers import Cold
-from spotlightd.sql.visibility import SEQ, Pin, newest, qualified, source
+from spotlightd.sql.tiers import ArchivedPartitions
+from spotlightd.sql.visibility import SEQ, Snapshot, newest, qualified, source
 from spotlightd.sql.visibility import rows as stored
 
-NOWHERE = Cold()
+NOWHERE = ArchivedPartitions()
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
 """A repeated insert with its token is ignored (without the window it is not), and an acknowledged row survives a power
 cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s instead of 0.11.
@@ -58,14 +58,14 @@ def added_column(dataset: Dataset, database: str, column: Column) -> str:
     return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {column_clause(column)}"
 
 
-def view(dataset: Dataset, database: str, cold: Cold = NOWHERE) -> str:
+def view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOWHERE) -> str:
     """The view for other people's SQL; empty for our own records that never leave their table: that is all there is."""
     if dataset.by_load:
         return current_view(dataset, database, cold)
     return whole_view(dataset, database, cold) if dataset.split_by else ""
 
 
-def whole_view(dataset: Dataset, database: str, cold: Cold = NOWHERE) -> str:
+def whole_view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOWHERE) -> str:
     """The view `<dataset>_all`: our own records, those in the table and those in the archive."""
     names = ", ".join(column.name for column in dataset.stored)
     comment = f"{dataset.title}: all rows, those in the table and those in the archive. Filter by time: each file is looked at."
@@ -76,12 +76,12 @@ def whole_view(dataset: Dataset, database: str, cold: Cold = NOWHERE) -> str:
     )
 
 
-def current_view(dataset: Dataset, database: str, cold: Cold = NOWHERE) -> str:
+def current_view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOWHERE) -> str:
     """The view `<dataset>_current`: what is visible now, without a pin. Two reads of it can differ or tear."""
     names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored))
     rows = f"{qualified(stored(dataset, cold), database)}\nWHERE {newest(dataset, f'{database}.loads')}"
     if dataset.reading:
-        reading = source(dataset, Pin(0, cold=cold)).removesuffix(f" AS {dataset.name}")
+        reading = source(dataset, Snapshot(0, cold=cold)).removesuffix(f" AS {dataset.name}")
         rows = f"{qualified(reading, database).replace(SEQ, f'(SELECT max(seq) FROM {database}.loads)')}"
     comment = (
         f"{dataset.title}: rows visible now. For a quick look only: while something is being published an answer can "

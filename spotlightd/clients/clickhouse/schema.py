@@ -12,14 +12,14 @@ from spotlightd.log import logger
 from spotlightd.model.dataset import ANEW, Dataset
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.fingerprint import row_hash
-from spotlightd.sql.tiers import Cold
+from spotlightd.sql.tiers import ArchivedPartitions
 
 INSERTS = "query_kind IN ('Insert', 'AsyncInsertFlush')"
 SEAL_SECONDS = 60.0
 SEAL_PAUSE_SECONDS = 0.05
 
 
-async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, cold: Cold) -> None:
+async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, cold: ArchivedPartitions) -> None:
     """Make the table and its view if missing; add new columns; copy a table that has other partitions and can never have
     been archived; StoreError if a column has another type, or the table other partitions all the same.
     """

@@ -22,7 +22,7 @@ from typing import ParamSpec, Self, TypeVar
 
 from spotlightd.clients.atomic import Incoming, blaming, swept
 from spotlightd.clients.disk import measured
-from spotlightd.clients.documents.leases import Pin, handed, pinned, taken_away
+from spotlightd.clients.documents.leases import Lease, handed, pinned, taken_away
 from spotlightd.errors import StoreError
 from spotlightd.model.bucket import digest_of, document_key
 from spotlightd.model.disk import percent_of
@@ -68,7 +68,7 @@ class DocumentCache:
             await asyncio.wait(coming)
         await asyncio.to_thread(self._threads.shutdown)
 
-    async def held(self, digest: str) -> Pin | None:
+    async def held(self, digest: str) -> Lease | None:
         """The document's file, which stays while it is held; None when the bucket has no such document. NoRoomError when
         it may not be brought here now; StoreError when the bucket cannot be asked, or has other bytes.
         """
@@ -184,7 +184,7 @@ def _asked(digest: str) -> Iterator[None]:
         ) from problem
 
 
-def _used(path: Path) -> Pin | None:
+def _used(path: Path) -> Lease | None:
     """Pinned, and the last to go."""
     held = pinned(path)
     if held:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
 from spotlightd.clients.atomic import PIECE_BYTES, Incoming, blaming, flush, piece
-from spotlightd.clients.documents.leases import Pin, handed, pinned, taken_away
+from spotlightd.clients.documents.leases import Lease, handed, pinned, taken_away
 from spotlightd.errors import StoreError
 from spotlightd.model.document_tiers import Local
 from spotlightd.ports.storage import Stored
@@ -82,7 +82,7 @@ class FolderDocuments:
         finally:
             await asyncio.shield(self._run(coming.discard))
 
-    async def held(self, digest: str) -> Pin | None:
+    async def held(self, digest: str) -> Lease | None:
         """The object's file, which stays while it is held; None when it is not here."""
         return await handed(self._run(pinned, place(self.root, digest)))
 
@@ -98,7 +98,7 @@ class FolderDocuments:
             async for one in whole:
                 yield one
 
-    async def read_held(self, held: Pin, digest: str) -> AsyncGenerator[bytes]:
+    async def read_held(self, held: Lease, digest: str) -> AsyncGenerator[bytes]:
         """The bytes of a file, which is let go at the end. StoreError then if they are not those of that digest."""
         seen, offset = hashlib.sha256(), 0
         with held as path:
@@ -121,7 +121,7 @@ class FolderDocuments:
         """Remove the file, for good, unless somebody reads it; whether it is gone."""
         return await self._run(_dropped, place(self.root, digest))
 
-    async def _found(self, digest: str) -> Pin:
+    async def _found(self, digest: str) -> Lease:
         held = await self.held(digest)
         if held is None:
             raise StoreError(f"there is no document {digest} in {self.root}")

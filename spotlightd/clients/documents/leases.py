@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class Lease:
     """A file that stays as long as this is held; the block's value is its path."""
 
     path: Path
@@ -28,7 +28,7 @@ class Pin:
         os.close(self.handle)
 
 
-def pinned(path: Path) -> Pin | None:
+def pinned(path: Path) -> Lease | None:
     """None when there is no such file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -41,7 +41,7 @@ def pinned(path: Path) -> Pin | None:
         os.close(handle)
         raise
     if there:
-        return Pin(path, handle)
+        return Lease(path, handle)
     os.close(handle)
     return None
 
@@ -56,7 +56,7 @@ def taken_away(path: Path) -> bool:
     return not path.exists()
 
 
-async def handed(call: asyncio.Future[Pin | None]) -> Pin | None:
+async def handed(call: asyncio.Future[Lease | None]) -> Lease | None:
     """The pin that a thread makes; let go again when nobody waits for it any more."""
     try:
         return await asyncio.shield(call)
@@ -65,6 +65,6 @@ async def handed(call: asyncio.Future[Pin | None]) -> Pin | None:
         raise
 
 
-def _let_go(call: asyncio.Future[Pin | None]) -> None:
+def _let_go(call: asyncio.Future[Lease | None]) -> None:
     if not call.cancelled() and call.exception() is None and (pin := call.result()):
         os.close(pin.handle)

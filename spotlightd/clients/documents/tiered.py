@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spotlightd.clients.documents.cache import DocumentCache, NoRoomError
 from spotlightd.clients.documents.folder import FolderDocuments
-from spotlightd.clients.documents.leases import Pin
+from spotlightd.clients.documents.leases import Lease
 from spotlightd.errors import StoreError
 from spotlightd.ports.storage import Stored
 
@@ -50,7 +50,7 @@ class TieredDocuments:
         except NoRoomError:
             return self.cache.passed_on(digest)
 
-    async def _held(self, digest: str) -> Pin:
+    async def _held(self, digest: str) -> Lease:
         held = await self.folder.held(digest) or await self.cache.held(digest)
         if held is None:
             raise StoreError(f"there is no document {digest} in {self.folder.root}, nor in the bucket")

@@ -21,7 +21,7 @@ from yarl import URL
 
 from spotlightd import log
 from spotlightd.clients.http import address, body, status
-from spotlightd.clients.http.rate_limit import Clock, Turns, asked_pause, backoff
+from spotlightd.clients.http.rate_limit import Clock, HostQueues, asked_pause, backoff
 from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.model.source import Batch
 from spotlightd.ports.publisher import Fetched
@@ -48,7 +48,7 @@ class HttpPublishers:
         self.clock = clock or Clock()
         self.mirrors = address.mirror_bases(limits.mirrors)
         self._resolver = resolver
-        self.turns = Turns(self.clock, limits.backoff_most_seconds)
+        self.turns = HostQueues(self.clock, limits.backoff_most_seconds)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

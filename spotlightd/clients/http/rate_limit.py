@@ -37,7 +37,7 @@ class Clock:
 
 
 @dataclass(slots=True)
-class Pace:
+class RateLimit:
     """When one host may be asked next. Times are seconds of `Clock.now`.
 
     `held_until` is what the host itself asked for by Retry-After: it holds for every source that asks this host.
@@ -61,11 +61,11 @@ class Pace:
 
 @dataclass(slots=True)
 class _Host:
-    pace: Pace
+    pace: RateLimit
     line: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Turns:
+class HostQueues:
     """The lines in which requests wait for their host, in the order they came, whichever source they are from."""
 
     def __init__(self, clock: Clock, most_seconds: float) -> None:
@@ -75,7 +75,7 @@ class Turns:
 
     def limit(self, host: str, per_second: float) -> None:
         """Ask that host no more often than this; of several limits the lowest holds."""
-        known = self._hosts.setdefault(host, _Host(Pace(per_second)))
+        known = self._hosts.setdefault(host, _Host(RateLimit(per_second)))
         known.pace.per_second = min(known.pace.per_second, per_second)
 
     async def take(self, host: str) -> None:

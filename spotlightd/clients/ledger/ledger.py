@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from spotlightd.clients.sqlite import SqliteFile, marks, micros, moment
 from spotlightd.datasets.system import MIRRORED
 from spotlightd.errors import StoreError
-from spotlightd.model.document_tiers import Owned
+from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
@@ -62,11 +62,13 @@ class SqliteLedger(SqliteFile):
         named = {key: rows[0][key] for key in rows[0].keys() if key not in {"id", "fetched_at"}}  # noqa: SIM118
         return Document(**named, fetched_at=moment(rows[0]["fetched_at"]))
 
-    async def documents(self) -> Mapping[str, Owned]:
+    async def documents(self) -> Mapping[str, StoredDocument]:
         rows = await self.run(
             "SELECT digest, max(size) AS size, json_group_array(DISTINCT source) AS sources FROM documents GROUP BY digest"
         )
-        return {row["digest"]: Owned(row["digest"], row["size"], tuple(json.loads(row["sources"]))) for row in rows}
+        return {
+            row["digest"]: StoredDocument(row["digest"], row["size"], tuple(json.loads(row["sources"]))) for row in rows
+        }
 
     async def record(self, run: Run) -> None:
         values = (

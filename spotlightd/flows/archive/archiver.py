@@ -13,7 +13,7 @@ from time import monotonic
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.archive.audit import adopt
 from spotlightd.flows.archive.checks import Checks
-from spotlightd.flows.archive.context import HeldError, Means
+from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.export import export, upload
 from spotlightd.flows.archive.plan import due, leaving, seal
 from spotlightd.flows.archive.repair import remedy, retried
@@ -24,6 +24,7 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.partition import UNDER_WAY, ArchiveState, Partition, Stage
 from spotlightd.ports.ledger import Wish
+from spotlightd.ports.progress import Progress
 
 WISH = "archive "
 WISH_SECONDS = 2.0
@@ -35,14 +36,13 @@ DOES: Mapping[Stage, str] = {
     "planned": "sealing", "sealed": "exporting", "exported": "sending", "uploaded": "proving", "verified": "switching",
     "switched": "dropping",
 }  # fmt: skip
-Moves = Callable[[str, int, int], None]
 
 
 def _silent(_says: str, _done: int, _total: int) -> None:
     """For who need not know how far it is."""
 
 
-def _told(moves: Moves, done: int, total: int, partition: Partition) -> None:
+def _told(moves: Progress, done: int, total: int, partition: Partition) -> None:
     moves(f"{DOES[partition.stage]} {partition.dataset} {partition.id}", done, total)
 
 
@@ -55,7 +55,7 @@ class Archiving:
 
     def __init__(
         self,
-        means: Means,
+        means: ArchiveContext,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         seconds: Callable[[], float] = monotonic,
@@ -126,7 +126,7 @@ class Archiving:
         else:
             await answer(replace(wish, state="done", says=says))
 
-    async def obey(self, words: Sequence[str], moves: Moves = _silent) -> str:
+    async def obey(self, words: Sequence[str], moves: Progress = _silent) -> str:
         """`run`, `drill`, `retry DATASET PARTITION`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what
         came of it, in a sentence.
         """
@@ -172,7 +172,7 @@ class Archiving:
         await self._means.kept.keep(replace(partition, since=self._now()))
         logger(dataset=partition.dataset).info("partition moved on", partition=partition.id, stage=partition.stage)
 
-    async def round(self, moves: Moves = _silent) -> tuple[Partition, ...]:
+    async def round(self, moves: Progress = _silent) -> tuple[Partition, ...]:
         """Plan, then take every partition as far as it goes now. Answers all that are known.
 
         StoreError when a step of some failed; the others were tried all the same.
@@ -190,7 +190,7 @@ class Archiving:
             await self._note()
             return self._state.partitions
 
-    async def _advanced(self, stages: Sequence[Stage], moves: Moves = _silent) -> StoreError | None:
+    async def _advanced(self, stages: Sequence[Stage], moves: Progress = _silent) -> StoreError | None:
         """Take all partitions at these stages as far as they go now; the first failure, when all were tried."""
         failed: StoreError | None = None
         ours = [one for one in await self._means.kept.partitions() if one.stage in stages]

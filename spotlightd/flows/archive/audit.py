@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from spotlightd.flows.archive.context import HeldError, Means
+from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.verify import exactly
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
@@ -35,7 +35,7 @@ class Audited:
     read: int = 0
 
 
-async def audit(means: Means, known: Iterable[Partition], today: date, days: int = 1) -> Audited:
+async def audit(means: ArchiveContext, known: Iterable[Partition], today: date, days: int = 1) -> Audited:
     """Of every partition whose copy is proven. `days` since the last audit: what had its turn on each of them is read."""
     proven = [one for one in known if one.stage == "verified"]
     proven += [_adopted(row, "switched") for row in await _newest(means) if row["event"] == "switched"]
@@ -58,7 +58,7 @@ def _has_its_turn(one: Partition, today: date, days: int) -> bool:
     return (today.toordinal() - int(one.digest[:8], 16)) % SCRUB_DAYS < days
 
 
-async def _damaged(means: Means, one: Partition) -> str:
+async def _damaged(means: ArchiveContext, one: Partition) -> str:
     try:
         for key in one.keys:
             async for _ in exactly(means, one, key):
@@ -68,7 +68,7 @@ async def _damaged(means: Means, one: Partition) -> str:
     return ""
 
 
-async def _newest(means: Means) -> list[dict[str, Any]]:
+async def _newest(means: ArchiveContext) -> list[dict[str, Any]]:
     return (await means.warehouse.rows(NEWEST)).dicts()
 
 
@@ -80,7 +80,7 @@ def _amiss(key: str, one: Partition, here: Mapping[str, int]) -> str:
     return ""
 
 
-async def adopt(means: Means) -> int:
+async def adopt(means: ArchiveContext) -> int:
     """Take over what `archives` knows and the ledger does not: its file was lost, or put back from a backup.
 
     What readers take from the bucket is proven. Whether the original is gone is found out when it is to be dropped.

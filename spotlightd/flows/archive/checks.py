@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.audit import Audited, audit
-from spotlightd.flows.archive.context import Means
+from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.flows.archive.restore import Drilled, drill
 from spotlightd.model.partition import Check, CheckKind, Partition
 
@@ -20,7 +20,7 @@ AGAIN_SECONDS = 3_600.0
 class Checks:
     """`now` is the clock. One that was not well is repeated after an hour."""
 
-    means: Means
+    means: ArchiveContext
     now: Callable[[], datetime]
 
     async def round(self) -> StoreError | None:

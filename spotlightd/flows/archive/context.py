@@ -28,7 +28,7 @@ class HeldError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ArchiveContext:
     """`folder` holds files on their way, and `room` raises StoreError when its disk should not take so many bytes more;
     `feeds` are all that write rows, by name.
     """

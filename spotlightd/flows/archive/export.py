@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.archive.context import HERE, Means
+from spotlightd.flows.archive.context import HERE, ArchiveContext
 from spotlightd.flows.archive.parquet import describe, digest
 from spotlightd.flows.tempfiles import blamed, housed, written
 from spotlightd.model.archive import exported
@@ -27,7 +27,7 @@ from spotlightd.tasks import together
 MANIFEST = 1
 
 
-async def export(means: Means, partition: Partition) -> Partition:
+async def export(means: ArchiveContext, partition: Partition) -> Partition:
     """`exported`: the file stands in our folder, durable."""
     dataset, path = means.datasets[partition.dataset], outgoing(means, partition)
     rows_of = f"{dataset.name} WHERE _partition_id = {{partition:String}}"
@@ -43,7 +43,7 @@ async def export(means: Means, partition: Partition) -> Partition:
     return replace(partition, stage="exported", digest=sha256, size=size)
 
 
-async def _parsers(means: Means, partition: Partition) -> list[str]:
+async def _parsers(means: ArchiveContext, partition: Partition) -> list[str]:
     """Source and version of all that brought the rows; nothing for our own records."""
     dataset = means.datasets[partition.dataset]
     if not dataset.by_load:
@@ -56,7 +56,7 @@ async def _parsers(means: Means, partition: Partition) -> list[str]:
     return [said for (said,) in found.rows]
 
 
-async def upload(means: Means, partition: Partition) -> Partition:
+async def upload(means: ArchiveContext, partition: Partition) -> Partition:
     """`uploaded`: object and manifest are in the bucket. Back to `sealed` when our file is gone: it is made again.
 
     The engine takes the fingerprint of what it holds meanwhile: it has nothing else to do.
@@ -85,7 +85,7 @@ def place(partition: Partition) -> str:
     return f"{partition.dataset}/archive_day={partition.day}/archive_generation={partition.generation}"
 
 
-def outgoing(means: Means, partition: Partition) -> Path:
+def outgoing(means: ArchiveContext, partition: Partition) -> Path:
     return means.folder / "outgoing" / f"{partition.dataset}-{partition.id}.parquet"
 
 
@@ -95,7 +95,7 @@ def total_order(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def manifest(means: Means, partition: Partition) -> bytes:
+def manifest(means: ArchiveContext, partition: Partition) -> bytes:
     """What the objects are, for people and programs that have nothing but the bucket."""
     dataset, mark = means.datasets[partition.dataset], partition.fingerprint
     said = {
@@ -117,7 +117,7 @@ def essence(partition: Partition) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def read_manifest(means: Means, partition: Partition) -> bytes:
+async def read_manifest(means: ArchiveContext, partition: Partition) -> bytes:
     """As it is in the bucket. StoreError when there is none."""
     pieces = [piece async for piece in means.bucket.read(partition.manifest)]
     if not pieces:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from spotlightd.flows.archive.context import HERE, Means
+from spotlightd.flows.archive.context import HERE, ArchiveContext
 from spotlightd.flows.loads.publish import current
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
@@ -61,7 +61,7 @@ def _partition(table: str, part: str) -> Partition:
     return Partition(table, int(number), int(generation), since=datetime.now(UTC))
 
 
-async def obstacle(means: Means, partition: Partition) -> str:
+async def obstacle(means: ArchiveContext, partition: Partition) -> str:
     """Why it cannot be sealed now, in a sentence; empty when it can."""
     dataset = means.datasets[partition.dataset]
     for name, feed in means.feeds.items():
@@ -73,7 +73,7 @@ async def obstacle(means: Means, partition: Partition) -> str:
     return await unmade(means, partition)
 
 
-async def unmade(means: Means, partition: Partition) -> str:
+async def unmade(means: ArchiveContext, partition: Partition) -> str:
     """What is still to be made of its rows, and read instead of them: asked before the seal, the switch and the drop,
     because a replay may have made a new load of the day meanwhile.
     """
@@ -92,7 +92,7 @@ async def unmade(means: Means, partition: Partition) -> str:
     return ""
 
 
-async def seal(means: Means, partition: Partition, known: Iterable[Partition]) -> Partition:
+async def seal(means: ArchiveContext, partition: Partition, known: Iterable[Partition]) -> Partition:
     """`sealed`, or the partition as it was, with what stands in the way.
 
     What stands in the way is asked for again when the seal is on: then no new writer can come, but one may have come

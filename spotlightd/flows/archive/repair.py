@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spotlightd.errors import SettingsError
-from spotlightd.flows.archive.context import HeldError, Means
+from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.verify import prove
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition
@@ -21,7 +21,7 @@ def remedy(partition: Partition) -> str:
     return f"when you have looked: `spotlightd archive retry {words}`, or `spotlightd restore {words}`"
 
 
-async def retried(means: Means, partition: Partition) -> Partition:
+async def retried(means: ArchiveContext, partition: Partition) -> Partition:
     """Under way again: `sealed` when readers take it from the warehouse, `switched` when they take it from the bucket and
     both copies are what was sealed. HeldError when they are not.
     """
@@ -36,7 +36,7 @@ async def retried(means: Means, partition: Partition) -> Partition:
     return replace(partition, stage="switched", says="", failures=0, not_before=None)
 
 
-async def as_it_is(means: Means, partition: Partition) -> Partition:
+async def as_it_is(means: ArchiveContext, partition: Partition) -> Partition:
     """A held one as what it is, for a restore: `switched` when the warehouse has its rows, `dropped` when it has none and
     the copy is proven. HeldError, which says what is wrong with each copy, when it is neither.
     """
@@ -76,7 +76,7 @@ def _hot(partition: Partition, mark: Fingerprint) -> str:
     return f"the warehouse holds {mark}, sealed were {partition.fingerprint}"
 
 
-async def _cold(means: Means, partition: Partition) -> str:
+async def _cold(means: ArchiveContext, partition: Partition) -> str:
     """What is wrong with the copy in the bucket: it is read back, all of it."""
     try:
         await prove(means, partition)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from spotlightd.errors import SettingsError
 from spotlightd.flows.archive import repair
-from spotlightd.flows.archive.context import HeldError, Means
+from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import ANEW, DRILL, GENERATION, NAME, Dataset
@@ -41,7 +41,7 @@ class Drilled:
         return f"{self.partition.dataset} {self.partition.id}, {self.found.rows:,} rows: {verdict}"
 
 
-async def restore(means: Means, partition: Partition) -> Partition:
+async def restore(means: ArchiveContext, partition: Partition) -> Partition:
     """`restored`: the rows are in the warehouse again and read from there. It is not archived again by itself.
 
     HeldError when a held one has no copy that is proven: readers are never sent to another.
@@ -65,7 +65,7 @@ async def restore(means: Means, partition: Partition) -> Partition:
     return replace(partition, stage="restored", says="restored by hand")
 
 
-async def restore_into(means: Means, partition: Partition, table: str) -> int:
+async def restore_into(means: ArchiveContext, partition: Partition, table: str) -> int:
     """Into a table of that name, made for it: how many rows. SettingsError when the name is taken, or one of ours."""
     _copied(means, partition, table)
     if table.startswith((ANEW, DRILL)):
@@ -76,7 +76,7 @@ async def restore_into(means: Means, partition: Partition, table: str) -> int:
 
 
 async def drill(
-    means: Means, candidates: list[Partition], chosen: Callable[[list[Partition]], Partition] = random.choice
+    means: ArchiveContext, candidates: list[Partition], chosen: Callable[[list[Partition]], Partition] = random.choice
 ) -> Drilled | None:
     """Restore one of them to a scratch table, compare, and throw the table away; None when nothing is archived."""
     kept = [one for one in candidates if one.stage in ("switched", "dropped")]
@@ -96,7 +96,7 @@ async def drill(
     return found
 
 
-def _copied(means: Means, partition: Partition, table: str) -> Dataset:
+def _copied(means: ArchiveContext, partition: Partition, table: str) -> Dataset:
     """A dataset of that name with the columns of the partition's. No loads, no partitions: a table to look at."""
     if not NAME.match(table):
         raise SettingsError(f"table name {table!r}: use lower case letters, digits and _")
@@ -108,7 +108,7 @@ def _copied(means: Means, partition: Partition, table: str) -> Dataset:
     )  # fmt: skip
 
 
-async def _into(means: Means, partition: Partition, table: str) -> Fingerprint:
+async def _into(means: ArchiveContext, partition: Partition, table: str) -> Fingerprint:
     copied = _copied(means, partition, table)
     await means.warehouse.ensure(copied)
     await _fill(means, partition, table)
@@ -116,7 +116,7 @@ async def _into(means: Means, partition: Partition, table: str) -> Fingerprint:
     return Fingerprint(*(await means.warehouse.rows(sql)).rows[0])
 
 
-async def _fill(means: Means, partition: Partition, table: str, more: str = "", values: str = "") -> None:
+async def _fill(means: ArchiveContext, partition: Partition, table: str, more: str = "", values: str = "") -> None:
     await asyncio.to_thread(means.room, partition.size)
     columns = means.columns(partition)
     names = ", ".join(column.name for column in columns)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.archive.context import HERE, HeldError, Means
+from spotlightd.flows.archive.context import HERE, ArchiveContext, HeldError
 from spotlightd.flows.archive.plan import unmade
 from spotlightd.flows.archive.verify import there, unharmed
 from spotlightd.model.partition import Partition
 
 
-async def switch(means: Means, partition: Partition) -> Partition:
+async def switch(means: ArchiveContext, partition: Partition) -> Partition:
     """`switched`: from its row in `archives` on, readers take the rows from the bucket. The row may be there already."""
     await there(means, partition)
     if why := await unmade(means, partition):
@@ -26,7 +26,7 @@ async def switch(means: Means, partition: Partition) -> Partition:
     return replace(partition, stage="switched", says="")
 
 
-async def drop(means: Means, partition: Partition) -> Partition:
+async def drop(means: ArchiveContext, partition: Partition) -> Partition:
     """`dropped`, after both copies were read once more. The partition may be gone already: then it was us, before a crash."""
     await unharmed(means, partition)
     if not await means.index.is_switched(partition):

@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.archive.context import HeldError, Means
+from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.export import essence, outgoing, read_manifest
 from spotlightd.flows.tempfiles import blamed, housed, written
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition
 
 
-async def prove(means: Means, partition: Partition) -> Partition:
+async def prove(means: ArchiveContext, partition: Partition) -> Partition:
     """`verified`. HeldError when the copy is not what was sealed."""
     sent = outgoing(means, partition)
     with blamed(sent):
@@ -35,7 +35,7 @@ async def prove(means: Means, partition: Partition) -> Partition:
     return replace(partition, stage="verified")
 
 
-async def unharmed(means: Means, partition: Partition) -> None:
+async def unharmed(means: ArchiveContext, partition: Partition) -> None:
     """HeldError unless object and manifest are still those that were proven, byte for byte."""
     await there(means, partition)
     for key in partition.keys:
@@ -44,7 +44,7 @@ async def unharmed(means: Means, partition: Partition) -> None:
     await _described(means, partition)
 
 
-async def there(means: Means, partition: Partition) -> None:
+async def there(means: ArchiveContext, partition: Partition) -> None:
     """HeldError unless the bucket has the objects and the manifest, each of its length."""
     for key in (*partition.keys, partition.manifest):
         found = await means.bucket.head(key)
@@ -56,7 +56,7 @@ async def there(means: Means, partition: Partition) -> None:
             )
 
 
-async def exactly(means: Means, partition: Partition, key: str) -> AsyncIterator[bytes]:
+async def exactly(means: ArchiveContext, partition: Partition, key: str) -> AsyncIterator[bytes]:
     """An object's bytes as they come. HeldError at the end unless they are those that were exported; StoreError when the
     store broke off.
     """
@@ -75,7 +75,7 @@ async def exactly(means: Means, partition: Partition, key: str) -> AsyncIterator
         )
 
 
-async def _described(means: Means, partition: Partition) -> None:
+async def _described(means: ArchiveContext, partition: Partition) -> None:
     try:
         found = json.loads(await read_manifest(means, partition))
     except ValueError:
@@ -88,7 +88,7 @@ async def _described(means: Means, partition: Partition) -> None:
         raise HeldError(f"{partition.dataset} {partition.id}: its manifest is not the one that was written")
 
 
-async def _read_back(means: Means, partition: Partition, key: str) -> Fingerprint:
+async def _read_back(means: ArchiveContext, partition: Partition, key: str) -> Fingerprint:
     """Of one object, downloaded as a stream."""
     dataset = means.datasets[partition.dataset]
     path = means.folder / "incoming" / f"{partition.dataset}-{partition.id}.parquet"

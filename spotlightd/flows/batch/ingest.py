@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.errors import FormatError, PublisherError, StoreError
-from spotlightd.flows.loads.load import RefusedError, Result, Stores, load
+from spotlightd.flows.loads.load import IngestContext, RefusedError, Result, load
 from spotlightd.log import logger, within
 from spotlightd.model.provenance import Document, Outcome, Run
 from spotlightd.model.source import Batch, Link
@@ -43,7 +43,7 @@ async def silent(_says: str, _done: int, _total: int) -> None:
 
 
 async def ingest(
-    source: Batch, publisher: Publisher, stores: Stores, *, span: Span = Span(), progress: Progress = silent
+    source: Batch, publisher: Publisher, stores: IngestContext, *, span: Span = Span(), progress: Progress = silent
 ) -> list[Result]:
     """One look at one source: every document that is due, newest first. One failure does not stop the others.
 
@@ -90,7 +90,7 @@ def _wanted(link: Link, span: Span) -> bool:
     return link.last >= span.first and link.first <= span.last
 
 
-async def _discovered(source: Batch, publisher: Publisher, stores: Stores) -> list[Link]:
+async def _discovered(source: Batch, publisher: Publisher, stores: IngestContext) -> list[Link]:
     began = time.monotonic()
     try:
         links = [link async for link in source.discover(publisher)]
@@ -102,7 +102,7 @@ async def _discovered(source: Batch, publisher: Publisher, stores: Stores) -> li
     return list({link.url: link for link in links}.values())
 
 
-async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, known: Known | None) -> Result:
+async def _one(source: Batch, publisher: Publisher, stores: IngestContext, link: Link, known: Known | None) -> Result:
     began, before = time.monotonic(), known or Known(link.url, link.covers, first_seen=datetime.now(UTC))
     log = logger(source=source.name, covers=link.covers, url=link.url)
     settled = True
@@ -134,7 +134,7 @@ async def _one(source: Batch, publisher: Publisher, stores: Stores, link: Link, 
     return result
 
 
-async def _document(source: Batch, publisher: Publisher, stores: Stores, link: Link, before: Known) -> Document:
+async def _document(source: Batch, publisher: Publisher, stores: IngestContext, link: Link, before: Known) -> Document:
     """The document as it is now, kept: fetched, or the one we have when the publisher says it has not changed."""
     kept = await stores.ledger.document(before.digest) if before.digest else None
     if kept is not None and before.parser != source.parser:

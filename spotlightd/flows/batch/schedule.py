@@ -18,7 +18,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.batch.ingest import Progress, Span, ingest
-from spotlightd.flows.loads.load import Result, Stores
+from spotlightd.flows.loads.load import IngestContext, Result
 from spotlightd.flows.loads.mirror import mirror
 from spotlightd.flows.loads.publish import current, replaces
 from spotlightd.flows.loads.recovery import sweep
@@ -41,7 +41,7 @@ LOOKING_PER_MINUTE = 1 / 15  # one document may take half an hour to come, and a
 
 
 @dataclass(frozen=True, slots=True)
-class Bells:
+class Wakeups:
     """One bell per source: rung by the clock, at start, after a failure and by wishes; heard by the source's flow."""
 
     rung: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Bells:
 
 
 @asynccontextmanager
-async def ringing(sources: Iterable[Batch], bells: Bells, *, on_start: bool) -> AsyncIterator[None]:
+async def ringing(sources: Iterable[Batch], bells: Wakeups, *, on_start: bool) -> AsyncIterator[None]:
     """Ring each source's bell by its `cron`, in UTC, while the block runs."""
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": GRACE_SECONDS})
     for source in sources:
@@ -72,8 +72,8 @@ class Collecting:
 
     source: Batch
     publishers: Publishers
-    stores: Stores
-    bells: Bells
+    stores: IngestContext
+    bells: Wakeups
     since: date = date.min
     judged_on: date | None = None
 

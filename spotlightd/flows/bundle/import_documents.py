@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from spotlightd.errors import FormatError
 from spotlightd.flows.bundle.outcome import Brought, hold, told
 from spotlightd.flows.bundle.select import mark_of
-from spotlightd.flows.loads.load import RefusedError, Stores, load
+from spotlightd.flows.loads.load import IngestContext, RefusedError, load
 from spotlightd.flows.loads.publish import current, replaces
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Manifest, Opened, Packed, document_name
@@ -38,7 +38,7 @@ MOST_CHARACTERS = 500
 class Bringing:
     """Imports documents. One at a time, by the holder of the state folder's lock."""
 
-    stores: Stores
+    stores: IngestContext
     archives: Archives
     manifest: Manifest
 

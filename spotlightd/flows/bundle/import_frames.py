@@ -23,7 +23,7 @@ from spotlightd.flows.bundle import frames
 from spotlightd.flows.bundle.frames import Group
 from spotlightd.flows.bundle.outcome import Brought, hold, told
 from spotlightd.flows.bundle.select import mark_of
-from spotlightd.flows.loads.load import Stores
+from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.loads.publish import current
 from spotlightd.flows.stream.move import Mover
 from spotlightd.flows.stream.replay import Replay
@@ -44,7 +44,7 @@ class Receiving:
     """Imports parts of received days of one stream. One at a time, by the holder of the state folder's lock."""
 
     source: Stream
-    stores: Stores
+    stores: IngestContext
     archives: Archives
     replay: Replay
 

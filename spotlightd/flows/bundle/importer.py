@@ -9,29 +9,28 @@ from spotlightd.flows.bundle.check import check, check_stream
 from spotlightd.flows.bundle.import_documents import Bringing
 from spotlightd.flows.bundle.import_frames import Receiving
 from spotlightd.flows.bundle.outcome import Brought
-from spotlightd.flows.loads.load import Stores
+from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.bundle import Opened, Packed
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.ports.ledger import Positions
+from spotlightd.ports.progress import Progress
 from spotlightd.sql.tiers import Archives
-
-Moves = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ImportContext:
     """What an import works with: by the holder of the state folder's lock, while no daemon is at work."""
 
     feeds: Mapping[str, Batch | Stream]
-    stores: Stores
+    stores: IngestContext
     archives: Archives
     positions: Positions
     replay: Callable[[Stream], Replay]
 
 
-async def bring(means: Means, bundle: Opened, moves: Moves) -> list[Brought]:
+async def bring(means: ImportContext, bundle: Opened, moves: Progress) -> list[Brought]:
     """What became of each load. SettingsError and FormatError before anything is kept, StoreError in between: run it again."""
     loads = bundle.manifest.loads
     check(bundle.manifest, means.feeds)
@@ -44,7 +43,7 @@ async def bring(means: Means, bundle: Opened, moves: Moves) -> list[Brought]:
     return brought
 
 
-async def _one(means: Means, packed: Packed, bundle: Opened) -> Brought:
+async def _one(means: ImportContext, packed: Packed, bundle: Opened) -> Brought:
     source = means.feeds[packed.source]
     if isinstance(source, Stream) and packed.frames:
         receiving = Receiving(source, means.stores, means.archives, means.replay(source))

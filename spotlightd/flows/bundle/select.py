@@ -24,7 +24,7 @@ from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.fingerprint import selected, timed
 from spotlightd.sql.tiers import EVER, Archives, Span
-from spotlightd.sql.visibility import Pin, visible
+from spotlightd.sql.visibility import Snapshot, visible
 from spotlightd.sql.visibility import rows as stored
 from spotlightd.sql.visibility import source as read_from
 
@@ -34,7 +34,7 @@ ENDS = {"date": (date(1970, 1, 1), date(2149, 6, 5)), "time": (date(1900, 1, 1),
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ExportContext:
     """What a bundle is made with. `feeds` by name; `scratch` holds one file of rows on its way."""
 
     warehouse: Warehouse
@@ -74,7 +74,7 @@ class Choice:
     open: tuple[Load, ...] = ()
 
 
-async def choose(means: Means, dataset: Dataset, days: Days, pin: Pin) -> Choice:
+async def choose(means: ExportContext, dataset: Dataset, days: Days, pin: Snapshot) -> Choice:
     """SettingsError when there is nothing to bundle, or the dataset is none that rests on documents or frames."""
     _check(dataset)
     ids = await _loads(means, dataset, days, pin)
@@ -103,14 +103,14 @@ def _check(dataset: Dataset) -> None:
     timed(dataset.column(dataset.time))
 
 
-async def _open(means: Means, loads: Sequence[Load]) -> set[int]:
+async def _open(means: ExportContext, loads: Sequence[Load]) -> set[int]:
     """Those of streams into which rows still come: into one that is not closed, or from a batch that began before."""
     streams = {one.source for one in loads if isinstance(means.feeds.get(one.source), Stream)}
     moving = {one.load_id for name in streams for one in await means.positions.intents(name)}
     return {one.load_id for one in loads if one.source in streams and (not one.closed or one.load_id in moving)}
 
 
-async def _loads(means: Means, dataset: Dataset, days: Days, pin: Pin) -> set[int]:
+async def _loads(means: ExportContext, dataset: Dataset, days: Days, pin: Snapshot) -> set[int]:
     kind = dataset.column(dataset.time).kind
     first, last = max(days.first, ENDS[kind][0]), min(days.last, ENDS[kind][1])
     since = datetime.combine(first, time(), UTC)
@@ -126,7 +126,7 @@ async def _loads(means: Means, dataset: Dataset, days: Days, pin: Pin) -> set[in
     return {row[0] for row in (await means.warehouse.rows(sql, values)).rows}
 
 
-async def _chosen(means: Means, loads: Sequence[Load]) -> AsyncIterator[Chosen]:
+async def _chosen(means: ExportContext, loads: Sequence[Load]) -> AsyncIterator[Chosen]:
     for at in range(0, len(loads), AT_A_TIME):
         some = loads[at : at + AT_A_TIME]
         known: dict[int, dict[str, tuple[Fingerprint, Span]]] = {one.load_id: {} for one in some}
@@ -142,7 +142,7 @@ async def _chosen(means: Means, loads: Sequence[Load]) -> AsyncIterator[Chosen]:
             )
 
 
-async def _marks(means: Means, dataset: Dataset, ids: Sequence[int]) -> list[tuple[int, Fingerprint, Span]]:
+async def _marks(means: ExportContext, dataset: Dataset, ids: Sequence[int]) -> list[tuple[int, Fingerprint, Span]]:
     """The fingerprints of all rows of these loads in one dataset, and their times."""
     name = dataset.time
     sql = (

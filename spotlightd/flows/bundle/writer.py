@@ -7,14 +7,14 @@ They are proven like a file of the archive before they are packed: read back by 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.bundle import frames
-from spotlightd.flows.bundle.select import Choice, Chosen, Means
+from spotlightd.flows.bundle.select import Choice, Chosen, ExportContext
 from spotlightd.flows.stream.parts import day_of, part_of
 from spotlightd.flows.tempfiles import blamed, written
 from spotlightd.model.archive import exported
@@ -22,15 +22,15 @@ from spotlightd.model.bundle import Frames, Manifest, Packed, Pen, compared, doc
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.stream import Stream
+from spotlightd.ports.progress import Progress
 from spotlightd.sql.visibility import rows as stored
 
 PIECE_BYTES = 1 << 20
 FRAMES_BYTES = 256 << 20
 ROOM = "is there room for the bundle and its largest document?"
-Moves = Callable[[str, int, int], None]
 
 
-async def pack(means: Means, choice: Choice, release: str, pen: Pen, moves: Moves) -> Manifest:
+async def pack(means: ExportContext, choice: Choice, release: str, pen: Pen, moves: Progress) -> Manifest:
     """All members; answers what the manifest is to say, but for the members, which the pen knows."""
     packed = list[Packed]()
     for done, chosen in enumerate(choice.loads):
@@ -43,7 +43,7 @@ async def pack(means: Means, choice: Choice, release: str, pen: Pen, moves: Move
     return Manifest(release, datetime.now(UTC), choice.dataset.name, days.first, days.last, columns, tuple(packed))
 
 
-async def _load(means: Means, chosen: Chosen, pen: Pen, *, twin: bool) -> Packed:
+async def _load(means: ExportContext, chosen: Chosen, pen: Pen, *, twin: bool) -> Packed:
     """One load. `twin`: another source brought the same bytes, and they are in the bundle already."""
     load, feed = chosen.load, means.feeds[chosen.load.source]
     packed = Packed(load.source, load.covers, load.digest, load.parser, chosen.rows)
@@ -59,7 +59,7 @@ async def _load(means: Means, chosen: Chosen, pen: Pen, *, twin: bool) -> Packed
     return packed
 
 
-async def _frames(means: Means, source: Stream, load: Load, pen: Pen) -> Frames:
+async def _frames(means: ExportContext, source: Stream, load: Load, pen: Pen) -> Frames:
     """The frames of a part of a day, in members of a fixed length: how long they are in all is known at their end only."""
     day, part, names = day_of(load), part_of(load), list[str]()
     path, values = means.scratch / f"{load.load_id}.frames", {"day": day, "part": part}
@@ -84,14 +84,14 @@ async def _piece(path: Path, chunks: AsyncIterator[bytes]) -> int:
     return size
 
 
-async def _document(means: Means, load: Load) -> Document:
+async def _document(means: ExportContext, load: Load) -> Document:
     kept = await means.ledger.document(load.digest)
     if kept is None:
         raise StoreError(f"the ledger does not know document {load.digest}, which load {load.load_id} was made of")
     return replace(kept, source=load.source, covers=load.covers)
 
 
-async def _rows(means: Means, chosen: Chosen, dataset: Dataset, pen: Pen) -> None:
+async def _rows(means: ExportContext, chosen: Chosen, dataset: Dataset, pen: Pen) -> None:
     """The rows of one load in one dataset, in the order of their places in the document."""
     path = means.scratch / f"{chosen.load.load_id}-{dataset.name}.parquet"
     columns, place = compared(dataset), [one.name for one in dataset.pointer]

@@ -28,7 +28,7 @@ MINE = "load_id = {load_id:UInt64}"
 
 
 @dataclass(frozen=True, slots=True)
-class Stores:
+class IngestContext:
     """What an ingest writes to. `gate` is shut while a disk is too full for it."""
 
     documents: Documents
@@ -68,7 +68,9 @@ Proof = Callable[[Load], Awaitable[None]]
 """Looks at the rows of a load that is whole and not published. FormatError when they are not to be published."""
 
 
-async def load(source: Batch, stores: Stores, link: Link, document: Document, *, proof: Proof | None = None) -> Result:
+async def load(
+    source: Batch, stores: IngestContext, link: Link, document: Document, *, proof: Proof | None = None
+) -> Result:
     """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
     await _give_up_stale(source, stores)
     visible = current(await stores.ledger.loads(source.name, states=("published",)))
@@ -84,7 +86,7 @@ async def load(source: Batch, stores: Stores, link: Link, document: Document, *,
 
 
 async def _whole(
-    source: Batch, stores: Stores, link: Link, document: Document, begun: Load, proof: Proof | None
+    source: Batch, stores: IngestContext, link: Link, document: Document, begun: Load, proof: Proof | None
 ) -> Result:
     """The load filled and published, or dead."""
     try:
@@ -111,7 +113,7 @@ async def _prove(proof: Proof | None, load: Load, document: Document) -> None:
         raise RefusedError(problem, document) from problem
 
 
-async def _give_up_stale(source: Batch, stores: Stores) -> None:
+async def _give_up_stale(source: Batch, stores: IngestContext) -> None:
     """A load that was whole when our stores failed, before its publication was intended: it is done again now, and
     must not be published later, over what has come since.
     """
@@ -119,7 +121,7 @@ async def _give_up_stale(source: Batch, stores: Stores) -> None:
         await stores.ledger.dead(stale.load_id)
 
 
-async def _fill(source: Batch, stores: Stores, load: Load, document: Document) -> Parsed:
+async def _fill(source: Batch, stores: IngestContext, load: Load, document: Document) -> Parsed:
     """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
     async with (
         stores.documents.file(document.digest) as path,

@@ -22,7 +22,7 @@ from spotlightd.model.dataset import ANEW, Dataset
 from spotlightd.model.partition import Partition, number_of
 from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.warehouse import Warehouse
-from spotlightd.sql.tiers import Archives, Cold
+from spotlightd.sql.tiers import ArchivedPartitions, Archives
 from spotlightd.sql.visibility import rows as everywhere
 
 AT_ONCE = 10_000
@@ -37,7 +37,7 @@ async def mirror(ledger: Ledger, warehouse: Warehouse, archives: Archives) -> in
     return copied
 
 
-async def newest(warehouse: Warehouse, dataset: Dataset, cold: Cold) -> int:
+async def newest(warehouse: Warehouse, dataset: Dataset, cold: ArchivedPartitions) -> int:
     """The highest id that the copy has, in the table or in the archive."""
     hot = (await warehouse.rows(f"SELECT max(id) FROM {dataset.name}")).rows[0][0]
     return max([int(hot), *(one.newest_id for one in cold.of(dataset.name))])
@@ -81,7 +81,7 @@ async def restore(ledger: Ledger, warehouse: Warehouse, archives: Archives) -> i
     return sum([await _back(ledger, warehouse, archives.cold, dataset) for dataset in MIRRORED])
 
 
-async def _back(ledger: Ledger, warehouse: Warehouse, cold: Cold, dataset: Dataset) -> int:
+async def _back(ledger: Ledger, warehouse: Warehouse, cold: ArchivedPartitions, dataset: Dataset) -> int:
     last, after, taken = await newest(warehouse, dataset, cold), 0, 0
     if not last or await ledger.history(dataset.name, last - 1, 1):
         return 0

@@ -20,7 +20,7 @@ Resend = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class DrainContext:
     """`trim` frees what is drained from a log of our own; `resend` has a spool send again
     what it holds. Both are None where they do not apply. `gate` is shut while the disk of the tables is too full.
     """

@@ -27,13 +27,13 @@ from typing import Any
 import numpy as np
 
 from spotlightd.errors import OffsetError, StoreError
-from spotlightd.flows.stream.context import Means
-from spotlightd.flows.stream.loss import Missing, Stuck
+from spotlightd.flows.stream.context import DrainContext
+from spotlightd.flows.stream.loss import LossTracker, StallDetector
 from spotlightd.flows.stream.move import Move, Mover, cut, finished, through
 from spotlightd.flows.stream.parts import part_of
-from spotlightd.flows.stream.recovery import Beginning, received
+from spotlightd.flows.stream.recovery import DrainRecovery, received
 from spotlightd.flows.stream.replay import Replay
-from spotlightd.flows.stream.sequences import Seen, day_of, keys_of
+from spotlightd.flows.stream.sequences import SequenceTracker, day_of, keys_of
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bus import Records
@@ -53,15 +53,15 @@ BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may 
 class Draining:
     """The flow that drains one stream. Holds while a store fails; nothing is ever skipped to go on."""
 
-    def __init__(self, source: Stream, means: Means, replay: Replay) -> None:
+    def __init__(self, source: Stream, means: DrainContext, replay: Replay) -> None:
         self._source, self._means, self._replay = source, means, replay
         self._mover = Mover(source, means.warehouse, replay.decoder)
-        self._seen = Seen(means.warehouse, frames_of(source).name)
+        self._seen = SequenceTracker(means.warehouse, frames_of(source).name)
         self._states: dict[int, DrainState] = {}
         self._moves: set[asyncio.Task[None]] = set()
-        self._stuck = Stuck()
+        self._stuck = StallDetector()
         self._holds = False
-        self._missing = Missing(source, means)
+        self._missing = LossTracker(source, means)
 
     def states(self) -> tuple[DrainState, ...]:
         """How far each partition is."""
@@ -100,10 +100,10 @@ class Draining:
     async def _drain(self, report: Reporter) -> None:
         """From where the ledger says, until something fails or the disk of the tables is too full."""
         self._holds = False
-        self._seen = Seen(self._means.warehouse, frames_of(self._source).name)
-        self._missing = Missing(self._source, self._means)
+        self._seen = SequenceTracker(self._means.warehouse, frames_of(self._source).name)
+        self._missing = LossTracker(self._source, self._means)
         means = self._means
-        beginning = Beginning(
+        beginning = DrainRecovery(
             self._source, means.bus, means.positions, self._mover, means.parts, self._replay, means.resend, means.archives
         )  # fmt: skip
         epoch, positions = await beginning.found()

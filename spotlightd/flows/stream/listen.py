@@ -15,8 +15,8 @@ from typing import Literal
 
 from spotlightd.flows.stream.gaps import Minutes, moment
 from spotlightd.flows.stream.outages import Moment, Outages
-from spotlightd.flows.stream.timing import Backoff, Clock, Patience
-from spotlightd.flows.stream.venue_numbers import Numbers
+from spotlightd.flows.stream.timing import Backoff, Clock, ListenerTiming
+from spotlightd.flows.stream.venue_numbers import VenueSequence
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bus import Frame
@@ -52,16 +52,16 @@ class Listening:
         limits: sources.StreamsSettings,
         *,
         last_received: datetime | None = None,
-        patience: Patience | None = None,
+        patience: ListenerTiming | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._stream, self._feed, self._limits = stream, feed, limits
         self._connect, self._spool, self._positions, self._meters = connect, spool, positions, meters
         self._last_received = last_received
-        self._patience, self._clock = patience or Patience(), clock or Clock()
+        self._patience, self._clock = patience or ListenerTiming(), clock or Clock()
         self._minutes = Minutes(stream.name, positions, meters, self._patience.settle)
         self._outages = Outages(stream.name, self._minutes)
-        self._numbers = Numbers(stream, self._minutes, self._refilled, self._patience, self._clock)
+        self._numbers = VenueSequence(stream, self._minutes, self._refilled, self._patience, self._clock)
         self._backoff = Backoff(self._patience, limits, self._clock)
         self._log = logger(source=stream.name)
         self._connection, self._sequence = 0, 0

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from time import monotonic, time_ns
 from typing import Any
 
-from spotlightd.flows.stream.context import Means
-from spotlightd.flows.stream.sequences import Hole, Seen, connections, of_connection
+from spotlightd.flows.stream.context import DrainContext
+from spotlightd.flows.stream.sequences import Hole, SequenceTracker, connections, of_connection
 from spotlightd.log import logger
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import Stream
@@ -21,14 +21,14 @@ from spotlightd.model.stream import Stream
 PATIENCE_SECONDS = 30.0
 
 
-class Missing:
+class LossTracker:
     """The holes of one stream that wait to be filled."""
 
-    def __init__(self, source: Stream, means: Means) -> None:
+    def __init__(self, source: Stream, means: DrainContext) -> None:
         self._source, self._means = source, means
         self._holes: list[tuple[float, Hole, Gap]] = []
 
-    def note(self, keys: Any, seen: Seen) -> None:
+    def note(self, keys: Any, seen: SequenceTracker) -> None:
         """Remember these frames, and the holes before them."""
         before = {one: seen.last.get(one) for one in connections(keys)}
         for hole in seen.note(keys):
@@ -44,7 +44,7 @@ class Missing:
         for connection in before:
             seen.last[connection] = int(of_connection(keys, connection)["received"][-1])
 
-    async def give_up(self, seen: Seen) -> dict[int, int]:
+    async def give_up(self, seen: SequenceTracker) -> dict[int, int]:
         """A hole that nobody filled in time is a gap. By connection: up to which sequence nothing is waited for now."""
         patience = PATIENCE_SECONDS if self._means.resend else 0.0
         whole: dict[int, int] = {}
@@ -70,7 +70,7 @@ MOST_SECONDS = 3_600.0
 
 
 @dataclass(slots=True)
-class Stuck:
+class StallDetector:
     """Looked at once a second. Each time that sending again did not help, twice as long passes before the next."""
 
     clock: Callable[[], float] = monotonic

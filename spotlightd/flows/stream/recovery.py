@@ -34,7 +34,7 @@ NEWEST_EPOCH = "SELECT epoch FROM {table} ORDER BY epoch DESC LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class DrainRecovery:
     """Finds out where to begin. Run before the first read, and again whenever a log lost what was to be read."""
 
     source: Stream

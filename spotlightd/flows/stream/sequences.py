@@ -76,7 +76,7 @@ class Hole:
 
 
 @dataclass(slots=True)
-class Seen:
+class SequenceTracker:
     """What one drain knows of the connections, in memory; the frames table is asked about what it does not know."""
 
     warehouse: Warehouse

@@ -28,7 +28,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ListenerTiming:
     """How a listener bears with its venue and with our own stores; in seconds, but for `connects`.
 
     beat      longest time between two looks at the clock while nothing comes
@@ -57,7 +57,7 @@ class Patience:
 class Backoff:
     """The pauses of one feed between its connections: doubling, half of each left to chance, with a ceiling on all."""
 
-    def __init__(self, patience: Patience, limits: sources.StreamsSettings, clock: Clock) -> None:
+    def __init__(self, patience: ListenerTiming, limits: sources.StreamsSettings, clock: Clock) -> None:
         self._patience = patience
         self._limits = limits
         self._clock = clock

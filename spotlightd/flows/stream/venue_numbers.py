@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from spotlightd.errors import SpotlightError
 from spotlightd.flows.stream.gaps import Minutes, moment
-from spotlightd.flows.stream.timing import Clock, Patience
+from spotlightd.flows.stream.timing import Clock, ListenerTiming
 from spotlightd.log import logger
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import Stream
@@ -39,11 +39,11 @@ class Hole:
         return len(self.came) > self.last - self.first
 
 
-class Numbers:
+class VenueSequence:
     """The numbers of one feed. `keep` takes a refilled frame as if it had been received; False when there is no room."""
 
     def __init__(
-        self, stream: Stream, minutes: Minutes, keep: Callable[[bytes], bool], patience: Patience, clock: Clock
+        self, stream: Stream, minutes: Minutes, keep: Callable[[bytes], bool], patience: ListenerTiming, clock: Clock
     ) -> None:
         self._stream = stream
         self._minutes = minutes

@@ -19,7 +19,7 @@ from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bucket import DOCUMENTS, document_key
-from spotlightd.model.document_tiers import Keeping, Local, LocalDocuments, Owned, Tally, tally
+from spotlightd.model.document_tiers import DocumentTiers, Local, LocalDocuments, StoredDocument, Tally, tally
 from spotlightd.model.partition import Check
 from spotlightd.ports.ledger import ArchiveLedger, Ledger
 from spotlightd.ports.storage import Bucket
@@ -36,7 +36,7 @@ class Policy:
     lost: frozenset[str] = frozenset()
     every_seconds: float = 3_600.0
 
-    def stays(self, owned: Owned | None) -> timedelta | None:
+    def stays(self, owned: StoredDocument | None) -> timedelta | None:
         """How long a document stays in the folder; None when for ever. Of several sources the most patient decides."""
         days = [self.hot_days.get(source, 0) for source in owned.sources] if owned else []
         return timedelta(days=max(days)) if days and all(days) else None
@@ -46,7 +46,7 @@ class Policy:
 class Found:
     """What a round found and did: `local` and `copied` by digest are kept up to date."""
 
-    owned: Mapping[str, Owned]
+    owned: Mapping[str, StoredDocument]
     local: dict[str, Local]
     copied: dict[str, int]
     amiss: dict[str, str] = field(default_factory=dict)
@@ -62,14 +62,14 @@ class Found:
             elif there is not None and there != size:
                 yield digest, f"document {digest} has {there} of {size} bytes in the bucket"
 
-    def keeping(self, at: datetime, hot_days: Mapping[str, int]) -> Keeping:
+    def keeping(self, at: datetime, hot_days: Mapping[str, int]) -> DocumentTiers:
         gone = self.owned.keys() - self.local.keys()
         alone = tally(size for digest, size in self.copied.items() if digest in gone)
         local = tally(one.size for one in self.local.values())
-        return Keeping(local, tally(self.copied.values()), alone, tuple(self.amiss.values()), at, hot_days)
+        return DocumentTiers(local, tally(self.copied.values()), alone, tuple(self.amiss.values()), at, hot_days)
 
 
-class Stowing:
+class DocumentTiering:
     """The flow `documents`. Call it, or `round` once. `gate` is shut while a disk is too full."""
 
     def __init__(
@@ -87,9 +87,9 @@ class Stowing:
         self._documents, self._bucket, self._ledger, self._kept = documents, bucket, ledger, kept
         self._policy, self._gate, self._now, self._sleep = policy, gate, now, sleep
         self._suspects: frozenset[str] = frozenset()
-        self._state = Keeping(hot_days=policy.hot_days)
+        self._state = DocumentTiers(hot_days=policy.hot_days)
 
-    def state(self) -> Keeping:
+    def state(self) -> DocumentTiers:
         """As of the last round."""
         return self._state
 
@@ -115,7 +115,7 @@ class Stowing:
         usual = self._policy.every_seconds
         return min(usual, RETRY_SECONDS * 2 ** min(failures - 1, 10)) if failures else usual
 
-    async def round(self, report: Reporter) -> Keeping:
+    async def round(self, report: Reporter) -> DocumentTiers:
         """Compare, copy what is new, drop what is due. StoreError when a store failed; what was done stays done."""
         found = await self._found()
         await self._look(found)
@@ -200,7 +200,7 @@ class Stowing:
             f"its copy in the bucket is damaged: nothing is dropped; delete {key} there by hand, and it is copied again"
         )
 
-    async def _noted(self, found: Found) -> Keeping:
+    async def _noted(self, found: Found) -> DocumentTiers:
         self._suspects = frozenset(found.amiss)
         self._state = found.keeping(self._now(), self._policy.hot_days)
         await self._kept.note("documents", Check(self._now(), not found.amiss, _says(self._state)))
@@ -211,7 +211,7 @@ class Stowing:
         return self._state
 
 
-def _says(found: Keeping) -> str:
+def _says(found: DocumentTiers) -> str:
     if found.amiss:
         return f"{len(found.amiss)} amiss, nothing is dropped: {found.amiss[0]}"
     return f"{_told(found.local)} in the folder, {_told(found.alone)} in the bucket alone: all are there"

@@ -21,7 +21,7 @@ from spotlightd.ports.warehouse import Warehouse
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-async def pulse(report: Reporter, board: Board, warehouse: Warehouse, every_seconds: float) -> None:
+async def write_heartbeats(report: Reporter, board: Board, warehouse: Warehouse, every_seconds: float) -> None:
     """The flow that writes one row for each flow of the board, straight to the warehouse.
 
     Beats that could not be written are told with the next row: none is lost while the process lives, and none outlives it.

@@ -56,7 +56,7 @@ class _Minute:
 
 
 @dataclass(slots=True)
-class Said:
+class LogBuffer:
     """The queue. `waiting_most` rows wait in it, `minute_most` of one kind come in within a minute."""
 
     waiting_most: int

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board, Reporter, isolated, running
-from spotlightd.flows.upkeep.log_buffer import SEQ, Row, Said
+from spotlightd.flows.upkeep.log_buffer import SEQ, LogBuffer, Row
 from spotlightd.log import logger
 from spotlightd.ports.metrics import Meters
 from spotlightd.ports.warehouse import Warehouse
@@ -34,7 +34,7 @@ _PRESENT = (
 class LogTable:
     """The table's only writer. `doubtful` is the token of an insert of which nobody knows whether it is in the table."""
 
-    said: Said
+    said: LogBuffer
     warehouse: Warehouse
     meters: Meters
     doubtful: str = ""
@@ -110,7 +110,7 @@ async def write_logs(report: Reporter, table: LogTable, every_seconds: float) ->
 
 @asynccontextmanager
 async def writing_logs(
-    board: Board, said: Said, warehouse: Warehouse, meters: Meters, every_seconds: float
+    board: Board, said: LogBuffer, warehouse: Warehouse, meters: Meters, every_seconds: float
 ) -> AsyncIterator[None]:
     """Write what is said as long as the block runs, and what was said by its end; nothing when the pause is 0."""
     if not every_seconds:

@@ -13,21 +13,21 @@ from aiohttp import web
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
-from spotlightd.query.errors import RefusalError, bad, missing
+from spotlightd.query.errors import HttpProblem, bad, missing
 from spotlightd.query.reader import Reader
 from spotlightd.web import feeds, middleware, responses
 from spotlightd.web.live import chart, poller, ticks
 from spotlightd.web.live.chart import Strip
-from spotlightd.web.live.poller import Pulse
-from spotlightd.web.live.ticks import Seen, Value
-from spotlightd.web.state import DESK, Context
+from spotlightd.web.live.poller import LivePoller
+from spotlightd.web.live.ticks import LiveWindow, Value
+from spotlightd.web.state import APP_STATE, ExplorerContext
 
 MOST_SYMBOLS = 24
 BY_ITSELF = 8
 LONGEST = 40
 STALL_SECONDS = 10.0
 RELOAD_SECONDS = 10
-PULSE = web.AppKey("pulse", Pulse)
+PULSE = web.AppKey("pulse", LivePoller)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,16 @@ class Panel:
     strip: Strip
 
 
-def table_of(context: Context) -> Dataset | None:
+def table_of(context: ExplorerContext) -> Dataset | None:
     """The trades, if this instance has them."""
     return next((one for one in context.datasets if one.name == trades.name), None)
 
 
 async def living(app: web.Application) -> AsyncIterator[None]:
     """The poller lives as long as the application."""
-    own = app[DESK]
+    own = app[APP_STATE]
     page = own.templates.get_template("feeds.html")
-    app[PULSE] = Pulse(
+    app[PULSE] = LivePoller(
         own.context, table_of(own.context) or trades, lambda at: page.render(feeds.shown(own.context, at))
     )
     yield
@@ -60,7 +60,7 @@ async def hung_up(app: web.Application) -> None:
 
 
 def symbols_asked(request: web.Request) -> tuple[str, ...]:
-    """Those of `?symbols=A,B`; none when the address does not say. RefusalError(400) for too many, or too long."""
+    """Those of `?symbols=A,B`; none when the address does not say. HttpProblem(400) for too many, or too long."""
     if unknown := [name for name in request.query if name != "symbols"]:
         raise bad(unknown[0], "there is no such parameter", "Use symbols=AAPL,BINANCE:BTCUSDT.")
     found = tuple(dict.fromkeys(one.strip() for one in request.query.get("symbols", "").split(",") if one.strip()))
@@ -72,14 +72,14 @@ def symbols_asked(request: web.Request) -> tuple[str, ...]:
 
 
 async def show_live(request: web.Request) -> web.StreamResponse:
-    context = request.app[DESK].context
-    now, chosen, seen, trouble = datetime.now(UTC), symbols_asked(request), Seen(), ""
+    context = request.app[APP_STATE].context
+    now, chosen, seen, trouble = datetime.now(UTC), symbols_asked(request), LiveWindow(), ""
     dataset = table_of(context)
     try:
         if dataset is not None:
             chosen = chosen or await _usual(context, responses.reader(request), dataset, now)
             await ticks.look(responses.reader(request), dataset, seen, chosen, now)
-    except (StoreError, RefusalError) as problem:
+    except (StoreError, HttpProblem) as problem:
         trouble = f"The warehouse cannot answer: {problem}"
     if request.path.endswith(".json"):
         every = {symbol: list(found.values()) for symbol, found in seen.bars.items()}
@@ -92,7 +92,7 @@ async def show_live(request: web.Request) -> web.StreamResponse:
     })  # fmt: skip
 
 
-async def _usual(context: Context, reader: Reader, dataset: Dataset, now: datetime) -> tuple[str, ...]:
+async def _usual(context: ExplorerContext, reader: Reader, dataset: Dataset, now: datetime) -> tuple[str, ...]:
     """What is shown to who does not choose: what feeds are subscribed to, or what was traded most lately."""
     subscribed = dict.fromkeys(symbol for feed in context.state().feeds for symbol in feed.symbols)
     if subscribed:
@@ -101,7 +101,7 @@ async def _usual(context: Context, reader: Reader, dataset: Dataset, now: dateti
     return tuple(row[0] for row in (await reader.rows(ticks.busiest(dataset, now, pin, BY_ITSELF))).rows)
 
 
-def _panel(context: Context, seen: Seen, symbol: str, now: datetime) -> Panel:
+def _panel(context: ExplorerContext, seen: LiveWindow, symbol: str, now: datetime) -> Panel:
     bars = sorted(seen.bars.get(symbol, {}).values(), key=lambda bar: bar.second)
     spans = poller.spans(poller.holes_of(seen, context), symbol, context)
     return Panel(ticks.value(seen, symbol, now), chart.drawn(bars, spans, now.timestamp()))
@@ -110,8 +110,8 @@ def _panel(context: Context, seen: Seen, symbol: str, now: datetime) -> Panel:
 async def show_events(request: web.Request) -> web.StreamResponse:
     """Server-sent events of the chosen symbols, until the reader leaves, is too slow, or the explorer stops."""
     if not middleware.asked_by_us(request):
-        raise RefusalError(403, "Live events are for pages of this explorer only.", "Open /live.")
-    if table_of(request.app[DESK].context) is None:
+        raise HttpProblem(403, "Live events are for pages of this explorer only.", "Open /live.")
+    if table_of(request.app[APP_STATE].context) is None:
         raise missing("No stream is set up here.", "Its settings are [streams].")
     symbols = symbols_asked(request)
     if not symbols:

@@ -20,12 +20,12 @@ from spotlightd.errors import StoreError
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
 from spotlightd.web import feeds, formatting
 from spotlightd.web.live import ticks
-from spotlightd.web.live.ticks import Hole, Moves, Seen
-from spotlightd.web.state import Context
+from spotlightd.web.live.ticks import Hole, LiveWindow, NewBars
+from spotlightd.web.state import ExplorerContext
 
 MOST_LISTENERS = 32
 QUEUED = 4
@@ -45,15 +45,15 @@ class Listener:
     greeted: bool = False
 
 
-class Pulse:
+class LivePoller:
     """The poller and those who listen. `close` ends both. `state` is how feeds stand at a time, as part of a page."""
 
-    def __init__(self, context: Context, trades: Dataset, state: Callable[[datetime], str]) -> None:
+    def __init__(self, context: ExplorerContext, trades: Dataset, state: Callable[[datetime], str]) -> None:
         self._context = context
         self._state = state
         self._trades = trades
         self._listeners: set[Listener] = set()
-        self._seen = Seen()
+        self._seen = LiveWindow()
         self._came = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # the one that runs, and those that are ending
@@ -66,9 +66,9 @@ class Pulse:
 
     @contextmanager
     def listening(self, symbols: Sequence[str], drop: Callable[[], None]) -> Iterator[Listener]:
-        """Be told of those symbols while the block runs. RefusalError(503) when too many listen already."""
+        """Be told of those symbols while the block runs. HttpProblem(503) when too many listen already."""
         if self._closed or len(self._listeners) >= MOST_LISTENERS:
-            raise RefusalError(
+            raise HttpProblem(
                 503, "Too many live pages are open.", "The page itself shows the newest state at each loading.",
                 retry_after_seconds=30,
             )  # fmt: skip
@@ -112,7 +112,7 @@ class Pulse:
             self._offer(listener, None)
 
     async def _run(self) -> None:
-        self._seen, failures = Seen(), 0
+        self._seen, failures = LiveWindow(), 0
         while True:
             self._came.clear()
             failures = 0 if await self._look() else failures + 1
@@ -132,7 +132,7 @@ class Pulse:
         )
         try:
             moves = dict(await ticks.look(reader, self._trades, self._seen, symbols, now))
-        except (StoreError, RefusalError) as problem:
+        except (StoreError, HttpProblem) as problem:
             trouble = f"The warehouse cannot answer: {problem}"
         told, state = dict[tuple[tuple[str, ...], bool], bytes](), self._state(now)
         for one in tuple(self._listeners):
@@ -161,7 +161,7 @@ def event(told: dict[str, Any], *, whole: bool) -> bytes:
 
 
 def message(
-    context: Context, seen: Seen, symbols: Sequence[str], moves: Moves, now: datetime, trouble: str = ""
+    context: ExplorerContext, seen: LiveWindow, symbols: Sequence[str], moves: NewBars, now: datetime, trouble: str = ""
 ) -> dict[str, Any]:
     """What a page is told of its symbols: bars that changed, values of now, feeds, gaps, and what is out of order."""
     state = context.state()
@@ -179,12 +179,12 @@ def message(
     }  # fmt: skip
 
 
-def holes_of(seen: Seen, context: Context) -> list[Hole]:
+def holes_of(seen: LiveWindow, context: ExplorerContext) -> list[Hole]:
     """Open gaps first, then the newest that are over."""
     return [*ticks.open_holes(context.state().feeds), *seen.holes]
 
 
-def spans(holes: Sequence[Hole], symbol: str, context: Context) -> list[list[float | None]]:
+def spans(holes: Sequence[Hole], symbol: str, context: ExplorerContext) -> list[list[float | None]]:
     """From and to in seconds since 1970 (to None: still open), of the gaps in which trades of it may be missing."""
     own = [one for one in holes if ticks.concern(one, symbol, context.state().feeds)]
     return [[one.since.timestamp(), one.until.timestamp() if one.until else None] for one in own]

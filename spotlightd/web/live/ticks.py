@@ -17,7 +17,7 @@ from spotlightd.model.offsets import FeedState
 from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Pin, here, source, visible
+from spotlightd.sql.visibility import Snapshot, here, source, visible
 
 WINDOW_SECONDS = 120
 MINUTE_SECONDS = 60
@@ -82,7 +82,7 @@ class Value:
 
 
 @dataclass(slots=True)
-class Seen:
+class LiveWindow:
     """What was read so far. `bars` by symbol and second, of the window alone; `last` price and its moment by symbol."""
 
     bars: dict[str, dict[int, Bar]] = field(default_factory=dict)
@@ -91,10 +91,10 @@ class Seen:
     looks: int = 0
 
 
-Moves = Mapping[str, Sequence[Bar]]
+NewBars = Mapping[str, Sequence[Bar]]
 
 
-async def look(reader: Reader, trades: Dataset, seen: Seen, symbols: Sequence[str], now: datetime) -> Moves:
+async def look(reader: Reader, trades: Dataset, seen: LiveWindow, symbols: Sequence[str], now: datetime) -> NewBars:
     """Read what is new of those symbols into `seen`; the bars that changed, by symbol. Others are forgotten."""
     fresh = [one for one in symbols if one not in seen.bars]
     begin = now - timedelta(seconds=WINDOW_SECONDS)
@@ -111,7 +111,7 @@ async def look(reader: Reader, trades: Dataset, seen: Seen, symbols: Sequence[st
     return moves
 
 
-def _newest(seen: Seen, begin: datetime) -> datetime:
+def _newest(seen: LiveWindow, begin: datetime) -> datetime:
     """From where to look: the second of the newest row, and some before it."""
     newest = max((at for _, at in seen.last.values()), default=begin)
     return (newest - timedelta(seconds=OVERLAP_SECONDS)).replace(microsecond=0)
@@ -121,7 +121,7 @@ def _kept(known: Mapping[int, Bar], begin: datetime) -> dict[int, Bar]:
     return {second: bar for second, bar in known.items() if second >= begin.timestamp()}
 
 
-def _taken(seen: Seen, rows: Iterable[Sequence[Any]]) -> dict[str, list[Bar]]:
+def _taken(seen: LiveWindow, rows: Iterable[Sequence[Any]]) -> dict[str, list[Bar]]:
     moves: dict[str, list[Bar]] = {}
     for symbol, *values in rows:
         bar = Bar(*values)
@@ -133,7 +133,7 @@ def _taken(seen: Seen, rows: Iterable[Sequence[Any]]) -> dict[str, list[Bar]]:
     return moves
 
 
-def value(seen: Seen, symbol: str, now: datetime) -> Value:
+def value(seen: LiveWindow, symbol: str, now: datetime) -> Value:
     price, at = seen.last.get(symbol, (None, None))
     minute = [bar for bar in seen.bars.get(symbol, {}).values() if bar.second > now.timestamp() - MINUTE_SECONDS]
     age = max((now - at).total_seconds(), 0.0) if at else None
@@ -159,7 +159,7 @@ def concern(hole: Hole, symbol: str, feeds: Iterable[FeedState]) -> bool:
     return not carried or not carried[0] or symbol in carried[0]
 
 
-def bars(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Pin) -> Query:
+def bars(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Snapshot) -> Query:
     """One-second bars from that moment's second on, oldest first."""
     second = "toUnixTimestamp(toDateTime(received))"
     sql = (
@@ -171,7 +171,7 @@ def bars(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Pin) -> 
     return Query(sql, {"since": _text(since.replace(microsecond=0)), "symbols": list(symbols), "seq": pin.seq})
 
 
-def last(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Pin) -> Query:
+def last(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Snapshot) -> Query:
     sql = (
         f"SELECT symbol, argMax(price, {_AT}), max(received) FROM {source(trades, pin, _received(since))} "
         f"WHERE received >= {{since:DateTime64(6, 'UTC')}} AND symbol IN {{symbols:Array(String)}} AND {visible(trades)} "
@@ -180,7 +180,7 @@ def last(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Pin) -> 
     return Query(sql, {"since": _text(since), "symbols": list(symbols), "seq": pin.seq})
 
 
-def busiest(trades: Dataset, now: datetime, pin: Pin, limit: int) -> Query:
+def busiest(trades: Dataset, now: datetime, pin: Snapshot, limit: int) -> Query:
     """The symbols with the most trades lately."""
     sql = (
         f"SELECT symbol FROM {source(trades, pin, _received(now - BUSY))} WHERE received >= {{since:DateTime64(6, 'UTC')}} AND {visible(trades)} "
@@ -189,7 +189,7 @@ def busiest(trades: Dataset, now: datetime, pin: Pin, limit: int) -> Query:
     return Query(sql, {"since": _text(now - BUSY), "seq": pin.seq})
 
 
-def holes(begin: datetime, pin: Pin) -> Query:
+def holes(begin: datetime, pin: Snapshot) -> Query:
     """Gaps that nobody repaired: all that reach into the time after that, and the newest before it that have not left for
     the archive: this is asked once a second.
     """

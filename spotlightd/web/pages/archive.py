@@ -11,7 +11,7 @@ from aiohttp import web
 
 from spotlightd.model.partition import UNDER_WAY, ArchiveState, Partition
 from spotlightd.web import responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 MOST = 500
 BEFORE = tuple(one for one in UNDER_WAY if one != "switched")
@@ -31,7 +31,7 @@ TAGS = {"dropped": "green", "switched": "green", "held": "red", "verified": "amb
 
 
 async def show_archive(request: web.Request) -> web.StreamResponse:
-    state, keeping = request.app[DESK].context.archive(), request.app[DESK].context.keeping()
+    state, keeping = request.app[APP_STATE].context.archive(), request.app[APP_STATE].context.keeping()
     if request.path.endswith(".json"):
         return responses.document(request, {**told(state), "documents": asdict(keeping)})
     archived = state.of("switched", "dropped")

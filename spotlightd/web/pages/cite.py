@@ -9,7 +9,7 @@ from spotlightd.query import citation, filters, verify
 from spotlightd.query.citation import Library
 from spotlightd.query.errors import bad
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 
 async def show_citation(request: web.Request) -> web.StreamResponse:
@@ -31,6 +31,6 @@ async def show_citation(request: web.Request) -> web.StreamResponse:
 
 def library(request: web.Request) -> Library:
     """What citing needs, with the limits of downloads: it reads as much as one."""
-    context, limits = request.app[DESK].context, request.app[DESK].context.settings
+    context, limits = request.app[APP_STATE].context, request.app[APP_STATE].context.settings
     bounds = Limits(limits.download_seconds, limits.download_rows, limits.query_memory_bytes)
     return Library(context.warehouse, context.datasets, bounds, responses.reader(request).archives)

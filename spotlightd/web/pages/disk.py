@@ -12,9 +12,9 @@ from aiohttp import web
 from spotlightd.errors import StoreError
 from spotlightd.model.disk import DiskState, FileSystem, Level, Watermarks
 from spotlightd.query import records
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.web import responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 TAGS = {Level.FINE: "green", Level.WARNED: "amber"}
 SHED = {
@@ -43,19 +43,19 @@ class Taken:
 
 async def show_disk(request: web.Request) -> web.StreamResponse:
     """Also while the warehouse does not answer: how full the disks are is known without it."""
-    state, blind = request.app[DESK].context.disks(), ""
+    state, blind = request.app[APP_STATE].context.disks(), ""
     taken, documents = list[Taken](), None
     try:
         sizes, stored = await responses.reader(request).all(records.part_sizes(), records.documents_size())
         taken, documents = [Taken(*row) for row in sizes.rows], int(stored.rows[0][0])
-    except (StoreError, RefusalError) as problem:
+    except (StoreError, HttpProblem) as problem:
         blind = f"the warehouse cannot answer: {problem}"
     folders = _folders(state, taken, documents)
     if request.path.endswith(".json"):
         return responses.document(
             request, {**told(state), "datasets": [_plain(one) for one in taken], "takes": folders}
         )
-    known = {one.name for one in request.app[DESK].context.datasets}
+    known = {one.name for one in request.app[APP_STATE].context.datasets}
     values: dict[str, Any] = {
         "state": state, "taken": taken, "folders": folders, "blind": blind, "tags": TAGS, "known": known,
         "order": [(level, mark, SHED[level]) for level, mark in state.marks.marks.items()],

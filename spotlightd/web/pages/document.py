@@ -15,11 +15,11 @@ from spotlightd.errors import FormatError, StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.parser import Excerpt
 from spotlightd.query import records
-from spotlightd.query.errors import RefusalError, bad, missing
+from spotlightd.query.errors import HttpProblem, bad, missing
 from spotlightd.web import formatting, responses
 from spotlightd.web.pages import frame
 from spotlightd.web.pages.export import STALL_SECONDS
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 AROUND = 5
 _MOST_MEMBER, _MOST_LINE = 65_535, 4_294_967_295
@@ -34,7 +34,7 @@ async def show_document(request: web.Request) -> web.StreamResponse:
     documents, loads, ended = [one.dicts() for one in await reader.all(*(question(digest) for question in asked))]
     if not (documents or loads):
         raise _unknown(digest)
-    if not documents and frame.of(request.app[DESK].context, loads[0]["source"]):
+    if not documents and frame.of(request.app[APP_STATE].context, loads[0]["source"]):
         raise web.HTTPSeeOther(frame.of_slice(loads[0]["source"], loads[0]["covers"]))
     fetched, now = min((one["fetched_at"] for one in documents), default=None), reader.now()
     rejects, runs = [
@@ -56,7 +56,7 @@ def reads(dataset: Dataset) -> bool:
     return dataset in (system.runs, system.rejects)
 
 
-def _unknown(digest: str) -> RefusalError:
+def _unknown(digest: str) -> HttpProblem:
     return missing(
         f"There is no document {digest[:12]}… here.", "Another instance may have it; /status lists what is kept here."
     )
@@ -98,7 +98,7 @@ async def raw(request: web.Request) -> web.StreamResponse:
     answer.headers["ETag"] = mark
     if request.method == "HEAD":
         return answer
-    async with aclosing(request.app[DESK].context.documents.read(digest)) as chunks:
+    async with aclosing(request.app[APP_STATE].context.documents.read(digest)) as chunks:
         first = await anext(chunks, b"")
         await answer.prepare(request)
         return await _passed_on(request, answer, first, chunks)
@@ -138,7 +138,7 @@ async def shown(request: web.Request, digest: str, member: int, line: int, aroun
     """`around` lines before and after it."""
     try:
         async with asyncio.timeout(SECONDS):
-            return Shown(member, line, await request.app[DESK].context.excerpt(digest, member, line, around))
+            return Shown(member, line, await request.app[APP_STATE].context.excerpt(digest, member, line, around))
     except (FormatError, StoreError) as problem:
         return Shown(member, line, None, f"The line cannot be shown: {problem}.")
     except TimeoutError:

@@ -17,11 +17,11 @@ from spotlightd.errors import StoreError
 from spotlightd.log import logger
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import select
-from spotlightd.query.filters import Ask
+from spotlightd.query.filters import Question
 from spotlightd.query.values import rfc3339
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 STALL_SECONDS = 60.0
 
@@ -55,7 +55,7 @@ OUTPUTS = {
 }
 
 
-async def send(request: web.Request, asked: Ask, pin: Pin, suffix: str, mark: str) -> web.StreamResponse:
+async def send(request: web.Request, asked: Question, pin: Snapshot, suffix: str, mark: str) -> web.StreamResponse:
     """All rows asked for. StoreError(202) when all slots are taken, StoreError(slow) beyond the limits of downloads."""
     output = OUTPUTS[suffix]
     answer = _opened(request, asked, suffix, mark)
@@ -63,7 +63,7 @@ async def send(request: web.Request, asked: Ask, pin: Pin, suffix: str, mark: st
         return answer
     query = select.every(asked, pin)
     sql = f"{query.sql} SETTINGS {output.settings}"
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     before, after = _around(asked, pin) if suffix == "json" else (b"", b"")
     limits = _limits(request)
     async with context.warehouse.stream(sql, output.format, query.params, limits=limits) as chunks:
@@ -96,13 +96,13 @@ async def _written(answer: web.StreamResponse, chunk: bytes) -> None:
 
 
 def _limits(request: web.Request) -> Limits:
-    asked = request.app[DESK].context.settings
+    asked = request.app[APP_STATE].context.settings
     return Limits(
         seconds=asked.download_seconds, result_rows=asked.download_rows, memory_bytes=asked.query_memory_bytes
     )
 
 
-def _opened(request: web.Request, asked: Ask, suffix: str, mark: str) -> web.StreamResponse:
+def _opened(request: web.Request, asked: Question, suffix: str, mark: str) -> web.StreamResponse:
     values = [value for one in asked.conditions for value in one.values][:4]
     name = formatting.file_name("-".join([asked.dataset.name, *values]))
     answer = web.StreamResponse()
@@ -113,13 +113,13 @@ def _opened(request: web.Request, asked: Ask, suffix: str, mark: str) -> web.Str
     return answer
 
 
-def _around(asked: Ask, pin: Pin) -> tuple[bytes, bytes]:
+def _around(asked: Question, pin: Snapshot) -> tuple[bytes, bytes]:
     """What stands around the array of rows in a JSON answer."""
     head = json.dumps(described(asked, pin), ensure_ascii=False, default=str)
     return head.removesuffix("}").encode() + b', "rows": ', b"}\n"
 
 
-def described(asked: Ask, pin: Pin) -> dict[str, object]:
+def described(asked: Question, pin: Snapshot) -> dict[str, object]:
     """What a JSON answer says about its rows."""
     dataset = asked.dataset
     columns = [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning} for c in asked.shown]

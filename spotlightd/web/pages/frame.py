@@ -20,7 +20,7 @@ from spotlightd.sql.tiers import EVER, Span
 from spotlightd.sql.visibility import rows as tiers
 from spotlightd.web import responses
 from spotlightd.web.formatting import visible
-from spotlightd.web.state import DESK, Context
+from spotlightd.web.state import APP_STATE, ExplorerContext
 
 NEARBY = 50_000  # frames on either side that are looked at for equal ones: more than come in a second
 HERE = "epoch = {epoch:UInt16} AND partition = {partition:UInt16} AND offset = {offset:UInt64}"
@@ -60,13 +60,13 @@ def streamed(dataset: Dataset) -> bool:
     return dataset.by_load and dataset.pointer == PLACE
 
 
-def of(context: Context, source: str) -> Dataset | None:
+def of(context: ExplorerContext, source: str) -> Dataset | None:
     """The table of that source's frames; None when it is no stream, or none that is set up here."""
     names = [f"{source}_frames"] if any(one.name == source for one in context.streams) else []
     return next((one for one in context.datasets if one.name in names), None)
 
 
-def source_of(context: Context, dataset: Dataset) -> Stream | None:
+def source_of(context: ExplorerContext, dataset: Dataset) -> Stream | None:
     """The stream whose frames the dataset holds, if it holds frames."""
     return next((one for one in context.streams if frames_of(one).name == dataset.name), None)
 
@@ -88,7 +88,7 @@ def of_slice(source: str, covers: str) -> str:
 
 async def found(request: web.Request, source: str, place: Mapping[str, Any]) -> Found:
     """The frame at that place, and how often its bytes came."""
-    dataset = of(request.app[DESK].context, source)
+    dataset = of(request.app[APP_STATE].context, source)
     if dataset is None:
         return Found(None, f"The frame cannot be shown: {source} is not set up here, so its frames cannot be read.")
     try:

@@ -14,10 +14,10 @@ from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters, measures, records
 from spotlightd.query.measures import Measure
 from spotlightd.query.reader import Reader
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import responses
 from spotlightd.web.pages import frame
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 NEWS = 8
 TROUBLES = 5
@@ -83,7 +83,7 @@ def _fed(dataset: Dataset) -> bool:
 
 
 async def show_home(request: web.Request) -> web.StreamResponse:
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     reader = responses.reader(request)
     pin = await reader.pin(None, filters.instant("as_of", request.query.get("as_of", "")))
     data = [one for one in context.datasets if one.by_load]
@@ -99,7 +99,7 @@ async def show_home(request: web.Request) -> web.StreamResponse:
     })  # fmt: skip
 
 
-async def _cards(reader: Reader, data: Sequence[Dataset], pin: Pin, today: date) -> list[Card]:
+async def _cards(reader: Reader, data: Sequence[Dataset], pin: Snapshot, today: date) -> list[Card]:
     """In the order of the datasets."""
     fed = [one for one in data if _fed(one)]
     filed = [one for one in data if one not in fed]
@@ -121,7 +121,7 @@ def _stream_card(dataset: Dataset, answer: Answer) -> Card:
     return Card(dataset, rows, days, published_at, first, last, streamed=True)
 
 
-def _days(dataset: Dataset, at_hand: Answer, pin: Pin) -> list[date]:
+def _days(dataset: Dataset, at_hand: Answer, pin: Snapshot) -> list[date]:
     """First and last days: of what is at hand from its rows, of what has left from the index, replaced rows included."""
     left = () if pin.asked else pin.cold.of(dataset.name)
     known = [end.date() for one in left for end in one.bounds.get(dataset.time, ())]
@@ -137,13 +137,13 @@ def _card(dataset: Dataset, size: Sequence[Any] | None, days: Sequence[date], to
     return Card(dataset, rows, documents, published_at, oldest, newest, age)
 
 
-async def _rankings(reader: Reader, able: Sequence[Dataset], pin: Pin) -> list[Ranking]:
+async def _rankings(reader: Reader, able: Sequence[Dataset], pin: Snapshot) -> list[Ranking]:
     slices = await reader.all(*(records.newest_slice(one, pin) for one in able))
     filled = [(one, found.dicts()[0]) for one, found in zip(able, slices, strict=True) if found.rows]
     return [await _ranking(reader, pin, one, load) for one, load in filled]
 
 
-async def _ranking(reader: Reader, pin: Pin, dataset: Dataset, load: dict[str, Any]) -> Ranking:
+async def _ranking(reader: Reader, pin: Snapshot, dataset: Dataset, load: dict[str, Any]) -> Ranking:
     how = measures.of(dataset)
     if not await _whole(reader, pin, dataset, load):
         return Ranking(dataset, how, load["covers"], ())
@@ -156,7 +156,7 @@ async def _ranking(reader: Reader, pin: Pin, dataset: Dataset, load: dict[str, A
     )
 
 
-async def _whole(reader: Reader, pin: Pin, dataset: Dataset, load: dict[str, Any]) -> bool:
+async def _whole(reader: Reader, pin: Snapshot, dataset: Dataset, load: dict[str, Any]) -> bool:
     """Whether no row of that load has left for the archive, as far as this page is to know."""
     if pin.asked or not pin.cold.of(dataset.name):
         return True

@@ -17,7 +17,7 @@ from spotlightd.query.key import joined
 from spotlightd.query.log_filters import LEVELS, LINES, SPANS, Wanted
 from spotlightd.query.values import address, rfc3339
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 TAGS = {"warning": "amber", "error": "red", "critical": "red", "info": "", "debug": ""}
 LONG_TEXT = 160
@@ -61,7 +61,7 @@ async def show_logs(request: web.Request) -> web.StreamResponse:
     page = _page(request.path, wanted, found, pairs)
     if request.path.endswith(".json"):
         return responses.document(request, _told(wanted, page))
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     values = {
         "wanted": wanted, "page": page, "lines": [_line(one) for one in page.rows], "levels": LEVELS, "spans": tuple(SPANS),
         "events": sorted(EVENTS | ({wanted.event} - {""})),

@@ -13,17 +13,17 @@ from spotlightd.model.dataset import Column, Dataset
 from spotlightd.query import filters as ask
 from spotlightd.query import key, records
 from spotlightd.query.errors import missing
-from spotlightd.query.filters import Ask
+from spotlightd.query.filters import Question
 from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
 from spotlightd.query.values import address, bound_type
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import responses
 from spotlightd.web.pages import document as lines
 from spotlightd.web.pages import frame as frames
 from spotlightd.web.pages.document import Shown
 from spotlightd.web.pages.frame import Found
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import minutes
 
 AROUND = 2
@@ -83,7 +83,7 @@ async def show_row(request: web.Request) -> web.StreamResponse:
         "filters": filters,
         "streamed": frames.streamed(dataset),
         "rests_on": _rests_on(request, dataset, found),
-        "stream": frames.source_of(request.app[DESK].context, dataset),
+        "stream": frames.source_of(request.app[APP_STATE].context, dataset),
         **_split(await _framed(request, dataset, await _pointed(request, found))),
     }
     return responses.page(request, "row.html", page, etag=mark)
@@ -108,7 +108,7 @@ async def _pointed(request: web.Request, found: Sequence[Version]) -> list[Versi
 
 async def _framed(request: web.Request, dataset: Dataset, found: Sequence[Version]) -> list[Version]:
     """The visible ones with the frame that they came in, or that they are."""
-    own = frames.source_of(request.app[DESK].context, dataset)
+    own = frames.source_of(request.app[APP_STATE].context, dataset)
     some = [one for one in found if one.standing == "visible" and (own or "frame_index" in one.values)][:MOST_LINES]
     places = [(own.name if own else one.load["source"], one.values) for one in some]
     shown = await asyncio.gather(*(frames.found(request, *place) for place in places))
@@ -121,7 +121,7 @@ def show_text(dataset: Dataset, name: str, value: str) -> str:
     return value.replace(" ", "T") + "Z" if dataset.column(name).kind == "time" else value
 
 
-def _no_row(asked: Ask, segment: str, pin: Pin) -> Exception:
+def _no_row(asked: Question, segment: str, pin: Snapshot) -> Exception:
     when = f" as of {asked.as_of:%Y-%m-%d %H:%M:%S} UTC" if asked.as_of else ""
     remedy = "Look for it in the table." if pin.seq or not asked.dataset.by_load else "Nothing was published by then."
     return missing(f"{asked.dataset.name} has no row {segment!r}{when}.", remedy)
@@ -132,7 +132,7 @@ def _split(found: Sequence[Version]) -> dict[str, Any]:
     return {**standing, "earlier": standing["earlier"][::-1]}
 
 
-async def _versions(reader: Reader, dataset: Dataset, values: Sequence[str], pin: Pin) -> list[Version]:
+async def _versions(reader: Reader, dataset: Dataset, values: Sequence[str], pin: Snapshot) -> list[Version]:
     """All that was ever published under the key, oldest first, each with its load and document."""
     types = [bound_type(dataset.column(name)) for name in dataset.key]
     rows = (await reader.rows(records.versions(dataset, values, types, pin))).dicts()
@@ -148,7 +148,7 @@ async def _versions(reader: Reader, dataset: Dataset, values: Sequence[str], pin
 
 
 def _version(
-    row: dict[str, Any], loads: dict[int, Any], ended: dict[int, Any], documents: dict[str, Any], pin: Pin
+    row: dict[str, Any], loads: dict[int, Any], ended: dict[int, Any], documents: dict[str, Any], pin: Snapshot
 ) -> Version:
     load, end = loads[row["load_id"]], ended.get(row["load_id"])
     gone = end is not None and end["seq"] <= pin.seq
@@ -173,7 +173,7 @@ async def _documents(reader: Reader, digests: set[str]) -> dict[str, Any]:
     return {row["digest"]: row for row in answer.dicts()}
 
 
-def _as_json(dataset: Dataset, found: Sequence[Version], pin: Pin, rests_on: str) -> dict[str, Any]:
+def _as_json(dataset: Dataset, found: Sequence[Version], pin: Snapshot, rests_on: str) -> dict[str, Any]:
     def told(one: Version) -> dict[str, Any]:
         fields = {c.name: {"value": one.values[c.name], "unit": c.unit, "meaning": c.meaning} for c in dataset.columns}
         if not one.load:

@@ -11,7 +11,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, measures, values
 from spotlightd.query.errors import bad
 from spotlightd.web import responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 MOST = 50
 LONGEST = 60
@@ -48,7 +48,7 @@ async def show_hits(request: web.Request) -> web.StreamResponse:
 async def _hits(request: web.Request, text: str, as_of: object) -> list[Hit]:
     reader = responses.reader(request)
     pin = await reader.pin(None, as_of)  # type: ignore[arg-type]
-    able = measures.searched(request.app[DESK].context.datasets)
+    able = measures.searched(request.app[APP_STATE].context.datasets)
     answers = await reader.all(*(measures.found(one, text, pin, MOST + 1) for one in able))
     return [
         Hit(symbol, bool(exact), name, cusip, newest, days, dataset.name)

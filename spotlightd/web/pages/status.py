@@ -12,10 +12,10 @@ from aiohttp import web
 from spotlightd.errors import StoreError
 from spotlightd.model.source import Batch
 from spotlightd.query import records
-from spotlightd.query.errors import RefusalError
+from spotlightd.query.errors import HttpProblem
 from spotlightd.web import feeds, responses
 from spotlightd.web.pages import archive, disk
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 TROUBLES = 25
 
@@ -44,12 +44,12 @@ class Standing:
 
 async def show_status(request: web.Request) -> web.StreamResponse:
     """Also while the warehouse does not answer, because then people come here: what the daemon itself knows, and why."""
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     state, blind = context.state(), ""
     standings, troubles = list[Standing](), list[dict[str, Any]]()
     try:
         standings, troubles = await _recorded(request)
-    except (StoreError, RefusalError) as problem:
+    except (StoreError, HttpProblem) as problem:
         blind = f"the warehouse cannot answer: {problem}"
         state = replace(state, problems=(*state.problems, blind))
     values: dict[str, Any] = {
@@ -71,7 +71,7 @@ async def show_status(request: web.Request) -> web.StreamResponse:
 
 async def _recorded(request: web.Request) -> tuple[list[Standing], list[dict[str, Any]]]:
     """How the sources stand and what went wrong lately, from the warehouse's records."""
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     reader = responses.reader(request)
     successes, looks, troubles = await reader.all(
         records.successes(), records.last_looks(reader.now()), records.troubles(TROUBLES, reader.now())

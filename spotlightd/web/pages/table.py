@@ -14,13 +14,13 @@ from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters as ask
 from spotlightd.query import records, select
 from spotlightd.query.errors import missing
-from spotlightd.query.filters import Ask, Pairs
+from spotlightd.query.filters import Pairs, Question
 from spotlightd.query.key import joined
 from spotlightd.query.values import address, rfc3339, written
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
 from spotlightd.web.pages import export
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 
 WORDS = {
     "eq": "=", "ne": "≠", "gte": "≥", "gt": ">", "lte": "≤", "lt": "<", "in": "is one of", "between": "between",
@@ -49,7 +49,7 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
     return await _html(request, asked, pin, pairs, mark)
 
 
-async def _open_newest(request: web.Request, dataset: Dataset, pin: Pin) -> None:
+async def _open_newest(request: web.Request, dataset: Dataset, pin: Snapshot) -> None:
     """A computed table opens with its newest day: all of it would be computed to show the first hundred rows."""
     days = (await responses.reader(request).rows(records.stream_size(dataset, pin))).rows[0][-1]
     if days:
@@ -59,7 +59,7 @@ async def _open_newest(request: web.Request, dataset: Dataset, pin: Pin) -> None
 
 
 def _most(request: web.Request) -> int:
-    return request.app[DESK].context.settings.page_rows
+    return request.app[APP_STATE].context.settings.page_rows
 
 
 def _suffix(request: web.Request) -> str:
@@ -69,7 +69,7 @@ def _suffix(request: web.Request) -> str:
     return suffix
 
 
-async def _pin(request: web.Request, asked: Ask) -> Pin:
+async def _pin(request: web.Request, asked: Question) -> Snapshot:
     if not asked.dataset.by_load:
         return responses.reader(request).now()
     return await responses.reader(request).pin(asked.dataset, asked.as_of)
@@ -81,7 +81,7 @@ class _Page:
     next: str
 
 
-def _cut(asked: Ask, answer: Answer, size: int) -> _Page:
+def _cut(asked: Question, answer: Answer, size: int) -> _Page:
     """The rows of this page, and the mark where the next one begins, if there is one."""
     rows = answer.dicts()
     more = len(rows) > size
@@ -89,7 +89,7 @@ def _cut(asked: Ask, answer: Answer, size: int) -> _Page:
     return _Page(rows, ask.cursor(ask.sorted_as(asked), rows[-1]) if more else "")
 
 
-async def _json_page(request: web.Request, asked: Ask, pin: Pin, mark: str) -> web.Response:
+async def _json_page(request: web.Request, asked: Question, pin: Snapshot, mark: str) -> web.Response:
     size = asked.size or ask.DEFAULT_SIZE
     page = _cut(asked, await responses.reader(request).rows(select.page(asked, pin, size)), size)
     rows = [{column.name: _finite(row[column.name]) for column in asked.shown} for row in page.rows]
@@ -105,7 +105,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _following(request: web.Request, page: _Page, pin: Pin) -> str:
+def _following(request: web.Request, page: _Page, pin: Snapshot) -> str:
     """The address of the next page: of the same state, whatever is published while a reader walks on."""
     if not page.next:
         return ""
@@ -120,7 +120,7 @@ def _linked(answer: web.Response, following: str) -> web.Response:
     return answer
 
 
-async def _html(request: web.Request, asked: Ask, pin: Pin, pairs: Pairs, mark: str) -> web.Response:
+async def _html(request: web.Request, asked: Question, pin: Snapshot, pairs: Pairs, mark: str) -> web.Response:
     size = asked.size or ask.DEFAULT_SIZE
     queries = [select.page(asked, pin, size), select.count(asked, pin)]
     queries += [select.facet(asked, column, pin) for column in asked.facets]
@@ -160,7 +160,7 @@ def with_one(pairs: Pairs, name: str, text: str) -> list[tuple[str, str]]:
     return [*without(pairs, name, "_next"), (name, text)]
 
 
-def _turned(request: web.Request, asked: Ask, column: Column, pairs: Pairs) -> str:
+def _turned(request: web.Request, asked: Question, column: Column, pairs: Pairs) -> str:
     """Where a column's heading leads: sorted by it, largest first, then the other way round."""
     now = ask.sorted_as(asked)
     falling = now.sort == column and now.descending
@@ -180,7 +180,7 @@ class Chip:
     off: str
 
 
-def _chips(request: web.Request, asked: Ask, pairs: Pairs) -> list[Chip]:
+def _chips(request: web.Request, asked: Question, pairs: Pairs) -> list[Chip]:
     chips = []
     filters = [(name, text) for name, text in pairs if name not in ask.OURS]
     for given, one in zip(filters, asked.conditions, strict=True):

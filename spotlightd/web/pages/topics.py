@@ -19,7 +19,7 @@ from spotlightd.query.errors import bad, missing
 from spotlightd.web import responses
 from spotlightd.web.pages import frame as frames
 from spotlightd.web.pages.frame import Readable, readable
-from spotlightd.web.state import DESK, Context
+from spotlightd.web.state import APP_STATE, ExplorerContext
 
 BUS_SECONDS = 5.0
 MESSAGES = 20
@@ -71,7 +71,7 @@ class Message:
 
 
 async def show_topics(request: web.Request) -> web.StreamResponse:
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     found = [await _standing(context, one) for one in context.streams]
     trouble = _NO_BUS if context.bus is None else ""
     if request.path.endswith(".json"):
@@ -83,7 +83,7 @@ def _told(one: Standing) -> dict[str, Any]:
     return {**asdict(one), "partitions": [{**asdict(part), "kept": part.kept} for part in one.partitions]}
 
 
-async def _standing(context: Context, stream: Stream) -> Standing:
+async def _standing(context: ExplorerContext, stream: Stream) -> Standing:
     """How a topic stands, or why that cannot be told: trouble with one hides no other."""
     if context.bus is None:
         return Standing(stream.name, stream.title, trouble=_NO_BUS)
@@ -99,7 +99,7 @@ def _sentence(problem: BaseException) -> str:
     return f"The bus cannot answer: {says}"
 
 
-async def _asked(context: Context, bus: Bus, stream: Stream) -> Standing:
+async def _asked(context: ExplorerContext, bus: Bus, stream: Stream) -> Standing:
     log_id, ends = await bus.log_id(stream.name), await bus.ends(stream.name)
     epoch, drained = await _drained(context, stream.name)
     parts = [await _partition(bus, stream.name, one, ends[one], drained.get(one)) for one in sorted(ends)]
@@ -108,7 +108,7 @@ async def _asked(context: Context, bus: Bus, stream: Stream) -> Standing:
     return Standing(stream.name, stream.title, log_id, epoch.number if epoch else None, tuple(parts), trouble)
 
 
-async def _drained(context: Context, source: str) -> tuple[Epoch | None, dict[int, Position]]:
+async def _drained(context: ExplorerContext, source: str) -> tuple[Epoch | None, dict[int, Position]]:
     if context.positions is None:
         return None, {}
     return await context.positions.epoch(source), dict(await context.positions.positions(source))
@@ -131,7 +131,7 @@ async def _partition(bus: Bus, topic: str, number: int, ends: Ends, at: Position
 async def show_topic(request: web.Request) -> web.StreamResponse:
     """Messages below `before`, or the newest: the newest first."""
     name, wants_json = request.match_info["name"], request.path.endswith(".json")
-    context = request.app[DESK].context
+    context = request.app[APP_STATE].context
     stream = next((one for one in context.streams if one.name == name), None)
     if stream is None:
         known = ", ".join(one.name for one in context.streams) or "none"

@@ -20,7 +20,7 @@ from spotlightd.query.errors import bad
 from spotlightd.query.select import Query
 from spotlightd.query.values import rfc3339
 from spotlightd.sql.tiers import Lasting, Span
-from spotlightd.sql.visibility import Pin, rows, source
+from spotlightd.sql.visibility import Snapshot, rows, source
 
 MINUTE = timedelta(minutes=1)
 WINDOWS: Mapping[str, tuple[str, int]] = {"1h": ("1 hour", 60), "1d": ("1 day", 1440), "5d": ("5 days", 7200)}
@@ -110,7 +110,7 @@ def window_name(text: str) -> str:
     return text or USUAL
 
 
-def newest(symbol: str, before: datetime | None, pin: Pin) -> Query:
+def newest(symbol: str, before: datetime | None, pin: Snapshot) -> Query:
     """The last minute that has a bar (before that time), and how many have one."""
     params: dict[str, Any] = {"symbol": symbol, "seq": pin.seq}
     sql = f"SELECT max(minute), count() FROM {source(bars, pin)} WHERE symbol = {{symbol:String}}"
@@ -120,7 +120,7 @@ def newest(symbol: str, before: datetime | None, pin: Pin) -> Query:
     return Query(sql, params)
 
 
-def within(symbol: str, window: Window, pin: Pin) -> Query:
+def within(symbol: str, window: Window, pin: Snapshot) -> Query:
     """The bars of the window, by source and time."""
     sql = (
         f"SELECT source, minute, open, high, low, close, volume, turnover, trades FROM {source(bars, pin, Span({'time': (window.since, window.until)}))} "
@@ -130,7 +130,7 @@ def within(symbol: str, window: Window, pin: Pin) -> Query:
     return Query(sql, {"symbol": symbol, "seq": pin.seq, **_span(window)})
 
 
-def gaps(symbol: str, window: Window, pin: Pin) -> Query:
+def gaps(symbol: str, window: Window, pin: Snapshot) -> Query:
     """Gaps that nothing filled, of all sources, that touch the window."""
     table = rows(gaps_table, pin.cold, Lasting(window.since, window.until))
     sql = (

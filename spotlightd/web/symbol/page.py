@@ -20,9 +20,9 @@ from spotlightd.query.errors import bad, missing
 from spotlightd.query.key import joined
 from spotlightd.query.measures import Measure
 from spotlightd.query.values import address
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import daily_chart, price
 from spotlightd.web.symbol.daily_chart import Drawing, Point
 
@@ -161,15 +161,15 @@ async def show_symbol(request: web.Request) -> web.StreamResponse:
     return responses.page(request, "symbol.html", page, etag=mark)
 
 
-async def _panels(request: web.Request, symbol: str, pin: Pin, link: str) -> list[Panel]:
-    able = measures.daily(request.app[DESK].context.datasets)
+async def _panels(request: web.Request, symbol: str, pin: Snapshot, link: str) -> list[Panel]:
+    able = measures.daily(request.app[APP_STATE].context.datasets)
     asked = (measures.series, measures.titles, measures.replaced)
     answers = await responses.reader(request).all(*(question(one, symbol, pin) for one in able for question in asked))
     parts = [_panel(one, symbol, answers[3 * at : 3 * at + 3], link) for at, one in enumerate(able)]
     return [panel for panel in parts if panel.rows or panel.before]
 
 
-def _nothing(symbol: str, pin: Pin) -> Exception:
+def _nothing(symbol: str, pin: Snapshot) -> Exception:
     if not pin.seq:
         return missing(
             f"Nothing was published by then, so nothing is known of {symbol!r}.",

@@ -14,9 +14,9 @@ from spotlightd.datasets.bars import bars
 from spotlightd.query import filters
 from spotlightd.query.key import joined
 from spotlightd.query.values import address, rfc3339
-from spotlightd.sql.visibility import Pin
+from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import DESK
+from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import candles, minutes
 from spotlightd.web.symbol.candles import Candles
 from spotlightd.web.symbol.daily_chart import Point
@@ -31,7 +31,7 @@ def amount(value: Decimal) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PriceQuestion:
     """What the address says of the window; `until` None: up to the last trade."""
 
     name: str
@@ -154,15 +154,15 @@ class Traded:
     window: Window
 
 
-def asked(request: web.Request) -> Asked:
-    """RefusalError when the address names no window."""
+def asked(request: web.Request) -> PriceQuestion:
+    """HttpProblem when the address names no window."""
     name = minutes.window_name(request.query.get("window", ""))
-    return Asked(name, filters.instant("until", request.query.get("until", "")))
+    return PriceQuestion(name, filters.instant("until", request.query.get("until", "")))
 
 
-async def shown(request: web.Request, symbol: str, asked: Asked, pin: Pin) -> Traded | None:
+async def shown(request: web.Request, symbol: str, asked: PriceQuestion, pin: Snapshot) -> Traded | None:
     """None when the symbol has no trades (before `until`), or none are collected here."""
-    if bars not in request.app[DESK].context.datasets:
+    if bars not in request.app[APP_STATE].context.datasets:
         return None
     reader = responses.reader(request)
     last, count = (await reader.rows(minutes.newest(symbol, asked.until, pin))).rows[0]
