@@ -4,7 +4,7 @@ The real daemon takes `--rate 10000` trades a second from the demo's exchange, e
 In its table lies an old day of --rows trades, constructed by SQL and merged into one part.
 
 calm      `--seconds 30` of nothing else
-beside    from the wish `archive run` until the copy of that day is proven: sealed, exported, sent, downloaded, verified
+beside    from the job `archive run` until the copy of that day is proven: sealed, exported, sent, downloaded, verified
 grown     by how much received → queryable and loop lag are longer beside it than before, in ms
 
 In turns, `--rounds` times, each on a fresh daemon: `grown` is the median over the rounds.
@@ -20,7 +20,6 @@ import statistics
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,7 @@ from verify import COLUMNS, MADE
 from spotlightd import log
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
-from spotlightd.flows.archive.archiver import WISH
-from spotlightd.ports.ledger import Wish
+from spotlightd.ports.ledger import Job
 from spotlightd.runtime.instance import LEDGER_FILE
 
 sys.path.insert(0, str(ROOT))
@@ -54,10 +52,10 @@ async def proven(bench: Bench) -> dict[str, Any]:
     """Have the daemon archive what is due, and wait until it says that it did."""
     async with SqliteLedger(bench.state / LEDGER_FILE) as ledger:
         began = time.monotonic()
-        asked = await ledger.ask(Wish(f"{WISH}run", date.min, date.max))
-        while (now := (await ledger.wishes(number=asked.number))[0]).state not in {"done", "failed"}:
+        queued = await ledger.add_job(Job("archive"))
+        while not (now := await ledger.job(queued.number)).has_ended:
             if time.monotonic() - began > SETTLED_SECONDS:
-                raise TimeoutError(f"nothing was proven within {SETTLED_SECONDS:g} s: {now.says}")
+                raise TimeoutError(f"nothing was proven within {SETTLED_SECONDS:g} s: {now.detail}")
             await asyncio.sleep(POLL_SECONDS)
         took = time.monotonic() - began
         found = [
@@ -66,7 +64,7 @@ async def proven(bench: Bench) -> dict[str, Any]:
             if one.dataset == "trades"
         ]
     if [stage for stage, _, _ in found] != ["verified"]:
-        raise SystemExit(f"the day is not proven: {found}; {now.says}; {bench.said()}")
+        raise SystemExit(f"the day is not proven: {found}; {now.detail}; {bench.said()}")
     return {"seconds": round(took, 1), "rows": found[0][1]}
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.commands.collect import watched
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import ledger_beside, reading
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.flows.archive.archiver import WISH
 from spotlightd.flows.archive.context import HeldError
-from spotlightd.flows.archive.plan import due, leaving
+from spotlightd.flows.archive.plan import find_due, select_hot_days
 from spotlightd.model.dataset import NAME
 from spotlightd.model.partition import Check, CheckKind, Partition
-from spotlightd.ports.ledger import Wish
+from spotlightd.ports.ledger import Job, JobKind
 from spotlightd.runtime.archive import archiver
 from spotlightd.runtime.endpoint import running_daemon
 from spotlightd.runtime.instance import LEDGER_FILE, open_instance
@@ -31,11 +31,11 @@ async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -
     """`plan` and `status` look, `run` takes every partition as far as it goes now, `retry` takes a held one up again."""
     _there(settings)
     if arguments.verb == "retry":
-        return await _done(f"retry {_named(arguments)}", settings, out)
+        return await _done(_partition_job("retry", arguments), settings, out)
     if arguments.dataset or arguments.partition:
         raise SettingsError(f"archive {arguments.verb} is about all partitions: only `retry` names one")
     if arguments.verb == "run":
-        return await _done("run", settings, out)
+        return await _done(Job("archive"), settings, out)
     known, checks, planned = await _looked(settings)
     if arguments.verb == "plan":
         out.table(("dataset", "partition", "day"), [(one.dataset, one.id, one.day) for one in planned])
@@ -53,38 +53,37 @@ async def archive(arguments: argparse.Namespace, settings: Settings, out: Out) -
 async def restore(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Bring the rows of an archived partition back into the warehouse, or into a table of their own."""
     _there(settings)
-    named = _named(arguments)
     if arguments.into and not NAME.match(arguments.into):
         raise SettingsError(f"--into {arguments.into!r}: use lower case letters, digits and _")
-    return await _done(f"restore {named} {arguments.into}".strip(), settings, out)
+    return await _done(replace(_partition_job("restore", arguments), into=arguments.into), settings, out)
 
 
-def _named(arguments: argparse.Namespace) -> str:
-    """Dataset and partition, as the archiver is told them."""
+def _partition_job(kind: JobKind, arguments: argparse.Namespace) -> Job:
+    """A job about the partition that the arguments name. SettingsError for a name that cannot be one."""
     if not NAME.match(arguments.dataset):
         raise SettingsError(f"{arguments.dataset!r} is no dataset: name the one that the partition is of")
     if not PARTITION.fullmatch(arguments.partition):
         raise SettingsError(
             f"--partition {arguments.partition!r} is not like 20260131-0: see `spotlightd archive status`"
         )
-    return f"{arguments.dataset} {arguments.partition}"
+    return Job(kind, arguments.dataset, partition=arguments.partition)
 
 
 async def drill(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Restore an archived partition drawn by lot to a scratch table, and compare. A StoreError when it is not the same."""
     del arguments
     _there(settings)
-    return await _done("drill", settings, out)
+    return await _done(Job("drill"), settings, out)
 
 
-async def _done(words: str, settings: Settings, out: Out) -> int:
+async def _done(job: Job, settings: Settings, out: Out) -> int:
     if running_daemon(settings) is not None:
-        return await watched(Wish(f"{WISH}{words}", date.min, date.max), settings, out)
+        return await watched(job, settings, out)
     async with open_instance(settings) as house:
         work = archiver(house)
-        with out.progress(words) as moves:
+        with out.progress(str(job)) as moves:
             try:
-                says = await work.obey(words.split(), moves)
+                says = await work.run_job(job, moves)
             except HeldError as problem:
                 raise StoreError(str(problem)) from None
     out.say(says, {"says": says})
@@ -96,7 +95,9 @@ async def _looked(settings: Settings) -> tuple[tuple[Partition, ...], Mapping[Ch
         kept = SqliteArchive(ledger)
         known = await kept.partitions()
         policy, today = settings.archive, datetime.now(UTC).date()
-        planned = await due(here.warehouse, leaving(here.datasets, policy), known, today, policy.late_seconds)
+        planned = await find_due(
+            here.warehouse, select_hot_days(here.datasets, policy), known, today, policy.late_seconds
+        )
         return known, await kept.checks(), planned
 
 

@@ -18,10 +18,10 @@ from spotlightd.commands.output import Out
 from spotlightd.commands.session import Reading, ledger_beside, names, pinned, reading
 from spotlightd.errors import SettingsError
 from spotlightd.flows.bundle import importer as bringing
-from spotlightd.flows.bundle.outcome import Brought
-from spotlightd.flows.bundle.select import Choice, Days, ExportContext, choose
-from spotlightd.flows.bundle.writer import pack
-from spotlightd.flows.loads.mirror import mirror
+from spotlightd.flows.bundle.outcome import ImportOutcome
+from spotlightd.flows.bundle.select import DayRange, ExportContext, Selection, select_loads
+from spotlightd.flows.bundle.writer import write_bundle
+from spotlightd.flows.loads.mirror import mirror_records
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.log import logger
 from spotlightd.model.bundle import Manifest
@@ -37,7 +37,7 @@ FAULTS = ("differs", "refused", "older")
 
 async def bundle(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Visible rows of some days and what they lead back to, into one file. Beside a running daemon too."""
-    days = Days(arguments.first, arguments.last)
+    days = DayRange(arguments.first, arguments.last)
     if days.first > days.last:
         raise SettingsError(f"--from {days.first} is after --to {days.last}")
     path: Path = arguments.out or Path(_name(arguments.dataset, days))
@@ -49,13 +49,13 @@ async def bundle(arguments: argparse.Namespace, settings: Settings, out: Out) ->
             means = ExportContext(
                 here.warehouse, here.documents, ledger, SqlitePositions(ledger), here.archives, verifier, feeds, scratch
             )
-            choice = await choose(means, dataset, days, await pinned(here.warehouse, here.archives, None))
+            choice = await select_loads(means, dataset, days, await pinned(here.warehouse, here.archives, None))
             manifest, kept = await _written(means, choice, path, out)
     _told(out, path, manifest, kept, choice)
     return 0
 
 
-def _name(dataset: str, days: Days) -> str:
+def _name(dataset: str, days: DayRange) -> str:
     first = "" if days.first == date.min else f"-{days.first}"
     last = "" if days.last == date.max else f"-{days.last}"
     return f"{dataset}{first}{last}.bundle.tar"
@@ -80,14 +80,14 @@ def _dataset(name: str, here: Reading) -> Dataset:
     raise SettingsError(f"no dataset is called {name!r}; there are: {names(here.datasets)}")
 
 
-async def _written(means: ExportContext, choice: Choice, path: Path, out: Out) -> tuple[Manifest, Kept]:
+async def _written(means: ExportContext, choice: Selection, path: Path, out: Out) -> tuple[Manifest, Kept]:
     async with BundlePen(path) as pen:
         with out.progress(f"bundle {choice.dataset.name}") as moves:
-            manifest = await pack(means, choice, __version__, pen, moves)
+            manifest = await write_bundle(means, choice, __version__, pen, moves)
         return manifest, await pen.keep(manifest)
 
 
-def _told(out: Out, path: Path, manifest: Manifest, kept: Kept, choice: Choice) -> None:
+def _told(out: Out, path: Path, manifest: Manifest, kept: Kept, choice: Selection) -> None:
     rows = sum(mark.rows for one in manifest.loads for mark in one.rows.values())
     left = [one.covers for one in choice.open]
     for covers in left:
@@ -113,8 +113,8 @@ async def bring(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
         )
     with out.progress("import") as moves:
         async with opened_bundle(arguments.file, moves) as found, open_instance(settings) as house:
-            brought = await bringing.bring(_means(house), found, moves)
-            await mirror(house.stores.ledger, house.stores.warehouse, house.archives)
+            brought = await bringing.import_bundle(_means(house), found, moves)
+            await mirror_records(house.stores.ledger, house.stores.warehouse, house.archives)
     _tell(out, found.manifest, brought)
     return 1 if any(one.came in FAULTS for one in brought) else 0
 
@@ -130,7 +130,7 @@ def _means(house: Instance) -> bringing.ImportContext:
     )
 
 
-def _tell(out: Out, manifest: Manifest, brought: list[Brought]) -> None:
+def _tell(out: Out, manifest: Manifest, brought: list[ImportOutcome]) -> None:
     for one in brought:
         if one.came in FAULTS:
             out.note(f"{one.source} {one.covers}: {one.came}: {one.says}")

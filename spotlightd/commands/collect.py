@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import ledger_beside, reading
 from spotlightd.errors import PublisherError, SettingsError
-from spotlightd.flows.batch.ingest import Span, ingest
-from spotlightd.flows.batch.schedule import told
-from spotlightd.flows.loads.mirror import mirror
-from spotlightd.flows.loads.mirror import rebuild as anew
+from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.batch.schedule import summarize_results
+from spotlightd.flows.loads.mirror import mirror_records
+from spotlightd.flows.loads.mirror import rebuild_mirror as anew
 from spotlightd.model.source import Batch
-from spotlightd.ports.ledger import Wish
+from spotlightd.ports.ledger import Job
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.runtime.catalog import catalog
 from spotlightd.runtime.endpoint import running_daemon
@@ -51,24 +51,24 @@ async def _row(source: Batch, warehouse: Warehouse, settings: Settings) -> tuple
 
 async def backfill(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Collect a span of days. Beside a running daemon it is the daemon that does it; this command watches."""
-    wish = Wish(arguments.source, arguments.first, arguments.last)
-    if wish.first > wish.last:
-        raise SettingsError(f"--from {wish.first} is after --to {wish.last}")
-    return await collect(wish, settings, out)
+    job = Job("backfill", arguments.source, arguments.first, arguments.last)
+    if job.first > job.last:
+        raise SettingsError(f"--from {job.first} is after --to {job.last}")
+    return await collect(job, settings, out)
 
 
-async def collect(wish: Wish, settings: Settings, out: Out) -> int:
-    """Have a wish granted, here or by the daemon; 1 when a document could not be had or was refused."""
-    _named(wish.source, catalog(settings).sources)
+async def collect(job: Job, settings: Settings, out: Out) -> int:
+    """Run a backfill, in this process or in the daemon; 1 when a document could not be had or was refused."""
+    _named(job.target, catalog(settings).sources)
     daemon = running_daemon(settings)
     if daemon is None:
-        return await _backfill_here(wish, settings, out)
-    if wish.source not in daemon.collects:
+        return await _backfill_here(job, settings, out)
+    if job.target not in daemon.collects:
         raise SettingsError(
-            f"the running daemon does not collect {wish.source}: have it do so (schedule.enabled, schedule.sources), or "
+            f"the running daemon does not collect {job.target}: have it do so (schedule.enabled, schedule.sources), or "
             "stop it and ask again"
         )
-    return await watched(wish, settings, out)
+    return await watched(job, settings, out)
 
 
 def _named(name: str, sources: tuple[Batch, ...]) -> Batch:
@@ -78,40 +78,40 @@ def _named(name: str, sources: tuple[Batch, ...]) -> Batch:
     raise SettingsError(f"no source is called {name!r}; there are: {', '.join(one.name for one in sources)}")
 
 
-async def _backfill_here(wish: Wish, settings: Settings, out: Out) -> int:
+async def _backfill_here(job: Job, settings: Settings, out: Out) -> int:
     async with open_instance(settings) as house:
-        source = _named(wish.source, house.catalog.sources)
+        source = _named(job.target, house.catalog.sources)
         with out.progress(f"backfill {source.name}") as moves:
 
             async def progress(says: str, done: int, total: int) -> None:
                 moves(says, done, total)
 
-            span = Span(wish.first, wish.last, again=True)
+            span = IngestRange(job.first, job.last, again=True)
             results = await ingest(source, house.publishers.of(source), house.stores, span=span, progress=progress)
-        await mirror(house.stores.ledger, house.stores.warehouse, house.archives)
+        await mirror_records(house.stores.ledger, house.stores.warehouse, house.archives)
     for one in results:
         if one.error:
             out.note(f"{one.link.covers}: {one.outcome}: {one.error}")
-    out.say(told(results), {"documents": len(results), "says": told(results)})
+    out.say(summarize_results(results), {"documents": len(results), "says": summarize_results(results)})
     return 1 if any(one.error for one in results) else 0
 
 
-async def watched(wish: Wish, settings: Settings, out: Out) -> int:
+async def watched(job: Job, settings: Settings, out: Out) -> int:
     """Ask the running daemon for a backfill or replay, and watch it; 1 when it failed."""
     async with ledger_beside(settings) as ledger:
-        asked = await ledger.ask(wish)
-        out.note(f"asked the running daemon for it (wish {asked.number}); it goes on if this command is stopped")
-        with out.progress(wish.source) as moves:
-            seen, since = asked, asyncio.get_running_loop().time()
-            while seen.state not in {"done", "failed"}:
+        seen = await ledger.add_job(job)
+        out.note(f"the running daemon does it as job {seen.number}; it continues if this command is stopped")
+        with out.progress(str(job)) as moves:
+            since = asyncio.get_running_loop().time()
+            while not seen.has_ended:
                 await asyncio.sleep(POLL_SECONDS)
-                now = (await ledger.wishes(number=asked.number))[0]
+                now = await ledger.job(seen.number)
                 if now != seen:
                     seen, since = now, asyncio.get_running_loop().time()
                 elif running_daemon(settings) is None and asyncio.get_running_loop().time() - since > SILENT_SECONDS:
                     raise PublisherError("the daemon has ended; what was asked for goes on when it is started again")
-                moves(seen.says, seen.done, seen.total)
-    out.say(seen.says, {"documents": seen.total, "says": seen.says})
+                moves(seen.detail, seen.done, seen.total)
+    out.say(seen.detail, {"documents": seen.total, "says": seen.detail})
     return 0 if seen.state == "done" else 1
 
 

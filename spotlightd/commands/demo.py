@@ -16,10 +16,10 @@ from spotlightd.commands.output import Out
 from spotlightd.demo.exchange import Exchange, Script, exchanging
 from spotlightd.demo.history import remembered
 from spotlightd.demo.mirror import Mirror, mirroring, timeline
-from spotlightd.flows.batch.ingest import Span, ingest
-from spotlightd.flows.loads.load import Result
-from spotlightd.flows.loads.mirror import mirror as mirror_records
-from spotlightd.ports.ledger import Wish
+from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.loads.load import IngestResult
+from spotlightd.flows.loads.mirror import mirror_records
+from spotlightd.ports.ledger import Job
 from spotlightd.runtime.catalog import catalog
 from spotlightd.runtime.daemon import Running, started, told_to_stop
 from spotlightd.runtime.instance import Instance, open_instance
@@ -99,7 +99,7 @@ async def _hang_up(venue: Exchange) -> None:
 
 async def _once(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
     """Everything that the demo's publisher ever shows, loaded in turn; then counted."""
-    began, results = time.monotonic(), list[Result]()
+    began, results = time.monotonic(), list[IngestResult]()
     async with open_instance(settings) as house:
         with out.progress("demo") as moves:
             for number in range(await _seen(house, mirror), len(mirror.stages)):
@@ -128,14 +128,14 @@ async def _seen(house: Instance, mirror: Mirror) -> int:
     return newest
 
 
-async def _look(house: Instance, moves: Any) -> list[Result]:
+async def _look(house: Instance, moves: Any) -> list[IngestResult]:
     async def progress(says: str, done: int, total: int) -> None:
         moves(says, done, total)
 
     results = []
     for source in house.sources:
         publisher = house.publishers.of(source)
-        results += await ingest(source, publisher, house.stores, span=Span(again=True), progress=progress)
+        results += await ingest(source, publisher, house.stores, span=IngestRange(again=True), progress=progress)
     return results
 
 
@@ -144,7 +144,7 @@ async def _turn_pages(daemon: Running, mirror: Mirror) -> None:
     ledger = daemon.house.stores.ledger
     for number in range(await _seen(daemon.house, mirror), len(mirror.stages)):
         mirror.show(number)
-        wishes = [await ledger.ask(Wish(source.name, date.min, date.max)) for source in daemon.house.sources]
-        for wish in wishes:
-            while (await ledger.wishes(number=wish.number))[0].state not in {"done", "failed"}:  # noqa: ASYNC110  (it stands in a file)
+        jobs = [await ledger.add_job(Job("backfill", source.name)) for source in daemon.house.sources]
+        for job in jobs:
+            while not (await ledger.job(job.number)).has_ended:  # noqa: ASYNC110  (it stands in a file)
                 await asyncio.sleep(TURN_SECONDS)

@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
-from spotlightd.metrics.registry import Listed
+from spotlightd.metrics.registry import ListedMetric
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.source import Batch
 from spotlightd.settings.settings import Settings
@@ -70,9 +70,9 @@ def commands_page(parser: argparse.ArgumentParser) -> str:
     )
 
 
-def metrics_page(metrics: Iterable[Listed]) -> str:
+def metrics_page(metrics: Iterable[ListedMetric]) -> str:
     """Every metric with its kind, labels and meaning, and what to ask of them first."""
-    rows = [(f"`{one.name}`", one.kind, _names(one.labels), one.says) for one in metrics]
+    rows = [(f"`{metric.name}`", metric.kind, _names(metric.labels), metric.help) for metric in metrics]
     return _page(
         "Metrics",
         "For Prometheus, at `/metrics` on `metrics.host` and `metrics.port`: a port of its own, without accounts, so keep "

@@ -20,10 +20,10 @@ from spotlightd.ports.warehouse import Limits
 from spotlightd.query import filters, select
 from spotlightd.runtime.catalog import catalog, load_source
 from spotlightd.settings.settings import Settings
-from spotlightd.sql.visibility import Snapshot, qualified, visible
-from spotlightd.sql.visibility import source as read_from
+from spotlightd.sql.visibility import Snapshot, qualify_tables, visible_condition
+from spotlightd.sql.visibility import table_expression as read_from
 from spotlightd.web.pages.export import OUTPUTS
-from spotlightd.workers.inline import parse_here
+from spotlightd.workers.inline import parse_inline
 
 MOST_ROWS = 100_000
 LEAD = r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*"
@@ -40,7 +40,7 @@ async def attempt(arguments: argparse.Namespace, settings: Settings, out: Out) -
     rows: dict[str, int] = {}
     shown: dict[str, list[dict[str, Any]]] = {}
     rejects: list[Reject] = []
-    for found in await asyncio.to_thread(lambda: list(parse_here(source, file, file.name, settings.parser))):
+    for found in await asyncio.to_thread(lambda: list(parse_inline(source, file, file.name, settings.parser))):
         if isinstance(found, Rows):
             name = found.dataset.name
             rows[name] = rows.get(name, 0) + found.columns.num_rows
@@ -111,7 +111,7 @@ def with_visible(sql: str, datasets: Sequence[Dataset], database: str, pin: Snap
 
 def _seen(dataset: Dataset, database: str, pin: Snapshot) -> str:
     names = ", ".join(column.name for column in dataset.readable)
-    return qualified(f"SELECT {names} FROM {read_from(dataset, pin)} WHERE {visible(dataset)}", database)
+    return qualify_tables(f"SELECT {names} FROM {read_from(dataset, pin)} WHERE {visible_condition(dataset)}", database)
 
 
 async def export(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
@@ -119,7 +119,7 @@ async def export(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     async with reading(settings) as here:
         asked = _asked(arguments, here)
         pin = await pinned(here.warehouse, here.archives, asked.as_of)
-        made = select.every(asked, pin)
+        made = select.select_download(asked, pin)
         output = OUTPUTS[arguments.format]
         sql = f"{made.sql} SETTINGS {output.settings}"
         async with here.warehouse.stream(sql, output.format, made.params) as blocks:

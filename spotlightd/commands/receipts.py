@@ -6,7 +6,6 @@ import argparse
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.model.provenance import Body
 from spotlightd.model.source import Batch
 from spotlightd.parse import lines, zipped
-from spotlightd.ports.ledger import Wish
+from spotlightd.ports.ledger import Job
 from spotlightd.ports.progress import Progress
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation
@@ -26,8 +25,8 @@ from spotlightd.query import verify as witness
 from spotlightd.query.citation import Citation, Library
 from spotlightd.query.errors import HttpProblem
 from spotlightd.settings.settings import Settings
-from spotlightd.sql.visibility import Snapshot, visible
-from spotlightd.sql.visibility import rows as stored
+from spotlightd.sql.visibility import Snapshot, visible_condition
+from spotlightd.sql.visibility import all_rows as stored
 
 AT_ONCE = 200_000
 SHOWN = 10
@@ -58,7 +57,7 @@ async def verify(arguments: argparse.Namespace, settings: Settings, out: Out) ->
             {one.document.source for one in verdict.missing if not one.parsers_here and one.document.url}
         ):
             out.note(f"fetching what is missing of {name}")
-            await collect(Wish(name, date.min, date.max), settings, out)
+            await collect(Job("backfill", name), settings, out)
         if any(not one.document.url for one in verdict.missing):
             out.note(NOT_FETCHED)
         verdict = await _verdict(cited, settings)
@@ -160,7 +159,7 @@ async def audit(arguments: argparse.Namespace, settings: Settings, out: Out) -> 
 async def _audited(here: Reading, dataset: Dataset, pin: Snapshot, moves: Progress) -> tuple[int, list[Fault]]:
     checked, faults = 0, list[Fault]()
     loads = (
-        await here.warehouse.rows(VISIBLE_LOADS + visible(dataset), {"dataset": dataset.name, "seq": pin.seq})
+        await here.warehouse.rows(VISIBLE_LOADS + visible_condition(dataset), {"dataset": dataset.name, "seq": pin.seq})
     ).dicts()
     for done, load in enumerate(loads):
         moves(load["covers"], done, len(loads))

@@ -12,11 +12,11 @@ from spotlightd.commands.collect import watched
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
 from spotlightd.flows.stream.parts import Parts
-from spotlightd.flows.stream.replay import Replayed
+from spotlightd.flows.stream.replay import ReplayResult
 from spotlightd.model.bus import KEY, Records
 from spotlightd.model.stream import Stream
 from spotlightd.ports.bus import Bus
-from spotlightd.ports.ledger import Wish
+from spotlightd.ports.ledger import Job
 from spotlightd.runtime.catalog import catalog
 from spotlightd.runtime.endpoint import running_daemon
 from spotlightd.runtime.instance import LEDGER_FILE, open_instance
@@ -34,7 +34,7 @@ async def replay(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     if arguments.first > arguments.last:
         raise SettingsError(f"--from {arguments.first} is after --to {arguments.last}")
     if running_daemon(settings) is not None:
-        return await watched(Wish(source.name, arguments.first, arguments.last), settings, out)
+        return await watched(Job("replay", source.name, arguments.first, arguments.last), settings, out)
     if not (settings.state_dir / LEDGER_FILE).exists():
         raise SettingsError(f"there is nothing in {settings.state_dir} to replay: name the state folder with --state")
     async with open_instance(settings) as house:
@@ -51,7 +51,7 @@ async def replay(arguments: argparse.Namespace, settings: Settings, out: Out) ->
     return 0
 
 
-def _told(source: Stream, done: list[Replayed], out: Out) -> None:
+def _told(source: Stream, done: list[ReplayResult], out: Out) -> None:
     rows = [(str(one.day), one.part, one.rows, one.rejects) for one in done]
     if out.as_json:
         out.value({"source": source.name, "parts": [dict(zip(PARTS, row, strict=True)) for row in rows]})

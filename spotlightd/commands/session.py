@@ -86,7 +86,7 @@ async def _kept_up(archives: WarehouseArchives) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def ledger_beside(settings: Settings) -> AsyncIterator[SqliteLedger]:
-    """The running daemon's ledger, to leave a wish in it or to read how far one is."""
+    """The running daemon's ledger, to queue a job or to read the state of one."""
     async with SqliteLedger(settings.state_dir / LEDGER_FILE) as ledger:
         yield ledger
 
@@ -107,7 +107,7 @@ async def pinned(warehouse: Warehouse, archives: Archives, asked: datetime | Non
 def moment_of(text: str) -> datetime | None:
     """The time of `--as-of`; None without one. SettingsError with a sentence."""
     try:
-        return filters.instant("--as-of", text) if text else None
+        return filters.parse_as_of("--as-of", text) if text else None
     except HttpProblem as refusal:
         raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
 
@@ -115,7 +115,7 @@ def moment_of(text: str) -> datetime | None:
 def understood(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> filters.Question:
     """Conditions as in an address of the explorer. SettingsError with a sentence."""
     try:
-        return filters.read(dataset, pairs)
+        return filters.parse_question(dataset, pairs)
     except HttpProblem as refusal:
         raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
@@ -18,7 +18,7 @@ from spotlightd.sql.tiers import Archives
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownAddress:
     """What the ledger knows of one address: the last answer, and when to ask again."""
 
     url: str
@@ -34,30 +34,45 @@ class Known:
     not_before: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """A backfill that somebody asked for: documents of a source that report days between `first` and `last`.
+JobKind = Literal["backfill", "replay", "archive", "retry", "restore", "drill"]
+JobState = Literal["waiting", "running", "done", "failed"]
 
-    It stands in the ledger, so that it is taken up again after a stop. `state`: waiting, running, done or failed.
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that a command asks the running daemon for. It is a row of the ledger, so a restarted daemon continues it.
+
+    `target` is the source of a backfill, the stream of a replay, the dataset of a retry or restore; `first` and `last`
+    are the days of a backfill or replay; `partition` and `into` (a new table) belong to retry and restore.
     """
 
-    source: str
-    first: date
-    last: date
+    kind: JobKind
+    target: str = ""
+    first: date = date.min
+    last: date = date.max
+    partition: str = ""
+    into: str = ""
     number: int = 0
-    state: str = "waiting"
+    state: JobState = "waiting"
     done: int = 0
     total: int = 0
-    says: str = ""
+    detail: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in {"done", "failed"}
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.kind, self.target, self.partition, self.into) if part)
 
 
 class Ledger(Protocol):
     """What was intended, where each flow stands, what failed: one SQLite file, durable at every return."""
 
-    async def known(self, source: str) -> Mapping[str, Known]:
+    async def known(self, source: str) -> Mapping[str, KnownAddress]:
         """By address: all that was ever asked of that source."""
 
-    async def answered(self, source: str, known: Known) -> None:
+    async def answered(self, source: str, known: KnownAddress) -> None:
         """Remember the last answer of an address."""
 
     async def keep_document(self, document: Document) -> None:
@@ -105,14 +120,17 @@ class Ledger(Protocol):
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         """Rows of a mirrored dataset with an id above `after`, in the column order of that dataset."""
 
-    async def ask(self, wish: Wish) -> Wish:
-        """Leave a wish for the daemon, numbered."""
+    async def add_job(self, job: Job) -> Job:
+        """Queue a job for the daemon; returns it with its number."""
 
-    async def wishes(self, *, number: int = 0) -> tuple[Wish, ...]:
-        """Wishes that are not done, oldest first; or the one of that number, done or not."""
+    async def open_jobs(self, *kinds: JobKind) -> tuple[Job, ...]:
+        """The jobs of these kinds that have not ended, oldest first."""
 
-    async def answer(self, wish: Wish) -> None:
-        """How far a wish is."""
+    async def job(self, number: int) -> Job:
+        """The job with that number, open or ended. StoreError when there is none."""
+
+    async def update_job(self, job: Job) -> None:
+        """Save the state, progress and detail of a job."""
 
 
 class Positions(Protocol):

@@ -20,16 +20,17 @@ from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.datasets.bars import bars, minutely
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.restore import restore
 from spotlightd.flows.loads.publish import Publications
-from spotlightd.flows.transform import Transforming
+from spotlightd.flows.transform import TransformRunner
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.model.stream import covers, load_digest
+from spotlightd.ports.ledger import Job
 from spotlightd.ports.storage import Object
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import rows
+from spotlightd.sql.visibility import all_rows
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import DAYS, FEED, ArchiveWorld, archive_world
@@ -110,7 +111,7 @@ async def test_wherever_it_ends_it_goes_on_and_nothing_is_lost_or_doubled(world:
     assert steps > 20
 
 
-async def archived(world: ArchiveWorld) -> Archiving:
+async def archived(world: ArchiveWorld) -> Archiver:
     """The first two days, all the way."""
     archiving = world.archiving()
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
@@ -285,7 +286,7 @@ async def test_duckdb_reads_the_files_as_they_stand_and_finds_the_same(world: Ar
             f"SELECT archive_day, archive_generation, count(*) FROM read_parquet('{files}', hive_partitioning = true) GROUP BY ALL ORDER BY ALL"
         ).fetchall()
     ours = await world.warehouse.rows(
-        f"SELECT symbol, count(), sum(price), sum(volume), max(length(conditions)), min(received), max(offset) FROM {rows(trades, world.index.cold)}"
+        f"SELECT symbol, count(), sum(price), sum(volume), max(length(conditions)), min(received), max(offset) FROM {all_rows(trades, world.index.cold)}"
         " WHERE received < '2026-03-03 00:00:00' GROUP BY symbol ORDER BY symbol"
     )
     assert [tuple(row) for row in theirs] == list(ours.rows)
@@ -301,7 +302,7 @@ async def test_a_column_that_is_added_later_has_its_default_in_archived_rows_too
     await world.warehouse.ensure(wider)
     index = WarehouseArchives(world.warehouse, (wider,), world.bucket.table)
     await index.refresh()
-    found = await world.warehouse.rows(f"SELECT settled, count() FROM {rows(wider, index.cold)} GROUP BY settled")
+    found = await world.warehouse.rows(f"SELECT settled, count() FROM {all_rows(wider, index.cold)} GROUP BY settled")
     assert found.rows == ((0, 3000),)
 
 
@@ -320,7 +321,7 @@ async def test_hot_days_are_read_without_the_bucket(world: ArchiveWorld) -> None
     with pytest.raises(StoreError):
         await world.read()
     since = Span({"received": (datetime(2026, 3, 3, tzinfo=UTC), None)})
-    sql = f"SELECT count() FROM {rows(trades, world.index.cold, since)}"
+    sql = f"SELECT count() FROM {all_rows(trades, world.index.cold, since)}"
     assert (await world.warehouse.rows(sql)).rows == ((1000,),)
 
 
@@ -449,7 +450,7 @@ async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_n
 
 async def test_a_partition_whose_dataset_is_declared_no_more_waits_and_says_so(world: ArchiveWorld) -> None:
     await world.archiving().round()
-    without = Archiving(replace(world.means(), datasets={}, feeds={}), now=lambda: world.clock.at)
+    without = Archiver(replace(world.means(), datasets={}, feeds={}), now=lambda: world.clock.at)
     world.clock.on(world.policy.grace_seconds)
     await without.round()
     assert {one.says for one in await world.kept.partitions()} == {
@@ -474,11 +475,16 @@ async def test_a_disk_that_takes_no_more_holds_it_and_nothing_is_left_there(worl
 
 
 @pytest.mark.parametrize(
-    "words", ["restore trades", "restore nothing 20260301-0", "restore trades 19990101-0", "retry trades", "burn"]
-)
-async def test_what_the_archiver_cannot_do_is_said(world: ArchiveWorld, words: str) -> None:
+    "job",
+    [
+        Job("restore", "trades"), Job("restore", "nothing", partition="20260301-0"),
+        Job("restore", "trades", partition="19990101-0"), Job("retry", "trades"), Job("backfill", "trades"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_job_that_the_archiver_cannot_run_is_refused(world: ArchiveWorld, job: Job) -> None:
     with pytest.raises(SettingsError):
-        await world.archiving().obey(words.split())
+        await world.archiving().run_job(job)
 
 
 async def test_bars_that_are_made_anew_are_made_of_archived_trades_too(world: ArchiveWorld) -> None:
@@ -490,6 +496,6 @@ async def test_bars_that_are_made_anew_are_made_of_archived_trades_too(world: Ar
     await archived(world)
     await world.warehouse.ensure(bars)
     positions = SqlitePositions(world.ledger)
-    made = Transforming(minutely, world.ledger, world.warehouse, publications, positions, archives=world.index)
+    made = TransformRunner(minutely, world.ledger, world.warehouse, publications, positions, archives=world.index)
     assert await made.round() == 1
     assert (await world.warehouse.rows("SELECT sum(trades) FROM bars")).rows == ((1000,),)

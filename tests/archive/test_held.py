@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import HeldError
+from spotlightd.ports.ledger import Job
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import ArchiveWorld, archive_world
@@ -24,7 +25,7 @@ async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
         yield made
 
 
-async def held(world: ArchiveWorld) -> Archiving:
+async def held(world: ArchiveWorld) -> Archiver:
     """Both partitions were switched, and then the bucket was emptied."""
     archiving = world.archiving()
     for pause in (0.0, world.policy.grace_seconds):
@@ -62,7 +63,7 @@ async def test_it_says_what_a_person_can_do(world: ArchiveWorld) -> None:
 async def test_a_restore_sends_readers_back_to_rows_that_never_left(world: ArchiveWorld) -> None:
     whole, archiving = await world.read(), await held(world)
     for name in (FIRST, SECOND):
-        await archiving.obey(["restore", "trades", name])
+        await archiving.run_job(Job("restore", "trades", partition=name))
     assert await world.read() == whole
     assert await world.stages() == {FIRST: "restored", SECOND: "restored"}
     events = "SELECT event, count() FROM archives GROUP BY event ORDER BY event"
@@ -76,10 +77,10 @@ async def test_a_restore_takes_the_proven_copy_when_the_warehouse_has_lost_its_r
     whole, archiving = await world.read(), await held(world)
     await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
     with pytest.raises(HeldError, match=r"no rows of it any more; object .* is not in the bucket"):
-        await archiving.obey(["restore", "trades", FIRST])
+        await archiving.run_job(Job("restore", "trades", partition=FIRST))
     assert (await world.stages())[FIRST] == "held"
     put_back(world)
-    await archiving.obey(["restore", "trades", FIRST])
+    await archiving.run_job(Job("restore", "trades", partition=FIRST))
     assert (await world.hot())[FIRST] == 1000
     assert await world.read() == whole
 
@@ -89,7 +90,7 @@ async def test_a_restore_never_sends_readers_to_rows_that_are_not_those_that_wer
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
     put_back(world)
     with pytest.raises(HeldError, match=r"warehouse holds .* sealed were .*the copy in the bucket is what was sealed"):
-        await archiving.obey(["restore", "trades", FIRST])
+        await archiving.run_job(Job("restore", "trades", partition=FIRST))
     assert await world.read() == whole
     assert (await world.hot())[FIRST] == 999
     assert (await world.stages())[FIRST] == "held"
@@ -106,13 +107,13 @@ async def test_a_restore_of_a_held_one_that_ends_anywhere_is_done_by_the_next(wo
         fuse = Fuse(ends)
         archiving = world.archiving(lambda port, fuse=fuse: Fused(port, fuse, ("execute", "record", "keep")))
         try:
-            await archiving.obey(["restore", "trades", FIRST])
+            await archiving.run_job(Job("restore", "trades", partition=FIRST))
             ended = False
         except CrashError:
             assert await world.read() == whole, f"after the end at step {ends}"
             await world.archiving().round()
             if (await world.stages())[FIRST] != "restored":
-                await world.archiving().obey(["restore", "trades", FIRST])
+                await world.archiving().run_job(Job("restore", "trades", partition=FIRST))
         assert await world.read() == whole
         assert (await world.hot())[FIRST] == 1000
         if ended:
@@ -125,10 +126,10 @@ async def test_a_restore_of_a_held_one_that_ends_anywhere_is_done_by_the_next(wo
 async def test_held_after_the_switch_it_goes_on_when_both_copies_are_what_was_sealed(world: ArchiveWorld) -> None:
     whole, archiving = await world.read(), await held(world)
     with pytest.raises(HeldError, match="is not in the bucket any more"):
-        await archiving.obey(["retry", "trades", FIRST])
+        await archiving.run_job(Job("retry", "trades", partition=FIRST))
     put_back(world)
     for name in (FIRST, SECOND):
-        assert "switched" in await archiving.obey(["retry", "trades", name])
+        assert "switched" in await archiving.run_job(Job("retry", "trades", partition=name))
     await archiving.round()
     assert await world.stages() == {FIRST: "switched", SECOND: "switched"}, "it rests anew"
     world.clock.on(world.policy.rest_seconds)
@@ -142,7 +143,7 @@ async def test_a_copy_with_a_flipped_byte_is_not_gone_on_with(world: ArchiveWorl
     put_back(world)
     flip(world.folder / "bucket" / (await world.partition(FIRST)).keys[0])
     with pytest.raises((HeldError, StoreError)):
-        await archiving.obey(["retry", "trades", FIRST])
+        await archiving.run_job(Job("retry", "trades", partition=FIRST))
     assert (await world.stages())[FIRST] == "held"
     assert (await world.hot())[FIRST] == 1000
 
@@ -156,8 +157,8 @@ async def test_held_before_the_switch_it_is_exported_anew(world: ArchiveWorld) -
     await archiving.round()
     assert await world.stages() == {FIRST: "held", SECOND: "switched"}
     with pytest.raises(SettingsError, match="was not switched"):
-        await archiving.obey(["restore", "trades", FIRST])
-    assert "sealed" in await archiving.obey(["retry", "trades", FIRST])
+        await archiving.run_job(Job("restore", "trades", partition=FIRST))
+    assert "sealed" in await archiving.run_job(Job("retry", "trades", partition=FIRST))
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
         world.clock.on(pause)
         await archiving.round()
@@ -168,8 +169,8 @@ async def test_held_before_the_switch_it_is_exported_anew(world: ArchiveWorld) -
 
 async def test_what_is_not_held_is_not_taken_up_again(world: ArchiveWorld) -> None:
     archiving = await held(world)
-    await archiving.obey(["restore", "trades", FIRST])
+    await archiving.run_job(Job("restore", "trades", partition=FIRST))
     with pytest.raises(SettingsError, match="is restored: it stays in the warehouse"):
-        await archiving.obey(["retry", "trades", FIRST])
+        await archiving.run_job(Job("retry", "trades", partition=FIRST))
     with pytest.raises(SettingsError, match="no archived partition"):
-        await archiving.obey(["retry", "trades", "19990101-0"])
+        await archiving.run_job(Job("retry", "trades", partition="19990101-0"))

@@ -13,12 +13,13 @@ import pytest
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import MIRRORED, SYSTEM_DATASETS, gaps, runs
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.flows.loads.mirror import mirror, rebuild, restore
+from spotlightd.flows.loads.mirror import mirror_records, rebuild_mirror, restore_records
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Run
-from spotlightd.sql.visibility import rows
+from spotlightd.ports.ledger import Job
+from spotlightd.sql.visibility import all_rows
 from tests.flows.world import CrashError, Fuse, Fused
 
 from .archive_world import ArchiveWorld, archive_world
@@ -60,7 +61,7 @@ async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
         await written(made.ledger, "gaps", [gap(at - timedelta(days=9), at) for at in ats])
         await written(made.ledger, "lost_frames", [lost(at, number) for number, at in enumerate(ats)])
         await written(made.ledger, "rejects", [reject(at, number) for number, at in enumerate(ats)])
-        await mirror(made.ledger, made.warehouse, made.index)
+        await mirror_records(made.ledger, made.warehouse, made.index)
         yield made
 
 
@@ -74,7 +75,7 @@ async def left(world: ArchiveWorld) -> None:
 
 async def ids(world: ArchiveWorld, dataset: Dataset) -> list[int]:
     """Of all records that a reader finds, hot and archived."""
-    found = await world.warehouse.rows(f"SELECT id FROM {rows(dataset, world.index.cold)} ORDER BY id")
+    found = await world.warehouse.rows(f"SELECT id FROM {all_rows(dataset, world.index.cold)} ORDER BY id")
     return [number for (number,) in found.rows]
 
 
@@ -96,9 +97,9 @@ async def test_the_copy_goes_on_where_it_stood_though_all_hot_records_have_left(
     world.clock.at = datetime(2028, 1, 1, tzinfo=UTC)
     await left(world)
     assert await parts(world, "gaps") == {}
-    assert await mirror(world.ledger, world.warehouse, world.index) == 0
+    assert await mirror_records(world.ledger, world.warehouse, world.index) == 0
     await written(world.ledger, "gaps", [gap(world.clock.at, world.clock.at)], 13)
-    assert await mirror(world.ledger, world.warehouse, world.index) == 1
+    assert await mirror_records(world.ledger, world.warehouse, world.index) == 1
     assert await ids(world, gaps) == [*ALL, 13]
 
 
@@ -106,13 +107,13 @@ async def test_while_the_bucket_is_away_records_are_copied_all_the_same(world: A
     await left(world)
     shutil.move(world.folder / "bucket", world.folder / "away")
     await world.ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
-    assert await mirror(world.ledger, world.warehouse, world.index) == 1
+    assert await mirror_records(world.ledger, world.warehouse, world.index) == 1
 
 
 async def test_a_record_that_comes_late_for_an_archived_month_leaves_by_itself(world: ArchiveWorld) -> None:
     await left(world)
     await written(world.ledger, "runs", [run(LONG_AGO)], 13)
-    await mirror(world.ledger, world.warehouse, world.index)
+    await mirror_records(world.ledger, world.warehouse, world.index)
     assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
     assert await ids(world, runs) == [*ALL, 13]
     await left(world)
@@ -129,10 +130,10 @@ async def test_a_copy_that_is_cut_off_goes_on_without_a_hole(world: ArchiveWorld
         await written(world.ledger, "runs", some, expected + 1)
         expected += len(some)
         try:
-            await mirror(world.ledger, Fused(world.warehouse, Fuse(steps), ("insert",)), world.index)
+            await mirror_records(world.ledger, Fused(world.warehouse, Fuse(steps), ("insert",)), world.index)
             break
         except CrashError:
-            await mirror(world.ledger, world.warehouse, world.index)
+            await mirror_records(world.ledger, world.warehouse, world.index)
             assert await ids(world, runs) == list(range(1, expected + 1)), f"ended at step {steps}"
     assert steps > 8
 
@@ -154,7 +155,7 @@ class Inserts:
 async def test_no_insert_spans_two_months_because_half_of_it_could_stay_away(world: ArchiveWorld) -> None:
     await written(world.ledger, "runs", [run(MONTHS[number // 3 % 3]) for number in range(12)], 13)
     noted = Inserts(world.warehouse)
-    await mirror(world.ledger, noted, world.index)
+    await mirror_records(world.ledger, noted, world.index)
     assert noted.months == [{11}, {12}, {3}, {11}]
 
 
@@ -164,22 +165,22 @@ async def test_a_rebuild_doubles_nothing_and_the_archiver_goes_on(world: Archive
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds)[:far]:
         world.clock.on(pause)
         await archiving.round()
-    again = await rebuild(world.ledger, world.warehouse, world.index, await world.kept.partitions())
+    again = await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.kept.partitions())
     assert again == 4 * (4 if far else 12)
     for dataset in (one for one in MIRRORED if one.split_by):
         assert await ids(world, dataset) == ALL
     await left(world)
     assert set((await world.stages()).values()) == {"dropped"}
     assert await ids(world, runs) == ALL
-    assert await mirror(world.ledger, world.warehouse, world.index) == 0
+    assert await mirror_records(world.ledger, world.warehouse, world.index) == 0
 
 
 async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(world: ArchiveWorld) -> None:
     await left(world)
     await written(world.ledger, "runs", [run(LONG_AGO)], 13)
-    await mirror(world.ledger, world.warehouse, world.index)
+    await mirror_records(world.ledger, world.warehouse, world.index)
     await world.warehouse.execute("DELETE FROM runs WHERE at > '2026-01-01' AND id != 12")
-    await rebuild(world.ledger, world.warehouse, world.index, await world.kept.partitions())
+    await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.kept.partitions())
     assert await ids(world, runs) == [*ALL, 13]
     assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
 
@@ -191,10 +192,10 @@ async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(
         steps += 1
         around: Any = Fused(world.warehouse, Fuse(steps), ("execute", "insert"))
         try:
-            await rebuild(world.ledger, around, world.index, known)
+            await rebuild_mirror(world.ledger, around, world.index, known)
             ended = False
         except CrashError:
-            assert await mirror(world.ledger, world.warehouse, world.index) == 0
+            assert await mirror_records(world.ledger, world.warehouse, world.index) == 0
             for dataset in SYSTEM_DATASETS:  # as at a start
                 await world.warehouse.ensure(dataset, world.index.cold)
             assert (await world.warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
@@ -210,7 +211,7 @@ async def test_a_lost_ledger_takes_its_records_back_from_table_and_archive(world
         await recover(ledger, world.warehouse, Publications(ledger, world.warehouse), SYSTEM_DATASETS, world.index)
         assert {one.name: await ledger.history(one.name, 0, 100) for one in MIRRORED} == before
         await ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
-        assert await mirror(ledger, world.warehouse, world.index) == 1
+        assert await mirror_records(ledger, world.warehouse, world.index) == 1
     assert await ids(world, runs) == [*ALL, 13]
 
 
@@ -219,21 +220,21 @@ async def test_a_lost_ledger_waits_for_a_bucket_that_it_needs(world: ArchiveWorl
     shutil.move(world.folder / "bucket", world.folder / "away")
     async with SqliteLedger(tmp_path / "another.sqlite") as ledger:
         with pytest.raises(StoreError):
-            await restore(ledger, world.warehouse, world.index)
+            await restore_records(ledger, world.warehouse, world.index)
         shutil.move(world.folder / "away", world.folder / "bucket")
-        assert await restore(ledger, world.warehouse, world.index) == 48
+        assert await restore_records(ledger, world.warehouse, world.index) == 48
 
 
 async def test_a_month_is_not_restored_into_a_table_that_is_thrown_away(world: ArchiveWorld) -> None:
     await left(world)
     with pytest.raises(SettingsError, match="names that begin with anew_ or drill_ are ours"):
-        await world.archiving().obey(["restore", "runs", "202411-0", "anew_runs"])
+        await world.archiving().run_job(Job("restore", "runs", partition="202411-0", into="anew_runs"))
 
 
 async def test_a_restored_month_is_read_once_and_the_copy_goes_on(world: ArchiveWorld) -> None:
     await left(world)
-    await world.archiving().obey(["restore", "runs", "202411-0"])
+    await world.archiving().run_job(Job("restore", "runs", partition="202411-0"))
     await world.index.refresh()
     assert await parts(world, "runs") == {"202411-0": 4, "202603-0": 4}
     assert await ids(world, runs) == ALL
-    assert await mirror(world.ledger, world.warehouse, world.index) == 0
+    assert await mirror_records(world.ledger, world.warehouse, world.index) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, Link, Pages, Reject, Rhythm, Rows, StoreError
 from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.positions import SqlitePositions
+from spotlightd.model.offsets import Epoch
 from spotlightd.model.provenance import Document, Load, Run
-from spotlightd.ports.ledger import Known, Wish
+from spotlightd.ports.ledger import Job, KnownAddress
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 DIGEST = "ab" * 32
@@ -82,7 +85,9 @@ async def test_a_publication_that_the_warehouse_knows_wins_over_an_older_state(l
 
 
 async def test_what_an_address_answered_is_remembered(ledger: SqliteLedger) -> None:
-    known = Known("https://example.org/a.zip", "2021/01/a", DIGEST, '"e"', "Mon", NOON, NOON, "published", "1", 2, NOON)
+    known = KnownAddress(
+        "https://example.org/a.zip", "2021/01/a", DIGEST, '"e"', "Mon", NOON, NOON, "published", "1", 2, NOON
+    )
     await ledger.answered("constructed", known)
     await ledger.answered("constructed", replace(known, failures=3))
     assert await ledger.known("constructed") == {known.url: replace(known, failures=3)}
@@ -100,12 +105,53 @@ async def test_a_document_is_kept_once_and_found_by_its_digest(ledger: SqliteLed
     assert len(await ledger.history("documents", 0, 10)) == 1
 
 
-async def test_wishes_stand_until_they_are_done(ledger: SqliteLedger) -> None:
-    wish = await ledger.ask(Wish("constructed", date(2004, 3, 22), date.max))
-    assert await ledger.wishes() == (wish,)
-    await ledger.answer(replace(wish, state="done", done=3, total=3, says="3 of 3"))
-    assert await ledger.wishes() == ()
-    assert (await ledger.wishes(number=wish.number))[0].says == "3 of 3"
+async def test_a_job_is_open_until_it_has_ended(ledger: SqliteLedger) -> None:
+    job = await ledger.add_job(Job("backfill", "constructed", date(2004, 3, 22)))
+    assert await ledger.open_jobs("backfill", "replay") == (job,)
+    assert await ledger.open_jobs("replay") == ()
+    await ledger.update_job(replace(job, state="done", done=3, total=3, detail="3 of 3"))
+    assert await ledger.open_jobs("backfill") == ()
+    assert await ledger.job(job.number) == replace(job, state="done", done=3, total=3, detail="3 of 3")
+    with pytest.raises(StoreError, match="has no job 99"):
+        await ledger.job(99)
+
+
+OLD_WISHES = {
+    "constructed": Job("backfill", "constructed", date(2004, 3, 22)),
+    "ticks": Job("replay", "ticks", date(2004, 3, 22)),
+    "archive run": Job("archive", first=date(2004, 3, 22)),
+    "archive drill": Job("drill", first=date(2004, 3, 22)),
+    "archive retry trades 20260301-0": Job("retry", "trades", date(2004, 3, 22), partition="20260301-0"),
+    "archive restore trades 20260301-0": Job("restore", "trades", date(2004, 3, 22), partition="20260301-0"),
+    "archive restore trades 20260301-0 january": Job(
+        "restore", "trades", date(2004, 3, 22), partition="20260301-0", into="january"
+    ),
+}
+
+
+@pytest.mark.parametrize("version", [2, 3])
+async def test_open_wishes_of_a_ledger_of_schema_3_are_read_as_jobs(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "ledger.sqlite"
+    async with SqliteLedger(path) as ledger:
+        await SqlitePositions(ledger).begin_epoch(Epoch("ticks", 1, "log"), ())
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE jobs")
+        db.execute(
+            "CREATE TABLE wishes (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, first TEXT NOT NULL,"
+            " last TEXT NOT NULL, state TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, says TEXT NOT NULL) STRICT"
+        )
+        insert = "INSERT INTO wishes VALUES (NULL, ?, '2004-03-22', '9999-12-31', ?, 1, 3, '1 of 3')"
+        db.execute(insert, ("constructed", "done"))
+        db.executemany(insert, [(source, "running") for source in OLD_WISHES])
+        db.execute(f"PRAGMA user_version = {version}")
+    async with SqliteLedger(path) as ledger:
+        found = await ledger.open_jobs("backfill", "replay", "archive", "retry", "restore", "drill")
+        assert found == tuple(
+            replace(job, number=number, state="running", done=1, total=3, detail="1 of 3")
+            for number, job in enumerate(OLD_WISHES.values(), 2)
+        )
+        assert (await ledger.job(1)).has_ended
+        assert (await ledger.add_job(Job("drill"))).number == len(OLD_WISHES) + 2
 
 
 async def test_a_ledger_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> None:

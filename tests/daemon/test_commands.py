@@ -53,7 +53,7 @@ async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_deat
         asking = asyncio.create_task(here.command("backfill", "fast_ftd", "--from", "2010-01-15", "--to", "2010-02-28"))
         await until(lambda: here.asked_for(half_month(2)), "the backfill is under way")
         await daemon.kill()
-    assert here.ledger("SELECT state, done, total FROM wishes") == [("running", 1, 3)]
+    assert here.ledger("SELECT state, done, total FROM jobs") == [("running", 1, 3)]
     here.show()
     async with here.ready(schedule={"on_start": False}) as daemon:
         done = await asking

@@ -53,10 +53,12 @@ def stepped(path: Path, sql: str, covers: str) -> Callable[[], bool]:
     return reached
 
 
-async def wish(here: Place) -> None:
+async def queue_backfill(here: Place) -> None:
     """Have the running daemon look again, as `backfill` does."""
     with closing(sqlite3.connect(here.state / "ledger.sqlite", timeout=10)) as ledger, ledger:
-        ledger.execute("INSERT INTO wishes VALUES (NULL, 'fast_ftd', '0001-01-01', '9999-12-31', 'waiting', 0, 0, '')")
+        ledger.execute(
+            "INSERT INTO jobs VALUES (NULL, 'backfill', 'fast_ftd', '0001-01-01', '9999-12-31', '', '', 'waiting', 0, 0, '')"
+        )
 
 
 @pytest.mark.slow
@@ -69,7 +71,7 @@ async def test_a_daemon_killed_at_any_step_of_a_load_goes_on_where_it_was(here: 
             here.show(half_month(number, ROWS))
             reached = stepped(here.state / "ledger.sqlite", sql, half_month(number).covers)
             killing = asyncio.create_task(asyncio.to_thread(kill_when, daemon.pid, reached))
-            await wish(here)
+            await queue_backfill(here)
             assert await killing, step
             assert await daemon.ended() == -signal.SIGKILL
     async with here.ready():
@@ -88,7 +90,7 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         engine = daemon.engine_pid()
         inserting = stepped(here.state / "ledger.sqlite", STEPS["the load is begun"], big.covers)
         killing = asyncio.create_task(asyncio.to_thread(kill_when, engine, inserting))
-        await wish(here)
+        await queue_backfill(here)
         assert await killing
         await until(lambda: daemon.is_not_ready("collect fast_ftd"), "/readyz says which flow holds", every=0)
         await daemon.says("engine restarted")

@@ -21,9 +21,9 @@ KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "30"))
 SLICES = 40
 ROWS = (1_000, 60_000)
 LONGEST_LIFE_SECONDS = 1.5
-WISH = """
-INSERT INTO wishes SELECT NULL, 'fast_ftd', '0001-01-01', '9999-12-31', 'waiting', 0, 0, ''
-WHERE NOT EXISTS (SELECT * FROM wishes WHERE state IN ('waiting', 'running'))
+JOB = """
+INSERT INTO jobs SELECT NULL, 'backfill', 'fast_ftd', '0001-01-01', '9999-12-31', '', '', 'waiting', 0, 0, ''
+WHERE NOT EXISTS (SELECT * FROM jobs WHERE state IN ('waiting', 'running'))
 """
 
 
@@ -103,10 +103,10 @@ class Storm:
         self.visible |= set(found)
         self.looks += 1
 
-    def wish(self) -> None:
+    def queue_backfill(self) -> None:
         """Have all documents asked for again, as a backfill does: else the daemon looks at old ones once a day."""
         with closing(sqlite3.connect(self.here.state / "ledger.sqlite", timeout=30)) as ledger, ledger:
-            ledger.execute(WISH)
+            ledger.execute(JOB)
 
 
 @pytest.mark.slow
@@ -119,11 +119,11 @@ async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(here
         storm.publish()
         async with here.begun() as daemon:
             if storm.visible:
-                storm.wish()
+                storm.queue_backfill()
             await storm.live(daemon)
     async with here.ready() as daemon:
         await storm.look()
-        storm.wish()
+        storm.queue_backfill()
         await daemon.says("source looked at", times=2, seconds=120)
         assert await here.seen() == here.expected
         assert await daemon.stop() == 0

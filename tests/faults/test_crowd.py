@@ -13,7 +13,7 @@ from tests.clients.publisher_server import document
 from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month, warehouse
-from tests.daemon.test_kills import wish
+from tests.daemon.test_kills import queue_backfill
 
 HEAVY = (
     "/data/sec_ftd?description__contains=7&_sort=quantity&_facet=symbol,cusip",
@@ -32,7 +32,7 @@ async def test_twenty_heavy_pages_at_once_hold_up_neither_a_load_nor_the_loop(he
     async with here.ready(web={"query_seconds": 20.0}) as daemon:
         await here.all_seen()
         here.show(*(half_month(number, 50_000) for number in range(3, 6)))
-        await wish(here)
+        await queue_backfill(here)
         await daemon.says("load published", times=4)
         crowd = [asyncio.create_task(daemon.get(HEAVY[at % len(HEAVY)], seconds=ANSWER_SECONDS)) for at in range(20)]
         beating = asyncio.create_task(_heart(daemon))

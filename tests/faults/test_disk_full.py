@@ -13,7 +13,7 @@ from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon.place import Place, place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month
-from tests.daemon.test_kills import wish
+from tests.daemon.test_kills import queue_backfill
 from tests.faults.disk import MIB, Disk, small_disk
 
 BIG = half_month(1, 200_000)  # 2.8 MiB to store, 3 MiB to insert
@@ -54,7 +54,7 @@ async def test_full_during_a_fetch_and_then_during_an_insert(here: Place, disk: 
         await here.all_seen()
         disk.fill(leaving=2 * MIB)
         here.show(BIG)
-        await wish(here)
+        await queue_backfill(here)
         await holds(daemon, "is full (No space left on device)")
         disk.clear()
         disk.fill(leaving=5 * MIB)  # the bytes find room, the rows do not
@@ -78,7 +78,7 @@ async def test_full_to_the_last_byte_and_told_to_stop_and_started_again(here: Pl
     async with here.ready() as daemon:
         await here.all_seen()
         here.show(BIG)
-        await wish(here)
+        await queue_backfill(here)
         disk.fill()
         await holds(daemon, "full")
         disk.fill()
@@ -118,6 +118,6 @@ async def test_an_engine_that_dies_on_a_full_disk_is_back_when_there_is_space(he
         disk.clear()
         here.show(half_month(2))
         await until(daemon.is_ready, "/readyz answers 200 again", seconds=60)
-        await wish(here)
+        await queue_backfill(here)
         await here.all_seen()
         assert await daemon.stop() == 0

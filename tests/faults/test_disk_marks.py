@@ -29,7 +29,7 @@ from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon.place import Place, place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month
-from tests.daemon.test_kills import wish
+from tests.daemon.test_kills import queue_backfill
 from tests.faults.disk import MIB, Disk, small_disk
 from tests.streams.place import Place as Streams
 
@@ -77,7 +77,7 @@ async def test_documents_wait_and_are_made_up(here: Place) -> None:
         await told_in_time(daemon, "batch loads held")
         here.show(half_month(2))
         asked = len(here.server.asked)
-        await wish(here)
+        await queue_backfill(here)
 
         async def flow_holds() -> bool:
             flow = await daemon.flow("collect fast_ftd")
@@ -229,7 +229,7 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
                 await until(partial(_is_told, daemon, each), f"/disk.json says that {each} is full")
             assert await daemon.is_ready()
             here.show(half_month(2, 50_000))
-            await wish(here)
+            await queue_backfill(here)
             await until(lambda: here.asked_for(half_month(2, 50_000)), "it is fetched beside them")
             await here.all_seen()
             audited = await here.command("audit", "--json")
@@ -237,7 +237,7 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
             one.clear()
             other.clear()
             here.show(half_month(4, 50_000))
-            await wish(here)
+            await queue_backfill(here)
             await here.all_seen()
             assert await daemon.stop() == 0
 

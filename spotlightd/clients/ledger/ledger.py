@@ -1,7 +1,7 @@
 """The ledger in one SQLite file: every method returns only when what it wrote is on the disk.
 
 `synchronous=FULL` with a write-ahead log: about 4,900 writes a second here, and a reader beside it (a command that
-leaves a wish for the daemon) needs no lock.
+queues a job for the daemon) needs no lock.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from importlib import resources
 from typing import Any, ClassVar
 
 from spotlightd.clients.sqlite import SqliteFile, marks, micros, moment
@@ -20,9 +21,9 @@ from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.model.transform import Transform
-from spotlightd.ports.ledger import Known, Wish
+from spotlightd.ports.ledger import Job, JobKind, KnownAddress
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class SqliteLedger(SqliteFile):
@@ -33,15 +34,16 @@ class SqliteLedger(SqliteFile):
     STEPS: ClassVar[dict[int, str]] = {
         1: "ALTER TABLE loads ADD COLUMN derived_from INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE loads ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;",
+        3: resources.files(__package__).joinpath("jobs.sql").read_text(encoding="utf-8"),
     }
 
     # what publishers have, and what became of asking them
 
-    async def known(self, source: str) -> Mapping[str, Known]:
+    async def known(self, source: str) -> Mapping[str, KnownAddress]:
         rows = await self.run("SELECT * FROM known WHERE source = ?", (source,))
         return {row["url"]: _known(row) for row in rows}
 
-    async def answered(self, source: str, known: Known) -> None:
+    async def answered(self, source: str, known: KnownAddress) -> None:
         values = (
             source, known.url, known.covers, known.digest, known.etag, known.last_modified, micros(known.first_seen),
             micros(known.checked_at), known.outcome, known.parser, known.failures, micros(known.not_before),
@@ -162,37 +164,37 @@ class SqliteLedger(SqliteFile):
             tuple(moment(value) if time else value for value, time in zip(row, times, strict=True)) for row in rows
         )
 
-    # wishes
+    # jobs
 
-    async def ask(self, wish: Wish) -> Wish:
+    async def add_job(self, job: Job) -> Job:
         values = (
-            wish.source,
-            wish.first.isoformat(),
-            wish.last.isoformat(),
-            wish.state,
-            wish.done,
-            wish.total,
-            wish.says,
-        )
-        rows = await self.run(f"INSERT INTO wishes VALUES (NULL, {marks(values)}) RETURNING *", values)
-        return _wish(rows[0])
+            job.kind, job.target, job.first.isoformat(), job.last.isoformat(), job.partition, job.into, job.state, job.done,
+            job.total, job.detail,
+        )  # fmt: skip
+        rows = await self.run(f"INSERT INTO jobs VALUES (NULL, {marks(values)}) RETURNING *", values)
+        return _job(rows[0])
 
-    async def wishes(self, *, number: int = 0) -> tuple[Wish, ...]:
-        which = "number = ?" if number else "? = 0 AND state IN ('waiting', 'running')"
-        rows = await self.run(f"SELECT * FROM wishes WHERE {which} ORDER BY number", (number,))
-        return tuple(_wish(row) for row in rows)
+    async def open_jobs(self, *kinds: JobKind) -> tuple[Job, ...]:
+        sql = f"SELECT * FROM jobs WHERE kind IN ({marks(kinds)}) AND state IN ('waiting', 'running') ORDER BY number"
+        return tuple(_job(row) for row in await self.run(sql, kinds))
 
-    async def answer(self, wish: Wish) -> None:
+    async def job(self, number: int) -> Job:
+        rows = await self.run("SELECT * FROM jobs WHERE number = ?", (number,))
+        if not rows:
+            raise StoreError(f"the ledger {self.path} has no job {number}")
+        return _job(rows[0])
+
+    async def update_job(self, job: Job) -> None:
         await self.run(
-            "UPDATE wishes SET state = ?, done = ?, total = ?, says = ? WHERE number = ?",
-            (wish.state, wish.done, wish.total, wish.says, wish.number),
+            "UPDATE jobs SET state = ?, done = ?, total = ?, detail = ? WHERE number = ?",
+            (job.state, job.done, job.total, job.detail, job.number),
         )
 
 
-def _known(row: sqlite3.Row) -> Known:
+def _known(row: sqlite3.Row) -> KnownAddress:
     times = ("first_seen", "checked_at", "not_before")
     plain = {key: row[key] for key in row.keys() if key not in (*times, "source")}  # noqa: SIM118
-    return Known(**plain, **{key: moment(row[key]) for key in times})
+    return KnownAddress(**plain, **{key: moment(row[key]) for key in times})
 
 
 def _load(row: sqlite3.Row) -> Load:
@@ -204,8 +206,8 @@ def _load(row: sqlite3.Row) -> Load:
     )  # fmt: skip
 
 
-def _wish(row: sqlite3.Row) -> Wish:
-    return Wish(
-        source=row["source"], first=date.fromisoformat(row["first"]), last=date.fromisoformat(row["last"]),
-        number=row["number"], state=row["state"], done=row["done"], total=row["total"], says=row["says"],
+def _job(row: sqlite3.Row) -> Job:
+    return Job(
+        row["kind"], row["target"], date.fromisoformat(row["first"]), date.fromisoformat(row["last"]), row["partition"],
+        row["into_table"], row["number"], row["state"], row["done"], row["total"], row["detail"],
     )  # fmt: skip

@@ -26,9 +26,11 @@ CREATE TABLE IF NOT EXISTS loads (
     published_at INTEGER, derived_from INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loads_by_state ON loads (state, source);
-CREATE TABLE IF NOT EXISTS wishes (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, first TEXT NOT NULL, last TEXT NOT NULL,
-    state TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, says TEXT NOT NULL
+-- Jobs: what commands ask the running daemon for.
+CREATE TABLE IF NOT EXISTS jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, target TEXT NOT NULL, first TEXT NOT NULL,
+    last TEXT NOT NULL, partition TEXT NOT NULL, into_table TEXT NOT NULL, state TEXT NOT NULL, done INTEGER NOT NULL,
+    total INTEGER NOT NULL, detail TEXT NOT NULL
 ) STRICT;
 -- Streams: which log a source's offsets belong to, how far each partition is drained, what is being moved.
 CREATE TABLE IF NOT EXISTS epochs (

@@ -11,23 +11,23 @@ from functools import partial
 from time import monotonic
 
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.flows.archive.audit import adopt
+from spotlightd.flows.archive.audit import adopt_archived
 from spotlightd.flows.archive.checks import Checks
 from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.export import export, upload
-from spotlightd.flows.archive.plan import due, leaving, seal
-from spotlightd.flows.archive.repair import remedy, retried
+from spotlightd.flows.archive.plan import find_due, seal, select_hot_days
+from spotlightd.flows.archive.repair import describe_remedy, retry_held
 from spotlightd.flows.archive.restore import restore, restore_into
 from spotlightd.flows.archive.switch import drop, switch
 from spotlightd.flows.archive.verify import prove
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
-from spotlightd.model.partition import UNDER_WAY, ArchiveState, Partition, Stage
-from spotlightd.ports.ledger import Wish
+from spotlightd.model.partition import IN_PROGRESS, ArchiveState, Partition, Stage
+from spotlightd.ports.ledger import Job, JobKind
 from spotlightd.ports.progress import Progress
 
-WISH = "archive "
-WISH_SECONDS = 2.0
+JOB_KINDS: tuple[JobKind, ...] = ("archive", "retry", "restore", "drill")
+JOB_POLL_SECONDS = 2.0
 RETRY_SECONDS = 60.0
 LONGEST_RETRY_SECONDS = 3_600.0
 LONGEST_STEP_SECONDS = 7_200.0
@@ -46,7 +46,7 @@ def _told(moves: Progress, done: int, total: int, partition: Partition) -> None:
     moves(f"{DOES[partition.stage]} {partition.dataset} {partition.id}", done, total)
 
 
-class Archiving:
+class Archiver:
     """Moves what is due. Call it as a flow, or `round` once; one at a time.
 
     `urgent`: the disk is nearly full, so that what is proven leaves without grace and beyond the day's budget. `now` and
@@ -65,7 +65,7 @@ class Archiving:
         self.checks = Checks(means, now)
         self._adopted = False
         self._switched: dict[tuple[str, str], float] = {}
-        self._state = ArchiveState(hot_days=leaving(means.datasets.values(), means.policy))
+        self._state = ArchiveState(hot_days=select_hot_days(means.datasets.values(), means.policy))
         self.urgent = False
 
     def state(self) -> ArchiveState:
@@ -74,27 +74,26 @@ class Archiving:
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while a store fails."""
-        report.expects(60.0 / LONGEST_STEP_SECONDS)
+        report.expect_beats(60.0 / LONGEST_STEP_SECONDS)
         next_round = self._seconds()
         while True:
             if self._seconds() >= next_round:
                 await self._held(report)
                 next_round = self._seconds() + self._means.policy.every_seconds * random.uniform(0.8, 1.0)  # noqa: S311
-            for wish in await self._means.ledger.wishes():
-                if wish.source.startswith(WISH):
-                    await self._grant(wish)
-            await asyncio.sleep(WISH_SECONDS)
+            for job in await self._means.ledger.open_jobs(*JOB_KINDS):
+                await self._run_queued(job)
+            await asyncio.sleep(JOB_POLL_SECONDS)
 
     async def _held(self, report: Reporter) -> None:
         try:
-            left = await self.round(report.working)
+            left = await self.round(report.set_working)
         except StoreError as problem:
             await self._note(str(problem))
-            report.holding(str(problem))
+            report.set_holding(str(problem))
             logger(flow=report.name).warning("store failed", error=str(problem))
         else:
             self._say(report, left)
-        report.beat(queue=len(self._state.of(*UNDER_WAY)))
+        report.beat(queue=len(self._state.of(*IN_PROGRESS)))
 
     async def hurry(self) -> None:
         """The disk is nearly full: what is proven leaves now, without grace and beyond the day's budget. Nothing else, and
@@ -115,35 +114,33 @@ class Archiving:
         known, checks = await self._means.kept.partitions(), await self._means.kept.checks()
         self._state = replace(self._state, partitions=known, checks=checks, trouble=trouble)
 
-    async def _grant(self, wish: Wish) -> None:
-        """Do what a command asked for while we were running."""
-        answer = self._means.ledger.answer
-        await answer(replace(wish, state="running", says="at work"))
+    async def _run_queued(self, job: Job) -> None:
+        """Run a job from the ledger and save its result there."""
+        update = self._means.ledger.update_job
+        await update(replace(job, state="running", detail="at work"))
         try:
-            says = await self.obey(wish.source.removeprefix(WISH).split())
+            detail = await self.run_job(job)
         except (StoreError, SettingsError, HeldError) as problem:
-            await answer(replace(wish, state="failed", says=str(problem)))
+            await update(replace(job, state="failed", detail=str(problem)))
         else:
-            await answer(replace(wish, state="done", says=says))
+            await update(replace(job, state="done", detail=detail))
 
-    async def obey(self, words: Sequence[str], moves: Progress = _silent) -> str:
-        """`run`, `drill`, `retry DATASET PARTITION`, `restore DATASET PARTITION`, `restore DATASET PARTITION TABLE`; what
-        came of it, in a sentence.
-        """
-        if words[0] == "run":
-            known = await self.round(moves)
-            return f"{sum(one.stage in UNDER_WAY for one in known)} partitions under way, {len(known)} in all"
-        if words[0] == "drill":
-            found = await self.checks.drill()
-            if found and not found.same:
-                raise HeldError(found.says)
-            return found.says if found else "nothing is archived yet"
-        match words:
-            case ["retry", dataset, name]:
-                return await self._retry(dataset, name)
-            case ["restore", dataset, name, *table] if len(table) <= 1:
-                return await self._restore(dataset, name, *table)
-        raise SettingsError(f"{' '.join(words)!r} is nothing that the archiver can do")
+    async def run_job(self, job: Job, progress: Progress = _silent) -> str:
+        """Run a job of the archive; returns the result as a sentence. SettingsError for a job that is not the archive's."""
+        match job.kind:
+            case "archive":
+                known = await self.round(progress)
+                return f"{sum(partition.stage in IN_PROGRESS for partition in known)} partitions under way, {len(known)} in all"
+            case "drill":
+                check = await self.checks.drill()
+                if check and not check.same:
+                    raise HeldError(check.says)
+                return check.says if check else "nothing is archived yet"
+            case "retry":
+                return await self._retry(job.target, job.partition)
+            case "restore":
+                return await self._restore(job.target, job.partition, job.into)
+        raise SettingsError(f"the archiver cannot run the job `{job}`")
 
     async def _named(self, dataset: str, name: str) -> Partition:
         known = await self._means.kept.partitions()
@@ -162,7 +159,7 @@ class Archiving:
 
     async def _retry(self, dataset: str, name: str) -> str:
         async with self._turn:
-            partition = await retried(self._means, await self._named(dataset, name))
+            partition = await retry_held(self._means, await self._named(dataset, name))
             await self._moved(partition)
             return f"{dataset} {name} is {partition.stage} again, and goes on from there"
 
@@ -179,12 +176,12 @@ class Archiving:
         """
         async with self._turn:
             if not self._adopted:
-                await adopt(self._means)
+                await adopt_archived(self._means)
                 self._adopted = True
             if self._means.policy.enabled:
                 await self._plan()
             failed = await self.checks.round()
-            failed = await self._advanced(UNDER_WAY if self._means.policy.enabled else (), moves) or failed
+            failed = await self._advanced(IN_PROGRESS if self._means.policy.enabled else (), moves) or failed
             if failed:
                 raise failed
             await self._note()
@@ -207,20 +204,20 @@ class Archiving:
 
     async def _plan(self) -> None:
         means, known = self._means, await self._means.kept.partitions()
-        hot_days = leaving(means.datasets.values(), means.policy)
-        for one in await due(means.warehouse, hot_days, known, self._now().date(), means.policy.late_seconds):
+        hot_days = select_hot_days(means.datasets.values(), means.policy)
+        for one in await find_due(means.warehouse, hot_days, known, self._now().date(), means.policy.late_seconds):
             await self._means.kept.keep(one)
             logger(dataset=one.dataset).info("partition planned", partition=one.id)
 
     async def _advance(self, partition: Partition, begins: Callable[[Partition], None]) -> None:
         """Step after step, until it has to wait or something fails."""
-        while partition.stage in UNDER_WAY and not self._waits(partition):
+        while partition.stage in IN_PROGRESS and not self._waits(partition):
             begins(partition)
             before = partition.stage
             try:
                 partition = await self._step(partition)
             except HeldError as problem:
-                partition = replace(partition, stage="held", says=f"{problem}; {remedy(partition)}")
+                partition = replace(partition, stage="held", says=f"{problem}; {describe_remedy(partition)}")
                 logger(dataset=partition.dataset).error("partition held", partition=partition.id, error=partition.says)
             except StoreError as problem:
                 await self._means.kept.keep(self._later(partition, str(problem)))
@@ -282,8 +279,8 @@ class Archiving:
 
     def _say(self, report: Reporter, known: Sequence[Partition]) -> None:
         held = [one for one in known if one.stage == "held"]
-        under_way = sum(one.stage in UNDER_WAY for one in known)
+        under_way = sum(one.stage in IN_PROGRESS for one in known)
         if held:
-            report.holding(f"{len(held)} partitions are held: {held[0].says}")
+            report.set_holding(f"{len(held)} partitions are held: {held[0].says}")
         else:
-            report.waiting(f"{under_way} partitions under way" if under_way else "nothing is due")
+            report.set_waiting(f"{under_way} partitions under way" if under_way else "nothing is due")

@@ -17,16 +17,16 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.batch.ingest import Progress, Span, ingest
-from spotlightd.flows.loads.load import IngestContext, Result
-from spotlightd.flows.loads.mirror import mirror
-from spotlightd.flows.loads.publish import current, replaces
-from spotlightd.flows.loads.recovery import sweep
+from spotlightd.flows.batch.ingest import IngestRange, Progress, ingest
+from spotlightd.flows.loads.load import IngestContext, IngestResult
+from spotlightd.flows.loads.mirror import mirror_records
+from spotlightd.flows.loads.publish import replaces, select_current
+from spotlightd.flows.loads.recovery import sweep_dead_loads
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.source import Batch
-from spotlightd.ports.ledger import Ledger, Wish
+from spotlightd.ports.ledger import Job, Ledger
 from spotlightd.ports.publisher import Publishers
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives
@@ -34,15 +34,15 @@ from spotlightd.sql.tiers import Archives
 GRACE_SECONDS = 6 * 3600
 FIRST_HOLD_SECONDS = 1.0  # doubles: an engine that died is back in about a second, a full disk is not
 HOLD_SECONDS = 15.0
-WISH_SECONDS = 2.0
-WAITING_PER_MINUTE = 60 / WISH_SECONDS
+JOB_POLL_SECONDS = 2.0
+WAITING_PER_MINUTE = 60 / JOB_POLL_SECONDS
 KEEPING_PER_MINUTE = 12.0  # a round every two seconds, and what its work may take
 LOOKING_PER_MINUTE = 1 / 15  # one document may take half an hour to come, and a quarter of one to be read
 
 
 @dataclass(frozen=True, slots=True)
 class Wakeups:
-    """One bell per source: rung by the clock, at start, after a failure and by wishes; heard by the source's flow."""
+    """One bell per source: rung by the clock, at start, after a failure and by jobs; heard by the source's flow."""
 
     rung: dict[str, asyncio.Event] = field(default_factory=dict)
 
@@ -51,7 +51,7 @@ class Wakeups:
 
 
 @asynccontextmanager
-async def ringing(sources: Iterable[Batch], bells: Wakeups, *, on_start: bool) -> AsyncIterator[None]:
+async def run_triggers(sources: Iterable[Batch], bells: Wakeups, *, on_start: bool) -> AsyncIterator[None]:
     """Ring each source's bell by its `cron`, in UTC, while the block runs."""
     scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": GRACE_SECONDS})
     for source in sources:
@@ -67,8 +67,8 @@ async def ringing(sources: Iterable[Batch], bells: Wakeups, *, on_start: bool) -
 
 
 @dataclass(frozen=True, slots=True)
-class Collecting:
-    """The flow of one source: waits for its bell or a wish, looks, keeps the records in step; holds while stores fail."""
+class Collector:
+    """The flow of one source: waits for its bell or a job, looks, keeps the records in step; holds while stores fail."""
 
     source: Batch
     publishers: Publishers
@@ -80,43 +80,43 @@ class Collecting:
     async def __call__(self, report: Reporter) -> None:
         bell = self.bells.of(self.source.name)
         while True:
-            report.waiting("waiting for the next look")
-            report.expects(WAITING_PER_MINUTE)
-            wish = await self._next(report, bell)
+            report.set_waiting("waiting for the next look")
+            report.expect_beats(WAITING_PER_MINUTE)
+            job = await self._next(report, bell)
             bell.clear()
-            report.expects(LOOKING_PER_MINUTE)
+            report.expect_beats(LOOKING_PER_MINUTE)
             looked = False
             try:
-                await self._held(report, wish)
+                await self._held(report, job)
                 looked = True
             finally:
                 if not looked:
                     bell.set()  # the supervisor starts this flow again after a pause: look then, not tomorrow
 
-    async def _next(self, report: Reporter, bell: asyncio.Event) -> Wish | None:
-        """Until the bell rings (None) or somebody wishes for a backfill. Wishes are looked for every two seconds."""
+    async def _next(self, report: Reporter, bell: asyncio.Event) -> Job | None:
+        """Until the bell rings (None) or a command queues a backfill. Jobs are polled every two seconds."""
         while True:
             report.beat(did_something=False)
             try:
-                async with asyncio.timeout(WISH_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
+                async with asyncio.timeout(JOB_POLL_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
                     await bell.wait()
             except TimeoutError:
-                wishes = [one for one in await self.stores.ledger.wishes() if one.source == self.source.name]
-                if wishes:
-                    return wishes[0]
+                jobs = [job for job in await self.stores.ledger.open_jobs("backfill") if job.target == self.source.name]
+                if jobs:
+                    return jobs[0]
             else:
                 return None
 
-    async def _held(self, report: Reporter, wish: Wish | None) -> None:
+    async def _held(self, report: Reporter, job: Job | None) -> None:
         """One look, repeated until our own stores take it: a full disk or a dead engine holds, it loses nothing."""
         pause = 0.0
         while True:
             try:
                 if pause:
                     await self._see_stores()
-                await (self._grant(report, wish) if wish else self._look(report))
+                await (self._run_job(report, job) if job else self._look(report))
             except StoreError as problem:
-                report.holding(str(problem))
+                report.set_holding(str(problem))
                 report.beat(did_something=False)
                 pause = min(HOLD_SECONDS, 2 * pause or FIRST_HOLD_SECONDS)
                 await asyncio.sleep(pause)
@@ -132,40 +132,40 @@ class Collecting:
 
     async def _look(self, report: Reporter) -> None:
         async def progress(says: str, done: int, total: int) -> None:
-            await self.stores.gate.passed("batch loads", report)
-            report.working(says, done, total)
+            await self.stores.gate.wait_until_open("batch loads", report)
+            report.set_working(says, done, total)
             report.beat(queue=total - done)
 
-        await self._ingest(Span(first=self.since), progress)
+        await self._ingest(IngestRange(first=self.since), progress)
         await self._judge()
 
     async def _judge(self) -> None:
         """Say so when the newest slice that should be out is not here."""
         wanted = self.source.expected(self.judged_on or datetime.now(UTC).date())
-        published = current(await self.stores.ledger.loads(self.source.name, states=("published",)))
+        published = select_current(await self.stores.ledger.loads(self.source.name, states=("published",)))
         if not any(replaces(load.covers, wanted.covers) for load in published):
             logger(source=self.source.name).warning("source late", covers=wanted.covers, due=str(wanted.due))
 
-    async def _grant(self, report: Reporter, wish: Wish) -> None:
+    async def _run_job(self, report: Reporter, job: Job) -> None:
         async def progress(says: str, done: int, total: int) -> None:
-            if why := self.stores.gate.why("batch loads"):
-                await ledger.answer(replace(wish, state="running", done=done, total=total, says=why))
-            await self.stores.gate.passed("batch loads", report)
-            report.working(says, done, total)
+            if why := self.stores.gate.hold_reason("batch loads"):
+                await ledger.update_job(replace(job, state="running", done=done, total=total, detail=why))
+            await self.stores.gate.wait_until_open("batch loads", report)
+            report.set_working(says, done, total)
             report.beat(queue=total - done)
-            await ledger.answer(replace(wish, state="running", done=done, total=total, says=says))
+            await ledger.update_job(replace(job, state="running", done=done, total=total, detail=says))
 
         ledger = self.stores.ledger
-        results = await self._ingest(Span(first=wish.first, last=wish.last, again=True), progress)
-        state = "failed" if any(one.error for one in results) else "done"
-        await ledger.answer(replace(wish, state=state, done=len(results), total=len(results), says=told(results)))
+        results = await self._ingest(IngestRange(first=job.first, last=job.last, again=True), progress)
+        ended = replace(job, state="done", done=len(results), total=len(results), detail=summarize_results(results))
+        await ledger.update_job(replace(ended, state="failed") if any(result.error for result in results) else ended)
 
-    async def _ingest(self, span: Span, progress: Progress) -> list[Result]:
+    async def _ingest(self, span: IngestRange, progress: Progress) -> list[IngestResult]:
         publisher = self.publishers.of(self.source)
         return await ingest(self.source, publisher, self.stores, span=span, progress=progress)
 
 
-def told(results: Sequence[Result]) -> str:
+def summarize_results(results: Sequence[IngestResult]) -> str:
     """What a look brought, in a sentence, with the first thing that went wrong."""
     counted = Counter(one.outcome for one in results)
     said = ", ".join(f"{number} {outcome}" for outcome, number in counted.most_common()) or "nothing was due"
@@ -173,7 +173,7 @@ def told(results: Sequence[Result]) -> str:
     return f"{len(results)} documents: {said}; {sum(one.rows for one in results):,} rows{wrong}"
 
 
-async def bookkeeping(
+async def run_bookkeeping(
     report: Reporter,
     ledger: Ledger,
     warehouse: Warehouse,
@@ -184,16 +184,16 @@ async def bookkeeping(
 ) -> None:
     """The flow that copies the ledger's records to the warehouse and sweeps dead loads."""
     held = list(datasets)
-    report.expects(KEEPING_PER_MINUTE)
+    report.expect_beats(KEEPING_PER_MINUTE)
     while True:
         done = 0
         try:
-            done += await mirror(ledger, warehouse, archives)
-            done += await sweep(ledger, warehouse, held)
+            done += await mirror_records(ledger, warehouse, archives)
+            done += await sweep_dead_loads(ledger, warehouse, held)
         except StoreError as problem:
-            report.holding(str(problem))
+            report.set_holding(str(problem))
             logger(flow="bookkeeping").warning("store failed", error=str(problem))
         else:
-            report.waiting("records are in step")
+            report.set_waiting("records are in step")
         report.beat(did_something=done > 0)
         await asyncio.sleep(every_seconds)

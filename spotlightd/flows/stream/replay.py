@@ -16,7 +16,7 @@ from datetime import date
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import Proof
-from spotlightd.flows.loads.publish import Publications, current
+from spotlightd.flows.loads.publish import Publications, select_current
 from spotlightd.flows.stream.decode import Decoder
 from spotlightd.flows.stream.parts import Parts, day_of, part_of
 from spotlightd.flows.supervise import Reporter
@@ -25,18 +25,18 @@ from spotlightd.model.offsets import LostFrame
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream
 from spotlightd.model.stream import covers as slice_of
-from spotlightd.ports.ledger import Ledger, Positions, Wish
+from spotlightd.ports.ledger import Job, Ledger, Positions
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql import decode
 
-WISH_SECONDS = 2.0
+JOB_POLL_SECONDS = 2.0
 LONGEST_PART_SECONDS = 900.0
 
 Progress = Callable[[str, int, int], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """One part of a day, decoded again."""
 
     day: date
@@ -58,22 +58,22 @@ class Replay:
     positions: Positions
     parts: Parts
 
-    async def days(self, first: date, last: date, progress: Progress) -> list[Replayed]:
+    async def days(self, first: date, last: date, progress: Progress) -> list[ReplayResult]:
         """All parts of the received days from `first` to `last`, both included, oldest first."""
-        visible = current(await self.ledger.loads(self.source.name, states=("published",)))
+        visible = select_current(await self.ledger.loads(self.source.name, states=("published",)))
         days = sorted({day_of(load) for load in visible if first <= day_of(load) <= last})
-        done: list[Replayed] = []
+        done: list[ReplayResult] = []
         for day in days:
             for load in await self.parts.close(self.source, day):
                 await progress(f"replaying {slice_of(day, part_of(load))}", len(done), max(len(days), len(done) + 1))
                 done.append(await self.part(day, load))
         return done
 
-    async def part(self, day: date, old: Load) -> Replayed:
+    async def part(self, day: date, old: Load) -> ReplayResult:
         """Decode again what a load decodes, and put a new load in its place. It must be closed."""
         return await self.made(day, old.digest, old.covers)
 
-    async def made(self, day: date, digest: str, covers: str, proof: Proof | None = None) -> Replayed:
+    async def made(self, day: date, digest: str, covers: str, proof: Proof | None = None) -> ReplayResult:
         """A load of all kept frames of that part of a day, closed, proven and published."""
         load = await self.ledger.begin_load(self.source, digest, covers)
         values = {"day": day, "part": part_of(load), "load_id": load.load_id}
@@ -89,7 +89,7 @@ class Replay:
         loaded = await self.ledger.loaded(load.load_id, {self.source.dataset.name: rows}, ())
         await self.publications.publish(loaded)
         logger(source=self.source.name).info("part replayed", covers=covers, rows=rows, rejects=len(lost))
-        return Replayed(day, part_of(load), load.load_id, rows, len(lost))
+        return ReplayResult(day, part_of(load), load.load_id, rows, len(lost))
 
     async def _fill(self, values: dict[str, object]) -> tuple[int, list[LostFrame]]:
         which = decode.PART
@@ -103,8 +103,8 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Replaying:
-    """The flow that grants wishes for replays beside the running drains."""
+class ReplayRunner:
+    """The flow that runs replay jobs beside the drains."""
 
     ledger: Ledger
     replays: Sequence[Replay]
@@ -112,33 +112,33 @@ class Replaying:
 
     async def __call__(self, report: Reporter) -> None:
         known = {one.source.name: one for one in self.replays}
-        report.expects(60.0 / WISH_SECONDS / 2)
+        report.expect_beats(60.0 / JOB_POLL_SECONDS / 2)
         while True:
-            report.waiting("waiting for a wish")
+            report.set_waiting("waiting for a job")
             report.beat(did_something=False)
-            for wish in await self.ledger.wishes():
-                if wish.source in known:
-                    report.expects(60.0 / LONGEST_PART_SECONDS)
-                    await self._grant(known[wish.source], wish, report)
-                    report.expects(60.0 / WISH_SECONDS / 2)
-            await asyncio.sleep(WISH_SECONDS)
+            for job in await self.ledger.open_jobs("replay"):
+                if job.target in known:
+                    report.expect_beats(60.0 / LONGEST_PART_SECONDS)
+                    await self._run_job(known[job.target], job, report)
+                    report.expect_beats(60.0 / JOB_POLL_SECONDS / 2)
+            await asyncio.sleep(JOB_POLL_SECONDS)
 
-    async def _grant(self, replay: Replay, wish: Wish, report: Reporter) -> None:
+    async def _run_job(self, replay: Replay, job: Job, report: Reporter) -> None:
         async def progress(says: str, done: int, total: int) -> None:
-            await self.gate.passed("the sink", report)
-            report.working(says, done, total)
+            await self.gate.wait_until_open("the sink", report)
+            report.set_working(says, done, total)
             report.beat()
-            await self.ledger.answer(dataclasses.replace(wish, state="running", says=says, done=done, total=total))
+            await self.ledger.update_job(dataclasses.replace(job, state="running", detail=says, done=done, total=total))
 
         try:
-            done = await replay.days(wish.first, wish.last, progress)
+            done = await replay.days(job.first, job.last, progress)
         except StoreError as problem:
-            report.holding(str(problem))
-            await self.ledger.answer(dataclasses.replace(wish, state="failed", says=str(problem)))
+            report.set_holding(str(problem))
+            await self.ledger.update_job(dataclasses.replace(job, state="failed", detail=str(problem)))
         else:
             says = (
                 f"{len(done)} parts, {sum(one.rows for one in done):,} rows, {sum(one.rejects for one in done)} rejects"
             )
-            await self.ledger.answer(
-                dataclasses.replace(wish, state="done", says=says, done=len(done), total=len(done))
+            await self.ledger.update_job(
+                dataclasses.replace(job, state="done", detail=says, done=len(done), total=len(done))
             )
