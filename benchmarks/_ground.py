@@ -24,7 +24,7 @@ from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.clients.locallog.spool import LogSpool
 from spotlightd.flows.stream.context import DrainContext
-from spotlightd.flows.stream.drain import Draining
+from spotlightd.flows.stream.drain import Drain
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.supervise import Board
 from spotlightd.model.stream import Stream, frames_of
@@ -33,7 +33,7 @@ from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import replay_of
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import BusSettings, StreamsSettings
-from spotlightd.testing import SilentMeters
+from spotlightd.testing import SilentMetrics
 
 sys.path.insert(0, str(ROOT))  # for the tests' own Kafka, which nothing that is installed holds
 
@@ -146,14 +146,14 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
             await file.retain(source.topic, drained)
 
         means = DrainContext(
-            chosen, spool, warehouse, house.positions, parts, SilentMeters(), told.streams, trim=trim if own else None
+            chosen, spool, warehouse, house.positions, parts, SilentMetrics(), told.streams, trim=trim if own else None
         )
         yield Ground(house, chosen, means)
 
 
 async def drained(on: Ground, source: Stream, frames: int) -> float:
     """Seconds from the start of the real flow until its state says that so many frames are drained."""
-    flow, began = Draining(source, on.means, replay_of(source, on.house, on.means.parts)), time.perf_counter()
+    flow, began = Drain(source, on.means, replay_of(source, on.house, on.means.parts)), time.perf_counter()
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):

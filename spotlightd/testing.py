@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +12,11 @@ from spotlightd.clients.atomic import PIECE_BYTES
 from spotlightd.clients.documents.folder import place
 from spotlightd.clients.http import address, body
 from spotlightd.errors import PublisherError, StoreError
-from spotlightd.model.disk import Measured
-from spotlightd.model.provenance import Outcome
+from spotlightd.metrics.table import REPORTED, Metric, find_metric, index
+from spotlightd.model.disk import DiskUsage
 from spotlightd.model.source import Batch
-from spotlightd.ports.metrics import Stage
-from spotlightd.ports.publisher import Fetched
-from spotlightd.ports.storage import Stored
+from spotlightd.ports.publisher import PublisherResponse
+from spotlightd.ports.storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class MemoryPublishers:
     replies: dict[str, Reply] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
-    def of(self, source: Batch) -> MemoryPublisher:
+    def for_source(self, source: Batch) -> MemoryPublisher:
         return MemoryPublisher(self, source)
 
 
@@ -60,13 +59,15 @@ class MemoryPublisher:
         return body.text(whole, "utf-8", url)
 
     @asynccontextmanager
-    async def fetch(self, url: str, *, etag: str = "", last_modified: str = "") -> AsyncIterator[Fetched | None]:
+    async def fetch(
+        self, url: str, *, etag: str = "", last_modified: str = ""
+    ) -> AsyncIterator[PublisherResponse | None]:
         reply = self._reply(url)
         if etag == reply.etag or (last_modified and last_modified == reply.last_modified):
             yield None
             return
         async with aclosing(_checked(reply, url, self.source.begins_with, self.source.max_bytes)) as chunks:
-            yield Fetched(url, reply.via, reply.etag, reply.last_modified, reply.media_type, chunks)
+            yield PublisherResponse(url, reply.via, reply.etag, reply.last_modified, reply.media_type, chunks)
 
     def _reply(self, url: str) -> Reply:
         host = address.allowed(url, self.source.hosts).host
@@ -104,13 +105,13 @@ class MemoryDocuments:
         if self.refuses:
             raise self.refuses
 
-    async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
+    async def put(self, chunks: AsyncIterator[bytes]) -> StoredFile:
         whole = b"".join([chunk async for chunk in chunks])
         await self.ping()
         digest = hashlib.sha256(whole).hexdigest()
         new = digest not in self.objects
         self.objects[digest] = whole
-        return Stored(digest, len(whole), new)
+        return StoredFile(digest, len(whole), new)
 
     @asynccontextmanager
     async def file(self, digest: str) -> AsyncIterator[Path]:
@@ -131,36 +132,20 @@ class MemoryDocuments:
         return target
 
 
-class SilentMeters:
-    """Counts nothing."""
+class SilentMetrics:
+    """Counts nothing, but checks every call against the table of metrics."""
 
-    def received(self, source: str, *, frames: int, size: int) -> None: ...
+    def __init__(self, table: Iterable[Metric] = REPORTED) -> None:
+        self._table = index(table)
 
-    def shed(self, source: str, *, frames: int) -> None: ...
+    def count(self, name: str, _value: float = 1, /, **labels: str) -> None:
+        find_metric(self._table, name, "counter", labels)
 
-    def spooled(self, source: str, *, frames: int, size: int) -> None: ...
+    def gauge(self, name: str, _value: float, /, **labels: str) -> None:
+        find_metric(self._table, name, "gauge", labels)
 
-    def drained(self, source: str, *, frames: int, rows: int, size: int, seconds: float) -> None: ...
-
-    def lagged(self, source: str, stage: Stage, seconds: float) -> None: ...
-
-    def behind(self, source: str, *, frames: int) -> None: ...
-
-    def retried(self, source: str) -> None: ...
-
-    def gap(self, source: str, cause: str) -> None: ...
-
-    def rejected(self, source: str, *, frames: int) -> None: ...
-
-    def connected(self, source: str, *, now: bool) -> None: ...
-
-    def document(self, source: str, outcome: Outcome, *, rows: int = 0) -> None: ...
-
-    def log_written(self, *, events: int) -> None: ...
-
-    def log_left_out(self, *, events: int) -> None: ...
-
-    def loop_lagged(self, seconds: float) -> None: ...
+    def observe(self, name: str, _value: float, /, **labels: str) -> None:
+        find_metric(self._table, name, "histogram", labels)
 
 
 @dataclass
@@ -173,13 +158,13 @@ class MemoryDisks:
     files: dict[Path, int] = field(default_factory=dict)
     hanging: set[Path] = field(default_factory=set)
 
-    async def measure(self, folder: Path) -> Measured:
+    async def measure(self, folder: Path) -> DiskUsage:
         mount = self._mount(folder)
         size, used = self.mounts[mount]
         ours = sum(taken for file, taken in self.files.items() if self._mounted(file) == mount)
-        return Measured(str(mount), size, used + ours)
+        return DiskUsage(str(mount), size, used + ours)
 
-    async def taken(self, file: Path) -> int:
+    async def allocated_bytes(self, file: Path) -> int:
         self._mount(file)
         return self.files.get(file, 0)
 

@@ -96,7 +96,7 @@ def _dataset(dataset: Dataset, sources: Sequence[Batch]) -> Iterator[str]:
         yield "\n".join(["What to beware of:", "", *(f"- {note}" for note in dataset.notes)])
     facts = [
         ("Publisher", dataset.publisher),
-        ("Rhythm", dataset.rhythm.says),
+        ("Rhythm", dataset.rhythm.description),
         ("One row is named by", _names(dataset.key)),
         ("Looked up by", _names((dataset.symbol,)) if dataset.symbol else ""),
         ("Old or new by", _names((dataset.time,))),
@@ -105,7 +105,7 @@ def _dataset(dataset: Dataset, sources: Sequence[Batch]) -> Iterator[str]:
     ]
     yield "\n".join(f"- {name}: {value}" for name, value in facts if value)
     yield _table(("column", "type", "unit", "meaning"), [_column(one) for one in dataset.columns])
-    if dataset.receipted:
+    if dataset.has_receipts:
         pointer = ", ".join(f"`{one.name}` ({one.meaning})" for one in dataset.pointer)
         yield f"Each row also carries its receipt: the load that brought it, and where it stands in its document: {pointer}."
 

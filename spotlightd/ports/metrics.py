@@ -1,20 +1,19 @@
-"""What the flows count, as they see it: the port `Meters`. Who reads it is not their business."""
+"""The port `Metrics`, through which the flows count, and the readings that the metrics take of flows and disks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from spotlightd.model.provenance import Outcome
-
 Stage = Literal["bus", "table", "queryable"]
 
 
 @dataclass(frozen=True, slots=True)
 class FlowReading:
-    """One flow as the metrics read it: how long it has been silent, and the pause between two beats that it promised.
+    """One flow as the metrics read it.
 
-    `pause_seconds` is 0 when it promised none.
+    `silent_seconds` is the time since its last beat. `pause_seconds` is the longest pause between two beats that it
+    promised, 0 for no promise.
     """
 
     flow: str
@@ -29,8 +28,10 @@ class FlowReading:
 
 @dataclass(frozen=True, slots=True)
 class DiskReading:
-    """One file system as the metrics read it. `level` counts from 0, fine; `full_in_seconds` is endless when it does not
-    grow, None while that is not known.
+    """One file system as the metrics read it.
+
+    `level` starts at 0, which is fine. `full_in_seconds` is infinite when the file system does not grow, and None while
+    the rate is not known.
     """
 
     filesystem: str
@@ -42,43 +43,18 @@ class DiskReading:
     answers: bool = True
 
 
-class Meters(Protocol):
-    """Every call is cheap, never waits and never fails. `source` is a declared name: no other labels grow with data."""
+class Metrics(Protocol):
+    """Names, labels and kinds are those of the table, spotlightd/metrics/table.py. Every call is cheap and never waits.
 
-    def received(self, source: str, *, frames: int, size: int) -> None:
-        """Frames that a listener took from its socket."""
+    A label value that was not declared counts as `other`, so no series comes from data. A name that is not in the table,
+    or labels other than the table's, are a ValueError: a mistake in the code, which a test finds in every call.
+    """
 
-    def shed(self, source: str, *, frames: int) -> None:
-        """Frames that found no room in the spool."""
+    def count(self, name: str, value: float = 1, /, **labels: str) -> None:
+        """Add to a counter."""
 
-    def spooled(self, source: str, *, frames: int, size: int) -> None:
-        """What waits in the spool now."""
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
+        """Set a gauge."""
 
-    def drained(self, source: str, *, frames: int, rows: int, size: int, seconds: float) -> None:
-        """A batch is in the table: its frames, rows and bytes, and how long its statements took."""
-
-    def lagged(self, source: str, stage: Stage, seconds: float) -> None:
-        """From receiving a frame to that stage: on the bus, written to the frames table, queryable as rows."""
-
-    def behind(self, source: str, *, frames: int) -> None:
-        """What waits on the bus now."""
-
-    def retried(self, source: str) -> None: ...
-
-    def gap(self, source: str, cause: str) -> None: ...
-
-    def rejected(self, source: str, *, frames: int) -> None: ...
-
-    def connected(self, source: str, *, now: bool) -> None: ...
-
-    def document(self, source: str, outcome: Outcome, *, rows: int = 0) -> None:
-        """What became of one document of a batch source, and how many rows it brought to readers."""
-
-    def log_written(self, *, events: int) -> None:
-        """Events of the log that are in its table now."""
-
-    def log_left_out(self, *, events: int) -> None:
-        """Events of the log that will not be in its table: a row there says how many."""
-
-    def loop_lagged(self, seconds: float) -> None:
-        """How much later than asked the event loop came round."""
+    def observe(self, name: str, value: float, /, **labels: str) -> None:
+        """Add an observation to a histogram. A value below 0 counts as 0: the clock was set back in between."""

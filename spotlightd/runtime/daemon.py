@@ -15,32 +15,32 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from spotlightd import __version__
-from spotlightd.flows.archive.archiver import Archiving
-from spotlightd.flows.batch.schedule import Collecting, Wakeups, bookkeeping, ringing
-from spotlightd.flows.supervise import Board, Flow, Reporter, Status, isolated, running, vital
-from spotlightd.flows.transform import Transforming
-from spotlightd.flows.upkeep.bucket import looking_after
-from spotlightd.flows.upkeep.disk import Watching
-from spotlightd.flows.upkeep.disk_history import DiskRows
+from spotlightd.flows.archive.archiver import Archiver
+from spotlightd.flows.batch.schedule import Collector, Wakeups, run_bookkeeping, run_triggers
+from spotlightd.flows.supervise import Board, Flow, Reporter, Status, run_in_background, run_isolated, run_vital
+from spotlightd.flows.transform import TransformRunner
+from spotlightd.flows.upkeep.bucket import watch_bucket
+from spotlightd.flows.upkeep.disk import DiskWatch
+from spotlightd.flows.upkeep.disk_history import DiskHistory
 from spotlightd.flows.upkeep.documents import DocumentTiering
-from spotlightd.flows.upkeep.heartbeats import measured_loop, readings, write_heartbeats
+from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows, write_heartbeats
 from spotlightd.flows.upkeep.log_buffer import LogBuffer
-from spotlightd.flows.upkeep.logs import writing_logs
+from spotlightd.flows.upkeep.logs import run_log_writer
 from spotlightd.log import kept, logger
-from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.model.disk import FileSystem
 from spotlightd.model.source import Batch
 from spotlightd.runtime import systemd
-from spotlightd.runtime.archive import archiver, stowing
+from spotlightd.runtime.archive import make_archiver, make_document_tiering
+from spotlightd.runtime.disks import make_disk_monitor, relieved
 from spotlightd.runtime.disks import readings as disk_readings
-from spotlightd.runtime.disks import relieved, watching
 from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
 from spotlightd.runtime.explorer import _context
 from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import Streaming, streaming
 from spotlightd.settings.settings import Settings
-from spotlightd.web.app import application, serving
-from spotlightd.web.metrics import serving_metrics
+from spotlightd.web.app import build_application, serve
+from spotlightd.web.metrics import serve_metrics
 
 PROBE_SECONDS = 2.0
 
@@ -74,40 +74,45 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
     async with open_instance(settings) as house:
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
-            house.publishers.of(source)  # refuses a source that asks for a contact, before anything is begun
-        archive, documents = archiver(house), stowing(house)
+            house.publishers.for_source(source)  # refuses a source that asks for a contact, before anything is begun
+        archive, documents = make_archiver(house), make_document_tiering(house)
 
         async def relieve(_: FileSystem) -> None:
             await house.documents.cache.give_up()
             await archive.hurry()
 
-        disks = watching(settings, house.stores.gate, on_critical=relieve)
-        meters = PrometheusMeters(
+        disks = make_disk_monitor(settings, house.stores.gate, on_critical=relieve)
+        metrics = PrometheusMetrics(
             [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
-            version=__version__, flows=lambda: readings(board), disks=lambda: disk_readings(disks.state()),
+            version=__version__, flows=lambda: read_flows(board), disks=lambda: disk_readings(disks.state()),
             archive=archive.state, documents=documents.state,
         )  # fmt: skip
-        writing = writing_logs(board, said, house.stores.warehouse, meters, settings.log.table_seconds)
-        async with writing, streaming(house, meters) as streams:
+        writing = run_log_writer(board, said, house.stores.warehouse, metrics, settings.log.table_seconds)
+        async with writing, streaming(house, metrics) as streams:
             context = replace(
                 _context(house, streams, board, began, notice),
                 disks=disks.state,
                 archive=archive.state,
-                keeping=documents.state,
+                document_tiers=documents.state,
             )
             await disks.look()  # before anything moves: what is too full now holds from the beginning
             async with (
-                running(**_keepers(house, board, meters, disks, archive, documents), **_movers(house, streams, board)),
-                serving_metrics(meters.text, settings.metrics, settings.web.hosts),
-                serving(application(context), settings.web.host, settings.web.port) as port,
+                run_in_background(
+                    **_keepers(house, board, metrics, disks, archive, documents), **_movers(house, streams, board)
+                ),
+                serve_metrics(metrics.text, settings.metrics, settings.web.hosts),
+                serve(build_application(context), settings.web.host, settings.web.port) as port,
             ):
                 web = f"http://{settings.web.host}:{port}"
                 here = replace(house.endpoint, web=web, collects=tuple(source.name for source in collected))
                 publish_endpoint(settings, here)
-                gatherers = _collectors(house, board, bells, meters, collected) | {
-                    name: isolated(board, name, flow) for name, flow in streams.listeners.items()
+                gatherers = _collectors(house, board, bells, metrics, collected) | {
+                    name: run_isolated(board, name, flow) for name, flow in streams.listeners.items()
                 }
-                async with running(**gatherers), ringing(collected, bells, on_start=settings.schedule.on_start):
+                async with (
+                    run_in_background(**gatherers),
+                    run_triggers(collected, bells, on_start=settings.schedule.on_start),
+                ):
                     log.info("daemon ready", web=web)
                     systemd.ready(f"explorer on {web}")
                     try:
@@ -122,23 +127,23 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
 def _keepers(
     house: Instance,
     board: Board,
-    meters: PrometheusMeters,
-    disks: Watching,
-    archive: Archiving,
+    metrics: PrometheusMetrics,
+    disks: DiskWatch,
+    archive: Archiver,
     documents: DocumentTiering,
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
     every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
     return {
-        "bookkeeping": vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
-        "heart": vital(board, "heart", lambda report: _heart(report, board)),
-        "archive": isolated(board, "archive", archive),
-        "documents": isolated(board, "documents", documents),
-        "bucket": isolated(board, "bucket", lambda report: looking_after(report, house.bucket)),
-        "pulse": isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every)),
-        "disk": isolated(board, "disk", disks),
-        "disk rows": isolated(board, "disk rows", DiskRows(disks, warehouse)),
-        "loop lag": measured_loop(meters),
+        "bookkeeping": run_vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
+        "heart": run_vital(board, "heart", lambda report: _heart(report, board)),
+        "archive": run_isolated(board, "archive", archive),
+        "documents": run_isolated(board, "documents", documents),
+        "bucket": run_isolated(board, "bucket", lambda report: watch_bucket(report, house.bucket)),
+        "pulse": run_isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every)),
+        "disk": run_isolated(board, "disk", disks),
+        "disk rows": run_isolated(board, "disk rows", DiskHistory(disks, warehouse)),
+        "loop lag": measure_loop_lag(metrics),
     }
 
 
@@ -146,7 +151,7 @@ def _movers(house: Instance, streams: Streaming, board: Board) -> dict[str, Coro
     """What moves frames on until the listeners have stopped, and what is made of them."""
     stores = house.stores
     made = {
-        one.name: Transforming(
+        one.name: TransformRunner(
             one,
             stores.ledger,
             stores.warehouse,
@@ -158,19 +163,19 @@ def _movers(house: Instance, streams: Streaming, board: Board) -> dict[str, Coro
         for one in house.catalog.transforms
     }
     flows: dict[str, Flow] = {**streams.movers, **made}
-    return {name: isolated(board, name, flow) for name, flow in flows.items()}
+    return {name: run_isolated(board, name, flow) for name, flow in flows.items()}
 
 
 def _collectors(
-    house: Instance, board: Board, bells: Wakeups, meters: PrometheusMeters, collected: tuple[Batch, ...]
+    house: Instance, board: Board, bells: Wakeups, metrics: PrometheusMetrics, collected: tuple[Batch, ...]
 ) -> dict[str, Coroutine[Any, Any, None]]:
-    told, stores = house.settings.schedule, replace(house.stores, meters=meters)
+    told, stores = house.settings.schedule, replace(house.stores, metrics=metrics)
     since = told.since or date.min
     return {
-        source.name: isolated(
+        source.name: run_isolated(
             board,
             f"collect {source.name}",
-            Collecting(source, house.publishers, stores, bells, since, told.judged_on),
+            Collector(source, house.publishers, stores, bells, since, told.judged_on),
         )
         for source in collected
     }
@@ -201,13 +206,13 @@ async def told_to_stop() -> AsyncIterator[asyncio.Event]:
 
 
 async def _bookkeeping(report: Reporter, house: Instance) -> None:
-    await bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets, house.archives)
+    await run_bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets, house.archives)
 
 
 async def _heart(report: Reporter, board: Board) -> None:
     """Feed systemd's watchdog from the loop itself, and say in one line how the flows are."""
     pause = systemd.watchdog_seconds() or PROBE_SECONDS
-    report.expects(60 / pause)
+    report.expect_beats(60 / pause)
     while True:
         report.beat()
         systemd.alive()
@@ -216,5 +221,5 @@ async def _heart(report: Reporter, board: Board) -> None:
 
 
 def _summary(statuses: tuple[Status, ...]) -> str:
-    troubled = [f"{one.name}: {one.error or one.heard}" for one in statuses if one.error or one.hangs]
+    troubled = [f"{one.name}: {one.error or one.beat_summary}" for one in statuses if one.error or one.is_hanging]
     return "; ".join(troubled) or f"{len(statuses)} flows at work"

@@ -18,20 +18,20 @@ from spotlightd.clients.locallog.spool import LogSpool
 from spotlightd.clients.locallog.view import LogView
 from spotlightd.errors import SettingsError
 from spotlightd.flows.stream.context import DrainContext
-from spotlightd.flows.stream.decode import Decoder, decoder_of
-from spotlightd.flows.stream.drain import Draining
-from spotlightd.flows.stream.forward import Forwarding
-from spotlightd.flows.stream.listen import Listening
+from spotlightd.flows.stream.decode import Decoder, make_decoder
+from spotlightd.flows.stream.drain import Drain
+from spotlightd.flows.stream.forward import Forwarder
+from spotlightd.flows.stream.listen import Listener
 from spotlightd.flows.stream.parts import Parts
-from spotlightd.flows.stream.recovery import received
-from spotlightd.flows.stream.replay import Replay, Replaying
+from spotlightd.flows.stream.recovery import received_at
+from spotlightd.flows.stream.replay import Replay, ReplayRunner
 from spotlightd.flows.supervise import Flow
 from spotlightd.log import logger
 from spotlightd.model.offsets import DrainState, FeedState
 from spotlightd.model.stream import Feed, Stream
 from spotlightd.ports.bus import Bus
 from spotlightd.ports.ledger import Positions
-from spotlightd.ports.metrics import Meters
+from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.parser import Parser
 from spotlightd.runtime.access import secret
 from spotlightd.runtime.instance import Instance
@@ -48,8 +48,8 @@ class Streaming:
 
     bus: Bus
     positions: Positions
-    listening: Mapping[str, Listening]
-    draining: Mapping[str, Draining]
+    listening: Mapping[str, Listener]
+    draining: Mapping[str, Drain]
     movers: Mapping[str, Flow]
     listeners: Mapping[str, Flow]
 
@@ -126,7 +126,7 @@ def bus_password(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def streaming(house: Instance, meters: Meters) -> AsyncIterator[Streaming]:
+async def streaming(house: Instance, metrics: Metrics) -> AsyncIterator[Streaming]:
     """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
     settings, positions = house.settings, house.positions
     sources = chosen(house.catalog.streams, settings)
@@ -142,27 +142,27 @@ async def streaming(house: Instance, meters: Meters) -> AsyncIterator[Streaming]
         spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=own))
         stores = house.stores
         parts = Parts(stores.ledger, stores.publications, positions)
-        forwarding = {} if own else {one.name: Forwarding(one, log, bus, meters) for one in sources}
+        forwarding = {} if own else {one.name: Forwarder(one, log, bus, metrics) for one in sources}
 
         async def trim(source: Stream, drained: Mapping[int, int]) -> None:
             await log.retain(source.topic, drained)
 
         means = DrainContext(
-            bus, spool, stores.warehouse, positions, parts, meters, settings.streams,
-            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].again(), gate=stores.gate,
+            bus, spool, stores.warehouse, positions, parts, metrics, settings.streams,
+            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].resend(), gate=stores.gate,
             archives=house.archives,
         )  # fmt: skip
         parser = await _parser(stack, house, sources)
         replays = {one.name: replay_of(one, house, parts, parser) for one in house.catalog.streams}
-        draining = {source.name: Draining(source, means, replays[source.name]) for source in sources}
+        draining = {source.name: Drain(source, means, replays[source.name]) for source in sources}
         listening = {
-            source.name: Listening(
-                source, feeds[source.name], connecting, spool, positions, meters, settings.streams,
+            source.name: Listener(
+                source, feeds[source.name], connecting, spool, positions, metrics, settings.streams,
                 last_received=await _last_received(source, log, positions),
             )
             for source in sources
         }  # fmt: skip
-        movers: dict[str, Flow] = {"replay": Replaying(stores.ledger, list(replays.values()), stores.gate)}
+        movers: dict[str, Flow] = {"replay": ReplayRunner(stores.ledger, list(replays.values()), stores.gate)}
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
@@ -177,7 +177,7 @@ def replay_of(source: Stream, house: Instance, parts: Parts, parser: Parser | No
 
 def _decoder(source: Stream, house: Instance, parser: Parser | None) -> Decoder:
     stores = house.stores
-    return decoder_of(source, stores.warehouse, parser or stores.parser, house.settings.state_dir, house.archives)
+    return make_decoder(source, stores.warehouse, parser or stores.parser, house.settings.state_dir, house.archives)
 
 
 async def _parser(stack: AsyncExitStack, house: Instance, sources: Sequence[Stream]) -> Parser | None:
@@ -195,4 +195,4 @@ async def _last_received(source: Stream, log: LocalLog, positions: Positions) ->
     for at, ends in (await log.ends(source.name)).items():
         if ends.end > ends.start:
             keys.append((await log.peek(source.name, at, ends.end - 1, most=1)).key(0))
-    return max(map(received, keys), default=None)
+    return max(map(received_at, keys), default=None)

@@ -14,9 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from spotlightd.flows.supervise import Board, Reporter, Status, isolated, running, vital
-from spotlightd.flows.upkeep.heartbeats import measured_loop, readings
-from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.flows.supervise import Board, Reporter, Status, run_in_background, run_isolated, run_vital
+from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows
+from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.runtime.daemon import _heart
 from tests.daemon.process import until
 
@@ -52,19 +52,19 @@ class House:
     blocks: bool = False
 
     def __post_init__(self) -> None:
-        self.meters = PrometheusMeters(flows=lambda: readings(self.board))
+        self.metrics = PrometheusMetrics(flows=lambda: read_flows(self.board))
 
     async def raises(self, report: Reporter) -> None:
         report.beat()
         raise RuntimeError("a mistake")
 
     async def hangs(self, report: Reporter) -> None:
-        report.expects(60 / PAUSE_SECONDS)
+        report.expect_beats(60 / PAUSE_SECONDS)
         report.beat()
         await asyncio.Event().wait()
 
     async def works(self, report: Reporter) -> None:
-        report.expects(60 / 2.0)
+        report.expect_beats(60 / 2.0)
         while True:
             report.beat()
             if self.blocks:
@@ -79,17 +79,17 @@ class House:
         flows = {"raises": self.raises, "hangs": self.hangs, "works": self.works}
         for name in flows:
             self.board.reporter(name)
-        return running(
-            heart=vital(self.board, "heart", lambda report: _heart(report, self.board)),
-            loop=measured_loop(self.meters, PAUSE_SECONDS),
-            **{name: isolated(self.board, name, flow, sleep=short) for name, flow in flows.items()},
+        return run_in_background(
+            heart=run_vital(self.board, "heart", lambda report: _heart(report, self.board)),
+            loop=measure_loop_lag(self.metrics, PAUSE_SECONDS),
+            **{name: run_isolated(self.board, name, flow, sleep=short) for name, flow in flows.items()},
         )
 
     def status(self, name: str) -> Status:
         return next(one for one in self.board.read() if one.name == name)
 
     def metric(self, name: str, flow: str = "") -> float:
-        families = text_string_to_metric_families(self.meters.text().decode())
+        families = text_string_to_metric_families(self.metrics.text().decode())
         samples = [sample for family in families for sample in family.samples if sample.name == f"spotlightd_{name}"]
         return next(one.value for one in samples if one.labels.get("flow", "") == flow)
 
@@ -99,9 +99,9 @@ async def test_what_raises_is_begun_again_and_what_hangs_shows(systemd: socket.s
     with capture_logs():
         async with house.at_work():
             await until(lambda: house.status("raises").restarts >= 3, "what raises is begun again")
-            await until(lambda: house.status("hangs").hangs, "what hangs shows")
+            await until(lambda: house.status("hangs").is_hanging, "what hangs shows")
             assert house.metric("flow_silent_seconds", "hangs") > 3 * house.metric("flow_pause_seconds", "hangs") > 0
-            assert not house.status("works").hangs
+            assert not house.status("works").is_hanging
             beats = house.status("works").beats
             await until(lambda: house.status("works").beats > beats, "the others go on")
             await until(lambda: "hangs: it hangs" in "".join(heard(systemd)), "systemctl status tells")

@@ -18,8 +18,8 @@ from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.stream.context import DrainContext
-from spotlightd.flows.stream.decode import Decoder, decoder_of
-from spotlightd.flows.stream.drain import Draining
+from spotlightd.flows.stream.decode import Decoder, make_decoder
+from spotlightd.flows.stream.drain import Drain
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.flows.supervise import Board
@@ -30,8 +30,8 @@ from spotlightd.ports.parser import Parser
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.settings.sources import StreamsSettings
 from spotlightd.sql.tiers import Archives, NoArchives
-from spotlightd.sql.visibility import visible
-from spotlightd.testing import SilentMeters
+from spotlightd.sql.visibility import visible_condition
+from spotlightd.testing import SilentMetrics
 
 from .constructed_ticks import constructed_ticks, records, ticks
 from .world import Fuse, Fused, HereParser
@@ -82,14 +82,14 @@ class MemoryBus:
         self.logs[topic][partition].pairs += zip(keys, values, strict=True)
 
     @asynccontextmanager
-    async def reading(self, topic: str, partition: int, offset: int) -> AsyncIterator[MemoryReading]:
+    async def open_reader(self, topic: str, partition: int, offset: int) -> AsyncIterator[MemoryReading]:
         yield MemoryReading(self, topic, partition, offset)
 
     async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
         self._fail()
         return self.take(topic, partition, offset, most)
 
-    async def committed(self, topic: str, partition: int, offset: int) -> None:
+    async def commit(self, topic: str, partition: int, offset: int) -> None:
         self.told[topic, partition] = offset
         self.told_often.append(offset)
 
@@ -138,17 +138,17 @@ class NoSpool:
     def put(self, topic: str, frame: Frame) -> bool:
         raise NotImplementedError(topic, frame)
 
-    async def flushed(self) -> None: ...
+    async def flush(self) -> None: ...
 
     def depth(self, topic: str) -> tuple[int, int]:
         del topic
         return 0, 0
 
-    def freed(self, topic: str) -> int:
+    def count_durable(self, topic: str) -> int:
         del topic
         return 0
 
-    async def free(self, topic: str, durable: Mapping[int, int]) -> None:
+    async def mark_durable(self, topic: str, durable: Mapping[int, int]) -> None:
         del topic
         self.durable |= durable
 
@@ -211,14 +211,14 @@ class StreamWorld:
         async with self.stores(fuse) as stores, stores.draining(source) as flow:
             await until(lambda: self.is_drained(flow))
 
-    def is_drained(self, flow: Draining) -> bool:
+    def is_drained(self, flow: Drain) -> bool:
         states = {one.partition: one for one in flow.states()}
         logs = self.bus.logs[next(iter(self.bus.logs))]
         return bool(states) and all(at in states and states[at].offset == log.end for at, log in logs.items())
 
     async def numbers(self, seq: int = 2**63) -> list[int]:
         """All visible rows, by number."""
-        sql = f"SELECT number FROM constructed_ticks WHERE {visible(constructed_ticks)} ORDER BY number"
+        sql = f"SELECT number FROM constructed_ticks WHERE {visible_condition(constructed_ticks)} ORDER BY number"
         return [row[0] for row in (await self.warehouse.rows(sql, {"seq": seq})).rows]
 
     async def one(self, sql: str) -> Any:
@@ -239,14 +239,14 @@ class Stores:
         self.parts = Parts(self.ledger, self.publications, self.positions)
 
     @asynccontextmanager
-    async def draining(self, source: Stream = ticks) -> AsyncIterator[Draining]:
+    async def draining(self, source: Stream = ticks) -> AsyncIterator[Drain]:
         """A drain at work; what it raises is raised here."""
         parts = self.parts
         means = DrainContext(
-            self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMeters(), self.world.settings,
+            self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMetrics(), self.world.settings,
             gate=self.gate, archives=self.world.archives,
         )  # fmt: skip
-        flow = Draining(source, means, self.replay(source))
+        flow = Drain(source, means, self.replay(source))
         task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
         waiting = asyncio.current_task()
         task.add_done_callback(lambda done: waiting.cancel() if waiting and not done.cancelled() else None)
@@ -261,7 +261,7 @@ class Stores:
                 task.result()
 
     def decoder(self, source: Stream) -> Decoder:
-        return decoder_of(source, self.warehouse, self.world.parser, self.world.folder, self.world.archives)
+        return make_decoder(source, self.warehouse, self.world.parser, self.world.folder, self.world.archives)
 
     def replay(self, source: Stream) -> Replay:
         decoder = self.decoder(source)

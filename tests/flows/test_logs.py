@@ -20,10 +20,10 @@ from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board, Clock
 from spotlightd.flows.upkeep.log_buffer import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, LogBuffer
-from spotlightd.flows.upkeep.logs import LogTable, write_logs, writing_logs
+from spotlightd.flows.upkeep.logs import LogTable, run_log_writer, write_logs
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Answer
-from spotlightd.testing import SilentMeters
+from spotlightd.testing import SilentMetrics
 
 NAMES = [column.name for column in logs.columns]
 
@@ -59,7 +59,7 @@ class Table:
         if self.mute:
             raise StoreError("the connection broke off")
 
-    async def ended(self, token: str) -> None:
+    async def end_statements(self, token: str) -> None:
         if self.refuses:
             raise StoreError("the disk is full")
         self.ended_.append(token)
@@ -69,16 +69,16 @@ class Table:
         return Answer(("seq",), tuple((one["seq"],) for one in self.rows_))
 
 
-@dataclass
-class Counted(SilentMeters):
-    written: int = 0
-    left_out: int = 0
+class Counted(SilentMetrics):
+    written: float = 0
+    left_out: float = 0
 
-    def log_written(self, *, events: int) -> None:
-        self.written += events
-
-    def log_left_out(self, *, events: int) -> None:
-        self.left_out += events
+    def count(self, name: str, value: float = 1, /, **labels: str) -> None:
+        super().count(name, value, **labels)
+        if name == "log_events_written_total":
+            self.written += value
+        elif name == "log_events_left_out_total":
+            self.left_out += value
 
 
 def dicts(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -123,7 +123,7 @@ def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
     said = LogBuffer(5, 1_000, hands.clock())
     for at in range(12):
         said.take({"event": "source failed", "level": "error" if at == 11 else "info", "n": at})
-    assert (said.waiting, said.left_out) == (5, 7)
+    assert (said.size, said.left_out) == (5, 7)
     said.written(len(said.first(3)))
     hands.seconds += MINUTE
     rows = dicts(said.first(100))
@@ -162,7 +162,7 @@ def test_counts_stay_few_and_right_while_the_warehouse_is_down_for_days() -> Non
         for name in ("store failed", "source failed"):
             said.take({"event": name, "level": "warning"})
         said.first(1_000)
-        assert said.waiting <= 50
+        assert said.size <= 50
     rows = dicts(said.first(1_000, whole=True))
     assert sums(rows) == (50, 2 * 3 * 24 * 60 - 50)
     assert len(rows) <= 52
@@ -211,7 +211,7 @@ def test_who_speaks_while_garbage_is_collected_does_not_wait_for_himself() -> No
     finally:
         gc.set_threshold(*before)
     gc.collect()
-    assert said.waiting == 600
+    assert said.size == 600
 
 
 def test_many_threads_may_speak_at_once() -> None:
@@ -236,10 +236,10 @@ def speaking(said: LogBuffer, count: int) -> None:
 
 async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(warehouse: ClickHouse) -> None:
     await warehouse.ensure(logs)
-    said, meters = LogBuffer(1_000, 1_000), Counted()
+    said, metrics = LogBuffer(1_000, 1_000), Counted()
     speaking(said, 10)
-    async with writing_logs(Board(), said, warehouse, meters, 0.02):
-        await until(lambda: meters.written >= 10, "the first block")
+    async with run_log_writer(Board(), said, warehouse, metrics, 0.02):
+        await until(lambda: metrics.written >= 10, "the first block")
         speaking(said, 5)
     found = (
         await warehouse.rows(
@@ -248,14 +248,14 @@ async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(wareho
     ).dicts()
     assert [row["seq"] for row in found] == list(range(1, 16))
     assert found[3]["fields"] == '{"n": 3}'
-    assert (meters.written, meters.left_out, said.waiting) == (15, 0, 0)
+    assert (metrics.written, metrics.left_out, said.size) == (15, 0, 0)
 
 
 async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_the_rest() -> None:
-    said, meters, table = LogBuffer(100, 1_000), Counted(), Table(refuses=True)
+    said, metrics, table = LogBuffer(100, 1_000), Counted(), Table(refuses=True)
     board = Board()
     board.reporter("logs")
-    async with writing_logs(board, said, table, meters, 0.005):  # type: ignore[arg-type]
+    async with run_log_writer(board, said, table, metrics, 0.005):  # type: ignore[arg-type]
         speaking(said, 250)
         await until(lambda: board.read()[0].state == "holding", "the flow holds")
         assert "the disk is full" in board.read()[0].error
@@ -264,7 +264,7 @@ async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_t
         await until(lambda: board.read()[0].state == "waiting", "the flow goes on")
     there, missing = sums(table.rows_)
     assert (there + missing, missing) == (250, 150)
-    assert meters.left_out == 150
+    assert metrics.left_out == 150
     assert len({row["seq"] for row in table.rows_}) == len(table.rows_)
 
 
@@ -293,7 +293,7 @@ async def test_a_block_whose_fate_is_not_known_is_looked_for_first(keeps: int | 
     speaking(said, 10)
     with pytest.raises(StoreError):
         await writer.write()
-    assert said.waiting == 10
+    assert said.size == 10
     table.mute, table.keeps = False, None
     speaking(said, 2)
     assert await writer.write() == 12
@@ -318,7 +318,7 @@ async def test_an_end_without_a_warehouse_is_not_held_up() -> None:
     said, table = LogBuffer(100, 1_000), Table(refuses=True)
     speaking(said, 3)
     began = time.monotonic()
-    async with writing_logs(Board(), said, table, Counted(), 60.0):  # type: ignore[arg-type]
+    async with run_log_writer(Board(), said, table, Counted(), 60.0):  # type: ignore[arg-type]
         pass
     assert time.monotonic() - began < 20
     assert said.first(1)[0][SEQ] == 1
@@ -326,5 +326,5 @@ async def test_an_end_without_a_warehouse_is_not_held_up() -> None:
 
 async def test_with_a_pause_of_0_nothing_is_written() -> None:
     board = Board()
-    async with writing_logs(board, LogBuffer(1, 1), Table(), Counted(), 0):  # type: ignore[arg-type]
+    async with run_log_writer(board, LogBuffer(1, 1), Table(), Counted(), 0):  # type: ignore[arg-type]
         assert board.read() == ()

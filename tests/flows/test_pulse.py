@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
-from spotlightd.flows.batch.schedule import Collecting, Wakeups, bookkeeping
-from spotlightd.flows.supervise import Board, Status, isolated
-from spotlightd.flows.upkeep.heartbeats import measured_loop, readings, write_heartbeats
+from spotlightd.flows.batch.schedule import Collector, Wakeups, run_bookkeeping
+from spotlightd.flows.supervise import Board, Status, run_isolated
+from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows, write_heartbeats
 from spotlightd.model.dataset import Dataset
 from spotlightd.sql.tiers import NoArchives
-from spotlightd.testing import SilentMeters
+from spotlightd.testing import SilentMetrics
 
 from .world import World, source
 
@@ -57,7 +57,7 @@ async def until(seen: Callable[[], object], what: str) -> None:
 @asynccontextmanager
 async def beating(board: Board, warehouse: Any, every_seconds: float = 0.01) -> AsyncIterator[None]:
     board.reporter("pulse")  # so that a test may ask for it before its task begins
-    work = isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every_seconds))
+    work = run_isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every_seconds))
     task = asyncio.create_task(work, name="pulse")
     try:
         yield
@@ -69,11 +69,11 @@ async def beating(board: Board, warehouse: Any, every_seconds: float = 0.01) -> 
 async def test_a_row_for_each_flow_says_what_it_did_since_the_row_before(warehouse: ClickHouse) -> None:
     board = Board()
     report = board.reporter("drain finnhub")
-    report.expects(600)
-    report.working("moving frames")
+    report.expect_beats(600)
+    report.set_working("moving frames")
     for _ in range(3):
         report.beat(lag_seconds=0.25, queue=4)
-    board.reporter("idle").waiting("nothing to do")
+    board.reporter("idle").set_waiting("nothing to do")
     async with beating(board, warehouse, every_seconds=0.05):
         await until(lambda: status(board, "pulse").beats >= 2, "two rounds")
         report.beat(lag_seconds=0.5, did_something=False)
@@ -120,14 +120,14 @@ async def test_without_a_pause_none_are_written() -> None:
 async def test_a_flow_that_hangs_writes_none_and_shows() -> None:
     board, table = Board(), Table()
     report = board.reporter("drain")
-    report.expects(60 / 0.01)
+    report.expect_beats(60 / 0.01)
     report.beat()
     async with beating(board, table):
-        await until(lambda: status(board, "drain").hangs, "the silence")
+        await until(lambda: status(board, "drain").is_hanging, "the silence")
         before = len(table.of("drain"))
         await until(lambda: len(table.of("drain")) > before + 1, "more rows")
         assert [row["beats"] for row in table.of("drain")[-2:]] == [0, 0]
-        (read,) = [one for one in readings(board) if one.flow == "drain"]
+        (read,) = [one for one in read_flows(board) if one.flow == "drain"]
         assert read.silent_seconds > 3 * read.pause_seconds > 0
 
 
@@ -136,11 +136,11 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
     board, batch = Board(), source()
     bells = Wakeups()
     async with world.stores() as stores:
-        collecting = Collecting(batch, world.publishers, stores, bells)
+        collecting = Collector(batch, world.publishers, stores, bells)
         tasks = [
-            asyncio.create_task(isolated(board, "collect", collecting), name="collect"),
+            asyncio.create_task(run_isolated(board, "collect", collecting), name="collect"),
             asyncio.create_task(
-                isolated(board, "bookkeeping", lambda report: bookkeeping(
+                run_isolated(board, "bookkeeping", lambda report: run_bookkeeping(
                     report, stores.ledger, stores.warehouse, (), NoArchives(), every_seconds=0.01,
                 )), name="bookkeeping",
             ),
@@ -164,11 +164,11 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
 async def test_a_loop_that_is_held_up_is_measured() -> None:
     lags: list[float] = []
 
-    class Meters(SilentMeters):
+    class Meters(SilentMetrics):
         def loop_lagged(self, seconds: float) -> None:
             lags.append(seconds)
 
-    task = asyncio.create_task(measured_loop(Meters(), 0.01), name="loop")
+    task = asyncio.create_task(measure_loop_lag(Meters(), 0.01), name="loop")
     try:
         await until(lambda: len(lags) > 2, "some rounds")
         held_up = len(lags)

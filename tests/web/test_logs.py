@@ -21,9 +21,9 @@ from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board
 from spotlightd.flows.upkeep.log_buffer import LogBuffer
-from spotlightd.flows.upkeep.logs import writing_logs
+from spotlightd.flows.upkeep.logs import run_log_writer
 from spotlightd.query.log_filters import LINES
-from spotlightd.testing import SilentMeters
+from spotlightd.testing import SilentMetrics
 from tests.web.test_browser import AXE, visiting
 from tests.web.test_guard import Broken
 from tests.web.world import HOSTILE, World
@@ -250,7 +250,7 @@ def said() -> None:
 async def test_a_request_is_found_again_by_what_its_answer_bears(told: World, speaking: io.StringIO) -> None:
     said = LogBuffer(1_000, 1_000)
     with log.kept(said.take):
-        async with writing_logs(Board(), said, told.warehouse, SilentMeters(), 60.0):
+        async with run_log_writer(Board(), said, told.warehouse, SilentMetrics(), 60.0):
             _, page, fine = await told.get("/status")
             status, text, refused = await told.get("/data/nothing", headers={"Accept": "application/json"})
             _, html, missing = await told.get("/nowhere")

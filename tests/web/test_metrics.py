@@ -11,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 
 from spotlightd.errors import SettingsError
-from spotlightd.metrics.registry import PrometheusMeters
+from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.settings import serving
-from spotlightd.web.metrics import CONTENT_TYPE, serving_metrics
+from spotlightd.web.metrics import CONTENT_TYPE, serve_metrics
 
 Said = list[MutableMapping[str, Any]]
 
@@ -26,9 +26,9 @@ async def asked(address: str, *, method: str = "GET", host: str = "") -> tuple[i
 
 
 async def test_prometheus_reads_it(free_port: int) -> None:
-    meters = PrometheusMeters(("finnhub",))
-    meters.received("finnhub", frames=3, size=30)
-    async with serving_metrics(meters.text, serving.MetricsSettings(port=free_port)) as address:
+    metrics = PrometheusMetrics(("finnhub",))
+    metrics.count("frames_received_total", 3, source="finnhub")
+    async with serve_metrics(metrics.text, serving.MetricsSettings(port=free_port)) as address:
         assert address == f"http://127.0.0.1:{free_port}/metrics"
         status, kind, text = await asked(address)
     assert (status, kind) == (200, CONTENT_TYPE)
@@ -40,7 +40,7 @@ async def test_prometheus_reads_it(free_port: int) -> None:
 
 
 async def test_there_is_nothing_else(free_port: int) -> None:
-    async with serving_metrics(lambda: b"x 1\n", serving.MetricsSettings(port=free_port)) as address:
+    async with serve_metrics(lambda: b"x 1\n", serving.MetricsSettings(port=free_port)) as address:
         root = address.removesuffix("/metrics")
         assert [(await asked(root + path))[0] for path in ("/", "/status", "/metrics/", "/static/x")] == [404] * 4
         assert [(await asked(address, method=method))[0] for method in ("POST", "PUT", "DELETE")] == [405] * 3
@@ -55,7 +55,7 @@ async def test_there_is_nothing_else(free_port: int) -> None:
 )  # fmt: skip
 async def test_a_foreign_name_is_refused(free_port: int, host: str, status: int) -> None:
     wanted = serving.MetricsSettings(port=free_port)
-    async with serving_metrics(lambda: b"x 1\n", wanted, ["metrics.example.org"]) as address:
+    async with serve_metrics(lambda: b"x 1\n", wanted, ["metrics.example.org"]) as address:
         answered, _, text = await asked(address, host=host)
     assert answered == status
     assert (text == "x 1\n") == (status == 200)
@@ -63,18 +63,18 @@ async def test_a_foreign_name_is_refused(free_port: int, host: str, status: int)
 
 async def test_a_taken_port_gives_the_next_one_aloud(free_port: int, said: Said) -> None:
     wanted = serving.MetricsSettings(port=free_port)
-    async with serving_metrics(lambda: b"one 1\n", wanted) as one, serving_metrics(lambda: b"two 2\n", wanted) as two:
+    async with serve_metrics(lambda: b"one 1\n", wanted) as one, serve_metrics(lambda: b"two 2\n", wanted) as two:
         assert one != two
         assert ((await asked(one))[2], (await asked(two))[2]) == ("one 1\n", "two 2\n")
     assert [line["port"] for line in said if line["event"] == "port taken"][:1] == [free_port]
 
 
 async def test_port_0_is_no_metrics() -> None:
-    async with serving_metrics(lambda: b"", serving.MetricsSettings(port=0)) as address:
+    async with serve_metrics(lambda: b"", serving.MetricsSettings(port=0)) as address:
         assert address == ""
 
 
 async def test_a_host_that_is_not_ours_is_a_setting_to_be_put_right(free_port: int) -> None:
     with pytest.raises(SettingsError, match=r"the metrics cannot listen on 192\.0\.2\.1"):
-        async with serving_metrics(lambda: b"", serving.MetricsSettings(host="192.0.2.1", port=free_port)):
+        async with serve_metrics(lambda: b"", serving.MetricsSettings(host="192.0.2.1", port=free_port)):
             pass

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.publish import Publications, current
+from spotlightd.flows.loads.publish import Publications, select_current
 from spotlightd.log import logger, within
 from spotlightd.model.provenance import Document, Load, Outcome, Reject
 from spotlightd.model.source import Batch, Link
 from spotlightd.ports.ledger import Ledger
-from spotlightd.ports.metrics import Meters
-from spotlightd.ports.parser import Parsed, Parser, Parsing
+from spotlightd.ports.metrics import Metrics
+from spotlightd.ports.parser import Parser, ParseResult, ParseSession
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.tasks import together
@@ -36,12 +36,12 @@ class IngestContext:
     warehouse: Warehouse
     parser: Parser
     publications: Publications
-    meters: Meters | None = None
+    metrics: Metrics | None = None
     gate: Gate = field(default_factory=Gate)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class IngestResult:
     """What became of one link."""
 
     link: Link
@@ -68,15 +68,15 @@ Proof = Callable[[Load], Awaitable[None]]
 """Looks at the rows of a load that is whole and not published. FormatError when they are not to be published."""
 
 
-async def load(
+async def load_document(
     source: Batch, stores: IngestContext, link: Link, document: Document, *, proof: Proof | None = None
-) -> Result:
+) -> IngestResult:
     """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
     await _give_up_stale(source, stores)
-    visible = current(await stores.ledger.loads(source.name, states=("published",)))
+    visible = select_current(await stores.ledger.loads(source.name, states=("published",)))
     twin = next((one for one in visible if (one.digest, one.parser) == (document.digest, source.parser)), None)
     if twin is not None and twin.covers == link.covers:
-        return Result(link, "unchanged")
+        return IngestResult(link, "unchanged")
     if twin is not None:
         said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
         raise RefusedError(FormatError(said), document, settled=False)
@@ -87,22 +87,22 @@ async def load(
 
 async def _whole(
     source: Batch, stores: IngestContext, link: Link, document: Document, begun: Load, proof: Proof | None
-) -> Result:
+) -> IngestResult:
     """The load filled and published, or dead."""
     try:
         parsed = await _fill(source, stores, begun, document)
         await _prove(proof, begun, document)
     except RefusedError as refused:
-        await stores.ledger.dead(begun.load_id, refused.rejects)
+        await stores.ledger.mark_dead(begun.load_id, refused.rejects)
         raise
     except (StoreError, asyncio.CancelledError):
         logger(source=source.name).warning("load died", covers=link.covers, load_id=begun.load_id)
         with suppress(StoreError):  # a full disk must not swallow an order to stop; the next start gives the load up
-            await stores.ledger.dead(begun.load_id)
+            await stores.ledger.mark_dead(begun.load_id)
         raise
-    loaded = await stores.ledger.loaded(begun.load_id, parsed.rows, parsed.rejects)
+    loaded = await stores.ledger.mark_loaded(begun.load_id, parsed.rows, parsed.rejects)
     done = await stores.publications.publish(loaded)
-    return Result(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
+    return IngestResult(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
 
 
 async def _prove(proof: Proof | None, load: Load, document: Document) -> None:
@@ -118,10 +118,10 @@ async def _give_up_stale(source: Batch, stores: IngestContext) -> None:
     must not be published later, over what has come since.
     """
     for stale in await stores.ledger.loads(source.name, states=("loaded",)):
-        await stores.ledger.dead(stale.load_id)
+        await stores.ledger.mark_dead(stale.load_id)
 
 
-async def _fill(source: Batch, stores: IngestContext, load: Load, document: Document) -> Parsed:
+async def _fill(source: Batch, stores: IngestContext, load: Load, document: Document) -> ParseResult:
     """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
     async with (
         stores.documents.file(document.digest) as path,
@@ -129,7 +129,7 @@ async def _fill(source: Batch, stores: IngestContext, load: Load, document: Docu
     ):
         try:
             written = await _written(source, stores.warehouse, load, parsing)
-            parsed = await parsing.parsed()
+            parsed = await parsing.result()
             _check(source, parsed)
         except FormatError as problem:
             raise RefusedError(problem, document, parsing.rejects) from problem
@@ -149,7 +149,7 @@ async def _found(source: Batch, warehouse: Warehouse, load: Load) -> dict[str, i
     }
 
 
-async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Parsing) -> dict[str, int]:
+async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: ParseSession) -> dict[str, int]:
     inserts = {
         one.name: warehouse.insert_stream(one, parsing.columns(one.name), token=f"load-{load.load_id}-{one.name}")
         for one in source.datasets
@@ -161,14 +161,14 @@ async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: Par
         raise
 
 
-async def _blame(parsing: Parsing) -> None:
+async def _blame(parsing: ParseSession) -> None:
     """Raise the document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
     with suppress(TimeoutError):
         async with asyncio.timeout(1.0):
-            await parsing.parsed()
+            await parsing.result()
 
 
-def _check(source: Batch, parsed: Parsed) -> None:
+def _check(source: Batch, parsed: ParseResult) -> None:
     rejects = len(parsed.rejects)
     if rejects > source.rejects_allowed * max(parsed.lines, 1):
         one, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"

@@ -10,7 +10,7 @@ from spotlightd.flows.stream.parts import Parts
 from spotlightd.model.stream import Stream
 from spotlightd.ports.bus import Bus, Spool
 from spotlightd.ports.ledger import Positions
-from spotlightd.ports.metrics import Meters
+from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.settings.sources import StreamsSettings
 from spotlightd.sql.tiers import Archives, NoArchives
@@ -30,7 +30,7 @@ class DrainContext:
     warehouse: Warehouse
     positions: Positions
     parts: Parts
-    meters: Meters
+    metrics: Metrics
     settings: StreamsSettings
     trim: Trim | None = None
     resend: Resend | None = None

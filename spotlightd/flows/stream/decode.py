@@ -20,11 +20,11 @@ from spotlightd.errors import FormatError, StoreError
 from spotlightd.model.offsets import LostFrame
 from spotlightd.model.provenance import Reject
 from spotlightd.model.stream import Stream, frames_of
-from spotlightd.ports.parser import Parsed, Parser, Parsing
+from spotlightd.ports.parser import Parser, ParseResult, ParseSession
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql import decode
 from spotlightd.sql.tiers import Archives, Span
-from spotlightd.sql.visibility import rows as stored
+from spotlightd.sql.visibility import all_rows as stored
 
 THROWN = 395  # ClickHouse's code for throwIf
 Values = Mapping[str, Any]
@@ -50,7 +50,7 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class BySelect:
+class SelectDecoder:
     """The engine decodes: nothing but statements are sent."""
 
     source: Stream
@@ -61,13 +61,13 @@ class BySelect:
         self, which: str, values: Values, *, token: str, strict: bool = False
     ) -> tuple[int, list[LostFrame]]:
         if strict:
-            sql = decode.insert(self.source, which, strict=True)
+            sql = decode.insert_decoded(self.source, which, strict=True)
             try:
                 return await self.warehouse.execute(sql, values, token=f"{token}-rows"), []
             except StoreError as problem:
                 if problem.code != THROWN or decode.REJECTED not in str(problem):
                     raise
-        sql = decode.insert(self.source, which, _frames(self.source, self.archives, values), strict=False)
+        sql = decode.insert_decoded(self.source, which, _frames(self.source, self.archives, values), strict=False)
         rows = await self.warehouse.execute(sql, values, token=f"{token}-rest" if token else "")
         return rows, await self.rejected(which, values)
 
@@ -75,7 +75,7 @@ class BySelect:
         return int(
             (
                 await self.warehouse.rows(
-                    decode.wanted(self.source, which, _frames(self.source, self.archives, values)), values
+                    decode.count_decoded(self.source, which, _frames(self.source, self.archives, values)), values
                 )
             ).rows[0][0]
         )
@@ -83,14 +83,14 @@ class BySelect:
     async def rejected(self, which: str, values: Values) -> list[LostFrame]:
         found = (
             await self.warehouse.rows(
-                decode.rejected(self.source, which, _frames(self.source, self.archives, values)), values
+                decode.select_rejects(self.source, which, _frames(self.source, self.archives, values)), values
             )
         ).rows
         return [LostFrame(*row) for row in found]
 
 
 @dataclass(frozen=True, slots=True)
-class ByParse:
+class ParseDecoder:
     """Python of the source's author decodes, in the parser's child. `folder` holds a batch of frames meanwhile."""
 
     source: Stream
@@ -117,14 +117,14 @@ class ByParse:
         async with self._parsing(which, values) as (path, parsing):
             return _lost(path, (await self._read(parsing)).rejects)
 
-    async def _read(self, parsing: Parsing) -> Parsed:
+    async def _read(self, parsing: ParseSession) -> ParseResult:
         """To its end, the rows put aside."""
         async for _ in parsing.columns(self.source.dataset.name):
             pass
         return await _parsed(parsing)
 
     @asynccontextmanager
-    async def _parsing(self, which: str, values: Values) -> AsyncIterator[tuple[Path, Parsing]]:
+    async def _parsing(self, which: str, values: Values) -> AsyncIterator[tuple[Path, ParseSession]]:
         names = ", ".join(column.name for column in frames_of(self.source).columns)
         sql = (
             f"SELECT {names} FROM {_frames(self.source, self.archives, values)} WHERE {which} AND repeat = 0"
@@ -146,19 +146,19 @@ def _frames(source: Stream, archives: Archives, values: Values) -> str:
     day = values.get("day")
     if day is None:
         return frames_of(source).name
-    return stored(frames_of(source), archives.cold, within(day))
+    return stored(frames_of(source), archives.archived, day_span(day))
 
 
-def within(day: date) -> Span:
+def day_span(day: date) -> Span:
     """What was received that day."""
     since = datetime.combine(day, time(), UTC)
     return Span({"received": (since, since + timedelta(days=1))})
 
 
-async def _parsed(parsing: Parsing) -> Parsed:
+async def _parsed(parsing: ParseSession) -> ParseResult:
     """What became of a whole file. A source whose `parse` fails is for its author; nothing is passed over meanwhile."""
     try:
-        return await parsing.parsed()
+        return await parsing.result()
     except FormatError as problem:
         raise StoreError(f"frames cannot be decoded, and wait: {problem}") from problem
 
@@ -179,8 +179,8 @@ def _lost(path: Path, rejects: tuple[Reject, ...]) -> list[LostFrame]:
     ]
 
 
-def decoder_of(source: Stream, warehouse: Warehouse, parser: Parser, folder: Path, archives: Archives) -> Decoder:
+def make_decoder(source: Stream, warehouse: Warehouse, parser: Parser, folder: Path, archives: Archives) -> Decoder:
     """The decoder of a stream. `parser` and `folder` are used by those that give a `parse`."""
     if source.decode:
-        return BySelect(source, warehouse, archives)
-    return ByParse(source, warehouse, parser, folder, archives)
+        return SelectDecoder(source, warehouse, archives)
+    return ParseDecoder(source, warehouse, parser, folder, archives)

@@ -28,10 +28,11 @@ import numpy as np
 
 from spotlightd.errors import OffsetError, StoreError
 from spotlightd.flows.stream.context import DrainContext
+from spotlightd.flows.stream.counters import count_batch, measure_spool
 from spotlightd.flows.stream.loss import LossTracker, StallDetector
-from spotlightd.flows.stream.move import Move, Mover, cut, finished, through
+from spotlightd.flows.stream.move import Move, Mover, finish_moves, split_by_day, wait_for_move
 from spotlightd.flows.stream.parts import part_of
-from spotlightd.flows.stream.recovery import DrainRecovery, received
+from spotlightd.flows.stream.recovery import DrainRecovery, received_at
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.flows.stream.sequences import SequenceTracker, day_of, keys_of
 from spotlightd.flows.supervise import Reporter
@@ -50,7 +51,7 @@ DAY_OVER_SECONDS = 120.0
 BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
 
 
-class Draining:
+class Drain:
     """The flow that drains one stream. Holds while a store fails; nothing is ever skipped to go on."""
 
     def __init__(self, source: Stream, means: DrainContext, replay: Replay) -> None:
@@ -69,7 +70,7 @@ class Draining:
 
     async def __call__(self, report: Reporter) -> None:
         failures = 0
-        report.expects(BEATS_PER_MINUTE)
+        report.expect_beats(BEATS_PER_MINUTE)
         while True:
             began = monotonic()
             try:
@@ -77,24 +78,24 @@ class Draining:
                 await self._drain(report)
             except StoreError as problem:
                 failures = 0 if monotonic() - began > LONGEST_HOLD_SECONDS else failures + 1
-                report.holding(str(problem))
-                self._means.meters.retried(self._source.name)
+                report.set_holding(str(problem))
+                self._means.metrics.count("retries_total", source=self._source.name)
                 logger(source=self._source.name).error("drain held", error=str(problem), attempt=failures)
                 pause = min(LONGEST_HOLD_SECONDS, FIRST_HOLD_SECONDS * 2 ** min(failures, 8))
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
     async def _held(self, report: Reporter) -> None:
         """While the disk of the tables is too full: only say what waits. What is drained stands in the ledger."""
-        while why := self._means.gate.why("the sink"):
-            report.holding(why)
+        while why := self._means.gate.hold_reason("the sink"):
+            report.set_holding(why)
             states = self._states.values()
             report.beat(queue=sum(one.end - one.offset for one in states), did_something=False)
-            await self._means.gate.moved(TIDY_SECONDS)
+            await self._means.gate.wait_for_change(TIDY_SECONDS)
             await self._measure()
 
     def _is_to_hold(self) -> bool:
         """Once one part has seen the gate shut all come to their end, though it may be open again by then."""
-        self._holds = self._holds or bool(self._means.gate.why("the sink"))
+        self._holds = self._holds or bool(self._means.gate.hold_reason("the sink"))
         return self._holds
 
     async def _drain(self, report: Reporter) -> None:
@@ -115,12 +116,12 @@ class Draining:
     async def _partition(self, report: Reporter, epoch: Epoch, position: Position) -> None:
         means, at = self._means, position.partition
         moves: deque[Move] = deque()
-        async with means.bus.reading(self._source.name, at, position.offset) as reading:
+        async with means.bus.open_reader(self._source.name, at, position.offset) as reading:
             try:
                 many = 0
                 while not self._is_to_hold():
                     while moves and many < LARGE_FRAMES:
-                        await through(moves[0].task)
+                        await wait_for_move(moves[0].task)
                         moves.popleft()  # not before: all that runs is ended with us
                     records = await reading.next(
                         frames=means.settings.batch_frames,
@@ -129,17 +130,17 @@ class Draining:
                     )
                     many = len(records)
                     while moves and moves[0].task.done():
-                        await through(moves.popleft().task)
+                        await wait_for_move(moves.popleft().task)
                     self._say(report, at)
                     if len(records):
                         await self._same_log(epoch)
-                        for piece in cut(records):
+                        for piece in split_by_day(records):
                             await self._begin(piece, epoch, at, moves)
                 while moves:  # held: what was begun is brought to its end
-                    await through(moves[0].task)
+                    await wait_for_move(moves[0].task)
                     moves.popleft()
             finally:
-                await finished([one.task for one in moves])
+                await finish_moves([one.task for one in moves])
 
     async def _begin(self, piece: Records, epoch: Epoch, at: int, moves: deque[Move]) -> None:
         """Begin to move these records, beside those before."""
@@ -147,7 +148,7 @@ class Draining:
         repeats: Any = np.zeros(len(piece), dtype=np.uint8)
         plain = self._seen.is_plain(keys)
         while len(moves) >= (MOVES_AT_ONCE if plain else 1):  # the table is asked about repeats when all are in it
-            await through(moves[0].task)
+            await wait_for_move(moves[0].task)
             moves.popleft()
         if not plain:
             repeats = await self._seen.repeats(keys)
@@ -169,23 +170,24 @@ class Draining:
         try:
             intent = await self._intended(piece, epoch, at)
             if before and not await asyncio.shield(before.kept):  # then what comes after must not be there either
-                await through(before.task)
+                await wait_for_move(before.task)
             if means.resend is None:  # else the forwarder knows better when a frame was on the bus
-                means.meters.lagged(source.name, "bus", (time_ns() - first) / 1e9)
+                means.metrics.observe("lag_seconds", (time_ns() - first) / 1e9, source=source.name, stage="bus")
             await self._mover.keep(intent, piece, repeats)
-            means.meters.lagged(source.name, "table", (time_ns() - first) / 1e9)
+            means.metrics.observe("lag_seconds", (time_ns() - first) / 1e9, source=source.name, stage="table")
         except BaseException:
             kept.set_result(False)
             raise
         kept.set_result(True)
         del piece  # several of 16 MB would wait for their rows
         rows, lost = await self._mover.decode(intent, _moment(first))
-        means.meters.lagged(source.name, "queryable", (time_ns() - first) / 1e9)
+        means.metrics.observe("lag_seconds", (time_ns() - first) / 1e9, source=source.name, stage="queryable")
         if before:
-            await through(before.task)
-        await means.positions.done(intent, last, lost)
-        await means.spool.free(source.name, durable)
-        means.meters.drained(source.name, frames=intent.frames, rows=rows, size=size, seconds=monotonic() - began)
+            await wait_for_move(before.task)
+        await means.positions.complete(intent, last, lost)
+        await means.spool.mark_durable(source.name, durable)
+        seconds = monotonic() - began
+        count_batch(means.metrics, source.name, frames=intent.frames, rows=rows, size=size, seconds=seconds)
         self._moved(intent, last, rows, lost)
 
     async def _intended(self, piece: Records, epoch: Epoch, at: int) -> Intent:
@@ -200,10 +202,10 @@ class Draining:
 
     def _moved(self, intent: Intent, last: bytes, rows: int, lost: list[LostFrame]) -> None:
         if lost:
-            self._means.meters.rejected(self._source.name, frames=len(lost))
+            self._means.metrics.count("frames_rejected_total", len(lost), source=self._source.name)
             logger(source=self._source.name).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
         now = datetime.now(UTC)
-        state, newest = self._states[intent.partition], received(last)
+        state, newest = self._states[intent.partition], received_at(last)
         lag = (now - newest).total_seconds()
         self._states[intent.partition] = replace(
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
@@ -218,10 +220,10 @@ class Draining:
 
     def _say(self, report: Reporter, at: int) -> None:
         state = self._states[at]
-        if self._means.spool.trouble:
-            report.holding(f"received frames are not durable yet: {self._means.spool.trouble}")
+        if self._means.spool.error:
+            report.set_holding(f"received frames are not durable yet: {self._means.spool.error}")
         else:
-            report.waiting(f"partition {at} drained to offset {state.offset:,}")
+            report.set_waiting(f"partition {at} drained to offset {state.offset:,}")
         report.beat(lag_seconds=state.lag_seconds, queue=max(0, state.end - state.offset))
 
     async def _tidy(self) -> None:
@@ -248,25 +250,24 @@ class Draining:
                 lag = 0.0 if one.end <= state.offset else state.lag_seconds
                 self._states[at] = replace(state, end=one.end, lag_seconds=lag)
                 with suppress(StoreError):  # for other people's monitoring; nothing of ours depends on it
-                    await self._means.bus.committed(self._source.name, at, state.offset)
-        self._means.meters.behind(self._source.name, frames=sum(one.end - one.offset for one in self._states.values()))
-        waiting, size = self._means.spool.depth(self._source.name)
-        self._means.meters.spooled(self._source.name, frames=waiting, size=size)
-        return waiting
+                    await self._means.bus.commit(self._source.name, at, state.offset)
+        waiting = sum(one.end - one.offset for one in self._states.values())
+        self._means.metrics.gauge("bus_waiting_frames", waiting, source=self._source.name)
+        return measure_spool(self._means.metrics, self._source.name, self._means.spool)
 
     async def _give_up(self) -> None:
         """What was spooled behind holes that nobody filled is free, as soon as all that is being moved now is durable."""
         durable = await self._missing.give_up(self._seen)
         if durable:
             for task in tuple(self._moves):
-                await through(task)
-            await self._means.spool.free(self._source.name, durable)
+                await wait_for_move(task)
+            await self._means.spool.mark_durable(self._source.name, durable)
 
     def _insist(self, waiting: int) -> None:
         """Have the spool send again what the bus has lost."""
         states = self._states.values()
         offset, drained = sum(one.offset for one in states), all(one.offset >= one.end for one in states)
-        freed = self._means.spool.freed(self._source.name)
+        freed = self._means.spool.count_durable(self._source.name)
         stuck = self._stuck.is_so(freed=freed, waiting=waiting, offset=offset, drained=drained)
         if stuck and self._means.resend:
             logger(source=self._source.name).warning("frames sent again", waiting=waiting)

@@ -1,7 +1,8 @@
-"""What is written down about a feed, in order and by a task of its own, so that no socket waits for the ledger.
+"""Writes what happens to a feed to the ledger, in order and in a task of its own, so that no socket waits for the ledger.
 
-A row that cannot be written is kept and tried again. Before the first frame of a new connection is taken the listener
-waits for `settled`: were the process killed between a frame and the gap before it, nobody would know of the gap.
+A row that cannot be written stays in the queue and is tried again. Before a listener takes the first frame of a new
+connection it calls `wait_until_written`: if the process were killed between a frame and the gap before it, the gap would
+be unknown.
 """
 
 from __future__ import annotations
@@ -17,113 +18,113 @@ from spotlightd.errors import StoreError
 from spotlightd.log import logger
 from spotlightd.model.offsets import Gap
 from spotlightd.ports.ledger import Positions
-from spotlightd.ports.metrics import Meters
+from spotlightd.ports.metrics import Metrics
 
-WAITING_MOST = 1_000
+QUEUE_MOST = 1_000
 RETRY_SECONDS = 1.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def moment(nanoseconds: int) -> datetime:
+def to_datetime(nanoseconds: int) -> datetime:
     """Nanoseconds since 1970 as a time, rounded down to microseconds."""
     return EPOCH + timedelta(microseconds=nanoseconds // 1000)
 
 
-def nanoseconds(at: datetime) -> int:
+def to_nanoseconds(at: datetime) -> int:
     """A time as nanoseconds since 1970."""
     return (at - EPOCH) // timedelta(microseconds=1) * 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What a listener notes of itself: from `at` on it is in that state."""
+class FeedNote:
+    """The state that a listener is in from `at` on."""
 
     state: str
     at: datetime
 
 
-class Minutes:
+class GapJournal:
     """The gaps and notes of one feed on their way to the ledger."""
 
-    def __init__(self, source: str, positions: Positions, meters: Meters, settle_seconds: float) -> None:
+    def __init__(self, source: str, positions: Positions, metrics: Metrics, settle_seconds: float) -> None:
         self._source = source
         self._positions = positions
-        self._meters = meters
+        self._metrics = metrics
         self._settle_seconds = settle_seconds
-        self._waiting: deque[Gap | Note] = deque()
-        self._some = asyncio.Event()
-        self._none = asyncio.Event()
-        self._none.set()
-        self._ending = False
+        self._queue: deque[Gap | FeedNote] = deque()
+        self._not_empty = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._is_ending = False
 
-    def gap(self, gap: Gap) -> None:
-        """Write that down. Too many that wait become one: the newest grows, and is then of all symbols."""
+    def add_gap(self, gap: Gap) -> None:
+        """Queue a gap. When the queue is full, the newest gap grows instead, and then applies to all symbols."""
         logger(source=self._source).warning(
-            "gap noted", cause=gap.cause, since=gap.since.isoformat(), until=gap.until.isoformat(), says=gap.says
+            "gap noted", cause=gap.cause, since=gap.since.isoformat(), until=gap.until.isoformat(), detail=gap.detail
         )
-        self._meters.gap(self._source, gap.cause)
-        last = self._waiting[-1] if self._waiting else None
-        if len(self._waiting) >= WAITING_MOST and isinstance(last, Gap):
-            says = "gaps that could not be written down one by one"
+        self._metrics.count("gaps_total", source=self._source, cause=gap.cause)
+        last = self._queue[-1] if self._queue else None
+        if len(self._queue) >= QUEUE_MOST and isinstance(last, Gap):
+            detail = "gaps that could not be recorded one by one"
             since, until = min(last.since, gap.since), max(last.until, gap.until)
-            self._waiting[-1] = replace(last, since=since, until=until, symbol="", says=says, repaired_by="")
+            self._queue[-1] = replace(last, since=since, until=until, symbol="", detail=detail, repaired_by="")
         else:
             self._add(gap)
 
-    def note(self, state: str, at: datetime) -> None:
-        """Write down in which state the feed is from then on."""
-        if self._waiting and isinstance(self._waiting[-1], Note) and len(self._waiting) > 1:
-            self._waiting.pop()
-        self._add(Note(state, at))
+    def add_note(self, state: str, at: datetime) -> None:
+        """Queue the state that the feed is in from then on."""
+        if self._queue and isinstance(self._queue[-1], FeedNote) and len(self._queue) > 1:
+            self._queue.pop()
+        self._add(FeedNote(state, at))
 
-    async def settled(self) -> bool:
-        """Wait until all is written, but not for ever; whether it is."""
+    async def wait_until_written(self) -> bool:
+        """Wait until the queue is empty, for a bounded time. True when it is."""
         try:
             async with asyncio.timeout(self._settle_seconds):
-                await self._none.wait()
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """Write while the block runs, and what is left at its end, in bounded time."""
-        self._ending = False
+    async def write_in_background(self) -> AsyncIterator[None]:
+        """Write while the block runs, and at its end what is left, in bounded time."""
+        self._is_ending = False
         task = asyncio.create_task(self._write_all(), name=f"gaps of {self._source}")
         try:
             yield
         finally:
-            self._ending = True
-            self._some.set()
+            self._is_ending = True
+            self._not_empty.set()
             await asyncio.wait([task], timeout=self._settle_seconds)
             task.cancel()
             await asyncio.wait([task])
         if not task.cancelled():
             task.result()
 
-    def _add(self, one: Gap | Note) -> None:
-        self._waiting.append(one)
-        self._none.clear()
-        self._some.set()
+    def _add(self, entry: Gap | FeedNote) -> None:
+        self._queue.append(entry)
+        self._empty.clear()
+        self._not_empty.set()
 
     async def _write_all(self) -> None:
-        while self._waiting or not self._ending:
-            if not self._waiting:
-                self._some.clear()
-                self._none.set()
-                await self._some.wait()
+        while self._queue or not self._is_ending:
+            if not self._queue:
+                self._not_empty.clear()
+                self._empty.set()
+                await self._not_empty.wait()
                 continue
             try:
-                await self._write(self._waiting[0])
+                await self._write(self._queue[0])
             except StoreError as problem:
                 logger(source=self._source).warning("store failed", error=str(problem))
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._waiting.popleft()
-        self._none.set()
+                self._queue.popleft()
+        self._empty.set()
 
-    async def _write(self, one: Gap | Note) -> None:
-        if isinstance(one, Gap):
-            await self._positions.gap(one)
+    async def _write(self, entry: Gap | FeedNote) -> None:
+        if isinstance(entry, Gap):
+            await self._positions.add_gap(entry)
         else:
-            await self._positions.note_feed(self._source, one.state, one.at)
+            await self._positions.save_feed_state(self._source, entry.state, entry.at)

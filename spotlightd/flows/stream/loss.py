@@ -36,7 +36,7 @@ class LossTracker:
             until = hole.until or (int(after[0]) if len(after) else time_ns())
             since = hole.since or before.get(hole.connection) or until
             says = f"frames {hole.lo} to {hole.hi - 1} of connection {hole.connection:016x} are not in the log"
-            gap = Gap(self._source.name, _moment(since), _moment(until), "log lost", says=says)
+            gap = Gap(self._source.name, _moment(since), _moment(until), "log lost", detail=says)
             self._holes.append((monotonic(), hole, gap))
             logger(source=self._source.name).error("frames missing", says=says)
             if self._means.resend:
@@ -51,8 +51,8 @@ class LossTracker:
         for one in [each for each in self._holes if monotonic() - each[0] >= patience]:
             _, hole, gap = one
             if seen.is_missing(hole):
-                await self._means.positions.gap(gap)
-                self._means.meters.gap(self._source.name, gap.cause)
+                await self._means.positions.add_gap(gap)
+                self._means.metrics.count("gaps_total", source=self._source.name, cause=gap.cause)
             self._holes.remove(one)
             if seen.give_up(hole):
                 whole[hole.connection] = seen.whole(hole.connection)

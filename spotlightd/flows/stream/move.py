@@ -108,7 +108,7 @@ class Mover:
         When they are not, or it is to be taken back, nothing of it is left in the tables, and it is moved anew. What
         can no longer be read is never taken back.
         """
-        await self.warehouse.ended(intent.token)
+        await self.warehouse.end_statements(intent.token)
         kept = await self.kept(intent) == intent.frames
         changed = intent.decode != self.source.parser
         if changed:
@@ -176,7 +176,7 @@ async def _pieces(block: pa.Buffer) -> AsyncIterator[bytes]:
         yield block[at : at + PIECE_BYTES].to_pybytes()
 
 
-def cut(records: Records) -> Sequence[Records]:
+def split_by_day(records: Records) -> Sequence[Records]:
     """The records in pieces of one received day each, in order."""
     days = keys_of(records)["received"] // np.uint64(DAY_NANOSECONDS)
     edges = [0, *(int(at) + 1 for at in np.flatnonzero(np.diff(days))), len(records)]
@@ -194,13 +194,13 @@ class Move:
     kept: asyncio.Future[bool]
 
 
-async def through(task: asyncio.Task[None]) -> None:
+async def wait_for_move(task: asyncio.Task[None]) -> None:
     """Wait for a move; its failure is the drain's. Told to stop while waiting, the move is left to finish."""
     await asyncio.wait([task])
     task.result()
 
 
-async def finished(moves: Collection[asyncio.Task[None]]) -> None:
+async def finish_moves(moves: Collection[asyncio.Task[None]]) -> None:
     """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery.
 
     None of it runs any more when this returns, however often we are cancelled meanwhile: a move that came to its end

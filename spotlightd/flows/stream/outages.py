@@ -1,10 +1,11 @@
-"""The spans of a feed that are not over: in which nothing is promised, and which become gaps when they end.
+"""The outages of a feed that are not over: spans in which nothing is promised. Each becomes a gap when it ends.
 
-A gap begins with the last frame that was received before it and ends when the new subscription should have reached the
-venue (it was sent, and as much time has passed as the handshake took), or when there was room again; how often it was tried in between stands in its sentence. One row for each.
+A gap begins with the last frame that was received before it. It ends when the new subscription should have reached the
+venue (it was sent, and as much time has passed as the handshake took), or when there was room again. The gap's detail
+says how often connecting was tried in between. Each outage is one row.
 
-What a killed process could not write down is known all the same: from `listening`, `shedding` or `refused`, which the
-ledger holds with the time from which on nothing was promised, and from the last frame that is durable.
+What a killed process could not record is known all the same: from `listening`, `shedding` or `refused`, which the ledger
+holds with the time from which nothing was promised, and from the last frame that is durable.
 """
 
 from __future__ import annotations
@@ -13,37 +14,37 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from spotlightd.flows.stream.gaps import Minutes, moment, nanoseconds
+from spotlightd.flows.stream.gaps import GapJournal, to_datetime, to_nanoseconds
 from spotlightd.model.offsets import Cause, Gap
 
 
 @dataclass(slots=True)
 class Outage:
-    """Nothing is promised from `since` (nanoseconds) on. `count` = tries that failed, or frames that were shed.
+    """Nothing is promised from `since` (nanoseconds) on. `count` is the number of failed tries, or of shed frames.
 
-    `begun` is the same moment in seconds of a clock that never goes back; None for that of another process.
+    `started` is the same moment in seconds of the monotonic clock; None when another process recorded it.
     """
 
     since: int
     cause: Cause
-    says: str
-    begun: float | None = None
+    detail: str
+    started: float | None = None
     count: int = 0
-    last: str = ""
+    last_error: str = ""
 
-    def until(self, wall: int, now: float) -> tuple[int, int]:
-        """From when to when it was, in nanoseconds. If the wall clock was set back meanwhile, its length still holds."""
+    def span(self, wall: int, now: float) -> tuple[int, int]:
+        """Begin and end in nanoseconds. The length is right even if the wall clock was set back meanwhile."""
         if wall >= self.since:
             return self.since, wall
-        if self.begun is None:
+        if self.started is None:
             return wall, self.since
-        return wall - int((now - self.begun) * 1e9), wall
+        return wall - int((now - self.started) * 1e9), wall
 
 
 class Moment(NamedTuple):
-    """One moment by both clocks: `wall` in nanoseconds since 1970, `now` in seconds that never go back.
+    """One moment by both clocks: `wall` in nanoseconds since 1970, `now` in monotonic seconds.
 
-    A tuple, because one is made for each frame, and a frozen dataclass takes twice as long.
+    A tuple, because one is created for each frame, and a frozen dataclass takes twice as long.
     """
 
     wall: int
@@ -51,84 +52,84 @@ class Moment(NamedTuple):
 
 
 class Outages:
-    """Those of one feed: without a connection (`lost`), without room (`full`), or refused in part (`trouble`)."""
+    """The open outages of one feed: no connection (`lost`), no room (`full`), or refused in part (`refused`)."""
 
-    def __init__(self, source: str, minutes: Minutes) -> None:
+    def __init__(self, source: str, journal: GapJournal) -> None:
         self._source = source
-        self._minutes = minutes
+        self._journal = journal
         self.lost: Outage | None = None
         self.full: Outage | None = None
-        self.trouble: Outage | None = None
+        self.refused: Outage | None = None
 
-    def left_behind(self, noted: tuple[str, datetime] | None, last_received: datetime | None) -> None:
-        """What the process before this one noted, and when it received the last frame that is durable."""
+    def start_from_ledger(self, noted: tuple[str, datetime] | None, last_received: datetime | None) -> None:
+        """Continue from the last note of the process before this one, and from its last durable frame."""
         state, at = noted or ("listening", last_received)
         last = last_received or at
         if last is None or at is None:
             return
         since = min(at, last) if state in {"shedding", "refused"} else last
-        said = {"stopped": "the daemon was stopped", "listening": "the daemon ended without a word"}
-        says = said.get(state, f"the daemon ended without a word, while {state} since {at.isoformat()}")
-        self.lost = Outage(nanoseconds(since), "stopped" if state == "stopped" else "crash", says)
+        details = {"stopped": "the daemon was stopped", "listening": "the daemon ended unexpectedly"}
+        detail = details.get(state, f"the daemon ended unexpectedly, while {state} since {at.isoformat()}")
+        self.lost = Outage(to_nanoseconds(since), "stopped" if state == "stopped" else "crash", detail)
 
-    def ended(self, cause: Cause, says: str, heard: Moment) -> None:
-        """A connection ended or could not be made; before that all was heard up to then. The first cause stays."""
+    def lose(self, cause: Cause, detail: str, last: Moment) -> None:
+        """A connection ended or failed. Everything sent before `last` was received. The first cause is kept."""
         if self.lost is not None:
             self.lost.count += 1
-            self.lost.last = says
-        elif self.trouble is not None:
-            self.lost = replace(self.trouble, cause=cause, says=f"{self.trouble.says}; then {says}")
+            self.lost.last_error = detail
+        elif self.refused is not None:
+            self.lost = replace(self.refused, cause=cause, detail=f"{self.refused.detail}; then {detail}")
         else:
-            self.lost = Outage(heard.wall, cause, says, heard.now)
+            self.lost = Outage(last.wall, cause, detail, last.now)
 
-    def regained(self, at: Moment) -> None:
+    def regain(self, at: Moment) -> None:
         """Subscribed again."""
         if self.lost is not None:
-            self._over(self.lost, at)
-        self.lost = self.trouble = None
+            self._end(self.lost, at)
+        self.lost = self.refused = None
         self._note(at)
 
     def shed(self, since: Moment) -> None:
-        """A frame found no room, and the last that did was received at `since`."""
+        """A frame found no room. The last frame that found room was received at `since`."""
         if self.full is None:
             self.full = Outage(since.wall, "spool full", "the spool had no room", since.now)
             self._note(since)
         self.full.count += 1
 
-    def room(self, at: Moment) -> None:
-        """A frame that was received then found room."""
+    def end_shedding(self, at: Moment) -> None:
+        """A frame received at that moment found room."""
         if self.full is not None:
             full, self.full = self.full, None
-            self._over(full, at)
+            self._end(full, at)
             self._note(at)
 
-    def refused(self, says: str, at: Moment) -> None:
-        """The venue refused something, and may go on sending the rest."""
-        self.trouble = Outage(at.wall, "refused by the venue", says, at.now)
+    def refuse(self, detail: str, at: Moment) -> None:
+        """The venue refused part of the subscription, and may go on sending the rest."""
+        self.refused = Outage(at.wall, "refused by the venue", detail, at.now)
         self._note(at)
 
-    def stopped(self, at: Moment) -> None:
-        """Told to stop: what is open is written down up to now."""
-        for outage in (self.lost or self.trouble, self.full):
+    def stop(self, at: Moment) -> None:
+        """The daemon stops: open outages are recorded up to now."""
+        for outage in (self.lost or self.refused, self.full):
             if outage is not None:
-                self._over(outage, at)
-        self.lost = self.full = self.trouble = None
-        self._minutes.note("stopped", moment(at.wall))
+                self._end(outage, at)
+        self.lost = self.full = self.refused = None
+        self._journal.add_note("stopped", to_datetime(at.wall))
 
     def _note(self, at: Moment) -> None:
-        """Write down what a process after this one has to know if this one is killed."""
-        for state, outage in (("shedding", self.full), ("refused", self.trouble)):
+        """Record what the next process needs to know if this one is killed."""
+        for state, outage in (("shedding", self.full), ("refused", self.refused)):
             if outage is not None:
-                self._minutes.note(state, moment(outage.since))
+                self._journal.add_note(state, to_datetime(outage.since))
                 return
-        self._minutes.note("listening", moment(at.wall))
+        self._journal.add_note("listening", to_datetime(at.wall))
 
-    def _over(self, outage: Outage, at: Moment) -> None:
-        says = outage.says
+    def _end(self, outage: Outage, at: Moment) -> None:
+        detail = outage.detail
         if outage.cause == "spool full":
-            says = f"{says}: {outage.count:,} frames were shed"
+            detail = f"{detail}: {outage.count:,} frames were shed"
         elif outage.count:
-            says = f"{says}; {outage.count:,} more tries failed, the last: {outage.last}"
-        since, until = outage.until(at.wall, at.now)
-        ended = moment(until + 999)  # rounded up: a gap must not end before it did
-        self._minutes.gap(Gap(self._source, moment(since), ended, outage.cause, says=says))
+            detail = f"{detail}; {outage.count:,} more tries failed, the last: {outage.last_error}"
+        since, until = outage.span(at.wall, at.now)
+        ended = to_datetime(until + 999)  # rounded up: a gap must not end before it did
+        self._journal.add_gap(Gap(self._source, to_datetime(since), ended, outage.cause, detail=detail))

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.loads.publish import Publications, current
+from spotlightd.flows.loads.publish import Publications, select_current
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.ports.ledger import Ledger, Positions
@@ -49,12 +49,12 @@ class Parts:
 
     async def of(self, source: Stream, day: date) -> list[Load]:
         """The loads whose rows of that day are visible now, by part."""
-        published = current(await self._ledger.loads(source.name, states=("published",)))
+        published = select_current(await self._ledger.loads(source.name, states=("published",)))
         return sorted((one for one in published if one.covers.startswith(covers(day) + "/")), key=part_of)
 
     async def open_days(self, source: Stream) -> list[date]:
         """Days that still have a part that rows may go into, oldest first."""
-        published = current(await self._ledger.loads(source.name, states=("published",)))
+        published = select_current(await self._ledger.loads(source.name, states=("published",)))
         return sorted({day_of(one) for one in published if not one.closed})
 
     async def _opened(self, source: Stream, day: date) -> Load:
@@ -75,7 +75,7 @@ class Parts:
 
     async def _begin(self, source: Stream, day: date, part: int) -> Load:
         begun = await self._ledger.begin_load(source, load_digest(source.name, day, part), covers(day, part))
-        return await self._publications.publish(await self._ledger.loaded(begun.load_id, {}, ()))
+        return await self._publications.publish(await self._ledger.mark_loaded(begun.load_id, {}, ()))
 
     async def _settled(self, source: Stream, loads: set[int]) -> None:
         until = asyncio.get_running_loop().time() + SETTLE_SECONDS

@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.stream.decode import within
+from spotlightd.flows.stream.decode import day_span
 from spotlightd.flows.stream.move import Mover
 from spotlightd.flows.stream.parts import Parts, part_of
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.log import logger
-from spotlightd.model.bus import KEY, Ends, mark
+from spotlightd.model.bus import KEY, Ends, source_mark
 from spotlightd.model.offsets import Epoch, Gap, Intent, Position
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.ports.bus import Bus
 from spotlightd.ports.ledger import Positions
 from spotlightd.sql import decode
 from spotlightd.sql.tiers import Archives, NoArchives
-from spotlightd.sql.visibility import rows as stored
+from spotlightd.sql.visibility import all_rows as stored
 
 MARK = 8  # a record that somebody else wrote has no mark of the source in its key
 END = 2**63 - 1
@@ -96,10 +96,10 @@ class DrainRecovery:
         """Say so in the log and in `gaps`: what the spool still holds is sent again, the rest is in this span."""
         now = datetime.now(UTC)
         keys = [position.key or (await self._key_before(epoch, at, END))[0] for at, position in known.items()]
-        feed = await self.positions.feed(self.source.name)
-        since = min((received(key) for key in keys if key), default=feed[1] if feed else now)
+        feed = await self.positions.get_feed_state(self.source.name)
+        since = min((received_at(key) for key in keys if key), default=feed[1] if feed else now)
         logger(source=self.source.name).error("log lost", says=says)
-        await self.positions.gap(Gap(self.source.name, since, now, "log lost", says=says))
+        await self.positions.add_gap(Gap(self.source.name, since, now, "log lost", detail=says))
         if self.resend:
             self.resend(self.source.name)
 
@@ -116,7 +116,7 @@ class DrainRecovery:
             kept, lost = await self.mover.settle(intent, readable=readable, take_back=place in taken_back)
             if kept:
                 key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
-                await self.positions.done(intent, key, lost)
+                await self.positions.complete(intent, key, lost)
             else:
                 taken_back.add(place)
                 await self.positions.forget(intent)
@@ -135,7 +135,9 @@ class DrainRecovery:
         if not rows:
             return b"", -1
         one = rows[0]
-        return KEY.pack(mark(self.source.name), one["connection"], one["sequence"], one["received"]), one["offset"]
+        return KEY.pack(source_mark(self.source.name), one["connection"], one["sequence"], one["received"]), one[
+            "offset"
+        ]
 
     # -- a ledger that was lost, or put back from a backup ----------------------------------------------------------------
 
@@ -143,8 +145,8 @@ class DrainRecovery:
         """Take positions over from the frames table where it is ahead of the ledger: its file was lost, or is older."""
         epoch = await self.positions.epoch(self.source.name)
         rows = await self._newest_epoch(frames_of(self.source).name)
-        if not rows and epoch is None and self.archives.cold.of(frames_of(self.source).name):
-            rows = await self._newest_epoch(stored(frames_of(self.source), self.archives.cold))
+        if not rows and epoch is None and self.archives.archived.of_dataset(frames_of(self.source).name):
+            rows = await self._newest_epoch(stored(frames_of(self.source), self.archives.archived))
         if not rows or (epoch is not None and epoch.number > rows[0][0]):
             return
         newest = rows[0][0]
@@ -160,9 +162,9 @@ class DrainRecovery:
                 return
         logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(kept))
         for intent in intents:  # what became of them stands in the tables
-            await self.mover.warehouse.ended(intent.token)
+            await self.mover.warehouse.end_statements(intent.token)
             await self.positions.forget(intent)
-        if times := [received(key) for key, _ in kept.values() if key]:
+        if times := [received_at(key) for key, _ in kept.values() if key]:
             await self._compared(times)
         found = [Position(newest, at, offset + 1, key) for at, (key, offset) in kept.items() if key]
         log = epoch.log_id if epoch is not None and epoch.number == newest else log_id
@@ -176,13 +178,13 @@ class DrainRecovery:
         for day in (newest - timedelta(days=1), newest):
             for load in await self.parts.close(self.source, day):
                 values = {"day": day, "part": part_of(load), "load_id": load.load_id}
-                table = stored(self.source.dataset, self.archives.cold, within(day))
+                table = stored(self.source.dataset, self.archives.archived, day_span(day))
                 here = f"SELECT count() FROM {table} WHERE load_id = {{load_id:UInt64}}"
                 have = int((await self.mover.warehouse.rows(here, values)).rows[0][0])
                 if have != await self.mover.decoder.wanted(decode.PART, values):
                     await self.replay.part(day, load)
 
 
-def received(key: bytes) -> datetime:
+def received_at(key: bytes) -> datetime:
     """When the record with that key was received."""
     return datetime.fromtimestamp(KEY.unpack(key)[3] / 1e9, UTC)

@@ -82,11 +82,11 @@ class Replay:
             if proof:
                 await proof(load)
         except BaseException:
-            await self.ledger.dead(load.load_id)
+            await self.ledger.mark_dead(load.load_id)
             raise
-        await self.positions.keep_lost(self.source.name, self.source.parser, lost)
+        await self.positions.save_lost_frames(self.source.name, self.source.parser, lost)
         await self.ledger.close_load(load.load_id)  # first: what is loaded may be published by the next start
-        loaded = await self.ledger.loaded(load.load_id, {self.source.dataset.name: rows}, ())
+        loaded = await self.ledger.mark_loaded(load.load_id, {self.source.dataset.name: rows}, ())
         await self.publications.publish(loaded)
         logger(source=self.source.name).info("part replayed", covers=covers, rows=rows, rejects=len(lost))
         return ReplayResult(day, part_of(load), load.load_id, rows, len(lost))

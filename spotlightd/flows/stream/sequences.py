@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from spotlightd.model.bus import STRANGER, Records
+from spotlightd.model.bus import FOREIGN_CONNECTION, Records
 from spotlightd.ports.warehouse import Warehouse
 
 KEYS = np.dtype([("source", "<u8"), ("connection", "<u8"), ("sequence", "<u8"), ("received", "<u8")])
@@ -47,7 +47,7 @@ def connections(keys: Any) -> list[int]:
     """Which connections the frames are of; strangers are none. Most batches are of one."""
     column = keys["connection"]
     found = column[:1] if bool((column == column[0]).all()) else np.unique(column)
-    return [int(one) for one in found if one != STRANGER]
+    return [int(one) for one in found if one != FOREIGN_CONNECTION]
 
 
 def of_connection(keys: Any, connection: int) -> Any:

@@ -1,49 +1,35 @@
-"""How long a listener waits for what, and when it may try again: so that no venue is ever stormed."""
+"""How long a listener waits, and when it may connect again, so that it never floods a venue with connections."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import secrets
-import time
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from spotlightd.backoff import Backoff, Clock
 from spotlightd.model.stream import FeedError
 from spotlightd.settings import sources
 
-ASKED_MOST_SECONDS = 3_600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """Time and chance, to be handed in. `wall` is UTC in nanoseconds, `now` never goes back, `number` has 63 bits."""
-
-    wall: Callable[[], int] = time.time_ns
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    chance: Callable[[], float] = random.random
-    number: Callable[[], int] = lambda: secrets.randbelow((1 << 63) - 1) + 1
+RETRY_AFTER_MOST_SECONDS = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerTiming:
-    """How a listener bears with its venue and with our own stores; in seconds, but for `connects`.
+    """How long a listener waits for its venue and for our own stores; in seconds, except `connects`.
 
-    beat      longest time between two looks at the clock while nothing comes
-    pulse     between two heartbeats; a try to connect must not take twice as long
-    steady    a connection that lived so long was a good one: the pauses after it begin small again
-    fruitful  longest pause after a connection that brought frames: who is hung up on must not miss a minute each time
+    check     longest time between two looks at the clock while nothing arrives
+    beat      between two heartbeats; a try to connect must not take twice as long
+    steady    a connection that lasted this long resets the back-off
+    fruitful  longest pause after a connection that delivered frames: a venue that hangs up often must not cost a
+              minute of frames each time
     connects  most connections that are begun in any `window`
-    shed      once the spool was full, what comes is shed for so long: else every other frame would be a gap of its own
-    grace     a number that is missing may still come out of order
+    shed      once the spool was full, frames are shed for this long: else every other frame would be a gap of its own
+    grace     how long a missing number may still arrive out of order
     refill    longest wait for a venue's answer to a refill
     settle    longest wait for the ledger, when connected again and when stopped
     """
 
-    beat: float = 1.0
-    pulse: float = 10.0
+    check: float = 1.0
+    beat: float = 10.0
     steady: float = 60.0
     fruitful: float = 8.0
     connects: int = 10
@@ -54,34 +40,33 @@ class ListenerTiming:
     settle: float = 5.0
 
 
-class Backoff:
-    """The pauses of one feed between its connections: doubling, half of each left to chance, with a ceiling on all."""
+class ReconnectBackoff:
+    """The pauses of one feed between its connections: doubling with jitter, and a limit on connections per window."""
 
-    def __init__(self, patience: ListenerTiming, limits: sources.StreamsSettings, clock: Clock) -> None:
-        self._patience = patience
+    def __init__(self, timing: ListenerTiming, limits: sources.StreamsSettings, clock: Clock) -> None:
+        self._timing = timing
         self._limits = limits
         self._clock = clock
-        self._begun: deque[float] = deque(maxlen=patience.connects)
+        self._started: deque[float] = deque(maxlen=timing.connects)
         self._failures = 0
 
-    def began(self) -> None:
+    def start_connection(self) -> None:
         """A connection is being tried now."""
-        self._begun.append(self._clock.now())
+        self._started.append(self._clock.now())
 
-    def pause(self, problem: FeedError, *, lived: float, frames: int) -> float:
-        """Seconds until the next try, after a connection that ended like that."""
-        self._failures = 1 if lived >= self._patience.steady else self._failures + 1
-        longest = self._limits.backoff_most_seconds
+    def pause(self, problem: FeedError, *, lasted: float, frames: int) -> float:
+        """Seconds until the next try, after a connection that lasted so long, delivered so many frames and ended so."""
+        self._failures = 1 if lasted >= self._timing.steady else self._failures + 1
+        most = self._limits.backoff_most_seconds
         if problem.cause == "refused by the venue":
-            doubled = longest
+            backoff = Backoff(most, most)
         else:
-            most = min(self._patience.fruitful, longest) if frames else longest
-            doubled = min(self._limits.backoff_seconds * 2.0 ** min(self._failures - 1, 60), most)
-        asked = min(problem.retry_after_seconds or 0.0, ASKED_MOST_SECONDS)
-        return max(doubled * (0.5 + self._clock.chance() / 2), asked, self._room())
+            backoff = Backoff(self._limits.backoff_seconds, min(self._timing.fruitful, most) if frames else most)
+        retry_after = min(problem.retry_after_seconds or 0.0, RETRY_AFTER_MOST_SECONDS)
+        return max(backoff.pause(self._failures, self._clock.chance), retry_after, self._window_pause())
 
-    def _room(self) -> float:
-        """Seconds until there may be one more connection in the window."""
-        if len(self._begun) < self._patience.connects:
+    def _window_pause(self) -> float:
+        """Seconds until one more connection may be begun in the window."""
+        if len(self._started) < self._timing.connects:
             return 0.0
-        return self._begun[0] + self._patience.window - self._clock.now()
+        return self._started[0] + self._timing.window - self._clock.now()

@@ -1,7 +1,8 @@
-"""Holes in a venue's own numbers: noticed as frames come, refilled where the venue allows it, written down in any case.
+"""Holes in a venue's own numbering. They are noticed as frames arrive, refilled where the venue allows it, and always
+recorded.
 
-A number that is missing has a moment of grace, because frames come out of order; one that came late or twice is kept
-like all others. Numbers begin anew with each connection: what was missed between two is a gap of its own.
+A missing number has a grace period, because frames can arrive out of order. A frame that is late or repeated is stored
+like any other. Numbering begins again with each connection: what was missed between two connections is a gap of its own.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from spotlightd.backoff import Clock
 from spotlightd.errors import SpotlightError
-from spotlightd.flows.stream.gaps import Minutes, moment
-from spotlightd.flows.stream.timing import Clock, ListenerTiming
+from spotlightd.flows.stream.gaps import GapJournal, to_datetime
+from spotlightd.flows.stream.timing import ListenerTiming
 from spotlightd.log import logger
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import Stream
@@ -24,7 +26,9 @@ OPEN_MOST = 1_000
 
 @dataclass(slots=True)
 class Hole:
-    """Numbers `first` to `last` of a channel did not come; those in `came` did later. `due` = when grace is over."""
+    """Numbers `first` to `last` of a channel are missing; those in `arrived` came late. `due` is the end of the grace
+    period.
+    """
 
     channel: str
     first: int
@@ -32,106 +36,114 @@ class Hole:
     since: int
     until: int
     due: float
-    came: set[int] = field(default_factory=set)
+    arrived: set[int] = field(default_factory=set)
 
     @property
-    def closed(self) -> bool:
-        return len(self.came) > self.last - self.first
+    def is_filled(self) -> bool:
+        return len(self.arrived) > self.last - self.first
 
 
 class VenueSequence:
-    """The numbers of one feed. `keep` takes a refilled frame as if it had been received; False when there is no room."""
+    """The numbers of one feed. `keep_frame` takes a refilled frame as if it had been received; it returns False when
+    there is no room.
+    """
 
     def __init__(
-        self, stream: Stream, minutes: Minutes, keep: Callable[[bytes], bool], patience: ListenerTiming, clock: Clock
+        self,
+        stream: Stream,
+        journal: GapJournal,
+        keep_frame: Callable[[bytes], bool],
+        timing: ListenerTiming,
+        clock: Clock,
     ) -> None:
         self._stream = stream
-        self._minutes = minutes
-        self._keep = keep
-        self._patience = patience
+        self._journal = journal
+        self._keep_frame = keep_frame
+        self._timing = timing
         self._clock = clock
         self._highest: dict[str, tuple[int, int]] = {}
-        self._open: deque[Hole] = deque()
-        self._some = asyncio.Event()
+        self._holes: deque[Hole] = deque()
+        self._has_holes = asyncio.Event()
 
-    def begin(self) -> None:
-        """A new connection: its numbers are its own."""
+    def start_connection(self) -> None:
+        """Numbering begins again."""
         self._highest.clear()
 
-    def saw(self, value: bytes, received: int) -> None:
-        """A frame came."""
-        told = self._stream.numbered(value) if self._stream.numbered else None
-        if told is None:
+    def note_frame(self, value: bytes, received: int) -> None:
+        """Compare the number of a frame with those before it."""
+        numbered = self._stream.venue_number(value) if self._stream.venue_number else None
+        if numbered is None:
             return
-        channel, number = told
+        channel, number = numbered
         before = self._highest.get(channel)
         if before is None:
             if len(self._highest) < CHANNELS_MOST:
                 self._highest[channel] = (number, received)
             return
-        highest, at = before
+        highest, since = before
         if number <= highest:
-            self._late(channel, number)
+            self._note_late(channel, number)
             return
         self._highest[channel] = (number, received)
         if number > highest + 1:
-            due = self._clock.now() + self._patience.grace
-            self._missing(Hole(channel, highest + 1, number - 1, at, received, due))
+            due = self._clock.now() + self._timing.grace
+            self._add(Hole(channel, highest + 1, number - 1, since, received, due))
 
-    async def settling(self) -> None:
-        """Settle the holes, one after the other, each when its grace is over."""
+    async def settle_holes(self) -> None:
+        """For ever: refill or record each hole, in order, when its grace period is over."""
         while True:
-            while not self._open:
-                self._some.clear()
-                await self._some.wait()
-            await self._clock.sleep(max(0.0, self._open[0].due - self._clock.now()))
-            hole = self._open[0]
-            refilled = not hole.closed and await self._refilled(hole)
-            self._open.popleft()
-            if refilled or not hole.closed:
-                self._written(hole, "refill" if refilled else "")
+            while not self._holes:
+                self._has_holes.clear()
+                await self._has_holes.wait()
+            await self._clock.sleep(max(0.0, self._holes[0].due - self._clock.now()))
+            hole = self._holes[0]
+            is_refilled = not hole.is_filled and await self._refill(hole)
+            self._holes.popleft()
+            if is_refilled or not hole.is_filled:
+                self._record(hole, "refill" if is_refilled else "")
 
-    def stopped(self) -> None:
-        """Write down what is open."""
-        while self._open:
-            hole = self._open.popleft()
-            if not hole.closed:
-                self._written(hole, "")
+    def stop(self) -> None:
+        """Record the holes that are open."""
+        while self._holes:
+            hole = self._holes.popleft()
+            if not hole.is_filled:
+                self._record(hole, "")
 
-    def _late(self, channel: str, number: int) -> None:
-        for hole in self._open:
+    def _note_late(self, channel: str, number: int) -> None:
+        for hole in self._holes:
             if hole.channel == channel and hole.first <= number <= hole.last:
-                hole.came.add(number)
+                hole.arrived.add(number)
 
-    def _missing(self, hole: Hole) -> None:
-        if len(self._open) >= OPEN_MOST:
-            self._written(hole, "")
+    def _add(self, hole: Hole) -> None:
+        if len(self._holes) >= OPEN_MOST:
+            self._record(hole, "")
             return
-        self._open.append(hole)
-        self._some.set()
+        self._holes.append(hole)
+        self._has_holes.set()
 
-    async def _refilled(self, hole: Hole) -> bool:
-        """Ask the venue for what is missing, and keep it; whether nothing is missing then."""
-        if self._stream.refill is None or self._stream.numbered is None:
+    async def _refill(self, hole: Hole) -> bool:
+        """Ask the venue for the missing frames and keep them. True when nothing is missing afterwards."""
+        if self._stream.refill is None or self._stream.venue_number is None:
             return False
         try:
-            async with asyncio.timeout(self._patience.refill):
+            async with asyncio.timeout(self._timing.refill):
                 values = await self._stream.refill(hole.channel, hole.first, hole.last)
         except (TimeoutError, SpotlightError) as problem:
             logger(source=self._stream.name).warning("source failed", error=f"no refill: {problem or 'no answer'}")
             return False
         for value in values:
-            told = self._stream.numbered(value)
-            wanted = told is not None and told[0] == hole.channel and hole.first <= told[1] <= hole.last
-            if told is not None and wanted and told[1] not in hole.came and self._keep(value):
-                hole.came.add(told[1])
-        return hole.closed
+            numbered = self._stream.venue_number(value)
+            if numbered is None or numbered[0] != hole.channel or not hole.first <= numbered[1] <= hole.last:
+                continue
+            if numbered[1] not in hole.arrived and self._keep_frame(value):
+                hole.arrived.add(numbered[1])
+        return hole.is_filled
 
-    def _written(self, hole: Hole, repaired_by: str) -> None:
-        came = f", of which {len(hole.came)} came later" if hole.came and not repaired_by else ""
+    def _record(self, hole: Hole, repaired_by: str) -> None:
+        late = f", of which {len(hole.arrived)} came later" if hole.arrived and not repaired_by else ""
         numbers = f"number {hole.first}" if hole.first == hole.last else f"numbers {hole.first} to {hole.last}"
-        since, until = moment(hole.since), moment(max(hole.since, hole.until))
+        since, until = to_datetime(hole.since), to_datetime(max(hole.since, hole.until))
         gap = Gap(
-            self._stream.name, since, until, "sequence hole", hole.channel, f"{numbers}{came}", repaired_by
+            self._stream.name, since, until, "sequence hole", hole.channel, f"{numbers}{late}", repaired_by
         )  # fmt: skip
-        self._minutes.gap(gap)
+        self._journal.add_gap(gap)

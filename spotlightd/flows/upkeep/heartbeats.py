@@ -15,7 +15,7 @@ from spotlightd.datasets.system import heartbeats
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board, Reporter, Status
 from spotlightd.log import logger
-from spotlightd.ports.metrics import FlowReading, Meters
+from spotlightd.ports.metrics import FlowReading, Metrics
 from spotlightd.ports.warehouse import Warehouse
 
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ async def write_heartbeats(report: Reporter, board: Board, warehouse: Warehouse,
     """
     if not every_seconds:
         return
-    report.expects(60.0 / every_seconds)
+    report.expect_beats(60.0 / every_seconds)
     told: Mapping[str, int] = {}
     while True:
         statuses = board.read()
@@ -36,11 +36,11 @@ async def write_heartbeats(report: Reporter, board: Board, warehouse: Warehouse,
         try:
             await warehouse.insert(heartbeats, rows)
         except StoreError as problem:
-            report.holding(str(problem))
+            report.set_holding(str(problem))
             logger(flow=report.name).warning("store failed", error=str(problem))
         else:
             told = {one.name: one.beats for one in statuses}
-            report.waiting(f"{len(rows)} flows written down")
+            report.set_waiting(f"{len(rows)} flows written down")
         report.beat()
         await asyncio.sleep(every_seconds)
 
@@ -54,7 +54,7 @@ def _rows(statuses: tuple[Status, ...], told: Mapping[str, int], at: datetime) -
         )  # fmt: skip
 
 
-def readings(board: Board) -> tuple[FlowReading, ...]:
+def read_flows(board: Board) -> tuple[FlowReading, ...]:
     """The board as the metrics read it, at the moment that they are asked for."""
     return tuple(
         FlowReading(
@@ -71,10 +71,10 @@ def readings(board: Board) -> tuple[FlowReading, ...]:
     )
 
 
-async def measured_loop(meters: Meters, every_seconds: float = 0.1) -> None:
+async def measure_loop_lag(metrics: Metrics, every_seconds: float = 0.1) -> None:
     """Measure how late the event loop comes round, for ever."""
     loop = asyncio.get_running_loop()
     while True:
         wanted = loop.time() + every_seconds
         await asyncio.sleep(every_seconds)
-        meters.loop_lagged(max(0.0, loop.time() - wanted))
+        metrics.observe("loop_lag_seconds", loop.time() - wanted)

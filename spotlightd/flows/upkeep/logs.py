@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
-from spotlightd.flows.supervise import Board, Reporter, isolated, running
+from spotlightd.flows.supervise import Board, Reporter, run_in_background, run_isolated
 from spotlightd.flows.upkeep.log_buffer import SEQ, LogBuffer, Row
 from spotlightd.log import logger
-from spotlightd.ports.metrics import Meters
+from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.warehouse import Warehouse
 
 BLOCK_ROWS = 5_000
@@ -36,7 +36,7 @@ class LogTable:
 
     said: LogBuffer
     warehouse: Warehouse
-    meters: Meters
+    metrics: Metrics
     doubtful: str = ""
     told: int = 0
 
@@ -52,7 +52,7 @@ class LogTable:
         except TimeoutError:
             raise StoreError(f"the table logs was not written within {WRITE_SECONDS:g} s", slow=True) from None
         self.said.written(len(block))
-        self.meters.log_written(events=len(block))
+        self.metrics.count("log_events_written_total", len(block))
         return len(block)
 
     async def last(self) -> None:
@@ -64,7 +64,7 @@ class LogTable:
 
     async def _insert(self, block: list[Row]) -> None:
         if self.doubtful:
-            await self.warehouse.ended(self.doubtful)
+            await self.warehouse.end_statements(self.doubtful)
             present = await self._present(block)
             block = [row for row in block if row[SEQ] not in present]
         self.doubtful = f"logs-{secrets.token_hex(8)}"
@@ -81,45 +81,45 @@ class LogTable:
 
     def _tell(self) -> None:
         left_out = self.said.left_out
-        self.meters.log_left_out(events=left_out - self.told)
+        self.metrics.count("log_events_left_out_total", left_out - self.told)
         self.told = left_out
 
 
 async def write_logs(report: Reporter, table: LogTable, every_seconds: float) -> None:
     """The flow. Trouble is said once when it begins and once when it is over, or it would feed itself."""
-    report.expects(60.0 / every_seconds)
+    report.expect_beats(60.0 / every_seconds)
     holds = False
     while True:
         rows = 0
         try:
             rows = await table.write()
         except StoreError as problem:
-            report.holding(str(problem))
+            report.set_holding(str(problem))
             if not holds:
                 logger(flow=report.name).warning("store failed", error=str(problem))
             holds = True
         else:
-            report.waiting("writes down what is said")
+            report.set_waiting("writes down what is said")
             if holds:
                 logger(flow=report.name).info("store recovered")
             holds = False
-        report.beat(queue=table.said.waiting, did_something=bool(rows))
+        report.beat(queue=table.said.set_waiting, did_something=bool(rows))
         if rows < BLOCK_ROWS:
             await asyncio.sleep(every_seconds)
 
 
 @asynccontextmanager
-async def writing_logs(
-    board: Board, said: LogBuffer, warehouse: Warehouse, meters: Meters, every_seconds: float
+async def run_log_writer(
+    board: Board, said: LogBuffer, warehouse: Warehouse, metrics: Metrics, every_seconds: float
 ) -> AsyncIterator[None]:
     """Write what is said as long as the block runs, and what was said by its end; nothing when the pause is 0."""
     if not every_seconds:
         yield
         return
-    table = LogTable(said, warehouse, meters)
-    flow = isolated(board, "logs", lambda report: write_logs(report, table, every_seconds))
+    table = LogTable(said, warehouse, metrics)
+    flow = run_isolated(board, "logs", lambda report: write_logs(report, table, every_seconds))
     try:
-        async with running(logs=flow):
+        async with run_in_background(logs=flow):
             yield
     finally:
         await table.last()
