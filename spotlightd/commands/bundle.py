@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__
-from spotlightd.clients.bundle import BundlePen, Kept, opened_bundle
+from spotlightd.clients.bundle import BundleWriter, WrittenBundle, open_bundle
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import Reading, ledger_beside, names, pinned, reading
@@ -26,7 +26,7 @@ from spotlightd.flows.stream.parts import Parts
 from spotlightd.log import logger
 from spotlightd.model.bundle import Manifest
 from spotlightd.model.dataset import Dataset
-from spotlightd.runtime.endpoint import running_daemon
+from spotlightd.runtime.endpoint import find_daemon
 from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.streams import replay_of
 from spotlightd.settings.settings import Settings
@@ -80,14 +80,14 @@ def _dataset(name: str, here: Reading) -> Dataset:
     raise SettingsError(f"no dataset is called {name!r}; there are: {names(here.datasets)}")
 
 
-async def _written(means: ExportContext, choice: Selection, path: Path, out: Out) -> tuple[Manifest, Kept]:
-    async with BundlePen(path) as pen:
+async def _written(means: ExportContext, choice: Selection, path: Path, out: Out) -> tuple[Manifest, WrittenBundle]:
+    async with BundleWriter(path) as pen:
         with out.progress(f"bundle {choice.dataset.name}") as moves:
             manifest = await write_bundle(means, choice, __version__, pen, moves)
         return manifest, await pen.keep(manifest)
 
 
-def _told(out: Out, path: Path, manifest: Manifest, kept: Kept, choice: Selection) -> None:
+def _told(out: Out, path: Path, manifest: Manifest, kept: WrittenBundle, choice: Selection) -> None:
     rows = sum(mark.rows for one in manifest.loads for mark in one.rows.values())
     left = [one.covers for one in choice.open]
     for covers in left:
@@ -106,17 +106,17 @@ def _origin(manifest: Manifest) -> str:
 
 async def bring(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Import a bundle; 1 when a part of it is not shown here as it was there. The daemon must not be at work."""
-    if running_daemon(settings) is not None:
+    if find_daemon(settings) is not None:
         raise SettingsError(
             "the daemon is running, and only one may load documents: stop it (`systemctl stop spotlightd`), import, and"
             " start it again"
         )
     with out.progress("import") as moves:
-        async with opened_bundle(arguments.file, moves) as found, open_instance(settings) as house:
+        async with open_bundle(arguments.file, moves) as found, open_instance(settings) as house:
             brought = await bringing.import_bundle(_means(house), found, moves)
             await mirror_records(house.stores.ledger, house.stores.warehouse, house.archives)
     _tell(out, found.manifest, brought)
-    return 1 if any(one.came in FAULTS for one in brought) else 0
+    return 1 if any(one.status in FAULTS for one in brought) else 0
 
 
 def _means(house: Instance) -> bringing.ImportContext:
@@ -132,12 +132,12 @@ def _means(house: Instance) -> bringing.ImportContext:
 
 def _tell(out: Out, manifest: Manifest, brought: list[ImportOutcome]) -> None:
     for one in brought:
-        if one.came in FAULTS:
-            out.note(f"{one.source} {one.covers}: {one.came}: {one.says}")
-    rows, came = sum(one.rows for one in brought if one.came != "here"), Counter(one.came for one in brought)
-    said = ", ".join(f"{number} {word}" for word, number in sorted(came.items()))
+        if one.status in FAULTS:
+            out.note(f"{one.source} {one.covers}: {one.status}: {one.detail}")
+    rows, status = sum(one.rows for one in brought if one.status != "here"), Counter(one.status for one in brought)
+    said = ", ".join(f"{number} {word}" for word, number in sorted(status.items()))
     loads = [
-        {"source": one.source, "covers": one.covers, "came": one.came, "rows": one.rows, "says": one.says}
+        {"source": one.source, "covers": one.covers, "came": one.status, "rows": one.rows, "says": one.detail}
         for one in brought
     ]
     out.say(

@@ -15,13 +15,13 @@ from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
-from spotlightd.model.bucket import Reach
+from spotlightd.model.bucket import EngineReach
 from spotlightd.model.stream import frames_of
 from spotlightd.settings.stores import ArchiveSettings
 from tests.engine.world import client_of, engine_on
-from tests.flows.bundle_world import HereVerifier, came, stream_desk
+from tests.flows.bundle_world import InlineVerifier, statuses, stream_transfer
 from tests.flows.constructed_ticks import MIDNIGHT, constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
 
@@ -51,23 +51,23 @@ class Instance:
             means = ArchiveContext(
                 datasets={one.name: one for one in TABLES}, feeds={ticks.name: ticks}, transforms=(),
                 warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, kept=SqliteArchive(stores.ledger),
-                ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=HereVerifier(),
+                ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=InlineVerifier(),
                 folder=self.folder / "archive", policy=POLICY,
             )  # fmt: skip
-            work = Archiving(means, now=lambda: self.clock.at, seconds=lambda: self.clock.passed)
+            work = Archiver(means, now=lambda: self.clock.at, seconds=lambda: self.clock.passed)
             for _ in range(3):
                 await work.round()
                 self.clock.on(1000.0)
             assert {one.stage for one in await means.kept.partitions()} == {"dropped"}
 
     def desk(self) -> Any:
-        return stream_desk(self.streams, ticks, archives=self.index)
+        return stream_transfer(self.streams, ticks, archives=self.index)
 
 
 @asynccontextmanager
 async def instance(folder: Path) -> AsyncIterator[Instance]:
     folder.mkdir()
-    reach = Reach(folder=str(folder / "bucket"))
+    reach = EngineReach(folder=str(folder / "bucket"))
     async with (
         FolderBucket(folder / "bucket") as bucket,
         engine_on(folder / "state", bucket=reach) as engine,
@@ -90,16 +90,16 @@ async def test_archived_frames_and_rows_reach_the_other_instance_and_may_leave_t
             for closing in (OLD, NEW):
                 await stores.parts.close(ticks, closing)
         await one.archived()
-        assert {name: len(some) for name, some in one.index.cold.partitions.items()} == {a.name: 1 for a in TABLES}
-        async with one.desk() as desk:
-            made = await desk.bundle(constructed_ticks, file)
+        assert {name: len(some) for name, some in one.index.archived.partitions.items()} == {a.name: 1 for a in TABLES}
+        async with one.desk() as transfer:
+            made = await transfer.export(constructed_ticks, file)
         assert [sum(mark.rows for mark in load.rows.values()) for load in made.loads] == [100, 100]
-        async with other.desk() as desk:
-            assert set(came(await desk.bring(file)).values()) == {"imported"}
+        async with other.desk() as transfer:
+            assert set(statuses(await transfer.import_file(file)).values()) == {"imported"}
         assert await other.streams.numbers() == list(range(200))
         await other.archived()
         assert await other.streams.numbers() == list(range(100, 200))  # of the table alone
-        async with other.desk() as desk:
-            assert set(came(await desk.bring(file)).values()) == {"here"}
-            again = await desk.bundle(constructed_ticks, tmp_path / "again.bundle.tar")
+        async with other.desk() as transfer:
+            assert set(statuses(await transfer.import_file(file)).values()) == {"here"}
+            again = await transfer.export(constructed_ticks, tmp_path / "again.bundle.tar")
         assert again.loads == made.loads

@@ -9,14 +9,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.clients.bundle import BundleWriter, open_bundle
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.flows.bundle import importer, select
-from spotlightd.flows.bundle.outcome import Brought
-from spotlightd.flows.bundle.select import Days
-from spotlightd.flows.bundle.writer import pack
+from spotlightd.flows.bundle.outcome import ImportOutcome
+from spotlightd.flows.bundle.select import DayRange
+from spotlightd.flows.bundle.writer import write_bundle
 from spotlightd.flows.loads.load import IngestContext
-from spotlightd.flows.stream.decode import decoder_of
+from spotlightd.flows.stream.decode import make_decoder
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.bundle import Manifest
@@ -25,81 +25,80 @@ from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.sql.tiers import Archives, NoArchives
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.workers.parquet import fingerprint
+from spotlightd.workers.parquet import fingerprint_file
 
-EVERY = Days(date.min, date.max)
+EVERY = DayRange(date.min, date.max)
 
 
-class HereVerifier:
-    """What the child does, without a child."""
+class InlineVerifier:
+    """What the verifier child does, in this process."""
 
     async def fingerprint(self, path: Path, columns: Any, time: str) -> Any:
-        return fingerprint(path, columns, time, 1)
+        return fingerprint_file(path, columns, time, 1)
 
 
-def nothing(_says: str, _done: int, _total: int) -> None:
-    """Progress that nobody watches."""
+def ignore_progress(_step: str, _done: int, _total: int) -> None:
+    """Progress that no test looks at."""
 
 
 @dataclass
-class Desk:
-    """Where bundles are made and opened at one instance."""
+class BundleTransfer:
+    """Exports and imports bundles at one instance."""
 
-    stores: IngestContext
+    context: IngestContext
     positions: Any
     feeds: Mapping[str, Batch | Stream]
     folder: Path
     replay: Any = None
     archives: Archives = field(default_factory=NoArchives)
 
-    async def bundle(self, dataset: Dataset, path: Path, days: Days = EVERY) -> Manifest:
-        stores = self.stores
-        means = select.ExportContext(
-            stores.warehouse, stores.documents, stores.ledger, self.positions, self.archives, HereVerifier(), self.feeds,
-            self.folder,
+    async def export(self, dataset: Dataset, path: Path, days: DayRange = EVERY) -> Manifest:
+        context = select.ExportContext(
+            self.context.warehouse, self.context.documents, self.context.ledger, self.positions, self.archives,
+            InlineVerifier(), self.feeds, self.folder,
         )  # fmt: skip
-        choice = await select.choose(means, dataset, days, await self._pin())
-        async with BundlePen(path) as pen:
-            made = await pack(means, choice, "tests", pen, nothing)
-            await pen.keep(made)
-        return made
+        selection = await select.select_loads(context, dataset, days, await self._snapshot())
+        async with BundleWriter(path) as writer:
+            manifest = await write_bundle(context, selection, "tests", writer, ignore_progress)
+            await writer.keep(manifest)
+        return manifest
 
-    async def bring(self, path: Path) -> list[Brought]:
-        means = importer.ImportContext(self.feeds, self.stores, self.archives, self.positions, self.replay)
-        async with opened_bundle(path, nothing) as found:
-            return await importer.bring(means, found, nothing)
+    async def import_file(self, path: Path) -> list[ImportOutcome]:
+        context = importer.ImportContext(self.feeds, self.context, self.archives, self.positions, self.replay)
+        async with open_bundle(path, ignore_progress) as bundle:
+            return await importer.import_bundle(context, bundle, ignore_progress)
 
-    async def _pin(self) -> Snapshot:
-        seq = (await self.stores.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0]
-        return Snapshot(seq, cold=self.archives.cold)
+    async def _snapshot(self) -> Snapshot:
+        seq = (await self.context.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0]
+        return Snapshot(seq, archived=self.archives.archived)
 
 
-def came(brought: list[Brought]) -> dict[str, str]:
-    return {one.covers: one.came for one in brought}
+def statuses(outcomes: list[ImportOutcome]) -> dict[str, str]:
+    return {outcome.covers: outcome.status for outcome in outcomes}
 
 
 @asynccontextmanager
-async def desk_of(world: Any, source: Batch, fuse: Any = None) -> AsyncIterator[Desk]:
-    """The desk of a world of documents, as after a start."""
+async def document_transfer(world: Any, source: Batch, fuse: Any = None) -> AsyncIterator[BundleTransfer]:
+    """The transfer of a world of documents, as after a start."""
     async with world.stores(fuse) as stores:
         positions = SqlitePositions(stores.ledger)
-        yield Desk(stores, positions, {source.name: source}, world.folder)
+        yield BundleTransfer(stores, positions, {source.name: source}, world.folder)
 
 
 @asynccontextmanager
-async def stream_desk(
+async def stream_transfer(
     world: Any, source: Stream, fuse: Any = None, archives: Archives | None = None
-) -> AsyncIterator[Desk]:
-    """The desk of a world of streams, as after a start."""
-    cold = archives or NoArchives()
+) -> AsyncIterator[BundleTransfer]:
+    """The transfer of a world of streams, as after a start."""
+    archives = archives or NoArchives()
     async with world.stores(fuse) as stores:
 
-        def replay(one: Stream) -> Replay:
+        def make_replay(stream: Stream) -> Replay:
             parts = Parts(stores.ledger, stores.publications, stores.positions)
-            decoder = decoder_of(one, stores.warehouse, world.parser, world.folder, cold)
-            made: Replay = replace(stores.replay(one), parts=parts, decoder=decoder)
-            return made
+            decoder = make_decoder(stream, stores.warehouse, world.parser, world.folder, archives)
+            replay: Replay = replace(stores.replay(stream), parts=parts, decoder=decoder)
+            return replay
 
         documents: Any = None
-        mine = IngestContext(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)
-        yield Desk(mine, stores.positions, {source.name: source}, world.folder, replay, cold)
+        context = IngestContext(documents, stores.ledger, stores.warehouse, world.parser, stores.publications)
+        yield BundleTransfer(context, stores.positions, {source.name: source}, world.folder, make_replay, archives)

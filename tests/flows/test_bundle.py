@@ -10,26 +10,26 @@ from uuid import uuid4
 
 import pytest
 
-from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.clients.bundle import BundleWriter, open_bundle
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.engine.process import Engine
 from spotlightd.errors import FormatError, SettingsError, StoreError
-from spotlightd.flows.bundle.select import Days
+from spotlightd.flows.bundle.select import DayRange
 from spotlightd.model.bundle import Manifest
 from spotlightd.settings import stores
 
-from .bundle_world import came, desk_of, nothing
+from .bundle_world import document_transfer, ignore_progress, statuses
 from .world import CrashError, Fuse, World, constructed_counts, source, url
 
 DAYS = {"2021/a": "2021-01-04,1\n2021-01-05,2\n", "2022/a": "2022-01-04,7\n?odd\n", "2023/a": "2023-01-02,3\n"}
-SEEN = {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7, "2023-01-02": 3}
+EXPECTED = {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7, "2023-01-02": 3}
 
 
 @pytest.fixture
 async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[World]:
-    """A colleague's instance: nothing is in it."""
+    """Another instance, still empty."""
     database = f"flows_{uuid4().hex[:12]}"
     async with ClickHouse(engine.url, engine.user, engine.password, database, stores.WarehouseSettings()) as opened:
         for dataset in (*SYSTEM_DATASETS, constructed_counts):
@@ -44,20 +44,20 @@ async def file(world: World, tmp_path: Path) -> Path:
     """A bundle of all that the first instance has."""
     world.shows(DAYS)
     await world.look()
-    async with desk_of(world, source()) as desk:
-        await desk.bundle(constructed_counts, tmp_path / "all.bundle.tar")
+    async with document_transfer(world, source()) as transfer:
+        await transfer.export(constructed_counts, tmp_path / "all.bundle.tar")
     return tmp_path / "all.bundle.tar"
 
 
 async def test_the_other_instance_has_the_same_rows_documents_and_rejects(
     world: World, other: World, file: Path
 ) -> None:
-    async with desk_of(other, source()) as desk:
-        brought = await desk.bring(file)
-        document = (await desk.stores.ledger.loads())[0].digest
-        kept = await desk.stores.ledger.document(document)
-    assert came(brought) == dict.fromkeys(DAYS, "imported")
-    assert await other.seen() == SEEN
+    async with document_transfer(other, source()) as transfer:
+        outcomes = await transfer.import_file(file)
+        document = (await transfer.context.ledger.loads())[0].digest
+        kept = await transfer.context.ledger.document(document)
+    assert statuses(outcomes) == dict.fromkeys(DAYS, "imported")
+    assert await other.seen() == EXPECTED
     assert other.documents.objects == world.documents.objects
     assert kept is not None
     assert kept.url in {url(covers) for covers in DAYS}
@@ -66,25 +66,25 @@ async def test_the_other_instance_has_the_same_rows_documents_and_rejects(
         assert [row[7] for row in await ledger.history("rejects", 0, 10)] == ["?odd"]
 
 
-async def test_a_second_import_changes_nothing_and_says_so(other: World, file: Path) -> None:
-    async with desk_of(other, source()) as desk:
-        await desk.bring(file)
-        published = await desk.stores.ledger.loads()
-        assert came(await desk.bring(file)) == dict.fromkeys(DAYS, "here")
-        assert await desk.stores.ledger.loads() == published
-    assert await other.seen() == SEEN
+async def test_a_second_import_changes_nothing(other: World, file: Path) -> None:
+    async with document_transfer(other, source()) as transfer:
+        await transfer.import_file(file)
+        published = await transfer.context.ledger.loads()
+        assert statuses(await transfer.import_file(file)) == dict.fromkeys(DAYS, "here")
+        assert await transfer.context.ledger.loads() == published
+    assert await other.seen() == EXPECTED
 
 
 async def test_a_bundle_of_what_was_imported_is_the_same_bundle(other: World, file: Path, tmp_path: Path) -> None:
-    async with desk_of(other, source()) as desk:
-        await desk.bring(file)
-        again = await desk.bundle(constructed_counts, tmp_path / "again.bundle.tar")
-    async with opened_bundle(file, nothing) as found:
-        first = found.manifest
+    async with document_transfer(other, source()) as transfer:
+        await transfer.import_file(file)
+        again = await transfer.export(constructed_counts, tmp_path / "again.bundle.tar")
+    async with open_bundle(file, ignore_progress) as bundle:
+        first = bundle.manifest
     said = {one.digest: (one.rows, one.covers, one.parser) for one in again.loads}
     assert said == {one.digest: (one.rows, one.covers, one.parser) for one in first.loads}
-    async with opened_bundle(tmp_path / "again.bundle.tar", nothing) as found:
-        assert {*found.manifest.members} == {*first.members}
+    async with open_bundle(tmp_path / "again.bundle.tar", ignore_progress) as bundle:
+        assert {*bundle.manifest.members} == {*first.members}
 
 
 async def test_only_documents_with_rows_of_the_days_come_and_each_as_a_whole(
@@ -92,22 +92,22 @@ async def test_only_documents_with_rows_of_the_days_come_and_each_as_a_whole(
 ) -> None:
     del file
     some = tmp_path / "some.bundle.tar"
-    async with desk_of(world, source()) as desk:
-        await desk.bundle(constructed_counts, some, Days(date(2021, 1, 5), date(2022, 1, 3)))
+    async with document_transfer(world, source()) as transfer:
+        await transfer.export(constructed_counts, some, DayRange(date(2021, 1, 5), date(2022, 1, 3)))
         with pytest.raises(SettingsError, match="has no rows between"):
-            await desk.bundle(constructed_counts, tmp_path / "x", Days(date(2024, 1, 1), date(2024, 1, 2)))
+            await transfer.export(constructed_counts, tmp_path / "x", DayRange(date(2024, 1, 1), date(2024, 1, 2)))
     assert not (tmp_path / "x").exists()
-    async with desk_of(other, source()) as desk:
-        assert came(await desk.bring(some)) == {"2021/a": "imported"}
+    async with document_transfer(other, source()) as transfer:
+        assert statuses(await transfer.import_file(some)) == {"2021/a": "imported"}
     assert await other.seen() == {"2021-01-04": 1, "2021-01-05": 2}
 
 
-async def test_a_disk_that_refuses_leaves_no_bundle_and_is_told(world: World, file: Path, tmp_path: Path) -> None:
+async def test_a_full_disk_leaves_no_bundle_and_raises_an_error(world: World, file: Path, tmp_path: Path) -> None:
     del file
-    async with desk_of(world, source()) as desk:
-        desk.folder = tmp_path / "none"
+    async with document_transfer(world, source()) as transfer:
+        transfer.folder = tmp_path / "none"
         with pytest.raises(StoreError, match="is there room for the bundle"):
-            await desk.bundle(constructed_counts, tmp_path / "x")
+            await transfer.export(constructed_counts, tmp_path / "x")
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("x")]
 
 
@@ -116,14 +116,14 @@ async def test_a_document_that_is_damaged_here_is_not_bundled(world: World, file
     digest = next(iter(world.documents.objects))
     (world.folder / digest).unlink(missing_ok=True)
     world.documents.objects[digest] += b"more"
-    async with desk_of(world, source()) as desk:
+    async with document_transfer(world, source()) as transfer:
         with pytest.raises(StoreError, match="was to have"):
-            await desk.bundle(constructed_counts, tmp_path / "x")
+            await transfer.export(constructed_counts, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
-async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(other: World, file: Path, tmp_path: Path) -> None:
+async def test_an_import_killed_at_any_step_is_completed_by_the_next(other: World, file: Path, tmp_path: Path) -> None:
     step = 1
     while True:
         for dataset in (*SYSTEM_DATASETS, constructed_counts):
@@ -132,15 +132,15 @@ async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(other: Wor
         folder.mkdir()
         fresh, fuse = World(folder, other.warehouse), Fuse(step)
         try:
-            async with desk_of(fresh, source(), fuse) as desk:
-                await desk.bring(file)
+            async with document_transfer(fresh, source(), fuse) as transfer:
+                await transfer.import_file(file)
         except (CrashError, BaseExceptionGroup):
-            assert (await fresh.seen()).items() <= SEEN.items()
+            assert (await fresh.seen()).items() <= EXPECTED.items()
         else:
             break
-        async with desk_of(fresh, source()) as desk:
-            assert set(came(await desk.bring(file)).values()) <= {"here", "imported"}
-        assert await fresh.seen() == SEEN
+        async with document_transfer(fresh, source()) as transfer:
+            assert set(statuses(await transfer.import_file(file)).values()) <= {"here", "imported"}
+        assert await fresh.seen() == EXPECTED
         loads = await fresh.warehouse.rows("SELECT count(), uniqExact(document) FROM loads")
         assert loads.rows == ((3, 3),)
         step += 1
@@ -150,34 +150,38 @@ async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(other: Wor
 async def test_what_this_instance_fetched_itself_is_not_doubled(other: World, file: Path) -> None:
     other.shows({"2021/a": DAYS["2021/a"]})
     await other.look()
-    async with desk_of(other, source()) as desk:
-        assert came(await desk.bring(file)) == {"2021/a": "here", "2022/a": "imported", "2023/a": "imported"}
-    assert await other.seen() == SEEN
+    async with document_transfer(other, source()) as transfer:
+        assert statuses(await transfer.import_file(file)) == {
+            "2021/a": "here",
+            "2022/a": "imported",
+            "2023/a": "imported",
+        }
+    assert await other.seen() == EXPECTED
     other.shows(DAYS)
     assert {one.outcome for one in await other.look()} == {"unchanged"}
 
 
-async def test_what_was_fetched_later_stays_and_what_was_fetched_earlier_is_replaced(
+async def test_later_documents_stay_and_earlier_ones_are_replaced(
     world: World, other: World, file: Path, tmp_path: Path
 ) -> None:
     other.shows({"2021/a": "2021-01-04,100\n"})
     await other.look()
-    async with desk_of(other, source()) as desk:
-        brought = await desk.bring(file)
-        assert came(brought) == {"2021/a": "older", "2022/a": "imported", "2023/a": "imported"}
-        assert "was fetched" in brought[-1].says
+    async with document_transfer(other, source()) as transfer:
+        outcomes = await transfer.import_file(file)
+        assert statuses(outcomes) == {"2021/a": "older", "2022/a": "imported", "2023/a": "imported"}
+        assert "was fetched" in outcomes[-1].detail
     assert (await other.seen())["2021-01-04"] == 100
     world.shows(DAYS | {"2021/a": "2021-01-04,5\n"})
     await world.look()
-    async with desk_of(world, source()) as desk:
-        await desk.bundle(constructed_counts, tmp_path / "later.bundle.tar")
-    async with desk_of(other, source()) as desk:
-        assert came(await desk.bring(tmp_path / "later.bundle.tar"))["2021/a"] == "imported"
+    async with document_transfer(world, source()) as transfer:
+        await transfer.export(constructed_counts, tmp_path / "later.bundle.tar")
+    async with document_transfer(other, source()) as transfer:
+        assert statuses(await transfer.import_file(tmp_path / "later.bundle.tar"))["2021/a"] == "imported"
     assert await other.seen() == {"2021-01-04": 5, "2022-01-04": 7, "2023-01-02": 3}
     assert (await other.seen(seq=3))["2021-01-04"] == 100  # what was known before
 
 
-async def test_what_the_publisher_serves_stands_above_what_a_bundle_says(
+async def test_a_publishers_own_answer_outranks_a_bundle(
     world: World, other: World, file: Path, tmp_path: Path
 ) -> None:
     del file
@@ -185,10 +189,12 @@ async def test_what_the_publisher_serves_stands_above_what_a_bundle_says(
     await other.look()
     world.shows({"2021/a": "2021-01-04,5\n"})
     await world.look()
-    async with desk_of(world, source()) as desk:
-        await desk.bundle(constructed_counts, tmp_path / "later.bundle.tar", Days(date(2021, 1, 1), date(2021, 12, 31)))
-    async with desk_of(other, source()) as desk:
-        assert came(await desk.bring(tmp_path / "later.bundle.tar")) == {"2021/a": "imported"}
+    async with document_transfer(world, source()) as transfer:
+        await transfer.export(
+            constructed_counts, tmp_path / "later.bundle.tar", DayRange(date(2021, 1, 1), date(2021, 12, 31))
+        )
+    async with document_transfer(other, source()) as transfer:
+        assert statuses(await transfer.import_file(tmp_path / "later.bundle.tar")) == {"2021/a": "imported"}
     assert await other.seen() == {"2021-01-04": 5}
     assert [one.outcome for one in await other.look(again=False)] == ["published"]
     assert await other.seen() == {"2021-01-04": 100}
@@ -201,13 +207,13 @@ async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, oth
         await world.look(one)
     path = tmp_path / "twins.bundle.tar"
     for at, mine in ((world, True), (other, False)):
-        async with desk_of(at, source()) as desk:
-            desk.feeds = {one.name: one for one in (source(), twin)}
+        async with document_transfer(at, source()) as transfer:
+            transfer.feeds = {one.name: one for one in (source(), twin)}
             if mine:
-                made = await desk.bundle(constructed_counts, path)
+                made = await transfer.export(constructed_counts, path)
                 assert len({one.digest for one in made.loads}) == 1
             else:
-                assert [(one.source, one.came) for one in await desk.bring(path)] == [
+                assert [(one.source, one.status) for one in await transfer.import_file(path)] == [
                     ("constructed", "imported"), ("constructed_twin", "imported"),
                 ]  # fmt: skip
 
@@ -215,62 +221,64 @@ async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, oth
 async def test_a_month_is_not_added_to_the_year_that_has_it(other: World, file: Path) -> None:
     other.shows({"2021": "2021-01-04,1\n2021-06-01,9\n"})
     await other.look()
-    async with desk_of(other, source()) as desk:
-        assert came(await desk.bring(file))["2021/a"] == "older"
+    async with document_transfer(other, source()) as transfer:
+        assert statuses(await transfer.import_file(file))["2021/a"] == "older"
     assert await other.seen() == {"2021-01-04": 1, "2021-06-01": 9, "2022-01-04": 7, "2023-01-02": 3}
 
 
 async def test_another_version_of_the_parser_is_this_instances_own(other: World, file: Path) -> None:
-    async with desk_of(other, source(parser="2")) as desk:
-        assert set(came(await desk.bring(file)).values()) == {"imported"}
-        assert {one.parser for one in await desk.stores.ledger.loads()} == {"2"}
-    assert await other.seen() == SEEN
+    async with document_transfer(other, source(parser="2")) as transfer:
+        assert set(statuses(await transfer.import_file(file)).values()) == {"imported"}
+        assert {one.parser for one in await transfer.context.ledger.loads()} == {"2"}
+    assert await other.seen() == EXPECTED
 
 
-async def changed(file: Path, made: Path, change: object) -> Path:
-    """The bundle with another manifest, otherwise sound: as somebody would make it who wants to deceive."""
-    async with opened_bundle(file, nothing) as found, BundlePen(made) as pen:
-        for one in found.manifest.members:
-            await pen.add(one.name, one.size, found.read(one.name))
+async def forge(file: Path, path: Path, change: object) -> Path:
+    """The bundle with another manifest, otherwise sound: a forgery."""
+    async with open_bundle(file, ignore_progress) as bundle, BundleWriter(path) as writer:
+        for member in bundle.manifest.members:
+            await writer.add(member.name, member.size, bundle.read(member.name))
         assert callable(change)
-        told: Manifest = change(found.manifest)
-        await pen.keep(told)
-    return made
+        manifest: Manifest = change(bundle.manifest)
+        await writer.keep(manifest)
+    return path
 
 
-async def test_rows_that_the_bytes_do_not_bear_out_are_not_published(other: World, file: Path, tmp_path: Path) -> None:
-    def lie(manifest: Manifest) -> Manifest:
+async def test_rows_that_do_not_follow_from_the_bytes_are_not_published(
+    other: World, file: Path, tmp_path: Path
+) -> None:
+    def falsify(manifest: Manifest) -> Manifest:
         first, *others = manifest.loads
         (name, mark), *_ = first.rows.items()
         return replace(manifest, loads=(replace(first, rows={name: replace(mark, total=mark.total ^ 1)}), *others))
 
-    forged = await changed(file, tmp_path / "forged", lie)
-    async with desk_of(other, source()) as desk:
-        brought = await desk.bring(forged)
-    assert [one.came for one in brought] == ["refused", "imported", "imported"]
-    assert "not the" in brought[0].says
-    assert await other.seen() == {day: count for day, count in SEEN.items() if day < "2023"}
+    forged = await forge(file, tmp_path / "forged", falsify)
+    async with document_transfer(other, source()) as transfer:
+        outcomes = await transfer.import_file(forged)
+    assert [one.status for one in outcomes] == ["refused", "imported", "imported"]
+    assert "not the" in outcomes[0].detail
+    assert await other.seen() == {day: count for day, count in EXPECTED.items() if day < "2023"}
     assert ("refused", "2023/a") in {run[:2] for run in await other.runs()}
 
 
-async def test_another_parser_version_that_finds_other_rows_says_so(other: World, file: Path, tmp_path: Path) -> None:
-    def lie(manifest: Manifest) -> Manifest:
+async def test_another_parser_version_with_other_rows_is_reported(other: World, file: Path, tmp_path: Path) -> None:
+    def falsify(manifest: Manifest) -> Manifest:
         first, *others = manifest.loads
         (name, mark), *_ = first.rows.items()
         return replace(
             manifest, loads=(replace(first, parser="0", rows={name: replace(mark, total=mark.total ^ 1)}), *others)
         )
 
-    forged = await changed(file, tmp_path / "forged", lie)
-    async with desk_of(other, source()) as desk:
-        brought = await desk.bring(forged)
-        assert [one.came for one in brought] == ["differs", "imported", "imported"]
-        assert [one.came for one in await desk.bring(forged)] == ["differs", "here", "here"]
-    assert await other.seen() == SEEN
+    forged = await forge(file, tmp_path / "forged", falsify)
+    async with document_transfer(other, source()) as transfer:
+        outcomes = await transfer.import_file(forged)
+        assert [one.status for one in outcomes] == ["differs", "imported", "imported"]
+        assert [one.status for one in await transfer.import_file(forged)] == ["differs", "here", "here"]
+    assert await other.seen() == EXPECTED
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "says"),
+    ("change", "error", "message"),
     [
         (lambda m: replace(m, dataset="nothing"), SettingsError, "has no dataset nothing"),
         (lambda m: replace(m, columns={"constructed_counts": (("day", "Date"),)}), SettingsError, "other columns here"),
@@ -284,22 +292,22 @@ async def test_another_parser_version_that_finds_other_rows_says_so(other: World
         (lambda m: replace(m, loads=tuple(replace(one, covers="../x") for one in m.loads)), FormatError, "'covers'"),
     ],
 )
-async def test_what_cannot_be_or_is_not_known_here_is_refused_before_anything_is_kept(
-    other: World, file: Path, tmp_path: Path, change: object, error: type[Exception], says: str
+async def test_impossible_or_unknown_content_is_refused_before_anything_is_stored(
+    other: World, file: Path, tmp_path: Path, change: object, error: type[Exception], message: str
 ) -> None:
-    forged = await changed(file, tmp_path / "forged", change)
-    async with desk_of(other, source()) as desk:
-        with pytest.raises(error, match=says):
-            await desk.bring(forged)
-        assert await desk.stores.ledger.loads() == ()
+    forged = await forge(file, tmp_path / "forged", change)
+    async with document_transfer(other, source()) as transfer:
+        with pytest.raises(error, match=message):
+            await transfer.import_file(forged)
+        assert await transfer.context.ledger.loads() == ()
     assert other.documents.objects == {}
 
 
-async def test_a_source_that_is_not_here_is_named(other: World, file: Path) -> None:
-    async with desk_of(other, source()) as desk:
-        desk.feeds = {"another": replace(source(), name="another")}
+async def test_the_error_names_a_source_that_is_missing_here(other: World, file: Path) -> None:
+    async with document_transfer(other, source()) as transfer:
+        transfer.feeds = {"another": replace(source(), name="another")}
         with pytest.raises(SettingsError, match="has no source constructed: use the release, or the source file"):
-            await desk.bring(file)
+            await transfer.import_file(file)
 
 
 def _documents(manifest: Manifest, **values: object) -> Manifest:

@@ -29,7 +29,7 @@ async def read(whole: bytes, size: int = 1 << 20) -> list[tuple[int, int, int, b
         for at in range(0, len(whole), size):
             yield whole[at : at + size]
 
-    found = [group async for group in frames.groups(ticks, DAY, chunks())]
+    found = [group async for group in frames.read_groups(ticks, DAY, chunks())]
     return [
         (one.epoch, one.partition, offset, value)
         for one in found

@@ -1,4 +1,4 @@
-"""Frames of a stream from one instance to another: at the same places, decoded there, once, whatever ends in between."""
+"""Frames of a stream from one instance to another: at the same positions, decoded there, once, whatever ends in between."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from spotlightd.clients.bundle import BundlePen, opened_bundle
+from spotlightd.clients.bundle import BundleWriter, open_bundle
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.engine.process import Engine
@@ -20,7 +20,7 @@ from spotlightd.model.bundle import Manifest
 from spotlightd.model.stream import frames_of
 from spotlightd.settings.stores import WarehouseSettings
 
-from .bundle_world import came, nothing, stream_desk
+from .bundle_world import ignore_progress, statuses, stream_transfer
 from .constructed_ticks import MIDNIGHT, constructed_ticks, frame, mended, numbered, ticks
 from .stream_world import StreamWorld
 from .world import CrashError, Fuse
@@ -32,26 +32,26 @@ PLACES = "SELECT number, epoch, partition, offset, frame_index FROM constructed_
 
 @pytest.fixture
 async def world(tmp_path: Path, warehouse: ClickHouse) -> StreamWorld:
-    made = StreamWorld(tmp_path, warehouse)
-    await made.prepare()
-    return made
+    world = StreamWorld(tmp_path, warehouse)
+    await world.prepare()
+    return world
 
 
 @pytest.fixture
 async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[StreamWorld]:
-    """A colleague's instance: nothing is in it."""
+    """Another instance, still empty."""
     database = f"flows_{uuid4().hex[:12]}"
     async with ClickHouse(engine.url, engine.user, engine.password, database, WarehouseSettings()) as opened:
         (tmp_path / "other").mkdir()
-        made = StreamWorld(tmp_path / "other", opened)
-        await made.prepare()
-        yield made
+        world = StreamWorld(tmp_path / "other", opened)
+        await world.prepare()
+        yield world
         await opened.execute(f"DROP DATABASE {database} SYNC")
 
 
 @pytest.fixture
 async def file(world: StreamWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle of two received days, one frame of which nobody understands, in members of a few bytes."""
+    """A bundle of two received days, one frame of which no decoder reads, in members of a few bytes."""
     monkeypatch.setattr(writer, "FRAMES_BYTES", 1_000)
     frames = numbered(100)
     await world.send([*frames, frame(8, 0, [], MIDNIGHT + 10**9)])
@@ -59,8 +59,8 @@ async def file(world: StreamWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     await world.send([bad])
     await world.drained()
     await closed(world)
-    async with stream_desk(world, ticks) as desk:
-        await desk.bundle(constructed_ticks, tmp_path / "days.bundle.tar")
+    async with stream_transfer(world, ticks) as transfer:
+        await transfer.export(constructed_ticks, tmp_path / "days.bundle.tar")
     return tmp_path / "days.bundle.tar"
 
 
@@ -70,29 +70,29 @@ async def closed(world: StreamWorld) -> None:
             await stores.parts.close(ticks, day)
 
 
-async def test_rows_and_frames_have_the_same_places_at_the_other_instance(
+async def test_rows_and_frames_have_the_same_positions_at_the_other_instance(
     world: StreamWorld, other: StreamWorld, file: Path
 ) -> None:
-    async with stream_desk(other, ticks) as desk:
-        assert came(await desk.bring(file)) == {"2026/03/01/1": "imported", "2026/03/02/1": "imported"}
-        assert all(one.closed for one in await desk.stores.ledger.loads())
-        lost = await desk.stores.ledger.history("lost_frames", 0, 10)
+    async with stream_transfer(other, ticks) as transfer:
+        assert statuses(await transfer.import_file(file)) == {"2026/03/01/1": "imported", "2026/03/02/1": "imported"}
+        assert all(one.closed for one in await transfer.context.ledger.loads())
+        lost = await transfer.context.ledger.history("lost_frames", 0, 10)
     assert await other.numbers() == NUMBERS
     for sql in (PLACES, f"SELECT * FROM {frames_of(ticks).name} ORDER BY epoch, partition, offset"):
         assert (await world.warehouse.rows(sql)).rows == (await other.warehouse.rows(sql)).rows
     assert [row[8] for row in lost] == ["not JSON"]
 
 
-async def test_a_second_import_changes_nothing_and_says_so(other: StreamWorld, file: Path) -> None:
-    async with stream_desk(other, ticks) as desk:
-        await desk.bring(file)
-        assert set(came(await desk.bring(file)).values()) == {"here"}
+async def test_a_second_import_changes_nothing(other: StreamWorld, file: Path) -> None:
+    async with stream_transfer(other, ticks) as transfer:
+        await transfer.import_file(file)
+        assert set(statuses(await transfer.import_file(file)).values()) == {"here"}
     assert await other.numbers() == NUMBERS
     assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
 
 
 @pytest.mark.slow
-async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(
+async def test_an_import_killed_at_any_step_is_completed_by_the_next(
     other: StreamWorld, file: Path, tmp_path: Path
 ) -> None:
     step = 1
@@ -103,14 +103,14 @@ async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(
         folder.mkdir()
         fresh = StreamWorld(folder, other.warehouse)
         try:
-            async with stream_desk(fresh, ticks, Fuse(step)) as desk:
-                await desk.bring(file)
+            async with stream_transfer(fresh, ticks, Fuse(step)) as transfer:
+                await transfer.import_file(file)
         except (CrashError, BaseExceptionGroup):
             assert await fresh.numbers() in ([], NUMBERS[:100], NUMBERS)
         else:
             break
-        async with stream_desk(fresh, ticks) as desk:
-            await desk.bring(file)
+        async with stream_transfer(fresh, ticks) as transfer:
+            await transfer.import_file(file)
         assert await fresh.numbers() == NUMBERS
         assert await fresh.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
         assert await fresh.one("SELECT count() FROM loads") == 2
@@ -118,30 +118,30 @@ async def test_an_import_that_dies_at_any_step_is_made_up_by_the_next(
     assert step > 20
 
 
-async def test_what_is_still_being_received_is_left_out_and_told(world: StreamWorld, tmp_path: Path) -> None:
+async def test_an_open_day_is_left_out_and_reported(world: StreamWorld, tmp_path: Path) -> None:
     await world.send(numbered(10))
     await world.drained()
-    async with stream_desk(world, ticks) as desk:
+    async with stream_transfer(world, ticks) as transfer:
         with pytest.raises(SettingsError, match="when its day is over"):
-            await desk.bundle(constructed_ticks, tmp_path / "x")
+            await transfer.export(constructed_ticks, tmp_path / "x")
     async with world.stores() as stores:
         await stores.parts.close(ticks, BEFORE)
-    async with stream_desk(world, ticks) as desk:
-        made = await desk.bundle(constructed_ticks, tmp_path / "x")
-    assert [one.covers for one in made.loads] == ["2026/03/01/1"]
+    async with stream_transfer(world, ticks) as transfer:
+        manifest = await transfer.export(constructed_ticks, tmp_path / "x")
+    assert [one.covers for one in manifest.loads] == ["2026/03/01/1"]
 
 
 async def test_an_instance_that_receives_the_feed_itself_refuses(world: StreamWorld, file: Path) -> None:
-    async with stream_desk(world, ticks) as desk:
+    async with stream_transfer(world, ticks) as transfer:
         with pytest.raises(SettingsError, match="receives constructed itself"):
-            await desk.bring(file)
+            await transfer.import_file(file)
 
 
 async def test_what_is_received_after_an_import_is_neither_lost_nor_mixed_with_it(
     other: StreamWorld, file: Path
 ) -> None:
-    async with stream_desk(other, ticks) as desk:
-        await desk.bring(file)
+    async with stream_transfer(other, ticks) as transfer:
+        await transfer.import_file(file)
     await other.send(numbered(30, connection=9, first=1000))
     await other.drained()
     await other.drained()
@@ -161,36 +161,36 @@ async def test_frames_of_a_partition_that_is_not_here_do_not_hold_up_the_feed(
     await world.send(numbered(10, around=MIDNIGHT + 3600 * 10**9), partition=1)
     await world.drained(wide)
     await closed(world)
-    async with stream_desk(world, wide) as desk:
-        await desk.bundle(constructed_ticks, tmp_path / "x")
-    async with stream_desk(other, ticks) as desk:
-        assert came(await desk.bring(tmp_path / "x")) == {"2026/03/02/1": "imported"}
+    async with stream_transfer(world, wide) as transfer:
+        await transfer.export(constructed_ticks, tmp_path / "x")
+    async with stream_transfer(other, ticks) as transfer:
+        assert statuses(await transfer.import_file(tmp_path / "x")) == {"2026/03/02/1": "imported"}
     await other.send(numbered(5, connection=9, first=1000))
     await other.drained()
     assert await other.numbers() == [*range(20), *range(2000, 2010)]
 
 
-async def test_another_decode_is_this_instances_own_and_says_that_rows_differ(other: StreamWorld, file: Path) -> None:
-    async with stream_desk(other, mended) as desk:
-        brought = await desk.bring(file)
-        assert {one.came for one in brought} == {"differs"}
-        assert "read by version" in brought[0].says
+async def test_another_decoder_version_is_kept_and_the_difference_reported(other: StreamWorld, file: Path) -> None:
+    async with stream_transfer(other, mended) as transfer:
+        outcomes = await transfer.import_file(file)
+        assert {one.status for one in outcomes} == {"differs"}
+        assert "read by version" in outcomes[0].detail
     assert await other.numbers() == [1_000_000 + number for number in NUMBERS]
-    async with stream_desk(other, ticks) as desk:  # the decode is mended here meanwhile
-        assert {one.came for one in await desk.bring(file)} == {"imported"}
+    async with stream_transfer(other, ticks) as transfer:  # the decode is mended here meanwhile
+        assert {one.status for one in await transfer.import_file(file)} == {"imported"}
     assert await other.numbers() == NUMBERS
 
 
-async def test_frames_of_two_instances_at_the_same_places_are_not_mixed(
+async def test_frames_of_two_instances_at_the_same_positions_are_not_mixed(
     world: StreamWorld, other: StreamWorld, file: Path, tmp_path: Path, engine: Engine
 ) -> None:
     del world
-    async with stream_desk(other, ticks) as desk:
-        await desk.bring(file)
-    for around, says in ((MIDNIGHT, "refused"), (MIDNIGHT + 5 * 86_400 * 10**9, "at the places")):
+    async with stream_transfer(other, ticks) as transfer:
+        await transfer.import_file(file)
+    for around, message in ((MIDNIGHT, "refused"), (MIDNIGHT + 5 * 86_400 * 10**9, "at the positions")):
         database = f"flows_{uuid4().hex[:12]}"
         async with ClickHouse(engine.url, engine.user, engine.password, database, WarehouseSettings()) as opened:
-            folder = tmp_path / says.replace(" ", "-")
+            folder = tmp_path / message.replace(" ", "-")
             folder.mkdir()
             third = StreamWorld(folder, opened)
             await third.prepare()
@@ -199,15 +199,15 @@ async def test_frames_of_two_instances_at_the_same_places_are_not_mixed(
             async with third.stores() as stores:
                 for day in await stores.parts.open_days(ticks):
                     await stores.parts.close(ticks, day)
-            async with stream_desk(third, ticks) as desk:
-                await desk.bundle(constructed_ticks, folder / "x")
+            async with stream_transfer(third, ticks) as transfer:
+                await transfer.export(constructed_ticks, folder / "x")
             await opened.execute(f"DROP DATABASE {database} SYNC")
-        async with stream_desk(other, ticks) as desk:
-            if says == "refused":
-                assert {one.came for one in await desk.bring(folder / "x")} == {says}
+        async with stream_transfer(other, ticks) as transfer:
+            if message == "refused":
+                assert {one.status for one in await transfer.import_file(folder / "x")} == {message}
             else:
-                with pytest.raises(FormatError, match=says):
-                    await desk.bring(folder / "x")
+                with pytest.raises(FormatError, match=message):
+                    await transfer.import_file(folder / "x")
     assert await other.numbers() == NUMBERS
     assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
 
@@ -215,28 +215,30 @@ async def test_frames_of_two_instances_at_the_same_places_are_not_mixed(
 async def test_rows_that_the_frames_do_not_bear_out_are_not_published(
     other: StreamWorld, file: Path, tmp_path: Path
 ) -> None:
-    def lie(manifest: Manifest) -> Manifest:
+    def falsify(manifest: Manifest) -> Manifest:
         first, *others = manifest.loads
         (name, mark), *_ = first.rows.items()
         return replace(manifest, loads=(replace(first, rows={name: replace(mark, total=mark.total ^ 1)}), *others))
 
-    made = await forged(file, tmp_path / "forged", lambda _, body: body, lie)
-    async with stream_desk(other, ticks) as desk:
-        assert came(await desk.bring(made)) == {"2026/03/01/1": "refused", "2026/03/02/1": "imported"}
+    path = await forge(file, tmp_path / "forged", lambda _, body: body, falsify)
+    async with stream_transfer(other, ticks) as transfer:
+        assert statuses(await transfer.import_file(path)) == {"2026/03/01/1": "refused", "2026/03/02/1": "imported"}
     assert await other.numbers() == NUMBERS[100:]
     assert await other.one(f"SELECT min(received) >= '2026-03-02' FROM {frames_of(ticks).name}")
 
 
-async def forged(file: Path, made: Path, change: object, lie: Callable[[Manifest], Manifest] = lambda one: one) -> Path:
-    """The bundle with other frames, and a manifest that fits them: as somebody would make it who wants to deceive."""
+async def forge(
+    file: Path, path: Path, change: object, alter: Callable[[Manifest], Manifest] = lambda manifest: manifest
+) -> Path:
+    """The bundle with other frames, and a manifest that fits them: a forgery."""
     assert callable(change)
-    async with opened_bundle(file, nothing) as found, BundlePen(made) as pen:
-        for one in found.manifest.members:
-            body = b"".join([piece async for piece in found.read(one.name)])
-            changed: bytes = change(one.name, body)
-            await pen.add(one.name, len(changed), _once(changed))
-        await pen.keep(lie(found.manifest))
-    return made
+    async with open_bundle(file, ignore_progress) as bundle, BundleWriter(path) as writer:
+        for member in bundle.manifest.members:
+            body = b"".join([piece async for piece in bundle.read(member.name)])
+            changed: bytes = change(member.name, body)
+            await writer.add(member.name, len(changed), _once(changed))
+        await writer.keep(alter(bundle.manifest))
+    return path
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:
@@ -244,7 +246,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda name, body: body[:-1] if "frames/" in name else body, "bundle"),
         (lambda name, body: body.replace(b"ticks", b"tocks") if "frames/" in name else body, "are not those"),
@@ -252,12 +254,12 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
         (lambda name, body: body + body if "/000000" in name else body, "bundle"),
     ],
 )
-async def test_frames_that_are_not_what_the_manifest_says_are_taken_back(
-    other: StreamWorld, file: Path, tmp_path: Path, change: object, says: str
+async def test_frames_that_do_not_match_the_manifest_are_deleted_again(
+    other: StreamWorld, file: Path, tmp_path: Path, change: object, message: str
 ) -> None:
-    made = await forged(file, tmp_path / "forged", change)
-    async with stream_desk(other, ticks) as desk:
-        with pytest.raises(FormatError, match=says):
-            await desk.bring(made)
+    path = await forge(file, tmp_path / "forged", change)
+    async with stream_transfer(other, ticks) as transfer:
+        with pytest.raises(FormatError, match=message):
+            await transfer.import_file(path)
     assert await other.numbers() == []
     assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 0

@@ -1,11 +1,11 @@
-"""Rows and the bytes that they lead back to, from one instance to another in one file.
+"""Rows and the bytes behind them, moved from one instance to another in one file.
 
-choose     which loads hold rows of the days that were asked for, and the fingerprint of what each brought
-pack       writes them: documents as they are, frames as they came, rows for whoever has no spotlightd
-frames     how frames stand in a bundle, and how somebody else's are read
-check      whether a bundle can be imported here at all, asked before anything is kept
-bring      the import: each load in turn, by one of the two below
-documents  this instance's own parser reads the bytes again, and must find the same rows
-receive    this instance's own decode reads the frames of a stream again, and must find the same rows
-words      what became of each load
+select            finds the loads that hold rows of the wanted days, and the fingerprint of each
+writer            writes them: documents and frames byte for byte, rows for readers without spotlightd
+frames            the encoding of frames in a bundle, and the reader for bundles of other instances
+check             tells whether this instance can import a bundle, before anything is stored
+importer          imports each load in turn
+import_documents  parses documents again with this instance's parser, which must find the same rows
+import_frames     decodes frames again with this instance's decoder, which must find the same rows
+outcome           the result of each load
 """

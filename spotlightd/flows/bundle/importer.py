@@ -1,17 +1,17 @@
-"""The import of a bundle: all that can be known is asked first, then each load is brought, oldest first."""
+"""The import of a bundle: every check that needs no data comes first, then each load is imported, oldest first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spotlightd.flows.bundle.check import check, check_stream
-from spotlightd.flows.bundle.import_documents import Bringing
-from spotlightd.flows.bundle.import_frames import Receiving
-from spotlightd.flows.bundle.outcome import Brought
+from spotlightd.flows.bundle.check import check_manifest, check_stream
+from spotlightd.flows.bundle.import_documents import DocumentImporter
+from spotlightd.flows.bundle.import_frames import FrameImporter
+from spotlightd.flows.bundle.outcome import ImportOutcome
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.stream.replay import Replay
-from spotlightd.model.bundle import Opened, Packed
+from spotlightd.model.bundle import OpenBundle, PackedLoad
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.ports.ledger import Positions
@@ -21,34 +21,36 @@ from spotlightd.sql.tiers import Archives
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """What an import works with: by the holder of the state folder's lock, while no daemon is at work."""
+    """The clients of an import. Its user holds the lock of the state folder, and no daemon runs."""
 
     feeds: Mapping[str, Batch | Stream]
-    stores: IngestContext
+    ingest: IngestContext
     archives: Archives
     positions: Positions
     replay: Callable[[Stream], Replay]
 
 
-async def bring(means: ImportContext, bundle: Opened, moves: Progress) -> list[Brought]:
-    """What became of each load. SettingsError and FormatError before anything is kept, StoreError in between: run it again."""
+async def import_bundle(context: ImportContext, bundle: OpenBundle, progress: Progress) -> list[ImportOutcome]:
+    """Import each load and return the outcomes. SettingsError and FormatError come before anything is stored.
+    StoreError may come at any step: run the import again.
+    """
     loads = bundle.manifest.loads
-    check(bundle.manifest, means.feeds)
-    for name in sorted({one.source for one in loads if one.frames}):
-        await check_stream(name, means.positions)
-    brought = []
+    check_manifest(bundle.manifest, context.feeds)
+    for name in sorted({packed.source for packed in loads if packed.frames}):
+        await check_stream(name, context.positions)
+    outcomes = []
     for done, packed in enumerate(loads):
-        moves(packed.covers, done, len(loads))
-        brought.append(await _one(means, packed, bundle))
-    return brought
+        progress(packed.covers, done, len(loads))
+        outcomes.append(await _import_load(context, packed, bundle))
+    return outcomes
 
 
-async def _one(means: ImportContext, packed: Packed, bundle: Opened) -> Brought:
-    source = means.feeds[packed.source]
+async def _import_load(context: ImportContext, packed: PackedLoad, bundle: OpenBundle) -> ImportOutcome:
+    source = context.feeds[packed.source]
     if isinstance(source, Stream) and packed.frames:
-        receiving = Receiving(source, means.stores, means.archives, means.replay(source))
-        return await receiving.part(packed, packed.frames, bundle)
+        frames = FrameImporter(source, context.ingest, context.archives, context.replay(source))
+        return await frames.import_part(packed, packed.frames, bundle)
     if isinstance(source, Batch) and packed.document:
-        bringing = Bringing(means.stores, means.archives, bundle.manifest)
-        return await bringing.document(source, packed, packed.document, bundle)
-    raise AssertionError(f"{packed.source} was checked")
+        documents = DocumentImporter(context.ingest, context.archives, bundle.manifest)
+        return await documents.import_document(source, packed, packed.document, bundle)
+    raise AssertionError(f"{packed.source} passed the check of the manifest")

@@ -1,4 +1,4 @@
-"""What becomes of the loads of a bundle, in words."""
+"""The result of each load of an import."""
 
 from __future__ import annotations
 
@@ -8,48 +8,52 @@ from typing import Literal
 
 from spotlightd.errors import FormatError
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.bundle import Packed
+from spotlightd.model.bundle import PackedLoad
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 
-Came = Literal["imported", "here", "older", "differs", "refused"]
+ImportStatus = Literal["imported", "here", "older", "differs", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """What became of one load of a bundle. `here`: it was in this instance already. `older`: what is shown here is newer.
-    `differs`: another version of the parser finds other rows. `refused`: it is not published.
+class ImportOutcome:
+    """The result of importing one load. `here`: this instance had it already. `older`: this instance shows newer data.
+    `differs`: another parser version finds other rows. `refused`: the load was not published.
     """
 
     source: str
     covers: str
-    came: Came
+    status: ImportStatus
     rows: int = 0
-    says: str = ""
+    detail: str = ""
 
 
-def told(source: Batch | Stream, packed: Packed, found: Mapping[str, Fingerprint], came: Came) -> Brought:
-    """What is to be said of rows that are shown here now."""
-    rows = sum(one.rows for one in found.values())
-    if says := difference(packed, found):
-        says = f"read by version {source.parser} here, by {packed.parser} there: {says}"
-        return Brought(source.name, packed.covers, "differs", rows, says)
-    return Brought(source.name, packed.covers, came, rows)
+def make_outcome(
+    source: Batch | Stream, packed: PackedLoad, fingerprints: Mapping[str, Fingerprint], status: ImportStatus
+) -> ImportOutcome:
+    """The outcome of a load that is visible here now: `differs` when its rows are not those of the bundle."""
+    rows = sum(fingerprint.rows for fingerprint in fingerprints.values())
+    if difference := describe_difference(packed, fingerprints):
+        detail = f"read by version {source.parser} here, by {packed.parser} there: {difference}"
+        return ImportOutcome(source.name, packed.covers, "differs", rows, detail)
+    return ImportOutcome(source.name, packed.covers, status, rows)
 
 
-def hold(source: Batch | Stream, packed: Packed, found: Mapping[str, Fingerprint]) -> None:
-    """FormatError for rows that the same version found there otherwise: one of the two is wrong, and nobody knows which."""
-    says = difference(packed, found)
-    if says and packed.parser == source.parser:
-        raise FormatError(says)
+def require_same_rows(source: Batch | Stream, packed: PackedLoad, fingerprints: Mapping[str, Fingerprint]) -> None:
+    """Raise FormatError when the same parser version found other rows there: one of the two is wrong, and it is unknown
+    which.
+    """
+    difference = describe_difference(packed, fingerprints)
+    if difference and packed.parser == source.parser:
+        raise FormatError(difference)
 
 
-def difference(packed: Packed, found: Mapping[str, Fingerprint]) -> str:
-    """In which dataset the rows are not those that the bundle says; empty when all are the same."""
-    for name, mark in packed.rows.items():
-        if found[name] != mark:
+def describe_difference(packed: PackedLoad, fingerprints: Mapping[str, Fingerprint]) -> str:
+    """The first dataset whose rows differ from the bundle's, in a sentence; empty when all are the same."""
+    for name, expected in packed.rows.items():
+        if fingerprints[name] != expected:
             return (
-                f"{found[name].rows:,} rows of {name} were found in it here, and they are not the {mark.rows:,} rows that"
-                " the bundle says"
+                f"this instance finds {fingerprints[name].rows:,} rows of {name} in it, and they are not the"
+                f" {expected.rows:,} rows of the bundle"
             )
     return ""

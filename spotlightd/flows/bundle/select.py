@@ -1,6 +1,6 @@
-"""Which loads a bundle holds: those visible now that have a row of the days that were asked for, each as a whole.
+"""Selects the loads of a bundle: those visible now that have a row of the wanted days, each as a whole.
 
-A document is not cut: all of its rows come with it, so that whoever reads it again finds what the bundle says.
+A document is never cut: all of its rows come with it, so that parsing it again gives what the bundle holds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from spotlightd.errors import SettingsError
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.bundle import compared
+from spotlightd.model.bundle import portable_columns
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Load
 from spotlightd.model.source import Batch
@@ -22,20 +22,19 @@ from spotlightd.ports.ledger import Ledger, Positions
 from spotlightd.ports.parser import Verifier
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
-from spotlightd.sql.fingerprint import selected, timed
+from spotlightd.sql.fingerprint import fingerprint_columns, time_shape
 from spotlightd.sql.tiers import EVER, Archives, Span
-from spotlightd.sql.visibility import Snapshot, visible
-from spotlightd.sql.visibility import rows as stored
-from spotlightd.sql.visibility import source as read_from
+from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
+from spotlightd.sql.visibility import all_rows as stored_rows
 
-AT_A_TIME = 200
-ENDS = {"date": (date(1970, 1, 1), date(2149, 6, 5)), "time": (date(1900, 1, 1), date(2262, 4, 10))}
+BATCH_LOADS = 200
+TIME_RANGES = {"date": (date(1970, 1, 1), date(2149, 6, 5)), "time": (date(1900, 1, 1), date(2262, 4, 10))}
 """The first and last day that the engine's types can hold, by kind of column."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportContext:
-    """What a bundle is made with. `feeds` by name; `scratch` holds one file of rows on its way."""
+    """The clients that make a bundle. `feeds` is by name; `scratch` is a folder for temporary files."""
 
     warehouse: Warehouse
     documents: Documents
@@ -48,16 +47,16 @@ class ExportContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
-    """Days that are asked for, both included, by the dataset's own time."""
+class DayRange:
+    """The wanted days, both ends included, in the dataset's own time."""
 
     first: date
     last: date
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """A load for the bundle: the fingerprints of its rows by dataset, and between which times they are."""
+class SelectedLoad:
+    """A load for the bundle: by dataset, the fingerprint of its rows and the time span that holds them."""
 
     load: Load
     rows: Mapping[str, Fingerprint]
@@ -65,102 +64,110 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The loads, oldest first. `open`: parts of days that are still being received, which are left out."""
+class Selection:
+    """The selected loads, oldest first. `open`: parts of days that still receive frames; they are left out."""
 
     dataset: Dataset
-    days: Days
-    loads: tuple[Chosen, ...]
+    days: DayRange
+    loads: tuple[SelectedLoad, ...]
     open: tuple[Load, ...] = ()
 
 
-async def choose(means: ExportContext, dataset: Dataset, days: Days, pin: Snapshot) -> Choice:
-    """SettingsError when there is nothing to bundle, or the dataset is none that rests on documents or frames."""
-    _check(dataset)
-    ids = await _loads(means, dataset, days, pin)
-    loads = [one for one in await means.ledger.loads(states=("published",)) if one.load_id in ids]
-    still_coming = await _open(means, loads)
-    whole = [one for one in loads if one.load_id not in still_coming]
-    if not whole:
-        still = "; what is still being received is bundled when its day is over" if loads else ""
-        raise SettingsError(f"{dataset.name} has no rows between {days.first} and {days.last} to bundle{still}")
-    for one in whole:
-        if one.source not in means.feeds:
+async def select_loads(context: ExportContext, dataset: Dataset, days: DayRange, snapshot: Snapshot) -> Selection:
+    """SettingsError when there is nothing to bundle, or the dataset's rows come from no document and no frame."""
+    _check_dataset(dataset)
+    ids = await _find_load_ids(context, dataset, days, snapshot)
+    loads = [load for load in await context.ledger.loads(states=("published",)) if load.load_id in ids]
+    open_ids = await _find_open_ids(context, loads)
+    closed = [load for load in loads if load.load_id not in open_ids]
+    if not closed:
+        hint = "; a day that still receives frames can be bundled when it is over" if loads else ""
+        raise SettingsError(f"{dataset.name} has no rows between {days.first} and {days.last} to bundle{hint}")
+    for load in closed:
+        if load.source not in context.feeds:
             raise SettingsError(
-                f"source {one.source}, which brought rows of {dataset.name}, is not set up here any more"
+                f"source {load.source}, which brought rows of {dataset.name}, is not set up here any more"
             )
-    found = [chosen async for chosen in _chosen(means, whole)]
-    return Choice(dataset, days, tuple(found), tuple(one for one in loads if one.load_id in still_coming))
+    selected = [load async for load in _with_fingerprints(context, closed)]
+    return Selection(dataset, days, tuple(selected), tuple(load for load in loads if load.load_id in open_ids))
 
 
-def _check(dataset: Dataset) -> None:
-    if dataset.made_of:
-        raise SettingsError(f"{dataset.name} is computed from {dataset.made_of}: bundle that")
-    if not dataset.receipted:
-        raise SettingsError(f"{dataset.name} is a record of this instance: bundle what publishers or venues sent")
-    if dataset.column(dataset.time).kind not in ENDS:
+def _check_dataset(dataset: Dataset) -> None:
+    if dataset.computed_from:
+        raise SettingsError(f"{dataset.name} is computed from {dataset.computed_from}: bundle that")
+    if not dataset.has_receipts:
+        raise SettingsError(f"{dataset.name} is a record of this instance: bundle a dataset of publishers or venues")
+    if dataset.column(dataset.time).kind not in TIME_RANGES:
         raise SettingsError(f"{dataset.name} has no day or time, so no days of it can be bundled")
-    timed(dataset.column(dataset.time))
+    time_shape(dataset.column(dataset.time))
 
 
-async def _open(means: ExportContext, loads: Sequence[Load]) -> set[int]:
-    """Those of streams into which rows still come: into one that is not closed, or from a batch that began before."""
-    streams = {one.source for one in loads if isinstance(means.feeds.get(one.source), Stream)}
-    moving = {one.load_id for name in streams for one in await means.positions.intents(name)}
-    return {one.load_id for one in loads if one.source in streams and (not one.closed or one.load_id in moving)}
+async def _find_open_ids(context: ExportContext, loads: Sequence[Load]) -> set[int]:
+    """Loads of streams that still receive rows: those that are not closed, and those with a batch under way."""
+    streams = {load.source for load in loads if isinstance(context.feeds.get(load.source), Stream)}
+    moving = {intent.load_id for name in streams for intent in await context.positions.intents(name)}
+    return {load.load_id for load in loads if load.source in streams and (not load.closed or load.load_id in moving)}
 
 
-async def _loads(means: ExportContext, dataset: Dataset, days: Days, pin: Snapshot) -> set[int]:
+async def _find_load_ids(context: ExportContext, dataset: Dataset, days: DayRange, snapshot: Snapshot) -> set[int]:
     kind = dataset.column(dataset.time).kind
-    first, last = max(days.first, ENDS[kind][0]), min(days.last, ENDS[kind][1])
+    first, last = max(days.first, TIME_RANGES[kind][0]), min(days.last, TIME_RANGES[kind][1])
     since = datetime.combine(first, time(), UTC)
     until = datetime.combine(last, time(), UTC) + timedelta(days=1)
-    word = "Date" if kind == "date" else "DateTime64(6, 'UTC')"
-    values: dict[str, Any] = {"since": since, "until": until, "seq": pin.seq}
-    if word == "Date":
+    sql_type = "Date" if kind == "date" else "DateTime64(6, 'UTC')"
+    values: dict[str, Any] = {"since": since, "until": until, "seq": snapshot.seq}
+    if sql_type == "Date":
         values |= {"since": first, "until": last + timedelta(days=1)}
     sql = (
-        f"SELECT DISTINCT load_id FROM {read_from(dataset, pin, Span({dataset.time: (since, until)}))} WHERE {visible(dataset)}"
-        f" AND `{dataset.time}` >= {{since:{word}}} AND `{dataset.time}` < {{until:{word}}}"
+        f"SELECT DISTINCT load_id FROM {table_expression(dataset, snapshot, Span({dataset.time: (since, until)}))}"
+        f" WHERE {visible_condition(dataset)}"
+        f" AND `{dataset.time}` >= {{since:{sql_type}}} AND `{dataset.time}` < {{until:{sql_type}}}"
     )
-    return {row[0] for row in (await means.warehouse.rows(sql, values)).rows}
+    return {row[0] for row in (await context.warehouse.rows(sql, values)).rows}
 
 
-async def _chosen(means: ExportContext, loads: Sequence[Load]) -> AsyncIterator[Chosen]:
-    for at in range(0, len(loads), AT_A_TIME):
-        some = loads[at : at + AT_A_TIME]
-        known: dict[int, dict[str, tuple[Fingerprint, Span]]] = {one.load_id: {} for one in some}
-        for dataset in {one.name: one for load in some for one in means.feeds[load.source].datasets}.values():
-            for load_id, mark, span in await _marks(means, dataset, [one.load_id for one in some]):
-                known[load_id][dataset.name] = (mark, span)
-        for one in some:
-            found = {name: known[one.load_id].get(name, (Fingerprint(), EVER)) for name in one.datasets}
-            yield Chosen(
-                one,
-                {name: mark for name, (mark, _) in found.items()},
-                {name: span for name, (_, span) in found.items()},
+async def _with_fingerprints(context: ExportContext, loads: Sequence[Load]) -> AsyncIterator[SelectedLoad]:
+    for start in range(0, len(loads), BATCH_LOADS):
+        batch = loads[start : start + BATCH_LOADS]
+        ids = [load.load_id for load in batch]
+        known: dict[int, dict[str, tuple[Fingerprint, Span]]] = {load_id: {} for load_id in ids}
+        datasets = {dataset.name: dataset for load in batch for dataset in context.feeds[load.source].datasets}
+        for dataset in datasets.values():
+            for load_id, fingerprint, span in await _fingerprint_loads(context, dataset, ids):
+                known[load_id][dataset.name] = (fingerprint, span)
+        for load in batch:
+            facts = {name: known[load.load_id].get(name, (Fingerprint(), EVER)) for name in load.datasets}
+            yield SelectedLoad(
+                load,
+                {name: fingerprint for name, (fingerprint, _) in facts.items()},
+                {name: span for name, (_, span) in facts.items()},
             )
 
 
-async def _marks(means: ExportContext, dataset: Dataset, ids: Sequence[int]) -> list[tuple[int, Fingerprint, Span]]:
-    """The fingerprints of all rows of these loads in one dataset, and their times."""
+async def _fingerprint_loads(
+    context: ExportContext, dataset: Dataset, ids: Sequence[int]
+) -> list[tuple[int, Fingerprint, Span]]:
+    """For each of the loads with rows in the dataset: the fingerprint of those rows and their time span."""
     name = dataset.time
     sql = (
-        f"SELECT load_id, min(`{name}`), max(`{name}`), {selected(compared(dataset), name)}"
-        f" FROM {stored(dataset, means.archives.cold)} WHERE load_id IN {{ids:Array(UInt64)}} GROUP BY load_id"
+        f"SELECT load_id, min(`{name}`), max(`{name}`), {fingerprint_columns(portable_columns(dataset), name)}"
+        f" FROM {stored_rows(dataset, context.archives.archived)} WHERE load_id IN {{ids:Array(UInt64)}} GROUP BY load_id"
     )
-    answer = await means.warehouse.rows(sql, {"ids": list(ids)})
-    return [(row[0], Fingerprint(*row[3:]), Span({name: (_moment(row[1]), _moment(row[2]))})) for row in answer.rows]
+    answer = await context.warehouse.rows(sql, {"ids": list(ids)})
+    return [
+        (load_id, Fingerprint(*fingerprint), Span({name: (_to_datetime(first), _to_datetime(last))}))
+        for load_id, first, last, *fingerprint in answer.rows
+    ]
 
 
-def _moment(value: date | datetime) -> datetime:
+def _to_datetime(value: date | datetime) -> datetime:
     return value if isinstance(value, datetime) else datetime.combine(value, time(), UTC)
 
 
-async def mark_of(warehouse: Warehouse, dataset: Dataset, load_id: int, archives: Archives) -> Fingerprint:
-    """The fingerprint of what one load brought into a dataset, hot and archived."""
+async def fingerprint_load(warehouse: Warehouse, dataset: Dataset, load_id: int, archives: Archives) -> Fingerprint:
+    """The fingerprint of the rows of one load in a dataset, hot and archived."""
     sql = (
-        f"SELECT {selected(compared(dataset), dataset.time)} FROM {stored(dataset, archives.cold)}"
+        f"SELECT {fingerprint_columns(portable_columns(dataset), dataset.time)} FROM {stored_rows(dataset, archives.archived)}"
         " WHERE load_id = {load_id:UInt64}"
     )
     return Fingerprint(*(await warehouse.rows(sql, {"load_id": load_id})).rows[0])

@@ -1,7 +1,7 @@
-"""Writes a bundle: documents as they were fetched, frames as they were received, and the rows that were made of them.
+"""Writes a bundle: documents as fetched, frames as received, and the rows made of them.
 
-The rows are for people and programs that have no spotlightd: an import makes its own from the bytes, and only compares.
-They are proven like a file of the archive before they are packed: read back by code that had no part in writing them.
+The rows are for people and programs without spotlightd: an import makes its own rows from the bytes, and only compares.
+As in the archive, each file of rows is verified before it is packed: code that had no part in writing it reads it back.
 """
 
 from __future__ import annotations
@@ -14,104 +14,123 @@ from pathlib import Path
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.bundle import frames
-from spotlightd.flows.bundle.select import Choice, Chosen, ExportContext
+from spotlightd.flows.bundle.select import ExportContext, SelectedLoad, Selection
 from spotlightd.flows.stream.parts import day_of, part_of
-from spotlightd.flows.tempfiles import blamed, written
-from spotlightd.model.archive import exported
-from spotlightd.model.bundle import Frames, Manifest, Packed, Pen, compared, document_name, frames_name, rows_name
+from spotlightd.flows.tempfiles import wrap_disk_errors, write_file
+from spotlightd.model.archive import export_select
+from spotlightd.model.bundle import (
+    Frames,
+    Manifest,
+    MemberWriter,
+    PackedLoad,
+    document_name,
+    frames_name,
+    portable_columns,
+    rows_name,
+)
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.stream import Stream
 from spotlightd.ports.progress import Progress
-from spotlightd.sql.visibility import rows as stored
+from spotlightd.sql.visibility import all_rows as stored_rows
 
 PIECE_BYTES = 1 << 20
 FRAMES_BYTES = 256 << 20
-ROOM = "is there room for the bundle and its largest document?"
+DISK_REMEDY = "is there room for the bundle and its largest document?"
 
 
-async def pack(means: ExportContext, choice: Choice, release: str, pen: Pen, moves: Progress) -> Manifest:
-    """All members; answers what the manifest is to say, but for the members, which the pen knows."""
-    packed = list[Packed]()
-    for done, chosen in enumerate(choice.loads):
-        moves(chosen.load.covers, done, len(choice.loads))
-        twin = any(one.document and one.digest == chosen.load.digest for one in packed)
-        packed.append(await _load(means, chosen, pen, twin=twin))
-    used = {one.name: one for load in packed for one in means.feeds[load.source].datasets}
-    columns = {name: tuple((column.name, column.type) for column in compared(one)) for name, one in used.items()}
-    days = choice.days
-    return Manifest(release, datetime.now(UTC), choice.dataset.name, days.first, days.last, columns, tuple(packed))
+async def write_bundle(
+    context: ExportContext, selection: Selection, release: str, writer: MemberWriter, progress: Progress
+) -> Manifest:
+    """Write all members. Returns the manifest without its list of members, which the writer keeps."""
+    packed = list[PackedLoad]()
+    for done, selected in enumerate(selection.loads):
+        progress(selected.load.covers, done, len(selection.loads))
+        is_duplicate = any(load.document and load.digest == selected.load.digest for load in packed)
+        packed.append(await _write_load(context, selected, writer, is_duplicate=is_duplicate))
+    datasets = {dataset.name: dataset for load in packed for dataset in context.feeds[load.source].datasets}
+    columns = {
+        name: tuple((column.name, column.type) for column in portable_columns(dataset))
+        for name, dataset in datasets.items()
+    }
+    days = selection.days
+    return Manifest(release, datetime.now(UTC), selection.dataset.name, days.first, days.last, columns, tuple(packed))
 
 
-async def _load(means: ExportContext, chosen: Chosen, pen: Pen, *, twin: bool) -> Packed:
-    """One load. `twin`: another source brought the same bytes, and they are in the bundle already."""
-    load, feed = chosen.load, means.feeds[chosen.load.source]
-    packed = Packed(load.source, load.covers, load.digest, load.parser, chosen.rows)
+async def _write_load(
+    context: ExportContext, selected: SelectedLoad, writer: MemberWriter, *, is_duplicate: bool
+) -> PackedLoad:
+    """Write one load. `is_duplicate`: another source brought the same bytes, and the bundle holds them already."""
+    load, feed = selected.load, context.feeds[selected.load.source]
+    packed = PackedLoad(load.source, load.covers, load.digest, load.parser, selected.rows)
     if isinstance(feed, Stream):
-        packed = replace(packed, frames=await _frames(means, feed, load, pen))
+        packed = replace(packed, frames=await _write_frames(context, feed, load, writer))
     else:
-        document = await _document(means, load)
-        if not twin:
-            await pen.add(document_name(load.digest), document.size, means.documents.read(load.digest))
+        document = await _find_document(context, load)
+        if not is_duplicate:
+            await writer.add(document_name(load.digest), document.size, context.documents.read(load.digest))
         packed = replace(packed, document=document)
     for dataset in feed.datasets:
-        await _rows(means, chosen, dataset, pen)
+        await _write_rows(context, selected, dataset, writer)
     return packed
 
 
-async def _frames(means: ExportContext, source: Stream, load: Load, pen: Pen) -> Frames:
-    """The frames of a part of a day, in members of a fixed length: how long they are in all is known at their end only."""
+async def _write_frames(context: ExportContext, source: Stream, load: Load, writer: MemberWriter) -> Frames:
+    """Write the frames of a part of a day in members of a fixed length. Their total length is known only at the end."""
     day, part, names = day_of(load), part_of(load), list[str]()
-    path, values = means.scratch / f"{load.load_id}.frames", {"day": day, "part": part}
-    found = await frames.mark_of(means.warehouse, source, means.archives, day, part)
-    async with means.warehouse.stream(frames.select(source, means.archives, day), "RowBinary", values) as chunks:
+    path, values = context.scratch / f"{load.load_id}.frames", {"day": day, "part": part}
+    fingerprint = await frames.fingerprint_frames(context.warehouse, source, context.archives, day, part)
+    async with context.warehouse.stream(
+        frames.frames_query(source, context.archives, day), "RowBinary", values
+    ) as chunks:
         pieces = aiter(chunks)
-        while size := await _piece(path, pieces):
+        while size := await _fill_file(path, pieces):
             names.append(frames_name(load.digest, len(names)))
-            await pen.add(names[-1], size, _read(path))
+            await writer.add(names[-1], size, _read_file(path))
     await asyncio.to_thread(path.unlink, missing_ok=True)
-    if not found.rows:
-        raise StoreError(f"the frames of {load.source} {load.covers} are not here any more")
-    return Frames(day, part, found, tuple(names))
+    if not fingerprint.rows:
+        raise StoreError(f"the frames of {load.source} {load.covers} are not stored here any more")
+    return Frames(day, part, fingerprint, tuple(names))
 
 
-async def _piece(path: Path, chunks: AsyncIterator[bytes]) -> int:
-    """Chunks into a file until it is long enough; how long it is, 0 when none is left."""
+async def _fill_file(path: Path, chunks: AsyncIterator[bytes]) -> int:
+    """Write chunks to a file until it is long enough. Returns its length, 0 when no chunk is left."""
     size = 0
-    with blamed(path, ROOM), path.open("wb") as file:
+    with wrap_disk_errors(path, DISK_REMEDY), path.open("wb") as file:
         while size < FRAMES_BYTES and (chunk := await anext(chunks, b"")):
             size += await asyncio.to_thread(file.write, chunk)
     return size
 
 
-async def _document(means: ExportContext, load: Load) -> Document:
-    kept = await means.ledger.document(load.digest)
-    if kept is None:
-        raise StoreError(f"the ledger does not know document {load.digest}, which load {load.load_id} was made of")
-    return replace(kept, source=load.source, covers=load.covers)
+async def _find_document(context: ExportContext, load: Load) -> Document:
+    document = await context.ledger.document(load.digest)
+    if document is None:
+        raise StoreError(f"the ledger does not know document {load.digest}, the origin of load {load.load_id}")
+    return replace(document, source=load.source, covers=load.covers)
 
 
-async def _rows(means: ExportContext, chosen: Chosen, dataset: Dataset, pen: Pen) -> None:
-    """The rows of one load in one dataset, in the order of their places in the document."""
-    path = means.scratch / f"{chosen.load.load_id}-{dataset.name}.parquet"
-    columns, place = compared(dataset), [one.name for one in dataset.pointer]
-    rows_of = f"{stored(dataset, means.archives.cold, chosen.spans[dataset.name])} WHERE load_id = {{load_id:UInt64}}"
+async def _write_rows(context: ExportContext, selected: SelectedLoad, dataset: Dataset, writer: MemberWriter) -> None:
+    """Write the rows of one load in one dataset, in the order of their positions in the document."""
+    path = context.scratch / f"{selected.load.load_id}-{dataset.name}.parquet"
+    columns, position = portable_columns(dataset), [column.name for column in dataset.pointer]
+    table = stored_rows(dataset, context.archives.archived, selected.spans[dataset.name])
     try:
-        sql = exported(columns, rows_of, place)
-        async with means.warehouse.stream(sql, "Parquet", {"load_id": chosen.load.load_id}) as chunks:
-            await written(path, chunks, remedy=ROOM)
-        found = await means.verifier.fingerprint(path, columns, dataset.time)
-        if found != chosen.rows[dataset.name]:
+        sql = export_select(columns, f"{table} WHERE load_id = {{load_id:UInt64}}", position)
+        async with context.warehouse.stream(sql, "Parquet", {"load_id": selected.load.load_id}) as chunks:
+            await write_file(path, chunks, remedy=DISK_REMEDY)
+        fingerprint = await context.verifier.fingerprint(path, columns, dataset.time)
+        expected = selected.rows[dataset.name]
+        if fingerprint != expected:
             raise StoreError(
-                f"the rows of {chosen.load.covers} were written as {found}, and are {chosen.rows[dataset.name]}"
+                f"the file of rows of {selected.load.covers} has {fingerprint}, and the warehouse has {expected}"
             )
         size = (await asyncio.to_thread(path.stat)).st_size
-        await pen.add(rows_name(chosen.load.source, chosen.load.digest, dataset.name), size, _read(path))
+        await writer.add(rows_name(selected.load.source, selected.load.digest, dataset.name), size, _read_file(path))
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def _read(path: Path) -> AsyncIterator[bytes]:
-    with blamed(path, ROOM), path.open("rb") as file:
+async def _read_file(path: Path) -> AsyncIterator[bytes]:
+    with wrap_disk_errors(path, DISK_REMEDY), path.open("rb") as file:
         while chunk := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield chunk
