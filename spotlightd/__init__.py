@@ -1,6 +1,6 @@
-"""spotlightd: what powerful institutions must publish, collected, kept and cited with receipts.
+"""spotlightd collects what powerful institutions must publish, stores it, and cites it with receipts.
 
-These are the names that the author of a source imports; `spotlightd.parse` has the readers.
+The author of a source imports these names. The readers of formats are in `spotlightd.parse`.
 """
 
 from spotlightd.datasets.trades import trades

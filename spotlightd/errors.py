@@ -1,8 +1,8 @@
-"""Four errors under one root; the class says who must act, and so what a flow does about it.
+"""Four errors under one root. The class says who must act, and so how a flow reacts.
 
-PublisherError   nobody yet: their side is down, slow or answering nonsense. Retried on the next tick.
-FormatError      the author of the source: the document is kept, not loaded; others go on.
-StoreError       the operator: warehouse, documents, ledger or disk. Flows hold; nothing is committed or dropped.
+PublisherError   nobody yet: the publisher is down, slow or sends nonsense. Retried at the next tick.
+FormatError      the author of the source: the document is stored but not loaded; other documents go on.
+StoreError       the operator: warehouse, documents, ledger or disk. Flows wait; nothing is committed or dropped.
 SettingsError    the operator, before start: exit status 78, and the unit does not restart on it.
 """
 
@@ -18,11 +18,11 @@ class SpotlightError(Exception):
 
 
 class PublisherError(SpotlightError):
-    """The publisher did not give the document.
+    """The publisher did not deliver the document.
 
-    `outcome` tells three things apart that need different patience: `absent` (it says that the document is not
-    there), `failed` (no complete answer), `wrong body` (an answer that is not the document, such as an HTML page
-    where a zip was expected). `retry_after_seconds` is what the publisher asked for, if it did.
+    `outcome` distinguishes three cases that are retried at different times: `absent` (the publisher answers that the
+    document does not exist), `failed` (no complete answer), `wrong body` (an answer that is not the document, such as an
+    HTML page instead of a zip). `retry_after_seconds` is what the publisher asked for, if it did.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class PublisherError(SpotlightError):
 
 
 class FormatError(SpotlightError):
-    """A document is not what its source's author described. `member` and `line` point at the place, when known."""
+    """A document does not have the format that its source describes. `member` and `line` give the place, when known."""
 
     def __init__(self, message: str, *, member: int = 0, line: int = 0) -> None:
         super().__init__(message)
@@ -44,9 +44,9 @@ class FormatError(SpotlightError):
 
 
 class StoreError(SpotlightError):
-    """Our own warehouse, documents, ledger or disk refused. `code` is ClickHouse's error code where it has one.
+    """The warehouse, the documents, the ledger or a disk failed. `code` is ClickHouse's error code where there is one.
 
-    `slow` is true when the statement was stopped by a limit of time, rows or memory: the reader's to change.
+    `slow` is true when a limit of time, rows or memory stopped the statement: the reader can change the query.
     """
 
     def __init__(self, message: str, *, code: int = 0, slow: bool = False) -> None:
@@ -56,12 +56,12 @@ class StoreError(SpotlightError):
 
 
 class OffsetError(StoreError):
-    """The log does not have that offset: it was lost, trimmed, or is another log than it was."""
+    """The log does not have that offset: it was lost or trimmed, or this is another log than before."""
 
 
 class SettingsError(SpotlightError):
-    """A setting, secret or source file that must be put right before the daemon can start."""
+    """A setting, a secret or a source file is wrong. The daemon cannot start until it is corrected."""
 
 
 class InUseError(SettingsError):
-    """The state folder belongs to another daemon, which is at work: exit status 75."""
+    """The state folder belongs to another daemon that is running: exit status 75."""

@@ -104,14 +104,14 @@ bars = Dataset(
         "All trades count, whatever their conditions say: late and odd-lot reports can make a high or a low.",
     ),
     reading=_READING,
-    grows=True,
-    made_of="trades",
+    is_growing=True,
+    computed_from="trades",
 )  # fmt: skip
 """`pointer` is of the parts only: a bar rests on trades, and has no place in a document or a frame."""
 
 minutely = Transform(
     name="bars",
-    of=trades,
+    input=trades,
     dataset=bars,
     select=_PARTS.format(which="toYYYYMMDD(received) = toYYYYMMDD({day:Date}) AND load_id = {of:UInt64}"),
     parser="1",

@@ -57,5 +57,5 @@ trades = Dataset(
         "Not all trades of a market: what the feed carries, while we were connected. Gaps are listed in `gaps`.",
         "Order within and between frames is the venue's and need not be by time.",
     ),
-    grows=True,
+    is_growing=True,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the archive is made of: fingerprints by which two copies of the same rows are known to be equal."""
+"""The Parquet export of a partition, and the fingerprint that shows that two copies of rows are equal."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ EXPORT_SETTINGS: Mapping[str, int | str] = {
     "output_format_parquet_date_as_uint16": 0,
     "output_format_parquet_datetime_as_uint32": 0,
 }
-"""All that shapes the file is said here, also where it is the engine's default today, so that equal rows make equal bytes
-after an upgrade too, and every reader finds texts, dates and moments as such.
+"""Every setting that shapes the file, even where it equals the engine's default today. Equal rows therefore make equal
+bytes after an upgrade too, and every reader finds texts, dates and times as such.
 
-Row groups of some 50,000 rows: one symbol of a sorted day is read from the store in a few of them, and the verifier
-needs little memory; wide rows make smaller ones. Dictionaries of at most 64 KiB instead of 1 MiB: those of moments and
-numbers, which nearly all differ, only cost, in bytes and in time. No Bloom filters: files are sorted by what is looked up. Checksums of pages are what finds a flipped byte first.
-Texts are marked as UTF-8 because readers want to know; one that is not is kept byte for byte all the same, and strict
-readers refuse its column.
+Row groups have some 50,000 rows: one symbol of a sorted day is read from the store in a few of them, and the verifier
+needs little memory. Wide rows make smaller groups. Dictionaries have at most 64 KiB instead of 1 MiB: for times and
+numbers, which are nearly all different, larger ones only cost bytes and time. There are no Bloom filters, because files
+are sorted by what is looked up. Page checksums find a flipped byte first. Texts are marked as UTF-8 because readers
+need to know; a text that is not UTF-8 is stored byte for byte all the same, and strict readers refuse its column.
 """
 
 
-def exported(columns: Sequence[Column], rows_of: str, order: Sequence[str]) -> str:
-    """The SELECT whose Parquet is archived. `rows_of`: a table, and a WHERE if need be. `order` must leave no two rows
-    equal, or equal only as a whole: then equal rows make equal bytes.
+def export_select(columns: Sequence[Column], rows_of: str, order: Sequence[str]) -> str:
+    """The SELECT whose Parquet output is archived. `rows_of` is a table, with a WHERE if needed. Rows that are equal in
+    `order` must be equal in all columns: then equal rows make equal bytes.
     """
     settings = ", ".join(f"{name} = {value!r}" for name, value in EXPORT_SETTINGS.items())
-    names, keys = (", ".join(f"`{name}`" for name in some) for some in ([one.name for one in columns], order))
+    names = ", ".join(f"`{column.name}`" for column in columns)
+    keys = ", ".join(f"`{name}`" for name in order)
     return f"SELECT {names} FROM {rows_of} ORDER BY {keys} SETTINGS {settings}"
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """Of some rows, whatever their order. `total` is the sum of the rows' hashes modulo 2^64, `mixed` their exclusive or;
-    `low` and `high` are the least and greatest of the time column, in its own ticks since 1970 (days of a Date, units of
-    a DateTime64). All zero when there is no row.
+    """The fingerprint of some rows, in any order. `total` is the sum of the rows' hashes modulo 2^64, `mixed` their
+    exclusive or. `low` and `high` are the least and greatest value of the time column, in its own ticks since 1970
+    (days of a Date, units of a DateTime64). All are zero when there is no row.
     """
 
     rows: int = 0
@@ -58,7 +59,7 @@ class Fingerprint:
     high: int = 0
 
     def __add__(self, other: Fingerprint) -> Fingerprint:
-        """Of the rows of both."""
+        """The fingerprint of the rows of both."""
         if not self.rows or not other.rows:
             return self if self.rows else other
         return Fingerprint(

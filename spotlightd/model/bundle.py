@@ -1,6 +1,6 @@
-"""A bundle: one file with rows of a dataset and the very bytes that they lead back to, for another instance to import.
+"""A bundle: one file with rows of a dataset and the documents or frames that they come from, for another instance.
 
-The words of its manifest and the names of its members. The format is described in docs/bundles.md.
+This module has the types of its manifest and the names of its members. docs/bundles.md describes the format.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MEMBER = re.compile(
     re.ASCII,
 )
 MOST_MANIFEST_BYTES = 16 << 20
-MOST_MEMBER_BYTES = (8 << 30) - 1  # what the head of a member can say
+MOST_MEMBER_BYTES = (8 << 30) - 1  # the largest size that the header of a member can hold
 MOST_MEMBERS = 100_000
 
 Columns = tuple[tuple[str, str], ...]
@@ -40,7 +40,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """The frames of one part of a received day, in these members, one after the other. `mark` is their fingerprint."""
+    """The frames of one part of a received day, in these members in order. `mark` is their fingerprint."""
 
     day: date
     part: int
@@ -49,9 +49,9 @@ class Frames:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
-    """One load: what it was made of, a document or frames, and the fingerprint of its rows in each dataset, without
-    what is local to an instance. `digest` is what stands for the document in citations.
+class PackedLoad:
+    """One load: its document or frames, and the fingerprint of its rows in each dataset, without the columns that differ
+    between instances. `digest` represents the document in citations.
     """
 
     source: str
@@ -64,40 +64,40 @@ class Packed:
 
     @property
     def members(self) -> tuple[str, ...]:
-        """The files of it, documents and frames first."""
+        """The names of its files, documents and frames first."""
         origin = self.frames.members if self.frames else (document_name(self.digest),)
         return (*origin, *(rows_name(self.source, self.digest, name) for name in self.rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a bundle holds. `first` and `last` are the days that were asked for; `columns` by dataset, name and type."""
+    """The contents of a bundle. `first` and `last` are the requested days; `columns` has name and type by dataset."""
 
     release: str
-    made_at: datetime
+    created_at: datetime
     dataset: str
     first: date
     last: date
     columns: Mapping[str, Columns]
-    loads: tuple[Packed, ...]
+    loads: tuple[PackedLoad, ...]
     members: tuple[Member, ...] = field(default=())
 
 
-class Pen(Protocol):
-    """Writes the members of a bundle, one after the other."""
+class MemberWriter(Protocol):
+    """Writes the members of a bundle in order."""
 
     async def add(self, name: str, size: int, chunks: AsyncIterator[bytes]) -> None:
-        """A member of so many bytes. StoreError when `chunks` has another number of them, or the disk refuses."""
+        """Add a member of that many bytes. StoreError when `chunks` has another length, or the disk fails."""
 
 
-class Opened(Protocol):
-    """A bundle that was looked through: its members are those of its manifest, byte for byte."""
+class OpenBundle(Protocol):
+    """A checked bundle: its members are those of its manifest, byte for byte."""
 
     @property
     def manifest(self) -> Manifest: ...
 
     def read(self, name: str) -> AsyncIterator[bytes]:
-        """A member's bytes in pieces. FormatError at the end if they are others than when it was looked through."""
+        """A member's bytes in pieces. FormatError at the end if they changed since the bundle was checked."""
 
 
 def document_name(digest: str) -> str:
@@ -112,10 +112,10 @@ def rows_name(source: str, digest: str, dataset: str) -> str:
     return f"rows/{source}/{digest}/{dataset}.parquet"
 
 
-DECODED = "ingested"  # of streams: when a row was decoded here
+DECODED = "ingested"  # for streams: when this instance decoded the row
 
 
-def compared(dataset: Dataset) -> tuple[Column, ...]:
-    """The columns that are the same at every instance, in the order of the table."""
+def portable_columns(dataset: Dataset) -> tuple[Column, ...]:
+    """The columns that are equal at every instance, in the order of the table."""
     local = {LOAD.name, DECODED} if dataset.pointer == PLACE else {LOAD.name}
-    return tuple(one for one in dataset.stored if one.name not in local)
+    return tuple(column for column in dataset.stored if column.name not in local)

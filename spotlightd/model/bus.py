@@ -1,10 +1,10 @@
-"""The bus of messages as the flows see it: frames, the key that names each of them, and the ports `Bus` and `Spool`.
+"""The message bus as the flows see it: frames, and the record key that identifies each of them.
 
-A record's value is the frame as it was received, byte for byte. Its identity is packed into the record's key and not
-into headers: reading with headers costs half the rate. The key is 32 bytes, little-endian: a mark of the source's name,
-the connection (a random number for each connection), the frame's sequence in it (0 for the first), and when it was
-received, in nanoseconds since 1970, UTC. A key of another length or mark is not ours: such a record is kept under
-connection 0.
+A record's value is the frame as it was received, byte for byte. Its identity is in the record's key and not in headers,
+because reading with headers costs half the rate. The key has 32 bytes, little-endian: a hash of the source's name, the
+connection (a random number for each connection), the frame's sequence in it (0 for the first), and the time of receipt
+in nanoseconds since 1970, UTC. A key with another length or hash was not written by spotlightd: such a record is stored
+under connection 0.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 KEY = struct.Struct("<QQQQ")
-STRANGER = 0  # the connection of records that no listener of ours wrote
+FOREIGN_CONNECTION = 0  # for records that were not written by one of our listeners
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message of a venue. `connection` is random and never 0, `sequence` counts from 0, `received` is UTC nanoseconds."""
+    """One message of a venue. `connection` is random and never 0, `sequence` counts from 0, `received` is nanoseconds, UTC."""
 
     connection: int
     sequence: int
@@ -28,26 +28,26 @@ class Frame:
     value: bytes
 
 
-def mark(source: str) -> int:
-    """The source's name as the key carries it: 8 bytes of BLAKE2b."""
+def source_mark(source: str) -> int:
+    """The hash of the source's name for the key: 8 bytes of BLAKE2b."""
     return int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "little")
 
 
-def packed(source: int, frame: Frame) -> bytes:
-    """The key of a frame; `source` is the `mark` of its source."""
+def pack_key(source: int, frame: Frame) -> bytes:
+    """The key of a frame; `source` is the `source_mark` of its source."""
     return KEY.pack(source, frame.connection, frame.sequence, frame.received)
 
 
 def partition_of(connection: int, partitions: int) -> int:
-    """The partition of a connection, all of whose frames stay in order: numbers are random, so the remainder is fair."""
+    """The partition of a connection. All its frames stay in order; the remainder of a random number spreads evenly."""
     return connection % partitions
 
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """What a source's topic is to be like. Its name is the source's.
+    """The settings of a source's topic. The topic has the name of the source.
 
-    `retention_hours` and `retention_bytes` (of each partition) bound what the bus keeps; 0 bytes = no bound.
+    `retention_hours` and `retention_bytes` (of each partition) limit what the bus keeps; 0 bytes = no limit.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What a partition holds: offsets from `start` up to, but not including, `end`."""
+    """The offsets of a partition: from `start` up to, but not including, `end`."""
 
     start: int
     end: int
@@ -67,7 +67,7 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Records of one partition, in order. `keys` holds KEY.size bytes for each, one after the other."""
+    """Records of one partition, in order. `keys` has KEY.size bytes for each of them, concatenated."""
 
     offsets: Sequence[int]
     keys: bytes
@@ -76,11 +76,11 @@ class Records:
     def __len__(self) -> int:
         return len(self.values)
 
-    def key(self, at: int) -> bytes:
-        """The key of the record at that place of this group (not at that offset)."""
-        return self.keys[at * KEY.size : (at + 1) * KEY.size]
+    def key(self, index: int) -> bytes:
+        """The key of the record at that index of this group (which is not its offset)."""
+        return self.keys[index * KEY.size : (index + 1) * KEY.size]
 
     def slice(self, first: int, last: int) -> Records:
-        """The records from that place up to, but not including, the other."""
+        """The records from one index up to, but not including, the other."""
         keys = self.keys[first * KEY.size : last * KEY.size]
         return Records(self.offsets[first:last], keys, self.values[first:last])

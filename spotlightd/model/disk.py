@@ -1,15 +1,16 @@
-"""How full a file system may become, what is held when, and when it will be full. Pure.
+"""How full a file system may become, which work is held at which level, and when the disk will be full. Pure.
 
-The order of shedding, stated once (docs/operate.md says it to the operator):
+The order of shedding (docs/operate.md explains it to the operator):
 
-1. From `warn` on nothing is held: it is said.
-2. From `batch` on no document is fetched or loaded. Publishers keep theirs; it is made up later.
+1. From `warn` on nothing is held: a warning is shown.
+2. From `batch` on no document is fetched or loaded. Publishers keep their documents, so they are fetched later.
 3. From `sink` on nothing is moved into the tables: drains, replays, transforms. Frames wait on the bus and in the spool,
-   which is bounded; when that is full too, feeds are shed, those of the lowest priority first, each with a gap.
-4. From `ballast` on the ballast goes, so that partitions can be dropped at all, and whoever has something that is verified
-   elsewhere is asked to drop that, and nothing else.
+   which is bounded. When the spool is full too, feeds are shed, those of the lowest priority first, each with a gap.
+4. From `ballast` on the ballast is deleted, so that partitions can be dropped at all. Flows drop what is verified to be
+   stored elsewhere, and nothing else.
 
-Reading, the ledger, heartbeats and what frees space go on at every level. All of it resumes by itself, in the reverse order.
+Reading, the ledger, heartbeats and everything that frees space continue at every level. All work resumes by itself, in
+the reverse order.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from spotlightd.settings import stores
 Work = Literal["batch loads", "the sink"]
 GIB = 1 << 30
 BALLAST_SHARE = 0.01
-BALLAST_MOST_SHARE = 0.02  # of a small disk a GiB would be too much
-BALLAST_MOST_BYTES = 8 * GIB  # and of a large one a hundredth: dropping a partition wants 1 MiB
+BALLAST_MOST_SHARE = 0.02  # 1 GiB would be too much of a small disk
+BALLAST_MOST_BYTES = 8 * GIB  # a hundredth of a large disk would be too much: dropping a partition needs 1 MiB
 
 
 class Level(IntEnum):
-    """How bad it is: each level holds all that the one before holds."""
+    """How full a disk is. Each level holds all work that the level below it holds."""
 
     FINE = 0
     WARNED = 1
@@ -41,7 +42,7 @@ class Level(IntEnum):
     BALLAST_RELEASED = 4
 
     @property
-    def says(self) -> str:
+    def label(self) -> str:
         return self.name.lower().replace("_", " ")
 
     def holds(self, work: Work) -> bool:
@@ -53,7 +54,7 @@ HELD_FROM: Mapping[Work, Level] = {"batch loads": Level.BATCH_HELD, "the sink": 
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """From how many per cent on a level is reached. It is left again `hysteresis` below that, so that nothing flaps."""
+    """The percentage at which each level begins. A level ends `hysteresis` below that, so that it does not flap."""
 
     warn: float = 85.0
     batch: float = 92.0
@@ -75,22 +76,26 @@ class Watermarks:
             Level.BALLAST_RELEASED: self.ballast,
         }  # fmt: skip
 
-    def leaves(self, level: Level) -> float:
-        """Below how many per cent that level is left."""
+    def exit_percent(self, level: Level) -> float:
+        """The percentage below which that level ends."""
         return self.marks[level] - self.hysteresis
 
-    def judged(self, used: int, size: int, before: Level = Level.FINE) -> Level:
-        """The level of a file system that was at `before` when it was last looked at."""
+    def find_level(self, used: int, size: int, before: Level = Level.FINE) -> Level:
+        """The level of a file system that was at level `before` at the last measurement."""
         percent = percent_of(used, size)
         reached = [level for level, mark in self.marks.items() if percent >= mark]
-        kept = [level for level in self.marks if level <= before and percent >= self.leaves(level)]
-        return max([Level.FINE, *reached, *kept])
+        unfinished = [level for level in self.marks if level <= before and percent >= self.exit_percent(level)]
+        return max([Level.FINE, *reached, *unfinished])
 
 
-def watermarks(told: stores.DiskSettings) -> Watermarks:
-    """SettingsError when the marks do not grow."""
+def watermarks(settings: stores.DiskSettings) -> Watermarks:
+    """The watermarks of these settings. SettingsError when they do not increase."""
     return Watermarks(
-        told.warn_percent, told.batch_percent, told.sink_percent, told.ballast_percent, told.hysteresis_percent
+        settings.warn_percent,
+        settings.batch_percent,
+        settings.sink_percent,
+        settings.ballast_percent,
+        settings.hysteresis_percent,
     )
 
 
@@ -98,25 +103,27 @@ def percent_of(used: int, size: int) -> float:
     return 100.0 * used / size if size > 0 else 0.0
 
 
-def ballast_bytes(told: int | None, size: int) -> int:
-    """How large a ballast is on a file system of that size: as told, or a hundredth and at least 1 GiB, within bounds."""
-    if told is not None:
-        return told
+def ballast_bytes(configured: int | None, size: int) -> int:
+    """The size of the ballast on a file system of that size: as configured, or a hundredth of it and at least 1 GiB, but
+    never more than BALLAST_MOST_SHARE and BALLAST_MOST_BYTES.
+    """
+    if configured is not None:
+        return configured
     wanted = max(GIB, int(size * BALLAST_SHARE))
     return min(wanted, int(size * BALLAST_MOST_SHARE), BALLAST_MOST_BYTES)
 
 
 def ballast_fits(marks: Watermarks, used: int, size: int, wanted: int) -> bool:
-    """Whether a ballast may be made: below the first mark, and not so large that it would itself hold something.
+    """Whether a ballast may be created: the disk is below the first mark, and the ballast would not hold any work itself.
 
-    Without the second a large one would be made and released for ever.
+    Without the second condition a large ballast would be created and released for ever.
     """
-    return percent_of(used, size) < marks.leaves(Level.WARNED) and percent_of(used + wanted, size) < marks.batch
+    return percent_of(used, size) < marks.exit_percent(Level.WARNED) and percent_of(used + wanted, size) < marks.batch
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder whose file system is watched. `stops` is the work that must not go on when that is too full."""
+    """A folder whose file system is watched. `stops` is the work that must wait when the file system is too full."""
 
     name: str
     path: Path
@@ -124,10 +131,10 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What the system says of the file system of a folder, in bytes. `mount` is where it is mounted.
+class DiskUsage:
+    """The size and use of a file system in bytes. `mount` is where it is mounted.
 
-    `size` is what we may use of it: what is reserved for root counts as neither used nor free.
+    `size` is what this user may use: space reserved for root counts as neither used nor free.
     """
 
     mount: str
@@ -141,79 +148,78 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Ballast:
-    """A file that only takes space, to be given up when nothing else helps. `held` is what it takes now, 0 = none.
+    """A file that only occupies space, which is released when nothing else helps. `held` is its present size, 0 = none.
 
-    `says` is why there is none, when there should be.
+    `detail` is why there is no ballast although there should be one.
     """
 
     path: Path
     wanted: int = 0
     held: int = 0
-    says: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """One file system as it was last seen. `trouble`: why it could not be looked at since; empty when it could."""
+    """One file system at the last measurement. `error`: why it could not be measured since then; else empty."""
 
-    now: Measured
+    usage: DiskUsage
     level: Level
     folders: tuple[Folder, ...]
     forecast: Forecast = Forecast()
     ballast: Ballast | None = None
-    trouble: str = ""
+    error: str = ""
 
     @property
     def name(self) -> str:
-        return self.now.mount
+        return self.usage.mount
 
     @property
     def percent(self) -> float:
-        return percent_of(self.now.used, self.now.size)
+        return percent_of(self.usage.used, self.usage.size)
 
     @property
     def ballast_held(self) -> int:
-        """Bytes that our ballast takes of it."""
+        """Bytes that our ballast occupies."""
         return self.ballast.held if self.ballast else 0
 
     @property
-    def own(self) -> int:
-        """Bytes in use without our ballast: what grows."""
-        return self.now.used - self.ballast_held
+    def own_bytes(self) -> int:
+        """Bytes in use without our ballast."""
+        return self.usage.used - self.ballast_held
 
     @property
-    def says(self) -> str:
-        """What its level means for what lies on it."""
+    def summary(self) -> str:
+        """What its level means for the work on it."""
         held = " and ".join(work for work in HELD_FROM if self.stops(work))
         if self.level < Level.BATCH_HELD:
             return "filling up" if self.level else "fine"
-        told = f"{held} held" if held else "nearly full, holds nothing up"
-        gone = self.level is Level.BALLAST_RELEASED and self.ballast is not None and not self.ballast.held
-        return f"{told}, ballast released" if gone else told
+        text = f"{held} held" if held else "nearly full, holds nothing up"
+        released = self.level is Level.BALLAST_RELEASED and self.ballast is not None and not self.ballast.held
+        return f"{text}, ballast released" if released else text
 
     def stops(self, work: Work) -> bool:
-        return self.level.holds(work) and any(work in one.stops for one in self.folders)
+        return self.level.holds(work) and any(work in folder.stops for folder in self.folders)
 
 
 @dataclass(frozen=True, slots=True)
 class DiskState:
-    """All file systems, fullest first, the marks that they are judged by, and why which work is held now."""
+    """All file systems, fullest first, their watermarks, and by held work the reason why it is held."""
 
     marks: Watermarks
     file_systems: tuple[FileSystem, ...] = ()
-    held: Mapping[Work, str] = field(default_factory=dict)
+    holds: Mapping[Work, str] = field(default_factory=dict)
     files: Mapping[str, int] = field(default_factory=dict)
 
 
-def held_by(found: tuple[FileSystem, ...], marks: Watermarks) -> dict[Work, str]:
-    """By work that must wait why, in a sentence that says what would end it."""
-    said: dict[Work, str] = {}
+def find_holds(file_systems: tuple[FileSystem, ...], marks: Watermarks) -> dict[Work, str]:
+    """The reason for each work that must wait, in a sentence that says what would end the wait."""
+    holds: dict[Work, str] = {}
     for work, level in HELD_FROM.items():
-        for one in found:
-            if one.stops(work):
-                said[work] = (
-                    f"disk {one.name} is {one.percent:.1f} % full: {work} {'are' if work == 'batch loads' else 'is'} held"
-                    f" until it is below {marks.leaves(level):g} %"
-                )
-                break
-    return said
+        disk = next((disk for disk in file_systems if disk.stops(work)), None)
+        if disk is not None:
+            holds[work] = (
+                f"disk {disk.name} is {disk.percent:.1f} % full: {work} {'are' if work == 'batch loads' else 'is'} held"
+                f" until it is below {marks.exit_percent(level):g} %"
+            )
+    return holds

@@ -1,8 +1,8 @@
-"""How fast a disk fills, from what it held at earlier times: a rate that one large copy or deletion does not turn over.
+"""How fast a disk fills, estimated from earlier measurements. One large copy or deletion does not change the estimate.
 
-The rate is the median of the slopes between all pairs of points (Theil and Sen): up to a quarter of the points may be
-wild. Points are thinned so that they stay even over the span, whatever the number: a minute apart at first, an hour after
-a week. What is made and deleted again each day, such as days that go to the archive, is thereby seen as what it is.
+The rate is the median of the slopes between all pairs of points (the Theil-Sen estimator): up to a quarter of the points
+may be outliers. Points are thinned so that they stay evenly spaced over the span: a minute apart at first, an hour after
+a week. What is created and deleted again each day, such as days that go to the archive, therefore counts as no growth.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FAR_SECONDS = 10 * YEAR
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """So many bytes were in use at that time."""
+    """How many bytes were in use at that time."""
 
     at: datetime
     used: int
@@ -31,68 +31,68 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Some points in the order of their times."""
+    """Points in order of time."""
 
     points: tuple[Point, ...] = ()
 
-    def added(self, new: Point) -> History:
-        """With that point as the newest. Points that claim to be later go: the clock was set back."""
-        kept = [one for one in self.points if new.at - LONGEST_SPAN <= one.at < new.at]
-        return History(_thinned([*kept, new]))
+    def with_point(self, new: Point) -> History:
+        """The history with that point as the newest. Points with a later time are removed: the clock was set back."""
+        earlier = [point for point in self.points if new.at - LONGEST_SPAN <= point.at < new.at]
+        return History(_thin([*earlier, new]))
 
     @property
     def rate(self) -> float | None:
-        """Bytes a second; None as long as it is too early to say."""
+        """Bytes a second; None while there are too few points."""
         points = self.points
         if len(points) < FEWEST_POINTS or points[-1].at - points[0].at < SHORTEST_SPAN:
             return None
-        begun = points[0].at
-        plain = [((one.at - begun).total_seconds(), one.used) for one in points]
+        start = points[0].at
+        plain = [((point.at - start).total_seconds(), point.used) for point in points]
         return statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in combinations(plain, 2))
 
 
-def remembered(points: Iterable[Point]) -> History:
-    """A history of points from anywhere, in any order."""
-    made = History()
-    for one in sorted(points, key=lambda each: each.at):
-        made = made.added(one)
-    return made
+def build_history(points: Iterable[Point]) -> History:
+    """A history from points in any order."""
+    history = History()
+    for point in sorted(points, key=lambda point: point.at):
+        history = history.with_point(point)
+    return history
 
 
-def _thinned(points: list[Point]) -> tuple[Point, ...]:
-    """At most MOST_POINTS: those go whose neighbours stand closest, never the first or the last."""
+def _thin(points: list[Point]) -> tuple[Point, ...]:
+    """At most MOST_POINTS points. Those with the closest neighbours are removed, never the first or the last."""
     while len(points) > MOST_POINTS:
         inner = range(1, len(points) - 1)
-        points.pop(min(inner, key=lambda at: points[at + 1].at - points[at - 1].at))
+        points.pop(min(inner, key=lambda index: points[index + 1].at - points[index - 1].at))
     return tuple(points)
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`rate` in bytes a second, None = not known yet; `seconds` until it is full, None = not at this rate."""
+    """`rate` in bytes a second, None = not known yet; `seconds` until the disk is full, None = never at this rate."""
 
     rate: float | None = None
     seconds: float | None = None
 
     @property
-    def says(self) -> str:
+    def summary(self) -> str:
         if self.rate is None:
             return "too early to say how fast it fills"
         if self.seconds is None:
             return "not growing"
-        return f"full in {_spoken(self.seconds)} at this rate"
+        return f"full in {_format_duration(self.seconds)} at this rate"
 
 
 def forecast(rate: float | None, free: int) -> Forecast:
-    """What a rate means for so many free bytes."""
+    """The forecast for that rate and that many free bytes."""
     if rate is None or rate <= 0 or free / rate > FAR_SECONDS:
         return Forecast(rate)
     return Forecast(rate, free / rate)
 
 
-def _spoken(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     for unit, length, most in (("minute", 60.0, 90.0), ("hour", HOUR, 48.0), ("day", DAY, 730.0), ("year", YEAR, 11.0)):
         if seconds < most * length:
-            many = int(seconds / length)
-            return f"{many or 'less than 1'} {unit}{'s' if many > 1 else ''}"
+            count = int(seconds / length)
+            return f"{count or 'less than 1'} {unit}{'s' if count > 1 else ''}"
     return "more than 10 years"

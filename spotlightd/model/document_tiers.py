@@ -1,4 +1,4 @@
-"""Where raw documents lie: in the folder of this machine, in the bucket too, or there alone."""
+"""Where raw documents are stored: in the folder of this machine, also in the bucket, or only in the bucket."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
-    """A document that lies in the folder, since `at`."""
+class LocalDocument:
+    """A document that has been in the folder since `at`."""
 
     digest: str
     size: int
@@ -21,7 +21,7 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document that was fetched once, and for which sources: the ledger's word, wherever its bytes are."""
+    """A document that was fetched, and for which sources, as the ledger records it, wherever its bytes are."""
 
     digest: str
     size: int
@@ -29,37 +29,37 @@ class StoredDocument:
 
 
 class LocalDocuments(Protocol):
-    """The folder as its flow sees it. Every document of it has a file; `Documents` reads those that have none too."""
+    """The documents that are in the folder. `Documents` also reads those that are only in the bucket."""
 
     def file(self, digest: str) -> AbstractAsyncContextManager[Path]:
-        """The document's file, which stays while the block runs."""
+        """The document's file; it exists while the block runs."""
 
-    def local(self) -> AsyncIterator[Local]:
-        """All that is here, in the order of their digests."""
+    def local(self) -> AsyncIterator[LocalDocument]:
+        """All documents in the folder, ordered by digest."""
 
     async def drop(self, digest: str) -> bool:
-        """Remove the file, for good, unless somebody reads it; whether it is gone."""
+        """Remove the file unless it is being read. True when the file no longer exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """So many documents, and their length together."""
+    """A number of documents, and their total size."""
 
     documents: int = 0
     bytes: int = 0
 
 
 def tally(sizes: Iterable[int]) -> Tally:
-    some = tuple(sizes)
-    return Tally(len(some), sum(some))
+    known = tuple(sizes)
+    return Tally(len(known), sum(known))
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentTiers:
-    """Where the documents were at the last look: in the folder, in the bucket, and of these in the bucket alone.
+    """Where the documents were at the last check: `local` in the folder, `copied` in the bucket, `alone` only there.
 
-    `hot_days` by source, of those whose documents leave the folder. `amiss` are sentences; while there are any, nothing
-    is dropped. `at` None: there was no look yet.
+    `hot_days` has the sources whose documents leave the folder. `amiss` are sentences about problems; while there are
+    any, nothing is dropped. `at` is None before the first check.
     """
 
     local: Tally = Tally()

@@ -20,7 +20,7 @@ from spotlightd.model.bundle import (
     Frames,
     Manifest,
     Member,
-    Packed,
+    PackedLoad,
     document_name,
 )
 from spotlightd.model.provenance import Document
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}", re.ASCII)
 
 def to_json(manifest: Manifest) -> bytes:
     said = {
-        "spotlightd_bundle": VERSION, "release": manifest.release, "made_at": manifest.made_at.isoformat(),
+        "spotlightd_bundle": VERSION, "release": manifest.release, "made_at": manifest.created_at.isoformat(),
         "dataset": manifest.dataset, "first": manifest.first.isoformat(), "last": manifest.last.isoformat(),
         "columns": {name: [list(one) for one in columns] for name, columns in manifest.columns.items()},
         "loads": [_load(one) for one in manifest.loads],
@@ -43,7 +43,7 @@ def to_json(manifest: Manifest) -> bytes:
     return json.dumps(said, ensure_ascii=False, indent=1).encode()
 
 
-def _load(one: Packed) -> dict[str, Any]:
+def _load(one: PackedLoad) -> dict[str, Any]:
     head = {"source": one.source, "covers": one.covers, "digest": one.digest, "parser": one.parser}
     rows = {"rows": {name: _mark(mark) for name, mark in one.rows.items()}}
     if one.frames:
@@ -179,16 +179,16 @@ def _columns(name: str, value: Any) -> Columns:
     return tuple((str(one), str(word)) for one, word in pairs)
 
 
-def _packed(where: str, value: Any) -> Packed:
+def _packed(where: str, value: Any) -> PackedLoad:
     told = _Told(where, value)
     source, covers = told.text("source", _NAME), told.text("covers", COVERS)
     digest, parser = told.text("digest", _SHA256), told.text("parser")
     rows = {name: _marked(f"{where}, rows of {name},", one) for name, one in told.named("rows").items()}
     if told.has("frames"):
-        found = Packed(source, covers, digest, parser, rows, frames=_frames(where, told.take("frames")))
+        found = PackedLoad(source, covers, digest, parser, rows, frames=_frames(where, told.take("frames")))
     else:
         document = _documented(where, told.take("document"), source, covers, digest)
-        found = Packed(source, covers, digest, parser, rows, document=document)
+        found = PackedLoad(source, covers, digest, parser, rows, document=document)
     told.done()
     return found
 

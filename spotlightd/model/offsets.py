@@ -1,4 +1,4 @@
-"""What the drain intends and has done, and the holes that a feed has: the words that the ledger keeps for streams."""
+"""The ledger's records for streams: epochs, positions, intents, gaps, and the states of listeners and drains."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Which log a source's offsets belong to. `number` grows by one whenever the log is another."""
+    """The log that a source's offsets belong to. `number` grows by one whenever the log is replaced."""
 
     source: str
     number: int
@@ -20,8 +20,8 @@ class Epoch:
 class Position:
     """How far one partition is drained: all offsets below `offset` are durable in the warehouse, decoded or rejected.
 
-    `key` is the key of the last record before it (empty when there is none): the log is the same log only if the
-    record there still carries it.
+    `key` is the key of the last record before it (empty when there is none). The log is unchanged only if the record
+    at that place still has this key.
     """
 
     epoch: int
@@ -32,10 +32,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """Offsets [lo, hi) of one partition that are being moved, all received on one day: written before anything moves.
+    """Offsets [lo, hi) of one partition that are being moved, all received on one day. Written before anything moves.
 
-    `frames` is how many records are there (offsets may have holes), `decode` which decode the rows are to be of,
-    `part` which part of the day, `load_id` the load that the rows carry.
+    `frames` is the number of records (offsets may have holes), `decode` identifies the decode of the rows, `part` is the
+    part of the day, and `load_id` is the load of the rows.
     """
 
     source: str
@@ -52,9 +52,9 @@ class Intent:
 
     @property
     def token(self) -> str:
-        """Names its statements, so that a repeat is known as one and a statement that still runs is found.
+        """Names the statements of the intent, so that repetitions are recognized and running statements are found.
 
-        The nonce is the intent's own: the same offsets under another intent are other statements.
+        The nonce belongs to the intent: the same offsets in another intent are other statements.
         """
         return f"{self.source}-{self.epoch}-{self.partition}-{self.lo}-{self.hi}-{self.nonce}"
 
@@ -67,9 +67,9 @@ Cause = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A span in which frames may be missing: nothing that was sent in it is promised. `symbol` empty = all of them.
+    """A span in which frames may be missing: no frame sent in it is guaranteed. `symbol` empty = all symbols.
 
-    `until` may be before `since` for a hole in a log, whose frames are known by offset only; `says` tells more.
+    `until` may be before `since` for a hole in a log, whose frames are known only by offset; `detail` explains it.
     """
 
     source: str
@@ -77,13 +77,13 @@ class Gap:
     until: datetime
     cause: Cause
     symbol: str = ""
-    says: str = ""
+    detail: str = ""
     repaired_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LostFrame:
-    """A frame that could not be decoded: where it stands, how it begins, and why."""
+    """A frame that could not be decoded: its place, its first bytes, and the reason."""
 
     epoch: int
     partition: int
@@ -94,9 +94,9 @@ class LostFrame:
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
-    """What a listener is doing now. `frames`, `size` (bytes), `connects` and `shed` count since the daemon's start.
+    """The state of a listener. `frames`, `size` (bytes), `connects` and `shed` count since the daemon's start.
 
-    `shed_since`: since when frames have been shed, while they are.
+    `shed_since` is when shedding began, while frames are being shed.
     """
 
     source: str
@@ -109,13 +109,13 @@ class FeedState:
     shed: int = 0
     last_frame_at: datetime | None = None
     shed_since: datetime | None = None
-    says: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainState:
-    """Where the drain of one partition stands. `end` is the log's, `lag_seconds` the age of the oldest frame not drained,
-    `newest` when the newest drained one was received.
+    """The state of the drain of one partition. `end` is the end of the log, `lag_seconds` the age of the oldest frame
+    that is not drained, `newest` the time of receipt of the newest drained frame.
     """
 
     source: str
@@ -128,9 +128,9 @@ class DrainState:
     frames: int = 0
     rows: int = 0
     last_batch_at: datetime | None = None
-    says: str = ""
+    detail: str = ""
     newest: datetime | None = None
 
     def is_past(self, moment: datetime) -> bool:
-        """Whether nothing that was received before that moment waits on the bus, where frames lie as they came."""
+        """Whether no frame received before that moment waits on the bus. Frames are on the bus in order of receipt."""
         return self.offset >= self.end or (self.newest is not None and self.newest >= moment)

@@ -1,4 +1,4 @@
-"""Partitions on their way out of the warehouse, as the ledger knows them."""
+"""Partitions that move from the warehouse to the archive, as the ledger records them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ SPANS = {"toYear": "%Y", "toYYYYMM": "%Y%m", "toYYYYMMDD": "%Y%m%d"}
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition on its way out of the warehouse, as the ledger knows it. `number` is its day, month or year, such as
-    20260131; `stage` what was done last, each time after its effect was proven.
+    """A partition that moves to the archive, as the ledger records it. `number` is its day, month or year, such as
+    20260131. `stage` is the last completed step; it is recorded after the effect of the step was verified.
 
-    `columns` are those that it was sealed with, by name and type: copies are compared over these, whatever is added later.
-    `says` is why it is held, or waits; nothing is tried before `not_before`. `keys` are the objects in the bucket.
+    `columns` are the columns at the time of sealing, by name and type: copies are compared over these, whatever columns
+    are added later. `detail` is why it is held or waits; nothing is tried before `not_before`. `keys` are the objects in
+    the bucket.
     """
 
     dataset: str
@@ -37,35 +38,35 @@ class Partition:
     size: int = 0
     fingerprint: Fingerprint = Fingerprint()
     columns: tuple[tuple[str, str], ...] = ()
-    says: str = ""
+    detail: str = ""
     failures: int = 0
     not_before: datetime | None = None
 
     @property
     def id(self) -> str:
-        """As the warehouse names it."""
+        """The name of the partition in the warehouse."""
         return f"{self.number}-{self.generation}"
 
     @property
     def day(self) -> date:
-        """The day that it holds, or the first one of its month or year."""
+        """Its day, or the first day of its month or year."""
         text = f"{self.number}"
         return date(int(text[:4]), int(text[4:6] or 1), int(text[6:8] or 1))
 
     @property
     def end(self) -> date:
         """The first day after it."""
-        return next_after(self.number)
+        return first_day_after(self.number)
 
 
-def number_of(dataset: Dataset, at: date) -> int:
-    """The day, month or year of its table that a row of that time lies in; 0 when the table is not divided."""
-    found = PARTITION.match(dataset.partition)
-    return int(f"{at:{SPANS[found['span']]}}") if found else 0
+def partition_number(dataset: Dataset, at: date) -> int:
+    """The day, month or year of the partition with rows of that date; 0 when the table has no partitions."""
+    match = PARTITION.match(dataset.partition)
+    return int(f"{at:{SPANS[match['span']]}}") if match else 0
 
 
-def next_after(number: int) -> date:
-    """The first day after the day, month or year of that number."""
+def first_day_after(number: int) -> date:
+    """The first day after the day, month or year with that number."""
     text = f"{number}"
     if len(text) == len("20260131"):
         return date(int(text[:4]), int(text[4:6]), int(text[6:])) + timedelta(days=1)
@@ -76,24 +77,24 @@ def next_after(number: int) -> date:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The last audit or drill, or look for documents: when it was, whether all was well, and what it found in a sentence."""
+    """The last audit, drill or check of the documents: its time, whether it passed, and its result in a sentence."""
 
     at: datetime
-    well: bool
-    says: str
+    passed: bool
+    detail: str
 
 
-UNDER_WAY: tuple[Stage, ...] = ("planned", "sealed", "exported", "uploaded", "verified", "switched")
+IN_PROGRESS: tuple[Stage, ...] = ("planned", "sealed", "exported", "uploaded", "verified", "switched")
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveState:
-    """The archiver as of its last round: all partitions, oldest first, and the last checks. `trouble`: why it waits."""
+    """The state of the archiver after its last round: all partitions, oldest first, and the last checks. `error`: why it waits."""
 
     partitions: tuple[Partition, ...] = ()
     checks: Mapping[CheckKind, Check] = field(default_factory=dict)
     hot_days: Mapping[str, int] = field(default_factory=dict)
-    trouble: str = ""
+    error: str = ""
 
-    def of(self, *stages: Stage) -> tuple[Partition, ...]:
-        return tuple(one for one in self.partitions if one.stage in stages)
+    def in_stages(self, *stages: Stage) -> tuple[Partition, ...]:
+        return tuple(partition for partition in self.partitions if partition.stage in stages)

@@ -1,4 +1,4 @@
-"""Where rows come from: documents, pointers into them, loads that brought them, and what was refused."""
+"""Where rows come from: documents, pointers into them, the loads that brought them, and rejected lines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Outcome = Literal["published", "unchanged", "refused", "absent", "failed", "wron
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Bytes that a publisher served, under the SHA-256 of those bytes.
+    """Bytes that a publisher served, identified by their SHA-256.
 
     `url` is the publisher's address, `via` the mirror that really answered (empty when there was none).
-    `fetched_at` is aware UTC. `etag` and `last_modified` are the publisher's words, for the next conditional request.
+    `fetched_at` is aware UTC. `etag` and `last_modified` are the publisher's headers, for the next conditional request.
     """
 
     digest: str
@@ -40,9 +40,9 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A document's bytes for a parser: a local file that is not to be changed, and the name the publisher gave it.
+    """A document's bytes for a parser: a local file that must not be changed, and the publisher's name of the document.
 
-    `limits` say how far an archive may unpack.
+    `limits` bound the unpacked size of an archive.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """Where in a document a row stands: archive member (0 = first or only) and line (1 = first)."""
+    """The place of a row in a document: archive member (0 = first or only) and line (1 = first)."""
 
     member: int
     line: int
@@ -60,7 +60,7 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A line that could not be understood. `text` is the line, cut at 2,000 characters."""
+    """A line that could not be parsed. `text` is the line, cut at 2,000 characters."""
 
     member: int
     line: int
@@ -72,9 +72,9 @@ class Reject:
 class Load:
     """One attempt to load one document with one parser version. `rows` counts per dataset, once loaded.
 
-    `seq` and `supersedes` are set when its publication is intended; `published_at` stands in the warehouse's row.
-    `derived_from` is the load that it was computed from, for rows that no document or frame holds. A stream's load is
-    published empty and filled from then on; `closed` says that no more rows will come.
+    `seq` and `supersedes` are set when its publication is intended; `published_at` is in the warehouse's row.
+    `derived_from` is the load that it was computed from, for rows that are in no document or frame. A stream's load is
+    published empty and filled afterwards; `closed` means that no more rows will come.
     """
 
     load_id: int
@@ -95,7 +95,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What became of one attempt: one row in `runs`, for every fetch and load, good or bad."""
+    """The outcome of one attempt: one row in `runs` for every fetch and load, successful or not."""
 
     at: datetime
     source: str

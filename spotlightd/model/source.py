@@ -1,4 +1,4 @@
-"""A source: what a publisher has, when, and how to read one document of it. It opens no socket and knows no store."""
+"""A source: which documents a publisher has, when they are due, and how to parse one. It opens no socket and no store."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COVERS = re.compile(r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$")
 class Link:
     """A document known to exist.
 
-    `covers` names the slice of the world that it reports, as a path from coarse to fine: `2021/01/b`. A document
-    replaces those that cover the same slice or a part of it. `first` and `last` are the days it reports.
+    `covers` names what it reports, as a path from coarse to fine: `2021/01/b`. A document replaces those that cover the
+    same path or a part of it. `first` and `last` are the days that it reports.
     """
 
     url: str
@@ -35,7 +35,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The newest slice that should be out by some day, and the day from which it counts as late."""
+    """The newest path that should be published by some day, and the day from which it counts as late."""
 
     covers: str
     due: date
@@ -50,27 +50,27 @@ class Rows:
 
 
 class Pages(Protocol):
-    """What `discover` is given: the publisher's pages, politely fetched."""
+    """The argument of `discover`: fetches the publisher's pages within the limits of the source."""
 
     async def page(self, url: str) -> str:
-        """The text of a page of one of the source's hosts, at most 4 MB. PublisherError when it cannot be had."""
+        """The text of a page of one of the source's hosts, at most 4 MB. PublisherError when it cannot be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """A source that publishes documents.
 
-    discover(pages)  yields a Link for all that exists now; what is new is decided by the ledger, not here
+    discover(pages)  yields a Link for every document that exists now; the ledger decides which of them are new
     parse(body)      pure: yields Rows and Rejects, raises FormatError
-    reread(text)     pure: one line alone as a row's values, by other code than `parse`: what an audit compares with
-    parser           version of `parse`; raise it when the same bytes give other rows, and documents are loaded anew
-    hosts            the only hosts that are asked, redirects included
+    reread(text)     pure: the values of one line, by other code than `parse`; an audit compares both
+    parser           version of `parse`; change it when the same bytes give other rows, then all documents are loaded again
+    hosts            the only hosts that are contacted, redirects included
     begins_with      first bytes of a real document (b"PK" for a zip): other bodies are not documents
-    cron             when to look, UTC, five fields
-    expected(day)    the newest slice that should be out by that day: so that lateness shows
-    requests_per_second  to each host of this source, at most
-    rejects_allowed  share of a document's lines that may be rejected before all of it is refused
-    hot_days         days that its documents stay in the folder at least; then, proven, in the bucket alone; 0 = for ever
+    cron             when to look for documents, UTC, five fields
+    expected(day)    the newest path that should be published by that day, so that lateness is visible
+    requests_per_second  the most requests to each host of this source
+    rejects_allowed  share of a document's lines that may be rejected before the whole document is refused
+    hot_days         least days that its documents stay in the folder before they are only in the bucket; 0 = for ever
     suspended        why it is not collected; empty when it is
     """
 
@@ -98,10 +98,10 @@ class Batch:
             raise SettingsError(f"source name {self.name!r}: use lower case letters, digits and _")
 
     def next_due(self, day: date) -> Expected:
-        """The first slice that is not yet due on that day. Looks half a year ahead."""
-        now = self.expected(day)
-        for ahead in range(1, 190):
-            later = self.expected(day + timedelta(days=ahead))
-            if later.covers != now.covers:
+        """The first expected document that is not yet due on that day. Looks half a year ahead."""
+        current = self.expected(day)
+        for days in range(1, 190):
+            later = self.expected(day + timedelta(days=days))
+            if later.covers != current.covers:
                 return later
-        return now
+        return current

@@ -1,14 +1,14 @@
-"""A stream source: how to reach a venue, what to say to it, and how its frames become rows. It opens no socket.
+"""A stream source: how to reach a venue, how to subscribe, and how frames become rows. It opens no socket.
 
-`decode` is one SELECT that the engine runs over the source's frames. It reads from `{frames}`, which stands for the
-frames to be decoded with the columns of `frames_of(source)`, and answers the reader's columns of the dataset (but for
-`source`), the pointer (`epoch`, `partition`, `offset`, `frame_index`), and `reject`: empty for a row; for a frame that could
-not be understood, one row with the reason (whatever stands in its other columns is ignored). A frame that is understood
-and carries nothing (a ping) answers no row. A cut-off frame unfolds into no rows either, so strictness has two levels:
-look at the frame before unfolding it, and at the fields after.
+`decode` is one SELECT that the engine runs over the source's frames. It reads from `{frames}`: the frames to be decoded,
+with the columns of `frames_of(source)`. It returns the reader's columns of the dataset (except `source`), the pointer
+(`epoch`, `partition`, `offset`, `frame_index`), and `reject`. `reject` is empty for a row. For a frame that cannot be
+decoded there is one row with the reason in `reject`; its other columns are ignored. A valid frame without content (a
+ping) gives no row. A truncated frame unfolds into no rows either, so strictness has two levels: check the frame before
+unfolding it, and check the fields afterwards.
 
-A feed that SQL cannot decode gives `parse` instead: pure Python over a Body whose file is an Arrow IPC stream of those
-frames, which yields Rows (dataset columns and pointer) and Rejects (`line` is the frame's place in the file, 1 first).
+A feed that SQL cannot decode has `parse` instead: pure Python over a Body whose file is an Arrow IPC stream of those
+frames. It yields Rows (dataset columns and pointer) and Rejects (`line` is the frame's place in the file, 1 first).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spotlightd.model.source import Rows
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What the operator's settings say about one stream: what to subscribe to, and the key (a secret: never logged)."""
+    """The operator's settings for one stream: the symbols to subscribe to, and the key (a secret: never logged)."""
 
     symbols: tuple[str, ...] = ()
     key: str = field(default="", repr=False)
@@ -38,17 +38,17 @@ class Feed:
 class Stream:
     """A source that sends messages over a websocket.
 
-    address(feed)    where to connect; it may hold the key, so it is never logged
-    hello(feed)      what to send once connected, message by message: the subscriptions
-    decode           the SELECT of the module's docstring; or `parse`
-    first_look       a cheaper SELECT that is tried first: the same rows, and a reject for each frame that it is not sure of
-    trouble(value)   a frame by which the venue refuses us: its sentence, for the operator; empty for all other frames
-    numbered(value)  the venue's own number of a frame in its channel, where there is one: holes are then noticed
-    refill(channel, first, last)  asks the venue for frames that are missing, numbers inclusive; kept like received ones
+    address(feed)    where to connect; it may contain the key, so it is never logged
+    hello(feed)      the messages to send after connecting: the subscriptions
+    decode           the SELECT that the module's docstring describes; or `parse`
+    fast_decode      a cheaper SELECT that is tried first: the same rows, and a reject for each frame that is not certain
+    venue_error(value)   for a frame by which the venue refuses the client: its text for the operator; else empty
+    venue_number(value)  (channel, number) of a frame, where the venue numbers its frames: missing frames are then noticed
+    refill(channel, first, last)  requests missing frames from the venue, numbers inclusive; stored like received ones
     hosts            the only hosts that are connected to
-    stale_seconds    after so long without any frame, pings included, the connection is dead
-    ping_seconds     how often we ping the venue, when it is known to answer; 0 = never
-    priority         what is shed first when the spool is full: the lowest
+    stale_seconds    after this time without any frame, pings included, the connection counts as dead
+    ping_seconds     how often the venue is pinged, when it is known to answer; 0 = never
+    priority         the stream with the lowest priority is shed first when the spool is full
     suspended        why it is not collected; empty when it is
     """
 
@@ -60,10 +60,10 @@ class Stream:
     hello: Callable[[Feed], Iterator[str]]
     hosts: tuple[str, ...]
     decode: str = ""
-    first_look: str = ""
+    fast_decode: str = ""
     parse: Callable[[Body], Iterator[Rows | Reject]] | None = None
-    trouble: Callable[[bytes], str] = lambda _: ""
-    numbered: Callable[[bytes], tuple[str, int] | None] | None = None
+    venue_error: Callable[[bytes], str] = lambda _: ""
+    venue_number: Callable[[bytes], tuple[str, int] | None] | None = None
     refill: Callable[[str, int, int], Awaitable[list[bytes]]] | None = None
     stale_seconds: float = 60.0
     ping_seconds: float = 20.0
@@ -90,9 +90,9 @@ class Stream:
 
     @property
     def parser(self) -> str:
-        """Which decode this is: a digest of its text, or of the version of `parse`; with other words, another load."""
-        text = f"{self.decode}{self.first_look}" or f"parse {self.version}"
-        columns = ", ".join(f"{one.name} {one.type}" for one in self.dataset.stored)
+        """Identifies the decode: a digest of its text, or of the version of `parse`. Another decode means another load."""
+        text = f"{self.decode}{self.fast_decode}" or f"parse {self.version}"
+        columns = ", ".join(f"{column.name} {column.type}" for column in self.dataset.stored)
         return hashlib.sha256(f"{text}\n{columns}".encode()).hexdigest()[:16]
 
     @property
@@ -103,7 +103,7 @@ class Stream:
 
 
 class FeedError(PublisherError):
-    """A connection to a venue could not be made, or ended; `cause` is the word for it that gaps know."""
+    """A connection to a venue failed or ended; `cause` is the cause that a gap records."""
 
     def __init__(
         self, cause: Cause, message: str, *, status: int = 0, retry_after_seconds: float | None = None
@@ -113,28 +113,30 @@ class FeedError(PublisherError):
 
 
 FRAME_PLACE = (
-    Column("epoch", "UInt16", "which log of the bus: a new one after the topic was lost or made anew", codec="ZSTD(1)"),
+    Column(
+        "epoch", "UInt16", "log of the bus: it grows by 1 when the topic was lost or created again", codec="ZSTD(1)"
+    ),
     Column("partition", "UInt16", "partition of the topic", codec="ZSTD(1)"),
     Column("offset", "UInt64", "offset in the partition", codec="Delta, ZSTD(1)"),
 )
-PLACE = (*FRAME_PLACE, Column("frame_index", "UInt16", "which row of the frame, 0 for the first", codec="ZSTD(1)"))
-"""The pointer of a row that came in a frame: it leads into the frames table of its source."""
+PLACE = (*FRAME_PLACE, Column("frame_index", "UInt16", "row within the frame, 0 for the first", codec="ZSTD(1)"))
+"""The pointer of a row that came in a frame: it leads to the frames table of its source."""
 
 
 def frames_of(source: Stream) -> Dataset:
-    """The table of a source's frames as they were received: what its rows lead back to."""
+    """The table of a source's frames as they were received. Its rows lead back to them."""
     return Dataset(
         name=f"{source.name}_frames",
         title=f"{source.title}: frames",
         publisher=source.title,
-        about="Every frame as it was received, byte for byte: what the rows decoded from it lead back to.",
+        about="Every frame as it was received, byte for byte. The rows that were decoded from it lead back to it.",
         columns=(
             *FRAME_PLACE,
-            Column("part", "UInt16", "part of the received day, 1 for the first: what one load decodes", codec="ZSTD(1)"),
-            Column("connection", "UInt64", "random number of the connection; 0 for a record that we did not write", codec="ZSTD(1)"),
-            Column("sequence", "UInt64", "place in the connection, 0 for the first", codec="Delta, ZSTD(1)"),
+            Column("part", "UInt16", "part of the day of receipt, 1 for the first: one load decodes one part", codec="ZSTD(1)"),
+            Column("connection", "UInt64", "random number of the connection; 0 for a record that spotlightd did not write", codec="ZSTD(1)"),
+            Column("sequence", "UInt64", "position within the connection, 0 for the first", codec="Delta, ZSTD(1)"),
             Column("received", "DateTime64(9, 'UTC')", "when it was received", codec="Delta, ZSTD(1)"),
-            Column("repeat", "UInt8", "1: this frame of the connection was here before, and is not decoded again", codec="ZSTD(1)"),
+            Column("repeat", "UInt8", "1 for a frame that was stored before: it is not decoded again", codec="ZSTD(1)"),
             Column("frame", "String", "the frame", codec="ZSTD(1)"),
         ),
         key=("epoch", "partition", "offset"),
@@ -148,10 +150,10 @@ def frames_of(source: Stream) -> Dataset:
 
 
 def covers(day: date, part: int = 0) -> str:
-    """The slice of the world that a stream's load covers: a received day, or one part of it."""
+    """The `covers` path of a stream's load: a day of receipt, or one part of it."""
     return f"{day:%Y/%m/%d}/{part}" if part else f"{day:%Y/%m/%d}"
 
 
 def load_digest(source: str, day: date, part: int) -> str:
-    """What stands where a batch load names its document: a SHA-256 of the words for these frames, not of any bytes."""
+    """Takes the place of a document's digest: a SHA-256 of the text that names these frames, not of their bytes."""
     return hashlib.sha256(f"frames of {source} received on {covers(day, part)}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A transform: rows made of rows that are here already, load by load."""
+"""A transform: rows that are computed from rows of the warehouse, load by load."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from spotlightd.model.dataset import Dataset
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """What is made of each load of `of` once the load is closed.
+    """Computes one load of `dataset` from each closed load of `input`.
 
     `select` is one SELECT of the dataset's columns and its pointer, over the load `{of:UInt64}` received on the day
-    `{day:Date}`. `parser` is its version: with another, all loads are made anew.
+    `{day:Date}`. `parser` is its version: when it changes, all loads are computed again.
     """
 
     name: str
-    of: Dataset
+    input: Dataset
     dataset: Dataset
     select: str
     parser: str

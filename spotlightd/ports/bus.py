@@ -9,65 +9,66 @@ from typing import Protocol
 from spotlightd.model.bus import Ends, Frame, Records, Topic
 
 
-class Reading(Protocol):
-    """A partition being read, from one offset on."""
+class PartitionReader(Protocol):
+    """Reads one partition from an offset on."""
 
     async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
-        """What comes next, as one group: complete when it has that many frames or (about) that many bytes, or when
-        `seconds` have passed since its first record was there. Empty after `idle_seconds` without a record. Never
-        more frames than asked for; at least one however large it is. OffsetError when the log lost what was to come.
+        """The next records, as one group. The group is complete when it has that many frames or about that many bytes,
+        or when `seconds` have passed since its first record arrived. It is empty after `idle_seconds` without a record.
+        It never has more frames than asked for, and at least one, however large. OffsetError when the log has lost the
+        records that should come next.
         """
 
 
 class Bus(Protocol):
-    """A log of messages by topic and partition. Topics never make themselves; every call ends in bounded time."""
+    """A log of messages by topic and partition. Topics are created only by `ensure`. Every call ends in bounded time."""
 
     async def ping(self) -> None:
         """StoreError unless the bus answers."""
 
     async def ensure(self, topic: Topic) -> None:
-        """Make the topic, or bring its settings in line. Partitions only grow. StoreError when it cannot be."""
+        """Create the topic, or update its settings. The number of partitions only grows. StoreError when that fails."""
 
     async def log_id(self, topic: str) -> str:
-        """Which log this is: another one after the topic was made anew, or the bus wiped. Empty when there is none."""
+        """The identity of the log. It changes when the topic is created again or the bus is wiped. Empty without a topic."""
 
     async def ends(self, topic: str) -> Mapping[int, Ends]:
-        """By partition. StoreError when there is no such topic."""
+        """First and last offsets by partition. StoreError when there is no such topic."""
 
     async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        """All of them, in order, acknowledged; StoreError when that is not certain (any of them may be there)."""
+        """Append all records in order, acknowledged. After a StoreError any of them may or may not be in the log."""
 
-    def reading(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[Reading]:
-        """Read on from that offset (which may be the end)."""
+    def open_reader(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[PartitionReader]:
+        """Read from that offset on. The offset may be the end of the log."""
 
     async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
-        """At most that many records from that offset on, that are there now: for people who look."""
+        """At most that many of the records that are in the log now, from that offset on. For the topic pages."""
 
-    async def committed(self, topic: str, partition: int, offset: int) -> None:
-        """Tell the bus how far the drain is. For other people's monitoring only: nothing of ours reads it."""
+    async def commit(self, topic: str, partition: int, offset: int) -> None:
+        """Report the drain's offset to the bus, for other people's monitoring. spotlightd itself never reads it."""
 
 
 class Spool(Protocol):
-    """Between a socket, which must not wait, and the bus: bounded, durable, in order.
+    """A bounded, durable, ordered buffer between a socket, which must not wait, and the bus.
 
-    What `put` took is durable within `fsync_seconds` (or `fsync_bytes`), and stays until it is durable in the warehouse.
+    An accepted frame is durable within `fsync_seconds` (or `fsync_bytes`). It stays until the warehouse has it.
     """
 
     @property
-    def trouble(self) -> str:
-        """Why that cannot be now, for the operator; empty when it can."""
+    def error(self) -> str:
+        """Why frames cannot be made durable now, for the operator. Empty when they can."""
 
     def put(self, topic: str, frame: Frame) -> bool:
-        """Take a frame, at once; False when there is no room for this topic, and the frame was not taken."""
+        """Accept a frame without waiting. False when there is no room for this topic; the frame is then not accepted."""
 
-    async def flushed(self) -> None:
-        """Wait until all that was taken is durable. StoreError when it cannot be."""
+    async def flush(self) -> None:
+        """Wait until all accepted frames are durable. StoreError when they cannot be."""
 
     def depth(self, topic: str) -> tuple[int, int]:
-        """(frames, bytes) that were taken and are not yet known to be durable in the warehouse."""
+        """(frames, bytes) that were accepted and are not yet known to be durable in the warehouse."""
 
-    def freed(self, topic: str) -> int:
-        """How many frames are known to be durable in the warehouse: in order, so that what is not holds up what follows."""
+    def count_durable(self, topic: str) -> int:
+        """How many frames are known to be durable in the warehouse. They count in order: a missing one holds up the rest."""
 
-    async def free(self, topic: str, durable: Mapping[int, int]) -> None:
-        """Frames are durable in the warehouse: by connection, all sequences up to and including that one."""
+    async def mark_durable(self, topic: str, durable: Mapping[int, int]) -> None:
+        """Frames are durable in the warehouse. `durable` maps a connection to its last durable sequence, inclusive."""

@@ -1,4 +1,4 @@
-"""The ledger as the flows see it: what was intended, where each flow stands, what failed."""
+"""Ports of the ledger: intended work, the progress of each flow, and failures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spotlightd.sql.tiers import Archives
 
 @dataclass(frozen=True, slots=True)
 class KnownAddress:
-    """What the ledger knows of one address: the last answer, and when to ask again."""
+    """One address of a publisher: the last answer, and when to request it again."""
 
     url: str
     covers: str
@@ -67,55 +67,55 @@ class Job:
 
 
 class Ledger(Protocol):
-    """What was intended, where each flow stands, what failed: one SQLite file, durable at every return."""
+    """Intended work, the progress of each flow, and failures: one SQLite file, durable when a call returns."""
 
-    async def known(self, source: str) -> Mapping[str, KnownAddress]:
-        """By address: all that was ever asked of that source."""
+    async def known_addresses(self, source: str) -> Mapping[str, KnownAddress]:
+        """All addresses that were ever requested for that source, by address."""
 
-    async def answered(self, source: str, known: KnownAddress) -> None:
-        """Remember the last answer of an address."""
+    async def save_address(self, source: str, known: KnownAddress) -> None:
+        """Record the last answer of an address."""
 
-    async def keep_document(self, document: Document) -> None:
-        """A document is kept. The same (digest, address) again changes nothing."""
+    async def save_document(self, document: Document) -> None:
+        """Record a stored document. The same (digest, address) again changes nothing."""
 
     async def document(self, digest: str) -> Document | None:
-        """The first time that these bytes were fetched."""
+        """The record of the first time that these bytes were fetched."""
 
     async def documents(self) -> Mapping[str, StoredDocument]:
-        """By digest: all that were ever kept."""
+        """All documents that were ever stored, by digest."""
 
     async def record(self, run: Run) -> None: ...
 
     async def begin_load(
         self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
     ) -> Load:
-        """A new load, state `loading`, with a load_id that was never used."""
+        """A new load in state `loading`, with a load_id that was never used before."""
 
     async def close_load(self, load_id: int) -> Load:
-        """No more rows will come with that load."""
+        """Record that no more rows will come with that load."""
 
-    async def loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load: ...
+    async def mark_loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load: ...
 
     async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
-        """Before the publishing row is written: state `publishing`."""
+        """Record the intended publication before its row is written: state `publishing`."""
 
-    async def published(self, load_id: int) -> Load: ...
+    async def mark_published(self, load_id: int) -> Load: ...
 
-    async def dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
-        """The load will never be published; its rows, if any, are to be swept."""
+    async def mark_dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
+        """Record that the load will never be published. Its rows, if any, must be swept."""
 
-    async def swept(self, load_ids: Sequence[int]) -> None: ...
+    async def mark_swept(self, load_ids: Sequence[int]) -> None: ...
 
     async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
-        """Oldest first."""
+        """Loads of one source or of all, oldest first."""
 
     async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
-        """Take over publications that the warehouse has and this ledger does not (a lost or older ledger), and number
-        what comes on from above `taken`: by table, the highest number that the warehouse has seen.
+        """Take over publications that the warehouse has and this ledger has not (it was lost, or is an older copy).
+        New numbers start above `taken`: the highest number in the warehouse, by table.
         """
 
     async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        """Take back rows of `history` that this ledger has lost; those it has are left as they are."""
+        """Write back rows of `history` that this ledger has lost. Rows that it still has do not change."""
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         """Rows of a mirrored dataset with an id above `after`, in the column order of that dataset."""
@@ -134,63 +134,63 @@ class Ledger(Protocol):
 
 
 class Positions(Protocol):
-    """The ledger's part for streams: where each drain stands. Durable at every return."""
+    """The ledger's tables for streams: the offset of each drain. Durable when a call returns."""
 
     async def epoch(self, source: str) -> Epoch | None:
-        """The newest, None when nothing of that source was ever drained."""
+        """The newest epoch, None when nothing of that source was ever drained."""
 
     async def begin_epoch(self, epoch: Epoch, positions: Sequence[Position]) -> None:
-        """From now on offsets are of this log, and drained up to these positions; open intents of older ones stay."""
+        """Start an epoch: offsets belong to this log, drained up to these positions. Open intents of older epochs stay."""
 
     async def positions(self, source: str) -> Mapping[int, Position]:
-        """By partition, of the newest epoch."""
+        """The positions of the newest epoch, by partition."""
 
     async def intents(self, source: str) -> tuple[Intent, ...]:
-        """Those that are not done, oldest first, of any epoch."""
+        """Intents that are not done, of any epoch, oldest first."""
 
     async def intend(self, intent: Intent) -> None: ...
 
-    async def done(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
-        """The intent's frames and rows are durable: forget it, move the position to `hi`, keep what was rejected."""
+    async def complete(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
+        """The intent's frames and rows are durable: delete it, move the position to `hi`, record the rejected frames."""
 
     async def forget(self, intent: Intent) -> None:
-        """Nothing of the intent is in the warehouse, and the position stays where it is."""
+        """Delete an intent of which nothing is in the warehouse. The position does not change."""
 
-    async def keep_lost(self, source: str, decode: str, lost: Sequence[LostFrame]) -> None:
-        """Frames that could not be decoded in a replay."""
+    async def save_lost_frames(self, source: str, decode: str, lost: Sequence[LostFrame]) -> None:
+        """Record frames that could not be decoded in a replay."""
 
-    async def gap(self, gap: Gap) -> None: ...
+    async def add_gap(self, gap: Gap) -> None: ...
 
-    async def feed(self, source: str) -> tuple[str, datetime] | None:
-        """What a listener last noted of itself, and when: `listening` or `stopped`."""
+    async def get_feed_state(self, source: str) -> tuple[str, datetime] | None:
+        """The last recorded state of a listener, `listening` or `stopped`, and its time."""
 
-    async def note_feed(self, source: str, state: str, at: datetime) -> None: ...
+    async def save_feed_state(self, source: str, state: str, at: datetime) -> None: ...
 
 
 class ArchiveLedger(Protocol):
-    """What the ledger knows of partitions on their way. Durable at every return."""
+    """The ledger's tables for partitions that leave the warehouse. Durable when a call returns."""
 
     async def partitions(self) -> tuple[Partition, ...]:
-        """All of them, oldest first."""
+        """All partitions, oldest first."""
 
-    async def keep(self, partition: Partition) -> None:
-        """Remember how far it is."""
+    async def save_partition(self, partition: Partition) -> None:
+        """Record the stage of a partition."""
 
     async def checks(self) -> Mapping[CheckKind, Check]:
-        """The last of each kind."""
+        """The last check of each kind."""
 
-    async def note(self, kind: CheckKind, check: Check) -> None:
-        """Remember the last of that kind."""
+    async def save_check(self, kind: CheckKind, check: Check) -> None:
+        """Record the last check of that kind."""
 
 
 class Index(Archives, Protocol):
-    """The index of the archive, and the pen for it."""
+    """The index of the archive, with write access."""
 
     async def record(self, partition: Partition, event: Event) -> None:
-        """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""
+        """From now on rows of the partition are read from the bucket, or from the warehouse again. One call at a time."""
 
-    async def show(self, name: str) -> None:
-        """Bring the dataset's unpinned view in line, if it has one."""
+    async def refresh_view(self, name: str) -> None:
+        """Update the dataset's view of current rows, if it has one."""
 
     async def is_switched(self, partition: Partition) -> bool:
-        """Whether readers take it from the bucket, as the warehouse says."""
+        """Whether the warehouse's index says that readers take the partition from the bucket."""

@@ -16,51 +16,54 @@ from spotlightd.model.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """What the parser found once it has read the whole document."""
+class ParseResult:
+    """The totals of a parsed document: rows by dataset, rejected lines, and lines read."""
 
     rows: Mapping[str, int]
     rejects: tuple[Reject, ...]
     lines: int
 
 
-class Parsing(Protocol):
-    """A document being parsed: one Arrow IPC stream per dataset, `load_id` included, in `dataset.stored` order.
+class ParseSession(Protocol):
+    """A document that is being parsed: one Arrow IPC stream per dataset, with `load_id`, in the order of `dataset.stored`.
 
-    All streams are to be read at the same time: the parser writes them as rows come. `parsed` waits for the end and
-    raises FormatError for a document that is not what it should be (the streams then end early).
+    All streams must be read at the same time, because the parser writes them as rows come. `result` waits for the end.
+    It raises FormatError when the document does not have its source's format; the streams then end early.
     """
 
     def columns(self, dataset: str) -> AsyncIterator[bytes]: ...
 
     @property
     def rejects(self) -> tuple[Reject, ...]:
-        """Those found so far; also of a document that was refused."""
+        """The lines rejected so far, also of a document that was refused."""
 
-    async def parsed(self) -> Parsed: ...
+    async def result(self) -> ParseResult: ...
 
 
 class Parser(Protocol):
-    """Reads untrusted bytes apart from the daemon, with limits of memory, processor and wall time."""
+    """Parses untrusted bytes outside the daemon's process, with limits on memory, processor time and wall time."""
 
     def parse(
         self, source: Batch | Stream, path: Path, name: str, *, load_id: int
-    ) -> AbstractAsyncContextManager[Parsing]:
+    ) -> AbstractAsyncContextManager[ParseSession]:
         """Leaving the block ends the parsing, finished or not."""
 
 
 class Verifier(Protocol):
-    """Reads Parquet files by other code than wrote them, apart from the daemon, with limits of memory and time."""
+    """Reads Parquet files outside the daemon's process, with limits on memory and time.
+
+    Its code is independent of the code that wrote the files.
+    """
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
-        """Of a local file, which must hold exactly these columns. StoreError when it is not such a file, or beyond the
-        limits.
+        """The fingerprint of a local file, which must have exactly these columns. StoreError when the file is different
+        or exceeds the limits.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ExcerptLine:
-    """One line of a document, without its line end; at most some thousand characters of it."""
+    """One line of a document without its line end, cut after some thousand characters."""
 
     number: int
     text: str
@@ -68,12 +71,12 @@ class ExcerptLine:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The surroundings of a line. `name` is the member's name inside an archive, empty when the document is none."""
+    """The lines around one line. `name` is the archive member's name, empty when the document is not an archive."""
 
     name: str
     lines: tuple[ExcerptLine, ...]
 
 
 Excerpts = Callable[[str, int, int, int], Awaitable[Excerpt]]
-"""(digest, member, line, around) → the lines from line-around to line+around. Reads untrusted archives, so it runs
-in a limited process. FormatError: there is no such place, or the document cannot be read. StoreError: no document."""
+"""(digest, member, line, around) → the lines from line-around to line+around. It reads untrusted archives, so it runs
+in a confined process. FormatError: there is no such line, or the document cannot be read. StoreError: no document."""

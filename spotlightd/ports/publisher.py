@@ -11,10 +11,10 @@ from spotlightd.model.source import Batch, Pages
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """An open answer of a publisher: what it says of itself, and its bytes as they come.
+class PublisherResponse:
+    """An open response of a publisher: its headers, and its bytes as they arrive.
 
-    `chunks` ends normally only when the body was complete, within the size limit, and began as it should.
+    `chunks` ends without an error only when the body is complete, within the size limit, and starts as it should.
     """
 
     url: str
@@ -26,31 +26,31 @@ class Fetched:
 
 
 class Publisher(Pages, Protocol):
-    """The outside web as one source may see it: its hosts only, at its pace."""
+    """The outside web as one source may see it: only its hosts, at its request rate."""
 
     def fetch(
         self, url: str, *, etag: str = "", last_modified: str = ""
-    ) -> AbstractAsyncContextManager[Fetched | None]:
-        """Ask for a document; None when it has not changed (304). PublisherError otherwise."""
+    ) -> AbstractAsyncContextManager[PublisherResponse | None]:
+        """Request a document; None when it has not changed (304). PublisherError for every other answer."""
 
 
 class Publishers(Protocol):
-    """Hands each source its Publisher; the buckets of requests per host are shared by all of them."""
+    """Gives each source its Publisher. All of them share one request limit per host."""
 
-    def of(self, source: Batch) -> Publisher: ...
+    def for_source(self, source: Batch) -> Publisher: ...
 
 
 class Socket(Protocol):
-    """An open connection to a venue. Both calls raise FeedError once it is over."""
+    """An open connection to a venue. Both calls raise FeedError once it has ended."""
 
     async def receive(self, seconds: float) -> bytes | None:
-        """The next frame as it was sent; None when none came within that time. Pings and pongs are no frames."""
+        """The next frame as it was sent; None when none arrived within that time. Pings and pongs are not frames."""
 
     async def send(self, text: str) -> None: ...
 
 
 class Connect(Protocol):
-    """Opens a connection to one of these hosts; FeedError when it cannot be. No error and no log names the address."""
+    """Opens a connection to one of these hosts. FeedError when that fails. No error and no log contains the address."""
 
     def __call__(
         self,

@@ -28,15 +28,15 @@ from spotlightd.errors import FormatError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters, key
-from spotlightd.query.errors import HttpProblem, bad, missing
+from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
 from spotlightd.query.filters import Condition, Question
-from spotlightd.query.measures import daily
-from spotlightd.query.values import moment, rfc3339
+from spotlightd.query.measures import daily_datasets
+from spotlightd.query.values import parse_moment, rfc3339
 from spotlightd.sql.tiers import Archives, NoArchives
 
 VERSION = 1
 MOST_DOCUMENTS = 20_000
-_MEANT = ("_document", "as_of")
+_MEANINGFUL = ("_document", "as_of")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -101,17 +101,17 @@ def from_json(text: str | bytes) -> Citation:
     try:
         documents = tuple(CitedDocument(**one) for one in raw["documents"])
         result = Result(**{**raw["result"], "columns": tuple(raw["result"]["columns"])})
-        found = Citation(raw["address"], moment(raw["as_of"]), result, documents)
+        found = Citation(raw["address"], parse_moment(raw["as_of"]), result, documents)
     except KeyError as problem:
         raise FormatError(f"the citation has no field {problem}") from None
     except (TypeError, AttributeError, ValueError) as problem:
-        says = _printable(str(problem))
+        says = escape_text(str(problem))
         raise FormatError(f"the citation has a field that is not as it should be: {says}") from None
-    _checked(found)
+    _check(found)
     return found
 
 
-def _checked(citation: Citation) -> None:
+def _check(citation: Citation) -> None:
     texts = (citation.address, *citation.result.columns)
     texts += tuple(text for one in citation.documents for text in (one.sha256, one.parser, one.source, one.url))
     if not all(isinstance(text, str) for text in texts):
@@ -133,34 +133,38 @@ def _checked(citation: Citation) -> None:
         raise FormatError(f"the citation rests on more than {MOST_DOCUMENTS:,} documents")
 
 
-def _printable(text: str) -> str:
+def escape_text(text: str) -> str:
     """Anybody's text for a terminal: what could steer one is written as an escape."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
-def subject(datasets: tuple[Dataset, ...], address: str) -> Question:
+def parse_address(datasets: tuple[Dataset, ...], address: str) -> Question:
     """The question behind an address of ours: a table, a row or a symbol, with its `as_of` if it has one.
 
     How it is sorted and cut does not matter. HttpProblem when the address is none, or names what cannot be cited.
     """
-    segments, pairs = _parts(address)
-    kept = [(name, text) for name, text in pairs if name in _MEANT or not (name in filters.OURS or name == "_filter")]
+    segments, pairs = _split_address(address)
+    kept = [
+        (name, text)
+        for name, text in pairs
+        if name in _MEANINGFUL or not (name in filters.RESERVED_PARAMETERS or name == "_filter")
+    ]
     when = [(name, text) for name, text in kept if name == "as_of"]
     if len(segments) == 2 and segments[0] == "s":  # noqa: PLR2004
-        return _of_symbol(datasets, segments[1], when)
+        return _symbol_question(datasets, segments[1], when)
     if len(segments) not in (2, 3) or segments[0] != "data":
         raise _no_address(address)
-    dataset = _citable(datasets, segments[1].partition(".")[0])
+    dataset = _find_citable(datasets, segments[1].partition(".")[0])
     if len(segments) == 2:  # noqa: PLR2004
-        return filters.read(dataset, kept)
-    values = key.split(dataset, segments[2])
+        return filters.parse_question(dataset, kept)
+    values = key.split_key(dataset, segments[2])
     conditions = [
         Condition(dataset.column(name), "eq", (value,)) for name, value in zip(dataset.key, values, strict=True)
     ]
-    return replace(filters.read(dataset, when), conditions=tuple(conditions))
+    return replace(filters.parse_question(dataset, when), conditions=tuple(conditions))
 
 
-def _parts(address: str) -> tuple[list[str], list[tuple[str, str]]]:
+def _split_address(address: str) -> tuple[list[str], list[tuple[str, str]]]:
     """The segments of its path and its parameters. HttpProblem when it cannot be taken apart, or is no Unicode."""
     try:
         address.encode()
@@ -172,26 +176,30 @@ def _parts(address: str) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _no_address(address: str) -> HttpProblem:
-    return missing(f"{address!r} is no address of data.", "Cite /data/DATASET?…, /data/DATASET/ROW or /s/SYMBOL.")
+    return not_found(f"{address!r} is no address of data.", "Cite /data/DATASET?…, /data/DATASET/ROW or /s/SYMBOL.")
 
 
-def _of_symbol(datasets: tuple[Dataset, ...], symbol: str, when: filters.Pairs) -> Question:
-    able = daily(datasets)
+def _symbol_question(datasets: tuple[Dataset, ...], symbol: str, when: filters.Pairs) -> Question:
+    able = daily_datasets(datasets)
     if len(able) != 1:
         names = ", ".join(f"/data/{one.name}?{one.symbol}={symbol}" for one in able)
-        raise bad("address", "this page shows several datasets", f"Cite one of them: {names}.")
-    return filters.read(able[0], [(able[0].symbol, symbol), *when])
+        raise bad_parameter("address", "this page shows several datasets", f"Cite one of them: {names}.")
+    return filters.parse_question(able[0], [(able[0].symbol, symbol), *when])
 
 
-def _citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
+def _find_citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
     for one in datasets:
-        if one.name == name and one.receipted:
+        if one.name == name and one.has_receipts:
             return one
-        if one.name == name and one.made_of:
-            raise bad("address", f"{name} is computed from {one.made_of}", f"Cite the rows of {one.made_of}.")
+        if one.name == name and one.computed_from:
+            raise bad_parameter(
+                "address", f"{name} is computed from {one.computed_from}", f"Cite the rows of {one.computed_from}."
+            )
         if one.name == name:
-            raise bad("address", f"{name} is a record of this instance and cannot be cited", "Cite published data.")
-    raise missing(f"There is no dataset {name!r}.", "The first page lists those that exist.")
+            raise bad_parameter(
+                "address", f"{name} is a record of this instance and cannot be cited", "Cite published data."
+            )
+    raise not_found(f"There is no dataset {name!r}.", "The first page lists those that exist.")
 
 
 def canonical_address(asked: Question) -> str:
@@ -212,11 +220,11 @@ def _value(one: Condition, value: str) -> str:
     return value.replace(" ", "T") + "Z" if one.column.kind == "time" and one.operator != "isnull" else value
 
 
-def reread(citation: Citation, datasets: tuple[Dataset, ...]) -> Question:
+def question_of(citation: Citation, datasets: tuple[Dataset, ...]) -> Question:
     """The question of a citation with its columns. FormatError when this instance cannot ask it."""
     try:
-        asked = subject(datasets, citation.address)
+        asked = parse_address(datasets, citation.address)
         names = citation.result.columns
-        return replace(asked, columns=tuple(filters.named(asked.dataset, "columns", name) for name in names))
+        return replace(asked, columns=tuple(filters.find_column(asked.dataset, "columns", name) for name in names))
     except HttpProblem as refusal:
-        raise FormatError(f"the citation's address cannot be asked here: {_printable(refusal.says)}") from None
+        raise FormatError(f"the citation's address cannot be asked here: {escape_text(refusal.detail)}") from None

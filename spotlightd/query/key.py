@@ -11,44 +11,44 @@ from collections.abc import Sequence
 from typing import Any
 
 from spotlightd.model.dataset import Dataset
-from spotlightd.query.errors import missing
-from spotlightd.query.values import canonical, written
+from spotlightd.query.errors import not_found
+from spotlightd.query.values import canonical, to_text
 
 _MARKS = {"~": "~t", ",": "~c", "/": "~s", ".": "~d"}
 _PLAIN = {mark: plain for plain, mark in _MARKS.items()} | {"~e": ""}
 
 
-def joined(values: Sequence[Any]) -> str:
+def join_key(values: Sequence[Any]) -> str:
     """The key's segment of an address, before percent-encoding."""
-    return ",".join(_escaped(written(value) or "") for value in values)
+    return ",".join(_escape(to_text(value) or "") for value in values)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     if text and _MARKS.keys().isdisjoint(text):
         return text
     return re.sub(r"[~,/.]", lambda found: _MARKS[found[0]], text) or "~e"
 
 
-def split(dataset: Dataset, segment: str) -> tuple[str, ...]:
+def split_key(dataset: Dataset, segment: str) -> tuple[str, ...]:
     """The key values as canonical texts. 404 when the segment names no row that could exist."""
     parts = segment.split(",")
     names = ", ".join(dataset.key)
     if len(parts) != len(dataset.key):
-        raise missing(
+        raise not_found(
             f"{segment!r} is no row of {dataset.name}: its key has {len(dataset.key)} parts",
             f"Give {names}, with commas.",
         )
     try:
-        return tuple(canonical(dataset.column(n), _read(p)) for n, p in zip(dataset.key, parts, strict=True))
+        return tuple(canonical(dataset.column(n), _unescape(p)) for n, p in zip(dataset.key, parts, strict=True))
     except ValueError as problem:
-        raise missing(f"{segment!r} is no row of {dataset.name}: {problem}", f"Give {names}, with commas.") from None
+        raise not_found(f"{segment!r} is no row of {dataset.name}: {problem}", f"Give {names}, with commas.") from None
 
 
-def _read(part: str) -> str:
-    return re.sub(r"~.?", lambda found: _plain(found[0]), part)
+def _unescape(part: str) -> str:
+    return re.sub(r"~.?", lambda found: _unescape_mark(found[0]), part)
 
 
-def _plain(mark: str) -> str:
+def _unescape_mark(mark: str) -> str:
     if mark not in _PLAIN:
         raise ValueError(f"{mark!r} is no mark of ours")
     return _PLAIN[mark]

@@ -16,13 +16,13 @@ from typing import Any
 
 from spotlightd.datasets.system import logs
 from spotlightd.query import filters, values
-from spotlightd.query.errors import bad
+from spotlightd.query.errors import bad_parameter
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Snapshot, source
+from spotlightd.sql.visibility import Snapshot, table_expression
 
 LINES = 100
-LONGEST = 300
+MOST_CHARACTERS = 300
 LEVELS = ("debug", "info", "warning", "error", "critical")
 SPANS = {
     "hour": timedelta(hours=1), "day": timedelta(days=1), "week": timedelta(days=7), "month": timedelta(days=31),
@@ -49,7 +49,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LogQuestion:
     """The question. `level` is the least severe. Lines in (until - span, until]; `before` or `after` a mark inside of it.
 
     `given` is when the reader's own end of the span stands in the address; else it is now.
@@ -67,29 +67,29 @@ class Wanted:
     span: str = "day"
     before: Mark | None = None
     after: Mark | None = None
-    given: bool = False
+    has_until: bool = False
 
     @property
     def since(self) -> datetime:
         return self.until - SPANS[self.span]
 
 
-PARAMETERS = tuple(one.name for one in fields(Wanted) if one.name != "given")
+PARAMETERS = tuple(one.name for one in fields(LogQuestion) if one.name != "given")
 _TEXTS = ("event", "flow", "source", "run", "request", "text")
 
 
-def read(query: Mapping[str, str], now: datetime) -> Wanted:
+def parse_log_question(query: Mapping[str, str], now: datetime) -> LogQuestion:
     """The question that the parameters ask. 400 names the one that cannot be understood."""
     if unknown := [one for one in query if one not in PARAMETERS]:
-        raise bad(unknown[0], "there is no such parameter", f"There are {', '.join(PARAMETERS)}.")
+        raise bad_parameter(unknown[0], "there is no such parameter", f"There are {', '.join(PARAMETERS)}.")
     told = {name: text.strip() for name, text in query.items() if text.strip()}
-    until = filters.instant("until", told.get("until", ""))
-    texts = {name: _short(name, told.get(name, "")) for name in _TEXTS}
-    return Wanted(
+    until = filters.parse_as_of("until", told.get("until", ""))
+    texts = {name: _check_text(name, told.get(name, "")) for name in _TEXTS}
+    return LogQuestion(
         until=until or now,
-        given=until is not None,
-        level=_one_of("level", told.get("level", ""), ("", *LEVELS)),
-        span=_one_of("span", told.get("span", "day"), SPANS),
+        has_until=until is not None,
+        level=_choice("level", told.get("level", ""), ("", *LEVELS)),
+        span=_choice("span", told.get("span", "day"), SPANS),
         load=_load(told.get("load", "")),
         before=_mark("before", told.get("before", "")),
         after=_mark("after", told.get("after", "")),
@@ -98,11 +98,11 @@ def read(query: Mapping[str, str], now: datetime) -> Wanted:
     )  # fmt: skip
 
 
-def lines(wanted: Wanted, most: int, pin: Snapshot) -> Query:
+def select_lines(wanted: LogQuestion, most: int, pin: Snapshot) -> Query:
     """The lines of one page, newest first, or oldest first behind `after`; one more than `most` if there are more."""
     conditions, params = _conditions(wanted)
     falling = wanted.after is None
-    rows = source(logs, pin, Span({"at": (wanted.since, wanted.until)}))
+    rows = table_expression(logs, pin, Span({"at": (wanted.since, wanted.until)}))
     for mark, sign in ((wanted.before, "<"), (wanted.after, ">")):
         if mark is not None:
             conditions.append(f"at {sign}= {{mark:{_TIME}}}")  # by itself too, for the engine to skip by
@@ -115,17 +115,17 @@ def lines(wanted: Wanted, most: int, pin: Snapshot) -> Query:
     return Query(sql, params)
 
 
-def mark_of(row: Mapping[str, Any]) -> str:
+def row_mark(row: Mapping[str, Any]) -> str:
     return str(Mark(row["at"], row["started_at"], row["seq"]))
 
 
-def of_load(load: Mapping[str, Any]) -> str:
+def load_log_address(load: Mapping[str, Any]) -> str:
     """The address of what was said about a load, from its record."""
     end = values.rfc3339(load["published_at"] + timedelta(minutes=1))
-    return values.address("/logs", load=load["load_id"], span="day", until=end)
+    return values.format_address("/logs", load=load["load_id"], span="day", until=end)
 
 
-def _conditions(wanted: Wanted) -> tuple[list[str], dict[str, Any]]:
+def _conditions(wanted: LogQuestion) -> tuple[list[str], dict[str, Any]]:
     conditions = [f"at > {{since:{_TIME}}}", f"at <= {{until:{_TIME}}}"]
     params: dict[str, Any] = {"since": wanted.since, "until": wanted.until}
     if wanted.level:
@@ -146,25 +146,25 @@ def _conditions(wanted: Wanted) -> tuple[list[str], dict[str, Any]]:
     return conditions, params
 
 
-def _short(name: str, text: str) -> str:
-    if len(text) > LONGEST:
-        raise bad(name, f"is longer than {LONGEST} characters")
+def _check_text(name: str, text: str) -> str:
+    if len(text) > MOST_CHARACTERS:
+        raise bad_parameter(name, f"is longer than {MOST_CHARACTERS} characters")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise bad(name, "is not text that UTF-8 can hold") from None
+        raise bad_parameter(name, "is not text that UTF-8 can hold") from None
     return text
 
 
-def _one_of(name: str, text: str, words: Any) -> str:
+def _choice(name: str, text: str, words: Any) -> str:
     if text not in words:
-        raise bad(name, f"{text!r} is none of {', '.join(one for one in words if one)}")
+        raise bad_parameter(name, f"{text!r} is none of {', '.join(one for one in words if one)}")
     return text
 
 
 def _load(text: str) -> str:
     if text and not (re.fullmatch(r"[0-9]{1,20}", text) and int(text) <= _MOST):
-        raise bad("load", f"{text!r} is not the number of a load")
+        raise bad_parameter("load", f"{text!r} is not the number of a load")
     return text
 
 
@@ -173,7 +173,7 @@ def _mark(name: str, text: str) -> Mark | None:
         return None
     found = _MARK.fullmatch(text) if text.isascii() else None
     if found is None or int(found[3]) > _MOST:
-        raise bad(name, "is not a mark that this page gave out", f"Begin again without {name}.")
+        raise bad_parameter(name, "is not a mark that this page gave out", f"Begin again without {name}.")
     return Mark(_moment(int(found[1])), _moment(int(found[2])), int(found[3]))
 
 

@@ -13,7 +13,7 @@ from datetime import date
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.query import records
 from spotlightd.query.select import Query
-from spotlightd.sql.visibility import Snapshot, source, visible
+from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 
 MOST_DAYS = 20_000
 _NAMES = ("description", "name", "company", "security_name", "issuer")
@@ -38,18 +38,18 @@ class Measure:
         return self.amount.unit if self.amount else "rows"
 
 
-def daily(datasets: Iterable[Dataset]) -> list[Dataset]:
+def daily_datasets(datasets: Iterable[Dataset]) -> list[Dataset]:
     """Those that have a chart by day. Trades have not: their days are drawn by the minute, from the bars."""
-    return [one for one in datasets if one.symbol and one.by_load and not one.grows]
+    return [one for one in datasets if one.symbol and one.by_load and not one.is_growing]
 
 
-def searched(datasets: Iterable[Dataset]) -> list[Dataset]:
+def searchable_datasets(datasets: Iterable[Dataset]) -> list[Dataset]:
     """Those in which a symbol is looked for: each once, so not in what another one is made of."""
     able = [one for one in datasets if one.symbol and one.by_load]
-    return [one for one in able if one.name not in {other.made_of for other in able}]
+    return [one for one in able if one.name not in {other.computed_from for other in able}]
 
 
-def of(dataset: Dataset) -> Measure:
+def find_measure(dataset: Dataset) -> Measure:
     numbers = [column for column in dataset.columns if column.kind in ("integer", "decimal", "float")]
     amounts = [column for column in numbers if column.unit and column.unit not in _MONEY]
     prices = [column for column in numbers if column.unit in _MONEY and column.kind == "decimal"]
@@ -76,13 +76,13 @@ def _unpriced(measure: Measure) -> str:
     return f"countIf(isNull(`{measure.price.name}`))" if measure.price else "0"
 
 
-def series(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
+def daily_series(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
     """By day: amount, worth, rows without a price, rows, and the key of one row."""
-    measure, day = of(dataset), f"toDate(`{dataset.time}`)"
+    measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
     sql = (
         f"SELECT {day}, {_amount(measure)}, {_worth(measure)}, {_unpriced(measure)}, count(), {keys} "
-        f"FROM {source(dataset, pin)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"FROM {table_expression(dataset, pin)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
         f"GROUP BY {day} ORDER BY {day} LIMIT {MOST_DAYS:d}"
     )
     return Query(sql, {"seq": pin.seq, "symbol": symbol})
@@ -92,52 +92,52 @@ def keys_of_day(dataset: Dataset, symbol: str, day: date, pin: Snapshot) -> Quer
     """The keys of one symbol's rows on one day: two at most, since one and several is all that is asked."""
     keys = ", ".join(f"`{name}`" for name in dataset.key)
     sql = (
-        f"SELECT {keys} FROM {source(dataset, pin)} WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"SELECT {keys} FROM {table_expression(dataset, pin)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
         f"AND toDate(`{dataset.time}`) = {{day:Date}} LIMIT 2"
     )
     return Query(sql, {"seq": pin.seq, "symbol": symbol, "day": day.isoformat()})
 
 
-def titles(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
+def symbol_titles(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
     """Names and CUSIPs that stood with the symbol, the newest first, with their last day."""
-    measure = of(dataset)
+    measure = find_measure(dataset)
     parts = [f"`{column.name}`" if column else "''" for column in (measure.name, measure.cusip)]
     sql = (
-        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {source(dataset, pin)} "
-        f"WHERE {visible(dataset)} AND `{dataset.symbol}` = {{symbol:String}} GROUP BY {', '.join(parts)} "
+        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {table_expression(dataset, pin)} "
+        f"WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} GROUP BY {', '.join(parts)} "
         f"ORDER BY max(toDate(`{dataset.time}`)) DESC, count() DESC LIMIT 8"
     )
     return Query(sql, {"seq": pin.seq, "symbol": symbol})
 
 
-def replaced(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
+def superseded_amounts(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
     """By superseded load and day: the amount that was published before."""
     day = f"toDate(`{dataset.time}`)"
     gone = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
     sql = (
-        f"SELECT {day}, {_amount(of(dataset))} FROM {source(dataset, pin)} "
+        f"SELECT {day}, {_amount(find_measure(dataset))} FROM {table_expression(dataset, pin)} "
         f"WHERE load_id IN ({gone}) AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day} ORDER BY load_id"
     )
     return Query(sql, {"seq": pin.seq, "symbol": symbol, "dataset": dataset.name})
 
 
-def largest(dataset: Dataset, load_id: int, limit: int, pin: Snapshot, *, by_worth: bool = False) -> Query:
+def largest_amounts(dataset: Dataset, load_id: int, limit: int, pin: Snapshot, *, by_worth: bool = False) -> Query:
     """The symbols with the largest amount, or worth, on one day, out of one load: symbol, amount or worth, day, name."""
-    measure, day = of(dataset), f"toDate(`{dataset.time}`)"
+    measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
     ranked = _worth(measure) if by_worth else _amount(measure)
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
-        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.at_hand(dataset, pin)} "
+        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, pin)} "
         f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
     return Query(sql, {"load": load_id})
 
 
-def found(dataset: Dataset, text: str, pin: Snapshot, limit: int) -> Query:
+def matching_symbols(dataset: Dataset, text: str, pin: Snapshot, limit: int) -> Query:
     """Symbols that a reader may mean: the symbol itself, a CUSIP of 8 or 9 characters, the beginning of a name."""
-    measure = of(dataset)
+    measure = find_measure(dataset)
     tests = [f"`{dataset.symbol}` = {{upper:String}}"]
     if measure.cusip and len(text) in (8, 9):
         tests.append(f"startsWith(`{measure.cusip.name}`, {{upper:String}})")
@@ -149,7 +149,7 @@ def found(dataset: Dataset, text: str, pin: Snapshot, limit: int) -> Query:
     day = f"toDate(`{dataset.time}`)"
     sql = (
         f"SELECT `{dataset.symbol}`, max({' OR '.join(exact)}), {name}, {cusip}, max({day}), uniqExact({day}) "
-        f"FROM {source(dataset, pin)} WHERE {visible(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
+        f"FROM {table_expression(dataset, pin)} WHERE {visible_condition(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
         f"GROUP BY `{dataset.symbol}` ORDER BY 2 DESC, 6 DESC, 1 LIMIT {limit:d}"
     )
     return Query(sql, {"upper": text.upper(), "seq": pin.seq})

@@ -13,10 +13,10 @@ from time import monotonic
 from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.query.filters import COMPARED, Condition, Question, sorted_as
-from spotlightd.query.values import bound_type, element
+from spotlightd.query.filters import COMPARED, Condition, Question, with_page_order
+from spotlightd.query.values import bound_type, element_column
 from spotlightd.sql.tiers import Bound, Span
-from spotlightd.sql.visibility import Snapshot, source, visible
+from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 
 FACET_ROWS = 20
 LOAD = "load_id"
@@ -33,7 +33,7 @@ class Query:
 
     sql: str
     params: dict[str, Any] = field(default_factory=dict)
-    made: float = field(default_factory=monotonic, compare=False)
+    created_at: float = field(default_factory=monotonic, compare=False)
 
 
 @dataclass(slots=True)
@@ -48,51 +48,51 @@ class _Binder:
         return f"{{{name}:{type}}}"
 
 
-def page(asked: Question, pin: Snapshot, size: int) -> Query:
+def select_page(asked: Question, pin: Snapshot, size: int) -> Query:
     """The rows of one page, every column that can be read, and one row more than asked for if there is a next page."""
-    asked, binder = sorted_as(asked), _binder(asked.dataset, pin)
+    asked, binder = with_page_order(asked), _binder(asked.dataset, pin)
     columns = ", ".join(_name(column) for column in asked.dataset.readable)
     where = _where(asked, binder)
     if asked.after:
-        where = f"{where} AND {_after(asked, binder)}"
-    sql = f"SELECT {columns} FROM {table(asked, pin)} WHERE {where} {_order(asked)} LIMIT {size + 1:d}"
+        where = f"{where} AND {_after_cursor(asked, binder)}"
+    sql = f"SELECT {columns} FROM {question_table(asked, pin)} WHERE {where} {_order(asked)} LIMIT {size + 1:d}"
     return Query(sql, binder.params)
 
 
-def count(asked: Question, pin: Snapshot) -> Query:
+def select_count(asked: Question, pin: Snapshot) -> Query:
     binder = _binder(asked.dataset, pin)
-    return Query(f"SELECT count() FROM {table(asked, pin)} WHERE {_where(asked, binder)}", binder.params)
+    return Query(f"SELECT count() FROM {question_table(asked, pin)} WHERE {_where(asked, binder)}", binder.params)
 
 
-def facet(asked: Question, column: Column, pin: Snapshot) -> Query:
+def select_facet(asked: Question, column: Column, pin: Snapshot) -> Query:
     """The commonest values of a column among the rows asked for, one more than are shown."""
     binder = _binder(asked.dataset, pin)
     sql = (
-        f"SELECT {_name(column)}, count() FROM {table(asked, pin)} WHERE {_where(asked, binder)} "
+        f"SELECT {_name(column)}, count() FROM {question_table(asked, pin)} WHERE {_where(asked, binder)} "
         f"GROUP BY {_name(column)} ORDER BY count() DESC, {_name(column)} LIMIT {FACET_ROWS + 1:d}"
     )
     return Query(sql, binder.params)
 
 
-def loads_used(asked: Question, pin: Snapshot) -> Query:
+def select_loads_used(asked: Question, pin: Snapshot) -> Query:
     """Which loads the rows asked for come from."""
     binder = _binder(asked.dataset, pin)
     where = _where(asked, binder)
-    return Query(f"SELECT DISTINCT {LOAD} FROM {table(asked, pin)} WHERE {where}", binder.params)
+    return Query(f"SELECT DISTINCT {LOAD} FROM {question_table(asked, pin)} WHERE {where}", binder.params)
 
 
-def every(asked: Question, pin: Snapshot) -> Query:
+def select_download(asked: Question, pin: Snapshot) -> Query:
     """All rows asked for, as a download: in the page's order if a page was asked for (by `_size`, or by a cursor, which
     was read against that order), else in the order on disk (which the engine reads without sorting).
     """
     binder = _binder(asked.dataset, pin)
     if asked.size or asked.after:
-        asked = sorted_as(asked)
+        asked = with_page_order(asked)
     where = _where(asked, binder)
     if asked.after:
-        where = f"{where} AND {_after(asked, binder)}"
-    columns = ", ".join(_name(column) for column in asked.shown)
-    rows = table(asked, pin)
+        where = f"{where} AND {_after_cursor(asked, binder)}"
+    columns = ", ".join(_name(column) for column in asked.selected)
+    rows = question_table(asked, pin)
     if asked.receipt:
         columns += ", _load.document AS _document, " + ", ".join(
             f"{_name(c)} AS _{c.name}" for c in asked.dataset.pointer
@@ -102,7 +102,9 @@ def every(asked: Question, pin: Snapshot) -> Query:
     return Query(f"SELECT {columns} FROM {rows} WHERE {where} {_order(asked)}{limit}", binder.params)
 
 
-def of_loads(asked: Question, columns: Sequence[Column], loads: Sequence[tuple[int, str]], pin: Snapshot) -> Query:
+def select_rows_of_loads(
+    asked: Question, columns: Sequence[Column], loads: Sequence[tuple[int, str]], pin: Snapshot
+) -> Query:
     """The rows asked for out of those (load_id, document digest), in the total order of a citation.
 
     That order is document, place in it, then every column: the same on any instance, whatever its load ids.
@@ -113,17 +115,17 @@ def of_loads(asked: Question, columns: Sequence[Column], loads: Sequence[tuple[i
     names = ", ".join(_name(column) for column in columns)
     where = " AND ".join(["load_id IN {ids:Array(UInt64)}", *(_condition(one, binder) for one in asked.conditions)])
     return Query(
-        f"SELECT {names}, {digest}, {place} FROM {table(asked, pin)} WHERE {where} ORDER BY {digest}, {place}, {names}",
+        f"SELECT {names}, {digest}, {place} FROM {question_table(asked, pin)} WHERE {where} ORDER BY {digest}, {place}, {names}",
         binder.params,
     )
 
 
-def table(asked: Question, pin: Snapshot) -> str:
+def question_table(asked: Question, pin: Snapshot) -> str:
     """What to read from: the rows of the table, or what the dataset is read by."""
-    return source(asked.dataset, pin, span(asked))
+    return table_expression(asked.dataset, pin, question_span(asked))
 
 
-def span(asked: Question) -> Span:
+def question_span(asked: Question) -> Span:
     """Between which times the rows asked for lie, by column: what the archive is searched by."""
     bounds: dict[str, Bound] = {}
     for one in asked.conditions:
@@ -152,7 +154,7 @@ def _binder(dataset: Dataset, pin: Snapshot) -> _Binder:
 
 
 def _where(asked: Question, binder: _Binder) -> str:
-    parts = [f"({visible(asked.dataset)})"] if asked.dataset.receipted else []
+    parts = [f"({visible_condition(asked.dataset)})"] if asked.dataset.has_receipts else []
     if asked.document:
         digest = binder.place("String", asked.document)
         parts.append(
@@ -165,16 +167,16 @@ def _where(asked: Question, binder: _Binder) -> str:
 def _condition(one: Condition, binder: _Binder) -> str:
     name, operator = _name(one.column), one.operator
     if operator == "isnull":
-        empty = f"isNull({name})" if one.column.nullable else "0"
+        empty = f"isNull({name})" if one.column.is_nullable else "0"
         return f"({empty})" if one.values[0] == "1" else f"(NOT {empty})"
     if operator == "contains" and one.column.kind == "list":
-        return f"has({name}, {binder.place(bound_type(element(one.column)), one.values[0])})"
+        return f"has({name}, {binder.place(bound_type(element_column(one.column)), one.values[0])})"
     kind = "String" if operator in ("contains", "startswith") else bound_type(one.column)
     places = [binder.place(kind, value) for value in one.values]
-    return _compared(name, operator, places)
+    return _comparison(name, operator, places)
 
 
-def _compared(name: str, operator: str, places: list[str]) -> str:
+def _comparison(name: str, operator: str, places: list[str]) -> str:
     if operator in COMPARED:
         return f"({name} {COMPARED[operator]} {places[0]})"
     if operator == "in":
@@ -208,7 +210,7 @@ def _terms(column: Column, value: str | None, *, descending: bool) -> list[_Term
             _Term(flag, False, "UInt8", "1" if value is None else "0"),
             _Term(f"if({flag}, 0., ifNull({name}, 0.))", descending, kind, value or "0"),
         ]
-    if not column.nullable:
+    if not column.is_nullable:
         return [_Term(name, descending, kind, value)]
     flagged = _Term(f"isNull({name})", False, "UInt8", "1" if value is None else "0")
     return [flagged, _Term(name, descending, kind, value)]
@@ -219,7 +221,7 @@ def _order(asked: Question) -> str:
     return "ORDER BY " + ", ".join(f"{term.expression}{' DESC' if term.descending else ''}" for term in terms)
 
 
-def _after(asked: Question, binder: _Binder) -> str:
+def _after_cursor(asked: Question, binder: _Binder) -> str:
     """Rows behind the cursor. The first comparison stands by itself too, for the engine to skip by."""
     pairs = zip(asked.order, asked.after, strict=True)
     terms = [term for (column, down), value in pairs for term in _terms(column, value, descending=down)]

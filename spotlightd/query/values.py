@@ -16,7 +16,7 @@ from uuid import UUID
 
 from spotlightd.model.dataset import Column
 
-LONGEST = 500
+MOST_CHARACTERS = 500
 _INTEGER = re.compile(r"(U?)Int(\d+)")
 _DECIMAL = re.compile(r"Decimal\((\d+), ?(\d+)\)")
 _FIXED = re.compile(r"FixedString\((\d+)\)")
@@ -33,15 +33,15 @@ def bound_type(column: Column) -> str:
     return "String" if inner.startswith("FixedString") else inner
 
 
-def element(column: Column) -> Column:
+def element_column(column: Column) -> Column:
     """What a list holds, as a column of its own; any other column as it is."""
     return Column(column.name, bound_type(column), column.meaning) if column.kind == "list" else column
 
 
 def canonical(column: Column, text: str) -> str:
     """The text of a value as it is bound. ValueError with a sentence when the column cannot hold it."""
-    if len(text) > LONGEST:
-        raise ValueError(f"at most {LONGEST} characters")
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"at most {MOST_CHARACTERS} characters")
     kinds = {"integer": _integer, "decimal": _decimal, "float": _float, "date": _date, "time": _time, "bool": _bool}
     return kinds.get(column.kind, _text)(column, text)
 
@@ -94,10 +94,10 @@ def _date(_: Column, text: str) -> str:
 
 
 def _time(_: Column, text: str) -> str:
-    return f"{moment(text):%Y-%m-%d %H:%M:%S.%f}"
+    return f"{parse_moment(text):%Y-%m-%d %H:%M:%S.%f}"
 
 
-def moment(text: str, *, end_of_day: bool = False) -> datetime:
+def parse_moment(text: str, *, end_of_day: bool = False) -> datetime:
     """An RFC 3339 time, or a day: its first instant, or its last. ValueError with a sentence."""
     text = text.strip()
     try:
@@ -136,7 +136,7 @@ def _text(column: Column, text: str) -> str:
     return text
 
 
-def written(value: Any) -> str | None:
+def to_text(value: Any) -> str | None:
     """A value of an answer as the text that `canonical` reads back; None for empty and for not-a-number."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
@@ -153,7 +153,7 @@ def rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def address(path: str | tuple[str, ...], pairs: Any = (), **more: Any) -> str:
+def format_address(path: str | tuple[str, ...], pairs: Any = (), **more: Any) -> str:
     """A relative address. `path` is one, or the segments of one, where a slash in a segment is quoted.
 
     `pairs` stand as they are; of `more` the empty ones are left out.

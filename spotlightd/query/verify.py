@@ -19,16 +19,16 @@ from typing import Any, Literal
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation, select
 from spotlightd.query.citation import Citation, CitedDocument, Library, Result
-from spotlightd.query.errors import bad, missing
+from spotlightd.query.errors import bad_parameter, not_found
 from spotlightd.query.filters import Condition, Question
-from spotlightd.query.reader import pin_query
+from spotlightd.query.reader import snapshot_query
 from spotlightd.query.values import rfc3339
 from spotlightd.sql.visibility import Snapshot
 
 AT_A_TIME = 24
 TEXT_SETTINGS = "SETTINGS date_time_output_format = 'simple', output_format_decimal_trailing_zeros = 0"
 DECODED = "ingested"
-SETTLED = (
+COMPLETE_BEFORE = (
     "SELECT toString(now64(6, 'UTC') - toIntervalMicrosecond(toUInt64(1000000 * (1 + ifNull(max(elapsed), 0))))) "
     "FROM system.processes WHERE query_kind = 'Insert'"
 )
@@ -49,7 +49,7 @@ class Missing:
     """A document that is not here, or was read by other versions of the parser (`parsers_here`)."""
 
     document: CitedDocument
-    parsers_here: tuple[str, ...] = ()
+    local_parsers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,30 +93,32 @@ async def cite(library: Library, address: str, as_of: datetime | None = None) ->
 
     HttpProblem: no such address, two different times, or nothing was published by then.
     """
-    asked = await _held_still(library, citation.subject(library.datasets, address))
+    asked = await _without_growth(library, citation.parse_address(library.datasets, address))
     if as_of and asked.as_of and as_of != asked.as_of:
         said = f"the address says {rfc3339(asked.as_of)}, and beside it stands {rfc3339(as_of)}"
-        raise bad("as_of", said, "Give the time once.")
-    pin, at = await _pinned(library, asked, as_of or asked.as_of)
+        raise bad_parameter("as_of", said, "Give the time once.")
+    pin, at = await _take_snapshot(library, asked, as_of or asked.as_of)
     loads = await _loads(library, asked, pin, used=True) or await _loads(library, asked, pin, used=False)
-    tally = await _tallied(library, asked, loads)
+    tally = await _tally_loads(library, asked, loads)
     urls = await _urls(library, asked, pin)
-    result = Result(tally.whole.hexdigest(), tally.rows, tuple(column.name for column in asked.shown))
+    result = Result(tally.whole.hexdigest(), tally.rows, tuple(column.name for column in asked.selected))
     documents = tuple(_cited(load, tally, urls.get(load.document, "")) for load in loads)
     return Citation(citation.canonical_address(asked), at, result, documents)
 
 
-async def _held_still(library: Library, asked: Question) -> Question:
+async def _without_growth(library: Library, asked: Question) -> Question:
     """The question without the rows that still come; as it is when it has an end already, or names one place."""
     dataset = asked.dataset
-    if not dataset.grows:
+    if not dataset.is_growing:
         return asked
     placed = {one.column.name for one in asked.conditions if one.operator == "eq"}
     if placed.issuperset(column.name for column in dataset.pointer):
         return asked
     if DECODED not in (column.name for column in dataset.columns):
-        raise bad("address", f"{dataset.name} still grows and has no column {DECODED!r}", "Cite one row of it.")
-    until = (await library.warehouse.rows(SETTLED, limits=library.limits)).rows[0][0]
+        raise bad_parameter(
+            "address", f"{dataset.name} still grows and has no column {DECODED!r}", "Cite one row of it."
+        )
+    until = (await library.warehouse.rows(COMPLETE_BEFORE, limits=library.limits)).rows[0][0]
     ended = [one.values[0] for one in asked.conditions if one.column.name == DECODED and one.operator in ("lt", "lte")]
     if any(value < until for value in ended):
         return asked
@@ -127,7 +129,7 @@ async def verify(library: Library, cited: Citation) -> Verdict:
     """Whether the cited result can be made again here, from the same documents: every figure of it, not the whole
     digest alone, since a file may be forged in any of them. FormatError: it cannot be asked here.
     """
-    asked = citation.reread(cited, library.datasets)
+    asked = citation.question_of(cited, library.datasets)
     here = await _published(library, asked)
     found = {(one.sha256, one.parser): here.get((one.sha256, one.parser)) for one in cited.documents}
     absent = [one for one in cited.documents if found[one.sha256, one.parser] is None]
@@ -135,7 +137,7 @@ async def verify(library: Library, cited: Citation) -> Verdict:
         known = sorted(here)
         lacking = [Missing(one, tuple(parser for digest, parser in known if digest == one.sha256)) for one in absent]
         return Verdict("missing documents", cited.result.rows, missing=tuple(lacking))
-    tally = await _tallied(library, asked, [load for load in found.values() if load])
+    tally = await _tally_loads(library, asked, [load for load in found.values() if load])
     differences = _differences(cited, tally)
     same = (tally.whole.hexdigest(), tally.rows) == (cited.result.sha256, cited.result.rows) and not differences
     return Verdict("same" if same else "differs", cited.result.rows, tally.rows, differences=differences)
@@ -150,20 +152,22 @@ def _differences(cited: Citation, tally: _Tally) -> tuple[Difference, ...]:
     )
 
 
-async def _pinned(library: Library, asked: Question, as_of: datetime | None) -> tuple[Snapshot, datetime]:
-    query = pin_query(asked.dataset, as_of)
+async def _take_snapshot(library: Library, asked: Question, as_of: datetime | None) -> tuple[Snapshot, datetime]:
+    query = snapshot_query(asked.dataset, as_of)
     answer = await library.warehouse.rows(query.sql, query.params, limits=library.limits)
     seq, at = answer.rows[0]
     if not seq:
         when = f" by {as_of:%Y-%m-%d %H:%M:%S} UTC" if as_of else ""
-        raise missing(f"Nothing of {asked.dataset.name} was published{when}.", "Leave as_of out, or name a later time.")
-    return Snapshot(seq, at, as_of, library.archives.cold), at
+        raise not_found(
+            f"Nothing of {asked.dataset.name} was published{when}.", "Leave as_of out, or name a later time."
+        )
+    return Snapshot(seq, at, as_of, library.archives.archived), at
 
 
 async def _loads(library: Library, asked: Question, pin: Snapshot, *, used: bool) -> list[_Load]:
     """Visible loads by document digest: those with rows that were asked for, or all."""
     whole = asked if used else Question(asked.dataset, document=asked.document)
-    query = select.loads_used(whole, pin)
+    query = select.select_loads_used(whole, pin)
     answer = await library.warehouse.rows(query.sql, query.params, limits=_unbounded(library.limits))
     wanted = {row[0] for row in answer.rows}
     return sorted(
@@ -197,21 +201,23 @@ def _cited(load: _Load, tally: _Tally, url: str) -> CitedDocument:
     return CitedDocument(load.document, load.parser, load.source, url, rows, digest.hexdigest())
 
 
-async def _tallied(library: Library, asked: Question, loads: Sequence[_Load]) -> _Tally:
+async def _tally_loads(library: Library, asked: Question, loads: Sequence[_Load]) -> _Tally:
     """The digests of the rows asked for out of those loads."""
     tally = _Tally()
     place = [column.name for column in asked.dataset.pointer]
-    head = "\t".join([*(column.name for column in asked.shown), "document", *place])
+    head = "\t".join([*(column.name for column in asked.selected), "document", *place])
     tally.whole.update(head.encode() + _LINE_FEED)
     ordered = sorted(loads, key=lambda load: load.document)
     for start in range(0, len(ordered), AT_A_TIME):
         part = [(load.load_id, load.document) for load in ordered[start : start + AT_A_TIME]]
-        query = select.of_loads(asked, asked.shown, part, Snapshot(0, cold=library.archives.cold))
-        await _hashed(library, query, tally, at=len(place) + 1)
+        query = select.select_rows_of_loads(
+            asked, asked.selected, part, Snapshot(0, archived=library.archives.archived)
+        )
+        await _hash_rows(library, query, tally, at=len(place) + 1)
     return tally
 
 
-async def _hashed(library: Library, query: select.Query, tally: _Tally, at: int) -> None:
+async def _hash_rows(library: Library, query: select.Query, tally: _Tally, at: int) -> None:
     rest = b""
     sql = f"{query.sql} {TEXT_SETTINGS}"
     async with library.warehouse.stream(sql, "TabSeparated", query.params, limits=library.limits) as chunks:

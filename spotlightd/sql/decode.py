@@ -18,15 +18,15 @@ PART = "received >= {day:Date} AND received < {day:Date} + 1 AND part = {part:UI
 """Frames of one load."""
 
 
-def decoded(source: Stream, which: str, frames_in: str = "", *, first_look: bool = False) -> str:
+def select_decoded(source: Stream, which: str, frames_in: str = "", *, first_look: bool = False) -> str:
     """The source's SELECT over its frames for which the condition `which` holds. `frames_in`: what stands behind FROM,
     when it is not the frames table alone.
     """
     frames = f"(SELECT * FROM {frames_in or frames_of(source).name} WHERE {which} AND repeat = 0)"
-    return ((first_look and source.first_look) or source.decode).replace("{frames}", frames)
+    return ((first_look and source.fast_decode) or source.decode).replace("{frames}", frames)
 
 
-def insert(source: Stream, which: str, frames_in: str = "", *, strict: bool) -> str:
+def insert_decoded(source: Stream, which: str, frames_in: str = "", *, strict: bool) -> str:
     """INSERT … SELECT of the rows, under `{load_id:UInt64}`. Strict, it takes the source's first look, and fails with
     REJECTED if any frame is a reject.
     """
@@ -39,20 +39,22 @@ def insert(source: Stream, which: str, frames_in: str = "", *, strict: bool) -> 
     values = ", ".join(f"{told[name]} AS `{name}`" if name in told else f"`{name}`" for name in names)
     kept = "" if strict else " WHERE reject = ''"
     columns = ", ".join(f"`{name}`" for name in names)
-    found = decoded(source, which, frames_in, first_look=strict)
+    found = select_decoded(source, which, frames_in, first_look=strict)
     return f"INSERT INTO {dataset.name} ({columns}) SELECT {values} FROM ({found}){kept}"
 
 
-def wanted(source: Stream, which: str, frames_in: str = "") -> str:
+def count_decoded(source: Stream, which: str, frames_in: str = "") -> str:
     """How many rows the frames decode to."""
-    return f"SELECT count() FROM ({decoded(source, which, frames_in)}) WHERE reject = ''"
+    return f"SELECT count() FROM ({select_decoded(source, which, frames_in)}) WHERE reject = ''"
 
 
-def rejected(source: Stream, which: str, frames_in: str = "") -> str:
+def select_rejects(source: Stream, which: str, frames_in: str = "") -> str:
     """(epoch, partition, offset, beginning of the frame, reason) of the frames that were not understood: the first ones,
     when a whole day is not.
     """
-    found = f"SELECT epoch, partition, offset, reject FROM ({decoded(source, which, frames_in)}) WHERE reject != ''"
+    found = (
+        f"SELECT epoch, partition, offset, reject FROM ({select_decoded(source, which, frames_in)}) WHERE reject != ''"
+    )
     return (
         f"SELECT epoch, partition, offset, left(any(frame), 2000), any(reject) FROM (SELECT * FROM {frames_in or frames_of(source).name}) AS frames"
         f" INNER JOIN ({found}) AS rejects USING (epoch, partition, offset) WHERE {which}"

@@ -56,7 +56,7 @@ class Shape:
         return int(sized[2])
 
 
-def shape(column: Column) -> Shape:
+def shape_of(column: Column) -> Shape:
     word, wrapping = column.type, set()
     while wrapped := _WRAPPED.match(word):
         wrapping.add(wrapped[1])
@@ -67,22 +67,22 @@ def shape(column: Column) -> Shape:
     return found
 
 
-def number(name: str, role: str) -> int:
+def column_number(name: str, role: str) -> int:
     """An odd number of 64 bits that only this column has in this role: `word 0` … `word 3`, `here`, `null`, `place`."""
     return int.from_bytes(hashlib.sha256(f"{role} of {name}".encode()).digest()[:8], "little") | 1
 
 
-def here(columns: Sequence[Column]) -> int:
+def columns_number(columns: Sequence[Column]) -> int:
     """What a row's sum begins with: that these columns are there, whatever they hold."""
-    return sum(number(column.name, "here") for column in columns) % 2**64
+    return sum(column_number(column.name, "here") for column in columns) % 2**64
 
 
 def row_hash(columns: Sequence[Column]) -> str:
     """The expression of one row's hash, a UInt64."""
-    return f"intHash64({here(columns)} + {' + '.join(map(_term, columns))})"
+    return f"intHash64({columns_number(columns)} + {' + '.join(map(_term, columns))})"
 
 
-def selected(columns: Sequence[Column], time: str) -> str:
+def fingerprint_columns(columns: Sequence[Column], time: str) -> str:
     """The list of a SELECT without GROUP BY that answers with the five numbers of `Fingerprint`."""
     column = next((one for one in columns if one.name == time), None)
     if column is None:
@@ -93,9 +93,9 @@ def selected(columns: Sequence[Column], time: str) -> str:
     )
 
 
-def timed(column: Column) -> Shape:
+def time_shape(column: Column) -> Shape:
     """The shape of a time column. SettingsError if its values have no order of whole numbers, or may be missing."""
-    found = shape(column)
+    found = shape_of(column)
     counted = _WHOLE.match(found.word) or found.word.startswith("DateTime64")
     if found.listed or found.nullable or found.word == "Bool" or not counted:
         raise SettingsError(f"column {column.name}: {column.type} is no time; use Date, DateTime64 or a whole number")
@@ -104,31 +104,31 @@ def timed(column: Column) -> Shape:
 
 def _end(which: str, column: Column) -> str:
     """The least or greatest; zero when there is no row."""
-    found, end = timed(column), f"{which}(`{column.name}`)"
+    found, end = time_shape(column), f"{which}(`{column.name}`)"
     if found.word.startswith("DateTime64"):
         return f"reinterpretAsInt64({end})"
     return f"toUInt16({end})" if found.word == "Date" else end
 
 
 def _term(column: Column) -> str:
-    found, name = shape(column), f"`{column.name}`"
+    found, name = shape_of(column), f"`{column.name}`"
     if found.listed:
-        place = f"{_PLACE} * {number(column.name, 'place')}"
-        element = f"({_ELEMENT}, {_PLACE}) -> intHash64({_words(found, _ELEMENT, column.name)} + {place})"
+        place = f"{_PLACE} * {column_number(column.name, 'place')}"
+        element = f"({_ELEMENT}, {_PLACE}) -> intHash64({_weighted_sum(found, _ELEMENT, column.name)} + {place})"
         return f"arraySum({element}, {name}, arrayEnumerate({name}))"
     if found.nullable:
-        value = _words(found, f"assumeNotNull({name})", column.name)
-        return f"if(isNull({name}), {number(column.name, 'null')}, {value})"
-    return _words(found, name, column.name)
+        value = _weighted_sum(found, f"assumeNotNull({name})", column.name)
+        return f"if(isNull({name}), {column_number(column.name, 'null')}, {value})"
+    return _weighted_sum(found, name, column.name)
 
 
-def _words(found: Shape, value: str, name: str) -> str:
+def _weighted_sum(found: Shape, value: str, name: str) -> str:
     """A value's words, each times its number, added up."""
-    words = (f"{word} * {number(name, f'word {at}')}" for at, word in enumerate(_split(found, value)))
+    words = (f"{word} * {column_number(name, f'word {at}')}" for at, word in enumerate(_value_words(found, value)))
     return " + ".join(words)
 
 
-def _split(found: Shape, value: str) -> list[str]:
+def _value_words(found: Shape, value: str) -> list[str]:
     if _WHOLE.match(found.word):
         return [f"toUInt64({value})"]
     if found.word == "Float64":

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from spotlightd.model.dataset import Dataset
 
-ASKED_SECONDS = 60.0
+STATEMENT_START_SECONDS = 60.0
 """So long after it was made a statement may begin, and no longer: the archiver's rest is longer than that."""
 
 Bound = tuple[datetime | None, datetime | None]
@@ -37,7 +37,7 @@ class Span:
 
     bounds: Mapping[str, Bound] = field(default_factory=dict)
 
-    def meets(self, one: Archived) -> bool:
+    def may_contain(self, one: Archived) -> bool:
         """Whether the partition can hold such a row."""
         return all(_meet(self.bounds[name], one.bounds[name]) for name in self.bounds.keys() & one.bounds.keys())
 
@@ -51,7 +51,7 @@ EVER = Span()
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class Overlap:
     """For rows that last from one of their times to another, in whichever order a clock that was set has left them: those
     that reach into a time. `until` is excluded.
     """
@@ -59,7 +59,7 @@ class Lasting:
     since: datetime
     until: datetime
 
-    def meets(self, one: Archived) -> bool:
+    def may_contain(self, one: Archived) -> bool:
         """Whether the partition can hold such a row."""
         first, last = (min(low for low, _ in one.bounds.values()), max(high for _, high in one.bounds.values()))
         return first < self.until and self.since <= last
@@ -69,7 +69,7 @@ Table = Callable[[Sequence[str], str], str]
 """(keys, structure) → what stands behind FROM to read these objects, each of which must hold all of these columns."""
 
 
-def _nowhere(keys: Sequence[str], structure: str) -> str:
+def _no_table(keys: Sequence[str], structure: str) -> str:
     raise AssertionError(f"nothing is archived, and {len(keys)} objects with {structure} are to be read")
 
 
@@ -82,9 +82,9 @@ class ArchivedPartitions:
     """
 
     partitions: Mapping[str, tuple[Archived, ...]] = field(default_factory=dict)
-    table: Table = field(default=_nowhere, compare=False)
+    table: Table = field(default=_no_table, compare=False)
 
-    def of(self, dataset: str) -> tuple[Archived, ...]:
+    def of_dataset(self, dataset: str) -> tuple[Archived, ...]:
         return self.partitions.get(dataset, ())
 
     def without_bucket(self) -> ArchivedPartitions:
@@ -97,7 +97,7 @@ class Archives(Protocol):
     """The index of the archive: the warehouse's `archives`, as this process knows it."""
 
     @property
-    def cold(self) -> ArchivedPartitions:
+    def archived(self) -> ArchivedPartitions:
         """As it is now. Made anew with every change."""
 
 
@@ -106,7 +106,7 @@ class NoArchives:
     """For an instance that archives nothing."""
 
     @property
-    def cold(self) -> ArchivedPartitions:
+    def archived(self) -> ArchivedPartitions:
         return ArchivedPartitions()
 
 
@@ -117,5 +117,5 @@ class WithoutBucket:
     index: Archives
 
     @property
-    def cold(self) -> ArchivedPartitions:
-        return self.index.cold.without_bucket()
+    def archived(self) -> ArchivedPartitions:
+        return self.index.archived.without_bucket()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.sql.tiers import EVER, Archived, ArchivedPartitions, Lasting, Span, Table
+from spotlightd.sql.tiers import EVER, Archived, ArchivedPartitions, Overlap, Span, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,47 +29,47 @@ class Snapshot:
 
     seq: int
     at: datetime | None = None
-    asked: datetime | None = None
-    cold: ArchivedPartitions = field(default_factory=ArchivedPartitions, compare=False)
+    as_of: datetime | None = None
+    archived: ArchivedPartitions = field(default_factory=ArchivedPartitions, compare=False)
 
 
 NOW = Snapshot(0)
 SEQ = "{seq:UInt64}"
 
 
-def source(dataset: Dataset, pin: Snapshot = NOW, span: Span = EVER) -> str:
+def table_expression(dataset: Dataset, pin: Snapshot = NOW, span: Span = EVER) -> str:
     """What stands behind FROM: all rows of the dataset's table, hot and archived, or its reading under its name.
 
     Of the archive only what can hold rows of that span is read. Nothing is archived before what is made of it is there
     and read instead; only as of an earlier time can a reading come to rest on archived rows.
     """
     if not dataset.reading:
-        return rows(dataset, pin.cold, span)
+        return all_rows(dataset, pin.archived, span)
     reading = dataset.reading
-    for name, archived in pin.cold.partitions.items():
-        if pin.asked is None:
-            reading = reading.replace(f"`{name}` WHERE ", f"`{name}` WHERE {hot(archived)} AND ")
+    for name, archived in pin.archived.partitions.items():
+        if pin.as_of is None:
+            reading = reading.replace(f"`{name}` WHERE ", f"`{name}` WHERE {is_hot(archived)} AND ")
         else:
-            reading = reading.replace(f"`{name}`", rows(archived[0].dataset, pin.cold, span))
+            reading = reading.replace(f"`{name}`", all_rows(archived[0].dataset, pin.archived, span))
     return f"({reading}) AS {dataset.name}"
 
 
-def rows(dataset: Dataset, cold: ArchivedPartitions, span: Span | Lasting = EVER) -> str:
+def all_rows(dataset: Dataset, cold: ArchivedPartitions, span: Span | Overlap = EVER) -> str:
     """All rows of the dataset's table, hot and archived, under its name; the table itself when nothing is archived."""
-    archived = cold.of(dataset.name)
+    archived = cold.of_dataset(dataset.name)
     if not archived:
         return f"`{dataset.name}`"
     names = ", ".join(column.name for column in dataset.stored)
-    text = f"SELECT {names} FROM `{dataset.name}` WHERE {hot(archived)}"
+    text = f"SELECT {names} FROM `{dataset.name}` WHERE {is_hot(archived)}"
     by_columns = dict[tuple[str, ...], list[str]]()
     for one in archived:
-        if one.keys and span.meets(one):
+        if one.keys and span.may_contain(one):
             by_columns.setdefault(tuple(one.columns), []).extend(one.keys)
-    tables = [_archived(dataset, held, cold.table, keys) for held, keys in by_columns.items()]
+    tables = [_select_archived(dataset, held, cold.table, keys) for held, keys in by_columns.items()]
     return f"({' UNION ALL '.join([text, *tables])}) AS {dataset.name}"
 
 
-def _archived(dataset: Dataset, held: Sequence[str], table: Table, keys: Sequence[str]) -> str:
+def _select_archived(dataset: Dataset, held: Sequence[str], table: Table, keys: Sequence[str]) -> str:
     """The rows of files that hold these columns, all of them. What the dataset has got since is as in rows from before it.
 
     That a file must hold them is said, because the engine would fill in what it does not find: one bit of a name in the
@@ -86,29 +86,31 @@ def _default(column: Column) -> str:
     return f"defaultValueOfTypeName('{word}') AS {column.name}"
 
 
-def here(dataset: Dataset, cold: ArchivedPartitions) -> str:
+def hot_rows(dataset: Dataset, cold: ArchivedPartitions) -> str:
     """The rows alone that are read from the dataset's table, under its name: for what is new, without a look at the bucket."""
-    archived = cold.of(dataset.name)
+    archived = cold.of_dataset(dataset.name)
     return (
-        f"(SELECT * FROM `{dataset.name}` WHERE {hot(archived)}) AS {dataset.name}" if archived else f"`{dataset.name}`"
+        f"(SELECT * FROM `{dataset.name}` WHERE {is_hot(archived)}) AS {dataset.name}"
+        if archived
+        else f"`{dataset.name}`"
     )
 
 
-def hot(archived: Sequence[Archived]) -> str:
+def is_hot(archived: Sequence[Archived]) -> str:
     """The condition that a row of a table is read from there: that its partition was not switched to the archive."""
     gone = ", ".join(f"'{one.partition}'" for one in archived)
     return f"_partition_id NOT IN ({gone})"
 
 
-def visible(dataset: Dataset) -> str:
+def visible_condition(dataset: Dataset) -> str:
     """The condition that a row of `source` is visible at `{seq:UInt64}`: published by then, and not superseded by then.
 
     Always true for datasets that are not read through `loads`, and for a reading, which sees to it itself.
     """
-    return published(dataset) if dataset.by_load and not dataset.reading else "1"
+    return published_condition(dataset) if dataset.by_load and not dataset.reading else "1"
 
 
-def published(dataset: Dataset) -> str:
+def published_condition(dataset: Dataset) -> str:
     """The condition that a load of the dataset is visible at `{seq:UInt64}`: for rows of its table, and of `loads`.
 
     It holds the dataset's name as a literal (a declared name, never a reader's text), so that one statement can pin
@@ -117,12 +119,12 @@ def published(dataset: Dataset) -> str:
     return f"load_id IN ({_loads(dataset, '`loads`', f' AND seq <= {SEQ}')})"
 
 
-def newest(dataset: Dataset, loads: str) -> str:
+def newest_condition(dataset: Dataset, loads: str) -> str:
     """The same condition without a pin, for the view that can tear; `loads` names the table in full."""
     return f"load_id IN ({_loads(dataset, loads, '')})"
 
 
-def qualified(reading: str, database: str) -> str:
+def qualify_tables(reading: str, database: str) -> str:
     """A reading with its tables named in full: they are all that stands in back quotes in it."""
     return re.sub(r"`(\w+)`", rf"{database}.\1", reading)
 
