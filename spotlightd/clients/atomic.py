@@ -1,7 +1,7 @@
-"""A file while it comes in, and how a folder keeps it: whole under its name, durable, or not at all.
+"""Write files atomically: a file appears under its name complete and durable, or not at all.
 
-Whoever writes holds a lock on the file, which the system frees with the process. So what can be locked by another is
-what a crash left behind.
+The writer holds a lock on the file, which the system frees when the process ends. So an unfinished file that can be
+locked was left by a crash.
 """
 
 from __future__ import annotations
@@ -27,54 +27,52 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
-class Incoming:
-    """A file while it comes in. Every step takes the lock.
+class AtomicFile:
+    """A file that is being written. Every step takes a lock.
 
-    A cancelled `put` cannot stop the thread that writes for it: without the lock, `discard` would close the file
-    under that thread's hands, and its next write would go to whatever file the number belongs to by then.
+    A cancelled `put` cannot stop the thread that writes for it. Without the lock, `discard` would close the file while
+    that thread still writes, and its next write would go to another file that has the same number by then.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / secrets.token_hex(16)
         self._lock = threading.Lock()
-        self._seen = hashlib.sha256()
+        self._hash = hashlib.sha256()
         self._size = 0
         self._file = -1
-        self._over = False
+        self._is_discarded = False
 
     def open(self) -> None:
         with self._lock:
-            if not self._over:
-                self._file = _claimed(self._path)
+            if not self._is_discarded:
+                self._file = _create_locked(self._path)
 
     def reserve(self, size: int) -> None:
-        """Take that much of the disk now, so that no one else counts on it."""
+        """Allocate that many bytes on the disk now, so that no other writer counts on them."""
         with self._lock:
-            if size and not self._over:
+            if size and not self._is_discarded:
                 os.posix_fallocate(self._file, 0, size)
 
     def write(self, piece: bytes) -> None:
         with self._lock:
             rest = memoryview(piece)
-            while rest and not self._over:
+            while rest and not self._is_discarded:
                 rest = rest[os.write(self._file, rest) :]
-            self._seen.update(piece)
+            self._hash.update(piece)
             self._size += len(piece)
 
-    def keep(self, link: Callable[[Path, str, int], T]) -> T:
-        """Make the bytes durable, then give them their name by `link(file, digest, size)`. From then on it may be locked
-        by who reads it.
-        """
+    def commit(self, link: Callable[[Path, str, int], T]) -> T:
+        """Make the bytes durable, then name the file by `link(file, digest, size)`. After that, readers may lock it."""
         with self._lock:
             os.fchmod(self._file, 0o444)
             os.fsync(self._file)
-            linked = link(self._path, self._seen.hexdigest(), self._size)
+            linked = link(self._path, self._hash.hexdigest(), self._size)
             fcntl.flock(self._file, fcntl.LOCK_UN)
             return linked
 
     def discard(self) -> None:
         with self._lock:
-            self._over = True
+            self._is_discarded = True
             if self._file >= 0:
                 file, self._file = self._file, -1
                 try:
@@ -83,8 +81,8 @@ class Incoming:
                     self._path.unlink(missing_ok=True)
 
 
-def _claimed(path: Path) -> int:
-    """The new file, locked. One that a sweep took before it was locked is made again."""
+def _create_locked(path: Path) -> int:
+    """Create the file and lock it. A file that a sweep removed before it was locked is created again."""
     while True:
         file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -93,26 +91,26 @@ def _claimed(path: Path) -> int:
         os.close(file)
 
 
-def swept(folder: Path) -> int:
-    """Remove the files that nobody is writing; how many there were."""
-    number = 0
-    for left in folder.iterdir():
-        with suppress(FileNotFoundError, BlockingIOError), left.open("rb") as file:
+def remove_leftovers(folder: Path) -> int:
+    """Remove the files that no process is writing; returns how many there were."""
+    removed = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
-            number += 1
-    return number
+            path.unlink()
+            removed += 1
+    return removed
 
 
-def piece(path: Path, offset: int, most: int = PIECE_BYTES) -> bytes:
-    """Opened anew for every piece: what is kept never changes, and a reader that leaves has nothing to close."""
+def read_piece(path: Path, offset: int, most: int = PIECE_BYTES) -> bytes:
+    """Read a piece of a file. The file is opened for each piece: it never changes, and no reader has to close it."""
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         return file.read(most)
 
 
-def flush(folder: Path) -> None:
-    """Make the names in a folder durable."""
+def flush_folder(folder: Path) -> None:
+    """Make the names in the folder durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -121,17 +119,17 @@ def flush(folder: Path) -> None:
 
 
 @contextmanager
-def blaming(what: str, root: Path, repeated: str) -> Iterator[None]:
-    """Say in a sentence which folder refused, and what to do about it. `repeated` says what is done again then."""
+def translate_os_errors(what: str, root: Path, repeated: str) -> Iterator[None]:
+    """Raise OSError as StoreError: which folder failed, and what to do. `repeated` names what is retried afterwards."""
     try:
         yield
     except OSError as problem:
-        said = problem.strerror or str(problem)
+        reason = problem.strerror or str(problem)
         if problem.errno in _FULL:
-            raise StoreError(f"{what} {root} is full ({said}): free space there; {repeated} is repeated") from problem
+            raise StoreError(f"{what} {root} is full ({reason}): free space there; {repeated} is repeated") from problem
         if problem.errno in _FORBIDDEN:
-            at = problem.filename or root
+            path = problem.filename or root
             raise StoreError(
-                f"{what} {root} is not writable ({said}: {at}): give it to the user that runs spotlightd"
+                f"{what} {root} is not writable ({reason}: {path}): make it writable for the user that runs spotlightd"
             ) from problem
-        raise StoreError(f"{what} {root} failed ({said}): check that it exists, and its disk") from problem
+        raise StoreError(f"{what} {root} failed ({reason}): check that it exists, and check its disk") from problem

@@ -1,6 +1,6 @@
-"""One SQLite file whose every write is on the disk when it returns: what the ledger and the log are made of.
+"""A SQLite file whose writes are all on disk when they return. The ledger and the log are such files.
 
-All calls run in one thread of their own, in order, off the loop.
+All calls run in order in one thread, off the event loop.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ T = TypeVar("T")
 
 
 class SqliteFile:
-    """The file, opened with `async with`. StoreError when it cannot be used, or is of a newer release.
+    """The file, opened with `async with`. StoreError when it cannot be used, or was written by a newer release.
 
-    `SCHEMA_FILE`, below this folder, is SQL that makes what is missing; `STEPS` bring a file of an older version up, one version each.
+    `SCHEMA_FILE`, below this folder, is SQL that creates missing tables. `STEPS` upgrade a file of an older version, one
+    version at a time.
     """
 
     SCHEMA_FILE: ClassVar[str]
@@ -38,7 +39,7 @@ class SqliteFile:
         self._db: sqlite3.Connection | None = None
 
     async def __aenter__(self) -> Self:
-        await self.within(self._open)
+        await self.run_in_thread(self._open)
         return self
 
     async def __aexit__(
@@ -60,13 +61,13 @@ class SqliteFile:
             )
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        steps = "".join(self.STEPS.get(each, "") for each in range(version, newest)) if version else ""
+        steps = "".join(self.STEPS.get(step, "") for step in range(version, newest)) if version else ""
         schema = resources.files("spotlightd.clients").joinpath(self.SCHEMA_FILE).read_text(encoding="utf-8")
         self._db.executescript(f"BEGIN IMMEDIATE; {steps} {schema} PRAGMA user_version={newest}; COMMIT;")
         self.path.chmod(0o600)
 
-    async def within(self, work: Callable[[], T]) -> T:
-        """Run that in the file's thread; SQLite's errors come as StoreError."""
+    async def run_in_thread(self, work: Callable[[], T]) -> T:
+        """Run the work in the file's thread. Errors of SQLite and of the disk are raised as StoreError."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except sqlite3.Error as problem:
@@ -75,20 +76,20 @@ class SqliteFile:
             raise StoreError(f"{self.path} cannot be used: {problem}") from problem
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """One statement, in the file's thread: for work that runs inside `within`."""
+        """Run one statement, for work that already runs in the file's thread."""
         if self._db is None:
             raise StoreError(f"{self.path} is not open")
         return self._db.execute(sql, values).fetchall()
 
     async def run(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return await self.within(lambda: self.execute(sql, values))
+        return await self.run_in_thread(lambda: self.execute(sql, values))
 
-    async def together(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
-        """All statements or none; answers the rows of the last one."""
-        return await self.within(lambda: self.all_or_none(statements))
+    async def run_transaction(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
+        """Run all statements or none; returns the rows of the last one."""
+        return await self.run_in_thread(lambda: self.execute_transaction(statements))
 
-    def all_or_none(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
-        """The same, in the file's thread."""
+    def execute_transaction(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
+        """As `run_transaction`, for work that already runs in the file's thread."""
         self.execute("BEGIN IMMEDIATE")
         try:
             rows = [self.execute(sql, values) for sql, values in statements]
@@ -100,14 +101,14 @@ class SqliteFile:
         return rows[-1] if rows else []
 
 
-def marks(values: Sequence[Any]) -> str:
-    """As many question marks as there are values."""
+def placeholders(values: Sequence[Any]) -> str:
+    """A question mark for each value."""
     return ", ".join("?" * len(values))
 
 
-def micros(moment: datetime | None) -> int | None:
+def to_micros(moment: datetime | None) -> int | None:
     return None if moment is None else (moment - EPOCH) // timedelta(microseconds=1)
 
 
-def moment(micros: int | None) -> Any:
+def from_micros(micros: int | None) -> Any:
     return None if micros is None else EPOCH + timedelta(microseconds=micros)

@@ -1,8 +1,8 @@
-"""An answer's way from the engine to the client: through a pipe of its own, so that it never mixes with another's.
+"""Pass an answer from the engine to the client through its own pipe, so that answers never mix.
 
-A short answer, or one asked for with `wait_end_of_query`, is held until its end is known: a failure is then a plain
-error. A longer one is a download: it takes one of the slots for downloads, so that slow readers use up nothing that
-short queries need, and a late failure is told in the stream and by breaking off the connection.
+A short answer, or one requested with `wait_end_of_query`, is buffered until it is complete, so that a failure is a plain
+error. A longer answer is a download. It takes one of the download slots, so that slow readers do not occupy what short
+queries need. A late failure of a download is written into the stream, and the connection is closed early.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from aiohttp import HttpVersion11, hdrs, web
 
 from spotlightd.engine import compression
-from spotlightd.engine.errors import TIMED_OUT, TOO_LARGE, Failed, failure
+from spotlightd.engine.errors import TIMED_OUT, TOO_LARGE, StatementError, failure
 from spotlightd.engine.limits import Work
 from spotlightd.engine.request import Question
 from spotlightd.engine.service import Service
@@ -32,22 +32,24 @@ LAST_SECONDS = 2.0
 Summary = dict[str, str]
 
 
-async def answer(request: web.Request, service: Service, asked: Question, statement: Statement) -> web.StreamResponse:
-    """Run a reading statement and send its answer."""
-    form = statement.format or asked.format
-    head = headers(asked.query_id) | {"X-ClickHouse-Format": form}
-    async with service.working(service.readers, asked.query_id) as work, _pipe() as (pipe, inlet):
+async def answer(
+    request: web.Request, service: Service, question: Question, statement: Statement
+) -> web.StreamResponse:
+    """Run a statement that reads, and send its answer."""
+    form = statement.format or question.format
+    head = make_headers(question.query_id) | {"X-ClickHouse-Format": form}
+    async with service.admit(service.readers, question.query_id) as work, _pipe() as (pipe, inlet):
         sql = f"{statement.sql}\nINTO OUTFILE '/proc/self/fd/{inlet}' TRUNCATE FORMAT {form}\n{statement.after}"
-        done = service.start(work, lambda: service.handles.read(asked, sql))
-        work.when_done(lambda: os.close(inlet))
-        held, ended = await _held(pipe, whole=asked.whole or request.version < HttpVersion11)
-        if not ended:
-            return await _download(request, service, asked, work, _Flow(pipe, held, done), head)
-        head |= {"X-ClickHouse-Summary": json.dumps(await done)}
-    return await _whole(request, service, asked, b"".join(held), head)
+        outcome = service.start(work, lambda: service.handles.read(question, sql))
+        work.on_done(lambda: os.close(inlet))
+        chunks, is_complete = await _read_start(pipe, whole=question.whole or request.version < HttpVersion11)
+        if not is_complete:
+            return await _send_download(request, service, question, work, _Download(pipe, chunks, outcome), head)
+        head |= {"X-ClickHouse-Summary": json.dumps(await outcome)}
+    return await _send_whole(request, service, question, b"".join(chunks), head)
 
 
-def headers(query_id: str) -> dict[str, str]:
+def make_headers(query_id: str) -> dict[str, str]:
     return {
         "X-ClickHouse-Query-Id": query_id,
         "X-ClickHouse-Server-Display-Name": "spotlightd",
@@ -55,25 +57,25 @@ def headers(query_id: str) -> dict[str, str]:
     }
 
 
-class _Flow:
-    """What is held of an answer, the pipe with the rest, and the engine's outcome."""
+class _Download:
+    """A long answer: the chunks read so far, the pipe with the rest, and the engine's outcome."""
 
-    def __init__(self, pipe: asyncio.StreamReader, held: list[bytes], done: asyncio.Future[Summary]) -> None:
+    def __init__(self, pipe: asyncio.StreamReader, chunks: list[bytes], outcome: asyncio.Future[Summary]) -> None:
         self._pipe = pipe
-        self._held = held
-        self.done = done
+        self._chunks = chunks
+        self.outcome = outcome
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        for piece in self._held:
+        for piece in self._chunks:
             yield piece
-        self._held.clear()
+        self._chunks.clear()
         while piece := await self._pipe.read(PIECE_BYTES):
             yield piece
 
 
 @asynccontextmanager
 async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
-    """A pipe: its end to read, and the number of its end to write, to be closed when the engine is done with it."""
+    """A pipe: a reader, and the file number of the end to write, which the caller closes when the engine has finished."""
     outlet, inlet = os.pipe()
     fcntl.fcntl(outlet, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     reader = asyncio.StreamReader(limit=PIPE_BYTES)
@@ -86,85 +88,88 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
         transport.close()  # frees an engine thread that is writing to it
 
 
-async def _held(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[bytes], bool]:
-    """Read until the end is known, or until it is clear that the answer is long. Failed when a whole one is too long."""
-    held: list[bytes] = []
+async def _read_start(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[bytes], bool]:
+    """Read to the end, or until the answer turns out to be long. StatementError when a `whole` answer is too long.
+
+    Returns the chunks, and whether they are the complete answer.
+    """
+    chunks: list[bytes] = []
     size = 0
     while whole or size < SHORT_BYTES:
         piece = await pipe.read(PIECE_BYTES)
         if not piece:
-            return held, True
-        held.append(piece)
+            return chunks, True
+        chunks.append(piece)
         size += len(piece)
         if size > WHOLE_BYTES:
             raise failure(TOO_LARGE, f"The answer is longer than {WHOLE_BYTES} bytes: stream it instead")
-    return held, False
+    return chunks, False
 
 
-def _encoder(request: web.Request, asked: Question) -> compression.Encoder | None:
-    return compression.encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if asked.compressed else None
+def _choose_encoder(request: web.Request, question: Question) -> compression.Encoder | None:
+    return compression.choose_encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if question.compressed else None
 
 
-async def _whole(
-    request: web.Request, service: Service, asked: Question, body: bytes, head: dict[str, str]
+async def _send_whole(
+    request: web.Request, service: Service, question: Question, body: bytes, head: dict[str, str]
 ) -> web.StreamResponse:
-    """Send an answer whose end is known. Its statement is done, so that it takes up no place."""
-    encoder = _encoder(request, asked)
+    """Send a complete answer. Its statement has ended, so that it takes up no place."""
+    encoder = _choose_encoder(request, question)
     if encoder is not None:
-        body = await service.packed(lambda: encoder.add(body) + encoder.end())
+        body = await service.compress(lambda: encoder.add(body) + encoder.end())
         head = head | {hdrs.CONTENT_ENCODING: encoder.name}
     if len(body) <= SHORT_BYTES:
         return web.Response(body=body, headers=head)
     response = web.StreamResponse(headers=head | {hdrs.CONTENT_LENGTH: str(len(body))})
     await response.prepare(request)
     try:
-        for at in range(0, len(body), PIECE_BYTES):
-            await _send(response.write(body[at : at + PIECE_BYTES]), service)
+        for start in range(0, len(body), PIECE_BYTES):
+            await _send(response.write(body[start : start + PIECE_BYTES]), service)
         await _send(response.write_eof(), service)
-    except Failed:
+    except StatementError:
         _abort(request)
     return response
 
 
-async def _download(
-    request: web.Request, service: Service, asked: Question, work: Work, flow: _Flow, head: dict[str, str]
+async def _send_download(
+    request: web.Request, service: Service, question: Question, work: Work, flow: _Download, head: dict[str, str]
 ) -> web.StreamResponse:
-    """Send a long answer as it comes, from a download slot; 503 when none is free."""
+    """Send a long answer as it arrives, using a download slot; 503 when none is free."""
     await work.move(service.downloads)
-    encoder = _encoder(request, asked)
+    encoder = _choose_encoder(request, question)
     tag = secrets.token_hex(8)
     coded = {hdrs.CONTENT_ENCODING: encoder.name} if encoder else {}
     response = web.StreamResponse(headers=head | coded | {"X-ClickHouse-Exception-Tag": tag})
     await response.prepare(request)
     try:
         async for piece in flow.pieces():
-            await _send(response.write(await _coded(service, encoder, piece)), service)
-        await flow.done
+            await _send(response.write(await _encode(service, encoder, piece)), service)
+        await flow.outcome
         if encoder is not None:
             await _send(response.write(encoder.end()), service)
         await _send(response.write_eof(), service)
-    except Failed as problem:
-        late = late_words(tag, problem)
-        await _break_off(request, response, encoder.add(late) if encoder else late)
+    except StatementError as problem:
+        ending = format_late_error(tag, problem)
+        await _break_off(request, response, encoder.add(ending) if encoder else ending)
     return response
 
 
-async def _coded(service: Service, encoder: compression.Encoder | None, piece: bytes) -> bytes:
-    return piece if encoder is None else await service.packed(lambda: encoder.add(piece))
+async def _encode(service: Service, encoder: compression.Encoder | None, piece: bytes) -> bytes:
+    return piece if encoder is None else await service.compress(lambda: encoder.add(piece))
 
 
 async def _send(writing: Awaitable[None], service: Service) -> None:
-    """Failed when the client takes nothing for so long."""
+    """StatementError when the client reads nothing for `send_seconds`."""
     seconds = service.configuration.send_seconds
     try:
         async with asyncio.timeout(seconds):
             await writing
     except TimeoutError:
-        raise failure(TIMED_OUT, f"The client took nothing for {seconds:g} s") from None
+        raise failure(TIMED_OUT, f"The client read nothing for {seconds:g} s") from None
 
 
 async def _break_off(request: web.Request, response: web.StreamResponse, last: bytes) -> None:
-    """Say why, and close without the end mark that a complete answer has."""
+    """Send the error, then close the connection without the end mark of a complete answer."""
     try:
         async with asyncio.timeout(LAST_SECONDS):
             await response.write(last)
@@ -172,7 +177,7 @@ async def _break_off(request: web.Request, response: web.StreamResponse, last: b
         _abort(request)
         return
     if request.transport is not None:
-        request.transport.close()  # sends what is still waiting, if the client takes it
+        request.transport.close()  # still sends what is buffered, if the client reads it
         asyncio.get_running_loop().call_later(LAST_SECONDS, request.transport.abort)
 
 
@@ -181,8 +186,8 @@ def _abort(request: web.Request) -> None:
         request.transport.abort()
 
 
-def late_words(tag: str, problem: Failed) -> bytes:
-    """ClickHouse's block at the end of a stream that failed."""
+def format_late_error(tag: str, problem: StatementError) -> bytes:
+    """The block that ClickHouse writes at the end of a stream that failed."""
     text = problem.text.encode() + b"\n"
     mark = tag.encode()
     return b"\r\n__exception__\r\n" + mark + b"\r\n" + text + f"{len(text)} {tag}\r\n__exception__\r\n".encode()

@@ -1,4 +1,4 @@
-"""The engine's process once it is confined: open the engine, serve until the daemon goes away."""
+"""The engine's process after it was confined: open the engine and serve until the daemon ends."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def serve(configuration: Configuration) -> None:
 
 async def _serve(configuration: Configuration) -> None:
     service = Service(configuration)
-    listening = socket.socket(fileno=configuration.listening)
-    runner = server.runner(service)
+    listening = socket.socket(fileno=configuration.socket_number)
+    runner = server.make_runner(service)
     await runner.setup()
     await web.SockSite(runner, listening, shutdown_timeout=SHUTDOWN_SECONDS).start()
     print(json.dumps({"ready": True, "sandbox": configuration.sandbox}), flush=True)  # noqa: T201  the daemon reads it
-    await _until_told()
+    await _wait_for_shutdown()
     await runner.cleanup()
     await service.close()
 
 
-async def _until_told() -> None:
-    """Wait for SIGTERM, or for the end of standard input: the daemon closes it, or died."""
+async def _wait_for_shutdown() -> None:
+    """Wait for SIGTERM, or for the end of standard input, which ends when the daemon closes it or dies."""
     loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, over.set)
+    shutdown = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, shutdown.set)
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    ended = asyncio.create_task(reader.read(), name="watch standard input")
-    ended.add_done_callback(lambda _: over.set())
-    await over.wait()
-    ended.cancel()
+    watcher = asyncio.create_task(reader.read(), name="watch standard input")
+    watcher.add_done_callback(lambda _: shutdown.set())
+    await shutdown.wait()
+    watcher.cancel()

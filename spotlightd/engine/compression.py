@@ -1,4 +1,4 @@
-"""Compressed bodies, both ways: lz4, zstd and gzip, as HTTP's content codings name them."""
+"""Compress answers and decompress requests: lz4, zstd and gzip, under the names of HTTP's content codings."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ KNOWN = ("zstd", "lz4", "gzip")
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """`add` gives what can be sent so far, `end` the rest. One encoder belongs to one answer."""
+    """`add` returns the bytes that can be sent so far, `end` the rest. Each answer has its own encoder."""
 
     name: str
     add: Callable[[bytes], bytes]
     end: Callable[[], bytes]
 
 
-def encoder(accepted: str) -> Encoder | None:
-    """The first coding of an Accept-Encoding that we know; None when the answer goes as it is."""
+def choose_encoder(accepted: str) -> Encoder | None:
+    """The first coding of an Accept-Encoding header that is supported; None means that the answer is not compressed."""
     for entry in accepted.split(","):
         name, _, weight = entry.partition(";")
         if name.strip() in KNOWN and weight.replace(" ", "") not in {"q=0", "q=0.0"}:
-            return _encoder(name.strip())
+            return _make_encoder(name.strip())
     return None
 
 
-def _encoder(name: str) -> Encoder:
+def _make_encoder(name: str) -> Encoder:
     if name == "lz4":
         frame = lz4.frame.LZ4FrameCompressor(auto_flush=True)
         head = [frame.begin()]
@@ -53,22 +53,22 @@ def _encoder(name: str) -> Encoder:
 
 
 class Decoder:
-    """Undoes a content coding piece by piece. A body may be several frames one after the other."""
+    """Decompresses a body piece by piece. A body may consist of several frames in a row."""
 
-    def __init__(self, frame: Callable[[], Any] | None, errors: tuple[type[Exception], ...] = ()) -> None:
-        self._new = frame
+    def __init__(self, new_frame: Callable[[], Any] | None, errors: tuple[type[Exception], ...] = ()) -> None:
+        self._new_frame = new_frame
         self._errors = errors
         self._frame: Any = None
 
     def add(self, data: bytes) -> bytes:
-        """What these bytes give. Failed when they are not what the coding says."""
-        if self._new is None:
+        """Decompress these bytes. StatementError when they do not follow the coding."""
+        if self._new_frame is None:
             return data
         pieces = []
         try:
             while data:
                 if self._frame is None or self._frame.eof:
-                    self._frame = self._new()
+                    self._frame = self._new_frame()
                 pieces.append(self._frame.decompress(data))
                 data = (self._frame.unused_data or b"") if self._frame.eof else b""
         except self._errors as problem:
@@ -76,13 +76,13 @@ class Decoder:
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Failed when the body ended inside a frame."""
+        """StatementError when the body ended inside a frame."""
         if self._frame is not None and not self._frame.eof:
             raise failure(UNKNOWN_COMPRESSION, "The compressed body ended too early")
 
 
-def decoder(coding: str) -> Decoder:
-    """Undo a Content-Encoding. Failed for one that we do not know."""
+def make_decoder(coding: str) -> Decoder:
+    """The decoder for a Content-Encoding. StatementError when it is not supported."""
     name = coding.strip().lower()
     if name in {"", "identity"}:
         return Decoder(None)

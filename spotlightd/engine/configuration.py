@@ -1,4 +1,4 @@
-"""What the engine's process is told at its start: where, how large, and the secret. It travels through a pipe only."""
+"""What the engine's process needs at its start: folders, sizes, and the secret. It is sent through a pipe only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from spotlightd.model.bucket import COLLECTION, Reach
+from spotlightd.model.bucket import COLLECTION, EngineReach
 from spotlightd.settings.stores import EngineSettings
 
 GIB = 1 << 30
@@ -18,16 +18,16 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """All of it. `listening` is the number of an inherited socket; `sandbox` says how the process is confined; `bucket`
-    is what of the bucket it may reach.
+    """The engine's configuration. `socket_number` is the file number of an inherited socket, `sandbox` the result of the
+    confinement, `bucket` the part of the bucket that the engine may reach.
     """
 
     folder: str
     database: str
     user: str
     password: str = field(repr=False)
-    listening: int
-    parent: int
+    socket_number: int
+    parent_pid: int
     memory_bytes: int
     query_memory_bytes: int
     threads: int
@@ -37,7 +37,7 @@ class Configuration:
     send_seconds: float
     start_seconds: float
     sandbox: str = ""
-    bucket: Reach = field(default_factory=Reach)
+    bucket: EngineReach = field(default_factory=EngineReach)
 
     @property
     def data(self) -> Path:
@@ -48,34 +48,34 @@ class Configuration:
         return Path(self.folder) / "tmp"
 
     @property
-    def file(self) -> Path:
+    def config_file(self) -> Path:
         return Path(self.folder) / "config.xml"
 
     @property
-    def lock(self) -> Path:
+    def lock_file(self) -> Path:
         return Path(self.folder) / "lock"
 
-    def text(self) -> str:
+    def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))
 
 
-def read(text: str) -> Configuration:
-    """The other end of `Configuration.text`."""
-    told = json.loads(text)
-    return Configuration(**told | {"bucket": Reach(**told["bucket"])})
+def from_json(text: str) -> Configuration:
+    """Read the text of `Configuration.to_json`."""
+    fields = json.loads(text)
+    return Configuration(**fields | {"bucket": EngineReach(**fields["bucket"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Memory and threads of an engine, in bytes and numbers."""
+    """Memory, in bytes, and threads of an engine."""
 
     memory_bytes: int
     query_memory_bytes: int
     threads: int
 
 
-def sized(settings: EngineSettings) -> Size:
-    """The settings' zeros filled in for this machine."""
+def compute_size(settings: EngineSettings) -> Size:
+    """The sizes in the settings; a 0 there is replaced by a value for this machine."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     memory = settings.memory_bytes or max(GIB, physical // 2)
     return Size(
@@ -86,10 +86,10 @@ def sized(settings: EngineSettings) -> Size:
 
 
 def config_xml(configuration: Configuration) -> str:
-    """ClickHouse's configuration file. Its own defaults are for a large server: 5 GiB of marks, 10,000 threads.
+    """ClickHouse's configuration file. ClickHouse's defaults are for a large server: 5 GiB of marks, 10,000 threads.
 
-    Five thread pools (for io, format parsing, and parts being loaded, cleaned or outdated) are made when chDB is
-    imported, before it reads any file, and cannot be set.
+    Five thread pools (for io, format parsing, and parts being loaded, cleaned or outdated) are created when chDB is
+    imported, before it reads any file, so that they cannot be configured.
     """
     cache = max(16 * MIB, configuration.memory_bytes // 32)
     threads = configuration.threads
@@ -121,12 +121,12 @@ def config_xml(configuration: Configuration) -> str:
         "load_marks_threadpool_pool_size": 4 * threads,
     }
     lines = [f"    <{name}>{escape(str(value))}</{name}>" for name, value in values.items()]
-    return "<clickhouse>\n" + "\n".join(lines + _collection(configuration.bucket)) + "\n</clickhouse>\n"
+    return "<clickhouse>\n" + "\n".join(lines + _list_collection_lines(configuration.bucket)) + "\n</clickhouse>\n"
 
 
-def _collection(bucket: Reach) -> list[str]:
-    """The bucket's address and keys under a name, so that none of them stands in a statement. No statement can send
-    the keys elsewhere by giving another address.
+def _list_collection_lines(bucket: EngineReach) -> list[str]:
+    """A named collection with the bucket's address and keys, so that statements hold neither. A statement cannot
+    override the address, and so cannot send the keys elsewhere.
     """
     if not bucket.url:
         return []
@@ -146,23 +146,23 @@ def _collection(bucket: Reach) -> list[str]:
     ]
 
 
-def write(configuration: Configuration) -> None:
-    """Write ClickHouse's file anew, for our eyes only: it may hold the keys of the bucket."""
-    configuration.file.unlink(missing_ok=True)
-    file = os.open(configuration.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def write_config_file(configuration: Configuration) -> None:
+    """Replace ClickHouse's configuration file. Only this user can read it: it may hold the keys of the bucket."""
+    configuration.config_file.unlink(missing_ok=True)
+    file = os.open(configuration.config_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(file, "w", encoding="utf-8") as out:
         out.write(config_xml(configuration))
 
 
-def without_keys(configuration: Configuration) -> None:
-    """Blank the keys of the bucket in ClickHouse's file, once the engine has read them. In place and at one stroke: the
-    engine looks into that very file again for each handle.
+def blank_bucket_keys(configuration: Configuration) -> None:
+    """Blank the keys of the bucket in ClickHouse's file, after the engine has read them. The file is overwritten in place
+    by a single write, because the engine reads the same file again for each handle.
     """
     if not configuration.bucket.url:
         return
-    size = configuration.file.stat().st_size
-    plain = config_xml(dataclasses.replace(configuration, bucket=Reach())).encode()
-    file = os.open(configuration.file, os.O_WRONLY | os.O_CLOEXEC)
+    size = configuration.config_file.stat().st_size
+    plain = config_xml(dataclasses.replace(configuration, bucket=EngineReach())).encode()
+    file = os.open(configuration.config_file, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.pwrite(file, plain.ljust(size), 0)
     finally:
@@ -170,10 +170,12 @@ def without_keys(configuration: Configuration) -> None:
 
 
 def query_settings(configuration: Configuration) -> dict[str, str]:
-    """Settings of every statement, unless it asks otherwise. The three compilers are off: they need memory that is
-    both writable and executable, which a hardened unit forbids. Nothing is noted for the engine's own log tables, which
-    it does not make unless its file names them: should it ever, they would grow without end. Words like
-    `day=7` in a path would silently replace the column of that name.
+    """Default settings of every statement.
+
+    The three compilers are off: they need memory that is both writable and executable, which a hardened systemd unit
+    forbids. The engine's log tables are off: they do not exist unless the configuration file names them, and if they
+    did, they would grow without limit. Hive partitioning is off: a part of a path such as `day=7` would silently replace
+    the column of that name.
     """
     return {
         "async_insert": "0",

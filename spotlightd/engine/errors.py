@@ -1,4 +1,4 @@
-"""Failures in ClickHouse's own form: a number, its sentence, and the HTTP status that goes with it."""
+"""Failures in ClickHouse's own form: a code, a sentence, and the HTTP status of that code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEXT = re.compile(r"Code: (\d+)\. DB::Exception: .*", re.DOTALL)
 _VERSION = re.compile(r"\s*\(version [^()]*\)\s*$")
 
 
-class Failed(Exception):  # noqa: N818  a failure of a statement is an answer here
+class StatementError(Exception):
     """A statement failed. `text` is ClickHouse's `Code: n. DB::Exception: …` without the version."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -42,14 +42,14 @@ class Failed(Exception):  # noqa: N818  a failure of a statement is an answer he
         return _BY_CODE.get(self.code, 500)
 
 
-def failure(code: int, sentence: str) -> Failed:
-    """A failure that we find ourselves, in the engine's words."""
-    return Failed(code, f"Code: {code}. DB::Exception: {sentence}. ({NAMES[code]})")
+def failure(code: int, sentence: str) -> StatementError:
+    """A failure that this process detects itself, worded as the engine would."""
+    return StatementError(code, f"Code: {code}. DB::Exception: {sentence}. ({NAMES[code]})")
 
 
-def told(problem: BaseException) -> Failed:
-    """A failure that the engine raised; what it says without a number becomes an unknown exception."""
-    found = _TEXT.search(str(problem))
-    if found is None:
+def parse_failure(problem: BaseException) -> StatementError:
+    """A failure that the engine raised. A message without a code becomes UNKNOWN_EXCEPTION."""
+    match = _TEXT.search(str(problem))
+    if match is None:
         return failure(UNKNOWN, str(problem).strip().rstrip(".") or type(problem).__name__)
-    return Failed(int(found[1]), _VERSION.sub("", found[0]))
+    return StatementError(int(match[1]), _VERSION.sub("", match[0]))

@@ -1,7 +1,7 @@
-"""The only door to chDB: handles, what runs on them, and the KILL of a statement. Everything here blocks its thread.
+"""The only module that calls chDB: opens handles, runs statements on them, kills statements. Every call blocks.
 
-Each request gets a handle of its own (it opens in 0.3 ms): settings, database and temporary tables cannot reach
-another request, and neither can output that a failed statement left in the handle. Only sessions keep theirs.
+Each request gets its own handle (it opens in 0.3 ms). So settings, the current database and temporary tables cannot
+reach another request, and neither can output that a failed statement left in the handle. Only sessions keep a handle.
 """
 
 from __future__ import annotations
@@ -16,88 +16,88 @@ from typing import Any
 from chdb.state.sqlitelike import Connection
 
 from spotlightd.engine.configuration import Configuration, query_settings
-from spotlightd.engine.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, told
-from spotlightd.engine.request import Question, Session, quoted, set_clause
+from spotlightd.engine.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, parse_failure
+from spotlightd.engine.request import Question, Session, make_set_clause, quote
 
 MOST_SESSIONS = 64
 
 
 @dataclass(slots=True)
-class _Kept:
-    """A session's handle, who may use it, and when it was last used."""
+class _SessionHandle:
+    """The handle of a session, the lock of the request that uses it, and when it was last used."""
 
     handle: Connection
     lock: threading.Lock = field(default_factory=threading.Lock)
     seconds: int = 60
-    used: float = field(default_factory=time.monotonic)
+    used_at: float = field(default_factory=time.monotonic)
 
     @property
     def expired(self) -> bool:
-        return time.monotonic() - self.used > self.seconds and not self.lock.locked()
+        return time.monotonic() - self.used_at > self.seconds and not self.lock.locked()
 
 
 class Handles:
-    """Opens the engine, and hands out handles until it is closed."""
+    """Opens the engine and provides handles until it is closed."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
-        self._path = f"{configuration.data}?config-file={configuration.file}"
+        self._path = f"{configuration.data}?config-file={configuration.config_file}"
         self._defaults = query_settings(configuration)
-        self._sessions: dict[str, _Kept] = {}
-        self._guard = threading.Lock()
-        self._control = threading.Lock()
-        self._keeper = Connection(self._path)  # holds the engine open, and sends KILL QUERY
-        self._keeper.query(f"CREATE DATABASE IF NOT EXISTS {configuration.database} ENGINE = Atomic")
+        self._sessions: dict[str, _SessionHandle] = {}
+        self._sessions_lock = threading.Lock()
+        self._control_lock = threading.Lock()
+        self._control_handle = Connection(self._path)  # keeps the engine open, and sends KILL QUERY
+        self._control_handle.query(f"CREATE DATABASE IF NOT EXISTS {configuration.database} ENGINE = Atomic")
 
     def close(self) -> None:
-        with self._guard:
-            for kept in self._sessions.values():
-                kept.handle.close()
+        with self._sessions_lock:
+            for entry in self._sessions.values():
+                entry.handle.close()
             self._sessions.clear()
-        self._keeper.close()
+        self._control_handle.close()
 
     @contextlib.contextmanager
-    def prepared(self, asked: Question) -> Iterator[Connection]:
-        """A handle with the request's settings and database. What the engine raises inside becomes Failed."""
+    def open_handle(self, question: Question) -> Iterator[Connection]:
+        """A handle with the request's settings and database. Errors of the engine are raised as StatementError."""
         try:
-            with self._handle(asked.session) as handle:
-                mark = {"log_comment": asked.query_id}
-                handle.query(set_clause(self._defaults | dict(asked.settings) | mark))
-                if asked.database:
-                    handle.query("USE `" + asked.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+            with self._handle(question.session) as handle:
+                mark = {"log_comment": question.query_id}
+                handle.query(make_set_clause(self._defaults | dict(question.settings) | mark))
+                if question.database:
+                    handle.query("USE `" + question.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
                 yield handle
         except RuntimeError as problem:
-            raise told(problem) from None
+            raise parse_failure(problem) from None
 
-    def read(self, asked: Question, sql: str) -> dict[str, str]:
-        """A statement that writes its answer into a pipe itself; how much was read and answered."""
-        with self.prepared(asked) as handle:
-            result = handle.query(sql, "TabSeparated", params=dict(asked.values))
+    def read(self, question: Question, sql: str) -> dict[str, str]:
+        """Run a statement that writes its answer into a pipe itself; return how much it read and answered."""
+        with self.open_handle(question) as handle:
+            result = handle.query(sql, "TabSeparated", params=dict(question.values))
             return {
                 "read_rows": str(result.storage_rows_read()),
                 "read_bytes": str(result.storage_bytes_read()),
                 "result_rows": str(result.rows_read()),
             }
 
-    def change(self, asked: Question, sql: str) -> tuple[bytes, dict[str, str]]:
-        """A statement with a small answer, or none."""
-        with self.prepared(asked) as handle:
+    def change(self, question: Question, sql: str) -> tuple[bytes, dict[str, str]]:
+        """Run a statement with a small answer, or none."""
+        with self.open_handle(question) as handle:
             try:
-                result = handle.query(sql, asked.format, params=dict(asked.values))
+                result = handle.query(sql, question.format, params=dict(question.values))
             except RuntimeError:
-                if asked.session is not None:  # what the statement left in the handle would begin the next answer
+                if question.session is not None:  # output left in the handle would appear in the next answer
                     with contextlib.suppress(RuntimeError):
                         handle.query("SELECT 1")
                 raise
             return result.bytes(), {"written_rows": str(result.rows_written())}
 
-    def load(self, asked: Question, sql: str, format: str, take: Callable[[], bytes | None]) -> dict[str, str]:
-        """An INSERT whose data come block by block out of `take`, until None. What `take` raises ends the insert."""
-        with self.prepared(asked) as handle:
+    def load(self, question: Question, sql: str, format: str, next_block: Callable[[], bytes | None]) -> dict[str, str]:
+        """Run an INSERT whose data `next_block` returns, until it returns None. An exception from it cancels the insert."""
+        with self.open_handle(question) as handle:
             inserter: Any = handle.send_insert(sql, format)
             finished = False
             try:
-                while (data := take()) is not None:
+                while (data := next_block()) is not None:
                     inserter.append(data)
                 finished = True
                 done = inserter.finish()
@@ -108,9 +108,9 @@ class Handles:
             return {"written_rows": str(done.rows_written), "written_bytes": str(done.bytes_written)}
 
     def kill(self, query_id: str) -> None:
-        """Ask the engine to end that request's statement. One that has not registered yet is not found: ask again."""
-        with self._control, contextlib.suppress(RuntimeError):
-            self._keeper.query(f"KILL QUERY WHERE Settings['log_comment'] = {quoted(query_id)} ASYNC")
+        """Ask the engine to kill the statement of that request. It finds only statements that have already registered."""
+        with self._control_lock, contextlib.suppress(RuntimeError):
+            self._control_handle.query(f"KILL QUERY WHERE Settings['log_comment'] = {quote(query_id)} ASYNC")
 
     @contextlib.contextmanager
     def _handle(self, session: Session | None) -> Iterator[Connection]:
@@ -121,25 +121,25 @@ class Handles:
             finally:
                 handle.close()
             return
-        kept = self._kept(session)
-        if not kept.lock.acquire(blocking=False):
+        entry = self._find_session(session)
+        if not entry.lock.acquire(blocking=False):
             raise failure(SESSION_IS_LOCKED, f"Session {session.name} is locked by a concurrent client")
         try:
-            kept.seconds = session.seconds
-            yield kept.handle
+            entry.seconds = session.seconds
+            yield entry.handle
         finally:
-            kept.used = time.monotonic()
-            kept.lock.release()
+            entry.used_at = time.monotonic()
+            entry.lock.release()
 
-    def _kept(self, session: Session) -> _Kept:
-        with self._guard:
-            for name in [name for name, kept in self._sessions.items() if kept.expired]:
+    def _find_session(self, session: Session) -> _SessionHandle:
+        with self._sessions_lock:
+            for name in [name for name, entry in self._sessions.items() if entry.expired]:
                 self._sessions.pop(name).handle.close()
-            kept = self._sessions.get(session.name)
-            if kept is None and session.must_exist:
+            entry = self._sessions.get(session.name)
+            if entry is None and session.must_exist:
                 raise failure(SESSION_NOT_FOUND, f"Session {session.name} not found")
-            if kept is None and len(self._sessions) >= MOST_SESSIONS:
+            if entry is None and len(self._sessions) >= MOST_SESSIONS:
                 raise failure(TOO_MANY_QUERIES, f"Too many sessions: at most {MOST_SESSIONS}")
-            if kept is None:
-                kept = self._sessions[session.name] = _Kept(Connection(self._path))
-            return kept
+            if entry is None:
+                entry = self._sessions[session.name] = _SessionHandle(Connection(self._path))
+            return entry

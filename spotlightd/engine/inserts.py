@@ -1,4 +1,4 @@
-"""An insert's way from the client into the engine: block by block, through a short queue, never through a file."""
+"""Pass the data of an insert from the client to the engine: block by block, through a short queue, never a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from spotlightd.engine.answers import Summary, headers
+from spotlightd.engine.answers import Summary, make_headers
 from spotlightd.engine.errors import CUT_OFF, TIMED_OUT, failure
 from spotlightd.engine.request import Question
 from spotlightd.engine.service import Service
@@ -21,21 +21,21 @@ QUEUE_BLOCKS = 4
 
 
 class Blocks:
-    """Blocks of an insert between the loop and the engine's thread.
+    """Blocks of an insert on their way from the event loop to the engine's thread.
 
-    The thread takes; the loop puts and waits while the queue is full. `cut` makes the next `take` fail, so that the
-    insert is cancelled and not finished with what came so far.
+    The loop puts blocks, and waits while the queue is full; the thread takes them. After `cut` the next `take` fails, so
+    that the engine cancels the insert instead of finishing it with the blocks that came so far.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._queue: queue.Queue[bytes | None] = queue.Queue()
-        self._room = asyncio.Semaphore(QUEUE_BLOCKS)
+        self._free_places = asyncio.Semaphore(QUEUE_BLOCKS)
         self._cut = threading.Event()
 
     async def put(self, data: bytes | None) -> None:
-        """Hand a block over; None says that there are no more."""
-        await self._room.acquire()
+        """Queue a block; None marks the end."""
+        await self._free_places.acquire()
         self._queue.put(data)
 
     def cut(self) -> None:
@@ -43,33 +43,33 @@ class Blocks:
         self._queue.put(None)
 
     def take(self) -> bytes | None:
-        """The next block. Runs in the engine's thread; Failed when the client went away."""
+        """The next block. Runs in the engine's thread; StatementError when the client disconnected."""
         data = self._queue.get()
         if self._cut.is_set():
-            raise failure(CUT_OFF, "The client went away before the data ended")
-        self._loop.call_soon_threadsafe(self._room.release)
+            raise failure(CUT_OFF, "The client disconnected before the data ended")
+        self._loop.call_soon_threadsafe(self._free_places.release)
         return data
 
 
 async def load(
-    service: Service, asked: Question, statement: Statement, body: AsyncIterator[bytes]
+    service: Service, question: Question, statement: Statement, body: AsyncIterator[bytes]
 ) -> web.StreamResponse:
-    """Run an insert while its data arrive."""
-    async with service.working(service.writers, asked.query_id) as work:
+    """Run an insert while its data arrives."""
+    async with service.admit(service.writers, question.query_id) as work:
         blocks = Blocks(asyncio.get_running_loop())
-        done = service.start(work, lambda: service.handles.load(asked, statement.sql, statement.format, blocks.take))
+        done = service.start(work, lambda: service.handles.load(question, statement.sql, statement.format, blocks.take))
         try:
             await _feed(blocks, body, done, service.configuration.send_seconds)
         finally:
             if not done.done():
                 blocks.cut()
         summary = await done
-    return web.Response(headers=headers(asked.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)})
+    return web.Response(headers=make_headers(question.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)})
 
 
 async def _feed(blocks: Blocks, body: AsyncIterator[bytes], done: asyncio.Future[Summary], seconds: float) -> None:
-    """Hand all blocks over and wait for the engine, which may fail at any block."""
-    feeding = asyncio.create_task(_all(blocks, body, seconds), name="feed an insert")
+    """Queue all blocks and wait for the engine, which may fail at any block."""
+    feeding = asyncio.create_task(_feed_blocks(blocks, body, seconds), name="feed an insert")
     try:
         both: set[asyncio.Future[Any]] = {feeding, done}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -81,7 +81,7 @@ async def _feed(blocks: Blocks, body: AsyncIterator[bytes], done: asyncio.Future
         await asyncio.wait([feeding])
 
 
-async def _all(blocks: Blocks, body: AsyncIterator[bytes], seconds: float) -> None:
+async def _feed_blocks(blocks: Blocks, body: AsyncIterator[bytes], seconds: float) -> None:
     while True:
         try:
             async with asyncio.timeout(seconds):

@@ -1,4 +1,4 @@
-"""How much may go on at once: rooms of a fixed size, with a short queue before each door."""
+"""How much may run at the same time: limits of a fixed size, each with a short queue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-from spotlightd.engine.errors import TOO_MANY_QUERIES, Failed, failure
+from spotlightd.engine.errors import TOO_MANY_QUERIES, StatementError, failure
 
 T = TypeVar("T")
 KILL_AGAIN_SECONDS = 0.1
@@ -16,7 +16,7 @@ QUEUE_FACTOR = 16
 
 
 class ConcurrencyLimit:
-    """At most `size` inside, and a bounded number waiting; whoever comes then is turned away."""
+    """At most `size` statements run, and a bounded number waits. Others are refused."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name = name
@@ -25,7 +25,7 @@ class ConcurrencyLimit:
         self._places = asyncio.Semaphore(size)
 
     async def enter(self) -> None:
-        """Wait for a place. Failed (202) when too many are waiting already."""
+        """Wait for a place. StatementError (202) when too many are waiting already."""
         if self._waiting >= self._size * QUEUE_FACTOR:
             raise self._full()
         self._waiting += 1
@@ -35,7 +35,7 @@ class ConcurrencyLimit:
             self._waiting -= 1
 
     async def enter_now(self) -> None:
-        """Take a place only if one is free. Failed (202) otherwise."""
+        """Take a place only if one is free. StatementError (202) otherwise."""
         if self._places.locked():
             raise self._full()
         await self._places.acquire()
@@ -43,57 +43,58 @@ class ConcurrencyLimit:
     def leave(self) -> None:
         self._places.release()
 
-    def _full(self) -> Failed:
+    def _full(self) -> StatementError:
         return failure(TOO_MANY_QUERIES, f"Too many simultaneous {self._name}: maximum is {self._size}")
 
 
 class Work:
-    """One statement in a thread, and the place that it takes up until the thread is really done with it.
+    """One statement in a thread, and the place that it takes up until the thread has really finished.
 
-    A statement whose client is gone must not give its place away while it still runs, and a thread cannot be stopped:
-    `end` asks the engine to kill the statement, again and again, because one that has not registered yet is not found.
+    A statement must keep its place while it runs, even when its client has disconnected, and a thread cannot be
+    stopped. So `end` asks the engine to kill the statement, repeatedly: the engine does not find a statement that has
+    not registered yet.
     """
 
-    def __init__(self, room: ConcurrencyLimit, kill: Callable[[], Awaitable[None]]) -> None:
-        self._room = room
+    def __init__(self, limit: ConcurrencyLimit, kill: Callable[[], Awaitable[None]]) -> None:
+        self._limit = limit
         self._kill = kill
         self._future: asyncio.Future[Any] | None = None
 
     def start(self, threads: Executor, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Run it; its outcome, shielded: whoever waits for it may be cancelled, the thread goes on."""
+        """Run the call in a thread; its outcome is shielded: cancelling the waiter does not stop the thread."""
         future = asyncio.get_running_loop().run_in_executor(threads, call)
         self._future = future
         outcome = asyncio.shield(future)
-        outcome.add_done_callback(_looked_at)
+        outcome.add_done_callback(_retrieve_exception)
         return outcome
 
-    def when_done(self, call: Callable[[], None]) -> None:
-        """Call it when the thread is done; at once if it never began."""
+    def on_done(self, call: Callable[[], None]) -> None:
+        """Run the callback when the thread has finished; immediately if it never started."""
         if self._future is None:
             call()
         else:
             self._future.add_done_callback(lambda _: call())
 
-    async def move(self, room: ConcurrencyLimit) -> None:
-        """Go on in another room, if it has a place free now; Failed (202) otherwise."""
-        await room.enter_now()
-        self._room.leave()
-        self._room = room
+    async def move(self, limit: ConcurrencyLimit) -> None:
+        """Move to another limit, if it has a free place now; StatementError (202) otherwise."""
+        await limit.enter_now()
+        self._limit.leave()
+        self._limit = limit
 
     async def end(self) -> None:
-        """Make sure that it runs no more, then leave. Its outcome has been told, or is forgotten."""
+        """Wait until the statement has ended, killing it if necessary, then free the place. Its outcome is dropped."""
         try:
             while self._future is not None and not self._future.done():
                 await self._kill()
                 await asyncio.wait([self._future], timeout=KILL_AGAIN_SECONDS)
             if self._future is not None:
-                with contextlib.suppress(Failed):
+                with contextlib.suppress(StatementError):
                     self._future.result()
         finally:
-            self._room.leave()
+            self._limit.leave()
 
 
-def _looked_at(outcome: asyncio.Future[Any]) -> None:
-    """An outcome that nobody waits for any more is not worth a warning."""
+def _retrieve_exception(outcome: asyncio.Future[Any]) -> None:
+    """Read the exception, so that asyncio does not warn about an outcome that nobody waits for."""
     if not outcome.cancelled():
         outcome.exception()

@@ -1,4 +1,4 @@
-"""One daemon for each state folder: a lock that is taken before anything in the folder is touched."""
+"""Only one daemon may use a state folder: it takes a lock before it touches anything in the folder."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from pathlib import Path
 from spotlightd.errors import InUseError, SettingsError, StoreError
 
 PAUSE_SECONDS = 0.02
-BRIEFLY_SECONDS = 0.3  # a process that is just becoming another program still holds, for a moment, what it will close
+RETRY_SECONDS = 0.3  # a process that is just executing another program still holds a lock that it is about to close
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A state folder that is ours while the lock is held. What needs the folder to itself asks for this value."""
+class LockedFolder:
+    """A state folder whose lock this process holds. Code that needs the folder for itself takes this value."""
 
     folder: Path
 
 
 @contextlib.contextmanager
-def state_lock(folder: Path) -> Iterator[Held]:
-    """Hold the state folder, made if missing, for our eyes only. Nothing in it is touched while another daemon holds it.
+def state_lock(folder: Path) -> Iterator[LockedFolder]:
+    """Lock the state folder. A missing folder is created, readable by this user only.
 
-    InUseError when another daemon does, SettingsError when it cannot be written, StoreError when its disk is full. The
-    system frees the lock when the process ends, however it ends. Child processes do not inherit it.
+    Nothing in the folder is touched while another daemon holds it: InUseError. SettingsError when it cannot be written,
+    StoreError when its disk is full. The system frees the lock when the process ends, for whatever reason. Child
+    processes do not inherit the lock.
     """
-    with _blaming(folder):
+    with _translate_os_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with _blaming(folder):
-            _take(file, folder)
-            _try_out(folder)
-        yield Held(folder.resolve())
+        with _translate_os_errors(folder):
+            _lock_or_raise(file, folder)
+            _check_writable(folder)
+        yield LockedFolder(folder.resolve())
     finally:
         os.close(file)
 
 
 @contextlib.contextmanager
-def _blaming(folder: Path) -> Iterator[None]:
-    """Say whose turn it is: a full disk passes, and a unit may start again on it; a folder of somebody else's does not."""
+def _translate_os_errors(folder: Path) -> Iterator[None]:
+    """StoreError for a full disk: that passes, and systemd may restart the daemon. SettingsError for everything else."""
     try:
         yield
     except OSError as problem:
@@ -56,8 +57,8 @@ def _blaming(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _try_out(folder: Path) -> None:
-    """A lock of ours can stand in a folder where nothing new can be made."""
+def _check_writable(folder: Path) -> None:
+    """Create a file: the lock file may exist in a folder where no new file can be created."""
     probe = folder / f".writable-{os.getpid()}"
     try:
         probe.write_bytes(b"?")
@@ -65,8 +66,8 @@ def _try_out(folder: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def _take(file: int, folder: Path) -> None:
-    if not _taken(file, BRIEFLY_SECONDS):
+def _lock_or_raise(file: int, folder: Path) -> None:
+    if not _try_lock(file, RETRY_SECONDS):
         holder = os.pread(file, 32, 0).decode("ascii", errors="replace").strip() or "unknown"
         raise InUseError(
             f"state folder {folder} is in use by another spotlightd (process {holder}): stop that one, or set another "
@@ -76,25 +77,25 @@ def _take(file: int, folder: Path) -> None:
     os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
 
-def wait_for(path: Path, seconds: float) -> int:
-    """Take the lock of an engine that may still be dying; the open file is to be kept as long as the process lives.
+def wait_for_lock(path: Path, seconds: float) -> int:
+    """Take the lock of an earlier engine, which may still be ending. The lock lasts as long as the returned file is open.
 
-    StoreError when it is not free in time.
+    StoreError when the lock is not free in time.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if not _taken(file, seconds):
+    if not _try_lock(file, seconds):
         os.close(file)
         raise StoreError(f"another engine holds {path} and did not end within {seconds:g} s")
     return file
 
 
-def _taken(file: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
+def _try_lock(file: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 return False
             time.sleep(PAUSE_SECONDS)
         else:

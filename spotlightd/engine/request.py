@@ -1,4 +1,4 @@
-"""An HTTP request's address as ClickHouse reads it: which parameters are transport, which settings, which values. Pure."""
+"""Read the URL of a request as ClickHouse does: which parameters are transport, which settings, which values. Pure."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _TRANSPORT = frozenset({
 })  # fmt: skip
 _NAME = re.compile(r"^\w{1,200}$", re.ASCII)
 _SESSION_SECONDS = 60
-_SESSION_MOST_SECONDS = 3600
+_MAX_SESSION_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that a client asked to keep: its settings and temporary tables."""
+    """A session: its settings and temporary tables last from one request to the next."""
 
     name: str
     seconds: int
@@ -31,7 +31,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Everything of a request but its statement. `whole`: answer only when the end is known."""
+    """Everything in a request except its statement. `whole`: send the answer only when it is complete."""
 
     query_id: str
     database: str
@@ -43,8 +43,8 @@ class Question:
     compressed: bool
 
 
-def asked(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Question:
-    """Read the parameters of an address (or form) and the few headers that stand for some. Failed for a bad setting."""
+def parse_question(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Question:
+    """Read the parameters of a URL (or form) and the headers that replace some. StatementError for a bad setting."""
     settings = {
         name: value for name, value in parameters.items() if name not in _TRANSPORT and not name.startswith("param_")
     }
@@ -68,15 +68,15 @@ def _session(parameters: Mapping[str, str]) -> Session | None:
     if not name:
         return None
     seconds = parameters.get("session_timeout", "")
-    wanted = int(seconds) if seconds.isascii() and seconds.isdigit() else _SESSION_SECONDS
-    return Session(name, min(wanted, _SESSION_MOST_SECONDS), parameters.get("session_check") == "1")
+    requested = int(seconds) if seconds.isascii() and seconds.isdigit() else _SESSION_SECONDS
+    return Session(name, min(requested, _MAX_SESSION_SECONDS), parameters.get("session_check") == "1")
 
 
-def quoted(value: str) -> str:
-    """A text literal."""
+def quote(value: str) -> str:
+    """The value as a string literal."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def set_clause(settings: Mapping[str, str]) -> str:
-    """One SET for all settings."""
-    return "SET " + ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items())
+def make_set_clause(settings: Mapping[str, str]) -> str:
+    """One SET statement for all settings."""
+    return "SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())

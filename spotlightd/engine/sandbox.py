@@ -1,7 +1,7 @@
-"""Landlock: the engine's process may touch its own folders, read its own program, and nothing else.
+"""Landlock: the engine's process may write its own folders and read its own program, and nothing else.
 
-A process confines itself and then becomes the engine by exec, because threads that exist already would stay free.
-Needs no privilege. Where the kernel has no Landlock the reason is told instead, and shown on the status page.
+A process confines itself and then becomes the engine by exec, because threads that already exist are not confined.
+This needs no privilege. Where the kernel has no Landlock, the status page shows the reason.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ NAMES_AND_CERTIFICATES = (
     "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/ssl", "/etc/pki",
     "/usr/share/ca-certificates",
 )  # fmt: skip
-"""What must be read to connect to a host by its name and to know it by its certificate."""
+"""Files needed to connect to a host by its name and to verify its certificate."""
 
 
-def program_paths() -> list[Path]:
-    """What a Python of ours needs to read: libraries of the system, the interpreter's tree, the packages, this one."""
+def list_program_paths() -> list[Path]:
+    """What the Python process needs to read: system libraries, the interpreter, the installed packages, this one."""
     trees = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent)}
     trees |= {
         path for name, path in sysconfig.get_paths().items() if name in {"stdlib", "platstdlib", "purelib", "platlib"}
     }
     trees |= {entry for entry in sys.path if entry}
-    ours = find_spec("spotlightd")
-    if ours is not None and ours.origin:
-        trees.add(str(Path(ours.origin).parent))
+    package = find_spec("spotlightd")
+    if package is not None and package.origin:
+        trees.add(str(Path(package.origin).parent))
     return [Path(path) for path in (*_SYSTEM, *mimetypes.knownfiles, *sorted(trees))]
 
 
-def confine(own: Iterable[Path], readable: Iterable[Path], ports: Iterable[int] = ()) -> str:
-    """Confine this process, for good; answers "Landlock ABI n", or why not.
+def confine(writable: Iterable[Path], readable: Iterable[Path], ports: Iterable[int] = ()) -> str:
+    """Confine this process permanently. Returns "Landlock ABI n", or the reason why it is not confined.
 
-    `own` folders may be changed, `readable` paths only read and executed; TCP can be neither bound nor connected, but
-    to `ports` (sockets that are open already go on).
+    `writable` folders may be changed, `readable` paths only read and executed. TCP sockets can be neither bound nor
+    connected, except to `ports`. Sockets that are already open keep working.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     abi = libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
@@ -74,7 +74,7 @@ def confine(own: Iterable[Path], readable: Iterable[Path], ports: Iterable[int] 
     rules = libc.syscall(_CREATE, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
     if rules < 0:
         return f"no Landlock: {os.strerror(ctypes.get_errno())}"
-    allowed = [(path, rights) for path in own] + [(path, _EXECUTE | _READ | _LIST) for path in readable]
+    allowed = [(path, rights) for path in writable] + [(path, _EXECUTE | _READ | _LIST) for path in readable]
     allowed += [(Path(f"/proc/{os.getpid()}"), rights), (Path("/dev/null"), rights)]
     for path, wanted in allowed:
         _allow(libc, rules, path, wanted & rights)
@@ -87,7 +87,7 @@ def confine(own: Iterable[Path], readable: Iterable[Path], ports: Iterable[int] 
 
 
 def _allow(libc: ctypes.CDLL, rules: int, path: Path, rights: int) -> None:
-    """Allow a path that exists; one that does not needs no rule."""
+    """Allow a path; one that does not exist needs no rule."""
     try:
         file = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

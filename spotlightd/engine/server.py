@@ -1,6 +1,6 @@
-"""ClickHouse's HTTP interface on a socket of the daemon's: `/` for statements, `/ping` for anyone.
+"""ClickHouse's HTTP interface on a socket that the daemon opened: `/` for statements, `/ping` for health checks.
 
-Everything but `/ping` needs the secret of this start. It is meant for one machine: the socket listens on loopback.
+Everything except `/ping` needs the password, which is new at each start. The socket listens on loopback only.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import AsyncIterator
 from aiohttp import BodyPartReader, hdrs, web
 
 from spotlightd.engine import compression
-from spotlightd.engine.answers import answer, headers
-from spotlightd.engine.errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, Failed, failure
+from spotlightd.engine.answers import answer, make_headers
+from spotlightd.engine.errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, StatementError, failure
 from spotlightd.engine.inserts import load
-from spotlightd.engine.request import Question, asked
+from spotlightd.engine.request import Question, parse_question
 from spotlightd.engine.service import Service
-from spotlightd.engine.sql import Statement, load_head, statement
+from spotlightd.engine.sql import Statement, parse_insert_head, parse_statement
 
 MOST_STATEMENT_BYTES = 1 << 20
 MOST_FORM_BYTES = 64 << 20
@@ -28,7 +28,7 @@ BLOCK_BYTES = 1 << 20
 MOST_ADDRESS_BYTES = 1 << 20
 
 
-def application(service: Service) -> web.Application:
+def make_application(service: Service) -> web.Application:
     """The two routes."""
 
     async def statement_route(request: web.Request) -> web.StreamResponse:
@@ -36,8 +36,8 @@ def application(service: Service) -> web.Application:
         try:
             _authenticate(request, service)
             return await _serve(request, service)
-        except Failed as problem:
-            return _failed(problem, query_id)
+        except StatementError as problem:
+            return _make_error_response(problem, query_id)
 
     async def ping(_: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
@@ -49,10 +49,10 @@ def application(service: Service) -> web.Application:
     return app
 
 
-def runner(service: Service) -> web.AppRunner:
-    """Cancels a request's task when its client goes away, and leaves bodies compressed for us to undo."""
+def make_runner(service: Service) -> web.AppRunner:
+    """A runner that cancels a request's task when its client disconnects, and does not decompress bodies."""
     return web.AppRunner(
-        application(service),
+        make_application(service),
         handler_cancellation=True,
         auto_decompress=False,
         access_log=None,
@@ -63,10 +63,10 @@ def runner(service: Service) -> web.AppRunner:
 
 
 def _authenticate(request: web.Request, service: Service) -> None:
-    told = service.configuration
+    configuration = service.configuration
     user, password = _credentials(request)
-    right_user = hmac.compare_digest(user.encode(), told.user.encode())
-    right_password = hmac.compare_digest(password.encode(), told.password.encode())
+    right_user = hmac.compare_digest(user.encode(), configuration.user.encode())
+    right_password = hmac.compare_digest(password.encode(), configuration.password.encode())
     if not (right_user and right_password):
         raise failure(AUTHENTICATION_FAILED, "Authentication failed: password is incorrect, or there is no such user")
 
@@ -79,78 +79,80 @@ def _credentials(request: web.Request) -> tuple[str, str]:
         except (binascii.Error, UnicodeDecodeError):
             return "", ""
         return user, password
-    named = request.headers.get("X-ClickHouse-User", request.query.get("user", ""))
-    return named, request.headers.get("X-ClickHouse-Key", request.query.get("password", ""))
+    user = request.headers.get("X-ClickHouse-User", request.query.get("user", ""))
+    return user, request.headers.get("X-ClickHouse-Key", request.query.get("password", ""))
 
 
 async def _serve(request: web.Request, service: Service) -> web.StreamResponse:
     parameters: dict[str, str] = dict(request.query)
     if request.content_type == "multipart/form-data":
         parameters |= await _form(request)
-        return await _run(request, service, asked(parameters, request.headers), statement(parameters.get("query", "")))
+        return await _run(
+            request, service, parse_question(parameters, request.headers), parse_statement(parameters.get("query", ""))
+        )
     if request.method == hdrs.METH_GET:
-        parameters["readonly"] = "2"  # as ClickHouse does: an address that is only visited changes nothing
-    wanted = asked(parameters, request.headers)
-    named = parameters.get("query", "")
+        parameters["readonly"] = "2"  # as ClickHouse does: a GET changes nothing
+    question = parse_question(parameters, request.headers)
+    query_text = parameters.get("query", "")
     body = _body(request)
-    if (head := load_head(named, complete=True)) is not None:
-        return await load(service, wanted, head, _behind(named[head.data :].encode(), body))
-    text, ended = await _text(named, body)
-    if (head := load_head(text, complete=ended)) is not None:
-        return await load(service, wanted, head, _behind(_encoded(text[head.data :]), body))
-    return await _run(request, service, wanted, statement(text))
+    if (insert := parse_insert_head(query_text, complete=True)) is not None:
+        return await load(service, question, insert, _prepend(query_text[insert.data :].encode(), body))
+    text, is_complete = await _read_statement(query_text, body)
+    if (insert := parse_insert_head(text, complete=is_complete)) is not None:
+        return await load(service, question, insert, _prepend(_encode(text[insert.data :]), body))
+    return await _run(request, service, question, parse_statement(text))
 
 
-async def _run(request: web.Request, service: Service, wanted: Question, found: Statement) -> web.StreamResponse:
-    if found.kind == "read":
-        return await answer(request, service, wanted, found)
-    async with service.working(service.writers, wanted.query_id) as work:
-        body, summary = await service.start(work, lambda: service.handles.change(wanted, found.sql))
-    head = headers(wanted.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)}
-    if body:  # as the server does: a statement that answers nothing has no format
-        head["X-ClickHouse-Format"] = wanted.format
-    return web.Response(body=body, headers=head)
+async def _run(request: web.Request, service: Service, question: Question, statement: Statement) -> web.StreamResponse:
+    if statement.kind == "read":
+        return await answer(request, service, question, statement)
+    async with service.admit(service.writers, question.query_id) as work:
+        body, summary = await service.start(work, lambda: service.handles.change(question, statement.sql))
+    headers = make_headers(question.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)}
+    if body:  # as ClickHouse does: a statement without an answer has no format
+        headers["X-ClickHouse-Format"] = question.format
+    return web.Response(body=body, headers=headers)
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    """The request's bytes, decompressed. Failed when they end before their coding does."""
-    undo = compression.decoder(request.headers.get(hdrs.CONTENT_ENCODING, ""))
+    """The request's bytes, decompressed. StatementError when they end before their coding does."""
+    decoder = compression.make_decoder(request.headers.get(hdrs.CONTENT_ENCODING, ""))
     async for chunk in request.content.iter_chunked(BLOCK_BYTES):
-        if data := undo.add(chunk):
+        if data := decoder.add(chunk):
             yield data
-    undo.close()
+    decoder.close()
 
 
-async def _behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     if first:
         yield first
     async for data in rest:
         yield data
 
 
-async def _text(named: str, body: AsyncIterator[bytes]) -> tuple[str, bool]:
-    """The statement's text and whether it is all there; an INSERT is handed on as soon as its data begin."""
-    raw = named.encode() + b"\n" if named else b""
+async def _read_statement(query_text: str, body: AsyncIterator[bytes]) -> tuple[str, bool]:
+    """The statement's text, and whether it is complete. An INSERT is returned as soon as its data begins."""
+    raw = query_text.encode() + b"\n" if query_text else b""
     async for data in body:
         raw += data
         if len(raw) > MOST_STATEMENT_BYTES:
             raise failure(SYNTAX, f"The statement is longer than {MOST_STATEMENT_BYTES} bytes")
-        if len(raw) - len(data) <= HEAD_BYTES and load_head(_decoded(raw), complete=False) is not None:
-            return _decoded(raw), False
-    return _decoded(raw), True
+        if len(raw) - len(data) <= HEAD_BYTES and parse_insert_head(_decode(raw), complete=False) is not None:
+            return _decode(raw), False
+    return _decode(raw), True
 
 
-def _decoded(raw: bytes) -> str:
-    """Text that gives back the same bytes: what follows an INSERT may be binary."""
+def _decode(raw: bytes) -> str:
+    """Text that encodes to the same bytes again: the data of an INSERT may be binary."""
     return raw.decode("utf-8", errors="surrogateescape")
 
 
-def _encoded(text: str) -> bytes:
+def _encode(text: str) -> bytes:
     return text.encode("utf-8", errors="surrogateescape")
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """The fields of a form: the statement and its parameters, when they are too long for an address."""
+    """The fields of a form: clients use one when the statement and its parameters are too long for a URL."""
     fields: dict[str, str] = {}
     size = 0
     async for part in await request.multipart():
@@ -169,7 +171,7 @@ async def _form(request: web.Request) -> dict[str, str]:
     return fields
 
 
-def _failed(problem: Failed, query_id: str) -> web.Response:
-    """A failure before the first byte of an answer."""
-    head = headers(query_id) | {"X-ClickHouse-Exception-Code": str(problem.code)}
-    return web.Response(status=problem.status, text=problem.text + "\n", headers=head)
+def _make_error_response(problem: StatementError, query_id: str) -> web.Response:
+    """The response to a statement that failed before the first byte of its answer."""
+    headers = make_headers(query_id) | {"X-ClickHouse-Exception-Code": str(problem.code)}
+    return web.Response(status=problem.status, text=problem.text + "\n", headers=headers)

@@ -1,4 +1,4 @@
-"""What all requests share: handles, threads, rooms; and how a statement of theirs is started and ended."""
+"""What all requests share: handles, threads and limits; and how a statement is started and ended."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ class Service:
     """The engine as the routes see it."""
 
     def __init__(self, configuration: Configuration) -> None:
-        told = configuration
-        self.configuration = told
-        self.handles = Handles(told)
-        self.readers = ConcurrencyLimit("queries", told.readers)
-        self.writers = ConcurrencyLimit("inserts and changes", told.writers)
-        self.downloads = ConcurrencyLimit("downloads", told.download_slots)
-        self._threads = ThreadPoolExecutor(told.readers + told.writers + told.download_slots, "statement")
+        readers, writers, downloads = configuration.readers, configuration.writers, configuration.download_slots
+        self.configuration = configuration
+        self.handles = Handles(configuration)
+        self.readers = ConcurrencyLimit("queries", readers)
+        self.writers = ConcurrencyLimit("inserts and changes", writers)
+        self.downloads = ConcurrencyLimit("downloads", downloads)
+        self._threads = ThreadPoolExecutor(readers + writers + downloads, "statement")
         self._control = ThreadPoolExecutor(1, "kill")
-        self._packing = ThreadPoolExecutor(1, "packing")
+        self._compression = ThreadPoolExecutor(1, "compression")
         self._running: set[str] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
-    async def working(self, room: ConcurrencyLimit, query_id: str) -> AsyncIterator[Work]:
-        """Enter a room to do some work; leaving ends the work, even when the request itself is cancelled meanwhile.
+    async def admit(self, limit: ConcurrencyLimit, query_id: str) -> AsyncIterator[Work]:
+        """Wait for a place under the limit. Leaving the block ends the work, even when the request is cancelled.
 
-        Failed (216) when a statement of that id still runs: so a repeat of an insert cannot overtake its first try.
+        StatementError (216) when a statement with that id still runs, so that a repeated insert cannot overtake the
+        first try.
         """
         if query_id in self._running:
             raise failure(SAME_ID, f"Query with id = {query_id} is already running")
         self._running.add(query_id)
         try:
-            await room.enter()
+            await limit.enter()
         except BaseException:
             self._running.discard(query_id)
             raise
-        work = Work(room, lambda: self._kill(query_id))
+        work = Work(limit, lambda: self._kill(query_id))
         try:
             yield work
         finally:
@@ -60,12 +61,12 @@ class Service:
         """Run the work's statement in a thread."""
         return work.start(self._threads, call)
 
-    async def packed(self, call: Callable[[], bytes]) -> bytes:
+    async def compress(self, call: Callable[[], bytes]) -> bytes:
         """Compress in a thread: gzip takes 10 ms for a piece."""
-        return await asyncio.get_running_loop().run_in_executor(self._packing, call)
+        return await asyncio.get_running_loop().run_in_executor(self._compression, call)
 
     async def close(self) -> None:
-        """Wait for what is still being ended, then close the engine."""
+        """Wait for statements that are still being ended, then close the engine."""
         if self._ending:
             await asyncio.wait(self._ending, timeout=CLOSE_SECONDS)
         await asyncio.get_running_loop().run_in_executor(self._control, self.handles.close)

@@ -1,6 +1,6 @@
-"""Just enough of ClickHouse's grammar to serve a statement: its first word, its last FORMAT, where inline data begin.
+"""Just enough of ClickHouse's grammar to run a statement: its first word, its last FORMAT, where inline data begins.
 
-Pure. Nothing is parsed for safety here: the engine judges every statement, and what is misread becomes its error.
+Pure. This parser is no security check: the engine judges every statement, and reports what was misread as an error.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _READS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "CHECK", "VALUES"})
-_LONE = re.compile("[\ud800-\udfff]")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _DATA_BEGIN = re.compile(r"[ \t]*(?:\r?\n)?")
 
 
@@ -41,18 +41,18 @@ class Token:
     def stop(self) -> int:
         return self.start + len(self.text)
 
-    def says(self, word: str) -> bool:
-        """It is that word, outside of all brackets."""
+    def is_word(self, word: str) -> bool:
+        """Whether the token is that word, outside of all brackets."""
         return self.kind == "word" and self.depth == 0 and self.text.upper() == word
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What to do with a statement.
+    """A parsed statement, by kind:
 
     read    `sql` without its FORMAT clause, `format` (empty: none was named), and `after`, the SETTINGS that followed it
-    load    `sql` up to the word FORMAT, `format`, and `data`: the place in the text where inline data begin
-    change  `sql` as it is; what it answers is small
+    load    `sql` up to the word FORMAT, `format`, and `data`: the place in the text where inline data begins
+    change  `sql` unchanged; its answer is small
     """
 
     kind: Kind
@@ -62,55 +62,52 @@ class Statement:
     data: int = 0
 
 
-def statement(text: str) -> Statement:
-    """Read one statement. A second one behind a semicolon is a failure, as it is at ClickHouse's own door.
-
-    So is text that is not UTF-8 (its bytes come as lone surrogates).
+def parse_statement(text: str) -> Statement:
+    """Parse one statement. StatementError for a second one behind a semicolon, as in ClickHouse's HTTP interface, and for
+    text that is not UTF-8 (its bytes arrive as lone surrogates).
     """
-    _check(text)
+    _check_utf8(text)
     first = next((token for token in _tokens(text) if token.kind == "word"), None)
     if first is None:
         raise failure(SYNTAX, "Empty query")
-    word = first.text.upper()
-    if word == "INSERT":
-        return load_head(text, complete=True) or _single(text, "change")
-    if word not in _READS:
-        return _single(text, "change")
-    return _single(text, "read")
+    keyword = first.text.upper()
+    if keyword == "INSERT":
+        return parse_insert_head(text, complete=True) or _parse_single(text, "change")
+    return _parse_single(text, "read" if keyword in _READS else "change")
 
 
-def load_head(text: str, *, complete: bool) -> Statement | None:
-    """The INSERT that this text begins with, when data in a named format follow it.
+def parse_insert_head(text: str, *, complete: bool) -> Statement | None:
+    """The INSERT at the start of the text, if it names a format for the data that follows it; else None.
 
-    None when it has none, or, while more text may come (not `complete`), when that cannot be told yet.
+    While more text may come (not `complete`), None also when this is not decided yet.
     """
     before: Token | None = None
     for token in _tokens(text):
-        if before is None and not token.says("INSERT"):
+        if before is None and not token.is_word("INSERT"):
             return None
-        if before is not None and before.says("FORMAT") and token.kind == "word":
+        if before is not None and before.is_word("FORMAT") and token.kind == "word":
             data = _data_begin(text, token.stop, complete=complete)
-            _check(text[: token.stop])
+            _check_utf8(text[: token.stop])
             return None if data is None else Statement("load", text[: before.start].rstrip(), token.text, data=data)
         before = token
     return None
 
 
 def _data_begin(text: str, stop: int, *, complete: bool) -> int | None:
-    """Behind the format's name: blanks and one line end belong to the statement, all else is data."""
+    """Where data begins behind the format's name: spaces and one line end belong to the statement, all else is data."""
     gap = _DATA_BEGIN.match(text, stop)
     begin = gap.end() if gap else stop
-    told = complete or text[stop:begin].endswith("\n") or (begin < len(text) and text[begin] != "\r")
-    return begin if told else None
+    is_decided = complete or text[stop:begin].endswith("\n") or (begin < len(text) and text[begin] != "\r")
+    return begin if is_decided else None
 
 
-def _check(text: str) -> None:
-    if _LONE.search(text):
+def _check_utf8(text: str) -> None:
+    if _LONE_SURROGATE.search(text):
         raise failure(SYNTAX, "The statement is not UTF-8")
 
 
-def _single(text: str, kind: Kind) -> Statement:
-    """The one statement of a text, its FORMAT clause and closing semicolon taken off."""
+def _parse_single(text: str, kind: Kind) -> Statement:
+    """The single statement of a text, without its FORMAT clause and closing semicolon."""
     tokens = []
     ended: Token | None = None
     for token in _tokens(text):
@@ -121,28 +118,31 @@ def _single(text: str, kind: Kind) -> Statement:
         else:
             tokens.append(token)
     sql = text[: ended.start] if ended else text
-    at = next((at for at in range(len(tokens) - 2, 0, -1) if _formats(tokens, at)), None) if kind == "read" else None
-    if at is None:
+    clauses = (
+        [index for index in range(1, len(tokens) - 1) if _is_format_clause(tokens, index)] if kind == "read" else []
+    )
+    if not clauses:
         return Statement(kind, sql.rstrip())
-    return Statement(kind, sql[: tokens[at].start].rstrip(), tokens[at + 1].text, sql[tokens[at + 1].stop :].strip())
+    clause, name = tokens[clauses[-1]], tokens[clauses[-1] + 1]
+    return Statement(kind, sql[: clause.start].rstrip(), name.text, sql[name.stop :].strip())
 
 
-def _formats(tokens: list[Token], at: int) -> bool:
-    """A FORMAT clause stands there: the word, a name, and then nothing or SETTINGS."""
-    closing = at + 2 == len(tokens) or tokens[at + 2].says("SETTINGS")
-    return tokens[at].says("FORMAT") and tokens[at + 1].kind == "word" and closing
+def _is_format_clause(tokens: list[Token], index: int) -> bool:
+    """Whether a FORMAT clause begins at that token: the word, a name, and then nothing or SETTINGS."""
+    is_last = index + 2 == len(tokens) or tokens[index + 2].is_word("SETTINGS")
+    return tokens[index].is_word("FORMAT") and tokens[index + 1].kind == "word" and is_last
 
 
 def _tokens(text: str) -> Iterator[Token]:
-    """The tokens that mean something, with their depth in brackets."""
+    """The tokens except white space and comments, with their depth in brackets."""
     depth = 0
-    for found in _TOKEN.finditer(text):
-        kind = found.lastgroup or "other"
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup or "other"
         kind = "text" if kind == "tag" else kind
         if kind == "space":
             continue
         if kind == "close":
             depth -= 1
-        yield Token(kind, found[0], found.start(), depth)
+        yield Token(kind, match[0], match.start(), depth)
         if kind == "open":
             depth += 1

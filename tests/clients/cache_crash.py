@@ -1,4 +1,4 @@
-"""Brings a document into a cache, and stands still in the middle of it, to be killed. Run as a script: folder and digest."""
+"""Downloads a document into a cache, and waits in the middle, to be killed. Run as a script: folder and digest."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import sys
 from pathlib import Path
 
 from spotlightd.clients.bucket.folder import FolderBucket
-from tests.clients.documents_world import Watched, read, tiered
+from tests.clients.documents_world import WatchedBucket, read, tiered
 
 
 async def main(folder: Path, name: str) -> None:
     async with FolderBucket(folder / "bucket") as inner:
-        bucket, pieces = Watched(inner), 0
+        bucket, pieces = WatchedBucket(inner), 0
 
-        async def stands_still() -> None:
+        async def wait_forever() -> None:
             nonlocal pieces
             pieces += 1
             if pieces == 2:
                 print("in the middle", flush=True)
                 await asyncio.Event().wait()
 
-        bucket.paces = stands_still
+        bucket.before_piece = wait_forever
         async with tiered(folder, bucket) as documents:
             await read(documents, name)
 

@@ -23,14 +23,14 @@ PARTS = (b"constructed" * 100_000, b"rest" * 1000)
 class Fuse:
     """Counts system calls on documents and kills this process before number `at` (or in the midst of a write)."""
 
-    def __init__(self, at: int, said: int) -> None:
-        self.at, self.said, self.seen = at, said, 0
+    def __init__(self, at: int, note: int) -> None:
+        self.at, self.note, self.count = at, note, 0
 
     def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **options: Any) -> Any:
-            self.seen += 1
-            if self.seen == self.at:
-                os.pwrite(self.said, json.dumps({"at": self.at, "call": name}).encode() + b"\n", 0)
+            self.count += 1
+            if self.count == self.at:
+                os.pwrite(self.note, json.dumps({"at": self.at, "call": name}).encode() + b"\n", 0)
                 if name == "write":
                     call(args[0], bytes(args[1])[: len(args[1]) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What the tests of documents in folder and bucket share: both, small, and ways to take them apart."""
+"""Shared by the tests of documents in folder and bucket: small stores, and ways to damage them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spotlightd.clients.documents.folder import FolderDocuments
 from spotlightd.clients.documents.tiered import TieredDocuments
 from spotlightd.errors import StoreError
 from spotlightd.model.bucket import document_key
-from spotlightd.ports.storage import Bucket, Object, Stored
+from spotlightd.ports.storage import Bucket, Object, StoredFile
 from tests.clients.bucket_world import bucket_of
 from tests.real.store import Store
 
@@ -26,7 +26,7 @@ async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 def content(number: int, size: int = 1000) -> bytes:
-    """Constructed, and another for every number."""
+    """Constructed bytes, different for each number."""
     return (f"document {number} ".encode() * size)[:size]
 
 
@@ -53,14 +53,14 @@ async def tiered(
         yield TieredDocuments(documents, cache)
 
 
-async def away(documents: TieredDocuments, bucket: Bucket, whole: bytes) -> str:
-    """Keep a document, in the bucket alone."""
+async def put_in_bucket(documents: TieredDocuments, bucket: Bucket, whole: bytes) -> str:
+    """Store a document in the bucket only."""
     name = (await documents.put(chunks(whole))).digest
-    await moved(documents, bucket, name)
+    await move_to_bucket(documents, bucket, name)
     return name
 
 
-async def moved(documents: TieredDocuments, bucket: Bucket, name: str) -> None:
+async def move_to_bucket(documents: TieredDocuments, bucket: Bucket, name: str) -> None:
     async with documents.folder.file(name) as path:
         await bucket.put(document_key(name), path, name)
     assert await documents.folder.drop(name)
@@ -73,15 +73,15 @@ async def read(documents: Any, name: str) -> bytes:
 def cached(folder: Path) -> dict[str, int]:
     """The finished files of the cache and their sizes."""
     root = folder / "cache"
-    return {one.name: one.stat().st_size for one in root.iterdir() if one.is_file() and one.name != "lock"}
+    return {path.name: path.stat().st_size for path in root.iterdir() if path.is_file() and path.name != "lock"}
 
 
 def incoming(folder: Path) -> list[Path]:
     return list((folder / "cache" / "incoming").iterdir())
 
 
-class Dropped:
-    """Documents that go to the bucket, and from the folder, right before they are read."""
+class DroppedDocuments:
+    """Documents that are moved to the bucket right before they are read."""
 
     def __init__(self, documents: TieredDocuments, bucket: Bucket) -> None:
         self._documents, self._bucket = documents, bucket
@@ -89,7 +89,7 @@ class Dropped:
     async def ping(self) -> None:
         await self._documents.ping()
 
-    async def put(self, parts: AsyncIterator[bytes]) -> Stored:
+    async def put(self, parts: AsyncIterator[bytes]) -> StoredFile:
         return await self._documents.put(parts)
 
     @asynccontextmanager
@@ -104,51 +104,51 @@ class Dropped:
             yield piece
 
     async def _leave(self, name: str) -> None:
-        held = await self._documents.folder.held(name)
-        if held is not None:
-            with held:
+        lease = await self._documents.folder.lease(name)
+        if lease is not None:
+            with lease:
                 pass
-            await moved(self._documents, self._bucket, name)
+            await move_to_bucket(self._documents, self._bucket, name)
 
 
 @dataclass
-class Watched:
-    """A bucket that counts what is read of it, and that can be away; `paces` is awaited before every piece."""
+class WatchedBucket:
+    """A bucket that records reads and can be unreachable; `before_piece` is awaited before every piece."""
 
     bucket: Bucket
     reads: list[str] = field(default_factory=list)
     is_away: bool = False
-    paces: Any = None
+    before_piece: Any = None
 
-    def _here(self) -> None:
+    def _check_reachable(self) -> None:
         if self.is_away:
             raise StoreError("bucket spotlightd at constructed cannot be reached")
 
     async def ping(self) -> None:
-        self._here()
+        self._check_reachable()
         await self.bucket.ping()
 
     async def put(self, key: str, body: Path | bytes, name: str) -> Object:
-        self._here()
+        self._check_reachable()
         return await self.bucket.put(key, body, name)
 
     async def read(self, key: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
-        self._here()
+        self._check_reachable()
         self.reads.append(key)
         async for piece in self.bucket.read(key, first=first, length=length):
-            if self.paces:
-                await self.paces()
-            self._here()
+            if self.before_piece:
+                await self.before_piece()
+            self._check_reachable()
             yield piece
 
     async def head(self, key: str) -> Object | None:
-        self._here()
+        self._check_reachable()
         return await self.bucket.head(key)
 
     async def list(self, prefix: str) -> AsyncGenerator[Object]:
-        self._here()
-        async for one in self.bucket.list(prefix):
-            yield one
+        self._check_reachable()
+        async for stored in self.bucket.list(prefix):
+            yield stored
 
     async def sweep(self) -> int:
         return await self.bucket.sweep()

@@ -45,28 +45,28 @@ async def test_a_folder_that_is_not_there_is_on_the_disk_of_the_one_above(disks:
 
 async def test_a_file_takes_what_was_reserved_until_it_is_removed(disks: Disks, tmp_path: Path) -> None:
     file = tmp_path / "file"
-    assert await disks.taken(file) == 0
+    assert await disks.allocated_bytes(file) == 0
     await disks.reserve(file, 4 * MIB)
-    assert await disks.taken(file) == 4 * MIB
+    assert await disks.allocated_bytes(file) == 4 * MIB
     await disks.reserve(file, 2 * MIB)
-    assert await disks.taken(file) == 2 * MIB
+    assert await disks.allocated_bytes(file) == 2 * MIB
     await disks.remove(file)
     await disks.remove(file)
-    assert await disks.taken(file) == 0
+    assert await disks.allocated_bytes(file) == 0
 
 
 async def test_what_finds_no_room_leaves_nothing_behind(disks: Disks, tmp_path: Path) -> None:
     before = await disks.measure(tmp_path)
     with pytest.raises(StoreError, match="No space left"):
         await disks.reserve(tmp_path / "file", 64 * MIB)
-    assert await disks.taken(tmp_path / "file") == 0
+    assert await disks.allocated_bytes(tmp_path / "file") == 0
     assert await disks.measure(tmp_path) == before
 
 
 async def test_a_reserved_file_is_for_our_eyes_only(tmp_path: Path) -> None:
     await LocalDisks(10.0).reserve(tmp_path / "file", 1 * MIB)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 async def test_a_file_system_that_only_promises_space_is_found_out(
@@ -80,13 +80,13 @@ async def test_a_file_system_that_only_promises_space_is_found_out(
 
 async def test_a_disk_that_hangs_holds_up_neither_the_loop_nor_other_disks(tmp_path: Path) -> None:
     (tmp_path / "hangs").mkdir()
-    go_on, asked = threading.Event(), list[Path]()
+    go_on, calls = threading.Event(), list[Path]()
 
-    def statvfs(at: Path) -> os.statvfs_result:
-        asked.append(at)
-        if at.name == "hangs":
+    def statvfs(path: Path) -> os.statvfs_result:
+        calls.append(path)
+        if path.name == "hangs":
             go_on.wait(60)
-        return os.statvfs(at)
+        return os.statvfs(path)
 
     disks = LocalDisks(0.2, statvfs=statvfs)
     try:
@@ -95,7 +95,7 @@ async def test_a_disk_that_hangs_holds_up_neither_the_loop_nor_other_disks(tmp_p
         with pytest.raises(StoreError, match="has not answered yet"):  # and no second thread is spent on it
             await disks.measure(tmp_path / "hangs")
         assert (await disks.measure(tmp_path)).size > 0
-        assert asked.count(tmp_path / "hangs") == 1
+        assert calls.count(tmp_path / "hangs") == 1
     finally:
         go_on.set()
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from spotlightd.clients.documents.folder import FolderDocuments, pieces
+from spotlightd.clients.documents.folder import FolderDocuments, join_chunks
 from spotlightd.errors import PublisherError, StoreError
-from spotlightd.ports.storage import Documents, Stored
+from spotlightd.ports.storage import Documents, StoredFile
 from spotlightd.testing import MemoryDocuments
-from tests.clients.documents_world import Dropped, bucket_for, tiered
+from tests.clients.documents_world import DroppedDocuments, bucket_for, tiered
 
 
 @pytest.fixture(
@@ -33,7 +33,7 @@ async def documents(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     how, where = request.param.split(", ")
     store = request.getfixturevalue("minio") if where == "minio" else None
     async with bucket_for(tmp_path, store) as bucket, tiered(tmp_path, bucket) as both:
-        yield Dropped(both, bucket) if how == "dropped" else both
+        yield DroppedDocuments(both, bucket) if how == "dropped" else both
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
@@ -52,11 +52,11 @@ async def stalled() -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
-async def whole(documents: Documents, digest: str) -> list[bytes]:
+async def read_all(documents: Documents, digest: str) -> list[bytes]:
     return [piece async for piece in documents.read(digest)]
 
 
-async def opened(documents: Documents, digest: str) -> Path:
+async def open_file(documents: Documents, digest: str) -> Path:
     async with documents.file(digest) as path:
         return path
 
@@ -64,10 +64,10 @@ async def opened(documents: Documents, digest: str) -> Path:
 async def test_bytes_are_kept_under_their_sha256_and_read_back(documents: Documents) -> None:
     content = bytes(range(256)) * 10_000
     stored = await documents.put(chunks(content[:100], b"", content[100:1_500_000], content[1_500_000:]))
-    assert stored == Stored(hashlib.sha256(content).hexdigest(), len(content), new=True)
+    assert stored == StoredFile(hashlib.sha256(content).hexdigest(), len(content), new=True)
     async with documents.file(stored.digest) as path:
         assert path.read_bytes() == content
-    read = await whole(documents, stored.digest)
+    read = await read_all(documents, stored.digest)
     assert b"".join(read) == content
     assert max(map(len, read)) == 1 << 20
 
@@ -80,14 +80,14 @@ async def test_the_same_bytes_are_one_object_however_they_are_cut(documents: Doc
 
 async def test_no_bytes_are_an_object_too(documents: Documents) -> None:
     stored = await documents.put(chunks())
-    assert (stored.size, await whole(documents, stored.digest)) == (0, [])
+    assert (stored.size, await read_all(documents, stored.digest)) == (0, [])
 
 
 async def test_a_broken_fetch_keeps_nothing_and_its_error_comes_through(documents: Documents) -> None:
     with pytest.raises(PublisherError, match="broke off"):
         await documents.put(broken(b"x" * 2_000_000))
     with pytest.raises(StoreError):
-        await opened(documents, hashlib.sha256(b"x" * 2_000_000).hexdigest())
+        await open_file(documents, hashlib.sha256(b"x" * 2_000_000).hexdigest())
 
 
 async def test_a_cancelled_put_keeps_nothing_and_the_next_one_works(documents: Documents) -> None:
@@ -98,9 +98,11 @@ async def test_a_cancelled_put_keeps_nothing_and_the_next_one_works(documents: D
 
 async def test_many_puts_at_once_are_kept_apart(documents: Documents) -> None:
     contents = [bytes([number % 7]) * 300_000 for number in range(20)]
-    kept = await asyncio.gather(*(documents.put(chunks(*(one[:1000], one[1000:]))) for one in contents))
-    assert [stored.digest for stored in kept] == [hashlib.sha256(one).hexdigest() for one in contents]
-    assert sum(stored.new for stored in kept) == 7
+    stored_files = await asyncio.gather(
+        *(documents.put(chunks(*(content[:1000], content[1000:]))) for content in contents)
+    )
+    assert [stored.digest for stored in stored_files] == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert sum(stored.new for stored in stored_files) == 7
 
 
 async def test_an_object_is_not_to_be_written(documents: Documents) -> None:
@@ -112,9 +114,9 @@ async def test_an_object_is_not_to_be_written(documents: Documents) -> None:
 async def test_a_document_that_is_not_there_is_named(documents: Documents) -> None:
     digest = "0" * 64
     with pytest.raises(StoreError, match=f"^there is no document {digest} in /"):
-        await opened(documents, digest)
+        await open_file(documents, digest)
     with pytest.raises(StoreError, match=f"^there is no document {digest} in /"):
-        await whole(documents, digest)
+        await read_all(documents, digest)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ async def test_a_document_that_is_not_there_is_named(documents: Documents) -> No
     ["", "abc", "../" * 20 + "etc/passwd", "A" * 64, "g" * 64, "0" * 63 + "/", "0" * 64 + "\n", "٣" * 64, "0" * 65],
 )
 async def test_what_is_no_digest_is_no_path(documents: Documents, digest: str) -> None:
-    for ask in (opened, whole):
+    for ask in (open_file, read_all):
         with pytest.raises(StoreError) as caught:
             await ask(documents, digest)
         assert str(caught.value) == f"{digest[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)"
@@ -135,7 +137,7 @@ async def test_a_healthy_store_answers_its_ping(documents: Documents) -> None:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(some.lists(some.binary(max_size=50), max_size=20), some.integers(1, 60))
 async def test_regrouping_changes_no_byte(parts: list[bytes], size: int) -> None:
-    grouped = [piece async for piece in pieces(chunks(*parts), size)]
+    grouped = [piece async for piece in join_chunks(chunks(*parts), size)]
     assert b"".join(grouped) == b"".join(parts)
     assert all(len(piece) >= size for piece in grouped[:-1])
     assert all(grouped)

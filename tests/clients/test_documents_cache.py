@@ -1,4 +1,4 @@
-"""Documents that are in the bucket alone: brought once, bounded, never evicted from under a reader, never damaged."""
+"""Documents that are only in the bucket: downloaded once, bounded, never evicted while they are read, never damaged."""
 
 from __future__ import annotations
 
@@ -18,12 +18,22 @@ import pytest
 from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.clients.documents import cache as module
 from spotlightd.clients.documents.cache import DocumentCache
-from spotlightd.clients.documents.folder import FolderDocuments, place
-from spotlightd.clients.documents.leases import pinned, taken_away
+from spotlightd.clients.documents.folder import FolderDocuments, document_path
+from spotlightd.clients.documents.leases import lease_file, remove_unless_leased
 from spotlightd.clients.documents.tiered import TieredDocuments
 from spotlightd.errors import StoreError
 from spotlightd.model.bucket import document_key
-from tests.clients.documents_world import Watched, away, cached, chunks, content, digest, incoming, read, tiered
+from tests.clients.documents_world import (
+    WatchedBucket,
+    cached,
+    chunks,
+    content,
+    digest,
+    incoming,
+    put_in_bucket,
+    read,
+    tiered,
+)
 from tests.daemon.process import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,11 +42,11 @@ ROOT = Path(__file__).parent.parent.parent
 @dataclass
 class World:
     folder: Path
-    bucket: Watched
+    bucket: WatchedBucket
     documents: TieredDocuments
 
-    async def away(self, *numbers: int, size: int = 1000) -> list[str]:
-        return [await away(self.documents, self.bucket, content(one, size)) for one in numbers]
+    async def put_in_bucket(self, *numbers: int, size: int = 1000) -> list[str]:
+        return [await put_in_bucket(self.documents, self.bucket, content(number, size)) for number in numbers]
 
     def copy(self, name: str) -> Path:
         return self.folder / "bucket" / document_key(name)
@@ -50,14 +60,14 @@ class World:
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     """A cache with room for four documents of 1,000 bytes."""
     async with FolderBucket(tmp_path / "bucket") as folder:
-        bucket = Watched(folder)
+        bucket = WatchedBucket(folder)
         async with tiered(tmp_path, bucket, most_bytes=4000) as documents:
             yield World(tmp_path, bucket, documents)
 
 
 async def test_a_dropped_document_is_read_again_and_then_from_here(world: World) -> None:
-    (name,) = await world.away(1)
-    assert not place(world.folder / "documents", name).exists()
+    (name,) = await world.put_in_bucket(1)
+    assert not document_path(world.folder / "documents", name).exists()
     for _ in range(2):
         assert await read(world.documents, name) == content(1)
         async with world.documents.file(name) as path:
@@ -70,34 +80,34 @@ async def test_what_the_folder_has_is_read_there(world: World) -> None:
     world.bucket.is_away = True
     assert await read(world.documents, name) == b"abc"
     async with world.documents.file(name) as path:
-        assert path == place(world.folder / "documents", name)
+        assert path == document_path(world.folder / "documents", name)
 
 
 async def test_a_document_that_comes_again_is_in_the_folder_again(world: World) -> None:
-    (name,) = await world.away(1)
+    (name,) = await world.put_in_bucket(1)
     assert (await world.documents.put(chunks(content(1)))).new
     assert await read(world.documents, name) == content(1)
     assert world.bucket.reads == []
 
 
 async def test_many_readers_at_once_bring_it_once(world: World) -> None:
-    (name,) = await world.away(1)
-    found = await asyncio.gather(*(read(world.documents, name) for _ in range(30)))
-    assert set(found) == {content(1)}
+    (name,) = await world.put_in_bucket(1)
+    contents = await asyncio.gather(*(read(world.documents, name) for _ in range(30)))
+    assert set(contents) == {content(1)}
     assert world.bucket.reads == [document_key(name)]
 
 
 async def test_a_reader_that_leaves_does_not_stop_it(world: World) -> None:
-    (name,) = await world.away(1)
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    (name,) = await world.put_in_bucket(1)
+    started, go_on = asyncio.Event(), asyncio.Event()
 
-    async def held_up() -> None:
-        begun.set()
+    async def wait() -> None:
+        started.set()
         await go_on.wait()
 
-    world.bucket.paces = held_up
+    world.bucket.before_piece = wait
     reader = asyncio.create_task(read(world.documents, name))
-    await begun.wait()
+    await started.wait()
     reader.cancel()
     await asyncio.wait([reader])
     go_on.set()
@@ -107,39 +117,39 @@ async def test_a_reader_that_leaves_does_not_stop_it(world: World) -> None:
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_the_next_one_tries_again(world: World) -> None:
-    (name,) = await world.away(1)
+    (name,) = await world.put_in_bucket(1)
     world.bucket.is_away = True
     answers = await asyncio.gather(*(read(world.documents, name) for _ in range(5)), return_exceptions=True)
     why = "bucket spotlightd at constructed cannot be reached"
-    said = f"document {name} is not in the folder, and cannot be had from the bucket now: {why}"
-    assert {str(one) for one in answers} == {said}
+    expected = f"document {name} is not in the folder, and cannot be read from the bucket now: {why}"
+    assert {str(answer) for answer in answers} == {expected}
     world.bucket.is_away = False
     assert await read(world.documents, name) == content(1)
 
 
 async def test_while_the_bucket_is_away_what_is_here_is_served(world: World) -> None:
-    here = (await world.documents.put(chunks(b"abc"))).digest
-    brought, gone = await world.away(1, 2)
-    await read(world.documents, brought)
+    local = (await world.documents.put(chunks(b"abc"))).digest
+    cached_name, missing = await world.put_in_bucket(1, 2)
+    await read(world.documents, cached_name)
     world.bucket.is_away = True
-    assert await read(world.documents, here) == b"abc"
-    assert await read(world.documents, brought) == content(1)
-    with pytest.raises(StoreError, match="cannot be had from the bucket now"):
-        await read(world.documents, gone)
-    with pytest.raises(StoreError, match="cannot be had from the bucket now"):
-        async with world.documents.file(gone):
+    assert await read(world.documents, local) == b"abc"
+    assert await read(world.documents, cached_name) == content(1)
+    with pytest.raises(StoreError, match="cannot be read from the bucket now"):
+        await read(world.documents, missing)
+    with pytest.raises(StoreError, match="cannot be read from the bucket now"):
+        async with world.documents.file(missing):
             pass
     await world.documents.ping()
 
 
 async def test_a_bucket_that_breaks_off_in_the_middle_leaves_nothing(world: World) -> None:
-    (name,) = await world.away(1)
+    (name,) = await world.put_in_bucket(1)
 
     async def breaks() -> None:
         world.bucket.is_away = True
 
-    world.bucket.paces = breaks
-    with pytest.raises(StoreError, match="cannot be had from the bucket now"):
+    world.bucket.before_piece = breaks
+    with pytest.raises(StoreError, match="cannot be read from the bucket now"):
         await read(world.documents, name)
     assert (cached(world.folder), incoming(world.folder)) == ({}, [])
 
@@ -149,7 +159,7 @@ async def test_a_bucket_that_breaks_off_in_the_middle_leaves_nothing(world: Worl
 
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "longer"])
 async def test_a_damaged_copy_is_said_and_not_kept(world: World, damage: str) -> None:
-    (name,) = await world.away(1)
+    (name,) = await world.put_in_bucket(1)
     whole = content(1)
     spoilt = {"flipped byte": b"D" + whole[1:], "cut off": whole[:-1], "longer": whole + b"!"}
     world.spoil(name, spoilt[damage])
@@ -165,7 +175,7 @@ async def test_a_damaged_copy_is_said_and_not_kept(world: World, damage: str) ->
 
 
 async def test_a_damaged_copy_that_is_passed_on_fails_at_its_end(world: World) -> None:
-    (name,) = await world.away(1, size=5000)
+    (name,) = await world.put_in_bucket(1, size=5000)
     world.spoil(name, b"D" + content(1, 5000)[1:])
     with pytest.raises(StoreError, match="is damaged"):
         await read(world.documents, name)
@@ -175,18 +185,18 @@ async def test_a_damaged_copy_that_is_passed_on_fails_at_its_end(world: World) -
 
 
 async def test_the_least_recently_read_goes_first(world: World) -> None:
-    names = await world.away(1, 2, 3, 4, 5)
+    names = await world.put_in_bucket(1, 2, 3, 4, 5)
     for name in (*names[:4], names[0], names[4]):
         await read(world.documents, name)
     assert set(cached(world.folder)) == {names[0], names[2], names[3], names[4]}
 
 
 async def test_a_file_in_use_is_not_evicted_and_others_are_passed_on_meanwhile(world: World) -> None:
-    large, other = await world.away(1, 2, size=3000)
+    large, other = await world.put_in_bucket(1, 2, size=3000)
     async with world.documents.file(large) as path:
         assert await read(world.documents, other) == content(2, 3000)
         with pytest.raises(
-            StoreError, match=r"may take 4,000 bytes, and has no room for 3,000 .*documents\.cache_bytes"
+            StoreError, match=r"may hold 4,000 bytes, and has no room for 3,000 .*documents\.cache_bytes"
         ):
             async with world.documents.file(other):
                 pass
@@ -198,12 +208,12 @@ async def test_a_file_in_use_is_not_evicted_and_others_are_passed_on_meanwhile(w
 
 
 async def test_a_file_in_use_by_another_process_is_not_evicted(world: World) -> None:
-    large, other = await world.away(1, 2, size=3000)
+    large, other = await world.put_in_bucket(1, 2, size=3000)
     async with world.documents.file(large) as path:
         pass
-    elsewhere = pinned(path)  # a lock of its own, as another process has it
-    assert elsewhere
-    with elsewhere, pytest.raises(StoreError, match="has no room"):
+    other_lease = lease_file(path)  # a lock of its own, as another process has it
+    assert other_lease
+    with other_lease, pytest.raises(StoreError, match="has no room"):
         async with world.documents.file(other):
             pass
     async with world.documents.file(other):
@@ -211,19 +221,19 @@ async def test_a_file_in_use_by_another_process_is_not_evicted(world: World) -> 
 
 
 async def test_a_document_larger_than_the_cache_is_read_but_has_no_file(world: World) -> None:
-    (small,), (large,) = await world.away(1), await world.away(2, size=5000)
+    (small,), (large,) = await world.put_in_bucket(1), await world.put_in_bucket(2, size=5000)
     await read(world.documents, small)
     assert await read(world.documents, large) == content(2, 5000)
     with pytest.raises(StoreError, match=r"raise documents\.cache_bytes"):
         async with world.documents.file(large):
             pass
     world.bucket.is_away = True
-    with pytest.raises(StoreError, match="cannot be had from the bucket now"):
+    with pytest.raises(StoreError, match="cannot be read from the bucket now"):
         await read(world.documents, large)
 
 
 async def test_under_load_all_is_right_and_the_bound_holds(world: World) -> None:
-    names = await world.away(*range(12))
+    names = await world.put_in_bucket(*range(12))
     most = 0
 
     async def reader(seed: int) -> None:
@@ -250,31 +260,33 @@ async def test_under_load_all_is_right_and_the_bound_holds(world: World) -> None
 async def test_of_too_many_that_are_wanted_at_once_some_are_passed_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_WAITING", 1)
-    names = await world.away(1, 2, 3)
-    assert await asyncio.gather(*(read(world.documents, one) for one in names)) == [content(one) for one in (1, 2, 3)]
+    monkeypatch.setattr(module, "MAX_PENDING", 1)
+    names = await world.put_in_bucket(1, 2, 3)
+    assert await asyncio.gather(*(read(world.documents, name) for name in names)) == [
+        content(number) for number in (1, 2, 3)
+    ]
     assert len(cached(world.folder)) == 1
 
 
 async def test_on_a_full_disk_the_cache_is_given_up_and_not_filled(tmp_path: Path) -> None:
     async with FolderBucket(tmp_path / "bucket") as bucket:
         async with tiered(tmp_path, bucket) as documents:
-            names = [await away(documents, bucket, content(one)) for one in (1, 2)]
+            names = [await put_in_bucket(documents, bucket, content(number)) for number in (1, 2)]
             await read(documents, names[0])
         async with tiered(tmp_path, bucket, most_percent=0.0) as documents:
             assert await read(documents, names[0]) == content(1)
             assert await read(documents, names[1]) == content(2)
             assert cached(tmp_path) == {}
-            with pytest.raises(StoreError, match=r"^the disk of .* is too full for 1,000 bytes more"):
+            with pytest.raises(StoreError, match=r"^the disk of .* is too full for 1,000 more bytes"):
                 async with documents.file(names[1]):
                     pass
 
 
 async def test_what_nobody_reads_is_given_up(world: World) -> None:
-    used, idle = await world.away(1, 2)
+    used, idle = await world.put_in_bucket(1, 2)
     await read(world.documents, idle)
     async with world.documents.file(used):
-        assert await world.documents.cache.give_up() == 1000
+        assert await world.documents.cache.evict_all() == 1000
         assert set(cached(world.folder)) == {used}
 
 
@@ -290,16 +302,16 @@ async def test_a_kill_in_the_middle_leaves_nothing_that_is_read_and_is_swept(tmp
     whole = content(1, 3_000_000)
     async with FolderBucket(tmp_path / "bucket") as bucket:
         async with tiered(tmp_path, bucket) as documents:
-            name = await away(documents, bucket, whole)
+            name = await put_in_bucket(documents, bucket, whole)
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.clients.cache_crash", str(tmp_path), name, stdout=PIPE, cwd=ROOT
         )
         assert child.stdout
         assert await child.stdout.readline() == b"in the middle\n"
-        (half,) = incoming(tmp_path)
-        assert half.stat().st_size == len(whole)  # its room is taken
+        (partial,) = incoming(tmp_path)
+        assert partial.stat().st_size == len(whole)  # its space is reserved
         async with tiered(tmp_path, bucket):
-            assert incoming(tmp_path) == [half]  # the other one is at work
+            assert incoming(tmp_path) == [partial]  # the other process still writes it
         child.send_signal(signal.SIGKILL)
         await child.wait()
         assert cached(tmp_path) == {}
@@ -309,7 +321,7 @@ async def test_a_kill_in_the_middle_leaves_nothing_that_is_read_and_is_swept(tmp
 
 
 async def test_what_a_killed_command_left_counts_no_more_when_the_daemon_brings_something(world: World) -> None:
-    names = await world.away(1, 2)
+    names = await world.put_in_bucket(1, 2)
     await read(world.documents, names[0])
     (world.folder / "cache" / "incoming" / "left").write_bytes(bytes(4000))
     async with world.documents.file(names[1]):
@@ -332,38 +344,38 @@ async def test_a_wait_for_a_file_that_was_given_up_pins_nothing(tmp_path: Path) 
     async with FolderDocuments(tmp_path) as documents:
         name = (await documents.put(chunks(b"abc"))).digest
         for _ in range(50):
-            waiting = asyncio.create_task(documents.held(name))
+            waiting = asyncio.create_task(documents.lease(name))
             await asyncio.sleep(0)
             waiting.cancel()
             await asyncio.wait([waiting])
             assert waiting.cancelled()
 
-        async def dropped() -> bool:
+        async def drop() -> bool:
             return await documents.drop(name)
 
-        await until(dropped, "nobody holds it")
+        await until(drop, "nobody holds it")
 
 
 async def test_a_name_that_is_new_is_not_taken_for_the_file_that_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two who evict: the second opened the old file, and locks it when the name is a new one's already."""
+    """Two processes evict: the second one opened the old file, and locks it when the name already is a new file's."""
     path, flock = tmp_path / "file", fcntl.flock
     path.write_bytes(b"old")
 
-    def late(handle: Any, how: int) -> None:
+    def lock_late(handle: Any, how: int) -> None:
         path.unlink()
         path.write_bytes(b"new")
         flock(handle, how)
 
-    monkeypatch.setattr(fcntl, "flock", late)
-    assert taken_away(path)
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    assert remove_unless_leased(path)
     assert path.read_bytes() == b"new"
-    assert pinned(path) is None
+    assert lease_file(path) is None
 
 
 async def test_a_reader_beside_the_daemon_brings_and_sweeps_nothing_of_its(world: World) -> None:
-    (name,) = await world.away(1)
+    (name,) = await world.put_in_bucket(1)
     cache = DocumentCache(world.folder / "cache", world.bucket, most_bytes=4000)
     async with cache:
         beside = TieredDocuments(FolderDocuments(world.folder / "documents"), cache)

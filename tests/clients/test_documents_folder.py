@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.documents import folder as module
-from spotlightd.clients.documents.folder import FolderDocuments, place
+from spotlightd.clients.documents.folder import FolderDocuments, document_path
 from spotlightd.errors import StoreError
 from tests.clients import documents_crash
 
@@ -35,7 +35,7 @@ async def test_the_folder_is_ours_alone_and_an_object_lies_two_folders_deep(tmp_
     root = tmp_path / "state" / "documents"
     async with FolderDocuments(root) as documents:
         digest = (await documents.put(chunks(b"abc"))).digest
-        assert place(root, digest) == root / digest[:2] / digest[2:4] / digest
+        assert document_path(root, digest) == root / digest[:2] / digest[2:4] / digest
     assert files(root) == [root / digest[:2] / digest[2:4] / digest]
     assert {folder.stat().st_mode & 0o777 for folder in (root, root / digest[:2], root / digest[:2] / digest[2:4])} == {
         0o700
@@ -47,7 +47,7 @@ async def test_what_a_crash_left_behind_is_removed_at_opening_and_objects_stay(t
         digest = (await documents.put(chunks(b"abc"))).digest
     (tmp_path / "incoming" / "torn").write_bytes(b"half")
     async with FolderDocuments(tmp_path) as documents:
-        assert files(tmp_path) == [place(tmp_path, digest)]
+        assert files(tmp_path) == [document_path(tmp_path, digest)]
 
 
 async def test_a_reader_beside_the_daemon_sweeps_nothing(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ async def test_a_reader_beside_the_daemon_sweeps_nothing(tmp_path: Path) -> None
 
 async def test_an_object_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
-        path = place(tmp_path, (await documents.put(chunks(b"abc"))).digest)
+        path = document_path(tmp_path, (await documents.put(chunks(b"abc"))).digest)
         before = path.stat()
         await documents.put(chunks(b"abc"))
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -81,19 +81,19 @@ async def test_a_death_at_any_step_of_a_put_leaves_the_whole_object_or_none(tmp_
     digest = hashlib.sha256(content).hexdigest()
     survived = [await after_death(tmp_path / str(death["at"]) / "documents", digest, content) for death in deaths]
     linked = [death["call"] for death in deaths].index("link")
-    assert survived == [at > linked for at in range(len(deaths))]
+    assert survived == [number > linked for number in range(len(deaths))]
 
 
 async def after_death(root: Path, digest: str, content: bytes) -> bool:
     """Whether the object was there when the folder was opened again; in either case the next put completes it."""
     async with FolderDocuments(root) as documents:
-        there = files(root)
-        assert [path.read_bytes() for path in there] in ([], [content])
+        existing = files(root)
+        assert [path.read_bytes() for path in existing] in ([], [content])
         stored = await documents.put(chunks(content))
-        assert (stored.digest, stored.new) == (digest, not there)
-        assert files(root) == [place(root, digest)]
+        assert (stored.digest, stored.new) == (digest, not existing)
+        assert files(root) == [document_path(root, digest)]
         assert b"".join([piece async for piece in documents.read(digest)]) == content
-    return bool(there)
+    return bool(existing)
 
 
 async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_order(
@@ -102,7 +102,7 @@ async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_ord
     flushed: list[Path] = []
     fsync, link = os.fsync, os.link
 
-    def noted(handle: int) -> None:
+    def record_call(handle: int) -> None:
         flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
         fsync(handle)
 
@@ -111,10 +111,10 @@ async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_ord
         link(source, target)
 
     async with FolderDocuments(tmp_path) as documents:
-        monkeypatch.setattr(os, "fsync", noted)
+        monkeypatch.setattr(os, "fsync", record_call)
         monkeypatch.setattr(os, "link", linked)
         for _ in range(2):
-            path = place(tmp_path, (await documents.put(chunks(b"abc"))).digest)
+            path = document_path(tmp_path, (await documents.put(chunks(b"abc"))).digest)
             incoming, *rest = flushed
             assert incoming.parent == tmp_path / "incoming"
             assert rest == [path, tmp_path, path.parent.parent, path.parent]
@@ -127,19 +127,19 @@ async def test_file_and_folders_are_flushed_before_a_put_returns_and_in_that_ord
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB, where this user may mount one."""
-    at = tmp_path / "disk"
-    at.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "spotlightd-test", str(at)]
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "spotlightd-test", str(path)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("needs root to mount a small tmpfs; run the tests as root once")
-    yield at
-    subprocess.run(["umount", str(at)], check=True)
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
 
 
 async def test_a_full_disk_is_said_with_the_remedy_leaves_nothing_and_heals(small_disk: Path) -> None:
     root = small_disk / "documents"
     async with FolderDocuments(root) as documents:
-        await full(documents, root)
+        await check_full(documents, root)
         assert files(root) == []
         assert (await documents.put(chunks(b"x" * 500_000))).new
 
@@ -164,13 +164,13 @@ async def test_a_disk_turned_read_only_is_said_with_the_remedy(small_disk: Path)
         assert str(caught.value).startswith(
             f"documents folder {root} is not writable (Read-only file system: {root}/incoming/"
         )
-        assert str(caught.value).endswith("): give it to the user that runs spotlightd")
+        assert str(caught.value).endswith("): make it writable for the user that runs spotlightd")
         with pytest.raises(StoreError, match="is not writable"):
             await documents.ping()
         assert [piece async for piece in documents.read(digest)] == [b"abc"]
 
 
-async def full(documents: FolderDocuments, root: Path) -> None:
+async def check_full(documents: FolderDocuments, root: Path) -> None:
     with pytest.raises(StoreError) as caught:
         await documents.put(chunks(*[b"x" * 500_000] * 5))
     assert str(caught.value) == (
@@ -188,7 +188,7 @@ async def test_a_disk_that_fills_up_at_any_step_leaves_nothing(
     async with FolderDocuments(tmp_path) as documents:
         with monkeypatch.context() as patch:
             patch.setattr(os, call, refuse)
-            await full(documents, tmp_path)
+            await check_full(documents, tmp_path)
         assert files(tmp_path) == []
         assert (await documents.put(chunks(b"abc"))).new
 
@@ -198,7 +198,7 @@ async def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monke
     monkeypatch.setattr(os, "write", lambda file, piece: write(file, bytes(piece[:1000])))
     async with FolderDocuments(tmp_path) as documents:
         stored = await documents.put(chunks(b"abc" * 5000))
-        assert place(tmp_path, stored.digest).read_bytes() == b"abc" * 5000
+        assert document_path(tmp_path, stored.digest).read_bytes() == b"abc" * 5000
 
 
 async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -
         async with FolderDocuments(tmp_path / "documents"):
             pass
     assert str(caught.value) == (
-        f"documents folder {tmp_path / 'documents'} failed (File exists): check that it exists, and its disk"
+        f"documents folder {tmp_path / 'documents'} failed (File exists): check that it exists, and check its disk"
     )
 
 
@@ -221,14 +221,14 @@ async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monke
         async with FolderDocuments(root):
             pass
     assert str(caught.value) == (
-        f"documents folder {root} is not writable (Permission denied: {root}): give it to the user that runs spotlightd"
+        f"documents folder {root} is not writable (Permission denied: {root}): make it writable for the user that runs spotlightd"
     )
 
 
 async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
         stored = await documents.put(chunks(b"abc"))
-        path = place(tmp_path, stored.digest)
+        path = document_path(tmp_path, stored.digest)
         path.chmod(0o600)
         path.write_bytes(b"abd")
         with pytest.raises(StoreError) as caught:
@@ -240,12 +240,12 @@ async def test_an_object_whose_bytes_changed_is_refused_when_read_whole(tmp_path
 
 async def test_an_object_that_was_cut_short_is_found_when_it_is_fetched_again(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
-        path = place(tmp_path, (await documents.put(chunks(b"abc"))).digest)
+        path = document_path(tmp_path, (await documents.put(chunks(b"abc"))).digest)
         path.chmod(0o600)
         path.write_bytes(b"a")
         with pytest.raises(StoreError) as caught:
             await documents.put(chunks(b"abc"))
-    assert str(caught.value) == f"document {path} is damaged: it has not its length; delete it, it is fetched again"
+    assert str(caught.value) == f"document {path} is damaged: its length is wrong; delete it, then it is fetched again"
 
 
 async def test_a_disk_that_hangs_fails_the_ping_takes_one_thread_and_leaves_the_loop_free(
@@ -281,13 +281,13 @@ async def test_no_file_is_closed_while_a_thread_still_writes_to_it_however_often
         writing.clear()
         return took
 
-    def noted(file: int) -> None:
+    def record_call(file: int) -> None:
         closed.append(writing.is_set())
         close(file)
 
     async with FolderDocuments(tmp_path) as documents:
         monkeypatch.setattr(os, "write", slowly)
-        monkeypatch.setattr(os, "close", noted)
+        monkeypatch.setattr(os, "close", record_call)
         putting = asyncio.create_task(documents.put(chunks(b"x" * 2_000_000)))
         await asyncio.to_thread(writing.wait)
         while not putting.done():

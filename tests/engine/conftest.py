@@ -1,4 +1,4 @@
-"""One engine for all tests of this folder that do not end it."""
+"""One engine for all tests of this folder that do not stop it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest_asyncio
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
 
-from .world import Door, client_of, door_of, engine_on
+from .world import HttpClient, client_of, engine_on, http_client_of
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -26,6 +26,6 @@ async def warehouse(engine: Engine) -> AsyncIterator[ClickHouse]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def door(engine: Engine) -> AsyncIterator[Door]:
-    async with door_of(engine) as door:
-        yield door
+async def http(engine: Engine) -> AsyncIterator[HttpClient]:
+    async with http_client_of(engine) as http:
+        yield http

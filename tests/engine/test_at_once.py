@@ -18,7 +18,7 @@ from spotlightd.clients.clickhouse.values import block
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
 
-from .world import Door, client_of, constructed, door_of, engine_on, is_gone, is_running, until
+from .world import HttpClient, client_of, constructed, engine_on, http_client_of, is_gone, is_running, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -142,13 +142,15 @@ async def test_an_insert_cut_inside_its_stream_is_refused(warehouse: ClickHouse,
     assert (await warehouse.rows("SELECT count() FROM pieces WHERE load_id = 4")).rows == ((0,),)
 
 
-async def test_slow_downloads_take_slots_of_their_own_and_freeze_nobody(warehouse: ClickHouse, door: Door) -> None:
+async def test_slow_downloads_take_slots_of_their_own_and_freeze_nobody(
+    warehouse: ClickHouse, http: HttpClient
+) -> None:
     """Three slots here: the fourth slow reader gets 503, and short queries and inserts go on."""
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(3):
             chunks = await stack.enter_async_context(warehouse.stream(f"{LONG_ROWS} -- stalled", "CSVWithNames"))
             assert await anext(chunks)
-        status, headers, _ = await door.ask(LONG_ROWS)
+        status, headers, _ = await http.post(LONG_ROWS)
         assert (status, headers["X-ClickHouse-Exception-Code"]) == (503, "202")
         with pytest.raises(StoreError) as raised:
             async with warehouse.stream(LONG_ROWS, "Native"):
@@ -164,11 +166,11 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on_and_its_slot_is_free_ag
     async with (
         engine_on(tmp_path, download_slots=2, send_seconds=0.5) as engine,
         client_of(engine) as warehouse,
-        door_of(engine) as door,
+        http_client_of(engine) as http,
         contextlib.AsyncExitStack() as stack,
     ):
         for _ in range(2):
-            await stack.enter_async_context(door.session.post(door.url, data=f"{LONG_ROWS} -- asleep"))
+            await stack.enter_async_context(http.session.post(http.url, data=f"{LONG_ROWS} -- asleep"))
 
         async def free() -> bool:
             try:
@@ -191,13 +193,13 @@ async def test_the_client_has_slots_of_its_own(warehouse: ClickHouse) -> None:
     assert raised.value.code == 202
 
 
-async def test_a_queue_that_is_too_long_turns_away_instead_of_growing(door: Door, warehouse: ClickHouse) -> None:
+async def test_a_queue_that_is_too_long_turns_away_instead_of_growing(http: HttpClient, warehouse: ClickHouse) -> None:
     async with contextlib.AsyncExitStack() as stack:
         asked = [
-            await stack.enter_async_context(task(door.ask(f"SELECT sum(number), 'crowd' {FOREVER}")))
+            await stack.enter_async_context(task(http.post(f"SELECT sum(number), 'crowd' {FOREVER}")))
             for _ in range(100)
         ]
-        more = [asyncio.create_task(door.ask("SELECT 1")) for _ in range(100)]
+        more = [asyncio.create_task(http.post("SELECT 1")) for _ in range(100)]
         done, waiting = await asyncio.wait([*more, *asked], timeout=20, return_when=asyncio.FIRST_COMPLETED)
         assert done
         first = done.pop().result()

@@ -17,7 +17,7 @@ from spotlightd.clients.bucket.s3 import S3Bucket
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
-from spotlightd.model.bucket import Access, Reach
+from spotlightd.model.bucket import BucketAccess, EngineReach
 from spotlightd.ports.storage import Bucket
 from tests.clients.bucket_world import IMPATIENT, kept, settings
 from tests.real.store import BUCKET
@@ -48,12 +48,14 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     async with AsyncExitStack() as stack:
         if request.param == "folder":
             bucket: Bucket = await stack.enter_async_context(FolderBucket(tmp_path / "bucket"))
-            reach = Reach(folder=str(tmp_path / "bucket"))
+            reach = EngineReach(folder=str(tmp_path / "bucket"))
         else:
             store: Minio = request.getfixturevalue("minio")
-            access = Access(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
+            access = BucketAccess(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
             bucket = await stack.enter_async_context(S3Bucket(settings(store.url), access))
-            reach = Reach("", store.port, f"{store.url}/{BUCKET}/{access.prefix}", access.access_key, access.secret_key)
+            reach = EngineReach(
+                "", store.port, f"{store.url}/{BUCKET}/{access.prefix}", access.access_key, access.secret_key
+            )
         engine = await stack.enter_async_context(engine_on(tmp_path / "state", bucket=reach))
         warehouse = await stack.enter_async_context(client_of(engine))
         yield Place(
@@ -75,10 +77,10 @@ async def test_rows_come_back_as_they_went_in(place: Place) -> None:
     for some, rows in ((names[:1], 1000), (names[:2], 1500), (names, 1501)):
         cold = await place.warehouse.rows(AS_TEXT.format(place.bucket.table(some, STRUCTURE)))
         assert cold == await place.warehouse.rows(AS_TEXT.format(f"({hot}) WHERE n < {rows}"))
-    found = await place.warehouse.rows(
+    answer = await place.warehouse.rows(
         f"SELECT count(), sum(n) FROM {place.bucket.table(names, STRUCTURE)} WHERE n >= 1400"
     )
-    assert found.rows == ((101, sum(range(1400, 1501))),)
+    assert answer.rows == ((101, sum(range(1400, 1501))),)
 
 
 async def test_a_column_that_a_file_lacks_is_an_error_and_not_filled_in(place: Place) -> None:
@@ -99,7 +101,7 @@ async def test_the_keys_stand_in_no_statement_table_or_file(place: Place) -> Non
     await kept(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
     table = place.bucket.table(["a"], STRUCTURE)
     await place.warehouse.execute(f"CREATE VIEW shown AS SELECT n FROM {table}")
-    asked = (
+    statements = (
         "SHOW CREATE TABLE shown",
         f"EXPLAIN QUERY TREE SELECT n FROM {table}",
         "SELECT toString(collection) FROM system.named_collections",
@@ -108,13 +110,13 @@ async def test_the_keys_stand_in_no_statement_table_or_file(place: Place) -> Non
         "SELECT toString(value) FROM system.server_settings",
         f"SELECT file('{place.folder}/engine/config.xml')",
     )
-    said = [table, *[str((await place.warehouse.rows(sql)).rows) for sql in asked]]
-    kept_files = [path.read_bytes() for path in place.folder.rglob("*") if path.is_file()]
+    texts = [table, *[str((await place.warehouse.rows(sql)).rows) for sql in statements]]
+    files = [path.read_bytes() for path in place.folder.rglob("*") if path.is_file()]
     process = Path(f"/proc/{place.engine.pid}")
-    told = b"\0".join([*kept_files, (process / "environ").read_bytes(), (process / "cmdline").read_bytes()])
+    contents = b"\0".join([*files, (process / "environ").read_bytes(), (process / "cmdline").read_bytes()])
     for key in place.keys:
-        assert key not in "".join(said)
-        assert key.encode() not in told
+        assert key not in "".join(texts)
+        assert key.encode() not in contents
     assert (place.folder / "engine" / "config.xml").stat().st_mode & 0o777 == 0o600
 
 
@@ -126,8 +128,8 @@ async def test_an_engine_that_was_started_again_reads_on(place: Place) -> None:
         return place.engine.restarts > 0
 
     await until(again, "the engine is started again")
-    found = await place.warehouse.rows(f"SELECT sum(n) FROM {place.bucket.table(['a'], STRUCTURE)}")
-    assert found.rows == ((45,),)
+    answer = await place.warehouse.rows(f"SELECT sum(n) FROM {place.bucket.table(['a'], STRUCTURE)}")
+    assert answer.rows == ((45,),)
 
 
 ELSEWHERE = (
@@ -149,11 +151,11 @@ async def test_nothing_else_can_be_read_written_or_connected_to(place: Place, tm
     outside = tmp_path / "secret.csv"
     outside.write_text("canary\n")
     await kept(place.bucket, "a", b"1\n")
-    asked = 0
+    statements = 0
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal statements
+        statements += 1
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -166,15 +168,15 @@ async def test_nothing_else_can_be_read_written_or_connected_to(place: Place, tm
             assert "canary" not in str(caught.value)
     finally:
         server.close()
-    assert asked == 0
+    assert statements == 0
     assert {path.name for path in tmp_path.iterdir()} <= {"secret.csv", "bucket", "state"}
     assert not (tmp_path / "bucket" / "a.new").exists()
 
 
 async def test_a_store_that_is_gone_is_noticed_soon(tmp_path: Path, free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
-    access = Access("constructed-access", "constructed-secret", "p/")
-    reach = Reach("", free_port, f"{url}/{BUCKET}/p/", access.access_key, access.secret_key)
+    access = BucketAccess("constructed-access", "constructed-secret", "p/")
+    reach = EngineReach("", free_port, f"{url}/{BUCKET}/p/", access.access_key, access.secret_key)
     async with engine_on(tmp_path, bucket=reach) as engine, client_of(engine) as warehouse:
         async with S3Bucket(settings(url, **IMPATIENT), access) as bucket, asyncio.timeout(15):
             with pytest.raises(StoreError) as caught:

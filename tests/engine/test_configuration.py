@@ -1,4 +1,4 @@
-"""What the engine is told, and that it holds to it."""
+"""The engine's configuration, and that the engine uses it."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.engine.configuration import GIB, Configuration, config_xml, read, sized
+from spotlightd.engine.configuration import GIB, Configuration, compute_size, config_xml, from_json
 from spotlightd.errors import StoreError
 from spotlightd.settings.stores import EngineSettings
 
 from .world import constructed
 
-TOLD = Configuration(
-    folder="/state/a & b/engine", database="spotlightd", user="u", password="p", listening=3, parent=1,
+CONFIGURATION = Configuration(
+    folder="/state/a & b/engine", database="spotlightd", user="u", password="p", socket_number=3, parent_pid=1,
     memory_bytes=2 * GIB, query_memory_bytes=GIB, threads=2, readers=8, writers=2, download_slots=8, send_seconds=60.0,
     start_seconds=30.0,
 )  # fmt: skip
 
 
 def test_a_configuration_comes_out_of_the_pipe_as_it_went_in() -> None:
-    assert read(TOLD.text()) == TOLD
+    assert from_json(CONFIGURATION.to_json()) == CONFIGURATION
 
 
 def test_zeros_are_filled_in_for_the_machine() -> None:
-    size = sized(EngineSettings())
+    size = compute_size(EngineSettings())
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert size.memory_bytes == max(GIB, physical // 2)
     assert size.query_memory_bytes == size.memory_bytes // 3
@@ -37,42 +37,42 @@ def test_zeros_are_filled_in_for_the_machine() -> None:
 
 
 def test_what_is_set_is_kept() -> None:
-    size = sized(EngineSettings(memory_bytes=3 * GIB, query_memory_bytes=GIB, threads=7))
+    size = compute_size(EngineSettings(memory_bytes=3 * GIB, query_memory_bytes=GIB, threads=7))
     assert (size.memory_bytes, size.query_memory_bytes, size.threads) == (3 * GIB, GIB, 7)
 
 
 def test_clickhouses_file_is_xml_and_holds_no_secret() -> None:
-    text = config_xml(replace(TOLD, password="very secret"))
-    found = {element.tag: element.text for element in ET.fromstring(text)}  # noqa: S314
-    assert found["tmp_path"] == "/state/a & b/engine/tmp/"
-    assert found["max_server_memory_usage"] == str(2 * GIB)
+    text = config_xml(replace(CONFIGURATION, password="very secret"))
+    elements = {element.tag: element.text for element in ET.fromstring(text)}  # noqa: S314
+    assert elements["tmp_path"] == "/state/a & b/engine/tmp/"
+    assert elements["max_server_memory_usage"] == str(2 * GIB)
     assert "very secret" not in text
 
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_every_line_of_the_file_is_a_setting_that_the_engine_knows_and_took(warehouse: ClickHouse) -> None:
     rows = (await warehouse.rows("SELECT name, value FROM system.server_settings")).rows
-    found = dict(rows)
-    asked = {element.tag: element.text for element in ET.fromstring(config_xml(TOLD))}  # noqa: S314
-    assert set(asked) - set(found) <= {"timezone"}
-    same = set(asked) - {"timezone", "tmp_path"}
-    assert {name: found[name] for name in same} == {name: asked[name] for name in same}
+    actual = dict(rows)
+    configured = {element.tag: element.text for element in ET.fromstring(config_xml(CONFIGURATION))}  # noqa: S314
+    assert set(configured) - set(actual) <= {"timezone"}
+    same = set(configured) - {"timezone", "tmp_path"}
+    assert {name: actual[name] for name in same} == {name: configured[name] for name in same}
 
 
 @pytest.mark.asyncio(loop_scope="session")
 async def test_the_engine_keeps_no_log_tables_of_its_own(warehouse: ClickHouse) -> None:
-    """They would grow without end, beside all that is counted and archived. A newer engine that makes some fails here."""
-    thing = replace(constructed("worked"), by_load=False)
-    await warehouse.ensure(thing)
+    """Log tables would grow without limit, uncounted and never archived. A newer engine that creates some fails here."""
+    dataset = replace(constructed("worked"), by_load=False)
+    await warehouse.ensure(dataset)
     for n in range(3):
-        await warehouse.insert(thing, [(n, "text")])
+        await warehouse.insert(dataset, [(n, "text")])
     await warehouse.execute("OPTIMIZE TABLE worked FINAL")
     await warehouse.execute("DELETE FROM worked WHERE n = 1")
     with pytest.raises(StoreError):
         await warehouse.rows("SELECT nothing FROM worked")
     await warehouse.execute("SYSTEM FLUSH LOGS")
-    kept = "SELECT name FROM system.tables WHERE database = 'system' AND (engine LIKE '%MergeTree' OR name LIKE '%\\\\_log')"
-    assert [row[0] for row in (await warehouse.rows(kept)).rows] in ([], ["user_query_log"])
+    log_tables = "SELECT name FROM system.tables WHERE database = 'system' AND (engine LIKE '%MergeTree' OR name LIKE '%\\\\_log')"
+    assert [row[0] for row in (await warehouse.rows(log_tables)).rows] in ([], ["user_query_log"])
     sql = "SELECT engine FROM system.tables WHERE database = 'system' AND name = 'user_query_log'"
     assert (await warehouse.rows(sql)).rows in ((), (("SystemUserQueryLog",),)), "a view of a log that is not kept"
     with pytest.raises(StoreError):
@@ -80,13 +80,13 @@ async def test_the_engine_keeps_no_log_tables_of_its_own(warehouse: ClickHouse) 
 
 
 def test_a_servers_own_log_tables_are_off_or_have_a_lifetime() -> None:
-    """Of the file for a ClickHouse server, which cannot be tried here: it is well formed, and no table lives for ever."""
+    """No ClickHouse server is available here. So only this is tested: the file is well formed, and each table expires."""
     file = Path(__file__).parents[2] / "clickhouse-config" / "system-logs.xml"
     tables = list(ET.parse(file).getroot())  # noqa: S314
-    names = {one.tag for one in tables}
+    names = {table.tag for table in tables}
     assert {"query_log", "part_log", "text_log", "trace_log", "metric_log", "asynchronous_metric_log"} <= names
     assert len(names) == len(tables)
-    for one in tables:
-        lifetime = one.findtext("ttl", "")
-        assert one.get("remove") == "1" or re.fullmatch(r"event_date \+ INTERVAL \d+ DAY DELETE", lifetime), one.tag
-        assert one.get("remove") == "1" or one.findtext("table") == one.tag
+    for table in tables:
+        lifetime = table.findtext("ttl", "")
+        assert table.get("remove") == "1" or re.fullmatch(r"event_date \+ INTERVAL \d+ DAY DELETE", lifetime), table.tag
+        assert table.get("remove") == "1" or table.findtext("table") == table.tag

@@ -1,4 +1,4 @@
-"""The engine's door speaks ClickHouse's HTTP protocol: errors, sessions, settings, parameters, compression."""
+"""The engine speaks ClickHouse's HTTP protocol: errors, sessions, settings, parameters, compression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import zstandard
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
 
-from .world import Door, is_running
+from .world import HttpClient, is_running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -51,9 +51,9 @@ async def test_the_secret_may_come_in_clickhouses_own_headers(engine: Engine) ->
     head = {"X-ClickHouse-User": engine.user, "X-ClickHouse-Key": engine.password}
     async with (
         aiohttp.ClientSession(headers=head) as session,
-        session.get(engine.url, params={"query": "SELECT 1"}) as got,
+        session.get(engine.url, params={"query": "SELECT 1"}) as response,
     ):
-        assert await got.text() == "1\n"
+        assert await response.text() == "1\n"
 
 
 @pytest.mark.parametrize(
@@ -73,52 +73,54 @@ async def test_the_secret_may_come_in_clickhouses_own_headers(engine: Engine) ->
         ("SELECT 1 INTO OUTFILE '/tmp/x'", 62, 400),
     ],
 )
-async def test_an_error_has_clickhouses_number_status_and_words(door: Door, sql: str, code: int, status: int) -> None:
-    got, headers, body = await door.ask(sql)
-    assert got == status
+async def test_an_error_has_clickhouses_number_status_and_words(
+    http: HttpClient, sql: str, code: int, status: int
+) -> None:
+    actual_status, headers, body = await http.post(sql)
+    assert actual_status == status
     assert headers["X-ClickHouse-Exception-Code"] == str(code)
     assert body.decode().startswith(f"Code: {code}. DB::Exception: ")
     assert body.decode().rstrip().endswith(")")
 
 
-async def test_a_late_error_comes_in_the_stream_behind_the_announced_tag(door: Door) -> None:
+async def test_a_late_error_comes_in_the_stream_behind_the_announced_tag(http: HttpClient) -> None:
     sql = "SELECT repeat('x', 40), throwIf(number = 100000) FROM numbers(1000000) SETTINGS max_block_size = 8192 FORMAT CSV"
-    got = b""
-    async with door.session.post(door.url, data=sql) as response:
+    received = b""
+    async with http.session.post(http.url, data=sql) as response:
         tag = response.headers["X-ClickHouse-Exception-Tag"].encode()
         with pytest.raises(aiohttp.ClientPayloadError):  # noqa: PT012  what came before the end is looked at
             async for chunk in response.content.iter_any():
-                got += chunk
-    tail = got[-1000:]
+                received += chunk
+    tail = received[-1000:]
     assert b"__exception__\r\n" + tag + b"\r\nCode: 395. DB::Exception: " in tail
     assert tail.endswith(tag + b"\r\n__exception__\r\n")
 
 
-async def test_an_answer_says_its_format_its_id_and_what_it_cost(door: Door) -> None:
-    _, headers, _ = await door.ask("SELECT number FROM numbers(10)", query_id="mine", default_format="JSONEachRow")
+async def test_an_answer_says_its_format_its_id_and_what_it_cost(http: HttpClient) -> None:
+    _, headers, _ = await http.post("SELECT number FROM numbers(10)", query_id="mine", default_format="JSONEachRow")
     assert headers["X-ClickHouse-Format"] == "JSONEachRow"
     assert headers["X-ClickHouse-Query-Id"] == "mine"
     assert headers["X-ClickHouse-Timezone"] == "UTC"
     assert json.loads(headers["X-ClickHouse-Summary"])["result_rows"] == "10"
 
 
-async def test_settings_of_an_address_hold_for_that_request_only(door: Door) -> None:
+async def test_settings_of_an_address_hold_for_that_request_only(http: HttpClient) -> None:
     sql = "SELECT value FROM system.settings WHERE name = 'max_block_size'"
-    assert await door.text(sql, max_block_size="1234") == "1234"
-    assert await door.text(sql) != "1234"
-    status, headers, _ = await door.ask("SELECT 1", no_such_setting="1")
+    assert await http.text(sql, max_block_size="1234") == "1234"
+    assert await http.text(sql) != "1234"
+    status, headers, _ = await http.post("SELECT 1", no_such_setting="1")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (404, "115")
 
 
-async def test_the_settings_of_ours_are_in_force(door: Door) -> None:
+async def test_the_settings_of_ours_are_in_force(http: HttpClient) -> None:
     sql = "SELECT name, value FROM system.settings WHERE name IN ('async_insert', 'max_memory_usage', 'compile_expressions')"
-    found = dict(line.split("\t") for line in (await door.text(f"{sql} FORMAT TSV")).splitlines())
-    assert found == {"async_insert": "0", "max_memory_usage": str(1 << 30), "compile_expressions": "0"}
-    assert await door.text("SELECT timezone()") in {"UTC", "Etc/UTC"}
+    settings = dict(line.split("\t") for line in (await http.text(f"{sql} FORMAT TSV")).splitlines())
+    assert settings == {"async_insert": "0", "max_memory_usage": str(1 << 30), "compile_expressions": "0"}
+    assert await http.text("SELECT timezone()") in {"UTC", "Etc/UTC"}
 
 
 @pytest.mark.parametrize(
-    ("kind", "raw", "said"),
+    ("kind", "raw", "answer"),
     [
         ("String", r"it's \\ \t \n `x` \"y\"", r"it\'s \\ \t \n `x` " + '"y"'),
         ("String", "日本 é 😀", "日本 é 😀"),
@@ -131,51 +133,51 @@ async def test_the_settings_of_ours_are_in_force(door: Door) -> None:
         ("Decimal(18, 4)", "12.3400", "12.34"),
     ],
 )
-async def test_a_parameter_is_a_value_and_nothing_else(door: Door, kind: str, raw: str, said: str) -> None:
-    assert await door.text(f"SELECT {{x:{kind}}}", param_x=raw) == said
+async def test_a_parameter_is_a_value_and_nothing_else(http: HttpClient, kind: str, raw: str, answer: str) -> None:
+    assert await http.text(f"SELECT {{x:{kind}}}", param_x=raw) == answer
 
 
-async def test_a_parameter_of_a_wrong_kind_is_refused(door: Door) -> None:
-    status, headers, _ = await door.ask("SELECT {x:UInt8}", param_x="1; DROP TABLE t")
+async def test_a_parameter_of_a_wrong_kind_is_refused(http: HttpClient) -> None:
+    status, headers, _ = await http.post("SELECT {x:UInt8}", param_x="1; DROP TABLE t")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "457")
 
 
-async def test_statement_and_parameters_may_come_as_a_form(door: Door) -> None:
+async def test_statement_and_parameters_may_come_as_a_form(http: HttpClient) -> None:
     form = aiohttp.FormData()
     form.add_field("query", "SELECT length({x:Array(UInt64)})", content_type="text/plain")
     form.add_field("param_x", str(list(range(20_000))), content_type="text/plain")
-    async with door.session.post(door.url, data=form) as response:
+    async with http.session.post(http.url, data=form) as response:
         assert await response.text() == "20000\n"
 
 
-async def test_external_tables_are_refused_in_words(door: Door) -> None:
+async def test_external_tables_are_refused_in_words(http: HttpClient) -> None:
     form = aiohttp.FormData()
     form.add_field("query", "SELECT 1", content_type="text/plain")
     form.add_field("t", b"1", filename="t", content_type="text/plain")
-    async with door.session.post(door.url, data=form) as response:
+    async with http.session.post(http.url, data=form) as response:
         assert (response.status, response.headers["X-ClickHouse-Exception-Code"]) == (501, "48")
 
 
-async def test_a_visited_address_changes_nothing(door: Door) -> None:
-    async with door.session.get(
-        door.url, params={"query": "CREATE TABLE spotlightd.visited (a Int8) ENGINE = Memory"}
-    ) as got:
-        assert got.headers["X-ClickHouse-Exception-Code"] == "164"
+async def test_a_visited_address_changes_nothing(http: HttpClient) -> None:
+    async with http.session.get(
+        http.url, params={"query": "CREATE TABLE spotlightd.visited (a Int8) ENGINE = Memory"}
+    ) as response:
+        assert response.headers["X-ClickHouse-Exception-Code"] == "164"
 
 
-async def test_a_session_keeps_settings_and_temporary_tables_and_another_does_not_see_them(door: Door) -> None:
-    await door.ask("CREATE TEMPORARY TABLE mine (a UInt8)", session_id="one")
-    await door.ask("INSERT INTO mine VALUES (7)", session_id="one")
-    await door.ask("SET max_block_size = 77", session_id="one")
-    assert await door.text("SELECT a FROM mine", session_id="one") == "7"
-    assert await door.text("SELECT getSetting('max_block_size')", session_id="one") == "77"
+async def test_a_session_keeps_settings_and_temporary_tables_and_another_does_not_see_them(http: HttpClient) -> None:
+    await http.post("CREATE TEMPORARY TABLE mine (a UInt8)", session_id="one")
+    await http.post("INSERT INTO mine VALUES (7)", session_id="one")
+    await http.post("SET max_block_size = 77", session_id="one")
+    assert await http.text("SELECT a FROM mine", session_id="one") == "7"
+    assert await http.text("SELECT getSetting('max_block_size')", session_id="one") == "77"
     others: tuple[dict[str, Any], ...] = ({}, {"session_id": "two"})
     for address in others:
-        status, _, _ = await door.ask("SELECT a FROM mine", **address)
+        status, _, _ = await http.post("SELECT a FROM mine", **address)
         assert status == 404
 
 
-async def test_a_failed_statement_leaves_nothing_in_its_session(door: Door) -> None:
+async def test_a_failed_statement_leaves_nothing_in_its_session(http: HttpClient) -> None:
     late = "SELECT repeat('x', 40), throwIf(number = 100000) FROM numbers(1000000) SETTINGS max_block_size = 8192"
     for sql in (
         late,
@@ -183,29 +185,29 @@ async def test_a_failed_statement_leaves_nothing_in_its_session(door: Door) -> N
         f"CREATE TABLE spotlightd.x ENGINE = Memory AS {late}",
     ):
         with contextlib.suppress(aiohttp.ClientPayloadError):
-            await door.ask(sql, session_id="failing")
-        assert await door.text("SELECT 'good', 42", session_id="failing") == "good\t42"
+            await http.post(sql, session_id="failing")
+        assert await http.text("SELECT 'good', 42", session_id="failing") == "good\t42"
 
 
-async def test_a_session_in_use_is_locked(door: Door, warehouse: ClickHouse) -> None:
-    long = asyncio.create_task(door.ask("SELECT 'locks', sleep(2)", session_id="busy"))
+async def test_a_session_in_use_is_locked(http: HttpClient, warehouse: ClickHouse) -> None:
+    long = asyncio.create_task(http.post("SELECT 'locks', sleep(2)", session_id="busy"))
     await is_running(warehouse, "locks")
-    _, headers, _ = await door.ask("SELECT 1", session_id="busy")
+    _, headers, _ = await http.post("SELECT 1", session_id="busy")
     assert headers["X-ClickHouse-Exception-Code"] == "373"
     assert (await long)[0] == 200
-    assert await door.text("SELECT 1", session_id="busy") == "1"
+    assert await http.text("SELECT 1", session_id="busy") == "1"
 
 
-async def test_a_session_that_must_exist_and_does_not_is_refused(door: Door) -> None:
-    status, headers, _ = await door.ask("SELECT 1", session_id="never", session_check="1")
+async def test_a_session_that_must_exist_and_does_not_is_refused(http: HttpClient) -> None:
+    status, headers, _ = await http.post("SELECT 1", session_id="never", session_check="1")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (404, "372")
 
 
 @pytest.mark.parametrize("coding", UNPACK)
 @pytest.mark.parametrize("rows", [1, 100_000])
 @pytest.mark.parametrize("whole", ["0", "1"])
-async def test_answers_are_compressed_as_the_client_asks(door: Door, coding: str, rows: int, whole: str) -> None:
-    status, headers, body = await door.ask(
+async def test_answers_are_compressed_as_the_client_asks(http: HttpClient, coding: str, rows: int, whole: str) -> None:
+    status, headers, body = await http.post(
         f"SELECT number FROM numbers({rows})",
         {"Accept-Encoding": f"br, {coding}"},
         enable_http_compression="1",
@@ -215,58 +217,58 @@ async def test_answers_are_compressed_as_the_client_asks(door: Door, coding: str
     assert UNPACK[coding](body) == b"".join(b"%d\n" % at for at in range(rows))
 
 
-async def test_answers_are_not_compressed_unless_asked(door: Door) -> None:
-    _, headers, body = await door.ask("SELECT 1", {"Accept-Encoding": "gzip"})
+async def test_answers_are_not_compressed_unless_asked(http: HttpClient) -> None:
+    _, headers, body = await http.post("SELECT 1", {"Accept-Encoding": "gzip"})
     assert ("Content-Encoding" in headers, body) == (False, b"1\n")
 
 
 @pytest.mark.parametrize("coding", ["lz4", "zstd", "gzip"])
-async def test_compressed_statements_and_data_are_understood(door: Door, coding: str) -> None:
+async def test_compressed_statements_and_data_are_understood(http: HttpClient, coding: str) -> None:
     pack = {"lz4": lz4.frame.compress, "zstd": zstandard.ZstdCompressor().compress, "gzip": gzip.compress}[coding]
     table = f"spotlightd.packed_{coding}"
-    await door.ask(f"CREATE TABLE {table} (n UInt64) ENGINE = MergeTree ORDER BY n")
+    await http.post(f"CREATE TABLE {table} (n UInt64) ENGINE = MergeTree ORDER BY n")
     body = f"INSERT INTO {table} FORMAT CSV\n".encode() + b"".join(b"%d\n" % at for at in range(50_000))
     head = {"Content-Encoding": coding}
-    assert (await door.ask(pack(body), head))[0] == 200
-    assert (await door.ask(pack(b"1\n2\n"), head, query=f"INSERT INTO {table} FORMAT CSV"))[0] == 200
-    _, _, counted = await door.ask(pack(f"SELECT count() FROM {table}".encode()), head)
+    assert (await http.post(pack(body), head))[0] == 200
+    assert (await http.post(pack(b"1\n2\n"), head, query=f"INSERT INTO {table} FORMAT CSV"))[0] == 200
+    _, _, counted = await http.post(pack(f"SELECT count() FROM {table}".encode()), head)
     assert counted == b"50002\n"
-    status, headers, _ = await door.ask(pack(body)[:-5], head)
+    status, headers, _ = await http.post(pack(body)[:-5], head)
     assert (status, headers["X-ClickHouse-Exception-Code"]) != (200, "0")
-    assert await door.text(f"SELECT count() FROM {table}") == "50002"
+    assert await http.text(f"SELECT count() FROM {table}") == "50002"
 
 
-async def test_an_insert_says_how_much_it_wrote_and_where_its_data_are_wrong(door: Door) -> None:
-    await door.ask("CREATE TABLE spotlightd.written (n UInt64) ENGINE = MergeTree ORDER BY n")
-    _, headers, _ = await door.ask("INSERT INTO spotlightd.written FORMAT CSV\n1\n2\n3\n")
+async def test_an_insert_says_how_much_it_wrote_and_where_its_data_are_wrong(http: HttpClient) -> None:
+    await http.post("CREATE TABLE spotlightd.written (n UInt64) ENGINE = MergeTree ORDER BY n")
+    _, headers, _ = await http.post("INSERT INTO spotlightd.written FORMAT CSV\n1\n2\n3\n")
     assert json.loads(headers["X-ClickHouse-Summary"])["written_rows"] == "3"
-    status, _, body = await door.ask("INSERT INTO spotlightd.written FORMAT CSV\n4\nfive\n")
+    status, _, body = await http.post("INSERT INTO spotlightd.written FORMAT CSV\n4\nfive\n")
     assert status >= 400
     assert "five" in body.decode()
-    assert await door.text("SELECT count() FROM spotlightd.written") == "3"
+    assert await http.text("SELECT count() FROM spotlightd.written") == "3"
 
 
 async def test_a_second_statement_of_the_same_id_is_refused_while_the_first_runs(
-    door: Door, warehouse: ClickHouse
+    http: HttpClient, warehouse: ClickHouse
 ) -> None:
-    first = asyncio.create_task(door.ask("SELECT 'first', sleep(2)", query_id="twice"))
+    first = asyncio.create_task(http.post("SELECT 'first', sleep(2)", query_id="twice"))
     await is_running(warehouse, "first")
-    _, headers, _ = await door.ask("SELECT 1", query_id="twice")
+    _, headers, _ = await http.post("SELECT 1", query_id="twice")
     assert headers["X-ClickHouse-Exception-Code"] == "216"
     assert (await first)[0] == 200
-    assert await door.text("SELECT 1", query_id="twice") == "1"
+    assert await http.text("SELECT 1", query_id="twice") == "1"
 
 
-async def test_a_statement_that_is_not_utf8_is_refused_and_data_that_are_not_are_taken(door: Door) -> None:
-    status, headers, _ = await door.ask(b"SELECT '\xff\xfe'")
+async def test_a_statement_that_is_not_utf8_is_refused_and_data_that_are_not_are_taken(http: HttpClient) -> None:
+    status, headers, _ = await http.post(b"SELECT '\xff\xfe'")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "62")
-    status, headers, _ = await door.ask(b"INSERT INTO spotlightd.`\xff` FORMAT CSV\n1\n")
+    status, headers, _ = await http.post(b"INSERT INTO spotlightd.`\xff` FORMAT CSV\n1\n")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "62")
-    await door.ask("CREATE TABLE spotlightd.raw (text String) ENGINE = MergeTree ORDER BY text")
-    assert (await door.ask(b"INSERT INTO spotlightd.raw FORMAT TSV\n\xff\xfe\n"))[0] == 200
-    assert await door.text("SELECT hex(text) FROM spotlightd.raw") == "FFFE"
+    await http.post("CREATE TABLE spotlightd.raw (text String) ENGINE = MergeTree ORDER BY text")
+    assert (await http.post(b"INSERT INTO spotlightd.raw FORMAT TSV\n\xff\xfe\n"))[0] == 200
+    assert await http.text("SELECT hex(text) FROM spotlightd.raw") == "FFFE"
 
 
-async def test_a_statement_that_is_too_long_is_refused(door: Door) -> None:
-    status, headers, _ = await door.ask(io.BytesIO(b"SELECT '" + b"x" * (2 << 20) + b"'"))
+async def test_a_statement_that_is_too_long_is_refused(http: HttpClient) -> None:
+    status, headers, _ = await http.post(io.BytesIO(b"SELECT '" + b"x" * (2 << 20) + b"'"))
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "62")

@@ -49,14 +49,14 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def restarted(engine: Engine, times: int) -> None:
+async def wait_for_restart(engine: Engine, times: int) -> None:
     async def again() -> bool:
         return engine.restarts >= times and engine.pid != 0
 
     await until(again, f"the engine was started again, {times} times in all", seconds=30)
 
 
-async def acknowledged(warehouse: ClickHouse, load_id: int, rows: int) -> bool:
+async def insert_rows(warehouse: ClickHouse, load_id: int, rows: int) -> bool:
     """One insert; whether it was acknowledged."""
     dataset = constructed("kept")
     try:
@@ -71,7 +71,7 @@ async def acknowledged(warehouse: ClickHouse, load_id: int, rows: int) -> bool:
 async def test_killed_during_inserts_it_comes_back_with_every_acknowledged_row(tmp_path: Path) -> None:
     async with engine_on(tmp_path) as engine, client_of(engine, query_seconds=30.0) as warehouse:
         await warehouse.ensure(constructed("kept"))
-        url, written, load_id = engine.url, [], 0
+        url, acknowledged_loads, load_id = engine.url, [], 0
         for kill in range(1, 4):
 
             async def kill_soon(pause: float = 0.1 * kill) -> None:
@@ -82,23 +82,25 @@ async def test_killed_during_inserts_it_comes_back_with_every_acknowledged_row(t
             failed = False
             while not failed:
                 load_id += 1
-                failed = not await acknowledged(warehouse, load_id, 2000)
+                failed = not await insert_rows(warehouse, load_id, 2000)
                 if not failed:
-                    written.append(load_id)
+                    acknowledged_loads.append(load_id)
             await killing
-            await restarted(engine, kill)
+            await wait_for_restart(engine, kill)
         assert engine.url == url
-        found = dict((await warehouse.rows("SELECT load_id, count() FROM kept GROUP BY load_id")).rows)
-        assert {load_id: found.get(load_id) for load_id in written} == dict.fromkeys(written, 2000)
-        assert set(found.values()) == {2000}
+        rows_by_load = dict((await warehouse.rows("SELECT load_id, count() FROM kept GROUP BY load_id")).rows)
+        assert {load_id: rows_by_load.get(load_id) for load_id in acknowledged_loads} == dict.fromkeys(
+            acknowledged_loads, 2000
+        )
+        assert set(rows_by_load.values()) == {2000}
 
 
 async def test_killed_during_a_query_the_query_fails_and_the_next_one_is_answered(tmp_path: Path) -> None:
     events: list[tuple[str, dict[str, Any]]] = []
-    with state_lock(tmp_path) as held:
+    with state_lock(tmp_path) as state:
         settings = EngineSettings(memory_bytes=2 << 30)
-        tell = lambda event, **fields: events.append((event, fields))  # noqa: E731
-        async with Engine(held, settings, on_event=tell) as engine, client_of(engine) as warehouse:
+        log_event = lambda event, **fields: events.append((event, fields))  # noqa: E731
+        async with Engine(state, settings, on_event=log_event) as engine, client_of(engine) as warehouse:
             async with contextlib.AsyncExitStack() as stack:
                 sql = "SELECT number, repeat('x', 100) FROM numbers(100000000)"
                 chunks = await stack.enter_async_context(warehouse.stream(sql, "CSVWithNames"))
@@ -112,7 +114,7 @@ async def test_killed_during_a_query_the_query_fails_and_the_next_one_is_answere
                     async for _ in chunks:
                         pass
             assert (await warehouse.rows("SELECT 1")).rows == ((1,),)
-            await restarted(engine, 1)
+            await wait_for_restart(engine, 1)
             long.cancel()
             with contextlib.suppress(StoreError, asyncio.CancelledError):
                 await long
@@ -132,12 +134,12 @@ async def test_a_torn_insert_is_completed_by_its_repeat(tmp_path: Path) -> None:
         async def slowly() -> AsyncIterator[bytes]:
             yield stream[: len(stream) // 2]
             os.kill(engine.pid, signal.SIGKILL)
-            await restarted(engine, 1)
+            await wait_for_restart(engine, 1)
             yield stream[len(stream) // 2 :]
 
         with pytest.raises(StoreError):
             await warehouse.insert_stream(dataset, slowly(), token="one")
-        await restarted(engine, 1)
+        await wait_for_restart(engine, 1)
         for _ in range(2):
 
             async def again() -> AsyncIterator[bytes]:
@@ -167,8 +169,8 @@ async def test_when_the_daemon_is_killed_the_engine_is_gone_at_once_and_the_fold
 async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "data").write_text("in the way")
-    with state_lock(tmp_path) as held, pytest.raises(StoreError, match=r"(?s)did not start.*FileExistsError"):
-        async with Engine(held, EngineSettings(start_seconds=20), on_event=lambda *_, **__: None):
+    with state_lock(tmp_path) as state, pytest.raises(StoreError, match=r"(?s)did not start.*FileExistsError"):
+        async with Engine(state, EngineSettings(start_seconds=20), on_event=lambda *_, **__: None):
             pass
 
 
@@ -187,10 +189,10 @@ async def test_it_stops_in_good_time_with_statements_running_and_leaves_no_proce
 async def test_what_was_written_is_there_after_a_restart_of_the_daemon(tmp_path: Path) -> None:
     async with engine_on(tmp_path) as engine, client_of(engine) as warehouse:
         await warehouse.ensure(constructed("kept"))
-        assert await acknowledged(warehouse, 1, 10)
+        assert await insert_rows(warehouse, 1, 10)
     async with engine_on(tmp_path) as engine, client_of(engine) as warehouse:
         assert (await warehouse.rows("SELECT count() FROM kept")).rows == ((10,),)
-        assert await acknowledged(warehouse, 1, 10)
+        assert await insert_rows(warehouse, 1, 10)
         assert (await warehouse.rows("SELECT count() FROM kept")).rows == ((10,),)
 
 
@@ -201,8 +203,8 @@ def test_the_engine_takes_its_zone_from_no_one(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
     )
     assert parent.stdout is not None
-    said = parent.stdout.readline()
+    environ = parent.stdout.readline()
     parent.kill()
     parent.communicate(timeout=10)
-    assert "TZ=UTC" in said
-    assert "canary" not in json.dumps(said)
+    assert "TZ=UTC" in environ
+    assert "canary" not in json.dumps(environ)

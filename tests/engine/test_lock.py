@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.engine.lock import state_lock, wait_for
+from spotlightd.engine.lock import state_lock, wait_for_lock
 from spotlightd.errors import SettingsError, StoreError
 
 SECOND = """
@@ -46,9 +46,9 @@ def test_a_second_daemon_on_the_same_folder_is_refused_in_a_sentence_and_touches
 
 
 def test_a_folder_that_is_missing_is_made_for_us_alone(tmp_path: Path) -> None:
-    with state_lock(tmp_path / "a" / "b") as held:
-        assert stat.S_IMODE(held.folder.stat().st_mode) == 0o700
-        assert stat.S_IMODE((held.folder / "lock").stat().st_mode) == 0o600
+    with state_lock(tmp_path / "a" / "b") as state:
+        assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((state.folder / "lock").stat().st_mode) == 0o600
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_the_lock_does_not_stay_with_child_processes(tmp_path: Path) -> None:
 
 
 def test_an_engine_that_does_not_die_is_waited_for_only_so_long(tmp_path: Path) -> None:
-    first = wait_for(tmp_path / "lock", 1)
+    first = wait_for_lock(tmp_path / "lock", 1)
     with pytest.raises(StoreError, match="another engine holds"):
-        wait_for(tmp_path / "lock", 0.1)
+        wait_for_lock(tmp_path / "lock", 0.1)
     os.close(first)
-    os.close(wait_for(tmp_path / "lock", 1))
+    os.close(wait_for_lock(tmp_path / "lock", 1))

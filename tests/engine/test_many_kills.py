@@ -52,7 +52,7 @@ async def write(warehouse: ClickHouse, load_id: int) -> None:
 
 async def settled(warehouse: ClickHouse, load_id: int) -> bool:
     """Whether an insert that may have been cut off is there; if only a part of it is, none of it is afterwards."""
-    await warehouse.ended(f"load {load_id} ")
+    await warehouse.end_statements(f"load {load_id} ")
     here = (await warehouse.rows(f"SELECT count() FROM kept WHERE load_id = {load_id}")).rows[0][0]
     if 0 < here < ROWS:
         await warehouse.execute(f"DELETE FROM kept WHERE load_id = {load_id}")
@@ -101,7 +101,7 @@ async def test_many_deaths_lose_nothing_acknowledged_and_double_nothing(tmp_path
         reading.cancel()
         await asyncio.wait([reading])
         sql = "SELECT load_id, count(), uniqExact(n) FROM kept GROUP BY load_id ORDER BY load_id"
-        found = (await warehouse.rows(sql)).rows
+        rows = (await warehouse.rows(sql)).rows
     print(f"seed {seed}: {KILLS} deaths, {load_id} loads")
-    assert found == tuple((each, ROWS, ROWS) for each in range(1, load_id + 1)), f"seed {seed}"
+    assert rows == tuple((number, ROWS, ROWS) for number in range(1, load_id + 1)), f"seed {seed}"
     assert not wrong, f"seed {seed}: {wrong}"

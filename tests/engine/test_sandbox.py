@@ -11,7 +11,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine import sandbox
 from spotlightd.engine.process import Engine
 
-from .world import Door
+from .world import HttpClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -42,9 +42,11 @@ READS = (
 
 
 @pytest.mark.parametrize("sql", READS)
-async def test_nothing_outside_can_be_read_or_connected_to(engine: Engine, door: Door, secret: Path, sql: str) -> None:
+async def test_nothing_outside_can_be_read_or_connected_to(
+    engine: Engine, http: HttpClient, secret: Path, sql: str
+) -> None:
     port = engine.url.rpartition(":")[2]
-    status, headers, body = await door.ask(sql.format(path=secret, parent=os.getpid(), port=port), http_max_tries="1")
+    status, headers, body = await http.post(sql.format(path=secret, parent=os.getpid(), port=port), http_max_tries="1")
     assert status >= 400
     assert headers["X-ClickHouse-Exception-Code"] != "0"
     assert b"canary" not in body
@@ -60,9 +62,9 @@ async def test_nothing_outside_can_be_read_or_connected_to(engine: Engine, door:
         "INSERT INTO FUNCTION file('{path}', 'CSV', 'a UInt8') SELECT 1",
     ],
 )
-async def test_nothing_outside_can_be_written(door: Door, tmp_path: Path, sql: str) -> None:
+async def test_nothing_outside_can_be_written(http: HttpClient, tmp_path: Path, sql: str) -> None:
     target = tmp_path / "written.csv"
-    status, _, _ = await door.ask(sql.format(path=target))
+    status, _, _ = await http.post(sql.format(path=target))
     assert status >= 400
     assert not target.exists()
 
@@ -75,8 +77,8 @@ async def test_the_secret_stands_in_no_argument_environment_or_readable_file(
     assert engine.password.encode() not in (process / "environ").read_bytes()
     assert set((process / "environ").read_bytes().decode().strip("\0").split("\0")) >= {"TZ=UTC"}
     for name in ("environ", "cmdline"):
-        found = await warehouse.rows(f"SELECT file('/proc/self/{name}')")
-        assert engine.password not in found.rows[0][0]
+        answer = await warehouse.rows(f"SELECT file('/proc/self/{name}')")
+        assert engine.password not in answer.rows[0][0]
 
 
 async def test_the_engine_listens_on_loopback_only(engine: Engine) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from spotlightd.engine.errors import Failed
-from spotlightd.engine.request import asked, quoted, set_clause
-from spotlightd.engine.sql import load_head, statement
+from spotlightd.engine.errors import StatementError
+from spotlightd.engine.request import make_set_clause, parse_question, quote
+from spotlightd.engine.sql import parse_insert_head, parse_statement
 
 TEXT = some.text(alphabet=some.characters(exclude_categories=["Cs"]), max_size=40)
 ANY_FORMAT = some.sampled_from(["CSV", "JSONEachRow", "Native", "Arrow"])
@@ -39,37 +39,37 @@ ANY_FORMAT = some.sampled_from(["CSV", "JSONEachRow", "Native", "Arrow"])
     ],
 )
 def test_a_statement_is_told_by_its_first_word_and_its_last_clause(text: str, kind: str, form: str) -> None:
-    found = statement(text)
-    assert (found.kind, found.format) == (kind, form)
+    parsed = parse_statement(text)
+    assert (parsed.kind, parsed.format) == (kind, form)
 
 
 def test_settings_behind_the_format_are_kept() -> None:
-    found = statement("SELECT 1 FORMAT JSON SETTINGS max_threads = 1")
-    assert (found.sql, found.after) == ("SELECT 1", "SETTINGS max_threads = 1")
+    parsed = parse_statement("SELECT 1 FORMAT JSON SETTINGS max_threads = 1")
+    assert (parsed.sql, parsed.after) == ("SELECT 1", "SETTINGS max_threads = 1")
 
 
 @pytest.mark.parametrize("text", ["SELECT 1; SELECT 2", "SELECT 1; DROP TABLE t", "DROP TABLE a; DROP TABLE b;"])
 def test_a_second_statement_is_refused(text: str) -> None:
-    with pytest.raises(Failed, match="Multi-statements"):
-        statement(text)
+    with pytest.raises(StatementError, match="Multi-statements"):
+        parse_statement(text)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "-- nothing", "/* nothing */", ";"])
 def test_an_empty_statement_is_refused(text: str) -> None:
-    with pytest.raises(Failed, match="Empty query"):
-        statement(text)
+    with pytest.raises(StatementError, match="Empty query"):
+        parse_statement(text)
 
 
 @given(TEXT, ANY_FORMAT)
 def test_no_literal_can_pass_for_a_format_or_a_second_statement(text: str, form: str) -> None:
-    found = statement(f"SELECT {quoted(text)} FORMAT {form}")
-    assert (found.sql, found.format) == (f"SELECT {quoted(text)}", form)
+    parsed = parse_statement(f"SELECT {quote(text)} FORMAT {form}")
+    assert (parsed.sql, parsed.format) == (f"SELECT {quote(text)}", form)
 
 
 @given(some.binary(max_size=60), ANY_FORMAT, some.integers(min_value=0, max_value=120))
 def test_wherever_a_body_is_cut_its_data_begin_at_the_same_byte(data: bytes, form: str, cut: int) -> None:
     whole = f"INSERT INTO t (a, b) FORMAT {form}\n".encode() + data
-    head = load_head(whole[:cut].decode("utf-8", "surrogateescape"), complete=False)
+    head = parse_insert_head(whole[:cut].decode("utf-8", "surrogateescape"), complete=False)
     if head is not None:
         text = whole[:cut].decode("utf-8", "surrogateescape")
         rest = text[head.data :].encode("utf-8", "surrogateescape") + whole[cut:]
@@ -78,27 +78,27 @@ def test_wherever_a_body_is_cut_its_data_begin_at_the_same_byte(data: bytes, for
 
 @given(TEXT)
 def test_any_text_is_read_or_refused(text: str) -> None:
-    with contextlib.suppress(Failed):
-        assert statement(text).kind in {"read", "load", "change"}
+    with contextlib.suppress(StatementError):
+        assert parse_statement(text).kind in {"read", "load", "change"}
 
 
 def test_an_address_is_sorted_into_transport_settings_and_values() -> None:
-    wanted = asked(
+    question = parse_question(
         {"query": "x", "max_threads": "1", "param_a": "b", "database": "d", "wait_end_of_query": "1", "query_id": "q"},
         {},
     )
-    assert (wanted.settings, wanted.values, wanted.database) == ({"max_threads": "1"}, {"a": "b"}, "d")
-    assert (wanted.whole, wanted.query_id, wanted.format) == (True, "q", "TabSeparated")
+    assert (question.settings, question.values, question.database) == ({"max_threads": "1"}, {"a": "b"}, "d")
+    assert (question.whole, question.query_id, question.format) == (True, "q", "TabSeparated")
 
 
 @pytest.mark.parametrize("name", ["a b", "x = 1, y", "é", "a" * 201, "a-b"])
 def test_a_setting_whose_name_is_no_word_is_refused(name: str) -> None:
-    with pytest.raises(Failed) as raised:
-        asked({name: "1"}, {})
+    with pytest.raises(StatementError) as raised:
+        parse_question({name: "1"}, {})
     assert raised.value.code == 115
 
 
 @given(TEXT)
 def test_a_setting_stays_inside_its_quotes(text: str) -> None:
-    clause = set_clause({"log_comment": text})
-    assert statement(clause + " FORMAT CSV").sql.startswith("SET log_comment = '")
+    clause = make_set_clause({"log_comment": text})
+    assert parse_statement(clause + " FORMAT CSV").sql.startswith("SET log_comment = '")

@@ -17,7 +17,7 @@ from spotlightd.clients.clickhouse.server_config import KEYS_FILE, Keys, ServerS
 from spotlightd.errors import StoreError
 from tests.real.stores import Minio
 
-from .tiered_world import Tiered, archived, names_in, put_files, storage_in, tiered
+from .tiered_world import Tiered, names_in, put_archived, put_files, storage_in, tiered
 from .world import until
 
 TABLE = """
@@ -32,18 +32,18 @@ MOVED = (("2024-05-06", "cold"), ("2024-05-07", "default"), ("2024-05-08", "defa
 
 
 @pytest.fixture
-def told(minio: Minio, tmp_path: Path) -> ServerStorage:
-    found = storage_in(minio)
-    put_files(tmp_path / "engine" / "config.d", found)
-    return found
+def settings(minio: Minio, tmp_path: Path) -> ServerStorage:
+    settings = storage_in(minio)
+    put_files(tmp_path / "engine" / "config.d", settings)
+    return settings
 
 
 @pytest.fixture
-async def place(told: ServerStorage, minio: Minio, tmp_path: Path) -> AsyncIterator[Tiered]:
-    assert told.policy in TABLE
-    async with tiered(tmp_path / "engine", minio.port) as found:
-        await filled(found)
-        yield found
+async def place(settings: ServerStorage, minio: Minio, tmp_path: Path) -> AsyncIterator[Tiered]:
+    assert settings.policy in TABLE
+    async with tiered(tmp_path / "engine", minio.port) as engine:
+        await filled(engine)
+        yield engine
 
 
 async def filled(place: Tiered) -> None:
@@ -54,34 +54,36 @@ async def filled(place: Tiered) -> None:
 
 
 async def test_a_part_that_was_moved_to_the_store_is_read_there_also_by_an_engine_that_was_killed(
-    told: ServerStorage, minio: Minio, tmp_path: Path
+    settings: ServerStorage, minio: Minio, tmp_path: Path
 ) -> None:
     async with tiered(tmp_path / "engine", minio.port) as place:
         await place.warehouse.execute(TABLE)
         await place.warehouse.execute(ROWS)
         before = (await place.warehouse.rows(SAME)).rows
-        assert names_in(minio, told) == set()
+        assert names_in(minio, settings) == set()
         await place.warehouse.execute(MOVE)
-        objects = names_in(minio, told)
+        objects = names_in(minio, settings)
         assert objects
         assert (await place.warehouse.rows(WHERE)).rows == MOVED
         assert (await place.warehouse.rows(SAME)).rows == before
-        os.kill(place.life.pid, 9)
-        await place.life.ended()
+        os.kill(place.process.pid, 9)
+        await place.process.wait()
     async with tiered(tmp_path / "engine", minio.port) as place:
         assert (await place.warehouse.rows(WHERE)).rows == MOVED
         assert (await place.warehouse.rows(SAME)).rows == before
-    assert names_in(minio, told) == objects
+    assert names_in(minio, settings) == objects
 
 
-async def test_a_part_that_comes_back_leaves_no_object_behind(place: Tiered, told: ServerStorage, minio: Minio) -> None:
+async def test_a_part_that_comes_back_leaves_no_object_behind(
+    place: Tiered, settings: ServerStorage, minio: Minio
+) -> None:
     before = (await place.warehouse.rows(SAME)).rows
     await place.warehouse.execute("ALTER TABLE ticks MOVE PARTITION '2024-05-06' TO VOLUME 'default'")
     assert {disk for _, disk in (await place.warehouse.rows(WHERE)).rows} == {"default"}
     assert (await place.warehouse.rows(SAME)).rows == before
 
     async def gone() -> bool:
-        return not await asyncio.to_thread(names_in, minio, told)
+        return not await asyncio.to_thread(names_in, minio, settings)
 
     await until(gone, "the objects are deleted", 60)
 
@@ -121,7 +123,7 @@ async def test_rows_on_the_cold_disk_are_changed_and_dropped_like_others(place: 
     assert (await place.warehouse.rows("SELECT count() FROM ticks")).rows == ((20_000,),)
 
 
-async def test_the_keys_stand_in_their_own_file_and_nowhere_else(place: Tiered, told: ServerStorage) -> None:
+async def test_the_keys_stand_in_their_own_file_and_nowhere_else(place: Tiered, settings: ServerStorage) -> None:
     with pytest.raises(StoreError) as caught:
         await place.warehouse.rows(
             "SELECT * FROM s3(archive, filename = 'none', format = 'CSV', structure = 'a String')"
@@ -142,24 +144,24 @@ async def test_the_keys_stand_in_their_own_file_and_nowhere_else(place: Tiered, 
     answers = [str((await place.warehouse.rows(sql)).rows) for sql in asked]
     assert "tiered" in answers[0]
     assert "archive" not in answers[2]
-    said = "".join([*answers, str(caught.value), place.life.last_words])
+    texts = "".join([*answers, str(caught.value), place.process.error_output])
     paths = [path for path in place.folder.rglob("*") if path.is_file() and path.name != KEYS_FILE]
-    process = Path(f"/proc/{place.life.pid}")
-    told_so = [path.read_bytes() for path in (*paths, process / "environ", process / "cmdline")]
+    process = Path(f"/proc/{place.process.pid}")
+    contents = [path.read_bytes() for path in (*paths, process / "environ", process / "cmdline")]
     assert any("metadata" in path.parts for path in paths)
-    for keys in (told.archive_keys, told.cold_keys):
+    for keys in (settings.archive_keys, settings.cold_keys):
         for key in (keys.access_key, keys.secret_key):
-            assert key not in said
-            assert not any(key.encode() in content for content in told_so)
+            assert key not in texts
+            assert not any(key.encode() in content for content in contents)
 
 
 async def test_the_archive_is_read_by_name_and_its_keys_go_nowhere_else(
-    place: Tiered, told: ServerStorage, minio: Minio, free_port: int
+    place: Tiered, settings: ServerStorage, minio: Minio, free_port: int
 ) -> None:
-    archived(minio, told, "a", b"7\n8\n")
+    put_archived(minio, settings, "a", b"7\n8\n")
     read = "SELECT sum(n) FROM s3(archive, filename = 'a', format = 'CSV', structure = 'n UInt64'{})"
     assert (await place.warehouse.rows(read.format(""))).rows == ((15,),)
-    for other in (told.archive_url + "other/", f"http://127.0.0.1:{free_port}/"):
+    for other in (settings.archive_url + "other/", f"http://127.0.0.1:{free_port}/"):
         with pytest.raises(StoreError, match="url"):
             await place.warehouse.rows(read.format(f", url = '{other}'"))
 
@@ -188,8 +190,8 @@ async def test_it_connects_to_the_store_and_to_nothing_else(place: Tiered) -> No
 @pytest.mark.parametrize("gone", ["killed", "frozen"])
 async def test_without_the_store_hot_days_are_read_and_the_others_fail_soon(tmp_path: Path, gone: str) -> None:
     async with Minio(tmp_path / "store") as store, asyncio.timeout(120):
-        told = storage_in(store, read_seconds=1.0)
-        put_files(tmp_path / "engine" / "config.d", told)
+        settings = storage_in(store, read_seconds=1.0)
+        put_files(tmp_path / "engine" / "config.d", settings)
         async with tiered(tmp_path / "engine", store.port) as place:
             await filled(place)
             before = (await place.warehouse.rows(SAME.replace("GROUP", "WHERE day > '2024-05-06' GROUP"))).rows

@@ -12,7 +12,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Limits
 
-from .world import Door
+from .world import HttpClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -58,10 +58,10 @@ async def test_a_statement_that_fails_raises_whatever_the_format(
 
 
 @pytest.mark.parametrize("coding", ["zstd", "lz4", "gzip"])
-async def test_a_late_failure_breaks_a_compressed_answer_off_too(door: Door, coding: str) -> None:
+async def test_a_late_failure_breaks_a_compressed_answer_off_too(http: HttpClient, coding: str) -> None:
     sql = f"{FAILURES['throwIf', 'late'][0]} FORMAT CSV"
     address = {"enable_http_compression": "1"}
-    async with door.session.post(door.url, data=sql, params=address, headers={"Accept-Encoding": coding}) as response:
+    async with http.session.post(http.url, data=sql, params=address, headers={"Accept-Encoding": coding}) as response:
         assert response.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
             await response.read()

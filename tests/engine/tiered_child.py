@@ -11,19 +11,19 @@ from unittest.mock import patch
 
 from spotlightd.engine import __main__ as launcher
 from spotlightd.engine import configuration
-from spotlightd.model.bucket import Reach
+from spotlightd.model.bucket import EngineReach
 
 
 def main() -> None:
-    told = configuration.read(sys.stdin.readline())
-    reached = launcher._reached
+    settings = configuration.from_json(sys.stdin.readline())
+    list_paths = launcher._list_bucket_access
 
-    def with_folder(bucket: Reach) -> tuple[list[Path], list[int]]:
-        paths, ports = reached(bucket)
-        return [Path(told.folder) / "config.d", *paths], ports
+    def with_folder(bucket: EngineReach) -> tuple[list[Path], list[int]]:
+        paths, ports = list_paths(bucket)
+        return [Path(settings.folder) / "config.d", *paths], ports
 
-    with patch.object(launcher, "_reached", with_folder):
-        launcher.launch(told)
+    with patch.object(launcher, "_list_bucket_access", with_folder):
+        launcher.launch(settings)
 
 
 if __name__ == "__main__":

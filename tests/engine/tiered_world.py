@@ -24,8 +24,8 @@ from spotlightd.clients.clickhouse.server_config import (
     places_xml,
 )
 from spotlightd.engine.configuration import GIB, Configuration
-from spotlightd.engine.process import Life, _environment
-from spotlightd.model.bucket import Reach
+from spotlightd.engine.process import EngineProcess, _environment
+from spotlightd.model.bucket import EngineReach
 from spotlightd.settings.stores import WarehouseSettings
 from tests.clients.bucket_world import least
 from tests.real.store import BUCKET
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parents[2]
 class Tiered:
     """An engine with a cold disk, its client, and what it may not let out."""
 
-    life: Life
+    process: EngineProcess
     warehouse: ClickHouse
     folder: Path
     sandbox: str
@@ -59,7 +59,7 @@ def cold_rights(prefix: str) -> dict[str, object]:
 def storage_in(store: Minio, **changes: Any) -> ServerStorage:
     """In that store, below a prefix of its own: the archive's and the cold disk's."""
     place = f"tests/{secrets.token_hex(6)}/"
-    told: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "archive_url": f"{store.url}/{BUCKET}/{place}archive/",
         "archive_keys": Keys(*store.account(least(f"{place}archive/"))),
         "cold_url": f"{store.url}/{BUCKET}/{place}clickhouse-parts/",
@@ -72,25 +72,25 @@ def storage_in(store: Minio, **changes: Any) -> ServerStorage:
         "read_seconds": 5.0,
         "retries": 1,
     }
-    return ServerStorage(**told | changes)
+    return ServerStorage(**settings | changes)
 
 
-def names_in(store: Minio, told: ServerStorage) -> set[str]:
+def names_in(store: Minio, settings: ServerStorage) -> set[str]:
     """Objects of the cold disk."""
-    prefix = told.cold_url.partition(f"/{BUCKET}/")[2]
+    prefix = settings.cold_url.partition(f"/{BUCKET}/")[2]
     return {str(one.object_name) for one in store.client().list_objects(BUCKET, prefix, recursive=True)}
 
 
-def archived(store: Minio, told: ServerStorage, name: str, content: bytes) -> None:
+def put_archived(store: Minio, settings: ServerStorage, name: str, content: bytes) -> None:
     """An object where the archive has its own."""
-    prefix = told.archive_url.partition(f"/{BUCKET}/")[2]
+    prefix = settings.archive_url.partition(f"/{BUCKET}/")[2]
     store.client().put_object(BUCKET, prefix + name, io.BytesIO(content), len(content))
 
 
-def put_files(folder: Path, told: ServerStorage) -> None:
+def put_files(folder: Path, settings: ServerStorage) -> None:
     """Where a server looks for them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in ((PLACES_FILE, places_xml(told)), (KEYS_FILE, keys_xml(told))):
+    for name, text in ((PLACES_FILE, places_xml(settings)), (KEYS_FILE, keys_xml(settings))):
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o600)
 
@@ -101,34 +101,34 @@ async def tiered(folder: Path, port: int) -> AsyncIterator[Tiered]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        told = _configuration(folder, listening, port)
-        life = Life(await _process(told))
+        settings = _configuration(folder, listening, port)
+        process = EngineProcess(await _process(settings))
         try:
-            sandbox = await life.ready(START_SECONDS)
+            sandbox = await process.wait_ready(START_SECONDS)
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-            async with ClickHouse(url, told.user, told.password, DATABASE, WarehouseSettings()) as warehouse:
-                yield Tiered(life, warehouse, folder, sandbox)
+            async with ClickHouse(url, settings.user, settings.password, DATABASE, WarehouseSettings()) as warehouse:
+                yield Tiered(process, warehouse, folder, sandbox)
         finally:
-            await life.stop()
+            await process.stop()
 
 
-async def _process(told: Configuration) -> asyncio.subprocess.Process:
+async def _process(settings: Configuration) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.engine.tiered_child",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        pass_fds=[told.listening],
-        env=_environment(str(told.temporary)),
+        pass_fds=[settings.socket_number],
+        env=_environment(str(settings.temporary)),
         cwd=ROOT,
         start_new_session=True,
     )  # fmt: skip
     assert process.stdin is not None
-    process.stdin.write(told.text().encode() + b"\n")
+    process.stdin.write(settings.to_json().encode() + b"\n")
     return process
 
 
 def _configuration(folder: Path, listening: socket.socket, port: int) -> Configuration:
     return Configuration(
         folder=str(folder), database=DATABASE, user="spotlightd", password=secrets.token_urlsafe(32),
-        listening=listening.fileno(), parent=os.getpid(), memory_bytes=2 * GIB, query_memory_bytes=GIB, threads=2,
-        readers=4, writers=2, download_slots=2, send_seconds=60.0, start_seconds=START_SECONDS, bucket=Reach(port=port),
+        socket_number=listening.fileno(), parent_pid=os.getpid(), memory_bytes=2 * GIB, query_memory_bytes=GIB, threads=2,
+        readers=4, writers=2, download_slots=2, send_seconds=60.0, start_seconds=START_SECONDS, bucket=EngineReach(port=port),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: an engine on a folder, a client of it, and its bare HTTP door."""
+"""Shared by the tests of the engine: an engine on a folder, a client of it, and a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from typing import Any, BinaryIO
 
 import aiohttp
 
+from spotlightd.backoff import Backoff
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model.bucket import Reach
+from spotlightd.model.bucket import EngineReach
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.settings.stores import EngineSettings, WarehouseSettings
 
@@ -39,38 +40,38 @@ def constructed(name: str) -> Dataset:
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """The engine's HTTP interface as a stranger's client sees it."""
+class HttpClient:
+    """The engine's HTTP interface as any other client sees it."""
 
     url: str
     session: aiohttp.ClientSession
 
-    async def ask(
+    async def post(
         self, sql: str | bytes | BinaryIO, headers: Mapping[str, str] | None = None, **address: Any
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """POST a statement; status, headers and the body as it came."""
+        """POST a statement; returns status, headers and the raw body."""
         async with self.session.post(f"{self.url}/", data=sql, params=address, headers=headers) as response:
             return response.status, response.headers, await response.read()
 
     async def text(self, sql: str, **address: Any) -> str:
-        status, _, body = await self.ask(sql, **address)
+        status, _, body = await self.post(sql, **address)
         assert status == 200, body
         return body.decode().rstrip("\n")
 
 
 @asynccontextmanager
 async def engine_on(
-    folder: Path, *, backoff_most_seconds: float = 1.0, bucket: Reach | None = None, **settings: Any
+    folder: Path, *, backoff_most_seconds: float = 1.0, bucket: EngineReach | None = None, **settings: Any
 ) -> AsyncIterator[Engine]:
-    """An engine on a state folder of its own, small."""
+    """A small engine on its own state folder."""
     sizes = {"memory_bytes": 2 << 30, "query_memory_bytes": 1 << 30, "threads": 2} | settings
-    with state_lock(folder) as held:
+    with state_lock(folder) as state:
         async with Engine(
-            held,
+            state,
             EngineSettings(**sizes),
             bucket=bucket,
             on_event=lambda *_, **__: None,
-            backoff_most_seconds=backoff_most_seconds,
+            backoff=Backoff(0.1, backoff_most_seconds),
         ) as engine:
             yield engine
 
@@ -84,17 +85,17 @@ async def client_of(engine: Engine, **settings: Any) -> AsyncIterator[ClickHouse
 
 
 @asynccontextmanager
-async def door_of(engine: Engine) -> AsyncIterator[Door]:
+async def http_client_of(engine: Engine) -> AsyncIterator[HttpClient]:
     code = base64.b64encode(f"{engine.user}:{engine.password}".encode()).decode()
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(
         headers={"Authorization": f"Basic {code}"}, auto_decompress=False, connector=connector
     ) as session:
-        yield Door(engine.url, session)
+        yield HttpClient(engine.url, session)
 
 
 async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
-    """Look again and again until it holds; fail, naming it, when it does not in time."""
+    """Poll until the condition holds; fail, naming it, when it does not hold in time."""
     deadline = time.monotonic() + seconds
     while not await holds():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -102,12 +103,12 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float 
 
 
 async def running(warehouse: ClickHouse, marker: str) -> int:
-    """How many statements with that word in them run now, this question apart."""
-    found = await warehouse.rows(
+    """How many statements that contain the marker run now, not counting this query."""
+    answer = await warehouse.rows(
         "SELECT count() FROM system.processes WHERE position(query, {marker:String}) > 0 AND query NOT LIKE '%system.proc%'",
         {"marker": marker},
     )
-    return int(found.rows[0][0])
+    return int(answer.rows[0][0])
 
 
 async def is_gone(warehouse: ClickHouse, marker: str) -> None:

@@ -1,12 +1,12 @@
-"""The raw store in a folder: every document under the SHA-256 of its bytes, at `root/ab/cd/abcd…`, never changed.
+"""The documents in a folder: each under the SHA-256 of its bytes, at `root/ab/cd/abcd…`, and never changed.
 
-An object appears whole or not at all: bytes go to `root/incoming`, are hashed on the way and flushed, and only then is
-the finished file linked to its name, which cannot replace one that is there. The folders are flushed last, each time:
-an earlier attempt may have died between making a name and making it durable.
+A document appears complete or not at all. Its bytes are written to `root/incoming`, hashed and flushed. Then the finished
+file is linked to its name; a link cannot replace an existing file. The folders are flushed last, every time, because an
+earlier attempt may have died after the link and before the flush.
 
-Only one daemon may use a root (the lock of the state folder sees to it), so what lies in `incoming` at opening is what
-a crash left there. A file goes only when its copy in the bucket is proven (flows/upkeep/documents.py), and never from under a
-reader. Disk work runs in two threads of our own: a disk that hangs takes those and no more.
+Only one daemon uses a root (the lock of the state folder ensures it), so files in `incoming` at opening were left by a
+crash. A file is removed only when its copy in the bucket is verified (flows/upkeep/documents.py) and nobody reads it.
+Disk work runs in two threads: a disk that hangs blocks only those.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
-from spotlightd.clients.atomic import PIECE_BYTES, Incoming, blaming, flush, piece
-from spotlightd.clients.documents.leases import Lease, handed, pinned, taken_away
+from spotlightd.clients.atomic import PIECE_BYTES, AtomicFile, flush_folder, read_piece, translate_os_errors
+from spotlightd.clients.documents.leases import Lease, await_lease, lease_file, remove_unless_leased
 from spotlightd.errors import StoreError
-from spotlightd.model.document_tiers import Local
-from spotlightd.ports.storage import Stored
+from spotlightd.model.document_tiers import LocalDocument
+from spotlightd.ports.storage import StoredFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,8 +42,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class FolderDocuments:
     """Documents in a folder of this machine.
 
-    Opening it sweeps `incoming`, so only the daemon, or a command that holds the lock, opens it. A command beside a
-    running daemon takes it unopened, and only reads.
+    Opening it empties `incoming`, so only the daemon opens it, or a command that holds the state lock. A command that
+    runs beside the daemon does not open it, and only reads.
     """
 
     def __init__(self, root: Path) -> None:
@@ -59,7 +59,7 @@ class FolderDocuments:
         await asyncio.to_thread(self._threads.shutdown)
 
     async def ping(self) -> None:
-        """StoreError unless a probe is written and read back within 10 s. One probe at a time, on a disk that hangs."""
+        """StoreError unless a probe is written and read back within 10 s. Only one probe runs at a time."""
         if self._probe is None or self._probe.done():
             self._probe = self._run(_probe, self.root)
         try:
@@ -70,114 +70,114 @@ class FolderDocuments:
                 f"documents folder {self.root} did not answer within {PING_SECONDS:g} s: check its disk"
             ) from None
 
-    async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
-        """Keep the bytes; see the port. Memory: one piece of 1 MiB."""
-        coming = Incoming(self.root / INCOMING)
+    async def put(self, chunks: AsyncIterator[bytes]) -> StoredFile:
+        """Store the bytes; see the port. Memory: one piece of 1 MiB."""
+        incoming_file = AtomicFile(self.root / INCOMING)
         try:
-            await self._run(coming.open)
-            async with aclosing(pieces(chunks)) as whole:
-                async for one in whole:
-                    await self._run(coming.write, one)
-            return await self._run(coming.keep, self._link)
+            await self._run(incoming_file.open)
+            async with aclosing(join_chunks(chunks)) as pieces:
+                async for piece in pieces:
+                    await self._run(incoming_file.write, piece)
+            return await self._run(incoming_file.commit, self._link)
         finally:
-            await asyncio.shield(self._run(coming.discard))
+            await asyncio.shield(self._run(incoming_file.discard))
 
-    async def held(self, digest: str) -> Lease | None:
-        """The object's file, which stays while it is held; None when it is not here."""
-        return await handed(self._run(pinned, place(self.root, digest)))
+    async def lease(self, digest: str) -> Lease | None:
+        """A lease on the document's file; None when the folder does not have it."""
+        return await await_lease(self._run(lease_file, document_path(self.root, digest)))
 
     @asynccontextmanager
     async def file(self, digest: str) -> AsyncIterator[Path]:
-        """The object's file; see the port."""
-        with await self._found(digest) as path:
+        """The document's file; see the port."""
+        with await self._lease(digest) as path:
             yield path
 
     async def read(self, digest: str) -> AsyncGenerator[bytes]:
-        """The object's bytes; see the port."""
-        async with aclosing(self.read_held(await self._found(digest), digest)) as whole:
-            async for one in whole:
-                yield one
+        """The document's bytes; see the port."""
+        async with aclosing(self.read_leased(await self._lease(digest), digest)) as pieces:
+            async for piece in pieces:
+                yield piece
 
-    async def read_held(self, held: Lease, digest: str) -> AsyncGenerator[bytes]:
-        """The bytes of a file, which is let go at the end. StoreError then if they are not those of that digest."""
-        seen, offset = hashlib.sha256(), 0
-        with held as path:
-            while found := await self._run(piece, path, offset):
-                seen.update(found)
-                offset += len(found)
-                yield found
-        if seen.hexdigest() != digest:
+    async def read_leased(self, lease: Lease, digest: str) -> AsyncGenerator[bytes]:
+        """The bytes of a leased file; the lease ends with them. StoreError at the end if the digest is another one."""
+        actual, offset = hashlib.sha256(), 0
+        with lease as path:
+            while piece := await self._run(read_piece, path, offset):
+                actual.update(piece)
+                offset += len(piece)
+                yield piece
+        if actual.hexdigest() != digest:
             raise StoreError(
                 f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
             )
 
-    async def local(self) -> AsyncGenerator[Local]:
-        """All that is here, in the order of their digests, a 256th at a time."""
+    async def local(self) -> AsyncGenerator[LocalDocument]:
+        """All documents in the folder, ordered by digest. Lists a 256th of them at a time."""
         for number in range(256):
-            for one in await self._run(_listed, self.root / f"{number:02x}"):
-                yield one
+            for document in await self._run(_list_folder, self.root / f"{number:02x}"):
+                yield document
 
     async def drop(self, digest: str) -> bool:
-        """Remove the file, for good, unless somebody reads it; whether it is gone."""
-        return await self._run(_dropped, place(self.root, digest))
+        """Remove the file, unless it is being read; returns whether it is gone."""
+        return await self._run(_remove, document_path(self.root, digest))
 
-    async def _found(self, digest: str) -> Lease:
-        held = await self.held(digest)
-        if held is None:
+    async def _lease(self, digest: str) -> Lease:
+        lease = await self.lease(digest)
+        if lease is None:
             raise StoreError(f"there is no document {digest} in {self.root}")
-        return held
+        return lease
 
-    def _link(self, finished: Path, digest: str, size: int) -> Stored:
-        return Stored(digest, size, _link(finished, place(self.root, digest), size))
+    def _link(self, finished: Path, digest: str, size: int) -> StoredFile:
+        return StoredFile(digest, size, _link(finished, document_path(self.root, digest), size))
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """Disk work in one of our threads; StoreError for what the disk refuses."""
+        """Run disk work in one of the folder's threads. Errors of the disk are raised as StoreError."""
 
-        def blamed() -> T:
-            with blaming("documents folder", self.root, "the fetch"):
+        def run_translated() -> T:
+            with translate_os_errors("documents folder", self.root, "the fetch"):
                 return work(*args, **kwargs)
 
-        return asyncio.get_running_loop().run_in_executor(self._threads, blamed)
+        return asyncio.get_running_loop().run_in_executor(self._threads, run_translated)
 
 
-async def pieces(chunks: AsyncIterator[bytes], size: int = PIECE_BYTES) -> AsyncGenerator[bytes]:
-    """The same bytes in pieces of at least `size`, the last one apart: fewer errands to the disk's threads."""
-    held, length = [], 0
+async def join_chunks(chunks: AsyncIterator[bytes], size: int = PIECE_BYTES) -> AsyncGenerator[bytes]:
+    """The same bytes in pieces of at least `size` (except the last), so that the disk's threads are called less often."""
+    joined, length = [], 0
     async for chunk in chunks:
-        held.append(chunk)
+        joined.append(chunk)
         length += len(chunk)
         if length >= size:
-            yield b"".join(held)
-            held, length = [], 0
+            yield b"".join(joined)
+            joined, length = [], 0
     if length:
-        yield b"".join(held)
+        yield b"".join(joined)
 
 
-def place(root: Path, digest: str) -> Path:
-    """Where an object lies. StoreError for anything but 64 hexadecimal digits: no path is built from it."""
+def document_path(root: Path, digest: str) -> Path:
+    """The path of a document. StoreError unless the digest is 64 hexadecimal digits: nothing else becomes a path."""
     if not _DIGEST.fullmatch(digest):
         raise StoreError(f"{digest[:80]!r} is not a SHA-256 (64 digits of 0-9 and a-f)")
     return root / digest[:2] / digest[2:4] / digest
 
 
-def _listed(folder: Path) -> list[Local]:
-    """What lies two folders deep, by name. Other things than documents are not ours to look at."""
+def _list_folder(folder: Path) -> list[LocalDocument]:
+    """The documents in the folders below, by name. Other files are ignored."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.glob("*/*") if _DIGEST.fullmatch(path.name)]
-    told = [(path.name, path.stat()) for path in sorted(found)]
-    return [Local(name, one.st_size, datetime.fromtimestamp(one.st_mtime, UTC)) for name, one in told]
+    paths = sorted(path for path in folder.glob("*/*") if _DIGEST.fullmatch(path.name))
+    stats = [(path.name, path.stat()) for path in paths]
+    return [LocalDocument(name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)) for name, stat in stats]
 
 
-def _dropped(path: Path) -> bool:
-    gone = taken_away(path)
+def _remove(path: Path) -> bool:
+    is_gone = remove_unless_leased(path)
     if path.parent.is_dir():
-        flush(path.parent)
-    return gone
+        flush_folder(path.parent)
+    return is_gone
 
 
 def _link(finished: Path, target: Path, size: int) -> bool:
-    """Give a finished file its name; false if the object was there. Durable, folders and all, in both cases."""
+    """Give a finished file its name; false if the document already exists. File and folders are durable in both cases."""
     cd, ab, root = target.parent, target.parent.parent, target.parent.parent.parent
     for folder in (ab, cd):
         with suppress(FileExistsError):
@@ -189,32 +189,32 @@ def _link(finished: Path, target: Path, size: int) -> bool:
         new = False
         if target.stat().st_size != size:
             raise StoreError(
-                f"document {target} is damaged: it has not its length; delete it, it is fetched again"
+                f"document {target} is damaged: its length is wrong; delete it, then it is fetched again"
             ) from None
     for folder in (root, ab, cd):
-        flush(folder)
+        flush_folder(folder)
     return new
 
 
 def _prepare(root: Path) -> None:
-    """Make the folders, and remove what a crash left behind."""
+    """Create the folders, and remove files that a crash left."""
     incoming = root / INCOMING
     if not incoming.is_dir():
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         incoming.mkdir(mode=0o700)
-        flush(root.parent)
-        flush(root)
-    for left in incoming.iterdir():
-        left.unlink()
+        flush_folder(root.parent)
+        flush_folder(root)
+    for path in incoming.iterdir():
+        path.unlink()
 
 
 def _probe(root: Path) -> None:
-    path, said = root / INCOMING / f"probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
+    path, content = root / INCOMING / f"probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
     try:
         with path.open("xb", buffering=0) as file:
-            file.write(said)
+            file.write(content)
             os.fsync(file.fileno())
-        if path.read_bytes() != said:
-            raise StoreError(f"documents folder {root} gives back other bytes than were written: check its disk")
+        if path.read_bytes() != content:
+            raise StoreError(f"documents folder {root} returns other bytes than were written: check its disk")
     finally:
         path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Files while they are read, and how one is taken away: never from under a reader, whichever process that is.
+"""Leases on files: a file that is being read, by any process, is not removed.
 
-Who reads holds a shared lock on the file, which the system frees with the process. Who takes files away wants the lock
-alone, and does not wait for it.
+A reader holds a shared lock on the file, which the system frees when the process ends. A process that removes a file
+takes an exclusive lock, without waiting for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A file that stays as long as this is held; the block's value is its path."""
+    """A file that is not removed while the lease is held. As a context manager it yields the path."""
 
     path: Path
     handle: int
@@ -28,43 +28,43 @@ class Lease:
         os.close(self.handle)
 
 
-def pinned(path: Path) -> Lease | None:
-    """None when there is no such file."""
+def lease_file(path: Path) -> Lease | None:
+    """Lease the file; None when there is no such file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH)
-        there = os.fstat(handle).st_nlink > 0  # else it was taken away before it was locked
+        exists = os.fstat(handle).st_nlink > 0  # else it was removed before it was locked
     except BaseException:
         os.close(handle)
         raise
-    if there:
+    if exists:
         return Lease(path, handle)
     os.close(handle)
     return None
 
 
-def taken_away(path: Path) -> bool:
-    """Whether the file is gone now. One that is read, or comes in, is left where it is."""
+def remove_unless_leased(path: Path) -> bool:
+    """Remove the file, unless it is being read or written; returns whether it is gone."""
     with suppress(BlockingIOError, FileNotFoundError), path.open("rb", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink:  # else another took it away, and this name may be a new one's
+        if os.fstat(file.fileno()).st_nlink:  # else another process removed it, and the name may belong to a new file
             path.unlink()
         return True
     return not path.exists()
 
 
-async def handed(call: asyncio.Future[Lease | None]) -> Lease | None:
-    """The pin that a thread makes; let go again when nobody waits for it any more."""
+async def await_lease(call: asyncio.Future[Lease | None]) -> Lease | None:
+    """Wait for the lease that a thread takes. When the wait is cancelled, the lease is released."""
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
-        call.add_done_callback(_let_go)
+        call.add_done_callback(_release)
         raise
 
 
-def _let_go(call: asyncio.Future[Lease | None]) -> None:
-    if not call.cancelled() and call.exception() is None and (pin := call.result()):
-        os.close(pin.handle)
+def _release(call: asyncio.Future[Lease | None]) -> None:
+    if not call.cancelled() and call.exception() is None and (lease := call.result()):
+        os.close(lease.handle)

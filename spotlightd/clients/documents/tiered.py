@@ -1,7 +1,7 @@
-"""All documents, wherever they lie: in the folder of this machine, or, of those that were dropped there, in the bucket.
+"""All documents: those in the folder of this machine, and those that are only in the bucket.
 
-What is written goes to the folder first, always: fetching does not depend on the bucket. What the folder has is read
-there, and the bucket is not asked.
+New documents always go to the folder, so that fetching does not depend on the bucket. A document that is in the folder
+is read there, without a request to the bucket.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from spotlightd.clients.documents.cache import DocumentCache, NoRoomError
 from spotlightd.clients.documents.folder import FolderDocuments
 from spotlightd.clients.documents.leases import Lease
 from spotlightd.errors import StoreError
-from spotlightd.ports.storage import Stored
+from spotlightd.ports.storage import StoredFile
 
 
 class TieredDocuments:
-    """The port `Documents`. Folder and cache are opened and closed by whoever made them."""
+    """The port `Documents`. The caller opens and closes folder and cache."""
 
     def __init__(self, folder: FolderDocuments, cache: DocumentCache) -> None:
         self.folder = folder
         self.cache = cache
 
     async def ping(self) -> None:
-        """Of the folder; the bucket has a flow of its own."""
+        """Check the folder only: another flow checks the bucket."""
         await self.folder.ping()
 
-    async def put(self, chunks: AsyncIterator[bytes]) -> Stored:
-        """Keep the bytes in the folder; see the port."""
+    async def put(self, chunks: AsyncIterator[bytes]) -> StoredFile:
+        """Store the bytes in the folder; see the port."""
         return await self.folder.put(chunks)
 
     @asynccontextmanager
     async def file(self, digest: str) -> AsyncIterator[Path]:
-        """The document's file; see the port. What is dropped comes back into the cache for as long."""
-        with await self._held(digest) as path:
+        """The document's file; see the port. A dropped document is fetched into the cache, and stays while it is used."""
+        with await self._lease(digest) as path:
             yield path
 
     async def read(self, digest: str) -> AsyncGenerator[bytes]:
-        """The document's bytes; see the port. Where the cache has no room they are passed on as they come."""
-        async with aclosing(await self._opened(digest)) as whole:
-            async for piece in whole:
+        """The document's bytes; see the port. When the cache has no room, they are streamed from the bucket."""
+        async with aclosing(await self._open(digest)) as pieces:
+            async for piece in pieces:
                 yield piece
 
-    async def _opened(self, digest: str) -> AsyncGenerator[bytes]:
+    async def _open(self, digest: str) -> AsyncGenerator[bytes]:
         try:
-            return self.folder.read_held(await self._held(digest), digest)
+            return self.folder.read_leased(await self._lease(digest), digest)
         except NoRoomError:
-            return self.cache.passed_on(digest)
+            return self.cache.stream_from_bucket(digest)
 
-    async def _held(self, digest: str) -> Lease:
-        held = await self.folder.held(digest) or await self.cache.held(digest)
-        if held is None:
+    async def _lease(self, digest: str) -> Lease:
+        lease = await self.folder.lease(digest) or await self.cache.lease(digest)
+        if lease is None:
             raise StoreError(f"there is no document {digest} in {self.folder.root}, nor in the bucket")
-        return held
+        return lease
