@@ -1,7 +1,7 @@
-"""A venue on loopback that can be told to misbehave: real frames replayed, or numbered ticks made from them.
+"""A venue on loopback that misbehaves on command. It replays real frames, or sends numbered ticks built from them.
 
-The market goes on whether or not anyone listens: ticks that were made while nobody was connected were missed, as at a
-real venue. `ticks` knows when each was made and `sent` what went down which connection, so that a test can count.
+The market goes on whether or not anyone listens: ticks of a time without a connection are missed, as at a real venue.
+`ticks` holds the time of each tick and `sent` the frames of each connection, so that a test can count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
 
-from spotlightd.demo.tapes import PAUSE_SECONDS, taped, ticks
+from spotlightd.demo.recordings import PAUSE_SECONDS, create_ticks, read_recordings
 
 HOST = "127.0.0.1"
 STEP_SECONDS = 0.01
@@ -35,14 +35,14 @@ GARBAGE = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How the venue behaves when it is not told otherwise.
+    """How the venue behaves without commands.
 
-    speed         real frames come that many times faster than they did
-    fresh_times   they are sent with times of now; else unchanged, byte for byte
-    rate          ticks made in a second, in place of the real frames; 0 = none
+    speed         real frames come this many times faster than they did
+    fresh_times   real frames are sent with current times; otherwise unchanged, byte for byte
+    rate          ticks per second, in place of the real frames; 0 = none
     per_frame     ticks in one frame
     ping_seconds  between two of the venue's own pings, which are frames
-    max_symbols   more than that are answered with an error frame
+    max_symbols   more symbols than this are answered with an error frame
     one_per_key   a second connection with the same token ends the first
     """
 
@@ -56,8 +56,8 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What was written to a connection (0 = the first), and when, in nanoseconds since 1970."""
+class SentFrame:
+    """A frame written to a connection (0 = the first) at that time, in nanoseconds since 1970."""
 
     at: int
     connection: int
@@ -65,7 +65,7 @@ class Sent:
 
 
 @dataclass(slots=True, eq=False)
-class Line:
+class Connection:
     """One connection, as the venue sees it."""
 
     number: int
@@ -73,20 +73,20 @@ class Line:
     socket: web.WebSocketResponse
     transport: asyncio.Transport
     symbols: set[str] = field(default_factory=set)
-    deaf: bool = False
+    is_half_open: bool = False
 
 
 class Exchange:
-    """A venue that answers at `address`; its methods are commands while it runs."""
+    """A venue at `address`. Its methods are commands while it runs."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.address = ""
         self.connections = 0
-        self.sent: list[Sent] = []
+        self.sent: list[SentFrame] = []
         self.ticks = array("q")
-        self.lines: list[Line] = []
-        self.told: list[str] = []
+        self.open_connections: list[Connection] = []
+        self.requests: list[str] = []
         self._refusal: tuple[int, str] | None = None
         self._muted = False
         self._times = 1
@@ -99,63 +99,63 @@ class Exchange:
     # -- commands ------------------------------------------------------------------------------------------------------
 
     async def send(self, value: bytes, *, symbol: str = "") -> None:
-        """Send that now, to all who subscribed to the symbol; to all for none. Not held back by `mute` or `stall`."""
-        for line in [one for one in self.lines if not symbol or symbol in one.symbols]:
-            if not line.deaf:
-                self.sent.append(Sent(time.time_ns(), line.number, value))
+        """Send a frame now to all who subscribed to the symbol, or to all. `mute` and `stall` do not hold it back."""
+        for connection in [each for each in self.open_connections if not symbol or symbol in each.symbols]:
+            if not connection.is_half_open:
+                self.sent.append(SentFrame(time.time_ns(), connection.number, value))
                 with contextlib.suppress(ConnectionError, RuntimeError):
-                    await line.socket.send_frame(value, WSMsgType.TEXT)
+                    await connection.socket.send_frame(value, WSMsgType.TEXT)
 
     async def garbage(self, kind: str) -> bytes:
-        """Send something of GARBAGE, or `huge`: 16 MiB and one byte. Answers what was sent."""
+        """Send an entry of GARBAGE, or `huge`: 16 MiB and one byte. Returns the bytes sent."""
         value = b"9" * ((16 << 20) + 1) if kind == "huge" else GARBAGE[kind]
         await self.send(value)
         return value
 
-    async def trouble(self) -> None:
-        """The frame by which the venue refuses what was asked."""
+    async def send_error(self) -> None:
+        """Send the error frame of a refused subscription."""
         await self.send(TOO_MANY)
 
     async def close(self, code: int = 1001, reason: str = "") -> None:
         """Close all connections, with a code and a reason."""
-        for line in tuple(self.lines):
+        for connection in tuple(self.open_connections):
             with contextlib.suppress(ConnectionError, RuntimeError):
-                await line.socket.close(code=code, message=reason.encode())
+                await connection.socket.close(code=code, message=reason.encode())
 
     def abort(self) -> None:
-        """Hang up on all, without a word."""
-        for line in tuple(self.lines):
-            line.transport.abort()
+        """End all connections without a close frame."""
+        for connection in tuple(self.open_connections):
+            connection.transport.abort()
 
     def half_open(self) -> None:
-        """The connections that are there stay open, but nothing is read from them or written to them any more."""
-        for line in self.lines:
-            line.deaf = True
-            line.transport.pause_reading()
+        """Open connections stay open, but the venue no longer reads from them or writes to them."""
+        for connection in self.open_connections:
+            connection.is_half_open = True
+            connection.transport.pause_reading()
 
     def stall(self) -> None:
-        """The market stands still, pings too, until `resume`."""
+        """Stop the market and the pings, until `resume`."""
         self._flowing.clear()
 
     def mute(self) -> None:
-        """Pings of the protocol are answered and the market goes on, but no frame is sent, until `resume`."""
+        """Send no frames until `resume`. The market goes on, and WebSocket pings are answered."""
         self._muted = True
 
     def resume(self) -> None:
-        """No more stall, muteness, repeats or disorder."""
+        """End `stall`, `mute`, `repeat` and `reorder`."""
         self._muted, self._times, self._group = False, 1, 1
         self._flowing.set()
 
     def repeat(self, times: int) -> None:
-        """Send every frame that many times."""
+        """Send every frame this many times."""
         self._times = times
 
     def reorder(self, group: int) -> None:
-        """Send so many frames at a time, the last of them first."""
+        """Send frames in groups of this size, each group in reverse order."""
         self._group = group
 
     async def burst(self, factor: float, seconds: float) -> None:
-        """Made ticks come that many times faster for that long."""
+        """Numbered ticks come this many times faster for that long."""
         self._factor = factor
         try:
             await asyncio.sleep(seconds)
@@ -163,7 +163,7 @@ class Exchange:
             self._factor = 1.0
 
     def refuse(self, status: int, retry_after: str = "") -> None:
-        """Answer whoever wants to connect with that status, until `accept`."""
+        """Answer new connections with that status, until `accept`."""
         self._refusal = (status, retry_after)
 
     def accept(self) -> None:
@@ -171,40 +171,40 @@ class Exchange:
 
     # -- the venue -----------------------------------------------------------------------------------------------------
 
-    async def answer(self, request: web.Request) -> web.StreamResponse:
+    async def accept_connection(self, request: web.Request) -> web.StreamResponse:
         self.connections += 1
         if self._refusal is not None:
-            status, later = self._refusal
-            return web.Response(status=status, headers={"Retry-After": later} if later else {})
+            status, retry_after = self._refusal
+            return web.Response(status=status, headers={"Retry-After": retry_after} if retry_after else {})
         socket = web.WebSocketResponse(compress=False, timeout=1.0, writer_limit=1 << 20)
         await socket.prepare(request)
         if request.transport is None:
             return socket
-        line = Line(self.connections - 1, request.query.get("token", ""), socket, request.transport)
-        self._displace(line)
-        self.lines.append(line)
+        connection = Connection(self.connections - 1, request.query.get("token", ""), socket, request.transport)
+        self._displace(connection)
+        self.open_connections.append(connection)
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    await self._told(line, message.data)
+                    await self._handle(connection, message.data)
         finally:
-            self.lines.remove(line)
+            self.open_connections.remove(connection)
         return socket
 
-    def _displace(self, line: Line) -> None:
-        for other in self.lines:
-            if self.script.one_per_key and line.token and other.token == line.token:
+    def _displace(self, connection: Connection) -> None:
+        for other in self.open_connections:
+            if self.script.one_per_key and connection.token and other.token == connection.token:
                 other.transport.abort()
 
-    async def _told(self, line: Line, text: str) -> None:
-        self.told.append(text)
-        asked = json.loads(text)
-        if asked["type"] == "unsubscribe":
-            line.symbols.discard(asked["symbol"])
-        elif len(line.symbols) >= self.script.max_symbols:
-            await line.socket.send_frame(TOO_MANY, WSMsgType.TEXT)
+    async def _handle(self, connection: Connection, text: str) -> None:
+        self.requests.append(text)
+        request = json.loads(text)
+        if request["type"] == "unsubscribe":
+            connection.symbols.discard(request["symbol"])
+        elif len(connection.symbols) >= self.script.max_symbols:
+            await connection.socket.send_frame(TOO_MANY, WSMsgType.TEXT)
         else:
-            line.symbols.add(asked["symbol"])
+            connection.symbols.add(request["symbol"])
 
     async def _deliver(self, symbol: str, value: bytes) -> None:
         if self._muted:
@@ -212,24 +212,24 @@ class Exchange:
         self._shuffled.append(value)
         if len(self._shuffled) >= self._group:
             group, self._shuffled = self._shuffled, []
-            for one in reversed(group):
+            for frame in reversed(group):
                 for _ in range(self._times):
-                    await self.send(one, symbol=symbol)
+                    await self.send(frame, symbol=symbol)
 
-    async def replaying(self) -> None:
-        """The real frames, round after round."""
-        frames = taped()
+    async def replay(self) -> None:
+        """Send the real frames, again and again."""
+        frames = read_recordings()
         while True:
-            begun = time.monotonic()
-            for one in frames:
-                await asyncio.sleep(begun + one.due / self.script.speed - time.monotonic())
+            started = time.monotonic()
+            for frame in frames:
+                await asyncio.sleep(started + frame.due / self.script.speed - time.monotonic())
                 await self._flowing.wait()
-                value = one.fresh(time.time_ns() // 1_000_000) if self.script.fresh_times else one.value
-                await self._deliver(next(iter(one.symbols), ""), value)
+                value = frame.move_times(time.time_ns() // 1_000_000) if self.script.fresh_times else frame.value
+                await self._deliver(next(iter(frame.symbols), ""), value)
             await asyncio.sleep(PAUSE_SECONDS / self.script.speed)
 
-    async def ticking(self) -> None:
-        """Made ticks at the script's rate. They are of the symbols that were first subscribed to."""
+    async def send_ticks(self) -> None:
+        """Send numbered ticks at the script's rate, for the symbols that were subscribed to first."""
         maker, due, before = None, 0.0, time.monotonic()
         while True:
             await asyncio.sleep(STEP_SECONDS)
@@ -237,16 +237,16 @@ class Exchange:
             now = time.monotonic()
             due += min(now - before, 1.0) * self.script.rate * self._factor
             before = now
-            wanted = frozenset(symbol for line in self.lines for symbol in line.symbols)
-            maker = maker or (ticks(wanted, self.script.per_frame) if wanted else None)
+            symbols = frozenset(symbol for each in self.open_connections for symbol in each.symbols)
+            maker = maker or (create_ticks(symbols, self.script.per_frame) if symbols else None)
             while maker and due >= self.script.per_frame:
                 due -= self.script.per_frame
-                at = time.time_ns()
-                symbol, value = maker.frame(len(self.ticks), at // 1_000_000)
-                self.ticks.extend([at] * self.script.per_frame)
+                now_ns = time.time_ns()
+                symbol, value = maker.build_frame(len(self.ticks), now_ns // 1_000_000)
+                self.ticks.extend([now_ns] * self.script.per_frame)
                 await self._deliver(symbol, value)
 
-    async def pinging(self) -> None:
+    async def send_pings(self) -> None:
         while True:
             await asyncio.sleep(self.script.ping_seconds)
             await self._flowing.wait()
@@ -255,14 +255,15 @@ class Exchange:
 
 
 @asynccontextmanager
-async def exchanging(script: Script | None = None, *, port: int = 0) -> AsyncIterator[Exchange]:
+async def run_exchange(script: Script | None = None, *, port: int = 0) -> AsyncIterator[Exchange]:
     """A venue on a port of loopback (0 = a free one) while the block runs."""
     exchange = Exchange(script or Script())
     app = web.Application()
-    app.router.add_get("/", exchange.answer)
+    app.router.add_get("/", exchange.accept_connection)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    works = {"market": exchange.ticking if exchange.script.rate else exchange.replaying, "pings": exchange.pinging}
+    market = exchange.send_ticks if exchange.script.rate else exchange.replay
+    works = {"market": market, "pings": exchange.send_pings}
     tasks = [asyncio.create_task(work(), name=f"exchange {name}") for name, work in works.items()]
     try:
         site = web.TCPSite(runner, HOST, port)

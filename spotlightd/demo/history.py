@@ -1,7 +1,8 @@
-"""Ticks of days before, for a demo that has just begun: what old rows there are to archive.
+"""Ticks of an earlier day for a new demo, so that the archive has old rows to move.
 
-The frames are the bundled real ones again and again, with their times moved (constructed). They lie on the bus as if they
-had been received then, and from there on everything is the daemon's own work.
+The frames are the bundled real ones, repeated, with their times moved (constructed). They are put on the bus of the
+running daemon as if they had been received on that day; all that follows is the daemon's own work. They are put there
+after the listener has started: a listener that finds frames at its start takes the time since then for an outage.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, islice
 
-from spotlightd.demo.tapes import taped
-from spotlightd.model.bus import Frame, mark, packed
+from spotlightd.demo.recordings import read_recordings
+from spotlightd.model.bus import Frame, pack_key, source_mark
 from spotlightd.model.stream import Stream
 from spotlightd.ports.bus import Bus
 
@@ -21,18 +22,19 @@ GROUP = 5_000
 CONNECTION = 0x5EED
 
 
-async def remembered(bus: Bus, source: Stream, now: datetime) -> None:
-    """Put frames of the day before yesterday on a bus that was just made."""
+async def append_history(bus: Bus, source: Stream, now: datetime) -> None:
+    """Append frames of the day before yesterday."""
     day = (now.astimezone(UTC) - timedelta(days=2)).replace(hour=6, minute=0, second=0, microsecond=0)
     await bus.ensure(source.topic)
-    frames = list(_frames(day))
-    for at in range(0, len(frames), GROUP):
-        some = frames[at : at + GROUP]
-        keys = [packed(mark(source.name), one) for one in some]
-        await bus.append(source.name, 0, keys, [one.value for one in some])
+    frames = list(_create_frames(day))
+    for start in range(0, len(frames), GROUP):
+        group = frames[start : start + GROUP]
+        keys = [pack_key(source_mark(source.name), frame) for frame in group]
+        await bus.append(source.name, 0, keys, [frame.value for frame in group])
 
 
-def _frames(begin: datetime) -> Iterator[Frame]:
-    for number, one in enumerate(islice(cycle(taped()), FRAMES)):
+def _create_frames(begin: datetime) -> Iterator[Frame]:
+    for number, frame in enumerate(islice(cycle(read_recordings()), FRAMES)):
         received = begin + number * PAUSE
-        yield Frame(CONNECTION, number, round(received.timestamp() * 1e9), one.fresh(round(received.timestamp() * 1e3)))
+        value = frame.move_times(round(received.timestamp() * 1e3))
+        yield Frame(CONNECTION, number, round(received.timestamp() * 1e9), value)

@@ -1,7 +1,8 @@
-"""A mirror of publishers on loopback: it serves bundled files under the publisher's own paths, in stages.
+"""A mirror of publishers on loopback. It serves bundled files under the publisher's own paths, in stages.
 
-The daemon asks it as it asks the publisher, through the same code; only the setting `publisher.mirrors` differs. A
-stage is what the publisher showed at some time, so that replacing a file under the same name can be replayed.
+The daemon requests documents from it with the same code as from the publisher; only the setting `publisher.mirrors`
+differs. A stage is the state of the publisher's site at one time. So the demo can replay that a file is replaced under
+its name.
 """
 
 from __future__ import annotations
@@ -24,33 +25,33 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the publisher shows at one time: its index page's path, and its files by path."""
+    """What the publisher shows at one time: the path of its index page, and its files by path."""
 
-    says: str
+    title: str
     index: str
     files: Mapping[str, Path]
 
 
 @dataclass(slots=True)
 class Mirror:
-    """A mirror that answers at `address`; `show` turns to another stage."""
+    """A mirror at `address`. `show` turns to another stage."""
 
     host: str
     stages: tuple[Stage, ...]
     address: str = ""
     stage: int = 0
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def show(self, stage: int) -> Stage:
-        """From now on the publisher shows this stage."""
+        """Serve this stage from now on."""
         self.stage = stage
         return self.stages[stage]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         stage = self.stages[self.stage]
-        self.asked.append(request.path)
+        self.requests.append(request.path)
         if request.path == stage.index:
-            return web.Response(text=_page(stage), content_type="text/html")
+            return web.Response(text=_render_index(stage), content_type="text/html")
         if request.path not in stage.files:
             return web.Response(status=404, text="<html><title>Not found</title></html>", content_type="text/html")
         body = stage.files[request.path].read_bytes()
@@ -61,26 +62,26 @@ class Mirror:
         return web.Response(body=body, headers={"ETag": etag}, content_type="application/zip")
 
 
-def _page(stage: Stage) -> str:
+def _render_index(stage: Stage) -> str:
     links = "\n".join(
         f'<li><a href="{html.escape(path)}">{html.escape(path.rsplit("/", 1)[-1])}</a></li>' for path in stage.files
     )
     return f"<!doctype html><title>Fails-to-Deliver Data</title><h1>Fails-to-Deliver Data</h1><ul>\n{links}\n</ul>"
 
 
-def timeline() -> tuple[str, tuple[Stage, ...]]:
+def load_timeline() -> tuple[str, tuple[Stage, ...]]:
     """The publisher's host and the bundled stages, from data/timeline.json."""
     data = Path(str(resources.files("spotlightd.demo"))) / "data"
-    told = json.loads((data / "timeline.json").read_text(encoding="utf-8"))
+    timeline = json.loads((data / "timeline.json").read_text(encoding="utf-8"))
     stages = tuple(
-        Stage(one["says"], told["index"], {path: data / name for path, name in one["files"].items()})
-        for one in told["stages"]
+        Stage(stage["title"], timeline["index"], {path: data / name for path, name in stage["files"].items()})
+        for stage in timeline["stages"]
     )
-    return told["host"], stages
+    return timeline["host"], stages
 
 
 @asynccontextmanager
-async def mirroring(host: str, stages: tuple[Stage, ...]) -> AsyncIterator[Mirror]:
+async def run_mirror(host: str, stages: tuple[Stage, ...]) -> AsyncIterator[Mirror]:
     """A mirror of that host on a free port of loopback while the block runs."""
     mirror = Mirror(host, stages)
     app = web.Application()

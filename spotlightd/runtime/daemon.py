@@ -26,18 +26,19 @@ from spotlightd.flows.upkeep.documents import DocumentTiering
 from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows, write_heartbeats
 from spotlightd.flows.upkeep.log_buffer import LogBuffer
 from spotlightd.flows.upkeep.logs import run_log_writer
-from spotlightd.log import kept, logger
+from spotlightd.log import forward_events, logger
 from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.model.disk import FileSystem
 from spotlightd.model.source import Batch
+from spotlightd.ports.bus import Bus
 from spotlightd.runtime import systemd
 from spotlightd.runtime.archive import make_archiver, make_document_tiering
-from spotlightd.runtime.disks import make_disk_monitor, relieved
-from spotlightd.runtime.disks import readings as disk_readings
+from spotlightd.runtime.disks import make_disk_monitor, release_ballast
+from spotlightd.runtime.disks import read_disk_metrics as disk_readings
 from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
-from spotlightd.runtime.explorer import _context
+from spotlightd.runtime.explorer import make_explorer_context
 from spotlightd.runtime.instance import Instance, open_instance
-from spotlightd.runtime.streams import Streaming, streaming
+from spotlightd.runtime.streams import OpenStreams, open_streams
 from spotlightd.settings.settings import Settings
 from spotlightd.web.app import build_application, serve
 from spotlightd.web.metrics import serve_metrics
@@ -46,31 +47,32 @@ PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class Daemon:
     """A daemon that is ready. `web` is the explorer's address."""
 
     house: Instance
     board: Board
     bells: Wakeups
     web: str
+    bus: Bus
 
 
 @asynccontextmanager
-async def started(settings: Settings, *, notice: str = "") -> AsyncIterator[Running]:
+async def start_daemon(settings: Settings, *, notice: str = "") -> AsyncIterator[Daemon]:
     """The whole daemon at work; leaving the block drains it and closes everything, in order."""
     told = settings.log
     said = LogBuffer(told.table_waiting_events, told.table_minute_events)
-    with kept(said.take) if told.table_seconds else nullcontext():
+    with forward_events(said.add) if told.table_seconds else nullcontext():
         async with _at_work(settings, said, notice) as daemon:
             yield daemon
 
 
 @asynccontextmanager
-async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIterator[Running]:
+async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIterator[Daemon]:
     began, board, bells = datetime.now(UTC), Board(), Wakeups()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
-    await relieved(settings)
+    await release_ballast(settings)
     async with open_instance(settings) as house:
         collected = house.sources if settings.schedule.enabled else ()
         for source in collected:
@@ -78,7 +80,7 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
         archive, documents = make_archiver(house), make_document_tiering(house)
 
         async def relieve(_: FileSystem) -> None:
-            await house.documents.cache.give_up()
+            await house.documents.cache.evict_all()
             await archive.hurry()
 
         disks = make_disk_monitor(settings, house.stores.gate, on_critical=relieve)
@@ -88,14 +90,14 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
             archive=archive.state, documents=documents.state,
         )  # fmt: skip
         writing = run_log_writer(board, said, house.stores.warehouse, metrics, settings.log.table_seconds)
-        async with writing, streaming(house, metrics) as streams:
+        async with writing, open_streams(house, metrics) as streams:
             context = replace(
-                _context(house, streams, board, began, notice),
+                make_explorer_context(house, streams, board, began, notice),
                 disks=disks.state,
                 archive=archive.state,
                 document_tiers=documents.state,
             )
-            await disks.look()  # before anything moves: what is too full now holds from the beginning
+            await disks.check()  # before anything moves: what is too full now holds from the beginning
             async with (
                 run_in_background(
                     **_keepers(house, board, metrics, disks, archive, documents), **_movers(house, streams, board)
@@ -116,7 +118,7 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
                     log.info("daemon ready", web=web)
                     systemd.ready(f"explorer on {web}")
                     try:
-                        yield Running(house, board, bells, web)
+                        yield Daemon(house, board, bells, web, streams.bus)
                     finally:
                         log.info("daemon stopping")
                         systemd.stopping()
@@ -147,7 +149,7 @@ def _keepers(
     }
 
 
-def _movers(house: Instance, streams: Streaming, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
+def _movers(house: Instance, streams: OpenStreams, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
     """What moves frames on until the listeners have stopped, and what is made of them."""
     stores = house.stores
     made = {
@@ -183,12 +185,12 @@ def _collectors(
 
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. One that comes during the start is obeyed when the start is done."""
-    async with told_to_stop() as stop, started(settings):
+    async with stop_signal() as stop, start_daemon(settings):
         await stop.wait()
 
 
 @asynccontextmanager
-async def told_to_stop() -> AsyncIterator[asyncio.Event]:
+async def stop_signal() -> AsyncIterator[asyncio.Event]:
     """Set on SIGTERM or SIGINT while the block runs, and deaf to them after it: the process is about to end.
 
     The block is to hold the start and the whole shutdown: impatient ones tell twice, and the second time would

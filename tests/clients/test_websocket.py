@@ -11,7 +11,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from spotlightd.clients.http.websocket import WebSocket, connecting
-from spotlightd.demo.exchange import PING, Exchange, Script, exchanging
+from spotlightd.demo.exchange import PING, Exchange, Script, run_exchange
 from spotlightd.model.stream import FeedError
 
 KEY = "a-key-that-nobody-may-see"
@@ -54,24 +54,24 @@ async def refused(url: str, hosts: tuple[str, ...] = ("ws.example.org",), **opti
 
 
 async def test_frames_arrive_byte_for_byte_even_those_that_are_no_utf8() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange) as socket:
         await socket.send('{"type":"subscribe","symbol":"AAPL"}')
         sent = [await exchange.garbage(kind) for kind in ("bad json", "no json", "deep", "utf8", "nan", "empty")]
         assert [await socket.receive(5) for _ in sent] == sent
-        await exchange.lines[0].socket.send_bytes(b"\xff binary")
+        await exchange.open_connections[0].socket.send_bytes(b"\xff binary")
         assert await socket.receive(5) == b"\xff binary"
-        assert exchange.told == ['{"type":"subscribe","symbol":"AAPL"}']
+        assert exchange.requests == ['{"type":"subscribe","symbol":"AAPL"}']
 
 
 async def test_nothing_within_the_time_is_none_and_loses_nothing() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange) as socket:
         assert await socket.receive(0.01) is None
         await exchange.send(PING)
         assert await socket.receive(5) == PING
 
 
 async def test_pings_that_are_answered_do_not_prolong_the_wait_for_a_frame() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange, ping_seconds=0.05) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange, ping_seconds=0.05) as socket:
         begun = time.monotonic()
         assert await socket.receive(0.4) is None
         assert time.monotonic() - begun < 5
@@ -79,7 +79,7 @@ async def test_pings_that_are_answered_do_not_prolong_the_wait_for_a_frame() -> 
 
 
 async def test_a_frame_of_the_most_bytes_is_taken_and_a_longer_one_ends_the_connection() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange, most=1000) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange, most=1000) as socket:
         await exchange.send(b"x" * 1000)
         assert await socket.receive(5) == b"x" * 1000
         await exchange.send(b"x" * 1001)
@@ -89,7 +89,7 @@ async def test_a_frame_of_the_most_bytes_is_taken_and_a_longer_one_ends_the_conn
 
 
 async def test_a_listener_that_takes_nothing_holds_the_venue_up_and_fills_no_memory() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange, most=2 << 20) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange, most=2 << 20) as socket:
 
         async def flood() -> None:
             for number in range(100):
@@ -111,7 +111,7 @@ async def test_a_listener_that_takes_nothing_holds_the_venue_up_and_fills_no_mem
 
 
 async def test_a_close_says_its_code_and_reason() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange) as socket:
         closing = asyncio.create_task(exchange.close(1008, "too fast"))
         problem = await ending(socket)
         assert problem.cause == "closed by the venue"
@@ -121,13 +121,13 @@ async def test_a_close_says_its_code_and_reason() -> None:
 
 
 async def test_a_venue_that_hangs_up_is_a_lost_connection() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange) as socket:
         exchange.abort()
         assert (await ending(socket)).cause == "connection lost"
 
 
 async def test_a_half_open_connection_is_found_by_our_ping() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange, ping_seconds=0.2) as socket:
+    async with run_exchange(QUIET) as exchange, connected(exchange, ping_seconds=0.2) as socket:
         exchange.half_open()
         problem = await ending(socket)
         assert problem.cause == "connection lost"
@@ -135,7 +135,7 @@ async def test_a_half_open_connection_is_found_by_our_ping() -> None:
 
 
 async def test_leaving_a_half_open_connection_takes_no_longer_than_a_moment() -> None:
-    async with exchanging(QUIET) as exchange:
+    async with run_exchange(QUIET) as exchange:
         async with connected(exchange):
             exchange.half_open()
             begun = time.monotonic()
@@ -174,7 +174,7 @@ async def test_nobody_at_the_address(free_port: int) -> None:
     ("status", "cause"), [(401, "refused by the venue"), (429, "refused by the venue"), (503, "connection refused")]
 )
 async def test_a_venue_that_answers_no_websocket(status: int, cause: str) -> None:
-    async with exchanging(QUIET) as exchange:
+    async with run_exchange(QUIET) as exchange:
         exchange.refuse(status, retry_after="7")
         with pytest.raises(FeedError) as caught:
             async with connected(exchange):
@@ -184,7 +184,7 @@ async def test_a_venue_that_answers_no_websocket(status: int, cause: str) -> Non
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    async with exchanging(QUIET) as exchange, redirecting(f"{exchange.address}?token={KEY}") as url:
+    async with run_exchange(QUIET) as exchange, redirecting(f"{exchange.address}?token={KEY}") as url:
         assert "redirect" in await refused(f"{url}?token={KEY}", allow_private=True)
         assert exchange.connections == 0
 
@@ -231,7 +231,7 @@ async def test_a_handshake_that_does_not_come_ends_in_time() -> None:
 
 
 async def test_a_ping_of_the_venue_is_answered() -> None:
-    async with exchanging(QUIET) as exchange, connected(exchange) as socket:
-        await exchange.lines[0].socket.send_frame(b"are you there", WSMsgType.PING)
+    async with run_exchange(QUIET) as exchange, connected(exchange) as socket:
+        await exchange.open_connections[0].socket.send_frame(b"are you there", WSMsgType.PING)
         await exchange.send(PING)
         assert await socket.receive(5) == PING

@@ -1,33 +1,58 @@
-"""What the demo calls constructed is made of the real rows by the code that says so, and its publisher shows files that exist."""
+"""The demo's files: which are real, which is constructed, and that the timeline shows only those."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
-from spotlightd.demo.construct import construct, real_rows
-from spotlightd.demo.mirror import timeline
+import pytest
+
+from spotlightd.demo.construct import ADDED, CHANGED, CORRECTION, ORIGINAL, REMOVED, construct, read_rows
+from spotlightd.demo.mirror import load_timeline
 
 DATA = Path("spotlightd/demo/data")
+REAL = ("cnsfails202101a.zip", "cnsfails202101b.zip", "cnsfails202102a.zip", "cnsfails202102b.zip")
+MARKED = {"cnsfails202101b-constructed-correction.zip", "cnsfails202102b-real-rows-cut.zip"}
 
 
-def _text(path: Path) -> bytes:
+def _read(path: Path) -> bytes:
     with zipfile.ZipFile(path) as opened:
         return opened.read(opened.namelist()[0])
 
 
-def test_the_constructed_files_are_what_construct_makes(tmp_path: Path) -> None:
-    for made in construct(DATA, tmp_path):
-        assert _text(made) == _text(DATA / made.name)
+def test_the_constructed_file_is_what_construct_writes(tmp_path: Path) -> None:
+    assert _read(construct(DATA, tmp_path)) == _read(DATA / CORRECTION)
 
 
-def test_only_the_said_rows_are_constructed() -> None:
-    real = set(real_rows(DATA / "cnsfails202101b-real-rows-cut.zip"))
-    corrected = set(real_rows(DATA / "cnsfails202101b-constructed-correction.zip"))
-    assert len(corrected - real) == 3
-    assert all("GME" in row or "CNSTRD" in row for row in corrected - real)
+def test_only_the_listed_rows_are_constructed() -> None:
+    real, corrected = read_rows(DATA / ORIGINAL), read_rows(DATA / CORRECTION)
+    added, gone = set(corrected) - set(real), set(real) - set(corrected)
+    assert added == {ADDED} | {row for row in corrected if row.startswith(tuple(CHANGED.values()))}
+    assert gone == {row for row in real if row.startswith((*CHANGED, REMOVED))}
+    assert (len(added), len(gone)) == (3, 3)
+    assert len(real) == len(corrected)
 
 
-def test_every_file_of_the_timeline_is_bundled() -> None:
-    _, stages = timeline()
-    assert all(path.is_file() for stage in stages for path in stage.files.values())
+def test_the_constructed_file_has_a_member_that_is_called_so() -> None:
+    with zipfile.ZipFile(DATA / CORRECTION) as opened:
+        assert opened.namelist() == ["cnsfails202101b-constructed-correction.txt"]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_files_end_with_the_publishers_own_trailers(name: str) -> None:
+    rows = read_rows(DATA / name)
+    count, shares = _read(DATA / name).decode("latin-1").splitlines()[-2:]
+    assert count == f"Trailer record count {len(rows)}"
+    assert shares == f"Trailer total quantity of shares {sum(int(row.split('|')[3]) for row in rows)}"
+
+
+def test_the_cut_file_is_the_begin_of_the_real_one() -> None:
+    assert _read(DATA / "cnsfails202102b.zip").startswith(_read(DATA / "cnsfails202102b-real-rows-cut.zip").rstrip())
+
+
+def test_the_timeline_shows_bundled_files_only_and_names_what_is_not_real() -> None:
+    _, stages = load_timeline()
+    files = {path for stage in stages for path in stage.files.values()}
+    assert all(path.is_file() for path in files)
+    assert {path.name for path in files} == {*REAL, *MARKED} == {path.name for path in DATA.glob("*.zip")}
+    assert [path.name for path in stages[-1].files.values()] == [REAL[0], CORRECTION, REAL[2], REAL[3]]

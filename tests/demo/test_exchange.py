@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from spotlightd.demo.exchange import PING, TOO_MANY, Exchange, Script, exchanging
-from spotlightd.demo.tapes import taped, ticks
+from spotlightd.demo.exchange import PING, TOO_MANY, Exchange, Script, run_exchange
+from spotlightd.demo.recordings import create_ticks, read_recordings
 
 DATA = Path("spotlightd/demo/data/finnhub")
 REAL = {line for path in DATA.glob("*.jsonl") for line in path.read_bytes().splitlines()}
@@ -59,7 +59,7 @@ def trades(value: bytes) -> list[dict[str, Any]]:
 
 
 def test_the_recordings_are_all_real_frames_due_by_their_own_times() -> None:
-    frames = taped()
+    frames = read_recordings()
     assert {one.value for one in frames} == REAL
     assert len(frames) == 12
     apple = [one for one in frames if one.symbols == {"AAPL"}]
@@ -67,23 +67,23 @@ def test_the_recordings_are_all_real_frames_due_by_their_own_times() -> None:
 
 
 async def test_a_replay_is_byte_for_byte_and_begins_anew() -> None:
-    async with exchanging(Script(speed=100)) as exchange, subscribed(exchange) as socket:
+    async with run_exchange(Script(speed=100)) as exchange, subscribed(exchange) as socket:
         got = await took(socket, 40)
         assert set(got) == REAL
         assert got == [one.value for one in exchange.sent][:40]
 
 
 async def test_only_what_was_subscribed_to_is_sent() -> None:
-    async with exchanging(Script(speed=100)) as exchange, subscribed(exchange, ("TSLA",)) as socket:
+    async with run_exchange(Script(speed=100)) as exchange, subscribed(exchange, ("TSLA",)) as socket:
         got = await took(socket, 10)
         assert {trade["s"] for one in got for trade in trades(one)} == {"TSLA"}
         assert b'{"type":"ping"}' in got
         await socket.send_json({"type": "unsubscribe", "symbol": "TSLA"})
-        await until(lambda: not exchange.lines[0].symbols)
+        await until(lambda: not exchange.open_connections[0].symbols)
 
 
 async def test_fresh_times_are_of_now_and_change_nothing_else() -> None:
-    async with exchanging(Script(speed=100, fresh_times=True)) as exchange, subscribed(exchange) as socket:
+    async with run_exchange(Script(speed=100, fresh_times=True)) as exchange, subscribed(exchange) as socket:
         frames = [trades(one) for one in await took(socket, 12)]
     now = time.time() * 1000
     newest = [max(one["t"] for one in frame) for frame in frames if frame]
@@ -96,19 +96,19 @@ async def test_fresh_times_are_of_now_and_change_nothing_else() -> None:
 
 
 def test_made_ticks_are_real_trades_with_a_number_and_a_time() -> None:
-    maker = ticks(frozenset({"TSLA"}), per_frame=3)
-    symbol, value = maker.frame(6, 1_700_000_000_000)
+    maker = create_ticks(frozenset({"TSLA"}), per_frame=3)
+    symbol, value = maker.build_frame(6, 1_700_000_000_000)
     assert symbol == "TSLA"
     assert [(one["v"], one["t"], one["s"]) for one in trades(value)] == [
         (number, 1_700_000_000_000, "TSLA") for number in (6, 7, 8)
     ]
     assert {"c", "p", "s", "t", "v"} == set(trades(value)[0])
-    assert "c" not in trades(ticks(frozenset({"AAPL"})).frame(0, 1)[1])[0]
-    assert ticks(frozenset({"NOBODY"})).trades == ticks().trades
+    assert "c" not in trades(create_ticks(frozenset({"AAPL"})).build_frame(0, 1)[1])[0]
+    assert create_ticks(frozenset({"NOBODY"})).trades == create_ticks().trades
 
 
 async def test_ticks_are_numbered_without_a_hole_and_come_faster_in_a_burst() -> None:
-    async with exchanging(Script(rate=1000, per_frame=2)) as exchange, subscribed(exchange) as socket:
+    async with run_exchange(Script(rate=1000, per_frame=2)) as exchange, subscribed(exchange) as socket:
         numbers = [trade["v"] for one in await took(socket, 200) for trade in trades(one)]
         assert numbers == list(range(400))
         assert list(exchange.ticks) == sorted(exchange.ticks)
@@ -118,7 +118,7 @@ async def test_ticks_are_numbered_without_a_hole_and_come_faster_in_a_burst() ->
 
 
 async def test_the_market_goes_on_without_listeners() -> None:
-    async with exchanging(Script(rate=500)) as exchange:
+    async with run_exchange(Script(rate=500)) as exchange:
         async with subscribed(exchange) as socket:
             await took(socket, 5)
         made = len(exchange.ticks)
@@ -132,14 +132,14 @@ async def test_the_market_goes_on_without_listeners() -> None:
 
 
 async def test_it_closes_hangs_up_and_refuses() -> None:
-    async with exchanging(QUIET) as exchange:
+    async with run_exchange(QUIET) as exchange:
         async with subscribed(exchange) as socket:
             closing = asyncio.create_task(exchange.close(1008, "too fast"))
             message = await socket.receive(5)
             assert (message.type, message.data, message.extra) == (aiohttp.WSMsgType.CLOSE, 1008, "too fast")
             await closing
         async with subscribed(exchange) as socket:
-            await until(lambda: len(exchange.lines) == 1)
+            await until(lambda: len(exchange.open_connections) == 1)
             exchange.abort()
             assert (await socket.receive(5)).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
         exchange.refuse(429, "3")
@@ -155,7 +155,7 @@ async def test_it_closes_hangs_up_and_refuses() -> None:
 
 
 async def test_it_stalls_and_falls_mute() -> None:
-    async with exchanging(Script(rate=500)) as exchange, subscribed(exchange) as socket:
+    async with run_exchange(Script(rate=500)) as exchange, subscribed(exchange) as socket:
         await took(socket, 5)
         exchange.stall()
         await silent(socket)
@@ -171,7 +171,7 @@ async def test_it_stalls_and_falls_mute() -> None:
 
 
 async def test_it_repeats_and_reorders() -> None:
-    async with exchanging(Script(rate=500)) as exchange, subscribed(exchange) as socket:
+    async with run_exchange(Script(rate=500)) as exchange, subscribed(exchange) as socket:
         await took(socket, 5)
         exchange.repeat(2)
         exchange.reorder(3)
@@ -183,9 +183,9 @@ async def test_it_repeats_and_reorders() -> None:
 
 
 async def test_it_answers_too_many_symbols_and_a_second_connection_with_the_same_key() -> None:
-    async with exchanging(Script(rate=0.001, max_symbols=2)) as exchange, subscribed(exchange) as first:
+    async with run_exchange(Script(rate=0.001, max_symbols=2)) as exchange, subscribed(exchange) as first:
         assert await took(first, 1) == [TOO_MANY]
         async with subscribed(exchange, key="another"):
-            await until(lambda: len(exchange.lines) == 2)
+            await until(lambda: len(exchange.open_connections) == 2)
         async with subscribed(exchange):
             assert (await first.receive(5)).type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
