@@ -1,14 +1,29 @@
 """Fails to deliver: shares of each security that were still owed at the end of a settlement day, since 2004.
 
-The SEC posts them twice a month as a zip of piped text: `a` for settlement days 1 to 14, `b` for 15 to the end; the
-years to mid-2009 by quarters, each zip holding a text for each month. The folders changed five times, so the file
-names decide. A suffix (`cnsfails201910a_0.zip`) marks a file that was posted again.
+The SEC posts a zip of piped text twice a month: `a` for settlement days 1 to 14, `b` for 15 to the end of the month. Up to
+mid-2009 it posted one zip a quarter, with a text for each month. Links are taken from the index page by file name only:
+the folders changed five times. A suffix (`cnsfails201910a_0.zip`) marks a file that was posted again; the member of
+`cnsfails202308b_0.zip` is called cnsfails202309a.txt, so member names say nothing about the period.
 
-Known of the texts: six columns since the start; LF in the files of 2020 and 2021, CR LF in those of 2004; the last
-two lines count records and shares, and both held in 19 half-months of 2020 and 2021. Not known: whether all monthly
-texts of 2004 to 2009 have both lines (some are said to lack the second), so there they are checked only if present.
-Since 2022 the text often has no ending in its name. No (day, CUSIP, symbol) stood twice in any of those 19 files;
-if one ever does, both rows are kept, as the publisher has it.
+When: first halves about the last business day of the month, second halves about the 15th of the next. The times of the
+members in nine zips of 2020 and 2021 are 30 September, 30 November, 14 and 30 December, 15 January, 16 February, 1 and 15
+March and 29 June.
+
+The texts, as seen in 21 half-months of 2019 to 2021 and in files of 2004:
+- The six columns have not changed since the start. Lines end with LF in 2019 to 2021 and with CR LF in 2004. Since May 2022
+  the text often has no ending in its name.
+- The last two lines count records and shares. Both were right in all 21 half-months. Some monthly texts of 2004 to 2009
+  are said to lack the second, so there the trailers are checked only if present.
+- A name may hold the separator where an exclamation mark was meant (`BAM| ENTMT INC`, 2004-08 to 2005-01) and quotes that
+  do not pair (`W.P. CAREY INC " REIT" COM`). The first four fields are read from the left and the price from the right.
+- A name may hold a byte of no usual charset: 0xBB for the accented E of ENEL AMERICAS (2019-01 to April 2020), 0xFE for the
+  accented U of ITAU (October 2021). Texts are read as latin-1, which keeps every byte, so these names come out as
+  `ENEL AM»RICAS` and `ITAþ`. The symbol and the CUSIP find them.
+- A price is `.` where the publisher knows none: 444 to 762 times in each of 12 half-months of 2019 to 2021. Almost no row before
+  April 2007 has a price.
+- Symbols that end in XXXX or ZZZZ are printed so by the publisher. A row without a symbol is mostly of a security that is
+  not eligible for continuous net settlement.
+- No (day, CUSIP, symbol) was there twice in any of the 21 half-months. If one ever is, both rows are kept, as published.
 """
 
 from __future__ import annotations
@@ -16,12 +31,12 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
-from spotlightd.parse import delimited, html, zipped
+from spotlightd.parse import dates, delimited, html, zipped
 
 INDEX = "https://www.sec.gov/data-research/sec-markets-data/fails-deliver-data"
 NAME = (
@@ -74,6 +89,7 @@ sec_ftd = Dataset(
         "No row means a balance of zero from 2009-07-01 on, and before that a balance below 10,000 shares.",
         "The price is the close of the day before, so shares times price is an estimate. Hardly any before April 2007.",
         "The SEC replaces files without notice; what was published earlier stays readable here with as_of.",
+        "A few names hold a byte of no usual charset, such as ENEL AM»RICAS (2019 to April 2020). Search by symbol or CUSIP.",
     ),
 )
 
@@ -101,13 +117,13 @@ QUARTER = replace(HALF_MONTH, strict=False)
 
 
 async def discover(pages: Pages) -> AsyncIterator[Link]:
-    """All files of the index page, oldest first; of a slice that was posted again only the newest."""
-    found: dict[str, tuple[int, Link]] = {}
+    """All files of the index page, oldest first. Of a file that was posted again, only the newest."""
+    newest: dict[str, tuple[int, Link]] = {}
     for anchor in html.links(await pages.page(INDEX), INDEX, NAME):
-        link, again = _link(anchor.url, anchor.match), int(anchor.match["again"] or -1)
-        if link.covers not in found or found[link.covers][0] < again:
-            found[link.covers] = (again, link)
-    for _, link in sorted(found.values(), key=lambda one: one[1].first):
+        link, again = _make_link(anchor.url, anchor.match), int(anchor.match["again"] or -1)
+        if link.covers not in newest or newest[link.covers][0] < again:
+            newest[link.covers] = (again, link)
+    for _, link in sorted(newest.values(), key=lambda entry: entry[1].first):
         yield link
 
 
@@ -115,12 +131,12 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
     layout = QUARTER if body.name.lower().startswith("cnsp_sec_fails_") else HALF_MONTH
     for member in zipped.members(body):
         if member.ending not in (".txt", ""):
-            raise FormatError(f"{body.name} holds {member.name!r}, which is no text of fails", member=member.index)
+            raise FormatError(f"{body.name} holds {member.name!r}, which is not a text of fails", member=member.index)
         yield from delimited.read(zipped.pieces(member), layout, member=member.index)
 
 
 def reread(text: str) -> dict[str, Any]:
-    """One line as a row, by hand: an audit compares it with what `parse` made of whole columns."""
+    """One line as a row, read field by field. An audit compares it with what `parse` read by whole columns."""
     day, cusip, symbol, quantity, rest = text.split("|", 4)
     description, price = rest.rsplit("|", 1)
     return {
@@ -134,39 +150,30 @@ def reread(text: str) -> dict[str, Any]:
 
 
 def expected(day: date) -> Expected:
-    """The newest half-month that is late unless it is there: a week is granted after the usual day."""
-    month = day.replace(day=1)
-    before = _earlier(month)
+    """The newest half-month that should be out by that day, one week after its usual day."""
+    month = dates.month(day).first
+    before, earlier = dates.add_months(month, -1), dates.add_months(month, -2)
     choices = (
         Expected(_covers(before, "b"), month.replace(day=23)),
         Expected(_covers(before, "a"), month.replace(day=7)),
-        Expected(_covers(_earlier(before), "b"), before.replace(day=23)),
+        Expected(_covers(earlier, "b"), before.replace(day=23)),
     )
     return next(choice for choice in choices if choice.due <= day)
 
 
-def _link(url: str, match: re.Match[str]) -> Link:
+def _make_link(url: str, match: re.Match[str]) -> Link:
     if match["quarter"]:
-        year, quarter = int(match["old_year"]), int(match["quarter"])
-        first = date(year, quarter * 3 - 2, 1)
-        return Link(url, f"{year}/q{quarter}", first, _last(date(year, quarter * 3, 1)))
-    month = date(int(match["year"]), int(match["month"]), 1)
+        year, number = int(match["old_year"]), int(match["quarter"])
+        quarter = dates.quarter(date(year, number * 3, 1))
+        return Link(url, f"{year}/q{number}", quarter.first, quarter.last)
     half = match["half"].lower()
-    if half == "a":
-        return Link(url, _covers(month, half), month, month.replace(day=14))
-    return Link(url, _covers(month, half), month.replace(day=15), _last(month))
+    month = date(int(match["year"]), int(match["month"]), 1)
+    period = dates.half_month(month if half == "a" else month.replace(day=15))
+    return Link(url, _covers(month, half), period.first, period.last)
 
 
 def _covers(month: date, half: str) -> str:
     return f"{month:%Y/%m}/{half}"
-
-
-def _last(month: date) -> date:
-    return (month.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
-
-
-def _earlier(month: date) -> date:
-    return (month - timedelta(days=1)).replace(day=1)
 
 
 source = Batch(
