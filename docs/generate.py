@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from spotlightd.cli import parser
+from spotlightd.cli import build_parser
 from spotlightd.commands import docs
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.metrics.registry import PrometheusMetrics
@@ -20,7 +20,7 @@ def pages() -> Mapping[str, str]:
     return {
         "datasets.md": docs.datasets_page((*found.datasets, *SYSTEM_DATASETS), found.sources),
         "settings.md": docs.settings_page(),
-        "commands.md": docs.commands_page(parser()),
+        "commands.md": docs.commands_page(build_parser()),
         "metrics.md": docs.metrics_page(PrometheusMetrics().list_metrics()),
     }
 

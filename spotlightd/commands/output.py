@@ -1,4 +1,4 @@
-"""What commands say: tables and sentences for people, JSON for programs, progress on the terminal."""
+"""What commands print: tables and sentences for people, JSON for programs, progress on the terminal."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from rich.table import Table
 
 from spotlightd.ports.progress import Progress
 
-WIDE = 1_000  # columns of a table that goes into a file or another program: nothing is folded there
+FILE_WIDTH = 1_000  # characters per line of a table that goes to a file or another program: nothing is folded
 
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """Where a command's words go: answers to stdout, everything else to stderr."""
+    """The output of a command: results go to stdout, everything else to stderr."""
 
     as_json: bool = False
 
     def table(self, names: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
-        """Rows for people as a table, for programs as a list of objects."""
+        """Print rows: a table for people, a list of objects for programs."""
         if self.as_json:
             self.value([dict(zip(names, row, strict=True)) for row in rows])
             return
-        made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for at, name in enumerate(names):
-            right = any(isinstance(row[at], int | float | Decimal) for row in rows)
-            made.add_column(name, justify="right" if right else "left", overflow="fold")
+        table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for index, name in enumerate(names):
+            is_number = any(isinstance(row[index], int | float | Decimal) for row in rows)
+            table.add_column(name, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
-            made.add_row(*(shown(value) for value in row))
-        width = None if sys.stdout.isatty() else WIDE
-        Console(width=width, highlight=False, markup=False).print(made)
+            table.add_row(*(format_cell(value) for value in row))
+        width = None if sys.stdout.isatty() else FILE_WIDTH
+        Console(width=width, highlight=False, markup=False).print(table)
 
     def value(self, value: Any) -> None:
-        """One value as JSON."""
+        """Print one value as JSON."""
         indent = None if self.as_json else 2
-        print(json.dumps(_finite(value), default=_plain, ensure_ascii=False, indent=indent, allow_nan=False))
+        print(json.dumps(_without_nan(value), default=_to_json, ensure_ascii=False, indent=indent, allow_nan=False))
 
-    def say(self, sentence: str, value: Mapping[str, Any] | None = None) -> None:
-        """A sentence for people; its facts for programs."""
+    def result(self, sentence: str, facts: Mapping[str, Any] | None = None) -> None:
+        """Print the result: the sentence for people, the facts for programs."""
         if self.as_json:
-            self.value(dict(value or {"says": sentence}))
+            self.value(dict(facts or {"detail": sentence}))
         else:
             print(sentence)
 
     def note(self, sentence: str) -> None:
-        """A remark beside the answer."""
+        """Print a remark beside the result."""
         print(sentence, file=sys.stderr)
 
-    def problem(self, error: Exception) -> None:
-        """What went wrong, in a sentence; also as JSON when that was asked for."""
+    def error(self, error: Exception) -> None:
+        """Print an error as a sentence; with --json also as JSON."""
         print(f"spotlightd: {error}", file=sys.stderr)
         if self.as_json:
-            self.value({"error": type(error).__name__, "says": str(error)})
+            self.value({"error": type(error).__name__, "detail": str(error)})
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
-        """A bar on the terminal while the block runs; silence elsewhere."""
+        """A progress bar while the block runs; nothing when stderr is not a terminal or with --json."""
         if self.as_json or not sys.stderr.isatty():
             yield lambda _step, _done, _total: None
             return
@@ -86,7 +86,7 @@ class Out:
             yield advance
 
 
-def shown(value: Any) -> str:
+def format_cell(value: Any) -> str:
     """A value in a table for people."""
     if value is None:
         return ""
@@ -101,16 +101,16 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no words for NaN and the infinities: null."""
+def _without_nan(value: Any) -> Any:
+    """The value with null for NaN and the infinities, which JSON cannot express."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, date | datetime):

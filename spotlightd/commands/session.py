@@ -1,4 +1,4 @@
-"""How a command reaches the stores: through the running daemon when there is one, by opening them itself when not."""
+"""How a command reaches the stores: through the running daemon, or by opening the state folder itself when none runs."""
 
 from __future__ import annotations
 
@@ -18,65 +18,81 @@ from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
-from spotlightd.runtime.catalog import Catalog, catalog
-from spotlightd.runtime.endpoint import running_daemon
-from spotlightd.runtime.instance import LEDGER_FILE, Instance, bucket_of, documents_of, joined, open_instance
+from spotlightd.runtime.catalog import Catalog, load_catalog
+from spotlightd.runtime.endpoint import find_daemon
+from spotlightd.runtime.instance import LEDGER_FILE, make_bucket, make_documents, make_warehouse, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sql.tiers import Archives
 from spotlightd.sql.visibility import Snapshot
 
 REFRESH_SECONDS = 30.0
+QUERY_WAIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reading command needs. `house` is set when the command opened the stores itself."""
+class Session:
+    """What a command that only reads needs."""
 
     warehouse: Warehouse
     documents: Documents
     catalog: Catalog
     archives: Archives
-    house: Instance | None = None
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
         return (*self.catalog.datasets, *SYSTEM_DATASETS)
 
+    def find_dataset(self, name: str) -> Dataset:
+        """The dataset with that name. SettingsError when there is none."""
+        for dataset in self.datasets:
+            if dataset.name == name:
+                return dataset
+        known = ", ".join(dataset.name for dataset in self.datasets)
+        raise SettingsError(f"no dataset is called {name!r}; there are: {known}")
+
+    async def take_snapshot(self, as_of: datetime | None = None) -> Snapshot:
+        """The publication that all queries of the command share: the newest one, or the newest one at that time."""
+        reader = Reader(self.warehouse, Limits(), asyncio.Semaphore(4), QUERY_WAIT_SECONDS, self.archives)
+        return await reader.snapshot(None, as_of)
+
 
 @asynccontextmanager
-async def reading(settings: Settings) -> AsyncIterator[Reading]:
-    """The stores for a command that only reads. SettingsError when there is no such state folder."""
+async def open_session(settings: Settings) -> AsyncIterator[Session]:
+    """The stores for a command that only reads. SettingsError when the state folder does not exist."""
     if not settings.state_dir.is_dir():
         raise SettingsError(
             f"there is no state folder {settings.state_dir}: name the daemon's with --state or --config"
         )
-    endpoint = running_daemon(settings)
+    endpoint = find_daemon(settings)
     if endpoint is None:
-        async with open_instance(settings) as house:
-            yield Reading(house.stores.warehouse, house.stores.documents, house.catalog, house.archives, house)
+        async with open_instance(settings) as instance:
+            context = instance.context
+            yield Session(context.warehouse, context.documents, instance.catalog, instance.archives)
         return
-    async with joined(endpoint, settings) as warehouse:
-        found, (bucket, _) = catalog(settings), bucket_of(settings)
-        archives = WarehouseArchives(warehouse, (*found.datasets, *SYSTEM_DATASETS), bucket.table)
+    async with make_warehouse(endpoint, settings) as warehouse:
+        catalog, (bucket, _) = load_catalog(settings), make_bucket(settings)
+        archives = WarehouseArchives(warehouse, (*catalog.datasets, *SYSTEM_DATASETS), bucket.table)
         await archives.refresh()
-        documents = documents_of(settings, bucket)  # its folder is the daemon's: it is only read here, so not entered
-        async with bucket, documents.cache, _kept_up(archives):
-            yield Reading(warehouse, documents, found, archives)
+        documents = make_documents(settings, bucket)  # the folder belongs to the daemon: it is read, but not entered
+        async with bucket, documents.cache, _refreshing(archives):
+            yield Session(warehouse, documents, catalog, archives)
 
 
 @asynccontextmanager
-async def _kept_up(archives: WarehouseArchives) -> AsyncIterator[None]:
-    """The daemon goes on archiving beside a command that takes hours: what it switches is known here well before it
-    drops it. A look that fails is repeated; should the warehouse be away for long, every question fails as well.
+async def _refreshing(archives: WarehouseArchives) -> AsyncIterator[None]:
+    """Reload the archive index while the block runs: the daemon may archive during a command that takes hours.
+
+    What the daemon switches to the bucket is known here well before it drops the original. A reload that fails is
+    repeated; if the warehouse stays away, the command's own queries fail as well.
     """
 
-    async def look() -> None:
+    async def refresh() -> None:
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             with suppress(StoreError):
                 await archives.refresh()
 
-    task = asyncio.create_task(look(), name="index of the archive")
+    task = asyncio.create_task(refresh(), name="index of the archive")
     try:
         yield
     finally:
@@ -85,40 +101,33 @@ async def _kept_up(archives: WarehouseArchives) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def ledger_beside(settings: Settings) -> AsyncIterator[SqliteLedger]:
-    """The running daemon's ledger, to queue a job or to read the state of one."""
+async def open_ledger(settings: Settings) -> AsyncIterator[SqliteLedger]:
+    """The ledger of the state folder; a running daemon may have it open too."""
     async with SqliteLedger(settings.state_dir / LEDGER_FILE) as ledger:
         yield ledger
 
 
-PATIENCE_SECONDS = 60.0
+def require_ledger(settings: Settings) -> None:
+    """SettingsError when the state folder holds no ledger: nothing was ever collected there."""
+    if not (settings.state_dir / LEDGER_FILE).exists():
+        raise SettingsError(f"there is nothing in {settings.state_dir}: name the state folder with --state")
 
 
-def reader(warehouse: Warehouse, archives: Archives) -> Reader:
-    """A reader of one command: no limits but the warehouse's own."""
-    return Reader(warehouse, Limits(), asyncio.Semaphore(4), PATIENCE_SECONDS, archives)
-
-
-async def pinned(warehouse: Warehouse, archives: Archives, asked: datetime | None) -> Snapshot:
-    """The publication that this command's queries share."""
-    return await reader(warehouse, archives).pin(None, asked)
-
-
-def moment_of(text: str) -> datetime | None:
-    """The time of `--as-of`; None without one. SettingsError with a sentence."""
+def parse_as_of(text: str) -> datetime | None:
+    """The time of `--as-of`; None when it is empty. SettingsError for anything else than a time."""
     try:
         return filters.parse_as_of("--as-of", text) if text else None
-    except HttpProblem as refusal:
-        raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
+    except HttpProblem as problem:
+        raise SettingsError(describe_problem(problem)) from None
 
 
-def understood(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> filters.Question:
-    """Conditions as in an address of the explorer. SettingsError with a sentence."""
+def parse_conditions(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> filters.Question:
+    """Conditions as in an address of the explorer. SettingsError when they are wrong."""
     try:
         return filters.parse_question(dataset, pairs)
-    except HttpProblem as refusal:
-        raise SettingsError(f"{refusal.says} {refusal.remedy}") from None
+    except HttpProblem as problem:
+        raise SettingsError(describe_problem(problem)) from None
 
 
-def names(datasets: Sequence[Dataset]) -> str:
-    return ", ".join(one.name for one in datasets)
+def describe_problem(problem: HttpProblem) -> str:
+    return f"{problem.detail} {problem.remedy}"

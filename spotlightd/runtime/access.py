@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from spotlightd.errors import SettingsError
-from spotlightd.model.bucket import PREFIX, Access
+from spotlightd.model.bucket import PREFIX, BucketAccess
 from spotlightd.settings.stores import BucketSettings
 
 SHORTEST_SECRET = 16
@@ -22,7 +22,7 @@ WELL_KNOWN = frozenset({
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 
 
-def _address(ours: BucketSettings) -> SplitResult:
+def bucket_address(ours: BucketSettings) -> SplitResult:
     """Where the store is. SettingsError for an address that is more or less than scheme, host and port."""
     wrong = SettingsError(
         f"setting bucket.url: {ours.url!r} is not like http://127.0.0.1:9000 or https://s3.example.org"
@@ -37,7 +37,7 @@ def _address(ours: BucketSettings) -> SplitResult:
     return address
 
 
-def bucket_access(ours: BucketSettings) -> Access:
+def read_bucket_access(ours: BucketSettings) -> BucketAccess:
     """The keys of an S3 bucket and the beginning of our names in it. SettingsError for what cannot work."""
     prefix = ours.prefix.strip("/") + "/" if ours.prefix.strip("/") else ""
     if not PREFIX.fullmatch(prefix):
@@ -48,11 +48,11 @@ def bucket_access(ours: BucketSettings) -> Access:
         raise SettingsError(f"setting bucket.name: {ours.name!r} is no name of a bucket: 3 to 63 of a-z, 0-9, . and -")
     if not (ours.threads and ours.connect_seconds and ours.read_seconds):
         raise SettingsError("settings bucket.threads, bucket.connect_seconds and bucket.read_seconds must not be 0")
-    access_key = secret(ours.access_key_file, "bucket.access_key_file")
-    return Access(access_key, secret(ours.secret_key_file, "bucket.secret_key_file"), prefix)
+    access_key = read_secret(ours.access_key_file, "bucket.access_key_file")
+    return BucketAccess(access_key, read_secret(ours.secret_key_file, "bucket.secret_key_file"), prefix)
 
 
-def secret(file: str, setting: str) -> str:
+def read_secret(file: str, setting: str) -> str:
     """A secret from a file that only we may read. SettingsError names the setting, never the value."""
     if not file:
         raise SettingsError(f"setting {setting} names no file")

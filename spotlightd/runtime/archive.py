@@ -4,53 +4,53 @@ from __future__ import annotations
 
 from functools import partial
 
-from spotlightd.clients.disk import has_room
+from spotlightd.clients.disk import require_free_space
 from spotlightd.errors import SettingsError
-from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
-from spotlightd.flows.upkeep.documents import DocumentTiering, Policy
+from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
 from spotlightd.log import logger
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
 from spotlightd.runtime.instance import Instance
-from spotlightd.runtime.streams import retained
-from spotlightd.sql.tiers import ASKED_SECONDS
+from spotlightd.runtime.streams import with_retention
+from spotlightd.sql.tiers import STATEMENT_START_SECONDS
 from spotlightd.workers.verifier import ChildVerifier
 
 SCRATCH = "archive"
 
 
-def archiver(house: Instance) -> Archiving:
+def make_archiver(instance: Instance) -> Archiver:
     """The archiver of these stores. SettingsError for a policy that cannot be kept."""
-    return Archiving(means(house))
+    return Archiver(make_archive_context(instance))
 
 
-def means(house: Instance) -> ArchiveContext:
-    _check(house)
+def make_archive_context(instance: Instance) -> ArchiveContext:
+    _check(instance)
     feeds: tuple[Batch | Stream | Transform, ...] = (
-        *house.catalog.sources, *house.catalog.streams, *house.catalog.transforms,
+        *instance.catalog.sources, *instance.catalog.streams, *instance.catalog.transforms,
     )  # fmt: skip
     return ArchiveContext(
-        datasets={one.name: one for one in house.datasets},
+        datasets={one.name: one for one in instance.datasets},
         feeds={one.name: one for one in feeds},
-        transforms=house.catalog.transforms,
-        warehouse=house.stores.warehouse,
-        bucket=house.bucket,
-        index=house.archives,
-        kept=house.partitions,
-        ledger=house.stores.ledger,
-        positions=house.positions,
-        verifier=ChildVerifier(house.settings.verifier, logger(flow="archive").info),
-        folder=house.settings.state_dir / SCRATCH,
-        policy=house.settings.archive,
-        room=partial(has_room, house.settings.state_dir, house.settings.disk.sink_percent),
+        transforms=instance.catalog.transforms,
+        warehouse=instance.context.warehouse,
+        bucket=instance.bucket,
+        index=instance.archives,
+        archive_ledger=instance.partitions,
+        ledger=instance.context.ledger,
+        positions=instance.positions,
+        verifier=ChildVerifier(instance.settings.verifier, logger(flow="archive").info),
+        folder=instance.settings.state_dir / SCRATCH,
+        policy=instance.settings.archive,
+        require_space=partial(require_free_space, instance.settings.state_dir, instance.settings.disk.sink_percent),
     )
 
 
-def stowing(house: Instance) -> DocumentTiering:
+def make_document_tiering(instance: Instance) -> DocumentTiering:
     """The flow that takes raw documents to the bucket. SettingsError for a policy that cannot be kept."""
-    told, known = house.settings.documents, {one.name: one for one in house.catalog.sources}
+    told, known = instance.settings.documents, {one.name: one for one in instance.catalog.sources}
     if strangers := sorted(set(told.hot_days) - known.keys()):
         raise SettingsError(f"setting documents.hot_days names no source: {', '.join(strangers)}")
     days = {name: told.hot_days.get(name, one.hot_days) for name, one in known.items()}
@@ -60,16 +60,21 @@ def stowing(house: Instance) -> DocumentTiering:
             raise SettingsError(
                 f"setting documents.cache_bytes: a document of {name} may have {known[name].max_bytes:,} bytes; use as many"
             )
-    policy = Policy(leaving, frozenset(told.lost), told.every_seconds)
+    policy = TieringPolicy(leaving, frozenset(told.lost), told.every_seconds)
     return DocumentTiering(
-        house.documents.folder, house.bucket, house.stores.ledger, house.partitions, policy, gate=house.stores.gate
+        instance.documents.folder,
+        instance.bucket,
+        instance.context.ledger,
+        instance.partitions,
+        policy,
+        gate=instance.context.gate,
     )
 
 
-def _check(house: Instance) -> None:
+def _check(instance: Instance) -> None:
     """That every dataset named in the policy can leave, and that a rest is longer than any question."""
-    policy, web = house.settings.archive, house.settings.web
-    known = {one.name: one for one in house.datasets}
+    policy, web = instance.settings.archive, instance.settings.web
+    known = {one.name: one for one in instance.datasets}
     for name, days in policy.hot_days.items():
         if name not in known:
             raise SettingsError(f"setting archive.hot_days names no dataset: {name}")
@@ -79,14 +84,16 @@ def _check(house: Instance) -> None:
             raise SettingsError(
                 f"setting archive.hot_days: {name} has no partitions, so none of them can leave the disk"
             )
-    for stream in house.catalog.streams:
-        name, kept = frames_of(stream).name, retained(stream, house.settings).retention_hours / 24
-        if 0 < policy.hot_days.get(name, known[name].retention.hot_days) <= kept:
+    for stream in instance.catalog.streams:
+        name, bus_days = frames_of(stream).name, with_retention(stream, instance.settings).retention_hours / 24
+        if 0 < policy.hot_days.get(name, known[name].retention.hot_days) <= bus_days:
             raise SettingsError(
-                f"setting archive.hot_days: {name} must stay longer than the bus keeps them ({kept:g} days), because what"
+                f"setting archive.hot_days: {name} must stay longer than the bus keeps them ({bus_days:g} days), because what"
                 " comes a second time is known by them"
             )
-    longest = ASKED_SECONDS + max(web.download_seconds, web.query_seconds, house.settings.warehouse.query_seconds)
+    longest = STATEMENT_START_SECONDS + max(
+        web.download_seconds, web.query_seconds, instance.settings.warehouse.query_seconds
+    )
     if policy.rest_seconds < longest:
         raise SettingsError(
             f"setting archive.rest_seconds is {policy.rest_seconds:g}: a download may have been asked for {longest:g} s"

@@ -15,7 +15,7 @@ from spotlightd import sources as built_in
 from spotlightd.datasets.bars import minutely
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError
-from spotlightd.model.dataset import ANEW, DRILL, Dataset
+from spotlightd.model.dataset import DRILL_PREFIX, REBUILD_PREFIX, Dataset
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
@@ -39,7 +39,9 @@ class Catalog:
         """All datasets that the sources feed, each once, by name; of streams their frames too. Then what is made of them."""
         fed = [each.datasets for each in self.sources] + [(*each.datasets, frames_of(each)) for each in self.streams]
         by_name = {dataset.name: dataset for some in fed for dataset in some}
-        made = [dataset for transform in TRANSFORMS if transform.of.name in by_name for dataset in transform.datasets]
+        made = [
+            dataset for transform in TRANSFORMS if transform.input.name in by_name for dataset in transform.datasets
+        ]
         return (*(by_name[name] for name in sorted(by_name)), *made)
 
     @property
@@ -54,14 +56,14 @@ class Catalog:
         return tuple(one for one in TRANSFORMS if one.dataset in self.datasets)
 
 
-def catalog(settings: Settings | None = None) -> Catalog:
+def load_catalog(settings: Settings | None = None) -> Catalog:
     """The built-in sources, and with settings the operator's too. SettingsError for a file that cannot be loaded, and
     for two sources or two different datasets of one name.
     """
     found: dict[str, Batch | Stream] = {}
     places: dict[str, str] = {}
     for place in (*_modules(), *(_files(settings.state_dir / "sources") if settings else ())):
-        for source in loader.sources(place):
+        for source in loader.load_sources(place):
             if found.get(source.name) is source:  # imported by another source
                 continue
             if source.name in found:
@@ -77,7 +79,7 @@ def load_source(path: Path) -> Batch:
     """The one source in a file. SettingsError when it holds none or several."""
     if not path.is_file():
         raise SettingsError(f"there is no source file {path}")
-    found = [one for one in loader.sources(str(path)) if isinstance(one, Batch)]
+    found = [one for one in loader.load_sources(str(path)) if isinstance(one, Batch)]
     if len(found) != 1:
         raise SettingsError(f"source file {path} must hold one Batch, not {len(found)}")
     return found[0]
@@ -106,5 +108,5 @@ def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]
                 )
     for name, (_, place) in known.items():
         stem, _, view = name.rpartition("_")
-        if name.startswith((ANEW, DRILL)) or (view in VIEWS and stem in known):
+        if name.startswith((REBUILD_PREFIX, DRILL_PREFIX)) or (view in VIEWS and stem in known):
             raise SettingsError(f"no dataset may be called {name}, in {place}: names like that are ours")

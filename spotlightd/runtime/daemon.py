@@ -16,6 +16,7 @@ from typing import Any
 
 from spotlightd import __version__
 from spotlightd.flows.archive.archiver import Archiver
+from spotlightd.flows.archive.flow import ArchiveFlow
 from spotlightd.flows.batch.schedule import Collector, Wakeups, run_bookkeeping, run_triggers
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, run_in_background, run_isolated, run_vital
 from spotlightd.flows.transform import TransformRunner
@@ -50,7 +51,7 @@ PROBE_SECONDS = 2.0
 class Daemon:
     """A daemon that is ready. `web` is the explorer's address."""
 
-    house: Instance
+    instance: Instance
     board: Board
     bells: Wakeups
     web: str
@@ -73,26 +74,26 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     await release_ballast(settings)
-    async with open_instance(settings) as house:
-        collected = house.sources if settings.schedule.enabled else ()
+    async with open_instance(settings) as instance:
+        collected = instance.sources if settings.schedule.enabled else ()
         for source in collected:
-            house.publishers.for_source(source)  # refuses a source that asks for a contact, before anything is begun
-        archive, documents = make_archiver(house), make_document_tiering(house)
+            instance.publishers.for_source(source)  # refuses a source that asks for a contact, before anything is begun
+        archive, documents = make_archiver(instance), make_document_tiering(instance)
 
         async def relieve(_: FileSystem) -> None:
-            await house.documents.cache.evict_all()
-            await archive.hurry()
+            await instance.documents.cache.evict_all()
+            await archive.free_disk()
 
-        disks = make_disk_monitor(settings, house.stores.gate, on_critical=relieve)
+        disks = make_disk_monitor(settings, instance.context.gate, on_critical=relieve)
         metrics = PrometheusMetrics(
-            [one.name for one in house.catalog.streams], [one.name for one in house.catalog.sources],
+            [one.name for one in instance.catalog.streams], [one.name for one in instance.catalog.sources],
             version=__version__, flows=lambda: read_flows(board), disks=lambda: disk_readings(disks.state()),
             archive=archive.state, documents=documents.state,
         )  # fmt: skip
-        writing = run_log_writer(board, said, house.stores.warehouse, metrics, settings.log.table_seconds)
-        async with writing, open_streams(house, metrics) as streams:
+        writing = run_log_writer(board, said, instance.context.warehouse, metrics, settings.log.table_seconds)
+        async with writing, open_streams(instance, metrics) as streams:
             context = replace(
-                make_explorer_context(house, streams, board, began, notice),
+                make_explorer_context(instance, streams, board, began, notice),
                 disks=disks.state,
                 archive=archive.state,
                 document_tiers=documents.state,
@@ -100,15 +101,15 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
             await disks.check()  # before anything moves: what is too full now holds from the beginning
             async with (
                 run_in_background(
-                    **_keepers(house, board, metrics, disks, archive, documents), **_movers(house, streams, board)
+                    **_keepers(instance, board, metrics, disks, archive, documents), **_movers(instance, streams, board)
                 ),
                 serve_metrics(metrics.text, settings.metrics, settings.web.hosts),
                 serve(build_application(context), settings.web.host, settings.web.port) as port,
             ):
                 web = f"http://{settings.web.host}:{port}"
-                here = replace(house.endpoint, web=web, collects=tuple(source.name for source in collected))
+                here = replace(instance.endpoint, web=web, collects=tuple(source.name for source in collected))
                 publish_endpoint(settings, here)
-                gatherers = _collectors(house, board, bells, metrics, collected) | {
+                gatherers = _collectors(instance, board, bells, metrics, collected) | {
                     name: run_isolated(board, name, flow) for name, flow in streams.listeners.items()
                 }
                 async with (
@@ -118,7 +119,7 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
                     log.info("daemon ready", web=web)
                     systemd.ready(f"explorer on {web}")
                     try:
-                        yield Daemon(house, board, bells, web, streams.bus)
+                        yield Daemon(instance, board, bells, web, streams.bus)
                     finally:
                         log.info("daemon stopping")
                         systemd.stopping()
@@ -127,7 +128,7 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
 
 
 def _keepers(
-    house: Instance,
+    instance: Instance,
     board: Board,
     metrics: PrometheusMetrics,
     disks: DiskWatch,
@@ -135,13 +136,13 @@ def _keepers(
     documents: DocumentTiering,
 ) -> dict[str, Coroutine[Any, Any, None]]:
     """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
-    every, warehouse = house.settings.metrics.heartbeat_seconds, house.stores.warehouse
+    every, warehouse = instance.settings.metrics.heartbeat_seconds, instance.context.warehouse
     return {
-        "bookkeeping": run_vital(board, "bookkeeping", lambda report: _bookkeeping(report, house)),
+        "bookkeeping": run_vital(board, "bookkeeping", lambda report: _bookkeeping(report, instance)),
         "heart": run_vital(board, "heart", lambda report: _heart(report, board)),
-        "archive": run_isolated(board, "archive", archive),
+        "archive": run_isolated(board, "archive", ArchiveFlow(archive)),
         "documents": run_isolated(board, "documents", documents),
-        "bucket": run_isolated(board, "bucket", lambda report: watch_bucket(report, house.bucket)),
+        "bucket": run_isolated(board, "bucket", lambda report: watch_bucket(report, instance.bucket)),
         "pulse": run_isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every)),
         "disk": run_isolated(board, "disk", disks),
         "disk rows": run_isolated(board, "disk rows", DiskHistory(disks, warehouse)),
@@ -149,35 +150,35 @@ def _keepers(
     }
 
 
-def _movers(house: Instance, streams: OpenStreams, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
+def _movers(instance: Instance, streams: OpenStreams, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
     """What moves frames on until the listeners have stopped, and what is made of them."""
-    stores = house.stores
+    context = instance.context
     made = {
         one.name: TransformRunner(
             one,
-            stores.ledger,
-            stores.warehouse,
-            stores.publications,
-            house.positions,
-            gate=stores.gate,
-            archives=house.archives,
+            context.ledger,
+            context.warehouse,
+            context.publications,
+            instance.positions,
+            gate=context.gate,
+            archives=instance.archives,
         )
-        for one in house.catalog.transforms
+        for one in instance.catalog.transforms
     }
     flows: dict[str, Flow] = {**streams.movers, **made}
     return {name: run_isolated(board, name, flow) for name, flow in flows.items()}
 
 
 def _collectors(
-    house: Instance, board: Board, bells: Wakeups, metrics: PrometheusMetrics, collected: tuple[Batch, ...]
+    instance: Instance, board: Board, bells: Wakeups, metrics: PrometheusMetrics, collected: tuple[Batch, ...]
 ) -> dict[str, Coroutine[Any, Any, None]]:
-    told, stores = house.settings.schedule, replace(house.stores, metrics=metrics)
+    told, context = instance.settings.schedule, replace(instance.context, metrics=metrics)
     since = told.since or date.min
     return {
         source.name: run_isolated(
             board,
             f"collect {source.name}",
-            Collector(source, house.publishers, stores, bells, since, told.judged_on),
+            Collector(source, instance.publishers, context, bells, since, told.judged_on),
         )
         for source in collected
     }
@@ -207,8 +208,10 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             signal.signal(number, signal.SIG_IGN)
 
 
-async def _bookkeeping(report: Reporter, house: Instance) -> None:
-    await run_bookkeeping(report, house.stores.ledger, house.stores.warehouse, house.datasets, house.archives)
+async def _bookkeeping(report: Reporter, instance: Instance) -> None:
+    await run_bookkeeping(
+        report, instance.context.ledger, instance.context.warehouse, instance.datasets, instance.archives
+    )
 
 
 async def _heart(report: Reporter, board: Board) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from spotlightd.clients.disk import LocalDisks
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.upkeep.disk import Critical, Watching, nothing_verified
+from spotlightd.flows.upkeep.disk import Critical, DiskWatch, drop_nothing
 from spotlightd.log import logger
 from spotlightd.model.disk import DiskState, Folder, Work, percent_of, watermarks
 from spotlightd.ports.metrics import DiskReading
@@ -22,7 +22,7 @@ BATCH: tuple[Work, ...] = ("batch loads",)
 ALL: tuple[Work, ...] = ("batch loads", "the sink")
 
 
-def watching(settings: Settings, gate: Gate, *, on_critical: Critical = nothing_verified) -> Watching:
+def make_disk_monitor(settings: Settings, gate: Gate, *, on_critical: Critical = drop_nothing) -> DiskWatch:
     """The watch, to be run as a flow. SettingsError when the marks do not grow.
 
     The disk of the tables holds all that fills it. That of the ledger, the bus and the spool does not hold the sink: what is
@@ -37,10 +37,10 @@ def watching(settings: Settings, gate: Gate, *, on_critical: Critical = nothing_
         Folder("temporary files", Path(tempfile.gettempdir())),
         *(Folder(one, Path(one).absolute()) for one in told.folders),
     ]
-    return Watching(
+    return DiskWatch(
         LocalDisks(told.answer_seconds), folders, watermarks(told), gate,
         every_seconds=told.every_seconds, ballast=ballast_file(settings),
-        told_bytes=told.ballast_bytes, files=_files(state), on_critical=on_critical,
+        configured_ballast=told.ballast_bytes, files=_files(state), on_critical=on_critical,
     )  # fmt: skip
 
 
@@ -58,14 +58,14 @@ def _bucket(settings: Settings, state: Path) -> list[Folder]:
     return [Folder("bucket", bucket_folder(ours, state))] if ours.kind == "folder" else []
 
 
-async def relieved(settings: Settings) -> None:
+async def release_ballast(settings: Settings) -> None:
     """Before anything is opened: on a disk that filled up meanwhile not even a start would be possible.
 
     What else is wrong with the folder is said by those who open it.
     """
     disks, file = LocalDisks(settings.disk.answer_seconds), ballast_file(settings)
     with suppress(StoreError):
-        now, taken = await disks.measure(file.parent), await disks.taken(file)
+        now, taken = await disks.measure(file.parent), await disks.allocated_bytes(file)
         if taken and percent_of(now.used, now.size) >= settings.disk.ballast_percent:
             await disks.remove(file)
             logger(disk=now.mount).warning("ballast released", bytes=taken)
@@ -83,12 +83,12 @@ def _files(state: Path) -> dict[str, list[Path]]:
     return {what: [state / f"{name}{end}" for end in ("", "-wal")] for what, name in names.items()}
 
 
-def readings(state: DiskState) -> tuple[DiskReading, ...]:
+def read_disk_metrics(state: DiskState) -> tuple[DiskReading, ...]:
     """The file systems as the metrics read them."""
     return tuple(
         DiskReading(
-            one.name, one.now.size, one.now.free, int(one.level), one.ballast_held,
-            None if one.forecast.rate is None else one.forecast.seconds or math.inf, not one.trouble,
+            one.name, one.usage.size, one.usage.free, int(one.level), one.ballast_held,
+            None if one.forecast.rate is None else one.forecast.seconds or math.inf, not one.error,
         )
         for one in state.file_systems
     )  # fmt: skip

@@ -29,7 +29,7 @@ class Endpoint:
     born: int = 0
 
 
-def born(pid: int) -> int:
+def process_start_ticks(pid: int) -> int:
     """When a process began, in ticks since the machine's start; 0 when there is none of that number."""
     try:
         return int(
@@ -45,7 +45,7 @@ ENDPOINT = "daemon.json"
 def publish_endpoint(settings: Settings, endpoint: Endpoint) -> None:
     """Leave the address and secret of the warehouse where commands of this user find them (0600)."""
     path = settings.state_dir / ENDPOINT
-    text = json.dumps(asdict(replace(endpoint, pid=os.getpid(), born=born(os.getpid()))))
+    text = json.dumps(asdict(replace(endpoint, pid=os.getpid(), born=process_start_ticks(os.getpid()))))
     fresh = path.with_suffix(".new")
     try:
         fresh.unlink(missing_ok=True)
@@ -56,7 +56,7 @@ def publish_endpoint(settings: Settings, endpoint: Endpoint) -> None:
         raise StoreError(f"{path} cannot be written: {problem.strerror}") from None
 
 
-def running_daemon(settings: Settings) -> Endpoint | None:
+def find_daemon(settings: Settings) -> Endpoint | None:
     """Where the daemon of this state folder answers; None when none runs."""
     path = settings.state_dir / ENDPOINT
     try:
@@ -67,4 +67,4 @@ def running_daemon(settings: Settings) -> Endpoint | None:
         raise SettingsError(f"{path} belongs to another user: run this command as the daemon's user") from None
     except (ValueError, TypeError):
         raise SettingsError(f"{path} was not written by this release: stop the daemon, or ask with its own") from None
-    return endpoint if endpoint.born and endpoint.born == born(endpoint.pid) else None
+    return endpoint if endpoint.born and endpoint.born == process_start_ticks(endpoint.pid) else None

@@ -8,17 +8,19 @@ from spotlightd import __version__
 from spotlightd.engine.process import Engine
 from spotlightd.flows.supervise import Board, Status
 from spotlightd.runtime.instance import Instance
-from spotlightd.runtime.streams import Streaming
+from spotlightd.runtime.streams import OpenStreams
 from spotlightd.web.state import DaemonState, EngineState, ExplorerContext, FlowState
-from spotlightd.workers.excerpt import Excerpts
+from spotlightd.workers.excerpt import ExcerptReader
 
 
-def _context(house: Instance, streams: Streaming, board: Board, began: datetime, notice: str) -> ExplorerContext:
+def make_explorer_context(
+    instance: Instance, streams: OpenStreams, board: Board, began: datetime, notice: str
+) -> ExplorerContext:
     def state() -> DaemonState:
         return DaemonState(
             version=__version__,
             started_at=began,
-            engine=_engine(house.engine),
+            engine=_engine(instance.engine),
             flows=tuple(_flow(one) for one in board.read()),
             problems=tuple(f"{one.name}: {one.error}" for one in board.read() if one.state == "holding"),
             feeds=streams.feeds(),
@@ -26,19 +28,19 @@ def _context(house: Instance, streams: Streaming, board: Board, began: datetime,
         )
 
     return ExplorerContext(
-        warehouse=house.stores.warehouse,
-        documents=house.stores.documents,
-        datasets=house.datasets,
-        sources=house.catalog.sources,
-        settings=house.settings.web,
+        warehouse=instance.context.warehouse,
+        documents=instance.context.documents,
+        datasets=instance.datasets,
+        sources=instance.catalog.sources,
+        settings=instance.settings.web,
         state=state,
-        excerpt=Excerpts(house.stores.documents, house.stores.ledger, house.settings.parser),
-        judged_on=house.settings.schedule.judged_on,
+        excerpt=ExcerptReader(instance.context.documents, instance.context.ledger, instance.settings.parser),
+        judged_on=instance.settings.schedule.judged_on,
         notice=notice,
-        streams=house.catalog.streams,
+        streams=instance.catalog.streams,
         bus=streams.bus,
         positions=streams.positions,
-        archives=house.archives,
+        archives=instance.archives,
     )
 
 
@@ -49,7 +51,7 @@ def _engine(engine: Engine | None) -> EngineState:
 
 
 def _flow(one: Status) -> FlowState:
-    progress = f"{one.says}: {one.done} of {one.total}" if one.total else one.says
-    told = [part for part in (progress, "" if one.hangs else one.heard) if part]
-    error = one.error or (one.heard if one.hangs else "")
+    progress = f"{one.message}: {one.done} of {one.total}" if one.total else one.message
+    told = [part for part in (progress, "" if one.is_hanging else one.beat_summary) if part]
+    error = one.error or (one.beat_summary if one.is_hanging else "")
     return FlowState(one.name, one.state, one.since, one.restarts, error, " · ".join(told))

@@ -23,20 +23,20 @@ from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.datasets.system import SYSTEM_DATASETS, loads
 from spotlightd.datasets.system import archives as archives_table
-from spotlightd.engine.lock import Held, state_lock
+from spotlightd.engine.lock import LockedFolder, state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import SettingsError
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.log import logger
-from spotlightd.model.bucket import Reach
+from spotlightd.model.bucket import EngineReach
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import watermarks
 from spotlightd.model.source import Batch
 from spotlightd.ports.storage import Bucket
-from spotlightd.runtime.access import _address, bucket_access, secret
-from spotlightd.runtime.catalog import Catalog, catalog
+from spotlightd.runtime.access import bucket_address, read_bucket_access, read_secret
+from spotlightd.runtime.catalog import Catalog, load_catalog
 from spotlightd.runtime.endpoint import Endpoint
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
@@ -54,7 +54,7 @@ class Instance:
 
     settings: Settings
     catalog: Catalog
-    stores: IngestContext
+    context: IngestContext
     documents: TieredDocuments
     bucket: Bucket
     publishers: HttpPublishers
@@ -78,7 +78,7 @@ class Instance:
 @asynccontextmanager
 async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
     """Lock the state folder, open every client, bring the stores in order. SettingsError and StoreError say what not."""
-    found = catalog(settings)
+    found = load_catalog(settings)
     watermarks(settings.disk)  # refused before anything is touched
     unknown = sorted(set(settings.schedule.sources) - {one.name for one in found.sources})
     if unknown:
@@ -86,66 +86,66 @@ async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
     async with AsyncExitStack() as stack:
         held = stack.enter_context(state_lock(settings.state_dir))
         state = held.folder
-        bucket, reach = bucket_of(settings)
+        bucket, reach = make_bucket(settings)
         await stack.enter_async_context(bucket)
         engine, endpoint = await _warehouse(stack, settings, held, reach)
-        warehouse = await stack.enter_async_context(joined(endpoint, settings))
+        warehouse = await stack.enter_async_context(make_warehouse(endpoint, settings))
         ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
-        documents = documents_of(settings, bucket)
+        documents = make_documents(settings, bucket)
         await stack.enter_async_context(documents.folder)
         await stack.enter_async_context(documents.cache)
         parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
         publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
         publications = Publications(ledger, warehouse)
-        stores = IngestContext(documents, ledger, warehouse, parser, publications)
+        context = IngestContext(documents, ledger, warehouse, parser, publications)
         archives = WarehouseArchives(warehouse, (*found.datasets, *SYSTEM_DATASETS), bucket.table)
-        house = Instance(
-            settings, found, stores, documents, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
+        instance = Instance(
+            settings, found, context, documents, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
             SqliteArchive(ledger),
         )  # fmt: skip
         for dataset in (loads, archives_table):  # what makes the others visible, and where they are
             await warehouse.ensure(dataset)
         await archives.refresh()
-        for dataset in house.datasets:
-            await warehouse.ensure(dataset, archives.cold)
-        await recover(ledger, warehouse, publications, house.datasets, archives)
-        yield house
+        for dataset in instance.datasets:
+            await warehouse.ensure(dataset, archives.archived)
+        await recover(ledger, warehouse, publications, instance.datasets, archives)
+        yield instance
 
 
-def joined(endpoint: Endpoint, settings: Settings) -> ClickHouse:
+def make_warehouse(endpoint: Endpoint, settings: Settings) -> ClickHouse:
     """A client of the warehouse at that address; to be entered."""
     return ClickHouse(endpoint.url, endpoint.user, endpoint.password, endpoint.database, settings.warehouse)
 
 
 async def _warehouse(
-    stack: AsyncExitStack, settings: Settings, held: Held, reach: Reach
+    stack: AsyncExitStack, settings: Settings, held: LockedFolder, reach: EngineReach
 ) -> tuple[Engine | None, Endpoint]:
     ours = settings.warehouse
     if ours.kind == "server":
-        password = secret(ours.password_file, "warehouse.password_file")
+        password = read_secret(ours.password_file, "warehouse.password_file")
         return None, Endpoint(ours.url, ours.user, password, ours.database)
     engine = await stack.enter_async_context(Engine(held, settings.engine, database=ours.database, bucket=reach))
     return engine, Endpoint(engine.url, engine.user, engine.password, ours.database)
 
 
-def bucket_of(settings: Settings) -> tuple[FolderBucket | S3Bucket, Reach]:
+def make_bucket(settings: Settings) -> tuple[FolderBucket | S3Bucket, EngineReach]:
     """The bucket that the settings mean, to be entered, and what the engine may reach of it. Whether it answers is told
     by its flow.
     """
     ours = settings.bucket
     if ours.kind == "folder":
         folder = bucket_folder(ours, settings.state_dir.absolute())
-        return FolderBucket(folder, most_percent=settings.disk.sink_percent), Reach(folder=str(folder))
+        return FolderBucket(folder, most_percent=settings.disk.sink_percent), EngineReach(folder=str(folder))
     from spotlightd.clients.bucket.s3 import S3Bucket  # noqa: PLC0415  the library takes half a second to load
 
-    address, access = _address(ours), bucket_access(ours)
+    address, access = bucket_address(ours), read_bucket_access(ours)
     store = S3Bucket(ours, access)
     port = address.port or (443 if address.scheme == "https" else 80)
     url = f"{ours.url.rstrip('/')}/{ours.name}/{access.prefix}"
-    return store, Reach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)
+    return store, EngineReach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)
 
 
-def documents_of(settings: Settings, bucket: Bucket) -> TieredDocuments:
+def make_documents(settings: Settings, bucket: Bucket) -> TieredDocuments:
     """The documents, to be entered, folder and cache. Beside a running daemon the folder is only read, and not entered."""
     told, state = settings.documents, settings.state_dir.absolute()
     cache = DocumentCache(

@@ -33,7 +33,7 @@ from spotlightd.ports.bus import Bus
 from spotlightd.ports.ledger import Positions
 from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.parser import Parser
-from spotlightd.runtime.access import secret
+from spotlightd.runtime.access import read_secret
 from spotlightd.runtime.instance import Instance
 from spotlightd.settings.settings import Settings
 from spotlightd.workers.parser import ChildParser
@@ -43,7 +43,7 @@ SPOOL_FILE = "spool.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class Streaming:
+class OpenStreams:
     """Everything about streams that is open. `movers` are the flows that go on until the listeners have stopped."""
 
     bus: Bus
@@ -60,7 +60,7 @@ class Streaming:
         return tuple(state for one in self.draining.values() for state in one.states())
 
 
-def chosen(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
+def select_streams(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
     """Those that are to be listened to. SettingsError for a name that is none, and for one without symbols or its key."""
     told = settings.streams
     names = told.enabled or list(told.symbols)
@@ -71,10 +71,10 @@ def chosen(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
     for name in names:
         if not told.symbols.get(name):
             raise SettingsError(f"setting streams.symbols has nothing for {name} to subscribe to")
-    return tuple(retained(known[name], settings) for name in names if not known[name].suspended)
+    return tuple(with_retention(known[name], settings) for name in names if not known[name].suspended)
 
 
-def retained(source: Stream, settings: Settings) -> Stream:
+def with_retention(source: Stream, settings: Settings) -> Stream:
     """With the bus's retention as the settings say. SettingsError for one that keeps nothing."""
     hours = settings.streams.retention_hours.get(source.name, source.retention_hours)
     if hours < 1:
@@ -84,20 +84,20 @@ def retained(source: Stream, settings: Settings) -> Stream:
     return replace(source, retention_hours=hours)
 
 
-def feed(source: Stream, settings: Settings) -> Feed:
+def make_feed(source: Stream, settings: Settings) -> Feed:
     """What the settings say about a stream, its key read from its file."""
     told = settings.streams
     file = told.key_files.get(source.name, "")
     needs = source.key_required and source.name not in told.addresses
-    key = secret(file, f"streams.key_files.{source.name}") if file or needs else ""
+    key = read_secret(file, f"streams.key_files.{source.name}") if file or needs else ""
     return Feed(tuple(told.symbols[source.name]), key)
 
 
-def feeds_of(sources: Sequence[Stream], settings: Settings) -> Mapping[str, Feed]:
+def make_feeds(sources: Sequence[Stream], settings: Settings) -> Mapping[str, Feed]:
     """By stream. SettingsError when two have one key: a venue ends the first connection when it sees the second."""
     found: dict[str, Feed] = {}
     for source in sources:
-        own = feed(source, settings)
+        own = make_feed(source, settings)
         other = next((name for name, one in found.items() if own.key and one.key == own.key), None)
         if other:
             raise SettingsError(
@@ -109,51 +109,51 @@ def feeds_of(sources: Sequence[Stream], settings: Settings) -> Mapping[str, Feed
 
 
 @asynccontextmanager
-async def looked_at(settings: Settings) -> AsyncIterator[Bus]:
+async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
     """The bus for those who only look, beside a running daemon or without one."""
     if settings.bus.kind == "kafka":
-        async with Kafka(settings.bus, bus_password(settings)) as kafka:
+        async with Kafka(settings.bus, read_bus_password(settings)) as kafka:
             yield kafka
     else:
         async with LogView(settings.state_dir / BUS_FILE) as view:
             yield view
 
 
-def bus_password(settings: Settings) -> str:
+def read_bus_password(settings: Settings) -> str:
     """Of the Kafka cluster, where it wants one."""
     asks = settings.bus.kind == "kafka" and settings.bus.security.startswith("SASL")
-    return secret(settings.bus.password_file, "bus.password_file") if asks else ""
+    return read_secret(settings.bus.password_file, "bus.password_file") if asks else ""
 
 
 @asynccontextmanager
-async def streaming(house: Instance, metrics: Metrics) -> AsyncIterator[Streaming]:
+async def open_streams(instance: Instance, metrics: Metrics) -> AsyncIterator[OpenStreams]:
     """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
-    settings, positions = house.settings, house.positions
-    sources = chosen(house.catalog.streams, settings)
-    feeds = feeds_of(sources, settings)
+    settings, positions = instance.settings, instance.positions
+    sources = select_streams(instance.catalog.streams, settings)
+    feeds = make_feeds(sources, settings)
     own = settings.bus.kind == "embedded"
     async with AsyncExitStack() as stack:
         log = await stack.enter_async_context(LocalLog(settings.state_dir / (BUS_FILE if own else SPOOL_FILE)))
         bus: Bus = log
         if not own:
-            bus = await stack.enter_async_context(Kafka(settings.bus, bus_password(settings)))
+            bus = await stack.enter_async_context(Kafka(settings.bus, read_bus_password(settings)))
         topics = [source.topic for source in sources]
         priorities = {source.name: source.priority for source in sources}
         spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=own))
-        stores = house.stores
-        parts = Parts(stores.ledger, stores.publications, positions)
+        context = instance.context
+        parts = Parts(context.ledger, context.publications, positions)
         forwarding = {} if own else {one.name: Forwarder(one, log, bus, metrics) for one in sources}
 
         async def trim(source: Stream, drained: Mapping[int, int]) -> None:
             await log.retain(source.topic, drained)
 
         means = DrainContext(
-            bus, spool, stores.warehouse, positions, parts, metrics, settings.streams,
-            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].resend(), gate=stores.gate,
-            archives=house.archives,
+            bus, spool, context.warehouse, positions, parts, metrics, settings.streams,
+            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].resend(), gate=context.gate,
+            archives=instance.archives,
         )  # fmt: skip
-        parser = await _parser(stack, house, sources)
-        replays = {one.name: replay_of(one, house, parts, parser) for one in house.catalog.streams}
+        parser = await _parser(stack, instance, sources)
+        replays = {one.name: make_replay(one, instance, parts, parser) for one in instance.catalog.streams}
         draining = {source.name: Drain(source, means, replays[source.name]) for source in sources}
         listening = {
             source.name: Listener(
@@ -162,29 +162,31 @@ async def streaming(house: Instance, metrics: Metrics) -> AsyncIterator[Streamin
             )
             for source in sources
         }  # fmt: skip
-        movers: dict[str, Flow] = {"replay": ReplayRunner(stores.ledger, list(replays.values()), stores.gate)}
+        movers: dict[str, Flow] = {"replay": ReplayRunner(context.ledger, list(replays.values()), context.gate)}
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
-        yield Streaming(bus, positions, listening, draining, movers, listeners)
+        yield OpenStreams(bus, positions, listening, draining, movers, listeners)
 
 
-def replay_of(source: Stream, house: Instance, parts: Parts, parser: Parser | None = None) -> Replay:
+def make_replay(source: Stream, instance: Instance, parts: Parts, parser: Parser | None = None) -> Replay:
     """The replay of a stream, for the daemon and for a command without one."""
-    stores, decoder = house.stores, _decoder(source, house, parser)
-    return Replay(source, stores.ledger, stores.warehouse, decoder, stores.publications, house.positions, parts)
+    context, decoder = instance.context, _decoder(source, instance, parser)
+    return Replay(source, context.ledger, context.warehouse, decoder, context.publications, instance.positions, parts)
 
 
-def _decoder(source: Stream, house: Instance, parser: Parser | None) -> Decoder:
-    stores = house.stores
-    return make_decoder(source, stores.warehouse, parser or stores.parser, house.settings.state_dir, house.archives)
+def _decoder(source: Stream, instance: Instance, parser: Parser | None) -> Decoder:
+    context = instance.context
+    return make_decoder(
+        source, context.warehouse, parser or context.parser, instance.settings.state_dir, instance.archives
+    )
 
 
-async def _parser(stack: AsyncExitStack, house: Instance, sources: Sequence[Stream]) -> Parser | None:
+async def _parser(stack: AsyncExitStack, instance: Instance, sources: Sequence[Stream]) -> Parser | None:
     """A child of their own for streams that Python decodes: they must not wait for a long document."""
     if all(source.decode for source in sources):
         return None
-    limits, places = house.settings.parser, house.catalog.places
+    limits, places = instance.settings.parser, instance.catalog.places
     return await stack.enter_async_context(ChildParser(limits, places, logger(flow="stream parser").info))
 
 

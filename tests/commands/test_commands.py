@@ -14,20 +14,30 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pytest
 
-from spotlightd.cli import main, parser
+from spotlightd.cli import build_parser, main
 from spotlightd.commands.output import Out
-from spotlightd.commands.receipts import _tell
+from spotlightd.commands.receipts.verify import print_verdict
 from spotlightd.query.citation import CitedDocument
 from spotlightd.query.verify import Missing, Verdict
 
-PUBLISHERS_OWN_TRAILER = [{"count()": 48215, "sum(quantity)": 1988791343}]
+TRAILERS = {  # (first day, rows, shares) as each real file's last two lines have them
+    "2021-01a": ("2021-01-04", 48_215, 1_988_791_343),
+    "2021-01b": ("2021-01-15", 55_972, 3_603_902_460),
+    "2021-02a": ("2021-02-01", 59_224, 3_242_854_991),
+    "2021-02b": ("2021-02-16", 54_843, 4_088_130_057),
+}
+CORRECTION = ("2021-01-15", 55_972, 3_603_924_250)  # constructed
+BY_HALF_MONTH = (
+    "SELECT toString(min(settlement_date)) AS first, count() AS rows, sum(quantity) AS shares FROM sec_ftd "
+    "GROUP BY toYYYYMM(settlement_date), toDayOfMonth(settlement_date) > 14 ORDER BY first"
+)
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("demo") / "state"
     told = spotlightd("demo", "--once", "--json", "--state", str(state))
-    assert (told["documents"], told["rows"]) == (4, 125_872)
+    assert (told["documents"], told["rows"]) == (5, 274_226)
     assert [one["covers"] for one in told["refused"]] == ["2021/02/b"]
     return state
 
@@ -41,14 +51,23 @@ def spotlightd(*words: str, status: int = 0) -> Any:
     return json.loads(done.stdout) if done.stdout else None
 
 
-def test_the_real_half_month_sums_to_the_publishers_own_trailer(demo: Path) -> None:
-    sql = "SELECT count(), sum(quantity) FROM sec_ftd WHERE settlement_date < '2021-01-16'"
-    assert spotlightd("query", sql, "--state", str(demo), "--json") == PUBLISHERS_OWN_TRAILER
+def half_months(state: Path, *words: str) -> list[tuple[str, int, int]]:
+    rows = spotlightd("query", BY_HALF_MONTH, *words, "--state", str(state), "--json")
+    return [(row["first"], row["rows"], row["shares"]) for row in rows]
+
+
+def test_each_half_month_has_the_count_and_the_sum_of_its_files_trailers(demo: Path) -> None:
+    first, second, third, fourth = TRAILERS.values()
+    assert half_months(demo) == [first, CORRECTION, third, fourth]
+    at = spotlightd(
+        "query", "SELECT toString(published_at) AS at FROM loads WHERE seq = 4", "--state", str(demo), "--json"
+    )
+    assert half_months(demo, "--as-of", at[0]["at"].replace(" ", "T") + "Z") == [first, second, third, fourth]
 
 
 def test_a_second_demo_loads_nothing_twice(demo: Path) -> None:
     told = spotlightd("demo", "--once", "--json", "--state", str(demo))
-    assert (told["documents"], told["unchanged"], told["rows"]) == (0, 3, 0)
+    assert (told["documents"], told["unchanged"], told["rows"]) == (0, 4, 0)
 
 
 def test_what_was_known_before_the_correction_is_asked_for_with_as_of(demo: Path) -> None:
@@ -65,7 +84,7 @@ def test_what_was_known_before_the_correction_is_asked_for_with_as_of(demo: Path
 
 def test_every_row_is_read_again_from_the_line_that_it_points_to(demo: Path) -> None:
     told = spotlightd("audit", "--state", str(demo), "--json")
-    assert told == {"rows": 99_124, "same": 99_124, "faults": []}
+    assert told == {"rows": 218_254, "same": 218_254, "faults": []}
 
 
 def _rows(file: Path) -> int:
@@ -111,7 +130,7 @@ def test_fetching_is_advised_only_for_documents_that_are_not_here(
     capsys: pytest.CaptureFixture[str], parsers: tuple[str, ...], advised: bool
 ) -> None:
     document = CitedDocument("1" * 64, "1", "sec_ftd", "https://www.sec.gov/x.zip", 5, "2" * 64)
-    _tell(Out(), Verdict("missing documents", 5, missing=(Missing(document, parsers),)))
+    print_verdict(Out(), Verdict("missing documents", 5, missing=(Missing(document, parsers),)))
     said = capsys.readouterr().out
     assert ("--fetch" in said) is advised
     assert ("not here:" in said) is advised
@@ -144,17 +163,17 @@ def test_trying_a_file_shows_rows_and_a_bad_one_says_why(tmp_path: Path) -> None
     assert told["shown"]["sec_ftd"][0]["cusip"] == "B38564108"
     bad = tmp_path / "cnsfails202101a.zip"
     bad.write_text("<html>not found</html>")
-    assert "it is a web page" in spotlightd("try", "sec_ftd", str(bad), "--json", status=65)["says"]
+    assert "it is a web page" in spotlightd("try", "sec_ftd", str(bad), "--json", status=65)["detail"]
 
 
 def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_path: Path) -> None:
     told = spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json")
     document = Path(told["case"]) / "document.txt"
-    said = spotlightd("try", told["source"], str(document), "--json", status=65)["says"]
+    said = spotlightd("try", told["source"], str(document), "--json", status=65)["detail"]
     assert "parse is not written yet" in said
     assert (
         "is there already"
-        in spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json", status=78)["says"]
+        in spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json", status=78)["detail"]
     )
 
 
@@ -174,19 +193,19 @@ def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_pat
     ],
 )
 def test_what_cannot_be_done_is_said_with_its_remedy(demo: Path, words: tuple[str, ...], says: str) -> None:
-    assert says in spotlightd(*words, "--state", str(demo), "--json", status=78)["says"]
+    assert says in spotlightd(*words, "--state", str(demo), "--json", status=78)["detail"]
 
 
 def test_a_state_folder_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> None:
     assert (
         "there is no state folder"
-        in spotlightd("query", "SELECT 1", "--state", str(tmp_path / "x"), "--json", status=78)["says"]
+        in spotlightd("query", "SELECT 1", "--state", str(tmp_path / "x"), "--json", status=78)["detail"]
     )
     assert not (tmp_path / "x").exists()
 
 
 def test_every_command_helps_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    words = next(one for one in parser()._actions if isinstance(one.choices, dict)).choices or {}
+    words = next(one for one in build_parser()._actions if isinstance(one.choices, dict)).choices or {}
     for word in words:
         with pytest.raises(SystemExit) as ended:
             main([str(word), "--help"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spotlightd.commands.query import with_visible
+from spotlightd.commands.read.query import with_visible
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.sources.sec_ftd import sec_ftd
 from spotlightd.sql.visibility import Snapshot

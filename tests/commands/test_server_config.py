@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from spotlightd.cli import main
-from spotlightd.clients.clickhouse.server_config import KEYS_FILE, PLACES_FILE
+from spotlightd.clients.clickhouse.server_config import KEYS_FILE, STORAGE_FILE
 from spotlightd.model.bucket import COLLECTION
 
 EXAMPLE = Path(__file__).parents[2] / "clickhouse-config" / "storage.xml"
@@ -49,9 +49,9 @@ def written(folder: Path, *words: str, **changes: Any) -> int:
 
 def test_the_keys_are_in_a_file_of_their_own_that_only_its_owner_may_read(tmp_path: Path) -> None:
     assert written(tmp_path) == 0
-    places, keys = (tmp_path / "to" / name for name in (PLACES_FILE, KEYS_FILE))
+    places, keys = (tmp_path / "to" / name for name in (STORAGE_FILE, KEYS_FILE))
     assert [one.stat().st_mode & 0o777 for one in (places, keys)] == [0o640, 0o600]
-    assert {one.name for one in (tmp_path / "to").iterdir()} == {PLACES_FILE, KEYS_FILE}
+    assert {one.name for one in (tmp_path / "to").iterdir()} == {STORAGE_FILE, KEYS_FILE}
     assert not any(key in places.read_text(encoding="utf-8") for key in KEYS.values())
     found = ET.parse(keys).getroot()  # noqa: S314
     texts = [one for one in found.iter() if one.text and one.text.strip()]
@@ -62,18 +62,18 @@ def test_the_keys_are_in_a_file_of_their_own_that_only_its_owner_may_read(tmp_pa
 def test_what_it_says_holds_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert written(tmp_path, "--json") == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)["files"] == [str(tmp_path / "to" / name) for name in (PLACES_FILE, KEYS_FILE)]
+    assert json.loads(said.out)["files"] == [str(tmp_path / "to" / name) for name in (STORAGE_FILE, KEYS_FILE)]
     assert not any(key in said.out + said.err for key in KEYS.values())
 
 
 def test_the_example_is_what_it_writes(tmp_path: Path) -> None:
     assert written(tmp_path) == 0
-    assert (tmp_path / "to" / PLACES_FILE).read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
+    assert (tmp_path / "to" / STORAGE_FILE).read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
 
 
 def test_no_table_forgets_rows_and_no_statement_can_send_the_keys_elsewhere(tmp_path: Path) -> None:
     assert written(tmp_path) == 0
-    for name in (PLACES_FILE, KEYS_FILE):
+    for name in (STORAGE_FILE, KEYS_FILE):
         found = ET.parse(tmp_path / "to" / name).getroot()  # noqa: S314
         assert "ttl" not in {one.tag for one in found.iter()}
         assert {one.get("overridable") for one in found.findall(f"named_collections/{COLLECTION}/*")} == {"false"}
@@ -81,13 +81,13 @@ def test_no_table_forgets_rows_and_no_statement_can_send_the_keys_elsewhere(tmp_
 
 def test_a_file_that_is_there_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -> None:
     assert written(tmp_path) == 0
-    (tmp_path / "to" / PLACES_FILE).write_text("mine", encoding="utf-8")
+    (tmp_path / "to" / STORAGE_FILE).write_text("mine", encoding="utf-8")
     (tmp_path / "to" / KEYS_FILE).unlink()
     assert written(tmp_path) == 78
-    assert (tmp_path / "to" / PLACES_FILE).read_text(encoding="utf-8") == "mine"
+    assert (tmp_path / "to" / STORAGE_FILE).read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "to" / KEYS_FILE).exists()
     assert written(tmp_path, "--replace") == 0
-    assert (tmp_path / "to" / PLACES_FILE).read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
+    assert (tmp_path / "to" / STORAGE_FILE).read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.demo.exchange import Script, exchanging
+from spotlightd.demo.exchange import Script, run_exchange
 from tests.daemon import process
 from tests.streams.place import SYMBOLS, Place
 
 
 @pytest.fixture
 async def here(tmp_path: Path) -> AsyncIterator[Place]:
-    async with exchanging(Script(rate=200.0, ping_seconds=0.5)) as venue:
+    async with run_exchange(Script(rate=200.0, ping_seconds=0.5)) as venue:
         yield Place(tmp_path, venue)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.runtime.endpoint import born
+from spotlightd.runtime.endpoint import process_start_ticks
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place, place
 from tests.daemon.process import until
@@ -58,7 +58,7 @@ async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_deat
     async with here.ready(schedule={"on_start": False}) as daemon:
         done = await asking
         assert (done.status, done.out) == (0, "3 documents: 2 published, 1 unchanged; 2,400 rows\n")
-        assert "asked the running daemon for it" in done.err
+        assert "the running daemon does it, as job 1" in done.err
         assert await here.seen() == {one.covers: (one.rows, one.shares) for one in here.shown[:4]}
         assert await daemon.stop() == 0
 
@@ -79,7 +79,7 @@ async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(
         assert "no source is called 'nothing'" in missing.err
         refused = await here.command("rebuild")
         assert refused.status == 78
-        assert refused.err == "spotlightd: the daemon is running: stop it first, so that the ledger stands still\n"
+        assert refused.err == "spotlightd: the daemon is running: stop it first, so that the ledger does not change\n"
         assert await daemon.stop() == 0
     here.show()
     alone = await here.command("backfill", "fast_ftd")  # a person asks: what failed a moment ago is asked for again
@@ -126,5 +126,5 @@ async def test_what_a_killed_daemon_left_behind_misleads_no_command(here: Place)
     path = here.state / "daemon.json"
     left = json.loads(path.read_text())
     path.write_text(json.dumps(left | {"pid": os.getpid()}))
-    assert born(os.getpid()) != left["born"]
+    assert process_start_ticks(os.getpid()) != left["born"]
     assert (await here.command("query", SUM, "--json")).json() == [{"rows": 1200, "shares": half_month(0).shares}]

@@ -17,11 +17,11 @@ import pytest
 
 from spotlightd.clients.disk import LocalDisks
 from spotlightd.datasets.system import disks as disk_rows
-from spotlightd.demo.exchange import Script, exchanging
+from spotlightd.demo.exchange import Script, run_exchange
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.model.disk import FileSystem
-from spotlightd.runtime.disks import BALLAST_FILE, watching
+from spotlightd.runtime.disks import BALLAST_FILE, make_disk_monitor
 from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import DiskSettings
@@ -97,7 +97,7 @@ async def test_documents_wait_and_are_made_up(here: Place) -> None:
 async def test_40_the_sink_stops_before_a_disk_is_full_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     with small_disk(tmp_path / "state", SIZE) as disk:
-        async with exchanging(Script(rate=500.0, ping_seconds=0.5)) as venue:
+        async with run_exchange(Script(rate=500.0, ping_seconds=0.5)) as venue:
             here = Streams(tmp_path, venue)
             async with here.ready(disk=MARKS) as daemon:
                 await here.flowing(500)
@@ -151,7 +151,7 @@ async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_g
     told = DiskSettings(ballast_bytes=BALLAST)
     with small_disk(tmp_path / "state", SIZE) as disk:
         async with open_instance(replace(Settings(), state_dir=tmp_path / "state", disk=told)) as house:
-            warehouse, dropped = house.stores.warehouse, list[str]()
+            warehouse, dropped = house.context.warehouse, list[str]()
             drop = "ALTER TABLE disks DROP PARTITION ID '202601-0'"
             await warehouse.insert(
                 disk_rows, [(datetime(2026, 1, 1, tzinfo=UTC), "/", at, 1, 0, "") for at in range(1000)]
@@ -161,22 +161,22 @@ async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_g
                 await warehouse.execute(drop)
                 dropped.append(one.name)
 
-            watch = watching(house.settings, Gate(), on_critical=critical)
+            watch = make_disk_monitor(house.settings, Gate(), on_critical=critical)
             ballast = tmp_path / "state" / "engine" / BALLAST_FILE
-            await watch.look()
+            await watch.check()
             await until(ballast.exists, "the ballast is made")
             await until(lambda: any(one.ballast_held for one in watch.state().file_systems), "and known")
             disk.fill()
             with pytest.raises(StoreError):
                 await warehouse.execute(drop)
-            await watch.look()
+            await watch.check()
             assert not ballast.exists()
             await until(lambda: dropped, "the partition is dropped")
             assert (await warehouse.rows("SELECT count() FROM disks WHERE at < '2026-02-01'")).rows == ((0,),)
             disk.clear()
-            await watch.look()
+            await watch.check()
             await until(ballast.exists, "the ballast is made again")
-            assert await LocalDisks(5.0).taken(ballast) == BALLAST
+            assert await LocalDisks(5.0).allocated_bytes(ballast) == BALLAST
 
 
 async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(here: Place) -> None:
@@ -184,14 +184,14 @@ async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(here: P
     here.show(half_month(0))
     async with here.ready(disk=MARKS) as daemon:
         await here.all_seen()
-        await daemon.says("ballast made")
+        await daemon.says("ballast created")
         disk.fill(leaving=leaving(1))
         await told_in_time(daemon, "ballast released")
         await until(lambda: not ballast.exists(), "the ballast is gone")
         one = await file_system(daemon, here.state)
         assert one["ballast"]["held"] == 0
         disk.clear()
-        await daemon.says("ballast made", times=2)
+        await daemon.says("ballast created", times=2)
         await until(daemon.is_ready, "/readyz answers 200 again")
         assert [one["now"] for one in daemon.said("disk level changed")][-1] == "fine"
         assert await daemon.stop() == 0
@@ -202,7 +202,7 @@ async def test_a_daemon_starts_on_a_full_disk_by_giving_up_its_ballast(here: Pla
     here.show(half_month(0))
     async with here.ready(disk=MARKS) as daemon:
         await here.all_seen()
-        await daemon.says("ballast made")
+        await daemon.says("ballast created")
         assert await daemon.stop() == 0
     disk.fill()
     async with here.begun(disk=MARKS) as daemon:

@@ -1,16 +1,17 @@
-"""The command that begins a new source: a skeleton that loads, and a golden case that fails until it is written."""
+"""`new-source`: writes a new source that loads, and a golden case that fails until the source is complete."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import NAME
 from spotlightd.settings.settings import Settings
 
-SKELETON = '''"""{title}: say in one sentence what the publisher reports, and where.
+SKELETON = '''"""{title}: write in one sentence what the publisher reports, and where.
 
 Publisher's page: https://example.org/reports
 """
@@ -28,11 +29,11 @@ INDEX = "https://example.org/reports"
     name="{name}",
     title="{title}",
     publisher="Example Authority",
-    about="What a row is, in the publisher's own terms.",
+    about="What one row is, in the publisher's own terms.",
     columns=(
         Column("day", "Date", "the day that the row reports"),
         Column("symbol", "LowCardinality(String)", "the ticker, as the publisher prints it"),
-        Column("quantity", "UInt64", "what is counted", unit="shares"),
+        Column("quantity", "UInt64", "the number of shares", unit="shares"),
     ),
     key=("day", "symbol"),
     order=("symbol", "day"),
@@ -44,14 +45,14 @@ INDEX = "https://example.org/reports"
 
 
 async def discover(pages: Pages) -> AsyncIterator[Link]:
-    """What exists. The ledger decides what is new."""
+    """All documents that exist. The ledger decides which are new."""
     page = await pages.page(INDEX)
     raise FormatError(f"discover is not written yet; the page has {{len(page)}} characters")
     yield Link(INDEX, "2021/01/04", date(2021, 1, 4), date(2021, 1, 4))
 
 
 def parse(body: Body) -> Iterator[Rows | Reject]:
-    """Every field taken or dropped by name. See spotlightd/sources/sec_ftd.py for one that is whole."""
+    """Take or drop every field by name. spotlightd/sources/sec_ftd.py is a complete example."""
     raise FormatError(f"parse is not written yet: {{body.name}}")
     yield Reject(0, 1, "", "")
 
@@ -75,7 +76,7 @@ source = Batch(
 )
 '''
 CASE = """{
-  "constructed": "say here who made the document of this case, or where it was published",
+  "constructed": "write here who made the document of this case, or where it was published",
   "document": "document.txt",
   "rows": {"%s": 1},
   "rejects": 0
@@ -83,7 +84,7 @@ CASE = """{
 """
 
 
-async def new_source(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Write NAME.py and golden/NAME/first/. Existing files are never overwritten."""
     del settings
     name: str = arguments.name
@@ -100,8 +101,20 @@ async def new_source(arguments: argparse.Namespace, settings: Settings, out: Out
         source.write_text(SKELETON.format(name=name, title=name.replace("_", " ")), encoding="utf-8")
         (case / "document.txt").write_text("", encoding="utf-8")
         (case / "expected.json").write_text(CASE % name, encoding="utf-8")
-    except OSError as problem:
-        raise SettingsError(f"{folder} cannot be written: {problem.strerror}") from None
-    said = f"wrote {source} and {case}: put a real document there, then `spotlightd try {source} {case}/document.txt`"
-    out.say(said, {"source": str(source), "case": str(case)})
+    except OSError as error:
+        raise SettingsError(f"{folder} cannot be written: {error.strerror}") from None
+    next_step = f"put a real document there, then `spotlightd try {source} {case}/document.txt`"
+    out.result(f"wrote {source} and {case}: {next_step}", {"source": str(source), "case": str(case)})
     return 0
+
+
+COMMAND = Command(
+    "new-source",
+    "write the skeleton of a source and a golden case that fails",
+    "spotlightd new-source finra_otc --folder etl",
+    (
+        argument("name", metavar="NAME", help="lower case letters, digits and _"),
+        argument("--folder", type=Path, default=Path(), help="where to write it (default: here)"),
+    ),
+    run,
+)

@@ -1,0 +1,62 @@
+"""`check`: tries everything that a start of the daemon needs."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from spotlightd.commands.command import Command
+from spotlightd.commands.output import Out
+from spotlightd.runtime.instance import open_instance
+from spotlightd.settings.settings import Settings
+
+
+async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Open all stores, then print the effective settings without secrets."""
+    del arguments
+    async with open_instance(settings) as instance:
+        await instance.context.warehouse.ping()
+        await instance.context.documents.ping()
+        await instance.bucket.ping()
+        for source in instance.sources:
+            instance.publishers.for_source(source)
+        sandbox = instance.engine.sandbox if instance.engine else "a separate ClickHouse server"
+        rows = [
+            (source.name, ", ".join(dataset.name for dataset in source.datasets), source.suspended or source.cron)
+            for source in instance.catalog.sources
+        ]
+    if out.as_json:
+        names = [name for name, _, _ in rows]
+        out.value({"settings": _to_json(asdict(settings)), "sources": names, "engine": sandbox})
+        return 0
+    out.table(("setting", "value"), _flatten(asdict(settings)), title="settings")
+    out.table(("source", "datasets", "looks"), rows, title="\nsources")
+    out.result(f"\nengine: {sandbox}\nready to start")
+    return 0
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """(name, value) of every setting, with the section before the name."""
+    rows = []
+    for key, value in values.items():
+        is_section = isinstance(value, dict) and value
+        rows += _flatten(value, f"{prefix}{key}.") if is_section else [(prefix + key, str(value))]
+    return rows
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _to_json(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path | date) else value
+
+
+COMMAND = Command(
+    "check",
+    "check whether the daemon could start: settings, secrets, sources, stores",
+    "spotlightd check --config /etc/spotlightd.toml",
+    (),
+    run,
+)

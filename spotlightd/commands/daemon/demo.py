@@ -1,0 +1,162 @@
+"""`demo`: the daemon on bundled real files and frames, replayed on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import time
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from spotlightd.commands.command import Command, argument
+from spotlightd.commands.output import Out
+from spotlightd.demo.exchange import Exchange, Script, run_exchange
+from spotlightd.demo.history import append_history
+from spotlightd.demo.mirror import Mirror, load_timeline, run_mirror
+from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.loads.load import IngestResult
+from spotlightd.flows.loads.mirror import mirror_records
+from spotlightd.ports.ledger import Job
+from spotlightd.ports.progress import Progress, to_checkpoint
+from spotlightd.runtime.catalog import load_catalog
+from spotlightd.runtime.daemon import Daemon, start_daemon, stop_signal
+from spotlightd.runtime.instance import Instance, open_instance
+from spotlightd.runtime.streams import BUS_FILE
+from spotlightd.settings.settings import Settings
+from spotlightd.settings.sources import BusSettings, ScheduleSettings
+from spotlightd.settings.stores import ArchiveSettings, BucketSettings, DiskSettings, DocumentsSettings
+
+JUDGED_ON = date(2021, 3, 20)
+NOTICE = (
+    "Demo: the SEC's files of January and February 2021, whole and real, replayed on this machine. Constructed by us: one "
+    "correction of 2021-01b (two balances of GME, a removed row of VMAR, an added row CNSTRD), which the SEC never made. "
+    "2021-02b is shown cut off at first, and is refused. The trades are real Finnhub frames of 2020 to 2024, repeated, with "
+    "their times moved to now and to the day before yesterday. The demo's venue hangs up every 45 seconds on purpose: each "
+    "is a short gap."
+)
+POLL_SECONDS = 0.2
+DISK = DiskSettings(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
+ARCHIVE = ArchiveSettings(hot_days={"trades": 1}, every_seconds=5.0, grace_seconds=0.0)
+SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
+DISCONNECT_SECONDS = 45.0
+GAP_SECONDS = 8.0
+
+
+async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Run the daemon with a mirror on loopback in the publisher's place, and an exchange on loopback in the venue's."""
+    host, stages = load_timeline()
+    async with run_mirror(host, stages) as mirror, run_exchange(Script(fresh_times=True)) as venue:
+        settings = _make_settings(arguments, settings, mirror, venue)
+        if arguments.once:
+            out.value(await _load_all(settings, mirror, out))
+            return 0
+        is_new = not (settings.state_dir / BUS_FILE).exists()
+        async with stop_signal() as stop, start_daemon(settings, notice=NOTICE) as daemon:
+            out.note(f"spotlightd demo: {daemon.web} (Ctrl-C ends it)")
+            if is_new:
+                await _append_history(daemon)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(_publish_stages(daemon, mirror), name="demo publisher"),
+                    group.create_task(_disconnect(venue), name="demo venue"),
+                ]
+                await stop.wait()
+                for task in tasks:
+                    task.cancel()
+    return 0
+
+
+def _make_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
+    """The settings of the demo. The bus, bucket and stores of the operator are not used, whatever the settings say."""
+    web = replace(settings.web, port=arguments.port)
+    publisher = replace(settings.publisher, mirrors={mirror.host: mirror.address})
+    schedule = ScheduleSettings(sources=["sec_ftd"], on_start=False, judged_on=JUDGED_ON)
+    state = settings.state_dir if arguments.state else Path("state/demo")
+    streams = replace(
+        settings.streams, symbols={"finnhub": list(SYMBOLS)}, addresses={"finnhub": venue.address},
+        backoff_seconds=GAP_SECONDS, backoff_most_seconds=2 * GAP_SECONDS,
+    )  # fmt: skip
+    return replace(
+        settings, state_dir=state, web=web, publisher=publisher, schedule=schedule, streams=streams, bus=BusSettings(),
+        bucket=BucketSettings(), disk=DISK, archive=ARCHIVE, documents=DocumentsSettings(every_seconds=10.0),
+    )  # fmt: skip
+
+
+async def _append_history(daemon: Daemon) -> None:
+    """Ticks of an earlier day, at the first start, so that the archive has something to do within a minute."""
+    source = next(source for source in load_catalog().streams if source.name == "finnhub")
+    await append_history(daemon.bus, source, datetime.now(UTC))
+
+
+async def _disconnect(venue: Exchange) -> None:
+    """The venue closes the connection regularly, so that there are gaps to see."""
+    while True:
+        await asyncio.sleep(DISCONNECT_SECONDS)
+        venue.abort()
+
+
+async def _load_all(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
+    """Load every stage of the demo's publisher, one after the other; returns the counts."""
+    started, results = time.monotonic(), list[IngestResult]()
+    async with open_instance(settings) as instance:
+        with out.progress("demo") as progress:
+            for number in range(await _find_stage(instance, mirror), len(mirror.stages)):
+                mirror.show(number)
+                results += await _ingest_all(instance, progress)
+        await mirror_records(instance.context.ledger, instance.context.warehouse, instance.archives)
+    refused = [result for result in results if result.outcome == "refused"]
+    return {
+        "documents": sum(result.outcome == "published" for result in results),
+        "unchanged": sum(result.outcome == "unchanged" for result in results),
+        "refused": [{"covers": result.link.covers, "error": result.error} for result in refused],
+        "rows": sum(result.rows for result in results),
+        "seconds": round(time.monotonic() - started, 3),
+        "state": str(settings.state_dir),
+        "address": f"http://{settings.web.host}:{settings.web.port}",
+        "next": f"spotlightd demo --state {settings.state_dir}",
+    }
+
+
+async def _find_stage(instance: Instance, mirror: Mirror) -> int:
+    """The newest stage whose files this state folder all has: a second demo continues there."""
+    newest = 0
+    for number, stage in enumerate(mirror.stages):
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in stage.files.values()]
+        if all([await instance.context.ledger.document(digest) for digest in digests]):
+            newest = number
+    return newest
+
+
+async def _ingest_all(instance: Instance, progress: Progress) -> list[IngestResult]:
+    results = []
+    for source in instance.sources:
+        publisher, span = instance.publishers.for_source(source), IngestRange(again=True)
+        results += await ingest(source, publisher, instance.context, span=span, checkpoint=to_checkpoint(progress))
+    return results
+
+
+async def _publish_stages(daemon: Daemon, mirror: Mirror) -> None:
+    """Show the publisher's stages one after the other, and have the daemon collect each."""
+    ledger = daemon.instance.context.ledger
+    for number in range(await _find_stage(daemon.instance, mirror), len(mirror.stages)):
+        mirror.show(number)
+        jobs = [await ledger.add_job(Job("backfill", source.name)) for source in daemon.instance.sources]
+        for job in jobs:
+            while not (await ledger.job(job.number)).has_ended:  # noqa: ASYNC110  (the state is in a file)
+                await asyncio.sleep(POLL_SECONDS)
+
+
+COMMAND = Command(
+    "demo",
+    "run the daemon on real files that are replayed on this machine; needs no keys and no network",
+    "spotlightd demo --port 8080",
+    (
+        argument("--port", type=int, default=8080, help="port of the explorer; if it is in use, the next free one"),
+        argument("--once", action="store_true", help="load everything that is due, print a summary in JSON, and end"),
+    ),
+    run,
+    is_daemon=True,
+)

@@ -1,0 +1,22 @@
+"""`run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+
+from spotlightd.commands.command import Command
+from spotlightd.commands.output import Out
+from spotlightd.runtime import daemon
+from spotlightd.settings.settings import Settings
+
+
+async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Run the daemon until SIGTERM."""
+    del arguments, out
+    await daemon.run(settings)
+    return 0
+
+
+COMMAND = Command(
+    "run", "run the daemon until SIGTERM", "spotlightd run --config /etc/spotlightd.toml", (), run, is_daemon=True
+)

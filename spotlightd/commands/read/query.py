@@ -1,0 +1,78 @@
+"""`query`: the operator's own SQL."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from spotlightd.commands.command import Command, argument
+from spotlightd.commands.output import Out
+from spotlightd.commands.session import open_session, parse_as_of
+from spotlightd.errors import SettingsError
+from spotlightd.model.dataset import Dataset
+from spotlightd.ports.warehouse import Limits
+from spotlightd.settings.settings import Settings
+from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
+
+MOST_ROWS = 100_000
+LEAD = r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+READS = re.compile(LEAD + r"(SELECT|WITH|SHOW|DESCRIBE|DESC|EXPLAIN|EXISTS)\b", re.IGNORECASE | re.DOTALL)
+SELECTS = re.compile(LEAD + r"(SELECT|WITH(?:\s+RECURSIVE)?)\b", re.IGNORECASE | re.DOTALL)
+
+
+async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Run the SQL. A dataset's bare name means its rows as visible at one publication."""
+    sql = arguments.sql.strip().rstrip(";")
+    if not READS.match(sql):
+        raise SettingsError("query only reads: begin with SELECT, WITH, SHOW, DESCRIBE, EXPLAIN or EXISTS")
+    async with open_session(settings) as session:
+        snapshot = await session.take_snapshot(parse_as_of(arguments.as_of))
+        text, params = with_visible(sql, session.datasets, settings.warehouse.database, snapshot)
+        answer = await session.warehouse.rows(text, params, limits=Limits(result_rows=MOST_ROWS))
+    out.table(answer.names, answer.rows)
+    return 0
+
+
+def with_visible(
+    sql: str, datasets: Sequence[Dataset], database: str, snapshot: Snapshot
+) -> tuple[str, dict[str, Any]]:
+    """The SQL with a WITH clause for each dataset that it names: its rows as visible at the snapshot.
+
+    `database.dataset` still means the whole table, rows of superseded loads included.
+    """
+    archived = snapshot.archived.partitions
+    named = [
+        dataset
+        for dataset in datasets
+        if (dataset.by_load or dataset.name in archived) and re.search(rf"(?<![.\w`\"])[`\"]?{dataset.name}\b", sql)
+    ]
+    selects = SELECTS.match(sql)
+    if not named or not selects:
+        return sql, {}
+    views = ", ".join(f"{dataset.name} AS ({_select_visible(dataset, database, snapshot)})" for dataset in named)
+    if selects[1].upper() == "SELECT":
+        return f"WITH {views} {sql}", {"seq": snapshot.seq}
+    return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": snapshot.seq}
+
+
+def _select_visible(dataset: Dataset, database: str, snapshot: Snapshot) -> str:
+    names = ", ".join(column.name for column in dataset.readable)
+    rows, visible = (
+        table_expression(dataset, snapshot, database=database),
+        visible_condition(dataset, database=database),
+    )
+    return f"SELECT {names} FROM {rows} WHERE {visible}"
+
+
+COMMAND = Command(
+    "query",
+    "query the warehouse in SQL; a dataset's name means its visible rows",
+    'spotlightd query "SELECT symbol, max(quantity) FROM sec_ftd GROUP BY symbol ORDER BY 2 DESC LIMIT 5"',
+    (
+        argument("sql", metavar="SQL", help="one statement that reads"),
+        argument("--as-of", metavar="TIME", default="", help="as known at that time: 2021-03-01 or RFC 3339"),
+    ),
+    run,
+)
