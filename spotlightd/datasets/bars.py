@@ -21,7 +21,6 @@ from __future__ import annotations
 from spotlightd.datasets.trades import trades
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.transform import Transform
-from spotlightd.sql.visibility import SEQ
 
 _TOO_MUCH = "'the trades of one minute come to more than a bar can hold'"
 _PLACE = (
@@ -34,7 +33,11 @@ _VOLUME = (
     f"if({_EIGHT} / 1e8 = t.volume AND abs(t.volume) < 1e7, "
     f"toDecimal128(toInt64({_EIGHT}), 10) * toDecimal128('0.00000001', 8), toDecimal128(toString(t.volume), 18))"
 )
-_PARTS = f"""
+
+
+def _select_parts(condition: str) -> str:
+    """The parts of the trades that satisfy the condition. `{trades}` in the text stands for the rows of that table."""
+    return f"""
 SELECT t.symbol AS symbol, t.source AS source, t.minute AS minute,
     argMin(t.price, t.place) AS open, max(t.price) AS high, min(t.price) AS low, argMax(t.price, t.place) AS close,
     sum({_VOLUME}) + throwIf(sum(abs(t.volume)) >= 1e17, {_TOO_MUCH}) AS volume,
@@ -44,17 +47,19 @@ SELECT t.symbol AS symbol, t.source AS source, t.minute AS minute,
 FROM (
     SELECT symbol, source, toStartOfInterval(time, INTERVAL 60000000 MICROSECOND) AS minute, price, volume,
         round(price * volume * 1e8) AS money, {_PLACE} AS place
-    FROM `trades` WHERE {{which}}
+    FROM {{trades}} WHERE {condition}
 ) AS t
 GROUP BY symbol, source, minute"""
-_STATE = f"""
+
+
+_STATE = """
 SELECT (groupArrayIf(kept, kept > 0), groupArrayIf(id, kept = 0), groupUniqArrayIf(day, kept = 0))
 FROM (
     SELECT
         arrayJoin(arrayPushBack(if(dataset = 'trades', supersedes, []), if(dataset = 'trades', load_id, derived_from))) AS id,
         maxIf(load_id, dataset = 'bars') AS kept,
         max(toUInt32OrZero(replaceAll(substring(covers, 1, 10), '/', '')))  AS day
-    FROM `loads` WHERE dataset IN ('trades', 'bars') AND seq <= {SEQ}
+    FROM {loads} WHERE dataset IN ('trades', 'bars') AND seq <= {seq}
     GROUP BY id
     HAVING countIf(dataset = 'trades' AND load_id = id) > 0 AND countIf(dataset = 'trades' AND load_id != id) = 0
 )"""
@@ -66,9 +71,9 @@ SELECT part.symbol AS symbol, part.source AS source, part.minute AS minute,
     sum(part.volume) AS volume, sum(part.turnover) AS turnover, sum(part.trades) AS trades
 FROM (
     SELECT symbol, source, minute, open, high, low, close, volume, turnover, trades, open_at, close_at
-    FROM `bars` WHERE load_id IN (state.1)
+    FROM {{bars}} WHERE load_id IN (state.1)
     UNION ALL
-    {_PARTS.format(which="toYYYYMMDD(received) IN (state.3) AND load_id IN (state.2)")}
+    {_select_parts("toYYYYMMDD(received) IN (state.3) AND load_id IN (state.2)")}
 ) AS part
 GROUP BY symbol, source, minute"""
 
@@ -113,6 +118,6 @@ minutely = Transform(
     name="bars",
     input=trades,
     dataset=bars,
-    select=_PARTS.format(which="toYYYYMMDD(received) = toYYYYMMDD({day:Date}) AND load_id = {of:UInt64}"),
+    select=_select_parts("toYYYYMMDD(received) = toYYYYMMDD({{day:Date}}) AND load_id = {{of:UInt64}}"),
     parser="1",
 )

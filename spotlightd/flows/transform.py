@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.publish import Publications, current
+from spotlightd.flows.loads.publish import Publications, select_current
 from spotlightd.flows.stream.parts import day_of
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
@@ -25,7 +25,7 @@ from spotlightd.model.transform import Transform
 from spotlightd.ports.ledger import Ledger, Positions
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives, NoArchives, Span
-from spotlightd.sql.visibility import rows as stored
+from spotlightd.sql.visibility import all_rows as stored
 
 EVERY_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 600.0
@@ -33,7 +33,7 @@ LONGEST_LOAD_SECONDS = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Transforming:
+class TransformRunner:
     """Makes one transform. Call it as a flow, or `round` once."""
 
     transform: Transform
@@ -47,18 +47,18 @@ class Transforming:
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while our stores fail."""
-        report.expects(60.0 / LONGEST_LOAD_SECONDS)
+        report.expect_beats(60.0 / LONGEST_LOAD_SECONDS)
         failures = 0
         while True:
             try:
                 made = await self.round(report)
             except StoreError as problem:
                 failures += 1
-                report.holding(str(problem))
+                report.set_holding(str(problem))
                 logger(flow=report.name).warning("store failed", error=str(problem))
             else:
                 failures = 0
-                report.waiting(f"{made} loads made" if made else "all closed loads are made")
+                report.set_waiting(f"{made} loads made" if made else "all closed loads are made")
             report.beat(did_something=not failures)
             pause = min(LONGEST_PAUSE_SECONDS, self.every_seconds * 2 ** min(failures, 10))
             await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311
@@ -72,8 +72,8 @@ class Transforming:
         failed: StoreError | None = None
         for done, load in enumerate(missing):
             if report:
-                await self.gate.passed("the sink", report)
-                report.working(f"{self.transform.name} of {load.source} {load.covers}", done, len(missing))
+                await self.gate.wait_until_open("the sink", report)
+                report.set_working(f"{self.transform.name} of {load.source} {load.covers}", done, len(missing))
             try:
                 await self._make(load)
             except StoreError as problem:
@@ -90,7 +90,7 @@ class Transforming:
         published = await self.ledger.loads(states=("published",))
         mine = [one for one in published if one.source == self.transform.name]
         made = {one.derived_from for one in mine if one.parser == self.transform.parser}
-        closed = [one for one in current(published) if one.closed and self.transform.of.name in one.datasets]
+        closed = [one for one in select_current(published) if one.closed and self.transform.input.name in one.datasets]
         wanted = [one for one in closed if one.load_id not in made]
         moving = {one.load_id for name in {one.source for one in wanted} for one in await self.positions.intents(name)}
         return [one for one in wanted if one.load_id not in moving]
@@ -98,7 +98,7 @@ class Transforming:
     async def _give_up_stale(self) -> None:
         """What was whole when our stores failed, before its publication was intended, is made again."""
         for stale in await self.ledger.loads(self.transform.name, states=("loaded", "loading")):
-            await self.ledger.dead(stale.load_id)
+            await self.ledger.mark_dead(stale.load_id)
 
     async def _make(self, of: Load) -> None:
         covers = f"{of.source}/{of.covers}/{of.load_id}"
@@ -109,11 +109,11 @@ class Transforming:
         try:
             rows = await self._fill(begun, of)
         except (StoreError, asyncio.CancelledError):
-            logger(source=self.transform.name).warning("load died", covers=covers, load_id=begun.load_id)
+            logger(source=self.transform.name).warning("load failed", covers=covers, load_id=begun.load_id)
             with suppress(StoreError):
-                await self.ledger.dead(begun.load_id)
+                await self.ledger.mark_dead(begun.load_id)
             raise
-        loaded = await self.ledger.loaded(begun.load_id, {self.transform.dataset.name: rows}, ())
+        loaded = await self.ledger.mark_loaded(begun.load_id, {self.transform.dataset.name: rows}, ())
         await self.publications.publish(loaded)
 
     async def _fill(self, load: Load, of: Load) -> int:
@@ -140,6 +140,6 @@ class Transforming:
     def _select(self, day: date) -> str:
         """The transform's SELECT over all rows of that received day, those included that have left the warehouse."""
         since = datetime.combine(day, time(), UTC)
-        span = Span({self.transform.of.split_by: (since, since + timedelta(days=1, microseconds=-1))})
-        rows = stored(self.transform.of, self.archives.cold, span)
-        return self.transform.select.replace(f"`{self.transform.of.name}`", rows)
+        span = Span({self.transform.input.split_by: (since, since + timedelta(days=1, microseconds=-1))})
+        rows = stored(self.transform.input, self.archives.archived, span)
+        return self.transform.format_select(rows)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import Formatter
 from typing import Literal
 
 from spotlightd.errors import SettingsError
@@ -116,6 +117,17 @@ class Retention:
     hot_days: int = 0
 
 
+def check_template(owner: str, sql: str) -> None:
+    """SettingsError unless all braces of a template are plain names such as `{trades}`, or doubled."""
+    try:
+        fields = [field for field in Formatter().parse(sql) if field[1] is not None]
+    except ValueError as error:
+        raise SettingsError(f"{owner}: the braces of its SELECT do not match: {error}") from None
+    for _, name, specification, conversion in fields:
+        if specification or conversion or not NAME.match(name or ""):
+            raise SettingsError(f"{owner}: {{{name}}} in its SELECT names no table: double the braces of a parameter")
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """A table as the reader sees it.
@@ -126,9 +138,10 @@ class Dataset:
     rejects). The pointer leads to a line of a document, or to a frame of a stream. `derived` columns cost nothing on
     disk. `notes` are cautions beside every table, chart and download.
 
-    `reading` is for a dataset whose rows are computed: the SELECT that computes them. `is_growing`: rows come in loads
-    that are published already, so an answer can change without a publication. `computed_from`: the dataset that a
-    reading computes its rows from.
+    `reading` is for a dataset whose rows are computed: the SELECT of `columns` as of a publication. It is a template:
+    `{seq}` stands for the number of the publication, any other `{name}` for the rows of that table; literal braces are
+    doubled. `is_growing`: rows come in loads that are published already, so an answer can change without a publication.
+    `computed_from`: the dataset that a reading computes its rows from.
 
     `partition` divides rows by day, month or year of a column: `toYYYYMMDD(received)`, `toYYYYMM(at)`, `toYear(day)`.
     Only such a dataset can be archived, one partition at a time. Its table has one more column, `archive_generation`:
@@ -169,6 +182,7 @@ class Dataset:
         missing = sorted(references - known)
         if missing:
             raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
+        check_template(f"dataset {self.name}", self.reading)
         if self.retention.hot_days and self.split_by not in known:
             raise SettingsError(
                 f"dataset {self.name}: only one with a partition by day, month or year can leave the disk"

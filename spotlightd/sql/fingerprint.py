@@ -1,18 +1,18 @@
-"""The hash of a row that the engine and the verifier compute apart from each other, as the engine's SQL.
+"""The hash of a row as the engine's SQL. The verifier computes the same hash with independent code.
 
-A column gives one or more words of 64 bits; each is multiplied by an odd number made from the column's name, all are
-added up modulo 2^64, with one more number for each column that is there, and the sum goes through murmur3's finaliser
-(the engine's `intHash64`). So values or names that change places are noticed, and so is a column more or less.
+A column gives one or more words of 64 bits. Each word is multiplied by an odd number derived from the column's name. All
+are added up modulo 2^64, with one more number for each column, and the sum goes through the finaliser of murmur3 (the
+engine's `intHash64`). So swapped values or names are noticed, and so is a missing or additional column.
 
-What a word is: an integer, a Bool and a Date as they are; a Float64's bits with the bytes turned round, so that its
-many low zeros do not swallow the number; a DateTime64 in the unit that Parquet has for it (ms, µs, ns); a Decimal's
-unscaled number, in one, two or four words; a UUID's two halves; a text's xxHash64. A null is a number of the column's own
-in place of all that. An array is the sum over its elements of the finaliser of (element + place times a number), so that
-order, length and where one text ends all count.
+The words: an integer, a Bool and a Date as they are; a Float64's bits with the bytes reversed, so that its many low zeros
+do not swallow the number; a DateTime64 in the unit that Parquet has for it (ms, µs, ns); a Decimal's unscaled number, in
+one, two or four words; a UUID's two halves; a text's xxHash64. A null is a number that only this column has. An array
+is the sum over its elements of the finaliser of (element + place times a number), so that the order, the length and the
+end of each text all count.
 
-Fingerprints are kept for years beside the files they are of: what is computed here never changes. Something better
-gets another name. It is no cryptographic hash: it finds what was lost, doubled or damaged; that a file is the same
-file is what its SHA-256 is for.
+Fingerprints are stored for years beside the files that they describe, so this computation never changes. A better one
+must get another name. It is not a cryptographic hash: it finds lost, doubled or damaged rows. The SHA-256 of a file
+shows that the file is unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spotlightd.model.dataset import Column
 _WRAPPED = re.compile(r"^(Array|LowCardinality|Nullable)\((.+)\)$")
 _WHOLE = re.compile(r"^(?:U?Int(?:8|16|32|64)|Bool|Date)$")
 _SIZED = re.compile(r"^(DateTime64|Decimal)\((\d+)")
-_HASH = "_row_hash"  # names of columns begin with a letter, so these are free
+_HASH = "_row_hash"  # names of columns start with a letter, so these are free
 _ELEMENT, _PLACE = "_element", "_place"
 _UNITS = (3, 3, 3, 3, 6, 6, 6, 9, 9, 9)
 DECIMAL_DIGITS = (9, 18, 38, 76)
@@ -36,35 +36,35 @@ DECIMAL_DIGITS = (9, 18, 38, 76)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A type taken apart: what a value is (`word` without its wrapping), whether it can be null, whether it is a list."""
+    """A column type: the type of one value (`scalar`), whether it can be null, and whether it is a list."""
 
-    word: str
+    scalar: str
     nullable: bool
     listed: bool
 
     @property
     def unit(self) -> int:
-        """Of a DateTime64: how many digits of a second Parquet keeps (3, 6 or 9)."""
+        """Of a DateTime64: how many digits of a second Parquet stores (3, 6 or 9)."""
         return _UNITS[self.digits]
 
     @property
     def digits(self) -> int:
         """Of a DateTime64: digits of a second; of a Decimal: digits in all."""
-        sized = _SIZED.match(self.word)
-        if sized is None:
-            raise ValueError(f"{self.word} has no digits")
-        return int(sized[2])
+        match = _SIZED.match(self.scalar)
+        if match is None:
+            raise ValueError(f"{self.scalar} has no digits")
+        return int(match[2])
 
 
 def shape_of(column: Column) -> Shape:
-    word, wrapping = column.type, set()
-    while wrapped := _WRAPPED.match(word):
-        wrapping.add(wrapped[1])
-        word = wrapped[2]
-    found = Shape(word, "Nullable" in wrapping, "Array" in wrapping)
-    if word.startswith("Decimal") and not 1 <= found.digits <= DECIMAL_DIGITS[-1]:
-        raise SettingsError(f"column {column.name}: {word} has more than {DECIMAL_DIGITS[-1]} digits, or none")
-    return found
+    scalar, wrappers = column.type, set()
+    while match := _WRAPPED.match(scalar):
+        wrappers.add(match[1])
+        scalar = match[2]
+    shape = Shape(scalar, "Nullable" in wrappers, "Array" in wrappers)
+    if scalar.startswith("Decimal") and not 1 <= shape.digits <= DECIMAL_DIGITS[-1]:
+        raise SettingsError(f"column {column.name}: {scalar} has more than {DECIMAL_DIGITS[-1]} digits, or none")
+    return shape
 
 
 def column_number(name: str, role: str) -> int:
@@ -73,7 +73,7 @@ def column_number(name: str, role: str) -> int:
 
 
 def columns_number(columns: Sequence[Column]) -> int:
-    """What a row's sum begins with: that these columns are there, whatever they hold."""
+    """The initial value of a row's sum. It depends on which columns there are, not on their values."""
     return sum(column_number(column.name, "here") for column in columns) % 2**64
 
 
@@ -83,8 +83,8 @@ def row_hash(columns: Sequence[Column]) -> str:
 
 
 def fingerprint_columns(columns: Sequence[Column], time: str) -> str:
-    """The list of a SELECT without GROUP BY that answers with the five numbers of `Fingerprint`."""
-    column = next((one for one in columns if one.name == time), None)
+    """The list of a SELECT without GROUP BY that returns the five numbers of `Fingerprint`."""
+    column = next((column for column in columns if column.name == time), None)
     if column is None:
         raise SettingsError(f"{time}: no such column to take the least and greatest of")
     return (
@@ -94,51 +94,51 @@ def fingerprint_columns(columns: Sequence[Column], time: str) -> str:
 
 
 def time_shape(column: Column) -> Shape:
-    """The shape of a time column. SettingsError if its values have no order of whole numbers, or may be missing."""
-    found = shape_of(column)
-    counted = _WHOLE.match(found.word) or found.word.startswith("DateTime64")
-    if found.listed or found.nullable or found.word == "Bool" or not counted:
+    """The shape of a time column. SettingsError if its values are not ordered like whole numbers, or may be missing."""
+    shape = shape_of(column)
+    ordered = _WHOLE.match(shape.scalar) or shape.scalar.startswith("DateTime64")
+    if shape.listed or shape.nullable or shape.scalar == "Bool" or not ordered:
         raise SettingsError(f"column {column.name}: {column.type} is no time; use Date, DateTime64 or a whole number")
-    return found
+    return shape
 
 
 def _end(which: str, column: Column) -> str:
-    """The least or greatest; zero when there is no row."""
-    found, end = time_shape(column), f"{which}(`{column.name}`)"
-    if found.word.startswith("DateTime64"):
+    """The least or greatest value; zero when there is no row."""
+    scalar, end = time_shape(column).scalar, f"{which}(`{column.name}`)"
+    if scalar.startswith("DateTime64"):
         return f"reinterpretAsInt64({end})"
-    return f"toUInt16({end})" if found.word == "Date" else end
+    return f"toUInt16({end})" if scalar == "Date" else end
 
 
 def _term(column: Column) -> str:
-    found, name = shape_of(column), f"`{column.name}`"
-    if found.listed:
+    shape, name = shape_of(column), f"`{column.name}`"
+    if shape.listed:
         place = f"{_PLACE} * {column_number(column.name, 'place')}"
-        element = f"({_ELEMENT}, {_PLACE}) -> intHash64({_weighted_sum(found, _ELEMENT, column.name)} + {place})"
+        element = f"({_ELEMENT}, {_PLACE}) -> intHash64({_weighted_sum(shape, _ELEMENT, column.name)} + {place})"
         return f"arraySum({element}, {name}, arrayEnumerate({name}))"
-    if found.nullable:
-        value = _weighted_sum(found, f"assumeNotNull({name})", column.name)
+    if shape.nullable:
+        value = _weighted_sum(shape, f"assumeNotNull({name})", column.name)
         return f"if(isNull({name}), {column_number(column.name, 'null')}, {value})"
-    return _weighted_sum(found, name, column.name)
+    return _weighted_sum(shape, name, column.name)
 
 
-def _weighted_sum(found: Shape, value: str, name: str) -> str:
-    """A value's words, each times its number, added up."""
-    words = (f"{word} * {column_number(name, f'word {at}')}" for at, word in enumerate(_value_words(found, value)))
-    return " + ".join(words)
+def _weighted_sum(shape: Shape, value: str, name: str) -> str:
+    """The sum of a value's words, each multiplied by its number."""
+    words = enumerate(_value_words(shape, value))
+    return " + ".join(f"{word} * {column_number(name, f'word {index}')}" for index, word in words)
 
 
-def _value_words(found: Shape, value: str) -> list[str]:
-    if _WHOLE.match(found.word):
+def _value_words(shape: Shape, value: str) -> list[str]:
+    if _WHOLE.match(shape.scalar):
         return [f"toUInt64({value})"]
-    if found.word == "Float64":
+    if shape.scalar == "Float64":
         return [f"byteSwap(reinterpretAsUInt64({value}))"]
-    if found.word == "UUID":
+    if shape.scalar == "UUID":
         return _halves(f"reinterpretAsUInt128({value})", 2)
-    if found.word.startswith("DateTime64"):
-        return [f"toUInt64(reinterpretAsInt64({value}) * {10 ** (found.unit - found.digits)})"]
-    if found.word.startswith("Decimal"):
-        return _unscaled(value, found.digits)
+    if shape.scalar.startswith("DateTime64"):
+        return [f"toUInt64(reinterpretAsInt64({value}) * {10 ** (shape.unit - shape.digits)})"]
+    if shape.scalar.startswith("Decimal"):
+        return _unscaled(value, shape.digits)
     return [f"xxHash64({value})"]
 
 
@@ -154,4 +154,4 @@ def _unscaled(value: str, digits: int) -> list[str]:
 
 
 def _halves(value: str, count: int) -> list[str]:
-    return [f"toUInt64(bitShiftRight({value}, {64 * at}))" for at in range(count)]
+    return [f"toUInt64(bitShiftRight({value}, {64 * index}))" for index in range(count)]

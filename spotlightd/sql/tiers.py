@@ -1,4 +1,4 @@
-"""Where rows are that have left the warehouse: the index of the archive, as every statement that reads is made with it."""
+"""The index of the archive: where rows are that left the warehouse. Every statement that reads is built with it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Protocol
 from spotlightd.model.dataset import Dataset
 
 STATEMENT_START_SECONDS = 60.0
-"""So long after it was made a statement may begin, and no longer: the archiver's rest is longer than that."""
+"""A statement must start within this time after it was built. The archiver waits longer before it drops a partition."""
 
 Bound = tuple[datetime | None, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A partition whose rows are read from the bucket. `bounds`: by column, the least and greatest of its times.
-    `newest_id` is the greatest `id` in it, for copies of the ledger's records. `columns`: name → type of those that its
-    files hold, which is all that the dataset had when it was sealed.
+    """A partition whose rows are read from the bucket. `bounds` has the least and greatest time of each time column.
+    `newest_id` is the greatest `id`, for copies of the ledger's records. `columns` has name and type of the columns in
+    its files: those that the dataset had when the partition was sealed.
     """
 
     dataset: Dataset
@@ -33,18 +33,19 @@ class Archived:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Between which times rows are asked for, by column, both ends included; None is no bound."""
+    """The times of the requested rows, by column, both ends included; None is no bound."""
 
     bounds: Mapping[str, Bound] = field(default_factory=dict)
 
-    def may_contain(self, one: Archived) -> bool:
-        """Whether the partition can hold such a row."""
-        return all(_meet(self.bounds[name], one.bounds[name]) for name in self.bounds.keys() & one.bounds.keys())
+    def may_contain(self, partition: Archived) -> bool:
+        """Whether the partition can have such a row."""
+        columns = self.bounds.keys() & partition.bounds.keys()
+        return all(_overlaps(self.bounds[column], partition.bounds[column]) for column in columns)
 
 
-def _meet(asked: Bound, held: tuple[datetime, datetime]) -> bool:
-    since, until = asked
-    return (since is None or since <= held[1]) and (until is None or held[0] <= until)
+def _overlaps(bound: Bound, times: tuple[datetime, datetime]) -> bool:
+    since, until = bound
+    return (since is None or since <= times[1]) and (until is None or times[0] <= until)
 
 
 EVER = Span()
@@ -52,33 +53,34 @@ EVER = Span()
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """For rows that last from one of their times to another, in whichever order a clock that was set has left them: those
-    that reach into a time. `until` is excluded.
+    """Rows with a start and an end that overlap a time span, `until` excluded. A clock that was set can have swapped start
+    and end of a row.
     """
 
     since: datetime
     until: datetime
 
-    def may_contain(self, one: Archived) -> bool:
-        """Whether the partition can hold such a row."""
-        first, last = (min(low for low, _ in one.bounds.values()), max(high for _, high in one.bounds.values()))
+    def may_contain(self, partition: Archived) -> bool:
+        """Whether the partition can have such a row."""
+        first = min(low for low, _ in partition.bounds.values())
+        last = max(high for _, high in partition.bounds.values())
         return first < self.until and self.since <= last
 
 
 Table = Callable[[Sequence[str], str], str]
-"""(keys, structure) → what stands behind FROM to read these objects, each of which must hold all of these columns."""
+"""(keys, structure) → the text after FROM that reads these objects. Each object must have all of these columns."""
 
 
 def _no_table(keys: Sequence[str], structure: str) -> str:
-    raise AssertionError(f"nothing is archived, and {len(keys)} objects with {structure} are to be read")
+    raise AssertionError(f"nothing is archived, but {len(keys)} objects with {structure} are to be read")
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedPartitions:
-    """Where rows are that have left the warehouse, at one moment: by dataset, the archived partitions.
+    """The archived partitions at one moment, by dataset.
 
-    A statement made with it is right as long as it begins within `archive.rest_seconds`: partitions are dropped later.
-    `table` is the bucket's: what stands behind FROM to read objects.
+    A statement that was built with them is right if it starts within `archive.rest_seconds`: partitions are dropped
+    later than that. `table` is the bucket's.
     """
 
     partitions: Mapping[str, tuple[Archived, ...]] = field(default_factory=dict)
@@ -88,17 +90,20 @@ class ArchivedPartitions:
         return self.partitions.get(dataset, ())
 
     def without_bucket(self) -> ArchivedPartitions:
-        """For who reads no object: rows that have left are read neither there nor here."""
-        left = {name: tuple(replace(one, keys=()) for one in some) for name, some in self.partitions.items()}
-        return replace(self, partitions=left)
+        """The same partitions without their objects: archived rows are then read from neither place."""
+        emptied = {
+            name: tuple(replace(partition, keys=()) for partition in partitions)
+            for name, partitions in self.partitions.items()
+        }
+        return replace(self, partitions=emptied)
 
 
 class Archives(Protocol):
-    """The index of the archive: the warehouse's `archives`, as this process knows it."""
+    """The index of the archive: the warehouse's table `archives`, as this process last read it."""
 
     @property
     def archived(self) -> ArchivedPartitions:
-        """As it is now. Made anew with every change."""
+        """The present state, a new object after every change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ class NoArchives:
 
 @dataclass(frozen=True, slots=True)
 class WithoutBucket:
-    """The index for a reader who does without archived rows, and says so."""
+    """The index for a reader that leaves archived rows out, and says so."""
 
     index: Archives
 

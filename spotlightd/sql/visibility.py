@@ -1,16 +1,17 @@
-"""The pin: which loads a reader at publication `seq` sees, and where their rows are. Text only, so that pages, flows and
-clients share it.
+"""Snapshots: which loads a reader sees at publication `seq`, and where their rows are. Text only, for pages and flows.
 
-A page reads `max(seq)` once and binds it to all its queries. Unpinned, the engine snapshots a dataset's rows and the
-`loads` table at different moments, and answers tear: 7 of 7,684 were empty under fast publishing; pinned, 0 of 1,528.
+A page reads `max(seq)` once and binds it to all its queries. Without a snapshot the engine reads a dataset's rows and the
+`loads` table at different moments, and answers tear: 7 of 7,684 were empty under fast publishing; with one, 0 of 1,528.
 
-Rows of a partition that was switched to the archive are read from the bucket and not from the table, until and after it
-is dropped: which partitions these are is written into each statement, so that one statement sees every row once.
+Rows of a partition that was switched to the archive are read from the bucket and not from the table, before and after
+the partition is dropped. Each statement lists these partitions, so that one statement reads every row once.
+
+`database` in these functions: the tables are named in full, for statements that run in another database or that give
+the dataset's name another meaning.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,10 +22,10 @@ from spotlightd.sql.tiers import EVER, Archived, ArchivedPartitions, Overlap, Sp
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The one sequence number that all queries of a page, answer, export or citation share.
+    """The publication that all queries of a page, answer, export or citation share.
 
-    `seq` is the newest publication that it sees, `at` when that was published; `asked` is the reader's `as_of`.
-    `cold` says where rows are that have left the warehouse: always as it is now, whatever is asked for.
+    `seq` is the number of the newest visible publication, `at` its time, `as_of` the time that the reader asked for.
+    `archived` has the partitions that left the warehouse. It is always current, whatever `as_of` is.
     """
 
     seq: int
@@ -37,98 +38,118 @@ NOW = Snapshot(0)
 SEQ = "{seq:UInt64}"
 
 
-def table_expression(dataset: Dataset, pin: Snapshot = NOW, span: Span = EVER) -> str:
-    """What stands behind FROM: all rows of the dataset's table, hot and archived, or its reading under its name.
+class _Tables(dict[str, str]):
+    """The values of a reading's placeholders: a table without an entry is read as it is."""
 
-    Of the archive only what can hold rows of that span is read. Nothing is archived before what is made of it is there
-    and read instead; only as of an earlier time can a reading come to rest on archived rows.
+    def __init__(self, database: str, **values: str) -> None:
+        super().__init__(values)
+        self._database = database
+
+    def __missing__(self, name: str) -> str:
+        return table_name(name, self._database)
+
+
+def table_name(name: str, database: str = "") -> str:
+    return f"{database}.{name}" if database else f"`{name}`"
+
+
+def table_expression(dataset: Dataset, snapshot: Snapshot = NOW, span: Span = EVER, *, database: str = "") -> str:
+    """The text after FROM for all rows of the dataset, hot and archived, under the dataset's name.
+
+    Of the archive only partitions that can have rows of that span are read.
     """
     if not dataset.reading:
-        return all_rows(dataset, pin.archived, span)
-    reading = dataset.reading
-    for name, archived in pin.archived.partitions.items():
-        if pin.as_of is None:
-            reading = reading.replace(f"`{name}` WHERE ", f"`{name}` WHERE {is_hot(archived)} AND ")
-        else:
-            reading = reading.replace(f"`{name}`", all_rows(archived[0].dataset, pin.archived, span))
-    return f"({reading}) AS {dataset.name}"
+        return all_rows(dataset, snapshot.archived, span, database=database)
+    return f"({format_reading(dataset, snapshot, span, database=database)}) AS {dataset.name}"
 
 
-def all_rows(dataset: Dataset, cold: ArchivedPartitions, span: Span | Overlap = EVER) -> str:
-    """All rows of the dataset's table, hot and archived, under its name; the table itself when nothing is archived."""
-    archived = cold.of_dataset(dataset.name)
-    if not archived:
-        return f"`{dataset.name}`"
-    names = ", ".join(column.name for column in dataset.stored)
-    text = f"SELECT {names} FROM `{dataset.name}` WHERE {is_hot(archived)}"
-    by_columns = dict[tuple[str, ...], list[str]]()
-    for one in archived:
-        if one.keys and span.may_contain(one):
-            by_columns.setdefault(tuple(one.columns), []).extend(one.keys)
-    tables = [_select_archived(dataset, held, cold.table, keys) for held, keys in by_columns.items()]
-    return f"({' UNION ALL '.join([text, *tables])}) AS {dataset.name}"
+def format_reading(
+    dataset: Dataset, snapshot: Snapshot = NOW, span: Span = EVER, *, seq: str = SEQ, database: str = ""
+) -> str:
+    """The dataset's reading with its placeholders replaced: `{seq}` by `seq`, each `{table}` by the rows of that table.
 
-
-def _select_archived(dataset: Dataset, held: Sequence[str], table: Table, keys: Sequence[str]) -> str:
-    """The rows of files that hold these columns, all of them. What the dataset has got since is as in rows from before it.
-
-    That a file must hold them is said, because the engine would fill in what it does not find: one bit of a name in the
-    footer, and the numbers of a column were all 0.
+    A partition is archived only after the rows computed from it are stored, and these are read instead. So a reading of
+    now needs only hot rows; a reading as of an earlier time may need archived ones.
     """
-    there = [column for column in dataset.stored if not held or column.name in held]
-    taken = (column.name if column in there else _default(column) for column in dataset.stored)
-    structure = ", ".join(f"{column.name} {column.type}" for column in there)
-    return f"SELECT {', '.join(taken)} FROM {table(keys, structure)}"
+    archived = snapshot.archived
+    values = {"seq": seq}
+    for name, partitions in archived.partitions.items():
+        table = partitions[0].dataset
+        if snapshot.as_of is None:
+            values[name] = hot_rows(table, archived, database=database)
+        else:
+            values[name] = all_rows(table, archived, span, database=database)
+    return dataset.reading.format_map(_Tables(database, **values))
+
+
+def all_rows(dataset: Dataset, archived: ArchivedPartitions, span: Span | Overlap = EVER, *, database: str = "") -> str:
+    """All rows of the dataset's table, hot and archived, under its name; the table itself when nothing is archived."""
+    partitions, table = archived.of_dataset(dataset.name), table_name(dataset.name, database)
+    if not partitions:
+        return table
+    names = ", ".join(column.name for column in dataset.stored)
+    selects = [f"SELECT {names} FROM {table} WHERE {hot_condition(partitions)}"]
+    keys_by_columns = dict[tuple[str, ...], list[str]]()
+    for partition in partitions:
+        if partition.keys and span.may_contain(partition):
+            keys_by_columns.setdefault(tuple(partition.columns), []).extend(partition.keys)
+    selects += [_select_archived(dataset, columns, archived.table, keys) for columns, keys in keys_by_columns.items()]
+    return f"({' UNION ALL '.join(selects)}) AS {dataset.name}"
+
+
+def _select_archived(dataset: Dataset, columns: Sequence[str], table: Table, keys: Sequence[str]) -> str:
+    """The rows of files that have these columns. Columns that the dataset got later have the default of their type.
+
+    The columns are listed because the engine would fill in a column that it does not find: one flipped bit of a name in
+    the footer, and all numbers of a column were 0.
+    """
+    present = [column for column in dataset.stored if not columns or column.name in columns]
+    values = (column.name if column in present else _default(column) for column in dataset.stored)
+    structure = ", ".join(f"{column.name} {column.type}" for column in present)
+    return f"SELECT {', '.join(values)} FROM {table(keys, structure)}"
 
 
 def _default(column: Column) -> str:
-    word = column.type.replace("'", "\\'")
-    return f"defaultValueOfTypeName('{word}') AS {column.name}"
+    type_name = column.type.replace("'", "\\'")
+    return f"defaultValueOfTypeName('{type_name}') AS {column.name}"
 
 
-def hot_rows(dataset: Dataset, cold: ArchivedPartitions) -> str:
-    """The rows alone that are read from the dataset's table, under its name: for what is new, without a look at the bucket."""
-    archived = cold.of_dataset(dataset.name)
-    return (
-        f"(SELECT * FROM `{dataset.name}` WHERE {is_hot(archived)}) AS {dataset.name}"
-        if archived
-        else f"`{dataset.name}`"
-    )
+def hot_rows(dataset: Dataset, archived: ArchivedPartitions, *, database: str = "") -> str:
+    """Only the rows that are read from the dataset's table, under its name: for new rows, without reading the bucket."""
+    partitions, table = archived.of_dataset(dataset.name), table_name(dataset.name, database)
+    if not partitions:
+        return table
+    return f"(SELECT * FROM {table} WHERE {hot_condition(partitions)}) AS {dataset.name}"
 
 
-def is_hot(archived: Sequence[Archived]) -> str:
-    """The condition that a row of a table is read from there: that its partition was not switched to the archive."""
-    gone = ", ".join(f"'{one.partition}'" for one in archived)
-    return f"_partition_id NOT IN ({gone})"
+def hot_condition(archived: Sequence[Archived]) -> str:
+    """The condition that a row is read from its table: its partition was not switched to the archive."""
+    names = ", ".join(f"'{partition.partition}'" for partition in archived)
+    return f"_partition_id NOT IN ({names})"
 
 
-def visible_condition(dataset: Dataset) -> str:
-    """The condition that a row of `source` is visible at `{seq:UInt64}`: published by then, and not superseded by then.
+def visible_condition(dataset: Dataset, *, database: str = "") -> str:
+    """The condition that a row of `table_expression` is visible at `{seq:UInt64}`: published by then, not superseded.
 
-    Always true for datasets that are not read through `loads`, and for a reading, which sees to it itself.
+    Always true for datasets that are not read through `loads`, and for a reading, which has the condition inside.
     """
-    return published_condition(dataset) if dataset.by_load and not dataset.reading else "1"
+    return published_condition(dataset, database=database) if dataset.by_load and not dataset.reading else "1"
 
 
-def published_condition(dataset: Dataset) -> str:
+def published_condition(dataset: Dataset, *, database: str = "") -> str:
     """The condition that a load of the dataset is visible at `{seq:UInt64}`: for rows of its table, and of `loads`.
 
-    It holds the dataset's name as a literal (a declared name, never a reader's text), so that one statement can pin
-    several datasets with the one parameter.
+    The dataset's name is a literal in it (a declared name, never a reader's text), so that one statement can read several
+    datasets at the same `seq`.
     """
-    return f"load_id IN ({_loads(dataset, '`loads`', f' AND seq <= {SEQ}')})"
+    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), f' AND seq <= {SEQ}')})"
 
 
-def newest_condition(dataset: Dataset, loads: str) -> str:
-    """The same condition without a pin, for the view that can tear; `loads` names the table in full."""
-    return f"load_id IN ({_loads(dataset, loads, '')})"
+def newest_condition(dataset: Dataset, *, database: str = "") -> str:
+    """The same condition without a snapshot, for the view, whose answers can tear."""
+    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), '')})"
 
 
-def qualify_tables(reading: str, database: str) -> str:
-    """A reading with its tables named in full: they are all that stands in back quotes in it."""
-    return re.sub(r"`(\w+)`", rf"{database}.\1", reading)
-
-
-def _loads(dataset: Dataset, loads: str, until: str) -> str:
-    of = f"FROM {loads} WHERE dataset = '{dataset.name}'{until}"
-    return f"SELECT load_id {of} AND load_id NOT IN (SELECT arrayJoin(supersedes) {of})"
+def _select_loads(dataset: Dataset, loads: str, until: str) -> str:
+    source = f"FROM {loads} WHERE dataset = '{dataset.name}'{until}"
+    return f"SELECT load_id {source} AND load_id NOT IN (SELECT arrayJoin(supersedes) {source})"

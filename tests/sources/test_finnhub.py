@@ -14,14 +14,14 @@ import pytest_asyncio
 
 from spotlightd import Feed, trades
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.demo.tapes import taped
+from spotlightd.demo.recordings import read_recordings
 from spotlightd.sources.finnhub import USUAL, finnhub
 from spotlightd.sql import decode
 from tests.sources.stream_engine import kept, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TAPED = [one.value for one in taped()]
+TAPED = [one.value for one in read_recordings()]
 GOOD: dict[str, Any] = {"c": ["1", "12"], "p": 164.0601, "s": "TSLA", "t": 1680286537580, "v": 5}
 
 
@@ -75,7 +75,7 @@ async def test_it_subscribes_to_each_symbol() -> None:
     ],
 )
 async def test_the_venues_refusals_are_told(frame: bytes, said: str) -> None:
-    assert finnhub.trouble(frame) == said
+    assert finnhub.venue_error(frame) == said
 
 
 RIGHT: dict[str, bytes] = {
@@ -265,7 +265,7 @@ async def test_frames_as_the_venue_writes_them_take_the_short_way(warehouse: Cli
 async def test_the_first_look_gives_the_same_rows_and_is_sure_of_what_the_venue_sends(warehouse: ClickHouse) -> None:
     frames = [*RIGHT.values(), *(frame for frame, _ in WRONG.values()), *TAPED]
     there = await kept(finnhub, warehouse, frames)
-    looked = decode.decoded(finnhub, decode.SPAN, first_look=True)
+    looked = decode.select_decoded(finnhub, decode.SPAN, fast=True)
     names = ", ".join(one.name for one in trades.columns if one.name not in {"ingested", "source"})
     rows = f"SELECT {names}, offset, frame_index FROM ({{}}) WHERE reject = '' ORDER BY offset, frame_index"
     unsure = {
@@ -273,7 +273,7 @@ async def test_the_first_look_gives_the_same_rows_and_is_sure_of_what_the_venue_
     }
     both = [
         [row for row in (await warehouse.rows(rows.format(text), there.span)).rows if row[-2] not in unsure]
-        for text in (looked, decode.decoded(finnhub, decode.SPAN))
+        for text in (looked, decode.select_decoded(finnhub, decode.SPAN))
     ]
     assert both[0] == both[1] != []
     assert not unsure & set(range(len(frames) - len(TAPED), len(frames)))

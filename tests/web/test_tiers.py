@@ -12,7 +12,7 @@ from spotlightd.datasets.bars import bars
 from spotlightd.datasets.trades import trades
 from spotlightd.query import filters, records, select
 from spotlightd.sql.tiers import Archived, ArchivedPartitions
-from spotlightd.sql.visibility import Snapshot, source
+from spotlightd.sql.visibility import Snapshot, table_expression
 from spotlightd.web.live import ticks
 from spotlightd.web.symbol import minutes
 
@@ -30,12 +30,12 @@ def day(number: int) -> Archived:
 
 
 COLD = ArchivedPartitions({"trades": (day(1), day(2), day(3))}, table)
-PIN = Snapshot(7, cold=COLD)
+PIN = Snapshot(7, archived=COLD)
 HOT = "_partition_id NOT IN ('20260301-0', '20260302-0', '20260303-0')"
 
 
 def read_from(*pairs: tuple[str, str]) -> str:
-    return select.page(filters.read(trades, list(pairs)), PIN, 100).sql
+    return select.select_page(filters.parse_question(trades, list(pairs)), PIN, 100).sql
 
 
 def test_without_a_filter_by_time_everything_is_read() -> None:
@@ -64,25 +64,25 @@ def test_filters_by_time_choose_the_files(pairs: list[tuple[str, str]], files: s
 
 
 def test_with_nothing_archived_a_statement_is_what_it_was() -> None:
-    asked = filters.read(trades, [("symbol", "AAPL")])
-    sql = select.page(asked, Snapshot(7), 100).sql
+    asked = filters.parse_question(trades, [("symbol", "AAPL")])
+    sql = select.select_page(asked, Snapshot(7), 100).sql
     assert "FROM `trades` WHERE" in sql
     assert "_partition_id" not in sql
 
 
 def test_bars_of_now_do_not_touch_the_bucket() -> None:
     """Nothing is archived before its bars are made, and they are read instead."""
-    window = minutes.ending("1d", datetime(2026, 3, 3, tzinfo=UTC), moved=False)
-    for query in (minutes.newest("AAPL", None, PIN), minutes.within("AAPL", window, PIN)):
+    window = minutes.window_ending("1d", datetime(2026, 3, 3, tzinfo=UTC), is_moved=False)
+    for query in (minutes.newest_query("AAPL", None, PIN), minutes.bars_query("AAPL", window, PIN)):
         assert HOT in query.sql
         assert "COLD" not in query.sql
 
 
 def test_bars_as_of_an_earlier_time_are_computed_from_archived_trades() -> None:
-    earlier = Snapshot(3, asked=datetime(2026, 3, 2, tzinfo=UTC), cold=COLD)
-    assert "COLD(1.parquet 2.parquet 3.parquet)" in source(bars, earlier)
-    window = minutes.ending("1h", datetime(2026, 3, 1, 12, tzinfo=UTC), moved=True)
-    assert "COLD(1.parquet)" in minutes.within("AAPL", window, earlier).sql
+    earlier = Snapshot(3, as_of=datetime(2026, 3, 2, tzinfo=UTC), archived=COLD)
+    assert "COLD(1.parquet 2.parquet 3.parquet)" in table_expression(bars, earlier)
+    window = minutes.window_ending("1h", datetime(2026, 3, 1, 12, tzinfo=UTC), is_moved=True)
+    assert "COLD(1.parquet)" in minutes.bars_query("AAPL", window, earlier).sql
 
 
 def month(number: int, since: datetime, until: datetime) -> Archived:
@@ -94,7 +94,7 @@ def month(number: int, since: datetime, until: datetime) -> Archived:
 
 JANUARY = month(1, datetime(2024, 6, 1, tzinfo=UTC), datetime(2025, 1, 30, tzinfo=UTC))
 MARCH = month(3, datetime(2025, 3, 1, tzinfo=UTC), datetime(2025, 5, 1, tzinfo=UTC))  # a clock was set back by a month
-GAPS = Snapshot(0, cold=ArchivedPartitions({"gaps": (JANUARY, MARCH)}, lambda keys, _: f"COLD({' '.join(keys)})"))
+GAPS = Snapshot(0, archived=ArchivedPartitions({"gaps": (JANUARY, MARCH)}, lambda keys, _: f"COLD({' '.join(keys)})"))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ GAPS = Snapshot(0, cold=ArchivedPartitions({"gaps": (JANUARY, MARCH)}, lambda ke
     ],
 )
 def test_a_chart_looks_for_gaps_where_one_may_reach_into_its_time(last: datetime, files: str) -> None:
-    sql = minutes.gaps("AAPL", minutes.ending("1h", last, moved=True), GAPS).sql
+    sql = minutes.gaps_query("AAPL", minutes.window_ending("1h", last, is_moved=True), GAPS).sql
     assert "_partition_id NOT IN ('202501-0', '202503-0')" in sql
     assert (files in sql) if files else ("COLD" not in sql)
 
@@ -118,13 +118,13 @@ def test_a_chart_looks_for_gaps_where_one_may_reach_into_its_time(last: datetime
 def test_what_is_asked_again_and_again_never_touches_the_bucket() -> None:
     left = Archived(system.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
     pin = Snapshot(
-        0, cold=ArchivedPartitions({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})")
+        0, archived=ArchivedPartitions({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})")
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)
     for query in (
-        ticks.holes(now, pin),
-        records.troubles(5, pin),
-        records.last_looks(pin),
+        ticks.gaps_query(now, pin),
+        records.failed_runs(5, pin),
+        records.last_runs(pin),
         records.runs("a" * 64, now, pin),
     ):
         assert "_partition_id NOT IN ('202501-0')" in query.sql

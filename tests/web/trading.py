@@ -75,7 +75,8 @@ async def filled(world: World) -> None:
     values = {"load_id": KEPT, "of": CLOSED, "day": DAYS[CLOSED]}
     names = ", ".join(column.name for column in (*bars.columns, *bars.pointer))
     await warehouse.execute(
-        f"INSERT INTO bars ({names}, load_id) SELECT {names}, {{load_id:UInt64}} FROM ({minutely.select})", values
+        f"INSERT INTO bars ({names}, load_id) SELECT {names}, {{load_id:UInt64}} FROM ({minutely.format_select('trades')})",
+        values,
     )
     at = datetime(2021, 3, 20, 10, tzinfo=UTC)
     digests = {load: load_digest("finnhub", day, 1) for load, day in DAYS.items()}

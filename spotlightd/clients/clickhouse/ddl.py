@@ -1,25 +1,25 @@
-"""From a `Dataset` to ClickHouse's words: its table, and a view for people who write their own SQL. Pure."""
+"""SQL that creates the table of a `Dataset`, and a view for people who write their own SQL. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spotlightd.model.bucket import quoted
+from spotlightd.model.bucket import quote
 from spotlightd.model.dataset import GENERATION, Column, Dataset, Derived
 from spotlightd.sql.tiers import ArchivedPartitions
-from spotlightd.sql.visibility import SEQ, Snapshot, newest, qualified, source
-from spotlightd.sql.visibility import rows as stored
+from spotlightd.sql.visibility import Snapshot, format_reading, newest_condition
+from spotlightd.sql.visibility import all_rows as stored_rows
 
-NOWHERE = ArchivedPartitions()
+NO_ARCHIVE = ArchivedPartitions()
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
-"""A repeated insert with its token is ignored (without the window it is not), and an acknowledged row survives a power
-cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s instead of 0.11.
+"""The window makes the engine ignore a repeated insert with the same token. With fsync an acknowledged row survives a
+power cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s instead of 0.11.
 """
 
 
-def table(dataset: Dataset, database: str, name: str = "") -> str:
-    """CREATE TABLE for all stored columns, sorted by what people look up; under another name if one is given."""
-    clauses = [*map(column_clause, dataset.stored), *map(derived_clause, dataset.derived)]
+def create_table(dataset: Dataset, database: str, name: str = "") -> str:
+    """CREATE TABLE with all stored columns, sorted by the columns that people search; under `name` if one is given."""
+    clauses = [*map(column_clause, dataset.stored_rows), *map(derived_clause, dataset.derived)]
     if dataset.split_by:
         clauses.append(generation_clause(dataset, {}))
     columns = ",\n".join(f"    {clause}" for clause in clauses)
@@ -27,62 +27,64 @@ def table(dataset: Dataset, database: str, name: str = "") -> str:
     return (
         f"CREATE TABLE IF NOT EXISTS {database}.{name or dataset.name}\n(\n{columns}\n)\n"
         f"ENGINE = MergeTree\n{partition}ORDER BY ({', '.join(dataset.order)})\n"
-        f"SETTINGS {SETTINGS}\nCOMMENT {quoted(dataset.title)}"
+        f"SETTINGS {SETTINGS}\nCOMMENT {quote(dataset.title)}"
     )
 
 
 def partition_key(dataset: Dataset) -> str:
-    """What a partitioned table is partitioned by: rows that come after a seal lie apart from those it closed off."""
+    """The partition key of the table. With the generation in it, rows that come after a seal get a partition of their own."""
     return f"{dataset.partition}, {GENERATION}" if dataset.split_by else dataset.partition
 
 
 def generation_clause(dataset: Dataset, sealed: Mapping[int, int]) -> str:
-    """`archive_generation`, whose default is how often the row's partition was sealed. `sealed`: those by number."""
+    """The column `archive_generation`. Its default is how often the row's partition was sealed; `sealed`: by number."""
     default = "0"
     if sealed:
-        days, often = list(sealed), [sealed[one] for one in sealed]
-        default = f"transform({dataset.partition}, {days}, {often}, 0)"
+        default = f"transform({dataset.partition}, {list(sealed)}, {list(sealed.values())}, 0)"
     return f"{GENERATION} UInt16 DEFAULT {default} COMMENT 'how often rows of this partition were sealed before'"
 
 
-def sealing(dataset: Dataset, sealed: Mapping[int, int], database: str) -> str:
-    """ALTER TABLE by which rows that come from now on into sealed partitions carry the next generation.
+def alter_generation(dataset: Dataset, sealed: Mapping[int, int], database: str) -> str:
+    """ALTER TABLE that gives the next generation to rows that are inserted into sealed partitions from now on.
 
-    One change of the table's description, durable before it is answered; inserts that began before it go on as they were.
+    The change is durable when it is acknowledged. Inserts that began before keep the old default.
     """
     return f"ALTER TABLE {database}.{dataset.name} MODIFY COLUMN {generation_clause(dataset, sealed)}"
 
 
-def added_column(dataset: Dataset, database: str, column: Column) -> str:
-    """ALTER TABLE for a column that the table does not have yet; older rows show the type's default."""
+def add_column(dataset: Dataset, database: str, column: Column) -> str:
+    """ALTER TABLE for a column that the table does not have yet; older rows have the type's default."""
     return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {column_clause(column)}"
 
 
-def view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOWHERE) -> str:
-    """The view for other people's SQL; empty for our own records that never leave their table: that is all there is."""
+def create_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
+    """The view for people who write SQL; empty for a table that is never archived, because the table has all rows."""
     if dataset.by_load:
-        return current_view(dataset, database, cold)
-    return whole_view(dataset, database, cold) if dataset.split_by else ""
+        return create_current_view(dataset, database, archived)
+    return create_full_view(dataset, database, archived) if dataset.split_by else ""
 
 
-def whole_view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOWHERE) -> str:
-    """The view `<dataset>_all`: our own records, those in the table and those in the archive."""
-    names = ", ".join(column.name for column in dataset.stored)
+def create_full_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
+    """The view `<dataset>_all` of spotlightd's own records: those in the table and those in the archive."""
+    names = ", ".join(column.name for column in dataset.stored_rows)
     comment = f"{dataset.title}: all rows, those in the table and those in the archive. Filter by time: each file is looked at."
     return (
         f"CREATE OR REPLACE VIEW {database}.{dataset.name}_all AS\n"
-        f"SELECT {names}\nFROM {qualified(stored(dataset, cold), database)}\n"
-        f"COMMENT {quoted(comment)}"
+        f"SELECT {names}\nFROM {stored_rows(dataset, archived, database=database)}\n"
+        f"COMMENT {quote(comment)}"
     )
 
 
-def current_view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOWHERE) -> str:
-    """The view `<dataset>_current`: what is visible now, without a pin. Two reads of it can differ or tear."""
-    names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored))
-    rows = f"{qualified(stored(dataset, cold), database)}\nWHERE {newest(dataset, f'{database}.loads')}"
+def create_current_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
+    """The view `<dataset>_current`: the rows visible now, without a snapshot. Two reads of it can differ or tear."""
+    names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored_rows))
     if dataset.reading:
-        reading = source(dataset, Snapshot(0, cold=cold)).removesuffix(f" AS {dataset.name}")
-        rows = f"{qualified(reading, database).replace(SEQ, f'(SELECT max(seq) FROM {database}.loads)')}"
+        newest = f"(SELECT max(seq) FROM {database}.loads)"
+        rows = f"({format_reading(dataset, Snapshot(0, archived=archived), seq=newest, database=database)})"
+    else:
+        rows = (
+            f"{stored_rows(dataset, archived, database=database)}\nWHERE {newest_condition(dataset, database=database)}"
+        )
     comment = (
         f"{dataset.title}: rows visible now. For a quick look only: while something is being published an answer can "
         "miss or mix loads, and two queries need not agree. The pages pin one publication instead."
@@ -90,17 +92,17 @@ def current_view(dataset: Dataset, database: str, cold: ArchivedPartitions = NOW
     return (
         f"CREATE OR REPLACE VIEW {database}.{dataset.name}_current AS\n"
         f"SELECT {names}\nFROM {rows}\n"
-        f"COMMENT {quoted(comment)}"
+        f"COMMENT {quote(comment)}"
     )
 
 
 def column_clause(column: Column) -> str:
-    """`name Type CODEC(…) COMMENT '…'`, with the unit behind the meaning."""
+    """`name Type CODEC(…) COMMENT '…'`; the comment is the meaning and the unit."""
     codec = f" CODEC({column.codec})" if column.codec else ""
     meaning = f"{column.meaning} ({column.unit})" if column.unit else column.meaning
-    return f"{column.name} {column.type}{codec} COMMENT {quoted(meaning)}"
+    return f"{column.name} {column.type}{codec} COMMENT {quote(meaning)}"
 
 
 def derived_clause(column: Derived) -> str:
     """`name Type ALIAS … COMMENT '…'`."""
-    return f"{column.name} {column.type} ALIAS {column.sql} COMMENT {quoted(column.meaning)}"
+    return f"{column.name} {column.type} ALIAS {column.sql} COMMENT {quote(column.meaning)}"
