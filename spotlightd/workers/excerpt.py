@@ -1,4 +1,4 @@
-"""The line that a row points to, with those around it, read for a page in a limited process of its own."""
+"""Reads the line that a row points to and its neighbours for a page, in a limited child process."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EXCERPT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Excerpts:
-    """Reads the surroundings of a line in a limited process of its own; two at a time."""
+class ExcerptReader:
+    """Reads lines around a given line, each time in a new limited child process; two at a time."""
 
     documents: Documents
     ledger: Ledger
@@ -30,25 +30,25 @@ class Excerpts:
         document = await self.ledger.document(digest)
         if document is None:
             raise StoreError(f"there is no document {digest}")
-        asked = {
+        request = {
             "name": document.name, "limits": asdict(self.limits), "member": member, "line": line, "around": around,
         }  # fmt: skip
         async with self.documents.file(digest) as path, self.gate:
-            asked["path"] = str(path)
-            told = json.loads(await _asked_apart("spotlightd.workers.excerpt_child", json.dumps(asked).encode()))
-        if "error" in told:
-            raise FormatError(told["error"], member=told["member"], line=told["line"])
-        return Excerpt(told["name"], tuple(ExcerptLine(number, text) for number, text in told["lines"]))
+            request["path"] = str(path)
+            answer = json.loads(await _run_child("spotlightd.workers.excerpt_child", json.dumps(request).encode()))
+        if "error" in answer:
+            raise FormatError(answer["error"], member=answer["member"], line=answer["line"])
+        return Excerpt(answer["name"], tuple(ExcerptLine(number, text) for number, text in answer["lines"]))
 
 
-async def _asked_apart(module: str, question: bytes) -> bytes:
-    """Run a module of ours in a process without environment; its answer, or a FormatError that says how it ended."""
+async def _run_child(module: str, request: bytes) -> bytes:
+    """Run a module in a process with an empty environment. Returns its output; FormatError when it fails."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", module, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={"TZ": "UTC"}
     )
     try:
         async with asyncio.timeout(EXCERPT_SECONDS):
-            answer, _ = await process.communicate(question)
+            answer, _ = await process.communicate(request)
     except TimeoutError:
         raise FormatError(f"the document could not be read within {EXCERPT_SECONDS:g} s") from None
     finally:

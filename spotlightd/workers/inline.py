@@ -1,4 +1,4 @@
-"""Run a source's `parse` in this process, checking what it yields: for the child, for `try`, and for golden cases."""
+"""Runs a source's `parse` in this process and checks what it yields. Used by the child, `try` and the golden cases."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from spotlightd.model.source import Batch, Rows
 from spotlightd.model.stream import Stream
 from spotlightd.parse import columns
 from spotlightd.settings.sources import ParserSettings
-from spotlightd.workers.loader import Blame
+from spotlightd.workers.loader import AuthorErrors
 
 LIMITS = ParserSettings()
 
 
-def parse_here(
+def parse_inline(
     source: Batch | Stream, path: Path, name: str, limits: ParserSettings = LIMITS
 ) -> Generator[Rows | Reject, None, None]:
-    """Rows and rejects of one document. FormatError also for a mistake in the source: then it names type and place."""
+    """Rows and rejects of one document. A bug in the source is a FormatError too, with the exception's type and line."""
     if source.parse is None:
-        raise SettingsError(f"stream {source.name} is decoded by the warehouse, not here")
-    with Blame(lambda said: FormatError(f"a bug in the source {source.name}: {said}")):
-        for found in source.parse(Body(path, name, limits)):
-            yield found if isinstance(found, Reject) else _checked(found, source)
+        raise SettingsError(f"stream {source.name} has no parser: the warehouse decodes it")
+    with AuthorErrors(lambda error: FormatError(f"a bug in the source {source.name}: {error}")):
+        for item in source.parse(Body(path, name, limits)):
+            yield item if isinstance(item, Reject) else _check_rows(item, source)
 
 
-def _checked(found: Rows, source: Batch | Stream) -> Rows:
-    """The rows with exactly the declared schema. TypeError, hence a bug, when they are not what was declared."""
-    if found.dataset not in source.datasets:
-        raise TypeError(f"rows of {found.dataset.name}, which is no dataset of this source")
-    schema = columns.parsed(found.dataset)
-    batch = found.columns
+def _check_rows(rows: Rows, source: Batch | Stream) -> Rows:
+    """The rows in exactly the declared schema. TypeError, which counts as a bug, when they do not fit it."""
+    if rows.dataset not in source.datasets:
+        raise TypeError(f"rows of {rows.dataset.name}, which the source does not declare")
+    schema = columns.parsed_schema(rows.dataset)
+    batch = rows.columns
     if not isinstance(batch, pa.RecordBatch):
-        raise TypeError(f"rows of {found.dataset.name} must be a pyarrow.RecordBatch, not {type(batch).__name__}")
+        raise TypeError(f"rows of {rows.dataset.name} must be a pyarrow.RecordBatch, not {type(batch).__name__}")
     if batch.schema == schema:
-        return found
-    wrong = sorted(set(batch.schema.names) ^ set(schema.names))
-    if wrong:
-        raise TypeError(f"rows of {found.dataset.name} have columns too many or too few: {', '.join(wrong)}")
+        return rows
+    differences = sorted(set(batch.schema.names) ^ set(schema.names))
+    if differences:
+        raise TypeError(f"rows of {rows.dataset.name} have columns too many or too few: {', '.join(differences)}")
     for field in schema:
         column = batch.column(field.name)
         if column.type != field.type:
-            raise TypeError(f"{found.dataset.name}.{field.name} is {column.type}, not {field.type}")
+            raise TypeError(f"{rows.dataset.name}.{field.name} is {column.type}, not {field.type}")
         if column.null_count and not field.nullable:
-            raise TypeError(f"{found.dataset.name}.{field.name} has empty values, and is not Nullable")
-    return Rows(found.dataset, pa.record_batch([batch.column(name) for name in schema.names], schema=schema))
+            raise TypeError(f"{rows.dataset.name}.{field.name} has empty values, and is not Nullable")
+    return Rows(rows.dataset, pa.record_batch([batch.column(name) for name in schema.names], schema=schema))

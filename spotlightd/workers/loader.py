@@ -1,7 +1,7 @@
-"""Code that authors of sources wrote: how it is found, and how its mistakes are told.
+"""Loads the code that authors of sources wrote, and reports its bugs.
 
 A place is the name of a module (`spotlightd.sources.sec_ftd`) or the path of a file (`/srv/sources/mine.py`). The
-daemon and the parser's child each load it for themselves, so a source is told between them by its place and name.
+daemon and the parser child each load the code themselves, so they identify a source by its place and name.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from spotlightd.model.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
-class Blame:
-    """Whatever an author's code raises but our own errors and a lack of memory becomes `error`, with type and place."""
+class AuthorErrors:
+    """Turns an exception of an author's code into `error`, with its type and line. SpotlightError and MemoryError pass."""
 
     error: Callable[[str], SpotlightError]
 
@@ -35,31 +35,31 @@ class Blame:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """The deepest line of the author's own file, which is the first on the way that is not ours or Python's."""
-    ours = Path(__file__).parent
-    found = (frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<"))
-    frames = [frame for frame in found if Path(frame.filename).parent != ours]
-    theirs = [frame for frame in frames if frame.filename == frames[0].filename]
+    """The deepest traceback line in the author's file. That file is the first one outside this package's `workers`."""
+    own_folder = Path(__file__).parent
+    real_frames = (frame for frame in traceback.extract_tb(trace) if not frame.filename.startswith("<"))
+    frames = [frame for frame in real_frames if Path(frame.filename).parent != own_folder]
+    author_frames = [frame for frame in frames if frame.filename == frames[0].filename]
     return (
-        f"{Path(theirs[-1].filename).name} line {theirs[-1].lineno} in {theirs[-1].name}"
-        if theirs
-        else "no place known"
+        f"{Path(author_frames[-1].filename).name} line {author_frames[-1].lineno} in {author_frames[-1].name}"
+        if author_frames
+        else "at an unknown line"
     )
 
 
-def sources(place: str) -> tuple[Batch | Stream, ...]:
-    """The sources, batches and streams, that stand in a module or file, found by their type. SettingsError if it cannot be loaded."""
-    with Blame(lambda said: SettingsError(f"source file {place} cannot be loaded: {said}")):
-        module = _file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+def load_sources(place: str) -> tuple[Batch | Stream, ...]:
+    """All Batch and Stream objects of a module or file. SettingsError if it cannot be loaded."""
+    with AuthorErrors(lambda error: SettingsError(f"source file {place} cannot be loaded: {error}")):
+        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     return tuple(value for value in vars(module).values() if isinstance(value, Batch | Stream))
 
 
-def _file(path: Path) -> ModuleType:
+def _load_file(path: Path) -> ModuleType:
     name = f"spotlightd_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise SettingsError(f"source file {path} is no Python file")
+        raise SettingsError(f"source file {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickling look a class's module up there
+    sys.modules[name] = module  # dataclasses and pickle look up a class's module there
     spec.loader.exec_module(module)
     return module

@@ -1,8 +1,8 @@
-"""The fingerprint of a Parquet file, by Arrow and numpy: the same numbers as sql/fingerprint.py has the engine compute.
+"""The fingerprint of a Parquet file, by Arrow and numpy: the same numbers that sql/fingerprint.py has the engine compute.
 
-Read by row group, a few thousand rows at once, two groups at the same time. A text that the file holds in a
-dictionary is hashed once for each entry; where the writer gave up the dictionary, nearly each text is another, and
-each is hashed where it stands. Checksums of pages are checked on the way.
+The file is read by row group, a few thousand rows at a time, two groups at once. Texts in a dictionary are hashed once
+per entry. Where the writer gave up the dictionary, nearly all texts differ, and each is hashed by itself. The checksums
+of pages are verified on the way.
 """
 
 from __future__ import annotations
@@ -20,98 +20,102 @@ from spotlightd.errors import FormatError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.parse.columns import PLAIN
-from spotlightd.sql.fingerprint import DECIMAL_DIGITS, Shape, shape
-from spotlightd.workers.row_hash import Hasher, Memory
+from spotlightd.sql.fingerprint import DECIMAL_DIGITS, Shape, shape_of
+from spotlightd.workers.row_hash import HashCache, Hasher
 
 BATCH_ROWS = 32_768
-LEAST_ROWS = 256
+MINIMUM_ROWS = 256
 BATCH_BYTES = 8 << 20
 BUFFER_BYTES = 1 << 20
 _PLAIN: dict[str, pa.DataType] = {**PLAIN, "UUID": pa.binary(16)}
 _UNITS = {3: "ms", 6: "us", 9: "ns"}
 
 
-def fingerprint(path: Path, columns: Sequence[Column], time: str, threads: int = 2) -> Fingerprint:
-    """Of a file that holds exactly these columns. FormatError when it does not, or cannot be read."""
+def fingerprint_file(path: Path, columns: Sequence[Column], time: str, threads: int = 2) -> Fingerprint:
+    """The fingerprint of a file with exactly these columns. FormatError when it has others, or cannot be read."""
     try:
         with pq.ParquetFile(path) as file:
             _check(file, columns)
-            found = file.metadata
-        return _whole(path, found, Hasher(columns, time), threads)
+            metadata = file.metadata
+        return _fingerprint_groups(path, metadata, Hasher(columns, time), threads)
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError) as problem:
         raise FormatError(f"{path.name} cannot be read as Parquet: {problem}") from None
 
 
-def written(found: Shape) -> pa.DataType:
-    """The Arrow type of a value as the engine writes it."""
-    word = found.word
-    if word.startswith("DateTime64"):
-        return pa.timestamp(_UNITS[found.unit], "UTC")
-    if word.startswith("FixedString"):
-        return pa.binary(int(word[12:-1]))
-    if word.startswith("Decimal"):
-        digits, scale = (int(part) for part in word[8:-1].split(","))
+def arrow_type(shape: Shape) -> pa.DataType:
+    """The Arrow type of the values that the engine writes for a column of this shape."""
+    sql_type = shape.scalar
+    if sql_type.startswith("DateTime64"):
+        return pa.timestamp(_UNITS[shape.unit], "UTC")
+    if sql_type.startswith("FixedString"):
+        return pa.binary(int(sql_type[12:-1]))
+    if sql_type.startswith("Decimal"):
+        digits, scale = (int(part) for part in sql_type[8:-1].split(","))
         return pa.decimal128(digits, scale) if digits <= DECIMAL_DIGITS[2] else pa.decimal256(digits, scale)
-    return _PLAIN[word]
+    return _PLAIN[sql_type]
 
 
 def _check(file: pq.ParquetFile, columns: Sequence[Column]) -> None:
-    """That the file has these columns in this order, of these types and nothing else."""
+    """FormatError unless the file has exactly these columns, in this order and of these types."""
     schema = file.schema.to_arrow_schema()
     declared = [column.name for column in columns]
     if schema.names != declared:
-        wrong = sorted(set(schema.names) ^ set(declared)) or ["their order"]
-        raise FormatError(f"the file's columns are not the declared ones: {', '.join(wrong)}")
-    for at, column in enumerate(columns):
-        found, field = shape(column), schema.field(at)
-        value = written(found)
-        wanted = pa.list_(pa.field("element", value, nullable=False)) if found.listed else value
-        if field.type != wanted or field.nullable != found.nullable:
+        differences = sorted(set(schema.names) ^ set(declared)) or ["their order"]
+        raise FormatError(f"the file's columns are not the declared ones: {', '.join(differences)}")
+    for index, column in enumerate(columns):
+        shape, field = shape_of(column), schema.field(index)
+        value = arrow_type(shape)
+        expected = pa.list_(pa.field("element", value, nullable=False)) if shape.listed else value
+        if field.type != expected or field.nullable != shape.nullable:
             empty = ", with empty values" if field.nullable else ""
             raise FormatError(f"column {column.name} is {field.type}{empty} in the file, declared as {column.type}")
-        leaf = file.schema.column(at)
-        if leaf.length != _width(found) or (leaf.logical_type.type == "UUID") is not (found.word == "UUID"):
-            raise FormatError(f"column {column.name} is not kept in the file as a {column.type} is: {leaf}")
+        leaf = file.schema.column(index)
+        if leaf.length != _value_width(shape) or (leaf.logical_type.type == "UUID") is not (shape.scalar == "UUID"):
+            raise FormatError(f"column {column.name} is not stored in the file as a {column.type}: {leaf}")
 
 
-def _width(found: Shape) -> int:
-    """Bytes of a value in the file where all have as many, else 0."""
-    if found.word.startswith("Decimal"):
-        return next(4 << at for at, digits in enumerate(DECIMAL_DIGITS) if found.digits <= digits)
-    kept = written(found)
-    return int(kept.byte_width) if pa.types.is_fixed_size_binary(kept) else 0
+def _value_width(shape: Shape) -> int:
+    """The length of a value in the file in bytes, 0 when it varies."""
+    if shape.scalar.startswith("Decimal"):
+        return next(4 << step for step, digits in enumerate(DECIMAL_DIGITS) if shape.digits <= digits)
+    value = arrow_type(shape)
+    return int(value.byte_width) if pa.types.is_fixed_size_binary(value) else 0
 
 
-def _whole(path: Path, found: pq.FileMetaData, hasher: Hasher, threads: int) -> Fingerprint:
+def _fingerprint_groups(path: Path, metadata: pq.FileMetaData, hasher: Hasher, threads: int) -> Fingerprint:
     with ThreadPoolExecutor(threads) as pool:
-        groups = pool.map(lambda group: _group(path, found, group, hasher), range(found.num_row_groups))
-        whole = reduce(add, groups, Fingerprint())
-    if whole.rows != found.num_rows:
-        raise FormatError(f"{path.name} says that it has {found.num_rows} rows, and has {whole.rows}")
-    return hasher.scaled(whole)
+        groups = pool.map(
+            lambda group: _fingerprint_group(path, metadata, group, hasher), range(metadata.num_row_groups)
+        )
+        total = reduce(add, groups, Fingerprint())
+    if total.rows != metadata.num_rows:
+        raise FormatError(f"the footer of {path.name} counts {metadata.num_rows} rows, and it has {total.rows}")
+    return hasher.to_column_ticks(total)
 
 
-def _group(path: Path, found: pq.FileMetaData, group: int, hasher: Hasher) -> Fingerprint:
-    part = found.row_group(group)
-    chunks = [part.column(at) for at in range(part.num_columns)]
-    repeating = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
+def _fingerprint_group(path: Path, metadata: pq.FileMetaData, group: int, hasher: Hasher) -> Fingerprint:
+    part = metadata.row_group(group)
+    chunks = [part.column(index) for index in range(part.num_columns)]
+    dictionary_columns = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
     file = pq.ParquetFile(
         path,
-        metadata=found,
-        read_dictionary=repeating,
+        metadata=metadata,
+        read_dictionary=dictionary_columns,
         buffer_size=BUFFER_BYTES,
         pre_buffer=False,
         page_checksum_verification=True,
     )
     with file:
-        return reduce(add, _batches(file, part, group, hasher), Fingerprint())
+        return reduce(add, _fingerprint_batches(file, part, group, hasher), Fingerprint())
 
 
-def _batches(file: pq.ParquetFile, part: pq.RowGroupMetaData, group: int, hasher: Hasher) -> Iterator[Fingerprint]:
+def _fingerprint_batches(
+    file: pq.ParquetFile, part: pq.RowGroupMetaData, group: int, hasher: Hasher
+) -> Iterator[Fingerprint]:
     row_bytes = part.total_byte_size // max(part.num_rows, 1) + 1
-    rows = max(LEAST_ROWS, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
-    memory = Memory()
+    rows = max(MINIMUM_ROWS, min(BATCH_ROWS, BATCH_BYTES // row_bytes))
+    cache = HashCache()
     for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
-        yield hasher.fingerprint(batch, memory)
+        yield hasher.fingerprint(batch, cache)

@@ -1,9 +1,9 @@
-"""The port `Parser`: documents are read in a warm child process with limits, never in the daemon.
+"""The port `Parser`: a warm child process with limits reads documents; the daemon never does.
 
-One child, one document at a time: a second core would be taken from the engine, which is busy with the rows. The
-child is kept after a document that was read to its end, and ended after everything else: a limit, a document that is
-not what it should be, a reader that went away. What it sends is handed on in pieces of at most 256 KiB, a few of
-which wait for the warehouse; then the pipe fills up and the child waits too.
+There is one child, which reads one document at a time: a second one would take a core from the engine, which is busy
+with the rows. The child is reused after a document that it read to the end. After anything else it is killed: a limit,
+a malformed document, a cancelled caller. Its output is passed on in pieces of at most 256 KiB. A few of them are queued
+for the warehouse; then the pipe fills up, and the child waits too.
 """
 
 from __future__ import annotations
@@ -24,18 +24,15 @@ from spotlightd.errors import FormatError, StoreError
 from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
-from spotlightd.ports.parser import Parsed
+from spotlightd.ports.parser import ParseResult
 from spotlightd.settings.sources import ParserSettings
-from spotlightd.workers.inline import parse_here
-from spotlightd.workers.protocol import Frame, Frames, Kind, message
-
-__all__ = ["ChildParser", "parse_here"]
+from spotlightd.workers.protocol import Frame, FrameDecoder, Kind, encode_message
 
 START_SECONDS = 30.0
 END_SECONDS = 10.0
 PIECE_BYTES = 1 << 18
-PIECES_WAITING = 8
-# Memory is kept between blocks instead of being given back and faulted in again: a fifth of the processor time.
+QUEUED_PIECES = 8
+# The child keeps freed memory between blocks: returning it and faulting it in again took a fifth of the processor time.
 ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
@@ -47,7 +44,7 @@ ENVIRONMENT = {
 }
 
 
-_HELLO = message(Kind.READY, {})
+_READY_MESSAGE = encode_message(Kind.READY, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +55,17 @@ class _Child:
 
 
 class ChildParser:
-    """Owns the child. `places` says where sources stand that are not of our own package, by name."""
+    """Owns the child. `places` has the file of each source outside this package, by name of the source."""
 
     def __init__(
         self,
         limits: ParserSettings,
         places: Mapping[str, str] | None = None,
-        say: Callable[..., Any] | None = None,
+        log: Callable[..., Any] | None = None,
     ) -> None:
-        self._limits, self._places, self._say = limits, dict(places or {}), say or (lambda *_, **__: None)
+        self._limits, self._places, self._log = limits, dict(places or {}), log or (lambda *_, **__: None)
         self._child: _Child | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._warm()
@@ -83,8 +80,10 @@ class ChildParser:
             await self._reap(child, "closing")
 
     @asynccontextmanager
-    async def parse(self, source: Batch | Stream, path: Path, name: str, *, load_id: int) -> AsyncIterator[Reading]:
-        """Waits for its turn. StoreError when no child can be started."""
+    async def parse(
+        self, source: Batch | Stream, path: Path, name: str, *, load_id: int
+    ) -> AsyncIterator[ChildParseSession]:
+        """Waits until the child is free. StoreError when no child can be started."""
         request = {
             "place": self._places.get(source.name, source.parse.__module__),
             "source": source.name,
@@ -93,41 +92,41 @@ class ChildParser:
             "load_id": load_id,
             "limits": asdict(self._limits),
         }
-        async with self._turn:
+        async with self._lock:
             child = await self._warm()
-            reading = Reading(source)
-            pump = asyncio.create_task(self._pump(child, request, reading), name=f"parse {source.name} {name}")
+            session = ChildParseSession(source)
+            pump = asyncio.create_task(self._pump(child, request, session), name=f"parse {source.name} {name}")
             try:
-                yield reading
+                yield session
             finally:
-                if not reading.whole:
+                if not session.is_complete:
                     self._kill(child)
                 pump.cancel()
                 await asyncio.wait([pump])
-                if not reading.whole:
-                    await self._reap(child, reading.problem or "left early")
+                if not session.is_complete:
+                    await self._reap(child, session.problem or "left early")
 
-    async def _pump(self, child: _Child, request: dict[str, Any], reading: Reading) -> None:
+    async def _pump(self, child: _Child, request: dict[str, Any], session: ChildParseSession) -> None:
         try:
             async with asyncio.timeout(self._limits.wall_seconds):
-                await self._feed(child, request, reading)
+                await self._feed(child, request, session)
         except TimeoutError:
-            reading.fail(f"reading it took more than {self._limits.wall_seconds:g} seconds (parser.wall_seconds)")
+            session.fail(f"reading it took more than {self._limits.wall_seconds:g} seconds (parser.wall_seconds)")
         except (ValueError, TypeError, LookupError, OSError) as problem:
-            reading.fail(f"the parser's child process sent no proper answer: {problem!r}")
-        await reading.close()
+            session.fail(f"the parser's child process sent no valid answer: {problem!r}")
+        await session.close()
 
-    async def _feed(self, child: _Child, request: dict[str, Any], reading: Reading) -> None:
-        with suppress(ConnectionError):  # a child that is gone says so by the end of its output
+    async def _feed(self, child: _Child, request: dict[str, Any], session: ChildParseSession) -> None:
+        with suppress(ConnectionError):  # a dead child is noticed by the end of its output
             child.requests.write(json.dumps(request).encode() + b"\n")
             await child.requests.drain()
-        frames = Frames()
+        frames = FrameDecoder()
         while data := await child.frames.read(PIECE_BYTES):
             for frame in frames.feed(data):
-                await reading.take(frame, self._limits)
-            if reading.over:
+                await session.handle(frame, self._limits)
+            if session.is_over:
                 return
-        reading.fail(_death(await child.process.wait(), self._limits))
+        session.fail(_describe_exit(await child.process.wait(), self._limits))
 
     async def _warm(self) -> _Child:
         if self._child is not None and self._child.process.returncode is None:
@@ -135,41 +134,41 @@ class ChildParser:
         self._child = child = await _spawn(self._limits)
         try:
             async with asyncio.timeout(START_SECONDS):
-                first = await child.frames.readexactly(len(_HELLO))
+                message = await child.frames.readexactly(len(_READY_MESSAGE))
         except (TimeoutError, asyncio.IncompleteReadError):
-            first = b""
+            message = b""
         except asyncio.CancelledError:
             self._kill(child)
             raise
-        if first != _HELLO:
+        if message != _READY_MESSAGE:
             self._kill(child)
             await self._reap(child, "did not start")
             raise StoreError(
                 f"the parser's child process did not start (status {child.process.returncode}): is parser.memory_bytes "
                 f"({self._limits.memory_bytes:,}) too small, or the machine out of memory?"
             )
-        self._say("parser child started", pid=child.process.pid)
+        self._log("parser child started", pid=child.process.pid)
         return child
 
     def _kill(self, child: _Child) -> None:
-        """At once, and never to be used again, whatever becomes of the task that asks for it."""
+        """Kill the child at once, and never use it again, even when the calling task is cancelled."""
         if self._child is child:
             self._child = None
         with suppress(ProcessLookupError):
             child.process.kill()
 
-    async def _reap(self, child: _Child, why: str) -> None:
+    async def _reap(self, child: _Child, reason: str) -> None:
         child.requests.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
-                while await child.frames.read(PIECE_BYTES):  # without the end of its pipes, asyncio sees no end of it
+                while await child.frames.read(PIECE_BYTES):  # asyncio reports the end of a process only after its pipes
                     pass
                 await child.process.wait()
-        self._say("parser child ended", pid=child.process.pid, why=why)
+        self._log("parser child ended", pid=child.process.pid, why=reason)
 
 
 async def _spawn(limits: ParserSettings) -> _Child:
-    """An empty environment but for what keeps its memory small; a session of its own, so that ^C is the daemon's."""
+    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the daemon."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-m", "spotlightd.workers.parser_child", str(limits.memory_bytes), str(os.getpid())),
@@ -185,75 +184,75 @@ async def _spawn(limits: ParserSettings) -> _Child:
     return _Child(process, process.stdin, process.stdout)
 
 
-class Reading:
-    """One document being read: the port `Parsing`."""
+class ChildParseSession:
+    """The port `ParseSession`: one document in the child."""
 
     def __init__(self, source: Batch | Stream) -> None:
         self.problem = ""
         self._failure: FormatError | None = None
-        self._parsed: Parsed | None = None
+        self._result: ParseResult | None = None
         self._rejects: list[Reject] = []
-        self._settled = asyncio.Event()
+        self._ended = asyncio.Event()
         self._streams: dict[str, asyncio.Queue[bytes | None]] = {
-            dataset.name: asyncio.Queue(PIECES_WAITING) for dataset in source.datasets
+            dataset.name: asyncio.Queue(QUEUED_PIECES) for dataset in source.datasets
         }
         self._numbered = list(self._streams.values())
 
     @property
-    def over(self) -> bool:
-        return self._settled.is_set()
+    def is_over(self) -> bool:
+        return self._ended.is_set()
 
     @property
     def rejects(self) -> tuple[Reject, ...]:
         return tuple(self._rejects)
 
     @property
-    def whole(self) -> bool:
-        """The document was read to its end, and the child is free for the next."""
-        return self._parsed is not None
+    def is_complete(self) -> bool:
+        """Whether the document was read to the end; then the child is free for the next one."""
+        return self._result is not None
 
     async def columns(self, dataset: str) -> AsyncIterator[bytes]:
         stream = self._streams[dataset]
         while (piece := await stream.get()) is not None:
             yield piece
 
-    async def parsed(self) -> Parsed:
-        await self._settled.wait()
-        if self._parsed is None:
+    async def result(self) -> ParseResult:
+        await self._ended.wait()
+        if self._result is None:
             raise self._failure or FormatError(self.problem)
-        return self._parsed
+        return self._result
 
-    async def take(self, frame: Frame, limits: ParserSettings) -> None:
+    async def handle(self, frame: Frame, limits: ParserSettings) -> None:
         if frame.kind is Kind.BLOCK:
             await self._numbered[frame.stream].put(frame.data)
         elif frame.kind is Kind.REJECTS:
-            self._rejects += [Reject(*one) for one in frame.value]
+            self._rejects += [Reject(*fields) for fields in frame.value]
         elif frame.kind is Kind.DONE:
-            self._parsed = Parsed(frame.value["rows"], tuple(self._rejects), frame.value["lines"])
-            self._settled.set()
+            self._result = ParseResult(frame.value["rows"], tuple(self._rejects), frame.value["lines"])
+            self._ended.set()
         elif frame.kind is Kind.FAILED:
             self.fail(frame.value["message"], frame.value["member"], frame.value["line"])
-        elif frame.kind is Kind.STARVED:
-            self.fail(_starved(limits))
+        elif frame.kind is Kind.OUT_OF_MEMORY:
+            self.fail(_out_of_memory(limits))
 
     def fail(self, message: str, member: int = 0, line: int = 0) -> None:
         self.problem = message
         self._failure = FormatError(message, member=member, line=line)
-        self._settled.set()
+        self._ended.set()
 
     async def close(self) -> None:
         for stream in self._numbered:
             await stream.put(None)
 
 
-def _starved(limits: ParserSettings) -> str:
+def _out_of_memory(limits: ParserSettings) -> str:
     return f"reading it takes more than {limits.memory_bytes >> 20:,} MiB of memory (parser.memory_bytes)"
 
 
-def _death(status: int, limits: ParserSettings) -> str:
+def _describe_exit(status: int, limits: ParserSettings) -> str:
     if status == -signal.SIGXCPU:
         return f"reading it takes more than {limits.cpu_seconds} seconds of processor time (parser.cpu_seconds)"
     if status in (-signal.SIGABRT, -signal.SIGSEGV):
-        return f"{_starved(limits)}, or crashed the parser ({signal.Signals(-status).name})"
+        return f"{_out_of_memory(limits)}, or crashed the parser ({signal.Signals(-status).name})"
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
     return f"the parser's child process ended while reading it ({how})"

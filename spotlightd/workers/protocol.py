@@ -1,7 +1,7 @@
-"""What the parser's child says through its pipe: frames of one kind, one stream and a length, then so many bytes.
+"""The protocol on the pipe from the parser child: frames with a kind, a stream number and a length, then so many bytes.
 
-The bytes of a BLOCK are a piece of one dataset's Arrow stream and are handed on as they arrive, whole or not; all
-other frames are small JSON values and are put together first.
+The bytes of a BLOCK are a piece of one dataset's Arrow stream and are passed on as they arrive, complete or not. All
+other frames are small JSON values; they are passed on when complete.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from enum import IntEnum
 from typing import Any
 
 HEAD = struct.Struct("<BBI")
-LONGEST_MESSAGE = 1 << 20
+MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Kind(IntEnum):
-    READY = 1  # the child is warm: {}
+    READY = 1  # {}: the child has imported everything it needs
     BLOCK = 2  # bytes of the Arrow stream of the source's dataset with that number
     REJECTS = 3  # some rejects: [[member, line, text, reason], …]
-    DONE = 4  # {"rows": {dataset: count}, "lines": count}
-    FAILED = 5  # {"message", "member", "line"}: the document is not what it should be
-    STARVED = 6  # {}: the child has no memory left
+    DONE = 4  # the end of the document: {"rows": {dataset: count}, "lines": count}
+    FAILED = 5  # {"message", "member", "line"}: the FormatError of the document
+    OUT_OF_MEMORY = 6  # {}
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """`value` is set for all kinds but BLOCK, `data` for BLOCK only."""
+    """A BLOCK has `data`; every other kind has `value`."""
 
     kind: Kind
     stream: int = 0
@@ -36,48 +36,48 @@ class Frame:
     value: Any = None
 
 
-def head(kind: Kind, length: int, stream: int = 0) -> bytes:
+def encode_head(kind: Kind, length: int, stream: int = 0) -> bytes:
     return HEAD.pack(kind, stream, length)
 
 
-def message(kind: Kind, value: Any) -> bytes:
+def encode_message(kind: Kind, value: Any) -> bytes:
     body = json.dumps(value).encode()
-    return head(kind, len(body)) + body
+    return encode_head(kind, len(body)) + body
 
 
-class Frames:
-    """Takes bytes as they arrive and gives back frames. ValueError when they cannot be the child's."""
+class FrameDecoder:
+    """Splits the arriving bytes into frames. ValueError for bytes that break the protocol."""
 
     def __init__(self) -> None:
-        self._waiting = b""
+        self._buffer = b""
         self._stream = 0
-        self._left_of_block = 0
+        self._block_rest = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         while data:
-            if self._left_of_block:
+            if self._block_rest:
                 piece, data = (
                     (data, b"")
-                    if len(data) <= self._left_of_block
-                    else (data[: self._left_of_block], data[self._left_of_block :])
+                    if len(data) <= self._block_rest
+                    else (data[: self._block_rest], data[self._block_rest :])
                 )
-                self._left_of_block -= len(piece)
+                self._block_rest -= len(piece)
                 yield Frame(Kind.BLOCK, self._stream, piece)
                 continue
-            self._waiting += data
+            self._buffer += data
             data = b""
-            if len(self._waiting) < HEAD.size:
+            if len(self._buffer) < HEAD.size:
                 return
-            number, stream, length = HEAD.unpack_from(self._waiting)
+            number, stream, length = HEAD.unpack_from(self._buffer)
             kind = Kind(number)
             if kind is Kind.BLOCK:
-                self._stream, self._left_of_block = stream, length
-                data, self._waiting = self._waiting[HEAD.size :], b""
+                self._stream, self._block_rest = stream, length
+                data, self._buffer = self._buffer[HEAD.size :], b""
                 continue
-            if length > LONGEST_MESSAGE:
-                raise ValueError(f"a message of {length} bytes")
-            if len(self._waiting) < HEAD.size + length:
+            if length > MAX_MESSAGE_BYTES:
+                raise ValueError(f"a message of {length} bytes is too long")
+            if len(self._buffer) < HEAD.size + length:
                 return
-            body = self._waiting[HEAD.size : HEAD.size + length]
-            data, self._waiting = self._waiting[HEAD.size + length :], b""
+            body = self._buffer[HEAD.size : HEAD.size + length]
+            data, self._buffer = self._buffer[HEAD.size + length :], b""
             yield Frame(kind, value=json.loads(body))

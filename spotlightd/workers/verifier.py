@@ -1,7 +1,7 @@
-"""The port `Verifier`: each archived file is read in a child process of its own, with limits, never in the daemon.
+"""The port `Verifier`: a limited child process reads each archived file; the daemon never does.
 
-The child is new for each file, because a file is read for seconds and a start takes a third of one; so nothing of one
-file, memory above all, is left when the next is read. One file at a time: the memory that is allowed is allowed once.
+Each file gets a new child: reading takes seconds and a start a third of one, and so nothing of one file, above all no
+memory, remains when the next is read. One file is read at a time, so the memory limit applies once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spotlightd.settings.sources import VerifierSettings as Limits
 
 ANSWER_BYTES = 1 << 16
 END_SECONDS = 10.0
-# Memory is kept between batches instead of being given back and faulted in again; one arena for each of two threads.
+# The child keeps freed memory between batches instead of faulting it in again. One arena for each of two threads.
 ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
@@ -36,41 +36,41 @@ ENVIRONMENT = {
 
 
 class ChildVerifier:
-    """`say` is told when a child has ended otherwise than by its answer."""
+    """`log` is called when a child was ended before it answered."""
 
-    def __init__(self, limits: Limits, say: Callable[..., Any] | None = None) -> None:
-        self._limits, self._say = limits, say or (lambda *_, **__: None)
-        self._turn = asyncio.Lock()
+    def __init__(self, limits: Limits, log: Callable[..., Any] | None = None) -> None:
+        self._limits, self._log = limits, log or (lambda *_, **__: None)
+        self._lock = asyncio.Lock()
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
-        """Waits for its turn. StoreError when the file is not what it must be, and for whatever befalls the child."""
+        """Waits until no other file is read. StoreError when the file is not as expected, or the child fails."""
         request = {
             "path": str(path),
             "columns": [[column.name, column.type] for column in columns],
             "time": time,
             "threads": self._limits.threads,
         }
-        async with self._turn:
-            said, status = await self._asked(request, path)
+        async with self._lock:
+            output, status = await self._run_child(request, path)
         if status:
-            raise StoreError(f"verifying {path.name}: {_death(status, self._limits)}")
-        return _understood(said, path, self._limits)
+            raise StoreError(f"verifying {path.name}: {_describe_exit(status, self._limits)}")
+        return _parse_answer(output, path, self._limits)
 
-    async def _asked(self, request: dict[str, Any], path: Path) -> tuple[bytes, int]:
+    async def _run_child(self, request: dict[str, Any], path: Path) -> tuple[bytes, int]:
         process = await _spawn(self._limits)
         try:
             async with asyncio.timeout(self._limits.wall_seconds):
-                return await _heard(process, json.dumps(request).encode())
+                return await _communicate(process, json.dumps(request).encode())
         except TimeoutError:
             raise StoreError(
                 f"verifying {path.name} took more than {self._limits.wall_seconds:g} seconds (verifier.wall_seconds)"
             ) from None
         finally:
-            await self._end(process)
+            await self._reap(process)
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _reap(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
-            self._say("verifier child ended", pid=process.pid, why="no answer in time, or not wanted any more")
+            self._log("verifier child ended", pid=process.pid, why="no answer in time, or cancelled")
             with suppress(ProcessLookupError):
                 process.kill()
         with suppress(TimeoutError):
@@ -79,12 +79,12 @@ class ChildVerifier:
 
 
 async def _spawn(limits: Limits) -> asyncio.subprocess.Process:
-    """An empty environment but for what keeps its memory small; a session of its own, so that ^C is the daemon's."""
-    limited = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
+    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the daemon."""
+    arguments = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-I", "-m", "spotlightd.workers.verifier_child", *map(str, limited)),
+            *("-I", "-m", "spotlightd.workers.verifier_child", *map(str, arguments)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -95,47 +95,49 @@ async def _spawn(limits: Limits) -> asyncio.subprocess.Process:
         raise StoreError(f"the verifier's child process could not be started: {problem}") from None
 
 
-async def _heard(process: asyncio.subprocess.Process, request: bytes) -> tuple[bytes, int]:
-    """What it said, as far as an answer can be long, and how it ended."""
+async def _communicate(process: asyncio.subprocess.Process, request: bytes) -> tuple[bytes, int]:
+    """The output of the child and its exit status. StoreError for more output than an answer can have."""
     if process.stdin is None or process.stdout is None:
         raise StoreError("the verifier's child process has no pipes")
-    with suppress(ConnectionError):  # a child that is gone says so by how it ended
+    with suppress(ConnectionError):  # a dead child is noticed by its exit status
         process.stdin.write(request)
         await process.stdin.drain()
     process.stdin.close()
-    said = b""
-    while len(said) <= ANSWER_BYTES and (more := await process.stdout.read(ANSWER_BYTES)):
-        said += more
-    if len(said) > ANSWER_BYTES:
-        raise StoreError("the verifier's child process sent no proper answer: it does not stop talking")
-    return said, await process.wait()
+    output = b""
+    while len(output) <= ANSWER_BYTES and (piece := await process.stdout.read(ANSWER_BYTES)):
+        output += piece
+    if len(output) > ANSWER_BYTES:
+        raise StoreError("the verifier's child process sent no valid answer: it is too long")
+    return output, await process.wait()
 
 
-def _understood(said: bytes, path: Path, limits: Limits) -> Fingerprint:
+def _parse_answer(output: bytes, path: Path, limits: Limits) -> Fingerprint:
     try:
-        answer = json.loads(said)
-        failed, starved = answer.get("failed"), answer.get("starved")
+        answer = json.loads(output)
+        error, is_out_of_memory = answer.get("error"), answer.get("out_of_memory")
         numbers = answer.get("fingerprint", ())
-        proper = all(type(one) is int for one in numbers) and len(numbers) == len(fields(Fingerprint))
+        is_valid = all(type(number) is int for number in numbers) and len(numbers) == len(fields(Fingerprint))
     except (ValueError, TypeError, AttributeError):
-        failed, starved, proper = None, None, False
-    if starved:
-        raise StoreError(f"verifying {path.name} {_starved(limits)}")
-    if failed:
-        raise StoreError(f"verifying {path.name}: {failed}")
-    if not proper:
-        raise StoreError(f"verifying {path.name}: the child process sent no proper answer: {said[:200]!r}")
+        error, is_out_of_memory, is_valid = None, None, False
+    if is_out_of_memory:
+        raise StoreError(f"verifying {path.name} {_describe_memory(limits)}")
+    if error:
+        raise StoreError(f"verifying {path.name}: {error}")
+    if not is_valid:
+        raise StoreError(f"verifying {path.name}: the child process sent no valid answer: {output[:200]!r}")
     return Fingerprint(*numbers)
 
 
-def _starved(limits: Limits) -> str:
+def _describe_memory(limits: Limits) -> str:
     return f"takes more than {limits.memory_bytes >> 20:,} MiB of memory (verifier.memory_bytes)"
 
 
-def _death(status: int, limits: Limits) -> str:
+def _describe_exit(status: int, limits: Limits) -> str:
     if status == -signal.SIGXCPU:
         return f"it takes more than {limits.cpu_seconds} seconds of processor time (verifier.cpu_seconds)"
     if status == -signal.SIGKILL:
         return "the child process was killed, by a person or because the machine is out of memory"
     how = signal.Signals(-status).name if status < 0 else f"status {status}"
-    return f"the child process ended without an answer ({how}): the file may be damaged, or it {_starved(limits)}"
+    return (
+        f"the child process ended without an answer ({how}): the file may be damaged, or it {_describe_memory(limits)}"
+    )

@@ -1,7 +1,8 @@
-"""The child that reads archived files: `python -I -m spotlightd.workers.verifier_child`, started by workers/verifier.py only.
+"""The child that reads archived files: `python -I -m spotlightd.workers.verifier_child`, started only by workers/verifier.py.
 
-One file, one answer, as a line of JSON. It limits itself first: its own data (the program and its libraries, some 40 MB,
-come on top), open files, no files written, no sockets, processor time; and it dies with its parent.
+It reads one file and writes one answer, a line of JSON. It limits itself first: the size of its data (the code of the
+program and its libraries, some 40 MB, is extra), open files, no writing of files, no sockets, processor time. It dies with
+its parent.
 """
 
 from __future__ import annotations
@@ -16,31 +17,33 @@ from typing import Any
 
 from spotlightd.errors import FormatError, SettingsError
 from spotlightd.model.dataset import Column
-from spotlightd.workers.confine import confined, without_network, without_pandas
+from spotlightd.workers.confine import block_pandas, confine_process, deny_network
 
 MOST_CHARACTERS = 4_000
 
 
 def main() -> None:
-    without_pandas()
+    block_pandas()
     memory_bytes, cpu_seconds, parent = map(int, sys.argv[1:])
-    out = confined(parent, {resource.RLIMIT_DATA: memory_bytes})
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))  # both the same would be SIGKILL at once
-    without_network()
-    os.write(out, json.dumps(_answered(json.load(sys.stdin))).encode() + b"\n")
+    out = confine_process(parent, {resource.RLIMIT_DATA: memory_bytes})
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1)
+    )  # equal limits would end it with SIGKILL instead of SIGXCPU
+    deny_network()
+    os.write(out, json.dumps(_answer_request(json.load(sys.stdin))).encode() + b"\n")
 
 
-def _answered(request: dict[str, Any]) -> dict[str, Any]:
+def _answer_request(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        from spotlightd.workers.parquet import fingerprint  # noqa: PLC0415  (its libraries count as data)
+        from spotlightd.workers.parquet import fingerprint_file  # noqa: PLC0415  (imported here, so that its libraries count as data)
 
-        columns = [Column(name, word, "") for name, word in request["columns"]]
-        found = fingerprint(Path(request["path"]), columns, request["time"], request["threads"])
-        return {"fingerprint": astuple(found)}
+        columns = [Column(name, column_type, "") for name, column_type in request["columns"]]
+        fingerprint = fingerprint_file(Path(request["path"]), columns, request["time"], request["threads"])
+        return {"fingerprint": astuple(fingerprint)}
     except (FormatError, SettingsError) as problem:
-        return {"failed": str(problem)[:MOST_CHARACTERS]}
+        return {"error": str(problem)[:MOST_CHARACTERS]}
     except (MemoryError, ImportError):
-        return {"starved": True}
+        return {"out_of_memory": True}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The child that reads archived files: it answers, or what befell it is told; and it never outlives its question."""
+"""The child that reads archived files: it answers or its failure is reported, and it never outlives its request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Column
 from spotlightd.ports.parser import Verifier
 from spotlightd.settings.sources import VerifierSettings as Limits
-from spotlightd.workers.parquet import fingerprint
+from spotlightd.workers.parquet import fingerprint_file
 from spotlightd.workers.verifier import ChildVerifier
 
 COLUMNS = (Column("at", "Date", "when"), Column("n", "UInt64", "a number"), Column("text", "String", "a text"))
@@ -38,10 +38,10 @@ LIMITS = Limits()
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    return written(tmp_path / "constructed.parquet", 10_000)
+    return write_parquet(tmp_path / "constructed.parquet", 10_000)
 
 
-def written(path: Path, rows: int, text: str = "a text") -> Path:
+def write_parquet(path: Path, rows: int, text: str = "a text") -> Path:
     columns = [pa.array(range(rows), pa.int32()).cast(pa.date32()), pa.array(range(rows), pa.uint64())]
     table = pa.table([*columns, pa.array([f"{text} {row % 7}" for row in range(rows)])], schema=SCHEMA)
     pq.write_table(table, path, compression="zstd", store_schema=False)
@@ -55,40 +55,40 @@ def verifier() -> Iterator[ChildVerifier]:
 
 
 def children() -> list[psutil.Process]:
-    found = []
+    processes = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            if any("parse.proving" in word for word in child.cmdline()):
-                found.append(child)
-    return found
+            if any("workers.verifier_child" in argument for argument in child.cmdline()):
+                processes.append(child)
+    return processes
 
 
 async def child() -> psutil.Process:
-    """The one that reads now."""
+    """The child that runs now."""
     deadline = time.monotonic() + 20
-    while not (found := children()):
+    while not (running := children()):
         assert time.monotonic() < deadline, "no child was started"
         await asyncio.sleep(0.01)
-    return found[0]
+    return running[0]
 
 
-def endless(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.sleep(100)") -> None:
-    """The child runs that instead."""
+def replace_child(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.sleep(100)") -> None:
+    """Make the child run other code."""
     real = asyncio.create_subprocess_exec
 
-    async def instead(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
+    async def spawn(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
         return await real(program, "-c", f"'spotlightd.workers.verifier_child'\n{code}", **options)
 
-    monkeypatch.setattr("spotlightd.workers.verifier.asyncio.create_subprocess_exec", instead)
+    monkeypatch.setattr("spotlightd.workers.verifier.asyncio.create_subprocess_exec", spawn)
 
 
-async def test_it_says_of_a_file_what_is_found_here(verifier: Verifier, file: Path) -> None:
+async def test_the_child_finds_the_same_fingerprint_as_this_process(verifier: Verifier, file: Path) -> None:
     found = await verifier.fingerprint(file, COLUMNS, "at")
-    assert found == fingerprint(file, COLUMNS, "at")
+    assert found == fingerprint_file(file, COLUMNS, "at")
     assert (found.rows, found.low, found.high) == (10_000, 0, 9_999)
 
 
-async def test_a_file_that_is_none_is_told(verifier: Verifier, tmp_path: Path) -> None:
+async def test_a_file_that_is_not_parquet_is_an_error(verifier: Verifier, tmp_path: Path) -> None:
     path = tmp_path / "noise.parquet"
     for noise in (b"", b"PAR1", b"PAR1" * 1_000, b"\0" * 100_000, b"PAR1" + b"\xff" * 1_000 + b"PAR1"):
         path.write_bytes(noise)
@@ -105,33 +105,33 @@ async def test_a_missing_file_and_a_strange_column_are_named(verifier: Verifier,
         await verifier.fingerprint(file, COLUMNS, "text")
 
 
-async def test_a_killed_child_is_told(verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless(monkeypatch)
-    asked = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
+async def test_a_killed_child_is_an_error(verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_child(monkeypatch)
+    request = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
     (await child()).send_signal(signal.SIGKILL)
     with pytest.raises(StoreError, match=r"verifying constructed\.parquet: the child process was killed"):
-        await asked
+        await request
 
 
 async def test_a_child_that_takes_too_long_is_ended(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    endless(monkeypatch)
-    said: list[str] = []
-    verifier = ChildVerifier(replace(LIMITS, wall_seconds=0.2), lambda what, **_: said.append(what))
+    replace_child(monkeypatch)
+    events: list[str] = []
+    verifier = ChildVerifier(replace(LIMITS, wall_seconds=0.2), lambda event, **_: events.append(event))
     with pytest.raises(StoreError, match=r"took more than 0\.2 seconds \(verifier\.wall_seconds\)"):
         await verifier.fingerprint(file, COLUMNS, "at")
     assert children() == []
-    assert said == ["verifier child ended"]
+    assert events == ["verifier child ended"]
 
 
-async def test_a_cancelled_question_ends_the_child(
+async def test_a_cancelled_request_ends_the_child(
     verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endless(monkeypatch)
-    asked = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
+    replace_child(monkeypatch)
+    request = asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at"))
     await child()
-    asked.cancel()
+    request.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asked
+        await request
     assert children() == []
 
 
@@ -143,15 +143,15 @@ async def test_a_cancelled_question_ends_the_child(
         "while True: print('x' * 1000)",
     ],
 )  # fmt: skip
-async def test_an_answer_that_is_none_is_told(
+async def test_an_invalid_answer_is_an_error(
     verifier: Verifier, file: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    endless(monkeypatch, code)
-    with pytest.raises(StoreError, match="sent no proper answer"):
+    replace_child(monkeypatch, code)
+    with pytest.raises(StoreError, match="sent no valid answer"):
         await verifier.fingerprint(file, COLUMNS, "at")
 
 
-async def test_a_file_that_takes_too_much_memory_is_told(verifier: ChildVerifier, tmp_path: Path) -> None:
+async def test_a_file_that_takes_too_much_memory_is_an_error(verifier: ChildVerifier, tmp_path: Path) -> None:
     """One text of 600 MB, which is 60 kB in the file."""
     path = tmp_path / "bomb.parquet"
     big = pa.array(["x" * (600 << 20)], pa.string())
@@ -162,24 +162,24 @@ async def test_a_file_that_takes_too_much_memory_is_told(verifier: ChildVerifier
         await verifier.fingerprint(path, COLUMNS, "at")
 
 
-async def test_a_child_that_cannot_even_start_is_told(file: Path) -> None:
+async def test_a_child_that_cannot_start_is_an_error(file: Path) -> None:
     with pytest.raises(StoreError, match=r"verifier\.memory_bytes|killed"):
         await ChildVerifier(replace(LIMITS, memory_bytes=1 << 20)).fingerprint(file, COLUMNS, "at")
 
 
-async def test_too_much_processor_time_is_told(file: Path) -> None:
+async def test_too_much_processor_time_is_an_error(file: Path) -> None:
     with pytest.raises(StoreError, match=r"processor time \(verifier\.cpu_seconds\)|killed"):
         await ChildVerifier(replace(LIMITS, cpu_seconds=0)).fingerprint(file, COLUMNS, "at")
 
 
 async def test_files_are_read_one_at_a_time(verifier: ChildVerifier, file: Path) -> None:
-    asked = [asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at")) for _ in range(3)]
+    requests = [asyncio.create_task(verifier.fingerprint(file, COLUMNS, "at")) for _ in range(3)]
     most = 0
-    while not all(one.done() for one in asked):
+    while not all(request.done() for request in requests):
         most = max(most, len(children()))
         await asyncio.sleep(0.01)
     assert most == 1
-    assert len({one.result() for one in asked}) == 1
+    assert len({request.result() for request in requests}) == 1
 
 
 async def test_memory_stays_flat_however_long_the_file(verifier: ChildVerifier, tmp_path: Path) -> None:
@@ -197,9 +197,9 @@ async def test_memory_stays_flat_however_long_the_file(verifier: ChildVerifier, 
 
 CONFINED = """
 import os, socket
-from spotlightd.workers.confine import confined, without_network
-out = confined(os.getppid(), {})
-assert without_network()
+from spotlightd.workers.confine import confine_process, deny_network
+out = confine_process(os.getppid(), {})
+assert deny_network()
 def write():
     with open("x", "w") as file: file.write("x")
 for attempt in (write, socket.socket, lambda: socket.socket(socket.AF_UNIX), lambda: socket.socket(type=socket.SOCK_DGRAM)):

@@ -18,14 +18,14 @@ import pytest
 
 from spotlightd import Batch, FormatError, Rows, StoreError
 from spotlightd.parse import columns
-from spotlightd.ports.parser import Parsed
+from spotlightd.ports.parser import ParseResult
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources import sec_ftd
-from spotlightd.workers.inline import parse_here
+from spotlightd.workers.inline import parse_inline
 from spotlightd.workers.parser import ChildParser
 from tests.parse import authors
 
-PLACES = {name: str(Path(authors.__file__)) for name, one in vars(authors).items() if isinstance(one, Batch)}
+PLACES = {name: str(Path(authors.__file__)) for name, value in vars(authors).items() if isinstance(value, Batch)}
 LIMITS = ParserSettings()
 FTD = Path(str(sec_ftd.__file__)).parent.parent / "demo" / "data" / "cnsfails202101a.zip"
 
@@ -46,16 +46,16 @@ def document(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-async def read(parser: ChildParser, source: Batch, path: Path) -> tuple[dict[str, pa.Table], Parsed]:
+async def read(parser: ChildParser, source: Batch, path: Path) -> tuple[dict[str, pa.Table], ParseResult]:
     async with parser.parse(source, path, "document.txt", load_id=9) as parsing:
-        streams = [_whole(parsing.columns(dataset.name)) for dataset in source.datasets]
+        streams = [_join(parsing.columns(dataset.name)) for dataset in source.datasets]
         whole = await asyncio.gather(*streams)
-        parsed = await parsing.parsed()
+        parsed = await parsing.result()
     names = [dataset.name for dataset in source.datasets]
     return {name: pa.ipc.open_stream(data).read_all() for name, data in zip(names, whole, strict=True)}, parsed
 
 
-async def _whole(stream: AsyncIterator[bytes]) -> bytes:
+async def _join(stream: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in stream])
 
 
@@ -65,7 +65,7 @@ async def refusal(parser: ChildParser, source: Batch, path: Path) -> FormatError
             async for _ in parsing.columns(dataset.name):
                 pass
         with pytest.raises(FormatError) as refused:
-            await parsing.parsed()
+            await parsing.result()
     return refused.value
 
 
@@ -80,18 +80,18 @@ async def test_rows_come_as_arrow_streams_with_load_id_in_stored_order(
     tables, parsed = await read(parser, authors.good, document("3"))
     assert parsed.rows == {"first": 4, "second": 2}
     assert parsed.lines == 7
-    assert [(one.line, one.text, one.reason) for one in parsed.rejects] == [(4, "é\0\x01 text", "a reason")]
+    assert [(reject.line, reject.text, reject.reason) for reject in parsed.rejects] == [(4, "é\0\x01 text", "a reason")]
     for dataset in authors.good.datasets:
-        assert tables[dataset.name].schema == columns.schema(dataset)
+        assert tables[dataset.name].schema == columns.stored_schema(dataset)
         assert set(tables[dataset.name]["load_id"].to_pylist()) == {9}
     assert tables["first"]["line"].to_pylist() == [1, 2, 3, 5]
 
 
-async def test_a_real_document_is_the_same_in_the_child_and_here(parser: ChildParser) -> None:
+async def test_a_real_document_has_the_same_rows_in_the_child_and_in_this_process(parser: ChildParser) -> None:
     tables, parsed = await read(parser, sec_ftd.source, FTD)
-    batches = [one.columns for one in parse_here(sec_ftd.source, FTD, FTD.name) if isinstance(one, Rows)]
-    here = pa.Table.from_batches(batches)
-    assert tables["sec_ftd"].drop_columns(["load_id"]).equals(here)
+    batches = [item.columns for item in parse_inline(sec_ftd.source, FTD, FTD.name) if isinstance(item, Rows)]
+    inline = pa.Table.from_batches(batches)
+    assert tables["sec_ftd"].drop_columns(["load_id"]).equals(inline)
     assert (parsed.rows, parsed.rejects, parsed.lines) == ({"sec_ftd": 48_215}, (), 48_215)
 
 
@@ -119,13 +119,13 @@ async def test_a_refused_document_names_the_place_and_the_next_one_is_read(
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         (authors.buggy, "a bug in the source buggy: KeyError: 'b' (authors.py line "),
         (authors.missing_column, "TypeError: rows of first have columns too many or too few: line"),
         (authors.wrong_type, "TypeError: first.number is double, not uint64"),
         (authors.null, "TypeError: first.text has empty values, and is not Nullable"),
-        (authors.stranger, "TypeError: rows of third, which is no dataset of this source"),
+        (authors.stranger, "TypeError: rows of third, which the source does not declare"),
         (authors.writing, "a bug in the source writing: OSError: [Errno 27] File too large (authors.py line "),
         (authors.opening, "a bug in the source opening: OSError: [Errno 24] Too many open files (authors.py line "),
         (authors.leaving, "the parser's child process ended while reading it (status 3)"),
@@ -133,14 +133,14 @@ async def test_a_refused_document_names_the_place_and_the_next_one_is_read(
     ],
     ids=lambda value: value.name if isinstance(value, Batch) else "",
 )
-async def test_a_mistake_of_the_author_is_a_format_error_that_says_what_and_where(
-    parser: ChildParser, document: Callable[[str], Path], source: Batch, said: str
+async def test_a_bug_in_a_source_is_a_format_error_with_type_and_line(
+    parser: ChildParser, document: Callable[[str], Path], source: Batch, message: str
 ) -> None:
-    assert said in str(await refusal(parser, source, document("3")))
+    assert message in str(await refusal(parser, source, document("3")))
     assert (await read(parser, authors.good, document("1")))[1].lines == 5
 
 
-async def test_what_a_source_prints_is_no_answer(parser: ChildParser, document: Callable[[str], Path]) -> None:
+async def test_output_that_a_source_prints_is_discarded(parser: ChildParser, document: Callable[[str], Path]) -> None:
     assert (await read(parser, authors.printing, document("")))[1].rows == {"first": 1, "second": 0}
 
 
@@ -148,7 +148,7 @@ async def test_the_child_has_no_environment_no_pandas_and_the_limits_it_should(
     parser: ChildParser, document: Callable[[str], Path]
 ) -> None:
     _, parsed = await read(parser, authors.telling, document(""))
-    environment, pandas, *limits = [one.text for one in parsed.rejects]
+    environment, pandas, *limits = [reject.text for reject in parsed.rejects]
     assert pandas == "False"
     assert all(name.startswith(("ARROW_", "MALLOC_", "OMP_", "OPENBLAS_", "LC_")) for name in eval(environment))  # noqa: S307
     assert limits == [str(LIMITS.memory_bytes), "64", "0", "0"]
@@ -194,15 +194,15 @@ async def test_leaving_early_ends_the_child_at_once(parser: ChildParser, documen
 
 async def test_a_cancelled_reader_ends_the_child(parser: ChildParser, document: Callable[[str], Path]) -> None:
     child = psutil.Process(pid(parser))
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def reader() -> None:
         async with parser.parse(authors.endless, document(""), "x", load_id=1) as parsing:
             async for _ in parsing.columns("first"):
-                begun.set()
+                started.set()
 
     task = asyncio.create_task(reader())
-    await begun.wait()
+    await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -212,11 +212,11 @@ async def test_a_cancelled_reader_ends_the_child(parser: ChildParser, document: 
 
 async def test_documents_are_read_one_after_the_other(parser: ChildParser, document: Callable[[str], Path]) -> None:
     path = document("20")
-    found = await asyncio.gather(*(read(parser, authors.good, path) for _ in range(5)))
-    assert [parsed.lines for _, parsed in found] == [24] * 5
+    results = await asyncio.gather(*(read(parser, authors.good, path) for _ in range(5)))
+    assert [parsed.lines for _, parsed in results] == [24] * 5
 
 
-async def test_a_reader_who_waits_makes_the_child_wait_and_the_daemon_stays_small(
+async def test_a_slow_reader_slows_the_child_and_the_daemon_stays_small(
     parser: ChildParser, document: Callable[[str], Path]
 ) -> None:
     before = psutil.Process().memory_info().rss
@@ -247,20 +247,20 @@ async def test_a_large_document_goes_through_in_small_pieces(
         async for piece in parsing.columns("first"):
             longest, total = max(longest, len(piece)), total + len(piece)
         assert [len(piece) > 0 async for piece in parsing.columns("second")]
-        assert (await parsing.parsed()).rows == {"first": 2_000_000, "second": 1}
+        assert (await parsing.result()).rows == {"first": 2_000_000, "second": 1}
     assert total > 200 << 20
     assert longest <= 1 << 18
     assert psutil.Process().memory_info().rss - before < 60 << 20
 
 
-async def test_the_loop_is_never_held_up(parser: ChildParser, document: Callable[[str], Path]) -> None:
+async def test_the_event_loop_is_never_blocked(parser: ChildParser, document: Callable[[str], Path]) -> None:
     gaps: list[float] = []
 
     async def tick() -> None:
         while True:
-            begun = time.monotonic()
+            started = time.monotonic()
             await asyncio.sleep(0.01)
-            gaps.append(time.monotonic() - begun)
+            gaps.append(time.monotonic() - started)
 
     ticking = asyncio.create_task(tick())
     await read(parser, authors.wide, document("100"))
@@ -270,8 +270,8 @@ async def test_the_loop_is_never_held_up(parser: ChildParser, document: Callable
 
 async def test_thousands_of_rejects_come_through(parser: ChildParser, document: Callable[[str], Path]) -> None:
     _, parsed = await read(parser, authors.many_rejects, document("1234"))
-    assert [one.line for one in parsed.rejects] == list(range(1, 1_235))
-    assert {len(one.text) for one in parsed.rejects} == {2_000}
+    assert [reject.line for reject in parsed.rejects] == list(range(1, 1_235))
+    assert {len(reject.text) for reject in parsed.rejects} == {2_000}
 
 
 async def test_a_killed_child_is_a_refused_document_and_a_new_child(
@@ -280,7 +280,7 @@ async def test_a_killed_child_is_a_refused_document_and_a_new_child(
     async with parser.parse(authors.sleepy, document(""), "x", load_id=1) as parsing:
         os.kill(pid(parser), signal.SIGKILL)
         with pytest.raises(FormatError, match="ended while reading it"):
-            await parsing.parsed()
+            await parsing.result()
     assert (await read(parser, authors.good, document("1")))[1].lines == 5
 
 
@@ -315,11 +315,11 @@ async def test_nonsense_from_the_child_is_a_refused_document(document: Callable[
     source = replace(authors.good, name="nonsense")
     async with ChildParser(LIMITS, {**PLACES, "nonsense": str(nonsense)}) as parser:
         refused = await refusal(parser, source, document("1"))
-        assert str(refused).startswith("the parser's child process sent no proper answer")
+        assert str(refused).startswith("the parser's child process sent no valid answer")
         assert (await read(parser, authors.good, document("1")))[1].lines == 5
 
 
-async def test_a_source_file_that_is_gone_is_said(parser: ChildParser, document: Callable[[str], Path]) -> None:
+async def test_a_missing_source_file_is_reported(parser: ChildParser, document: Callable[[str], Path]) -> None:
     source = replace(authors.good, name="gone")
     parser._places["gone"] = "/nowhere/gone.py"
     assert "source file /nowhere/gone.py cannot be loaded: FileNotFoundError" in str(
@@ -335,11 +335,11 @@ async def test_too_little_memory_to_start_is_the_operators_to_change() -> None:
             pass
 
 
-async def test_start_and_end_of_a_child_are_told(document: Callable[[str], Path]) -> None:
-    told: list[tuple[str, Any]] = []
-    async with ChildParser(LIMITS, PLACES, lambda event, **fields: told.append((event, fields.get("why")))) as parser:
+async def test_start_and_end_of_a_child_are_logged(document: Callable[[str], Path]) -> None:
+    events: list[tuple[str, Any]] = []
+    async with ChildParser(LIMITS, PLACES, lambda event, **fields: events.append((event, fields.get("why")))) as parser:
         await refusal(parser, authors.refused, document(""))
-    assert told == [
+    assert events == [
         ("parser child started", None),
         ("parser child ended", "document.txt is not what it should be"),
     ]
@@ -369,13 +369,13 @@ async def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
 
 
 async def test_no_descriptor_and_no_child_is_left_behind(document: Callable[[str], Path]) -> None:
-    here = psutil.Process()
-    before, children = here.num_fds(), here.children()
+    process = psutil.Process()
+    before, children = process.num_fds(), process.children()
     for _ in range(3):
         async with ChildParser(LIMITS, PLACES) as parser:
             await refusal(parser, authors.refused, document(""))
             await read(parser, authors.good, document("1"))
     await asyncio.sleep(0)
-    assert here.children() == children
-    assert here.num_fds() <= before + 1
+    assert process.children() == children
+    assert process.num_fds() <= before + 1
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY

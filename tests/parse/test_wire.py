@@ -6,33 +6,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotlightd.workers.protocol import HEAD, LONGEST_MESSAGE, Frame, Frames, Kind, head, message
+from spotlightd.workers.protocol import HEAD, MAX_MESSAGE_BYTES, Frame, FrameDecoder, Kind, encode_head, encode_message
 
 BLOCK = st.tuples(st.integers(0, 255), st.binary(max_size=40))
 VALUE = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=20), max_size=3)
 
 
-@given(said=st.lists(BLOCK | VALUE, max_size=8), cuts=st.lists(st.integers(1, 30), min_size=1, max_size=60))
-def test_frames_are_the_same_however_the_bytes_are_cut(said: Sequence[object], cuts: list[int]) -> None:
+@given(values=st.lists(BLOCK | VALUE, max_size=8), cuts=st.lists(st.integers(1, 30), min_size=1, max_size=60))
+def test_frames_are_the_same_however_the_bytes_are_cut(values: Sequence[object], cuts: list[int]) -> None:
     data = b"".join(
-        head(Kind.BLOCK, len(one[1]), one[0]) + one[1] if isinstance(one, tuple) else message(Kind.DONE, one)
-        for one in said
+        encode_head(Kind.BLOCK, len(value[1]), value[0]) + value[1]
+        if isinstance(value, tuple)
+        else encode_message(Kind.DONE, value)
+        for value in values
     )
-    frames, at = Frames(), 0
-    found: list[Frame] = []
-    while at < len(data):
-        step = cuts[at % len(cuts)]
-        found += frames.feed(data[at : at + step])
-        at += step
-    assert [frame.value for frame in found if frame.kind is Kind.DONE] == [one for one in said if isinstance(one, dict)]
+    decoder, offset = FrameDecoder(), 0
+    frames: list[Frame] = []
+    while offset < len(data):
+        step = cuts[offset % len(cuts)]
+        frames += decoder.feed(data[offset : offset + step])
+        offset += step
+    assert [frame.value for frame in frames if frame.kind is Kind.DONE] == [
+        value for value in values if isinstance(value, dict)
+    ]
     for number in range(256):
-        sent = b"".join(one[1] for one in said if isinstance(one, tuple) and one[0] == number)
-        assert b"".join(frame.data for frame in found if frame.kind is Kind.BLOCK and frame.stream == number) == sent
+        sent = b"".join(value[1] for value in values if isinstance(value, tuple) and value[0] == number)
+        assert b"".join(frame.data for frame in frames if frame.kind is Kind.BLOCK and frame.stream == number) == sent
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xff" * 20, HEAD.pack(Kind.DONE, 0, LONGEST_MESSAGE + 1), message(Kind.DONE, 1)[:-1] + b"{"]
+    "data", [b"\xff" * 20, HEAD.pack(Kind.DONE, 0, MAX_MESSAGE_BYTES + 1), encode_message(Kind.DONE, 1)[:-1] + b"{"]
 )
-def test_what_is_no_frame_is_an_error(data: bytes) -> None:
+def test_bytes_that_are_no_frame_are_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        list(Frames().feed(data))
+        list(FrameDecoder().feed(data))
