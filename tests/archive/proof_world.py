@@ -10,9 +10,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.model.archive import Fingerprint, exported
+from spotlightd.model.archive import Fingerprint, export_select
 from spotlightd.model.dataset import Column
-from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.fingerprint import fingerprint_columns
 
 TIMES = tuple(f"DateTime64({digits}, 'UTC')" for digits in range(10))
 DECIMALS = ("Decimal(1, 0)", "Decimal(9, 4)", "Decimal(10, 2)", "Decimal(18, 18)", "Decimal(19, 2)", "Decimal(38, 18)",
@@ -107,7 +107,7 @@ async def filled(
 
 
 async def of_engine(warehouse: ClickHouse, columns: Sequence[Column], rows_of: str = "t") -> Fingerprint:
-    answer = await warehouse.rows(f"SELECT {selected(columns, TIME)} FROM {rows_of}")
+    answer = await warehouse.rows(f"SELECT {fingerprint_columns(columns, TIME)} FROM {rows_of}")
     return Fingerprint(*map(int, answer.rows[0]))
 
 
@@ -115,7 +115,7 @@ async def export(
     warehouse: ClickHouse, columns: Sequence[Column], path: Path, rows_of: str = "t", order: Sequence[str] = (TIME,)
 ) -> Path:
     with path.open("wb") as file:
-        async with warehouse.stream(exported(columns, rows_of, order), "Parquet") as chunks:
+        async with warehouse.stream(export_select(columns, rows_of, order), "Parquet") as chunks:
             async for chunk in chunks:
                 file.write(chunk)
     return path

@@ -13,9 +13,9 @@ import pytest
 
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
-from spotlightd.model.bucket import Access
+from spotlightd.model.bucket import BucketAccess
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import rows
+from spotlightd.sql.visibility import all_rows
 from tests.clients.bucket_world import least
 from tests.clients.bucket_world import settings as bucket_settings
 from tests.real.store import BUCKET
@@ -36,10 +36,10 @@ async def world(tmp_path: Path, minio: Minio) -> AsyncIterator[ArchiveWorld]:
 
 async def through(world: ArchiveWorld) -> None:
     """All that is due leaves; what failed before is tried again after its pause."""
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (7200.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
 
 
 async def test_all_the_way_and_every_row_is_read_once(world: ArchiveWorld) -> None:
@@ -48,9 +48,9 @@ async def test_all_the_way_and_every_row_is_read_once(world: ArchiveWorld) -> No
     assert await world.stages() == DONE
     assert await world.hot() == {"20260319-0": 1000}
     assert await world.read() == whole
-    drilled = await world.archiving().checks.drill()
+    drilled = await world.archiver().checks.drill()
     assert drilled is not None
-    assert drilled.same
+    assert drilled.is_same
 
 
 async def test_a_store_that_falls_silent_holds_everything_and_then_it_goes_on(
@@ -60,10 +60,10 @@ async def test_a_store_that_falls_silent_holds_everything_and_then_it_goes_on(
     minio.freeze()
     try:
         with pytest.raises(StoreError, match="does not answer"):
-            await world.archiving().round()
+            await world.archiver().round()
         assert set((await world.stages()).values()) == {"sealed"}  # nothing piles up on our disk meanwhile
         assert len(await world.hot()) == 3
-        waits = [one.not_before for one in await world.kept.partitions()]
+        waits = [one.not_before for one in await world.archive_ledger.partitions()]
         assert all(one and (one - world.clock.at).total_seconds() >= 60 for one in waits)
     finally:
         minio.thaw()
@@ -78,14 +78,14 @@ async def test_503_then_a_black_hole_then_fine(tmp_path: Path, minio: Minio, sta
     async with proxying(minio.port) as proxy, archive_world(tmp_path, minio, url=f"http://{proxy.address}") as world:
         whole, pause = await world.read(), world.policy.grace_seconds
         if stage == "verified":
-            await world.archiving().round()
+            await world.archiver().round()
         proxy.answer = BUSY
         proxy.reset()
         before = threading.active_count()
         for _ in range(3):
-            world.clock.on(pause)
+            world.clock.advance(pause)
             with pytest.raises(StoreError):
-                await world.archiving().round()
+                await world.archiver().round()
             assert set((await world.stages()).values()) == {stage}
             proxy.answer, proxy.stalled = b"", True
         assert threading.active_count() <= before + bucket_settings(minio.url).threads
@@ -101,7 +101,7 @@ async def test_while_the_store_is_away_archived_rows_are_an_error_and_hot_ones_a
     world: ArchiveWorld, minio: Minio
 ) -> None:
     await through(world)
-    hot = rows(trades, world.index.cold, Span({"received": (world.clock.at.replace(day=15), None)}))
+    hot = all_rows(trades, world.index.archived, Span({"received": (world.clock.at.replace(day=15), None)}))
     minio.freeze()
     try:
         with pytest.raises(StoreError):
@@ -131,17 +131,17 @@ async def test_an_archived_file_that_is_damaged_is_an_error_and_never_a_shorter_
                 minio.client().put_object(BUCKET, world.prefix + key, BytesIO(content), len(content))
         for what in ("count()", "sum(volume)", "max(received)"):
             with pytest.raises(StoreError):
-                await world.warehouse.rows(f"SELECT {what} FROM {rows(trades, world.index.cold)}")
+                await world.warehouse.rows(f"SELECT {what} FROM {all_rows(trades, world.index.archived)}")
 
 
 async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Minio) -> None:
-    access = Access(*minio.account(least("closed/")), "closed/")
+    access = BucketAccess(*minio.account(least("closed/")), "closed/")
     async with archive_world(tmp_path, minio, access=access) as world:
-        await world.archiving().round()
+        await world.archiver().round()
         minio.admin().user_disable(access.access_key)
-        world.clock.on(world.policy.grace_seconds)
+        world.clock.advance(world.policy.grace_seconds)
         with pytest.raises(StoreError):
-            await world.archiving().round()
+            await world.archiver().round()
         assert set((await world.stages()).values()) == {"verified"}
         assert len(await world.hot()) == 3
         minio.admin().user_enable(access.access_key)
@@ -151,8 +151,8 @@ async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Mini
 
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "gone", "no manifest"])
 async def test_an_object_that_is_not_what_was_sent_is_held(world: ArchiveWorld, minio: Minio, damage: str) -> None:
-    archiving = world.archiving()
-    await archiving.round()
+    archiver = world.archiver()
+    await archiver.round()
     one = await world.partition("20260301-0")
     client, prefix = minio.client(), world.prefix
     key = f"{prefix}{one.manifest if damage == 'no manifest' else one.keys[0]}"
@@ -161,11 +161,11 @@ async def test_an_object_that_is_not_what_was_sent_is_held(world: ArchiveWorld, 
     changed = {"flipped byte": content[:99] + bytes([content[99] ^ 1]) + content[100:], "cut off": content[:-500]}
     if damage in changed:
         client.put_object(BUCKET, key, BytesIO(changed[damage]), len(changed[damage]))
-    await world.kept.keep(replace(one, stage="uploaded"))
+    await world.archive_ledger.save_partition(replace(one, stage="uploaded"))
     for pause in (7200.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.on(pause)
+        world.clock.advance(pause)
         with suppress(StoreError):
-            await archiving.round()
+            await archiver.round()
     assert (await world.stages())["20260301-0"] in {"held", "uploaded"}
     assert (await world.hot())["20260301-0"] == 1000
     assert (await world.read()).rows == 3000

@@ -21,6 +21,7 @@ from spotlightd.datasets.bars import bars, minutely
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.archive.archiver import Archiver
+from spotlightd.flows.archive.flow import run_job
 from spotlightd.flows.archive.restore import restore
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.transform import TransformRunner
@@ -43,26 +44,26 @@ async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
 
 
 async def test_a_partition_leaves_in_steps_and_every_row_is_read_once_all_the_time(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), world.archiving()
+    whole, archiver = await world.read(), world.archiver()
     assert whole.rows == 3000
-    await archiving.round()
+    await archiver.round()
     assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
-    world.clock.on(world.policy.grace_seconds)
-    await archiving.round()
+    world.clock.advance(world.policy.grace_seconds)
+    await archiver.round()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
     assert await world.read() == whole
     assert len(await world.hot()) == 3
-    world.clock.on(world.policy.rest_seconds)
-    await archiving.round()
+    world.clock.advance(world.policy.rest_seconds)
+    await archiver.round()
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
     assert await world.hot() == {"20260319-0": 1000}
     assert await world.read() == whole
 
 
 async def test_rows_that_come_late_make_a_generation_of_their_own(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
-    await archiving.round()
-    await world.bring(DAYS[0], range(1000, 1010))
+    archiver = world.archiver()
+    await archiver.round()
+    await world.insert(DAYS[0], range(1000, 1010))
     assert (await world.hot())["20260301-1"] == 10
     for pause in (
         world.policy.grace_seconds,
@@ -70,23 +71,34 @@ async def test_rows_that_come_late_make_a_generation_of_their_own(world: Archive
         world.policy.grace_seconds,
         world.policy.rest_seconds,
     ):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     assert await world.hot() == {"20260319-0": 1000}
     assert (await world.read()).rows == 3010
-    assert [one.partition for one in world.index.cold.of("trades")] == ["20260301-0", "20260301-1", "20260302-0"]
+    assert [one.partition for one in world.index.archived.of_dataset("trades")] == [
+        "20260301-0",
+        "20260301-1",
+        "20260302-0",
+    ]
 
 
-CHANGES = ("execute", "seal", "put", "record", "keep", "note")  # what a store does that can be done by half
+CHANGES = (
+    "execute",
+    "seal",
+    "put",
+    "record",
+    "save_partition",
+    "save_check",
+)  # what a store does that can be done by half
 
 
 async def through(world: ArchiveWorld, fuse: Fuse | None = None) -> None:
     """All that is due leaves, each time by an archiver that was just started."""
     around = (lambda store: Fused(store, fuse, CHANGES)) if fuse else (lambda store: store)
-    archiving = world.archiving(around)
+    archiver = world.archiver(around)
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
 
 
 @pytest.mark.slow
@@ -98,7 +110,7 @@ async def test_wherever_it_ends_it_goes_on_and_nothing_is_lost_or_doubled(world:
     await through(world)
     while ended:
         steps += 1
-        await world.bring(DAYS[0] - timedelta(days=steps), range(50))
+        await world.insert(DAYS[0] - timedelta(days=steps), range(50))
         expected += 50
         try:
             await through(world, Fuse(steps))
@@ -113,29 +125,29 @@ async def test_wherever_it_ends_it_goes_on_and_nothing_is_lost_or_doubled(world:
 
 async def archived(world: ArchiveWorld) -> Archiver:
     """The first two days, all the way."""
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     assert await world.hot() == {"20260319-0": 1000}
-    return archiving
+    return archiver
 
 
 async def test_a_drill_restores_a_partition_and_finds_it_the_same(world: ArchiveWorld) -> None:
-    archiving = await archived(world)
-    found = await archiving.checks.drill()
+    archiver = await archived(world)
+    found = await archiver.checks.drill()
     assert found is not None
-    assert found.same
-    assert found.found.rows == 1000
+    assert found.is_same
+    assert found.fingerprint.rows == 1000
     assert (await world.warehouse.rows("SHOW TABLES LIKE 'drill%'")).rows == ()
 
 
 async def test_a_drill_comes_by_itself_after_its_time(world: ArchiveWorld) -> None:
-    archiving = await archived(world)
-    assert "drill" not in await world.kept.checks()
-    world.clock.on(86_400 * world.policy.drill_days)
-    await archiving.round()
-    assert (await world.kept.checks())["drill"].says.endswith("1,000 rows: same")
+    archiver = await archived(world)
+    assert "drill" not in await world.archive_ledger.checks()
+    world.clock.advance(86_400 * world.policy.drill_days)
+    await archiver.round()
+    assert (await world.archive_ledger.checks())["drill"].detail.endswith("1,000 rows: same")
 
 
 async def test_a_restored_partition_is_read_from_its_table_again(world: ArchiveWorld) -> None:
@@ -143,7 +155,7 @@ async def test_a_restored_partition_is_read_from_its_table_again(world: ArchiveW
     await restored(world, "20260301-0")
     assert await world.hot() == {"20260301-0": 1000, "20260319-0": 1000}
     assert await world.read() == whole
-    await world.archiving().round()
+    await world.archiver().round()
     assert (await world.stages())["20260301-0"] == "restored"
 
 
@@ -158,33 +170,33 @@ async def test_a_restore_that_was_cut_off_is_done_anew_and_no_reader_saw_it(worl
 
 
 async def restored(world: ArchiveWorld, name: str) -> None:
-    await world.kept.keep(await restore(world.means(), await world.partition(name)))
+    await world.archive_ledger.save_partition(await restore(world.context(), await world.partition(name)))
 
 
 async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_dropped(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     (world.folder / "bucket" / (await world.partition("20260302-0")).keys[0]).unlink()
-    found = await archiving.checks.audit()
-    assert len(found.amiss) == 1
-    world.clock.on(world.policy.rest_seconds)
-    await archiving.round()
+    found = await archiver.checks.audit()
+    assert len(found.defects) == 1
+    world.clock.advance(world.policy.rest_seconds)
+    await archiver.round()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
-    assert "nothing is dropped" in (await world.partition("20260301-0")).says
+    assert "nothing is dropped" in (await world.partition("20260301-0")).detail
     assert len(await world.hot()) == 3
 
 
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "no manifest", "mangled end"])
 async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world: ArchiveWorld, damage: str) -> None:
-    archiving = world.archiving(
+    archiver = world.archiver(
         lambda port: Damaging(port, world.folder / "bucket", damage) if isinstance(port, FolderBucket) else port
     )
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.on(pause)
+        world.clock.advance(pause)
         with suppress(StoreError):
-            await archiving.round()
+            await archiver.round()
     assert "dropped" not in (await world.stages()).values()
     assert "switched" not in (await world.stages()).values()
     assert len(await world.hot()) == 3
@@ -218,42 +230,42 @@ class Damaging:
 
 
 async def test_a_hot_row_that_changed_after_the_switch_is_noticed_before_the_drop(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
-    world.clock.on(world.policy.rest_seconds)
-    await archiving.round()
+    world.clock.advance(world.policy.rest_seconds)
+    await archiver.round()
     assert await world.stages() == {"20260301-0": "held", "20260302-0": "dropped"}
-    assert "holds" in (await world.partition("20260301-0")).says
+    assert "holds" in (await world.partition("20260301-0")).detail
 
 
 async def test_a_lost_ledger_is_taken_over_from_the_warehouse_and_the_bucket(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), world.archiving()
+    whole, archiver = await world.read(), world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     await world.ledger.run("DELETE FROM partitions")
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
     assert await world.read() == whole
 
 
 async def test_a_clock_that_jumps_shortens_no_rest(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     world.clock.at += timedelta(hours=2)
-    await archiving.round()
+    await archiver.round()
     assert set((await world.stages()).values()) == {"switched"}
     world.clock.at -= timedelta(hours=4)
     world.clock.passed += world.policy.rest_seconds
-    await archiving.round()
+    await archiver.round()
     assert set((await world.stages()).values()) == {"dropped"}
 
 
@@ -264,10 +276,10 @@ async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld
         while going:
             seen.append(await world.read())
 
-    reader, archiving = asyncio.create_task(reading()), world.archiving()
+    reader, archiver = asyncio.create_task(reading()), world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     going = False
     await reader
     assert len(seen) > 5
@@ -286,7 +298,7 @@ async def test_duckdb_reads_the_files_as_they_stand_and_finds_the_same(world: Ar
             f"SELECT archive_day, archive_generation, count(*) FROM read_parquet('{files}', hive_partitioning = true) GROUP BY ALL ORDER BY ALL"
         ).fetchall()
     ours = await world.warehouse.rows(
-        f"SELECT symbol, count(), sum(price), sum(volume), max(length(conditions)), min(received), max(offset) FROM {all_rows(trades, world.index.cold)}"
+        f"SELECT symbol, count(), sum(price), sum(volume), max(length(conditions)), min(received), max(offset) FROM {all_rows(trades, world.index.archived)}"
         " WHERE received < '2026-03-03 00:00:00' GROUP BY symbol ORDER BY symbol"
     )
     assert [tuple(row) for row in theirs] == list(ours.rows)
@@ -302,7 +314,9 @@ async def test_a_column_that_is_added_later_has_its_default_in_archived_rows_too
     await world.warehouse.ensure(wider)
     index = WarehouseArchives(world.warehouse, (wider,), world.bucket.table)
     await index.refresh()
-    found = await world.warehouse.rows(f"SELECT settled, count() FROM {all_rows(wider, index.cold)} GROUP BY settled")
+    found = await world.warehouse.rows(
+        f"SELECT settled, count() FROM {all_rows(wider, index.archived)} GROUP BY settled"
+    )
     assert found.rows == ((0, 3000),)
 
 
@@ -321,7 +335,7 @@ async def test_hot_days_are_read_without_the_bucket(world: ArchiveWorld) -> None
     with pytest.raises(StoreError):
         await world.read()
     since = Span({"received": (datetime(2026, 3, 3, tzinfo=UTC), None)})
-    sql = f"SELECT count() FROM {all_rows(trades, world.index.cold, since)}"
+    sql = f"SELECT count() FROM {all_rows(trades, world.index.archived, since)}"
     assert (await world.warehouse.rows(sql)).rows == ((1000,),)
 
 
@@ -338,14 +352,14 @@ async def test_a_part_that_is_damaged_on_the_disk_is_never_archived(world: Archi
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 0xFF
     data.write_bytes(content)
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.on(pause)
+        world.clock.advance(pause)
         with suppress(StoreError):
-            await archiving.round()
+            await archiver.round()
     stages = await world.stages()
     assert stages["20260301-0"] == "sealed"
-    assert "checksum" in (await world.partition("20260301-0")).says.lower()
+    assert "checksum" in (await world.partition("20260301-0")).detail.lower()
     assert stages["20260302-0"] == "dropped"
     assert "20260301-0" in {
         name for (name,) in (await world.warehouse.rows("SELECT partition_id FROM system.parts WHERE active")).rows
@@ -357,7 +371,7 @@ async def test_a_restore_that_was_nearly_done_drops_nothing_when_it_is_repeated(
     whole, _ = await world.read(), await archived(world)
     before = await world.partition("20260301-0")
     await restored(world, "20260301-0")
-    await world.kept.keep(before)
+    await world.archive_ledger.save_partition(before)
     shutil.move(world.folder / "bucket", world.folder / "away")
     await restored(world, "20260301-0")
     assert (await world.hot())["20260301-0"] == 1000
@@ -369,108 +383,108 @@ async def test_a_lost_ledger_knows_what_was_restored_too(world: ArchiveWorld) ->
     await archived(world)
     await restored(world, "20260301-0")
     await world.ledger.run("DELETE FROM partitions")
-    await world.archiving().round()
+    await world.archiver().round()
     assert await world.stages() == {"20260301-0": "restored", "20260302-0": "switched"}
 
 
 async def test_a_column_that_is_added_on_the_way_holds_up_nothing(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
-    await archiving.round()
-    await world.widen(Column("settled", "UInt32", "constructed: a new column"))
-    archiving = world.archiving()
+    archiver = world.archiver()
+    await archiver.round()
+    await world.add_column(Column("settled", "UInt32", "constructed: a new column"))
+    archiver = world.archiver()
     for pause in (world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     assert set((await world.stages()).values()) == {"dropped"}
-    found = await archiving.checks.drill()
+    found = await archiver.checks.drill()
     assert found is not None
-    assert found.same
+    assert found.is_same
     await restored(world, "20260301-0")
     assert (await world.hot())["20260301-0"] == 1000
 
 
 async def test_a_load_that_is_not_settled_holds_up_the_seal(world: ArchiveWorld) -> None:
     begun = await world.ledger.begin_load(FEED, "0" * 64, "2026/03/01/1")
-    archiving = world.archiving()
-    await archiving.round()
+    archiver = world.archiver()
+    await archiver.round()
     assert set((await world.stages()).values()) == {"planned"}
-    assert "on its way" in (await world.partition("20260301-0")).says
-    await world.ledger.dead(begun.load_id)
-    await world.ledger.swept([begun.load_id])
-    await archiving.round()
+    assert "on its way" in (await world.partition("20260301-0")).detail
+    await world.ledger.mark_dead(begun.load_id)
+    await world.ledger.mark_swept([begun.load_id])
+    await archiver.round()
     assert set((await world.stages()).values()) == {"verified"}
 
 
 async def test_rows_that_were_all_deleted_are_no_partition(world: ArchiveWorld) -> None:
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00'")
-    await world.archiving().round()
+    await world.archiver().round()
     assert await world.stages() == {"20260302-0": "verified"}
 
 
 async def test_switched_off_nothing_goes_further(world: ArchiveWorld) -> None:
-    await world.archiving().round()
+    await world.archiver().round()
     world.policy = replace(world.policy, enabled=False)
-    world.clock.on(world.policy.grace_seconds)
-    await world.archiving().round()
+    world.clock.advance(world.policy.grace_seconds)
+    await world.archiver().round()
     assert set((await world.stages()).values()) == {"verified"}
 
 
 async def test_a_check_that_cannot_be_done_is_told_and_holds_up_drops_alone(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.on(pause)
-        await archiving.round()
-    await world.bring(DAYS[0] + timedelta(days=3), range(10))
+        world.clock.advance(pause)
+        await archiver.round()
+    await world.insert(DAYS[0] + timedelta(days=3), range(10))
     shutil.move(world.folder / "bucket", world.folder / "away")
-    world.clock.on(86_400)
+    world.clock.advance(86_400)
     with pytest.raises(StoreError):
-        await archiving.round()
-    assert not (await world.kept.checks())["audit"].well
+        await archiver.round()
+    assert not (await world.archive_ledger.checks())["audit"].passed
     assert (await world.stages())["20260304-0"] == "sealed"
     shutil.move(world.folder / "away", world.folder / "bucket")
     for _ in range(2):
-        world.clock.on(7200)
-        await archiving.round()
-    assert (await world.kept.checks())["audit"].well
+        world.clock.advance(7200)
+        await archiver.round()
+    assert (await world.archive_ledger.checks())["audit"].passed
     assert (await world.stages())["20260301-0"] == "dropped"
 
 
 async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_nothing_else_is_begun(
     world: ArchiveWorld,
 ) -> None:
-    archiving = world.archiving()
-    await archiving.round()
-    await world.bring(DAYS[0] + timedelta(days=3), range(10))
-    await archiving.hurry()
+    archiver = world.archiver()
+    await archiver.round()
+    await world.insert(DAYS[0] + timedelta(days=3), range(10))
+    await archiver.free_disk()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
-    world.clock.on(world.policy.rest_seconds)
-    await archiving.hurry()
+    world.clock.advance(world.policy.rest_seconds)
+    await archiver.free_disk()
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
 
 
 async def test_a_partition_whose_dataset_is_declared_no_more_waits_and_says_so(world: ArchiveWorld) -> None:
-    await world.archiving().round()
-    without = Archiver(replace(world.means(), datasets={}, feeds={}), now=lambda: world.clock.at)
-    world.clock.on(world.policy.grace_seconds)
+    await world.archiver().round()
+    without = Archiver(replace(world.context(), datasets={}, feeds={}), clock=world.clock.to_clock())
+    world.clock.advance(world.policy.grace_seconds)
     await without.round()
-    assert {one.says for one in await world.kept.partitions()} == {
+    assert {one.detail for one in await world.archive_ledger.partitions()} == {
         "no source declares its dataset any more: it waits until one does"
     }
-    await world.archiving().round()
-    assert {(one.stage, one.says) for one in await world.kept.partitions()} == {("switched", "")}
+    await world.archiver().round()
+    assert {(one.stage, one.detail) for one in await world.archive_ledger.partitions()} == {("switched", "")}
 
 
 async def test_a_disk_that_takes_no_more_holds_it_and_nothing_is_left_there(world: ArchiveWorld) -> None:
-    room, archiving = world.folder / "archive" / "outgoing", world.archiving()
+    room, archiver = world.folder / "archive" / "outgoing", world.archiver()
     room.mkdir(parents=True)
     for name in ("20260301-0", "20260302-0"):
         (room / f"trades-{name}.parquet").symlink_to("/dev/full")
     with pytest.raises(StoreError, match=r"No space left on device.*see that its disk has room"):
-        await archiving.round()
+        await archiver.round()
     assert list(room.iterdir()) == []
     assert set((await world.stages()).values()) == {"sealed"}
-    world.clock.on(7200)
-    await archiving.round()
+    world.clock.advance(7200)
+    await archiver.round()
     assert set((await world.stages()).values()) == {"verified"}
 
 
@@ -484,14 +498,14 @@ async def test_a_disk_that_takes_no_more_holds_it_and_nothing_is_left_there(worl
 )  # fmt: skip
 async def test_a_job_that_the_archiver_cannot_run_is_refused(world: ArchiveWorld, job: Job) -> None:
     with pytest.raises(SettingsError):
-        await world.archiving().run_job(job)
+        await run_job(world.archiver(), job)
 
 
 async def test_bars_that_are_made_anew_are_made_of_archived_trades_too(world: ArchiveWorld) -> None:
     begun = await world.ledger.begin_load(FEED, load_digest(FEED.name, DAYS[0], 1), covers(DAYS[0], 1))
     assert begun.load_id == 1
     publications = Publications(world.ledger, world.warehouse)
-    await publications.publish(await world.ledger.loaded(begun.load_id, {}, ()))
+    await publications.publish(await world.ledger.mark_loaded(begun.load_id, {}, ()))
     await world.ledger.close_load(begun.load_id)
     await archived(world)
     await world.warehouse.ensure(bars)

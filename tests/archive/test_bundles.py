@@ -25,7 +25,7 @@ from tests.flows.bundle_world import InlineVerifier, statuses, stream_transfer
 from tests.flows.constructed_ticks import MIDNIGHT, constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
 
-from .archive_world import Clock
+from .archive_world import ManualClock
 
 FRAMES = frames_of(ticks)
 TABLES = (constructed_ticks, FRAMES)
@@ -42,23 +42,23 @@ class Instance:
     streams: StreamWorld
 
     def __post_init__(self) -> None:
-        self.clock = Clock(at=datetime(2026, 3, 8, tzinfo=UTC))
+        self.clock = ManualClock(at=datetime(2026, 3, 8, tzinfo=UTC))
         self.index = WarehouseArchives(self.streams.warehouse, TABLES, self.bucket.table)
 
     async def archived(self) -> None:
         """All that is old enough leaves the warehouse."""
         async with self.streams.stores() as stores:
-            means = ArchiveContext(
+            context = ArchiveContext(
                 datasets={one.name: one for one in TABLES}, feeds={ticks.name: ticks}, transforms=(),
-                warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, kept=SqliteArchive(stores.ledger),
+                warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, archive_ledger=SqliteArchive(stores.ledger),
                 ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=InlineVerifier(),
                 folder=self.folder / "archive", policy=POLICY,
             )  # fmt: skip
-            work = Archiver(means, now=lambda: self.clock.at, seconds=lambda: self.clock.passed)
+            work = Archiver(context, clock=self.clock.to_clock())
             for _ in range(3):
                 await work.round()
-                self.clock.on(1000.0)
-            assert {one.stage for one in await means.kept.partitions()} == {"dropped"}
+                self.clock.advance(1000.0)
+            assert {one.stage for one in await context.archive_ledger.partitions()} == {"dropped"}
 
     def desk(self) -> Any:
         return stream_transfer(self.streams, ticks, archives=self.index)

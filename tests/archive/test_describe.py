@@ -12,10 +12,10 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.export import total_order
-from spotlightd.flows.archive.parquet import KEY, describe, digest
-from spotlightd.model.archive import exported
+from spotlightd.flows.archive.parquet import KEY, hash_file, write_description
+from spotlightd.model.archive import export_select
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.runtime.catalog import catalog
+from spotlightd.runtime.catalog import load_catalog
 
 PLAIN = (
     "UInt8", "Int16", "UInt32", "Int64", "Float64", "String", "FixedString(5)", "Date", "DateTime64(3, 'UTC')",
@@ -33,7 +33,7 @@ EVERY = Dataset(
 
 
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("dataset", [EVERY, *SYSTEM_DATASETS, *catalog().datasets], ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", [EVERY, *SYSTEM_DATASETS, *load_catalog().datasets], ids=lambda one: one.name)
 async def test_every_dataset_can_be_described_and_reads_as_before(
     warehouse: ClickHouse, tmp_path: Path, dataset: Dataset
 ) -> None:
@@ -45,21 +45,21 @@ async def test_every_dataset_can_be_described_and_reads_as_before(
         f"INSERT INTO described SELECT * FROM generateRandom('{columns.replace(chr(39), chr(92) + chr(39))}', 7) LIMIT 100"
     )
     async with warehouse.stream(
-        exported(dataset.stored, "described", total_order(dataset, dataset.stored)), "Parquet"
+        export_select(dataset.stored, "described", total_order(dataset, dataset.stored)), "Parquet"
     ) as chunks:
         path.write_bytes(b"".join([chunk async for chunk in chunks]))
     before = pq.read_table(path)
-    describe(path, dataset, dataset.stored, "20260301-0", ["constructed 1"])
+    write_description(path, dataset, dataset.stored, "20260301-0", ["constructed 1"])
     assert pq.read_table(path).equals(before)
     schema = pq.read_schema(path)
     assert schema.metadata[KEY].startswith(b'{"dataset": "' + dataset.name.encode())
     first = dataset.stored[0]
     assert schema.field(first.name).metadata[b"meaning"] == first.meaning.encode()
-    assert digest(path)[1] == path.stat().st_size
+    assert hash_file(path)[1] == path.stat().st_size
 
 
 def test_a_file_of_other_columns_is_not_described(tmp_path: Path) -> None:
     path = tmp_path / "file.parquet"
     pq.write_table(pa.table({"a": [1]}), path)
     with pytest.raises(StoreError, match="cannot be described"):
-        describe(path, EVERY, EVERY.stored, "20260301-0", [])
+        write_description(path, EVERY, EVERY.stored, "20260301-0", [])

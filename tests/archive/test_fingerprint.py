@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
-from spotlightd.sql.fingerprint import row_hash, selected
-from spotlightd.workers.parquet import fingerprint
+from spotlightd.sql.fingerprint import fingerprint_columns, row_hash
+from spotlightd.workers.parquet import fingerprint_file
 
 from .proof_world import TIME, TYPES, columns_of, export, filled, literals, of_engine
 
@@ -36,7 +36,7 @@ async def both(
 ) -> tuple[Fingerprint, Fingerprint]:
     await filled(warehouse, columns, rows)
     path = await export(warehouse, columns, folder / "t.parquet")
-    return await of_engine(warehouse, columns), fingerprint(path, columns, TIME)
+    return await of_engine(warehouse, columns), fingerprint_file(path, columns, TIME)
 
 
 @SLOWLY
@@ -64,7 +64,7 @@ async def test_they_agree_on_each_type(warehouse: ClickHouse, tmp_path: Path, wo
         f"generateRandom($$c {inner}$$, 7, 60, 5) LIMIT 70000"
     )
     path = await export(warehouse, columns, tmp_path / "t.parquet")
-    assert await of_engine(warehouse, columns) == fingerprint(path, columns, TIME)
+    assert await of_engine(warehouse, columns) == fingerprint_file(path, columns, TIME)
     assert pq.read_metadata(path).num_row_groups > 1
 
 
@@ -77,7 +77,7 @@ async def test_parts_add_up_to_the_whole(warehouse: ClickHouse, tmp_path: Path) 
     await warehouse.execute("CREATE OR REPLACE TABLE t (at DateTime64(6, 'UTC'), c0 UInt64) ENGINE = Memory")
     await warehouse.execute("INSERT INTO t SELECT toDateTime64(number, 6, 'UTC'), number * number FROM numbers(1000)")
     parts = [
-        fingerprint(await export(warehouse, columns, tmp_path / str(at), f"t WHERE c0 % 3 = {at}"), columns, TIME)
+        fingerprint_file(await export(warehouse, columns, tmp_path / str(at), f"t WHERE c0 % 3 = {at}"), columns, TIME)
         for at in range(3)
     ]
     assert sum(parts, Fingerprint()) == await of_engine(warehouse, columns)
@@ -132,7 +132,7 @@ async def test_the_hash_never_changes(warehouse: ClickHouse) -> None:
         "CAST('-1.5' AS Nullable(Decimal(38, 4))) AS amount, ['a', ''] AS codes, "
         "toUUID('00112233-4455-6677-8899-aabbccddeeff') AS id"
     )
-    found = (await warehouse.rows(f"SELECT {selected(columns, 'at')} FROM ({row})")).rows[0]
+    found = (await warehouse.rows(f"SELECT {fingerprint_columns(columns, 'at')} FROM ({row})")).rows[0]
     assert tuple(map(int, found)) == (1, GOLDEN, GOLDEN, 18_654, 18_654)
 
 

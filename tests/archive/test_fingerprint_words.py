@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spotlightd.errors import SettingsError
-from spotlightd.sql.fingerprint import row_hash, selected
+from spotlightd.sql.fingerprint import fingerprint_columns, row_hash
 
 from .proof_world import columns_of
 
@@ -13,12 +13,12 @@ from .proof_world import columns_of
 @pytest.mark.parametrize("word", ["Nullable(Date)", "String", "Array(Date)", "Bool", "Float64"])
 def test_a_time_must_be_counted(word: str) -> None:
     with pytest.raises(SettingsError, match=r"column c0: .* is no time"):
-        selected(columns_of([word]), "c0")
+        fingerprint_columns(columns_of([word]), "c0")
 
 
 def test_a_time_must_be_there() -> None:
     with pytest.raises(SettingsError, match="nothing: no such column"):
-        selected(columns_of([]), "nothing")
+        fingerprint_columns(columns_of([]), "nothing")
 
 
 def test_a_decimal_wider_than_the_engines_is_refused() -> None:

@@ -11,6 +11,7 @@ import pytest
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import HeldError
+from spotlightd.flows.archive.flow import run_job
 from spotlightd.ports.ledger import Job
 from tests.flows.world import CrashError, Fuse, Fused
 
@@ -27,18 +28,18 @@ async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
 
 async def held(world: ArchiveWorld) -> Archiver:
     """Both partitions were switched, and then the bucket was emptied."""
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     shutil.move(world.folder / "bucket", world.folder / "away")
     (world.folder / "bucket").mkdir()
-    world.clock.on(world.policy.rest_seconds)
-    await archiving.round()
+    world.clock.advance(world.policy.rest_seconds)
+    await archiver.round()
     assert await world.stages() == {FIRST: "held", SECOND: "held"}
     with pytest.raises(StoreError):
         await world.read()
-    return archiving
+    return archiver
 
 
 def put_back(world: ArchiveWorld) -> None:
@@ -54,43 +55,43 @@ def flip(path: Path) -> None:
 
 async def test_it_says_what_a_person_can_do(world: ArchiveWorld) -> None:
     await held(world)
-    says = (await world.partition(FIRST)).says
+    says = (await world.partition(FIRST)).detail
     assert "is not in the bucket any more" in says
     assert f"spotlightd archive retry trades --partition {FIRST}" in says
     assert f"spotlightd restore trades --partition {FIRST}" in says
 
 
 async def test_a_restore_sends_readers_back_to_rows_that_never_left(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), await held(world)
+    whole, archiver = await world.read(), await held(world)
     for name in (FIRST, SECOND):
-        await archiving.run_job(Job("restore", "trades", partition=name))
+        await run_job(archiver, Job("restore", "trades", partition=name))
     assert await world.read() == whole
     assert await world.stages() == {FIRST: "restored", SECOND: "restored"}
     events = "SELECT event, count() FROM archives GROUP BY event ORDER BY event"
     assert (await world.warehouse.rows(events)).rows == (("switched", 2), ("withdrawn", 2))
-    assert {one.since for one in await world.kept.partitions()} == {world.clock.at}
-    await world.archiving().round()
+    assert {one.since for one in await world.archive_ledger.partitions()} == {world.clock.at}
+    await world.archiver().round()
     assert await world.read() == whole
 
 
 async def test_a_restore_takes_the_proven_copy_when_the_warehouse_has_lost_its_rows(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), await held(world)
+    whole, archiver = await world.read(), await held(world)
     await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
     with pytest.raises(HeldError, match=r"no rows of it any more; object .* is not in the bucket"):
-        await archiving.run_job(Job("restore", "trades", partition=FIRST))
+        await run_job(archiver, Job("restore", "trades", partition=FIRST))
     assert (await world.stages())[FIRST] == "held"
     put_back(world)
-    await archiving.run_job(Job("restore", "trades", partition=FIRST))
+    await run_job(archiver, Job("restore", "trades", partition=FIRST))
     assert (await world.hot())[FIRST] == 1000
     assert await world.read() == whole
 
 
 async def test_a_restore_never_sends_readers_to_rows_that_are_not_those_that_were_sealed(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), await held(world)
+    whole, archiver = await world.read(), await held(world)
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
     put_back(world)
     with pytest.raises(HeldError, match=r"warehouse holds .* sealed were .*the copy in the bucket is what was sealed"):
-        await archiving.run_job(Job("restore", "trades", partition=FIRST))
+        await run_job(archiver, Job("restore", "trades", partition=FIRST))
     assert await world.read() == whole
     assert (await world.hot())[FIRST] == 999
     assert (await world.stages())[FIRST] == "held"
@@ -105,72 +106,72 @@ async def test_a_restore_of_a_held_one_that_ends_anywhere_is_done_by_the_next(wo
     while ended:
         ends += 1
         fuse = Fuse(ends)
-        archiving = world.archiving(lambda port, fuse=fuse: Fused(port, fuse, ("execute", "record", "keep")))
+        archiver = world.archiver(lambda port, fuse=fuse: Fused(port, fuse, ("execute", "record", "save_partition")))
         try:
-            await archiving.run_job(Job("restore", "trades", partition=FIRST))
+            await run_job(archiver, Job("restore", "trades", partition=FIRST))
             ended = False
         except CrashError:
             assert await world.read() == whole, f"after the end at step {ends}"
-            await world.archiving().round()
+            await world.archiver().round()
             if (await world.stages())[FIRST] != "restored":
-                await world.archiving().run_job(Job("restore", "trades", partition=FIRST))
+                await run_job(world.archiver(), Job("restore", "trades", partition=FIRST))
         assert await world.read() == whole
         assert (await world.hot())[FIRST] == 1000
         if ended:
             await world.index.record(before, "switched")
             await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
-            await world.kept.keep(before)
+            await world.archive_ledger.save_partition(before)
     assert ends > 4
 
 
 async def test_held_after_the_switch_it_goes_on_when_both_copies_are_what_was_sealed(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), await held(world)
+    whole, archiver = await world.read(), await held(world)
     with pytest.raises(HeldError, match="is not in the bucket any more"):
-        await archiving.run_job(Job("retry", "trades", partition=FIRST))
+        await run_job(archiver, Job("retry", "trades", partition=FIRST))
     put_back(world)
     for name in (FIRST, SECOND):
-        assert "switched" in await archiving.run_job(Job("retry", "trades", partition=name))
-    await archiving.round()
+        assert "switched" in await run_job(archiver, Job("retry", "trades", partition=name))
+    await archiver.round()
     assert await world.stages() == {FIRST: "switched", SECOND: "switched"}, "it rests anew"
-    world.clock.on(world.policy.rest_seconds)
-    await archiving.round()
+    world.clock.advance(world.policy.rest_seconds)
+    await archiver.round()
     assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
     assert await world.read() == whole
 
 
 async def test_a_copy_with_a_flipped_byte_is_not_gone_on_with(world: ArchiveWorld) -> None:
-    archiving = await held(world)
+    archiver = await held(world)
     put_back(world)
     flip(world.folder / "bucket" / (await world.partition(FIRST)).keys[0])
     with pytest.raises((HeldError, StoreError)):
-        await archiving.run_job(Job("retry", "trades", partition=FIRST))
+        await run_job(archiver, Job("retry", "trades", partition=FIRST))
     assert (await world.stages())[FIRST] == "held"
     assert (await world.hot())[FIRST] == 1000
 
 
 async def test_held_before_the_switch_it_is_exported_anew(world: ArchiveWorld) -> None:
-    whole, archiving = await world.read(), world.archiving()
-    await archiving.round()
+    whole, archiver = await world.read(), world.archiver()
+    await archiver.round()
     (gone,) = (await world.partition(FIRST)).keys
     (world.folder / "bucket" / gone).unlink()
-    world.clock.on(world.policy.grace_seconds)
-    await archiving.round()
+    world.clock.advance(world.policy.grace_seconds)
+    await archiver.round()
     assert await world.stages() == {FIRST: "held", SECOND: "switched"}
     with pytest.raises(SettingsError, match="was not switched"):
-        await archiving.run_job(Job("restore", "trades", partition=FIRST))
-    assert "sealed" in await archiving.run_job(Job("retry", "trades", partition=FIRST))
+        await run_job(archiver, Job("restore", "trades", partition=FIRST))
+    assert "sealed" in await run_job(archiver, Job("retry", "trades", partition=FIRST))
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
     assert (await world.partition(FIRST)).keys == (gone,), "the same rows make the same file"
     assert await world.read() == whole
 
 
 async def test_what_is_not_held_is_not_taken_up_again(world: ArchiveWorld) -> None:
-    archiving = await held(world)
-    await archiving.run_job(Job("restore", "trades", partition=FIRST))
+    archiver = await held(world)
+    await run_job(archiver, Job("restore", "trades", partition=FIRST))
     with pytest.raises(SettingsError, match="is restored: it stays in the warehouse"):
-        await archiving.run_job(Job("retry", "trades", partition=FIRST))
+        await run_job(archiver, Job("retry", "trades", partition=FIRST))
     with pytest.raises(SettingsError, match="no archived partition"):
-        await archiving.run_job(Job("retry", "trades", partition="19990101-0"))
+        await run_job(archiver, Job("retry", "trades", partition="19990101-0"))

@@ -15,19 +15,19 @@ from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.bucket import Reach
+from spotlightd.model.bucket import EngineReach
 from spotlightd.model.stream import frames_of
 from spotlightd.settings import stores
-from spotlightd.sql.fingerprint import selected
-from spotlightd.sql.visibility import NOW, rows, visible
+from spotlightd.sql.fingerprint import fingerprint_columns
+from spotlightd.sql.visibility import NOW, all_rows, visible_condition
 from tests.engine.world import client_of, engine_on
 from tests.flows.constructed_ticks import constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
 
-from .archive_world import Clock, HereVerifier
+from .archive_world import InlineVerifier, ManualClock
 
 POLICY = stores.ArchiveSettings(hot_days={"constructed_ticks": 10}, grace_seconds=0.0, rest_seconds=0.0)
 
@@ -43,26 +43,24 @@ class Box:
     async def archived(self) -> dict[str, str]:
         """All that is due leaves, in one life of the archiver; what became of each partition."""
         async with SqliteLedger(self.streams.folder / "ledger.sqlite") as ledger:
-            kept, clock = SqliteArchive(ledger), Clock(datetime(2026, 3, 20, tzinfo=UTC))
-            means = ArchiveContext(
+            archive_ledger, clock = SqliteArchive(ledger), ManualClock(datetime(2026, 3, 20, tzinfo=UTC))
+            context = ArchiveContext(
                 datasets={one.name: one for one in (constructed_ticks, frames_of(ticks))}, feeds={ticks.name: ticks},
-                transforms=(), warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, kept=kept, ledger=ledger,
-                positions=SqlitePositions(ledger), verifier=HereVerifier(), folder=self.streams.folder / "archive",
+                transforms=(), warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, archive_ledger=archive_ledger, ledger=ledger,
+                positions=SqlitePositions(ledger), verifier=InlineVerifier(), folder=self.streams.folder / "archive",
                 policy=POLICY,
             )  # fmt: skip
-            archiving = Archiving(means, now=lambda: clock.at, seconds=lambda: clock.passed)
+            archiver = Archiver(context, clock=clock.to_clock())
             for _ in range(3):
-                await archiving.round()
-                clock.on(1.0)
-            return {one.id: one.stage for one in await kept.partitions()}
+                await archiver.round()
+                clock.advance(1.0)
+            return {one.id: one.stage for one in await archive_ledger.partitions()}
 
     async def visible(self) -> Fingerprint:
         """Of the rows that a reader finds now, hot and archived."""
         seq = await self.streams.one("SELECT max(seq) FROM loads")
-        table = rows(constructed_ticks, self.index.cold)
-        sql = (
-            f"SELECT {selected(constructed_ticks.columns, 'received')} FROM {table} WHERE {visible(constructed_ticks)}"
-        )
+        table = all_rows(constructed_ticks, self.index.archived)
+        sql = f"SELECT {fingerprint_columns(constructed_ticks.columns, 'received')} FROM {table} WHERE {visible_condition(constructed_ticks)}"
         return Fingerprint(*(await self.streams.warehouse.rows(sql, {"seq": seq or NOW.seq})).rows[0])
 
 
@@ -71,7 +69,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
     async with AsyncExitStack() as stack:
         bucket = await stack.enter_async_context(FolderBucket(tmp_path / "bucket"))
         engine = await stack.enter_async_context(
-            engine_on(tmp_path / "state", bucket=Reach(folder=str(tmp_path / "bucket")))
+            engine_on(tmp_path / "state", bucket=EngineReach(folder=str(tmp_path / "bucket")))
         )
         warehouse = await stack.enter_async_context(client_of(engine))
         index = WarehouseArchives(warehouse, (constructed_ticks, frames_of(ticks)), bucket.table)

@@ -20,10 +20,10 @@ async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
 
 async def through(world: ArchiveWorld) -> None:
     """All that is due leaves, as far as the budget of a day goes."""
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
 
 
 async def test_what_was_dropped_while_the_clock_was_a_year_ahead_counts_for_no_day_after(world: ArchiveWorld) -> None:
@@ -33,23 +33,23 @@ async def test_what_was_dropped_while_the_clock_was_a_year_ahead_counts_for_no_d
     await through(world)
     world.clock.at -= year
     assert sorted((await world.stages()).values()) == ["dropped", "switched", "switched"]
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
     assert sorted((await world.stages()).values()) == ["dropped", "dropped", "switched"]
-    assert "drop_bytes_per_day" in (await world.partition("20260319-0")).says
+    assert "drop_bytes_per_day" in (await world.partition("20260319-0")).detail
     assert (await world.read()).rows == 3000
 
 
 async def test_switched_off_nothing_leaves_on_a_disk_that_is_nearly_full_either(world: ArchiveWorld) -> None:
-    await world.archiving().round()
+    await world.archiver().round()
     world.policy = replace(world.policy, enabled=False)
-    archiving = world.archiving()
-    await archiving.round()
+    archiver = world.archiver()
+    await archiver.round()
     for _ in range(2):
-        await archiving.hurry()
-        world.clock.on(world.policy.rest_seconds)
+        await archiver.free_disk()
+        world.clock.advance(world.policy.rest_seconds)
     assert set((await world.stages()).values()) == {"verified"}
     assert len(await world.hot()) == 3
 
@@ -57,14 +57,14 @@ async def test_switched_off_nothing_leaves_on_a_disk_that_is_nearly_full_either(
 async def test_rows_that_trickle_in_late_leave_together_when_no_more_come(world: ArchiveWorld) -> None:
     """The engine's clock says how long it was quiet: it wrote them just now, whatever the clock of this world says."""
     world.policy = replace(world.policy, late_seconds=3600.0)
-    archiving = world.archiving()
-    await archiving.round()
+    archiver = world.archiver()
+    await archiver.round()
     for number in range(1000, 1006):
-        await world.bring(DAYS[0], [number])
-        await archiving.round()
+        await world.insert(DAYS[0], [number])
+        await archiver.round()
     assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
     assert (await world.hot())["20260301-1"] == 6
     world.policy = replace(world.policy, late_seconds=0.0)
-    await world.archiving().round()
+    await world.archiver().round()
     assert (await world.partition("20260301-1")).fingerprint.rows == 6
     assert (await world.read()).rows == 3006

@@ -16,11 +16,11 @@ import pytest
 from spotlightd.clients.documents.folder import FolderDocuments
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.datasets.trades import trades
-from spotlightd.flows.loads.mirror import mirror
+from spotlightd.flows.loads.mirror import mirror_records
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sources import sec_ftd
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web.app import application, serving
+from spotlightd.web.app import build_application, serve
 from spotlightd.web.state import DaemonState, EngineState, ExplorerContext
 from spotlightd.web.symbol import minutes
 from tests.web.world import excerpts
@@ -59,7 +59,7 @@ async def _recorded(world: ArchiveWorld) -> None:
         gaps.append((at, "constructed_feed", "AAPL", at - timedelta(hours=1), at, "disconnected", said, ""))
     for table, some in (("documents", documents), ("runs", tried), ("rejects", lines), ("gaps", gaps)):
         await written(world.ledger, table, some)
-    await mirror(world.ledger, world.warehouse, world.index)
+    await mirror_records(world.ledger, world.warehouse, world.index)
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ async def explorer(tmp_path: Path) -> AsyncIterator[Explorer]:
     async with archive_world(tmp_path) as world, FolderDocuments(tmp_path / "documents") as documents:
         await _recorded(world)
         await left(world)
-        assert {one.dataset for one in await world.kept.partitions()} == {"trades", "runs", "rejects", "gaps"}
+        assert {one.dataset for one in await world.archive_ledger.partitions()} == {"trades", "runs", "rejects", "gaps"}
         context = ExplorerContext(
             world.warehouse, documents, (trades, *SYSTEM_DATASETS), (sec_ftd.source,), WebSettings(),
             lambda: DaemonState("0", LONG_AGO, EngineState("none"), ()), excerpts(documents), archives=world.index,
         )  # fmt: skip
-        async with serving(application(context), "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
+        async with serve(build_application(context), "127.0.0.1", 0) as port, aiohttp.ClientSession() as session:
             yield Explorer(world, f"http://127.0.0.1:{port}", session)
 
 
@@ -126,8 +126,8 @@ async def test_what_is_old_is_never_left_out_in_silence(explorer: Explorer) -> N
 
 
 async def _gaps(world: ArchiveWorld, last: datetime) -> list[Any]:
-    window = minutes.ending("1d", last, moved=True)
-    query = minutes.gaps("AAPL", window, Snapshot(0, cold=world.index.cold))
+    window = minutes.window_ending("1d", last, moved=True)
+    query = minutes.gaps_query("AAPL", window, Snapshot(0, archived=world.index.archived))
     return [row[4] for row in (await world.warehouse.rows(query.sql, query.params)).rows]
 
 

@@ -13,6 +13,7 @@ import pytest
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import MIRRORED, SYSTEM_DATASETS, gaps, runs
 from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.archive.flow import run_job
 from spotlightd.flows.loads.mirror import mirror_records, rebuild_mirror, restore_records
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
@@ -67,15 +68,15 @@ async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
 
 async def left(world: ArchiveWorld) -> None:
     """All that is due is dropped."""
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
 
 
 async def ids(world: ArchiveWorld, dataset: Dataset) -> list[int]:
     """Of all records that a reader finds, hot and archived."""
-    found = await world.warehouse.rows(f"SELECT id FROM {all_rows(dataset, world.index.cold)} ORDER BY id")
+    found = await world.warehouse.rows(f"SELECT id FROM {all_rows(dataset, world.index.archived)} ORDER BY id")
     return [number for (number,) in found.rows]
 
 
@@ -89,7 +90,7 @@ async def test_old_months_leave_and_every_record_is_read_once(world: ArchiveWorl
     for dataset in (one for one in MIRRORED if one.split_by):
         assert await parts(world, dataset.name) == {"202603-0": 4}
         assert await ids(world, dataset) == ALL
-        assert [one.newest_id for one in world.index.cold.of(dataset.name)] == [10, 11]
+        assert [one.newest_id for one in world.index.archived.of_dataset(dataset.name)] == [10, 11]
     assert (await world.warehouse.rows("SELECT count() FROM runs_all")).rows == ((12,),)
 
 
@@ -161,11 +162,11 @@ async def test_no_insert_spans_two_months_because_half_of_it_could_stay_away(wor
 
 @pytest.mark.parametrize("far", [0, 1, 2, 4], ids=["all hot", "proven", "switched", "dropped"])
 async def test_a_rebuild_doubles_nothing_and_the_archiver_goes_on(world: ArchiveWorld, far: int) -> None:
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds)[:far]:
-        world.clock.on(pause)
-        await archiving.round()
-    again = await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.kept.partitions())
+        world.clock.advance(pause)
+        await archiver.round()
+    again = await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.archive_ledger.partitions())
     assert again == 4 * (4 if far else 12)
     for dataset in (one for one in MIRRORED if one.split_by):
         assert await ids(world, dataset) == ALL
@@ -180,14 +181,14 @@ async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(w
     await written(world.ledger, "runs", [run(LONG_AGO)], 13)
     await mirror_records(world.ledger, world.warehouse, world.index)
     await world.warehouse.execute("DELETE FROM runs WHERE at > '2026-01-01' AND id != 12")
-    await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.kept.partitions())
+    await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.archive_ledger.partitions())
     assert await ids(world, runs) == [*ALL, 13]
     assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
 
 
 async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(world: ArchiveWorld) -> None:
     await left(world)
-    known, steps, ended = await world.kept.partitions(), 0, True
+    known, steps, ended = await world.archive_ledger.partitions(), 0, True
     while ended:
         steps += 1
         around: Any = Fused(world.warehouse, Fuse(steps), ("execute", "insert"))
@@ -197,7 +198,7 @@ async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(
         except CrashError:
             assert await mirror_records(world.ledger, world.warehouse, world.index) == 0
             for dataset in SYSTEM_DATASETS:  # as at a start
-                await world.warehouse.ensure(dataset, world.index.cold)
+                await world.warehouse.ensure(dataset, world.index.archived)
             assert (await world.warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
         assert await ids(world, runs) == ALL, f"ended at step {steps}"
         assert await ids(world, gaps) == ALL, f"ended at step {steps}"
@@ -228,12 +229,12 @@ async def test_a_lost_ledger_waits_for_a_bucket_that_it_needs(world: ArchiveWorl
 async def test_a_month_is_not_restored_into_a_table_that_is_thrown_away(world: ArchiveWorld) -> None:
     await left(world)
     with pytest.raises(SettingsError, match="names that begin with anew_ or drill_ are ours"):
-        await world.archiving().run_job(Job("restore", "runs", partition="202411-0", into="anew_runs"))
+        await run_job(world.archiver(), Job("restore", "runs", partition="202411-0", into="anew_runs"))
 
 
 async def test_a_restored_month_is_read_once_and_the_copy_goes_on(world: ArchiveWorld) -> None:
     await left(world)
-    await world.archiving().run_job(Job("restore", "runs", partition="202411-0"))
+    await run_job(world.archiver(), Job("restore", "runs", partition="202411-0"))
     await world.index.refresh()
     assert await parts(world, "runs") == {"202411-0": 4, "202603-0": 4}
     assert await ids(world, runs) == ALL

@@ -14,7 +14,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import FormatError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
-from spotlightd.workers.parquet import fingerprint
+from spotlightd.workers.parquet import fingerprint_file
 
 from .proof_world import TIME, columns_of, export, of_engine
 
@@ -50,13 +50,13 @@ async def test_two_values_that_change_places_are_noticed_in_each_column(
 ) -> None:
     columns, path, truth = tampered
     whole = pq.read_table(path)
-    assert fingerprint(rewritten(path, whole), columns, TIME) == truth
+    assert fingerprint_file(rewritten(path, whole), columns, TIME) == truth
     for at, column in enumerate(columns):
         values: Any = whole.column(at).combine_chunks()
         other = next(row for row in range(1, len(values)) if values[row] != values[0])
         order = [other, *range(1, other), 0, *range(other + 1, len(values))]
         swapped = whole.set_column(at, whole.schema.field(at), values.take(pa.array(order)))
-        found = fingerprint(rewritten(path, swapped), columns, TIME)
+        found = fingerprint_file(rewritten(path, swapped), columns, TIME)
         assert found != truth, column
         assert (found.rows, found.low, found.high) == (truth.rows, truth.low, truth.high)
 
@@ -65,7 +65,7 @@ async def test_a_row_twice_for_another_is_noticed(tampered: tuple[tuple[Column, 
     columns, path, truth = tampered
     whole = pq.read_table(path)
     rows = pa.array([*range(119_999), 119_998])
-    assert fingerprint(rewritten(path, whole.take(rows)), columns, TIME) != truth
+    assert fingerprint_file(rewritten(path, whole.take(rows)), columns, TIME) != truth
 
 
 async def test_each_flipped_byte_is_noticed(tampered: tuple[tuple[Column, ...], Path, Fingerprint]) -> None:
@@ -79,7 +79,7 @@ async def test_each_flipped_byte_is_noticed(tampered: tuple[tuple[Column, ...], 
     for place in range(first, first + data, data // 60):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
         try:
-            noticed += fingerprint(path, columns, TIME) != truth
+            noticed += fingerprint_file(path, columns, TIME) != truth
         except FormatError:
             noticed += 1
     assert noticed >= 58
@@ -92,7 +92,7 @@ async def test_a_file_that_was_cut_off_is_refused(
     columns, path, _ = tampered
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(FormatError, match=r"t\.parquet cannot be read as Parquet"):
-        fingerprint(path, columns, TIME)
+        fingerprint_file(path, columns, TIME)
 
 
 async def test_a_column_that_is_missing_added_moved_or_of_another_type_is_named(
@@ -108,4 +108,4 @@ async def test_a_column_that_is_missing_added_moved_or_of_another_type_is_named(
         ((Column(TIME, "DateTime64(3, 'UTC')", ""), *columns[1:]), "column at is"),
     ):
         with pytest.raises(FormatError, match=names):
-            fingerprint(path, declared, TIME)
+            fingerprint_file(path, declared, TIME)

@@ -17,8 +17,8 @@ from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.audit import SCRUB_DAYS, audit
-from spotlightd.flows.archive.verify import unharmed
-from spotlightd.sql.visibility import rows
+from spotlightd.flows.archive.verify import require_undamaged
+from spotlightd.sql.visibility import all_rows
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
@@ -47,15 +47,15 @@ async def content(world: ArchiveWorld, key: str) -> bytes:
 
 
 async def rest(world: ArchiveWorld) -> None:
-    archiving = world.archiving()
+    archiver = world.archiver()
     for pause in (world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.on(pause)
-        await archiving.round()
+        world.clock.advance(pause)
+        await archiver.round()
 
 
 @pytest.mark.parametrize("what", ["object", "manifest"])
 async def test_what_was_damaged_after_the_proof_is_not_relied_on(world: ArchiveWorld, what: str) -> None:
-    await world.archiving().round()
+    await world.archiver().round()
     one = await world.partition(NAME)
     assert one.stage == "verified"
     key = one.keys[0] if what == "object" else one.manifest
@@ -67,20 +67,20 @@ async def test_what_was_damaged_after_the_proof_is_not_relied_on(world: ArchiveW
 
 
 async def test_a_later_release_may_word_its_manifests_otherwise(world: ArchiveWorld) -> None:
-    await world.archiving().round()
+    await world.archiver().round()
     world.dataset = replace(trades, title="Otherwise", about="in other words")
-    await unharmed(world.means(), await world.partition(NAME))
+    await require_undamaged(world.context(), await world.partition(NAME))
 
 
 async def test_no_bit_of_a_columns_name_makes_its_values_others(tmp_path: Path) -> None:
     """The engine fills in what a file has not: 0 where a number was."""
     async with archive_world(tmp_path) as world:
-        await world.archiving().round()
+        await world.archiver().round()
         await rest(world)
         (key,) = (await world.partition(NAME)).keys
         path = tmp_path / "bucket" / key
         whole, refused = path.read_bytes(), 0
-        asked = f"SELECT sum(volume) FROM {rows(trades, world.index.cold)}"
+        asked = f"SELECT sum(volume) FROM {all_rows(trades, world.index.archived)}"
         truth = (await world.warehouse.rows(asked)).rows
         places = [one.start() for one in re.finditer(b"volume", whole)]
         for place in (at + ahead for at in places for ahead in range(len(b"volume"))):
@@ -93,46 +93,46 @@ async def test_no_bit_of_a_columns_name_makes_its_values_others(tmp_path: Path) 
 
 
 async def test_an_object_that_is_damaged_without_a_word_is_found_on_its_day(world: ArchiveWorld) -> None:
-    await world.archiving().round()
+    await world.archiver().round()
     await rest(world)
-    one, known = await world.partition(NAME), await world.kept.partitions()
+    one, known = await world.partition(NAME), await world.archive_ledger.partitions()
     before = await content(world, one.keys[0])
     await changed(world, one.keys[0], before[:100] + bytes([before[100] ^ 1]) + before[101:])
     days = [date(2026, 4, 1) + timedelta(days=ahead) for ahead in range(SCRUB_DAYS)]
-    found = [await audit(world.means(), known, day) for day in days]
+    found = [await audit(world.context(), known, day) for day in days]
     assert sum(one.read for one in found) == 2
-    (amiss,) = [said for one in found for said in one.amiss]
-    assert amiss.startswith(f"trades {NAME}: object")
-    made_up = await audit(world.means(), known, days[-1], SCRUB_DAYS)
-    assert (made_up.read, made_up.amiss) == (2, (amiss,))
+    (defect,) = [defect for result in found for defect in result.defects]
+    assert defect.startswith(f"trades {NAME}: object")
+    made_up = await audit(world.context(), known, days[-1], SCRUB_DAYS)
+    assert (made_up.read, made_up.defects) == (2, (defect,))
 
 
 async def test_the_audit_wants_what_readers_take_whatever_the_ledger_says(world: ArchiveWorld) -> None:
-    await world.archiving().round()
+    await world.archiver().round()
     await rest(world)
     one = await world.partition(NAME)
-    await world.kept.keep(replace(one, stage="held"))
-    assert (await audit(world.means(), await world.kept.partitions(), date(2026, 4, 1))).objects == 4
+    await world.archive_ledger.save_partition(replace(one, stage="held"))
+    assert (await audit(world.context(), await world.archive_ledger.partitions(), date(2026, 4, 1))).objects == 4
 
 
 async def test_one_that_is_sent_again_after_an_upgrade_leaves_one_object(world: ArchiveWorld) -> None:
     """Killed when the object is there and the ledger does not say so; the next release has another wording."""
-    archiving = world.archiving()
-    await archiving._plan()
+    archiver = world.archiver()
+    await archiver._plan()
     one = await world.partition(NAME)
     while one.stage != "exported":
-        one = await archiving._step(one)
-        await world.kept.keep(one)
-    assert (await archiving._step(one)).stage == "uploaded"
+        one = await archiver._step(one)
+        await world.archive_ledger.save_partition(one)
+    assert (await archiver._step(one)).stage == "uploaded"
     world.dataset = replace(trades, about="in other words")
-    await world.archiving().round()
+    await world.archiver().round()
     found = [one.key async for one in world.bucket.list("trades/archive_day=2026-03-01/")]
     assert len([key for key in found if key.endswith(".parquet")]) == 1
 
 
 async def test_a_bucket_on_a_disk_that_is_too_full_keeps_nothing_more(tmp_path: Path) -> None:
     async with FolderBucket(tmp_path / "bucket", most_percent=0.001) as bucket:
-        with pytest.raises(StoreError, match="% full: 3 bytes more would go beyond"):
+        with pytest.raises(StoreError, match="% full: 3 more bytes would fill it"):
             await bucket.put("a", b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
         assert await bucket.head("a") is None
 
@@ -141,9 +141,9 @@ async def test_nothing_is_exported_to_a_disk_that_is_too_full(world: ArchiveWorl
     def full(_size: int) -> None:
         raise StoreError("the disk is 96 % full")
 
-    archiving = world.archiving()
-    archiving._means = replace(archiving._means, room=full)
+    archiver = world.archiver()
+    archiver.context = replace(archiver.context, require_space=full)
     with pytest.raises(StoreError, match="96 % full"):
-        await archiving.round()
+        await archiver.round()
     assert set((await world.stages()).values()) == {"sealed"}
     assert [one for one in (world.folder / "archive").rglob("*") if one.is_file()] == []

@@ -42,8 +42,8 @@ async def other(tmp_path: Path, engine: Engine) -> AsyncIterator[World]:
 @pytest.fixture
 async def file(world: World, tmp_path: Path) -> Path:
     """A bundle of all that the first instance has."""
-    world.shows(DAYS)
-    await world.look()
+    world.serve(DAYS)
+    await world.ingest()
     async with document_transfer(world, source()) as transfer:
         await transfer.export(constructed_counts, tmp_path / "all.bundle.tar")
     return tmp_path / "all.bundle.tar"
@@ -57,7 +57,7 @@ async def test_the_other_instance_has_the_same_rows_documents_and_rejects(
         document = (await transfer.context.ledger.loads())[0].digest
         kept = await transfer.context.ledger.document(document)
     assert statuses(outcomes) == dict.fromkeys(DAYS, "imported")
-    assert await other.seen() == EXPECTED
+    assert await other.read_counts() == EXPECTED
     assert other.documents.objects == world.documents.objects
     assert kept is not None
     assert kept.url in {url(covers) for covers in DAYS}
@@ -72,7 +72,7 @@ async def test_a_second_import_changes_nothing(other: World, file: Path) -> None
         published = await transfer.context.ledger.loads()
         assert statuses(await transfer.import_file(file)) == dict.fromkeys(DAYS, "here")
         assert await transfer.context.ledger.loads() == published
-    assert await other.seen() == EXPECTED
+    assert await other.read_counts() == EXPECTED
 
 
 async def test_a_bundle_of_what_was_imported_is_the_same_bundle(other: World, file: Path, tmp_path: Path) -> None:
@@ -81,8 +81,8 @@ async def test_a_bundle_of_what_was_imported_is_the_same_bundle(other: World, fi
         again = await transfer.export(constructed_counts, tmp_path / "again.bundle.tar")
     async with open_bundle(file, ignore_progress) as bundle:
         first = bundle.manifest
-    said = {one.digest: (one.rows, one.covers, one.parser) for one in again.loads}
-    assert said == {one.digest: (one.rows, one.covers, one.parser) for one in first.loads}
+    contents = {load.digest: (load.rows, load.covers, load.parser) for load in again.loads}
+    assert contents == {load.digest: (load.rows, load.covers, load.parser) for load in first.loads}
     async with open_bundle(tmp_path / "again.bundle.tar", ignore_progress) as bundle:
         assert {*bundle.manifest.members} == {*first.members}
 
@@ -99,7 +99,7 @@ async def test_only_documents_with_rows_of_the_days_come_and_each_as_a_whole(
     assert not (tmp_path / "x").exists()
     async with document_transfer(other, source()) as transfer:
         assert statuses(await transfer.import_file(some)) == {"2021/a": "imported"}
-    assert await other.seen() == {"2021-01-04": 1, "2021-01-05": 2}
+    assert await other.read_counts() == {"2021-01-04": 1, "2021-01-05": 2}
 
 
 async def test_a_full_disk_leaves_no_bundle_and_raises_an_error(world: World, file: Path, tmp_path: Path) -> None:
@@ -135,12 +135,12 @@ async def test_an_import_killed_at_any_step_is_completed_by_the_next(other: Worl
             async with document_transfer(fresh, source(), fuse) as transfer:
                 await transfer.import_file(file)
         except (CrashError, BaseExceptionGroup):
-            assert (await fresh.seen()).items() <= EXPECTED.items()
+            assert (await fresh.read_counts()).items() <= EXPECTED.items()
         else:
             break
         async with document_transfer(fresh, source()) as transfer:
             assert set(statuses(await transfer.import_file(file)).values()) <= {"here", "imported"}
-        assert await fresh.seen() == EXPECTED
+        assert await fresh.read_counts() == EXPECTED
         loads = await fresh.warehouse.rows("SELECT count(), uniqExact(document) FROM loads")
         assert loads.rows == ((3, 3),)
         step += 1
@@ -148,63 +148,63 @@ async def test_an_import_killed_at_any_step_is_completed_by_the_next(other: Worl
 
 
 async def test_what_this_instance_fetched_itself_is_not_doubled(other: World, file: Path) -> None:
-    other.shows({"2021/a": DAYS["2021/a"]})
-    await other.look()
+    other.serve({"2021/a": DAYS["2021/a"]})
+    await other.ingest()
     async with document_transfer(other, source()) as transfer:
         assert statuses(await transfer.import_file(file)) == {
             "2021/a": "here",
             "2022/a": "imported",
             "2023/a": "imported",
         }
-    assert await other.seen() == EXPECTED
-    other.shows(DAYS)
-    assert {one.outcome for one in await other.look()} == {"unchanged"}
+    assert await other.read_counts() == EXPECTED
+    other.serve(DAYS)
+    assert {result.outcome for result in await other.ingest()} == {"unchanged"}
 
 
 async def test_later_documents_stay_and_earlier_ones_are_replaced(
     world: World, other: World, file: Path, tmp_path: Path
 ) -> None:
-    other.shows({"2021/a": "2021-01-04,100\n"})
-    await other.look()
+    other.serve({"2021/a": "2021-01-04,100\n"})
+    await other.ingest()
     async with document_transfer(other, source()) as transfer:
         outcomes = await transfer.import_file(file)
         assert statuses(outcomes) == {"2021/a": "older", "2022/a": "imported", "2023/a": "imported"}
         assert "was fetched" in outcomes[-1].detail
-    assert (await other.seen())["2021-01-04"] == 100
-    world.shows(DAYS | {"2021/a": "2021-01-04,5\n"})
-    await world.look()
+    assert (await other.read_counts())["2021-01-04"] == 100
+    world.serve(DAYS | {"2021/a": "2021-01-04,5\n"})
+    await world.ingest()
     async with document_transfer(world, source()) as transfer:
         await transfer.export(constructed_counts, tmp_path / "later.bundle.tar")
     async with document_transfer(other, source()) as transfer:
         assert statuses(await transfer.import_file(tmp_path / "later.bundle.tar"))["2021/a"] == "imported"
-    assert await other.seen() == {"2021-01-04": 5, "2022-01-04": 7, "2023-01-02": 3}
-    assert (await other.seen(seq=3))["2021-01-04"] == 100  # what was known before
+    assert await other.read_counts() == {"2021-01-04": 5, "2022-01-04": 7, "2023-01-02": 3}
+    assert (await other.read_counts(seq=3))["2021-01-04"] == 100  # what was known before
 
 
 async def test_a_publishers_own_answer_outranks_a_bundle(
     world: World, other: World, file: Path, tmp_path: Path
 ) -> None:
     del file
-    other.shows({"2021/a": "2021-01-04,100\n"})
-    await other.look()
-    world.shows({"2021/a": "2021-01-04,5\n"})
-    await world.look()
+    other.serve({"2021/a": "2021-01-04,100\n"})
+    await other.ingest()
+    world.serve({"2021/a": "2021-01-04,5\n"})
+    await world.ingest()
     async with document_transfer(world, source()) as transfer:
         await transfer.export(
             constructed_counts, tmp_path / "later.bundle.tar", DayRange(date(2021, 1, 1), date(2021, 12, 31))
         )
     async with document_transfer(other, source()) as transfer:
         assert statuses(await transfer.import_file(tmp_path / "later.bundle.tar")) == {"2021/a": "imported"}
-    assert await other.seen() == {"2021-01-04": 5}
-    assert [one.outcome for one in await other.look(again=False)] == ["published"]
-    assert await other.seen() == {"2021-01-04": 100}
+    assert await other.read_counts() == {"2021-01-04": 5}
+    assert [result.outcome for result in await other.ingest(again=False)] == ["published"]
+    assert await other.read_counts() == {"2021-01-04": 100}
 
 
 async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, other: World, tmp_path: Path) -> None:
     twin = replace(source(), name="constructed_twin")
-    world.shows({"2021/a": DAYS["2021/a"]})
+    world.serve({"2021/a": DAYS["2021/a"]})
     for one in (source(), twin):
-        await world.look(one)
+        await world.ingest(one)
     path = tmp_path / "twins.bundle.tar"
     for at, mine in ((world, True), (other, False)):
         async with document_transfer(at, source()) as transfer:
@@ -219,18 +219,18 @@ async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, oth
 
 
 async def test_a_month_is_not_added_to_the_year_that_has_it(other: World, file: Path) -> None:
-    other.shows({"2021": "2021-01-04,1\n2021-06-01,9\n"})
-    await other.look()
+    other.serve({"2021": "2021-01-04,1\n2021-06-01,9\n"})
+    await other.ingest()
     async with document_transfer(other, source()) as transfer:
         assert statuses(await transfer.import_file(file))["2021/a"] == "older"
-    assert await other.seen() == {"2021-01-04": 1, "2021-06-01": 9, "2022-01-04": 7, "2023-01-02": 3}
+    assert await other.read_counts() == {"2021-01-04": 1, "2021-06-01": 9, "2022-01-04": 7, "2023-01-02": 3}
 
 
 async def test_another_version_of_the_parser_is_this_instances_own(other: World, file: Path) -> None:
     async with document_transfer(other, source(parser="2")) as transfer:
         assert set(statuses(await transfer.import_file(file)).values()) == {"imported"}
         assert {one.parser for one in await transfer.context.ledger.loads()} == {"2"}
-    assert await other.seen() == EXPECTED
+    assert await other.read_counts() == EXPECTED
 
 
 async def forge(file: Path, path: Path, change: object) -> Path:
@@ -257,7 +257,7 @@ async def test_rows_that_do_not_follow_from_the_bytes_are_not_published(
         outcomes = await transfer.import_file(forged)
     assert [one.status for one in outcomes] == ["refused", "imported", "imported"]
     assert "not the" in outcomes[0].detail
-    assert await other.seen() == {day: count for day, count in EXPECTED.items() if day < "2023"}
+    assert await other.read_counts() == {day: count for day, count in EXPECTED.items() if day < "2023"}
     assert ("refused", "2023/a") in {run[:2] for run in await other.runs()}
 
 
@@ -274,7 +274,7 @@ async def test_another_parser_version_with_other_rows_is_reported(other: World, 
         outcomes = await transfer.import_file(forged)
         assert [one.status for one in outcomes] == ["differs", "imported", "imported"]
         assert [one.status for one in await transfer.import_file(forged)] == ["differs", "here", "here"]
-    assert await other.seen() == EXPECTED
+    assert await other.read_counts() == EXPECTED
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A small world for flows: a constructed source of days and counts, its publisher, and stores that can be made to fail."""
+"""A world for tests of flows: a constructed source of days and counts, its publisher, and stores that can fail."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ import pyarrow as pa
 from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
-from spotlightd.flows.batch.ingest import Span, ingest
-from spotlightd.flows.loads.load import IngestContext, Result
+from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.loads.load import IngestContext, IngestResult
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.model.stream import Stream
 from spotlightd.parse import columns
-from spotlightd.ports.parser import Parsed
+from spotlightd.ports.parser import ParseResult
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import NoArchives
-from spotlightd.sql.visibility import visible
+from spotlightd.sql.visibility import visible_condition
 from spotlightd.testing import MemoryDocuments, MemoryPublishers, Reply
-from spotlightd.workers.inline import parse_here
+from spotlightd.workers.inline import parse_inline
 
 INDEX = "https://example.org/index"
 
@@ -54,7 +54,7 @@ async def discover(pages: Pages) -> AsyncIterator[Link]:
 
 def parse(body: Body) -> Iterator[Rows | Reject]:
     """`day,count` a line; a line that begins with `?` is a reject, `!` refuses the document."""
-    days, counts, places = [], [], []
+    days, counts, lines = [], [], []
     for number, line in enumerate(body.path.read_text().splitlines(), 1):
         if line.startswith("!"):
             raise FormatError(f"refused as the document asks: {line}", line=number)
@@ -64,12 +64,12 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
         ((day, count),) = csv.reader(io.StringIO(line))
         days.append(date.fromisoformat(day))
         counts.append(int(count))
-        places.append(number)
-    made = {
+        lines.append(number)
+    arrays = {
         "day": pa.array(days, pa.date32()), "count": pa.array(counts, pa.uint64()),
-        "member": pa.array([0] * len(days), pa.uint16()), "line": pa.array(places, pa.uint32()),
+        "member": pa.array([0] * len(days), pa.uint16()), "line": pa.array(lines, pa.uint32()),
     }  # fmt: skip
-    yield Rows(constructed_counts, pa.record_batch(made))
+    yield Rows(constructed_counts, pa.record_batch(arrays))
 
 
 def source(parser: str = "1") -> Batch:
@@ -80,60 +80,62 @@ def source(parser: str = "1") -> Batch:
     )  # fmt: skip
 
 
-class HereParsing:
-    """A document that was read at once, in this process."""
+class InlineParseSession:
+    """A document parsed at once, in this process."""
 
-    def __init__(self, found: list[Rows | Reject], problem: FormatError | None, load_id: int, lines: int) -> None:
-        self._found, self._problem, self._load_id, self._lines = found, problem, load_id, lines
+    def __init__(self, items: list[Rows | Reject], error: FormatError | None, load_id: int, lines: int) -> None:
+        self._items, self._error, self._load_id, self._lines = items, error, load_id, lines
 
     async def columns(self, dataset: str) -> AsyncIterator[bytes]:
         out = io.BytesIO()
-        schema = columns.schema(constructed_counts)
+        schema = columns.stored_schema(constructed_counts)
         with pa.ipc.new_stream(out, schema) as writer:
-            for rows in self._found:
+            for rows in self._items:
                 if isinstance(rows, Rows) and rows.dataset.name == dataset:
                     load_id = pa.repeat(pa.scalar(self._load_id, pa.uint64()), rows.columns.num_rows)
-                    whole = rows.columns.append_column("load_id", load_id).select(schema.names)
-                    writer.write_batch(whole.cast(schema))
+                    batch = rows.columns.append_column("load_id", load_id).select(schema.names)
+                    writer.write_batch(batch.cast(schema))
         yield out.getvalue()
 
     @property
     def rejects(self) -> tuple[Reject, ...]:
-        return tuple(one for one in self._found if isinstance(one, Reject))
+        return tuple(item for item in self._items if isinstance(item, Reject))
 
-    async def parsed(self) -> Parsed:
-        if self._problem:
-            raise self._problem
-        rows = sum(one.columns.num_rows for one in self._found if isinstance(one, Rows))
-        return Parsed({"constructed_counts": rows}, self.rejects, self._lines)
+    async def result(self) -> ParseResult:
+        if self._error:
+            raise self._error
+        rows = sum(one.columns.num_rows for one in self._items if isinstance(one, Rows))
+        return ParseResult({"constructed_counts": rows}, self.rejects, self._lines)
 
 
-class HereParser:
+class InlineParser:
     @asynccontextmanager
-    async def parse(self, source: Batch | Stream, path: Path, name: str, *, load_id: int) -> AsyncIterator[HereParsing]:
-        found: list[Rows | Reject] = []
-        problem = None
+    async def parse(
+        self, source: Batch | Stream, path: Path, name: str, *, load_id: int
+    ) -> AsyncIterator[InlineParseSession]:
+        items: list[Rows | Reject] = []
+        error = None
         try:
-            found.extend(parse_here(source, path, name))
+            items.extend(parse_inline(source, path, name))
         except FormatError as refused:
-            problem = refused
-        yield HereParsing(found, problem, load_id, len(path.read_text().splitlines()))
+            error = refused
+        yield InlineParseSession(items, error, load_id, len(path.read_text().splitlines()))
 
 
 class CrashError(BaseException):
-    """The process ends here: nothing of ours may catch it."""
+    """The process ends here: no code under test may catch this."""
 
 
 @dataclass
 class Fuse:
-    """Counts the steps that stores take, and ends the process at the one that was named."""
+    """Counts the steps of stores and ends the process at a given one."""
 
-    blows_at: int = -1
+    crash_step: int = -1
     steps: int = 0
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps == self.blows_at:
+        if self.steps == self.crash_step:
             raise CrashError
 
 
@@ -141,17 +143,17 @@ class Fused:
     """A store whose calls are two steps each: one before it acts, one after."""
 
     def __init__(self, store: Any, fuse: Fuse, only: Collection[str] = ()) -> None:
-        """`only` these calls are steps; all of them when there are none."""
+        """`only`: the calls that count as steps; all of them when empty."""
         self._store, self._fuse, self._only = store, fuse, only
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._store, name)
+        attribute = getattr(self._store, name)
         if name in {"file", "stream", "read", "parse"} or (self._only and name not in self._only):
-            return found
+            return attribute
 
         async def call(*values: Any, **named: Any) -> Any:
             self._fuse.step()
-            answer = await found(*values, **named)
+            answer = await attribute(*values, **named)
             self._fuse.step()
             return answer
 
@@ -160,7 +162,7 @@ class Fused:
 
 @dataclass
 class World:
-    """Everything that outlives a crash: files, tables, and what the publisher shows."""
+    """Everything that outlives a crash: files, tables, and the documents of the publisher."""
 
     folder: Path
     warehouse: Warehouse
@@ -170,39 +172,41 @@ class World:
     def __post_init__(self) -> None:
         self.documents = MemoryDocuments(self.folder)
 
-    def shows(self, documents: Mapping[str, str]) -> None:
-        """The publisher has these documents, by what they cover, or by what they cover and their address."""
+    def serve(self, documents: Mapping[str, str]) -> None:
+        """Let the publisher serve these documents. A key is the slice, or the slice and the address."""
         self.publishers.replies.clear()
         self.publishers.replies[INDEX] = Reply("\n".join(documents).encode(), "text/html")
-        for told, text in documents.items():
-            covers, _, address = told.partition(" ")
+        for key, text in documents.items():
+            covers, _, address = key.partition(" ")
             self.publishers.replies[address or url(covers)] = Reply(text.encode(), "text/csv")
 
     @asynccontextmanager
     async def stores(self, fuse: Fuse | None = None) -> AsyncIterator[IngestContext]:
-        """The daemon's stores as after a start, recovery included."""
+        """The ingest context after a start of the daemon, recovery included."""
         async with SqliteLedger(self.folder / "ledger.sqlite") as ledger:
             fused: Callable[[Any], Any] = (lambda store: Fused(store, fuse)) if fuse else (lambda store: store)
-            warehouse, kept = fused(self.warehouse), fused(ledger)
-            publications = Publications(kept, warehouse)
-            await recover(kept, warehouse, publications, (constructed_counts, *SYSTEM_DATASETS), NoArchives())
-            yield IngestContext(fused(self.documents), kept, warehouse, HereParser(), publications)
+            warehouse, fused_ledger = fused(self.warehouse), fused(ledger)
+            publications = Publications(fused_ledger, warehouse)
+            await recover(fused_ledger, warehouse, publications, (constructed_counts, *SYSTEM_DATASETS), NoArchives())
+            yield IngestContext(fused(self.documents), fused_ledger, warehouse, InlineParser(), publications)
 
-    async def look(self, batch: Batch | None = None, *, fuse: Fuse | None = None, again: bool = True) -> list[Result]:
-        """Start, look once, stop."""
+    async def ingest(
+        self, batch: Batch | None = None, *, fuse: Fuse | None = None, again: bool = True
+    ) -> list[IngestResult]:
+        """Start, ingest once, stop."""
         batch = batch or source()
-        async with self.stores(fuse) as stores:
-            return await ingest(batch, self.publishers.of(batch), stores, span=Span(again=again))
+        async with self.stores(fuse) as context:
+            return await ingest(batch, self.publishers.for_source(batch), context, span=IngestRange(again=again))
 
-    async def seen(self, seq: int = 2**63) -> dict[str, int]:
-        """What a reader pinned to `seq` sees; a doubled day would be an error."""
-        sql = f"SELECT day, count, count() FROM constructed_counts WHERE {visible(constructed_counts)} GROUP BY day, count"
+    async def read_counts(self, seq: int = 2**63) -> dict[str, int]:
+        """The counts by day in the snapshot `seq`. Fails when a day appears twice."""
+        sql = f"SELECT day, count, count() FROM constructed_counts WHERE {visible_condition(constructed_counts)} GROUP BY day, count"
         answer = await self.warehouse.rows(sql, {"seq": seq})
         assert all(row[2] == 1 for row in answer.rows), answer.rows
         assert len({row[0] for row in answer.rows}) == len(answer.rows), answer.rows
         return {row[0].isoformat(): row[1] for row in answer.rows}
 
-    async def stored(self) -> int:
+    async def count_stored(self) -> int:
         return int((await self.warehouse.rows("SELECT count() FROM constructed_counts")).rows[0][0])
 
     async def runs(self) -> list[tuple[str, str, str]]:
@@ -211,7 +215,7 @@ class World:
             return [(row[5], row[4], row[11]) for row in await ledger.history("runs", 0, 10_000)]
 
 
-def copied(ledger: Path, backup: Path) -> None:
-    """A backup of a ledger that is open, as the operator is told to make one."""
-    with closing(sqlite3.connect(ledger)) as one, closing(sqlite3.connect(backup)) as other:
-        one.backup(other)
+def back_up(ledger: Path, backup: Path) -> None:
+    """Back up an open ledger as the documentation says."""
+    with closing(sqlite3.connect(ledger)) as source_file, closing(sqlite3.connect(backup)) as target:
+        source_file.backup(target)

@@ -1,13 +1,14 @@
-"""The archiver: old partitions leave the warehouse when a copy of them is proven, one step at a time.
+"""The archiver: old partitions leave the warehouse after a copy of them is verified, one step at a time.
 
-plan     which partitions are due, and which of them can be sealed now
-seal     rows that come later get another generation
-export   a Parquet file by the engine, into the bucket; the manifest last
-prove    read back, and compared by other code
-leave    readers are switched to the copy; much later the partition is dropped
-restore  from the bucket back into a table; the drill
-held     the way on, when a person has looked
-audit    whether the bucket still has everything; taking over an archive whose ledger was lost
-checks   when the audit and the drill are due, and what they found last
-flow     takes each partition from step to step, holds what does not agree, waits while a store fails
+plan      finds partitions that are due, and seals them: later rows get another generation
+export    writes a Parquet file with the engine, and uploads it and its manifest
+verify    reads the copy back and compares it with code that had no part in writing it
+switch    sends readers to the copy, and much later drops the partition
+restore   brings rows from the bucket back into a table; the drill
+repair    takes up held partitions again after a person has looked
+audit     checks whether the bucket still has everything; adopts an archive whose ledger was lost
+checks    decides when the audit and the drill are due, and records their results
+pacing    decides when a partition may take its next step
+archiver  takes each partition from stage to stage
+flow      runs the archiver in the daemon, and its jobs
 """

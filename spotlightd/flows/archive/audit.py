@@ -1,9 +1,9 @@
-"""Whether the bucket still has all that was put there, and whether the ledger knows all that was switched.
+"""Checks whether the bucket still has all archived objects, and whether the ledger knows all switched partitions.
 
-The light audit lists the bucket and compares names and lengths: cheap, and enough to notice that somebody emptied or
-thinned it out. What it wants is what `archives` says that readers take from there, whatever the ledger says of it, and
-copies that are proven and not used yet. Some of the objects are read back too, others each day, so that each is once in
-SCRUB_DAYS. While anything is amiss nothing is dropped.
+The audit lists the bucket and compares names and lengths. That is cheap, and detects a bucket that was emptied in part or
+whole. It expects the objects that readers use according to the dataset `archives`, whatever the ledger holds, and the
+verified copies that are not in use yet. Each day it also reads some objects back, so that each is read once in
+SCRUB_DAYS. While an object is missing or damaged, nothing is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 from spotlightd.flows.archive.context import ArchiveContext, HeldError
-from spotlightd.flows.archive.verify import exactly
+from spotlightd.flows.archive.verify import read_exact
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition, Stage
@@ -27,82 +27,87 @@ SCRUB_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
-    """What an audit found: how many objects should be there, how many were read back, and what is amiss, a sentence each."""
+class AuditResult:
+    """The result of an audit: the number of expected objects, a sentence for each defect, and the number of copies read back."""
 
     objects: int
-    amiss: tuple[str, ...]
+    defects: tuple[str, ...]
     read: int = 0
 
 
-async def audit(means: ArchiveContext, known: Iterable[Partition], today: date, days: int = 1) -> Audited:
-    """Of every partition whose copy is proven. `days` since the last audit: what had its turn on each of them is read."""
-    proven = [one for one in known if one.stage == "verified"]
-    proven += [_adopted(row, "switched") for row in await _newest(means) if row["event"] == "switched"]
-    wanted = {key: one for one in proven for key in (*one.keys, one.manifest)}
-    here: dict[str, int] = {}
-    for name in sorted({one.dataset for one in proven}):
-        here |= {one.key: one.size async for one in means.bucket.list(f"{name}/")}
-    amiss = [said for key, one in wanted.items() if (said := _amiss(key, one, here))]
-    scrubbed = [] if amiss else [one for one in proven if _has_its_turn(one, today, days)]
-    amiss += [said for one in scrubbed if (said := await _damaged(means, one))]
-    if amiss:
-        logger().error("archive damaged", objects=len(amiss), error=amiss[0])
+async def audit(context: ArchiveContext, known: Iterable[Partition], today: date, days: int = 1) -> AuditResult:
+    """Audit every partition with a verified copy. `days` since the last audit: the copies due on any of them are read."""
+    archived = [partition for partition in known if partition.stage == "verified"]
+    archived += [_make_partition(row, "switched") for row in await _read_newest(context) if row["event"] == "switched"]
+    expected = {key: partition for partition in archived for key in (*partition.keys, partition.manifest)}
+    sizes: dict[str, int] = {}
+    for name in sorted({partition.dataset for partition in archived}):
+        sizes |= {item.key: item.size async for item in context.bucket.list(f"{name}/")}
+    defects = [defect for key, partition in expected.items() if (defect := _find_defect(key, partition, sizes))]
+    scrubbed = [] if defects else [partition for partition in archived if _is_scrub_due(partition, today, days)]
+    defects += [defect for partition in scrubbed if (defect := await _find_damage(context, partition))]
+    if defects:
+        logger().error("archive damaged", objects=len(defects), error=defects[0])
     else:
-        logger().info("archive audited", objects=len(wanted), read=len(scrubbed))
-    return Audited(len(wanted), tuple(amiss), len(scrubbed))
+        logger().info("archive audited", objects=len(expected), read=len(scrubbed))
+    return AuditResult(len(expected), tuple(defects), len(scrubbed))
 
 
-def _has_its_turn(one: Partition, today: date, days: int) -> bool:
-    """Drawn by digest and day: nothing has to be remembered but when the last audit was."""
-    return (today.toordinal() - int(one.digest[:8], 16)) % SCRUB_DAYS < days
+def _is_scrub_due(partition: Partition, today: date, days: int) -> bool:
+    """Whether the copy is read back today. Digest and day decide, so only the time of the last audit is stored."""
+    return (today.toordinal() - int(partition.digest[:8], 16)) % SCRUB_DAYS < days
 
 
-async def _damaged(means: ArchiveContext, one: Partition) -> str:
+async def _find_damage(context: ArchiveContext, partition: Partition) -> str:
     try:
-        for key in one.keys:
-            async for _ in exactly(means, one, key):
+        for key in partition.keys:
+            async for _ in read_exact(context, partition, key):
                 pass
     except HeldError as problem:
         return str(problem)
     return ""
 
 
-async def _newest(means: ArchiveContext) -> list[dict[str, Any]]:
-    return (await means.warehouse.rows(NEWEST)).dicts()
+async def _read_newest(context: ArchiveContext) -> list[dict[str, Any]]:
+    return (await context.warehouse.rows(NEWEST)).dicts()
 
 
-def _amiss(key: str, one: Partition, here: Mapping[str, int]) -> str:
-    if key not in here:
-        return f"{one.dataset} {one.id}: object {key} is not in the bucket any more"
-    if key in one.keys and here[key] != one.size:
-        return f"{one.dataset} {one.id}: object {key} has {here[key]} of {one.size} bytes"
+def _find_defect(key: str, partition: Partition, sizes: Mapping[str, int]) -> str:
+    if key not in sizes:
+        return f"{partition.dataset} {partition.id}: object {key} is not in the bucket any more"
+    if key in partition.keys and sizes[key] != partition.size:
+        return f"{partition.dataset} {partition.id}: object {key} has {sizes[key]} of {partition.size} bytes"
     return ""
 
 
-async def adopt(means: ArchiveContext) -> int:
-    """Take over what `archives` knows and the ledger does not: its file was lost, or put back from a backup.
+async def adopt_archived(context: ArchiveContext) -> int:
+    """Enter partitions of the dataset `archives` that the ledger lacks: its file was lost, or restored from a backup.
+    Returns their number.
 
-    What readers take from the bucket is proven. Whether the original is gone is found out when it is to be dropped.
+    A copy that readers use is verified. Whether the original still exists is found out when it is to be dropped.
     """
-    known = {(one.dataset, one.id): one.stage for one in await means.kept.partitions()}
-    taken = 0
-    for row in await _newest(means):
+    known = {
+        (partition.dataset, partition.id): partition.stage for partition in await context.archive_ledger.partitions()
+    }
+    adopted = 0
+    for row in await _read_newest(context):
         stage = known.get((row["dataset"], row["partition"]))
-        right: tuple[Stage, ...] = ("switched", "dropped", "held") if row["event"] == "switched" else ("restored",)
-        if row["dataset"] in means.datasets and stage not in right:
-            await means.kept.keep(_adopted(row, right[0]))
-            taken += 1
-    if taken:
-        logger().warning("partitions adopted", partitions=taken)
-    return taken
+        valid_stages: tuple[Stage, ...] = (
+            ("switched", "dropped", "held") if row["event"] == "switched" else ("restored",)
+        )
+        if row["dataset"] in context.datasets and stage not in valid_stages:
+            await context.archive_ledger.save_partition(_make_partition(row, valid_stages[0]))
+            adopted += 1
+    if adopted:
+        logger().warning("partitions adopted", partitions=adopted)
+    return adopted
 
 
-def _adopted(row: Mapping[str, Any], stage: Stage) -> Partition:
-    mark = Fingerprint(row["rows"], row["total"], row["mixed"], row["low"], row["high"])
-    columns = tuple((name, word) for name, _, word in (one.partition(" ") for one in row["columns"]))
+def _make_partition(row: Mapping[str, Any], stage: Stage) -> Partition:
+    fingerprint = Fingerprint(row["rows"], row["total"], row["mixed"], row["low"], row["high"])
+    columns = tuple((name, column_type) for name, _, column_type in (text.partition(" ") for text in row["columns"]))
     return Partition(
         row["dataset"], int(row["partition"].split("-")[0]), row["generation"], stage, keys=tuple(row["objects"]),
         manifest=row["manifest"], digest=row["objects"][0].rpartition("/")[2].removesuffix(".parquet"),
-        size=row["bytes"], fingerprint=mark, columns=columns,
+        size=row["bytes"], fingerprint=fingerprint, columns=columns,
     )  # fmt: skip

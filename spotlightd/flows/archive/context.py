@@ -1,4 +1,4 @@
-"""What all steps of the archiver work with."""
+"""The clients and settings that all steps of the archiver use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spotlightd.flows.tempfiles import endless
+from spotlightd.flows.tempfiles import unlimited_space
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.partition import Partition
@@ -18,19 +18,19 @@ from spotlightd.ports.parser import Verifier
 from spotlightd.ports.storage import Bucket
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.settings.stores import ArchiveSettings
-from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.fingerprint import fingerprint_columns
 
-HERE = "_partition_id = {partition:String}"
+IN_PARTITION = "_partition_id = {partition:String}"
 
 
 class HeldError(Exception):
-    """Two copies are not the same, or something is not as it must be: a person has to look, nothing is dropped."""
+    """Two copies differ, or something else is wrong: the partition is held until a person looks, and nothing is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContext:
-    """`folder` holds files on their way, and `room` raises StoreError when its disk should not take so many bytes more;
-    `feeds` are all that write rows, by name.
+    """`folder` holds temporary files. `require_space` raises StoreError when the disk of that folder must not take so many
+    more bytes. `feeds`: all sources, streams and transforms by name.
     """
 
     datasets: Mapping[str, Dataset]
@@ -39,25 +39,26 @@ class ArchiveContext:
     warehouse: Warehouse
     bucket: Bucket
     index: Index
-    kept: ArchiveLedger
+    archive_ledger: ArchiveLedger
     ledger: Ledger
     positions: Positions
     verifier: Verifier
     folder: Path
     policy: ArchiveSettings
-    room: Callable[[int], None] = endless
+    require_space: Callable[[int], None] = unlimited_space
 
     def columns(self, partition: Partition) -> tuple[Column, ...]:
-        """Those that the partition was sealed with; all that the dataset has now, before it is."""
-        known = {one.name: one for one in self.datasets[partition.dataset].stored}
+        """The columns at the time of sealing; before that, the present columns of the dataset."""
+        known = {column.name: column for column in self.datasets[partition.dataset].stored}
         if not partition.columns:
             return tuple(known.values())
         return tuple(
-            Column(name, word, known[name].meaning if name in known else name) for name, word in partition.columns
+            Column(name, column_type, known[name].meaning if name in known else name)
+            for name, column_type in partition.columns
         )
 
     async def fingerprint(self, partition: Partition) -> Fingerprint:
-        """Of the rows that the warehouse has of the partition."""
+        """The fingerprint of the rows of the partition in the warehouse."""
         dataset = self.datasets[partition.dataset]
-        sql = f"SELECT {selected(self.columns(partition), dataset.time)} FROM {dataset.name} WHERE {HERE}"
+        sql = f"SELECT {fingerprint_columns(self.columns(partition), dataset.time)} FROM {dataset.name} WHERE {IN_PARTITION}"
         return Fingerprint(*(await self.warehouse.rows(sql, {"partition": partition.id})).rows[0])

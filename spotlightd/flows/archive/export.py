@@ -1,8 +1,8 @@
-"""The copy: the engine writes a partition as Parquet, the file goes into the bucket under its SHA-256, then its manifest.
+"""The copy: the engine writes a partition as Parquet; the file is uploaded under its SHA-256, and then its manifest.
 
-Rows are sorted by their whole key, so that the same rows make the same file: an export that is repeated after a crash
-finds its object there, and leaves one object and not two. The file keeps everything that a row has, its receipt
-included; what the columns mean, and which parsers read them, stands in its schema and in the manifest.
+Rows are sorted by their whole key, so that equal rows make equal files: an export that is repeated after a crash finds
+its object in the bucket and adds no second one. The file holds every column of a row, its receipt included. The schema
+and the manifest say what the columns mean and which parsers read them.
 """
 
 from __future__ import annotations
@@ -16,110 +16,114 @@ from pathlib import Path
 from typing import Any
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.archive.context import HERE, ArchiveContext
-from spotlightd.flows.archive.parquet import describe, digest
-from spotlightd.flows.tempfiles import blamed, housed, written
-from spotlightd.model.archive import exported
+from spotlightd.flows.archive.context import IN_PARTITION, ArchiveContext
+from spotlightd.flows.archive.parquet import hash_file, write_description
+from spotlightd.flows.tempfiles import make_parent_folder, wrap_disk_errors, write_file
+from spotlightd.model.archive import export_select
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.partition import Partition
-from spotlightd.tasks import together
+from spotlightd.tasks import run_together
 
-MANIFEST = 1
+MANIFEST_VERSION = 1
 
 
-async def export(means: ArchiveContext, partition: Partition) -> Partition:
-    """`exported`: the file stands in our folder, durable."""
-    dataset, path = means.datasets[partition.dataset], outgoing(means, partition)
+async def export(context: ArchiveContext, partition: Partition) -> Partition:
+    """Write the file to the local folder, durably. Returns the partition as `exported`."""
+    dataset, path = context.datasets[partition.dataset], export_path(context, partition)
     rows_of = f"{dataset.name} WHERE _partition_id = {{partition:String}}"
-    columns = means.columns(partition)
-    sql = exported(columns, rows_of, total_order(dataset, columns))
-    await means.bucket.head(f"{place(partition)}/none.parquet")  # while it is away nothing piles up here
-    async with means.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
-        await written(await housed(path), chunks, means.room)
-    parsers = await _parsers(means, partition)
-    with blamed(path):
-        await asyncio.to_thread(describe, path, dataset, columns, partition.id, parsers)
-        sha256, size = await asyncio.to_thread(digest, path)
+    columns = context.columns(partition)
+    sql = export_select(columns, rows_of, total_order(dataset, columns))
+    await context.bucket.head(
+        f"{object_folder(partition)}/none.parquet"
+    )  # StoreError while the bucket is away, so no files pile up
+    async with context.warehouse.stream(sql, "Parquet", {"partition": partition.id}) as chunks:
+        await write_file(await make_parent_folder(path), chunks, context.require_space)
+    parsers = await _find_parsers(context, partition)
+    with wrap_disk_errors(path):
+        await asyncio.to_thread(write_description, path, dataset, columns, partition.id, parsers)
+        sha256, size = await asyncio.to_thread(hash_file, path)
     return replace(partition, stage="exported", digest=sha256, size=size)
 
 
-async def _parsers(means: ArchiveContext, partition: Partition) -> list[str]:
-    """Source and version of all that brought the rows; nothing for our own records."""
-    dataset = means.datasets[partition.dataset]
+async def _find_parsers(context: ArchiveContext, partition: Partition) -> list[str]:
+    """Source and parser version of every load with rows in the partition; empty for records of this instance."""
+    dataset = context.datasets[partition.dataset]
     if not dataset.by_load:
         return []
     sql = (
-        f"SELECT DISTINCT concat(source, ' ', parser) AS said FROM loads WHERE dataset = {{dataset:String}} AND load_id IN"
-        f" (SELECT load_id FROM {dataset.name} WHERE {HERE}) ORDER BY said"
+        f"SELECT DISTINCT concat(source, ' ', parser) AS parser_version FROM loads WHERE dataset = {{dataset:String}} AND load_id IN"
+        f" (SELECT load_id FROM {dataset.name} WHERE {IN_PARTITION}) ORDER BY parser_version"
     )
-    found = await means.warehouse.rows(sql, {"dataset": dataset.name, "partition": partition.id})
-    return [said for (said,) in found.rows]
+    answer = await context.warehouse.rows(sql, {"dataset": dataset.name, "partition": partition.id})
+    return [parser_version for (parser_version,) in answer.rows]
 
 
-async def upload(means: ArchiveContext, partition: Partition) -> Partition:
-    """`uploaded`: object and manifest are in the bucket. Back to `sealed` when our file is gone: it is made again.
-
-    The engine takes the fingerprint of what it holds meanwhile: it has nothing else to do.
+async def upload(context: ArchiveContext, partition: Partition) -> Partition:
+    """Upload the file and its manifest. Returns the partition as `uploaded`, or as `sealed` when the local file is gone:
+    then it is exported again. Meanwhile the engine, which is idle, computes the fingerprint of its rows.
     """
-    path = outgoing(means, partition)
+    path = export_path(context, partition)
     if not await asyncio.to_thread(path.is_file):
-        return replace(partition, stage="sealed", says="the exported file was gone")
-    key = f"{place(partition)}/{partition.digest}.parquet"
-    work: dict[str, Coroutine[Any, Any, Any]] = {
-        "put": means.bucket.put(key, path, partition.digest),
-        "fingerprint": means.fingerprint(partition),
+        return replace(partition, stage="sealed", detail="the exported file is missing")
+    key = f"{object_folder(partition)}/{partition.digest}.parquet"
+    tasks: dict[str, Coroutine[Any, Any, Any]] = {
+        "put": context.bucket.put(key, path, partition.digest),
+        "fingerprint": context.fingerprint(partition),
     }
-    mark = (await together(work, prefix=f"archive {partition.dataset} {partition.id} "))["fingerprint"]
-    if not mark.rows:
-        raise StoreError(f"partition {partition.id} of {partition.dataset} was sealed, and is empty")
-    done = replace(
-        partition, keys=(key,), manifest=f"{place(partition)}/{partition.digest}.json", fingerprint=mark
+    fingerprint = (await run_together(tasks, prefix=f"archive {partition.dataset} {partition.id} "))["fingerprint"]
+    if not fingerprint.rows:
+        raise StoreError(f"partition {partition.id} of {partition.dataset} is sealed but empty")
+    uploaded = replace(
+        partition, keys=(key,), manifest=f"{object_folder(partition)}/{partition.digest}.json", fingerprint=fingerprint
     )  # fmt: skip
-    body = manifest(means, done)
-    await means.bucket.put(done.manifest, body, hashlib.sha256(body).hexdigest())
-    return replace(done, stage="uploaded")
+    body = render_manifest(context, uploaded)
+    await context.bucket.put(uploaded.manifest, body, hashlib.sha256(body).hexdigest())
+    return replace(uploaded, stage="uploaded")
 
 
-def place(partition: Partition) -> str:
-    """The folder of its files: as Hive names partitions, so that other programs find them as they stand."""
+def object_folder(partition: Partition) -> str:
+    """The folder of the partition's objects, named as Hive does, so that other programs can read them without spotlightd."""
     return f"{partition.dataset}/archive_day={partition.day}/archive_generation={partition.generation}"
 
 
-def outgoing(means: ArchiveContext, partition: Partition) -> Path:
-    return means.folder / "outgoing" / f"{partition.dataset}-{partition.id}.parquet"
+def export_path(context: ArchiveContext, partition: Partition) -> Path:
+    return context.folder / "outgoing" / f"{partition.dataset}-{partition.id}.parquet"
 
 
 def total_order(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
-    """By which no two rows are equal, unless they are so as a whole."""
+    """The columns to sort by so that no two rows tie, unless they are equal in all columns."""
     names = [*dataset.order, *dataset.key, *(column.name for column in columns if column.kind != "list")]
     return list(dict.fromkeys(names))
 
 
-def manifest(means: ArchiveContext, partition: Partition) -> bytes:
-    """What the objects are, for people and programs that have nothing but the bucket."""
-    dataset, mark = means.datasets[partition.dataset], partition.fingerprint
-    said = {
-        "spotlightd": MANIFEST, **essence(partition), "title": dataset.title, "publisher": dataset.publisher,
-        "time": {"column": dataset.time, "low": str(mark.low), "high": str(mark.high)},
-        "columns": [{"name": c.name, "type": c.type, "unit": c.unit, "meaning": c.meaning} for c in means.columns(partition)],
+def render_manifest(context: ArchiveContext, partition: Partition) -> bytes:
+    """The manifest: a description of the objects for people and programs that have only the bucket."""
+    dataset, fingerprint = context.datasets[partition.dataset], partition.fingerprint
+    content = {
+        "spotlightd": MANIFEST_VERSION, **manifest_facts(partition), "title": dataset.title, "publisher": dataset.publisher,
+        "time": {"column": dataset.time, "low": str(fingerprint.low), "high": str(fingerprint.high)},
+        "columns": [
+            {"name": column.name, "type": column.type, "unit": column.unit, "meaning": column.meaning}
+            for column in context.columns(partition)
+        ],
     }  # fmt: skip
-    return json.dumps(said, ensure_ascii=False, indent=1).encode()
+    return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
 
-def essence(partition: Partition) -> dict[str, Any]:
-    """What the manifest says of the objects and their rows: all but the wording, which a later release may change."""
-    mark = partition.fingerprint
+def manifest_facts(partition: Partition) -> dict[str, Any]:
+    """The part of the manifest that identifies objects and rows, without the descriptions that a later release may change."""
+    fingerprint = partition.fingerprint
     return {
         "dataset": partition.dataset, "partition": partition.id, "archive_day": partition.day.isoformat(),
-        "archive_generation": partition.generation, "rows": mark.rows,
+        "archive_generation": partition.generation, "rows": fingerprint.rows,
         "objects": [{"key": key, "sha256": partition.digest, "bytes": partition.size} for key in partition.keys],
-        "fingerprint": {"total": str(mark.total), "mixed": str(mark.mixed)},
+        "fingerprint": {"total": str(fingerprint.total), "mixed": str(fingerprint.mixed)},
     }  # fmt: skip
 
 
-async def read_manifest(means: ArchiveContext, partition: Partition) -> bytes:
-    """As it is in the bucket. StoreError when there is none."""
-    pieces = [piece async for piece in means.bucket.read(partition.manifest)]
+async def read_manifest(context: ArchiveContext, partition: Partition) -> bytes:
+    """The bytes of the manifest in the bucket. StoreError when there is none."""
+    pieces = [piece async for piece in context.bucket.read(partition.manifest)]
     if not pieces:
         raise StoreError(f"the manifest {partition.manifest} is empty")
     return b"".join(pieces)

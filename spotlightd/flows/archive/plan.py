@@ -1,9 +1,9 @@
-"""Which partitions are due to leave the warehouse, and what stands in the way of sealing one.
+"""Finds the partitions that are due to leave the warehouse, and seals them.
 
-A partition is due when its day, month or year ended longer ago than its dataset stays hot; one of rows that came late, when
-none came for a while, because each generation costs two objects for ever. It can be sealed when nothing
-that writes to it is half done: no load of its dataset is on its way or waits to be swept, no batch of its days is being
-moved, and whatever is made of its rows (bars) is there, because readers take that instead.
+A partition is due when its day, month or year ended longer ago than its dataset stays hot. A partition of late rows is due
+when no row has arrived for a while, because each generation costs two objects for ever. It can be sealed when no writer
+is in the middle of its work: no load of its dataset is unfinished or waits to be swept, no batch of its days is being
+moved, and the datasets computed from its rows (bars) are complete, because readers use those instead.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from spotlightd.flows.archive.context import HERE, ArchiveContext
-from spotlightd.flows.loads.publish import current
+from spotlightd.flows.archive.context import IN_PARTITION, ArchiveContext
+from spotlightd.flows.loads.publish import select_current
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
 from spotlightd.model.provenance import LoadState
@@ -21,7 +21,7 @@ from spotlightd.model.stream import Stream, frames_of
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.settings.stores import ArchiveSettings
 
-UNSETTLED: tuple[LoadState, ...] = ("loading", "loaded", "publishing", "dead")
+UNFINISHED: tuple[LoadState, ...] = ("loading", "loaded", "publishing", "dead")
 PARTS = """
 SELECT table, partition_id, dateDiff('second', max(modification_time), now()) FROM system.parts
 WHERE active AND rows > 0 AND database = currentDatabase() AND table IN {tables:Array(String)}
@@ -29,88 +29,101 @@ GROUP BY table, partition_id ORDER BY table, partition_id
 """
 
 
-def leaving(datasets: Iterable[Dataset], policy: ArchiveSettings) -> dict[str, int]:
-    """By name, how many days rows of a dataset stay, of those that do not stay for ever: as the settings say, or else
-    the dataset.
+def select_hot_days(datasets: Iterable[Dataset], policy: ArchiveSettings) -> dict[str, int]:
+    """The number of days that rows stay hot, for each dataset whose rows leave. The settings override the dataset's own
+    value.
     """
-    days = {one.name: policy.hot_days.get(one.name, one.retention.hot_days) for one in datasets if one.split_by}
-    return {name: some for name, some in days.items() if some}
+    hot_days = {
+        dataset.name: policy.hot_days.get(dataset.name, dataset.retention.hot_days)
+        for dataset in datasets
+        if dataset.split_by
+    }
+    return {name: days for name, days in hot_days.items() if days}
 
 
-async def due(
+async def find_due(
     warehouse: Warehouse, hot_days: Mapping[str, int], known: Iterable[Partition], today: date, late_seconds: float
 ) -> list[Partition]:
-    """Partitions that nobody has planned yet and that are old enough, oldest first."""
-    seen = {(one.dataset, one.id) for one in known}
-    found = (await warehouse.rows(PARTS, {"tables": sorted(hot_days)})).rows if hot_days else ()
-    parts = [(_partition(table, part), quiet) for table, part, quiet in found if (table, part) not in seen]
-    rested = [one for one, quiet in parts if not (one.generation and 0 <= quiet < late_seconds)]
-    old = [one for one in rested if one.end + timedelta(days=hot_days[one.dataset]) <= today]
-    full = [one for one in old if await _rows(warehouse, one)]
-    return sorted(full, key=lambda one: (one.day, one.generation, one.dataset))
+    """The partitions that are old enough and not planned yet, oldest first."""
+    known_ids = {(partition.dataset, partition.id) for partition in known}
+    due = []
+    for table, part, quiet_seconds in (
+        (await warehouse.rows(PARTS, {"tables": sorted(hot_days)})).rows if hot_days else ()
+    ):
+        if (table, part) in known_ids:
+            continue
+        partition = _make_partition(table, part)
+        may_grow = partition.generation and 0 <= quiet_seconds < late_seconds
+        is_old = partition.end + timedelta(days=hot_days[table]) <= today
+        if is_old and not may_grow and await _count_rows(warehouse, partition):
+            due.append(partition)
+    return sorted(due, key=lambda partition: (partition.day, partition.generation, partition.dataset))
 
 
-async def _rows(warehouse: Warehouse, partition: Partition) -> int:
-    """How many rows are in it. Parts count those too that were deleted and not yet merged away."""
-    sql = f"SELECT count() FROM {partition.dataset} WHERE {HERE}"
+async def _count_rows(warehouse: Warehouse, partition: Partition) -> int:
+    """The number of its rows. `system.parts` also counts deleted rows that are not merged away yet."""
+    sql = f"SELECT count() FROM {partition.dataset} WHERE {IN_PARTITION}"
     return int((await warehouse.rows(sql, {"partition": partition.id})).rows[0][0])
 
 
-def _partition(table: str, part: str) -> Partition:
+def _make_partition(table: str, part: str) -> Partition:
     number, generation = part.split("-")
     return Partition(table, int(number), int(generation), since=datetime.now(UTC))
 
 
-async def obstacle(means: ArchiveContext, partition: Partition) -> str:
-    """Why it cannot be sealed now, in a sentence; empty when it can."""
-    dataset = means.datasets[partition.dataset]
-    for name, feed in means.feeds.items():
-        moved = isinstance(feed, Stream) and dataset in (feed.dataset, frames_of(feed))
-        if moved and any(one.day < partition.end for one in await means.positions.intents(name)):
+async def find_obstacle(context: ArchiveContext, partition: Partition) -> str:
+    """Why the partition cannot be sealed now, in a sentence; empty when it can."""
+    dataset = context.datasets[partition.dataset]
+    for name, feed in context.feeds.items():
+        is_fed = isinstance(feed, Stream) and dataset in (feed.dataset, frames_of(feed))
+        if is_fed and any(intent.day < partition.end for intent in await context.positions.intents(name)):
             return f"frames of {name} are being moved into it"
-        if dataset in feed.datasets and await means.ledger.loads(name, states=UNSETTLED):
-            return f"a load of {name} is on its way, or waits to be swept"
-    return await unmade(means, partition)
+        if dataset in feed.datasets and await context.ledger.loads(name, states=UNFINISHED):
+            return f"a load of {name} is unfinished or waits to be swept"
+    return await find_unfinished_transform(context, partition)
 
 
-async def unmade(means: ArchiveContext, partition: Partition) -> str:
-    """What is still to be made of its rows, and read instead of them: asked before the seal, the switch and the drop,
-    because a replay may have made a new load of the day meanwhile.
+async def find_unfinished_transform(context: ArchiveContext, partition: Partition) -> str:
+    """The transform that has not processed all rows of the partition, in a sentence; empty when there is none. Readers use
+    its result instead of the rows. It is checked before the seal, the switch and the drop, because a replay may have
+    added a load in between.
     """
-    dataset = means.datasets[partition.dataset]
-    made_of_it = [one for one in means.transforms if one.of == dataset]
-    if not made_of_it:
+    dataset = context.datasets[partition.dataset]
+    transforms = [transform for transform in context.transforms if transform.input == dataset]
+    if not transforms:
         return ""
-    sql = f"SELECT DISTINCT load_id FROM {dataset.name} WHERE {HERE}"
-    here = {load for (load,) in (await means.warehouse.rows(sql, {"partition": partition.id})).rows}
-    published = await means.ledger.loads(states=("published",))
-    wanted = {one.load_id for one in current(published)} & here
-    for transform in made_of_it:
-        made = {one.derived_from for one in published if one.source == transform.name}
-        if wanted - made:
-            return f"{transform.name} are still to be made of it"
+    sql = f"SELECT DISTINCT load_id FROM {dataset.name} WHERE {IN_PARTITION}"
+    load_ids = {load_id for (load_id,) in (await context.warehouse.rows(sql, {"partition": partition.id})).rows}
+    published = await context.ledger.loads(states=("published",))
+    inputs = {load.load_id for load in select_current(published)} & load_ids
+    for transform in transforms:
+        processed = {load.derived_from for load in published if load.source == transform.name}
+        if inputs - processed:
+            return f"{transform.name} are still to be computed from it"
     return ""
 
 
-async def seal(means: ArchiveContext, partition: Partition, known: Iterable[Partition]) -> Partition:
-    """`sealed`, or the partition as it was, with what stands in the way.
+async def seal(context: ArchiveContext, partition: Partition, known: Iterable[Partition]) -> Partition:
+    """Seal the partition: later rows get the next generation. Returns it as `sealed`, or unchanged with the obstacle.
 
-    What stands in the way is asked for again when the seal is on: then no new writer can come, but one may have come
-    in between, and what he writes may have got the old generation.
+    Obstacles are checked again after the seal. From then on no new writer can use the old generation, but one may have
+    started between the first check and the seal.
     """
-    if why := await obstacle(means, partition):
-        return replace(partition, says=why)
-    await means.warehouse.seal(means.datasets[partition.dataset], generations([*known, partition], partition.dataset))
-    if why := await obstacle(means, partition):
-        return replace(partition, says=why)
-    columns = tuple((one.name, one.type) for one in means.datasets[partition.dataset].stored)
-    return replace(partition, stage="sealed", columns=columns, says="")
+    if obstacle := await find_obstacle(context, partition):
+        return replace(partition, detail=obstacle)
+    await context.warehouse.seal(
+        context.datasets[partition.dataset], next_generations([*known, partition], partition.dataset)
+    )
+    if obstacle := await find_obstacle(context, partition):
+        return replace(partition, detail=obstacle)
+    columns = tuple((column.name, column.type) for column in context.datasets[partition.dataset].stored)
+    return replace(partition, stage="sealed", columns=columns, detail="")
 
 
-def generations(known: Iterable[Partition], dataset: str) -> dict[int, int]:
-    """By number, the generation that new rows of a sealed partition get."""
-    found: dict[int, int] = {}
-    for one in sorted(known, key=lambda one: (one.number, one.generation)):
-        if one.dataset == dataset:
-            found[one.number] = one.generation + 1
-    return found
+def next_generations(known: Iterable[Partition], dataset: str) -> dict[int, int]:
+    """The generation that new rows of a sealed partition get, by its number."""
+    generations: dict[int, int] = {}
+    for partition in sorted(known, key=lambda partition: (partition.number, partition.generation)):
+        if partition.dataset == dataset:
+            generations[partition.number] = partition.generation + 1
+    return generations

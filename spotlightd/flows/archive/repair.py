@@ -1,7 +1,7 @@
-"""The way on from `held`, when a person has looked: each copy is compared with what was sealed, and named if it is not that.
+"""Takes up a held partition again after a person has looked. It compares each copy with the fingerprint at sealing.
 
-What readers take is what `archives` says. A partition that was not switched is read from the warehouse, so it is exported
-anew; one that was is read from the bucket, so it goes on only when nothing is wrong with the copy there.
+The dataset `archives` says where readers find the rows. A partition that was not switched is read from the warehouse, so
+it is exported again. A switched partition is read from the bucket, so it continues only if the copy there is intact.
 """
 
 from __future__ import annotations
@@ -15,71 +15,72 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition
 
 
-def remedy(partition: Partition) -> str:
-    """What a person may do about it, in a sentence."""
-    words = f"{partition.dataset} --partition {partition.id}"
-    return f"when you have looked: `spotlightd archive retry {words}`, or `spotlightd restore {words}`"
+def describe_remedy(partition: Partition) -> str:
+    """What a person can do about a held partition, in a sentence."""
+    arguments = f"{partition.dataset} --partition {partition.id}"
+    return f"find the cause, then run `spotlightd archive retry {arguments}` or `spotlightd restore {arguments}`"
 
 
-async def retried(means: ArchiveContext, partition: Partition) -> Partition:
-    """Under way again: `sealed` when readers take it from the warehouse, `switched` when they take it from the bucket and
-    both copies are what was sealed. HeldError when they are not.
+async def retry_held(context: ArchiveContext, partition: Partition) -> Partition:
+    """The partition at the stage from which it continues: `sealed` when readers use the warehouse, `switched` when they use
+    the bucket and both copies are as sealed. HeldError when a copy is not.
     """
     if partition.stage != "held":
-        stays = "it stays in the warehouse" if partition.stage == "restored" else "nothing holds it"
-        raise SettingsError(f"{partition.dataset} {partition.id} is {partition.stage}: {stays}")
-    mark = await means.fingerprint(partition)
-    if not await means.index.is_switched(partition):
-        return _anew(partition, mark)
-    if wrong := [said for said in (_hot(partition, mark), await _cold(means, partition)) if said]:
-        raise HeldError(f"{partition.dataset} {partition.id}: {'; '.join(wrong)}")
-    return replace(partition, stage="switched", says="", failures=0, not_before=None)
+        reason = "it stays in the warehouse" if partition.stage == "restored" else "it is not held"
+        raise SettingsError(f"{partition.dataset} {partition.id} is {partition.stage}: {reason}")
+    fingerprint = await context.fingerprint(partition)
+    if not await context.index.is_switched(partition):
+        return _export_again(partition, fingerprint)
+    defects = [_compare_warehouse(partition, fingerprint), await _compare_bucket(context, partition)]
+    if any(defects):
+        raise HeldError(f"{partition.dataset} {partition.id}: {'; '.join(filter(None, defects))}")
+    return replace(partition, stage="switched", detail="", failures=0, not_before=None)
 
 
-async def as_it_is(means: ArchiveContext, partition: Partition) -> Partition:
-    """A held one as what it is, for a restore: `switched` when the warehouse has its rows, `dropped` when it has none and
-    the copy is proven. HeldError, which says what is wrong with each copy, when it is neither.
+async def resolve_held(context: ArchiveContext, partition: Partition) -> Partition:
+    """A held partition at its real stage, for a restore: `switched` when the warehouse has its rows, `dropped` when it has
+    none and the copy is verified. Otherwise a HeldError that describes the defect of each copy.
     """
-    if not await means.index.is_switched(partition):
+    if not await context.index.is_switched(partition):
         raise SettingsError(
             f"{partition.dataset} {partition.id} is held and was not switched, so its rows are read from the warehouse:"
-            " take it up again with `spotlightd archive retry`"
+            " continue with `spotlightd archive retry`"
         )
-    mark = await means.fingerprint(partition)
-    if mark == partition.fingerprint:
+    fingerprint = await context.fingerprint(partition)
+    if fingerprint == partition.fingerprint:
         return replace(partition, stage="switched")
-    wrong = await _cold(means, partition)
-    if wrong or mark.rows:
-        warehouse = _hot(partition, mark) or "the warehouse has no rows of it any more"
-        bucket = wrong or "the copy in the bucket is what was sealed"
+    defect = await _compare_bucket(context, partition)
+    if defect or fingerprint.rows:
+        warehouse = _compare_warehouse(partition, fingerprint) or "the warehouse has no rows of it any more"
+        bucket = defect or "the copy in the bucket is as sealed"
         raise HeldError(f"{partition.dataset} {partition.id}: {warehouse}; {bucket}")
     return replace(partition, stage="dropped")
 
 
-def _anew(partition: Partition, mark: Fingerprint) -> Partition:
-    """To be exported as it is now. Its seal holds all the while, so `sealed` it is."""
-    if not mark.rows:
+def _export_again(partition: Partition, fingerprint: Fingerprint) -> Partition:
+    """The partition as `sealed`, to be exported with its present rows. Its seal was in force all the time."""
+    if not fingerprint.rows:
         raise HeldError(
-            f"{partition.dataset} {partition.id}: `archives` does not say that it was switched, and the warehouse has no"
-            " rows of it"
+            f"{partition.dataset} {partition.id}: according to `archives` it was not switched, and the warehouse has no rows"
+            " of it"
         )
     return replace(
-        partition, stage="sealed", keys=(), manifest="", digest="", size=0, fingerprint=Fingerprint(), says="", failures=0,
+        partition, stage="sealed", keys=(), manifest="", digest="", size=0, fingerprint=Fingerprint(), detail="", failures=0,
         not_before=None,
     )  # fmt: skip
 
 
-def _hot(partition: Partition, mark: Fingerprint) -> str:
-    """What is wrong with the warehouse's rows. None at all are right: the drop was cut off behind its effect."""
-    if not mark.rows or mark == partition.fingerprint:
+def _compare_warehouse(partition: Partition, fingerprint: Fingerprint) -> str:
+    """The defect of the warehouse's rows, or empty. No rows at all are right: the drop was interrupted after its effect."""
+    if not fingerprint.rows or fingerprint == partition.fingerprint:
         return ""
-    return f"the warehouse holds {mark}, sealed were {partition.fingerprint}"
+    return f"the warehouse holds {fingerprint}, sealed were {partition.fingerprint}"
 
 
-async def _cold(means: ArchiveContext, partition: Partition) -> str:
-    """What is wrong with the copy in the bucket: it is read back, all of it."""
+async def _compare_bucket(context: ArchiveContext, partition: Partition) -> str:
+    """The defect of the copy in the bucket, or empty. The whole copy is read back."""
     try:
-        await prove(means, partition)
+        await prove(context, partition)
     except HeldError as problem:
         return str(problem).removeprefix(f"{partition.dataset} {partition.id}: ")
     return ""

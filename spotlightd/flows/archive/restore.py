@@ -1,8 +1,8 @@
-"""The way back: rows from the bucket into a table again, and the drill that tries it out.
+"""Restores rows from the bucket into a table; and the drill, which tests that.
 
-A partition that is restored goes into its own place in its own table, where no reader looks while `archives` says that it
-is switched; only when its rows are there, and are the same, does one row withdraw it. So each row is read once at every
-moment on this way too. The objects stay where they are.
+A restored partition goes to its own place in its own table. Readers skip that place while `archives` says that the
+partition is switched. One row in `archives` withdraws it, only after its rows are restored and compared. So each row is
+read exactly once at every moment. The objects stay in the bucket.
 """
 
 from __future__ import annotations
@@ -17,109 +17,117 @@ from spotlightd.flows.archive import repair
 from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.log import logger
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.dataset import ANEW, DRILL, GENERATION, NAME, Dataset
+from spotlightd.model.dataset import DRILL_PREFIX, GENERATION, NAME, REBUILD_PREFIX, Dataset
 from spotlightd.model.partition import Partition
-from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.fingerprint import fingerprint_columns
 
-TAKEN = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
+TABLE_EXISTS = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
 
 
 @dataclass(frozen=True, slots=True)
-class Drilled:
-    """What a drill found: `same` when the restored rows are those that were sealed."""
+class DrillResult:
+    """The result of a drill: the drawn partition, and the fingerprint of its restored rows."""
 
     partition: Partition
-    found: Fingerprint
+    fingerprint: Fingerprint
 
     @property
-    def same(self) -> bool:
-        return self.found == self.partition.fingerprint
+    def is_same(self) -> bool:
+        return self.fingerprint == self.partition.fingerprint
 
     @property
-    def says(self) -> str:
-        verdict = "same" if self.same else f"NOT THE SAME, sealed were {self.partition.fingerprint.rows:,}"
-        return f"{self.partition.dataset} {self.partition.id}, {self.found.rows:,} rows: {verdict}"
+    def detail(self) -> str:
+        verdict = "same" if self.is_same else f"NOT THE SAME, sealed were {self.partition.fingerprint.rows:,}"
+        return f"{self.partition.dataset} {self.partition.id}, {self.fingerprint.rows:,} rows: {verdict}"
 
 
-async def restore(means: ArchiveContext, partition: Partition) -> Partition:
-    """`restored`: the rows are in the warehouse again and read from there. It is not archived again by itself.
-
-    HeldError when a held one has no copy that is proven: readers are never sent to another.
+async def restore(context: ArchiveContext, partition: Partition) -> Partition:
+    """Bring the rows back to the warehouse and let readers use them there. Returns the partition as `restored`, which is
+    never archived again automatically. HeldError when a held partition has no verified copy: readers never get another.
     """
-    dataset = means.datasets[partition.dataset]
+    dataset = context.datasets[partition.dataset]
     if partition.stage == "held":
-        partition = await repair.as_it_is(means, partition)
+        partition = await repair.resolve_held(context, partition)
         if partition.stage == "dropped":
-            await means.kept.keep(partition)  # an attempt that is cut off while it fills goes on from here
+            # saved first, so that an interrupted attempt continues from here
+            await context.archive_ledger.save_partition(partition)
     if partition.stage not in ("switched", "dropped"):
         raise SettingsError(f"{partition.dataset} {partition.id} is {partition.stage}: its rows are in the warehouse")
-    if not await means.index.is_switched(partition):  # an attempt before this one came so far
-        return replace(partition, stage="restored", says="restored by hand")
+    if not await context.index.is_switched(partition):  # an earlier attempt came this far
+        return replace(partition, stage="restored", detail="restored by hand")
     if partition.stage == "dropped":
-        # what an attempt before this one left half-done: nobody reads it
-        await means.warehouse.execute(f"ALTER TABLE {dataset.name} DROP PARTITION ID '{partition.id}'")
-        await _fill(means, partition, dataset.name, f", {GENERATION}", f", {partition.generation}")
-    if (found := await means.fingerprint(partition)) != partition.fingerprint:
-        raise HeldError(f"{dataset.name} {partition.id} was restored as {found}, sealed were {partition.fingerprint}")
-    await means.index.record(partition, "withdrawn")
-    return replace(partition, stage="restored", says="restored by hand")
+        # rows of an interrupted attempt; no reader uses them
+        await context.warehouse.execute(f"ALTER TABLE {dataset.name} DROP PARTITION ID '{partition.id}'")
+        await _insert_objects(context, partition, dataset.name, f", {GENERATION}", f", {partition.generation}")
+    if (fingerprint := await context.fingerprint(partition)) != partition.fingerprint:
+        raise HeldError(
+            f"{dataset.name} {partition.id} was restored as {fingerprint}, sealed were {partition.fingerprint}"
+        )
+    await context.index.record(partition, "withdrawn")
+    return replace(partition, stage="restored", detail="restored by hand")
 
 
-async def restore_into(means: ArchiveContext, partition: Partition, table: str) -> int:
-    """Into a table of that name, made for it: how many rows. SettingsError when the name is taken, or one of ours."""
-    _copied(means, partition, table)
-    if table.startswith((ANEW, DRILL)):
-        raise SettingsError(f"table name {table!r}: names that begin with {ANEW} or {DRILL} are ours, and thrown away")
-    if (await means.warehouse.rows(TAKEN, {"name": table})).rows[0][0]:
-        raise SettingsError(f"there is a table {table} already: name another, or drop it")
-    return (await _into(means, partition, table)).rows
+async def restore_into(context: ArchiveContext, partition: Partition, table: str) -> int:
+    """Restore into a new table of that name, and return the number of rows. SettingsError when the name is not available."""
+    _scratch_dataset(context, partition, table)
+    if table.startswith((REBUILD_PREFIX, DRILL_PREFIX)):
+        raise SettingsError(
+            f"table name {table!r}: names that begin with {REBUILD_PREFIX} or {DRILL_PREFIX} are reserved for temporary tables"
+        )
+    if (await context.warehouse.rows(TABLE_EXISTS, {"name": table})).rows[0][0]:
+        raise SettingsError(f"table {table} exists already: choose another name, or drop it")
+    return (await _restore_to_new_table(context, partition, table)).rows
 
 
 async def drill(
-    means: ArchiveContext, candidates: list[Partition], chosen: Callable[[list[Partition]], Partition] = random.choice
-) -> Drilled | None:
-    """Restore one of them to a scratch table, compare, and throw the table away; None when nothing is archived."""
-    kept = [one for one in candidates if one.stage in ("switched", "dropped")]
-    if not kept:
+    context: ArchiveContext, candidates: list[Partition], choose: Callable[[list[Partition]], Partition] = random.choice
+) -> DrillResult | None:
+    """Restore one of the partitions to a scratch table, compare, and drop the table. None when nothing is archived."""
+    archived = [candidate for candidate in candidates if candidate.stage in ("switched", "dropped")]
+    if not archived:
         return None
-    partition = chosen(kept)
-    table = f"{DRILL}{partition.dataset}"
-    await means.warehouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")
+    partition = choose(archived)
+    table = f"{DRILL_PREFIX}{partition.dataset}"
+    await context.warehouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")
     try:
-        found = Drilled(partition, await _into(means, partition, table))
+        result = DrillResult(partition, await _restore_to_new_table(context, partition, table))
     finally:
-        await means.warehouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")
-    say = logger(dataset=partition.dataset)
-    (say.info if found.same else say.error)(
-        "restore drilled", partition=partition.id, rows=found.found.rows, same=found.same
+        await context.warehouse.execute(f"DROP TABLE IF EXISTS {table} SYNC")
+    log = logger(dataset=partition.dataset)
+    (log.info if result.is_same else log.error)(
+        "restore drilled", partition=partition.id, rows=result.fingerprint.rows, same=result.is_same
     )
-    return found
+    return result
 
 
-def _copied(means: ArchiveContext, partition: Partition, table: str) -> Dataset:
-    """A dataset of that name with the columns of the partition's. No loads, no partitions: a table to look at."""
+def _scratch_dataset(context: ArchiveContext, partition: Partition, table: str) -> Dataset:
+    """A dataset of that name with the columns of the partition, without loads and partitions."""
     if not NAME.match(table):
         raise SettingsError(f"table name {table!r}: use lower case letters, digits and _")
-    dataset = means.datasets[partition.dataset]
+    dataset = context.datasets[partition.dataset]
     key = tuple(dataset.order)
     return Dataset(
         name=table, title=f"{dataset.title}, {partition.id}", publisher=dataset.publisher, about=dataset.about,
-        columns=means.columns(partition), key=key, order=key, time=dataset.time, rhythm=dataset.rhythm, by_load=False,
+        columns=context.columns(partition), key=key, order=key, time=dataset.time, rhythm=dataset.rhythm, by_load=False,
     )  # fmt: skip
 
 
-async def _into(means: ArchiveContext, partition: Partition, table: str) -> Fingerprint:
-    copied = _copied(means, partition, table)
-    await means.warehouse.ensure(copied)
-    await _fill(means, partition, table)
-    sql = f"SELECT {selected(copied.stored, copied.time)} FROM {table}"
-    return Fingerprint(*(await means.warehouse.rows(sql)).rows[0])
+async def _restore_to_new_table(context: ArchiveContext, partition: Partition, table: str) -> Fingerprint:
+    dataset = _scratch_dataset(context, partition, table)
+    await context.warehouse.ensure(dataset)
+    await _insert_objects(context, partition, table)
+    sql = f"SELECT {fingerprint_columns(dataset.stored, dataset.time)} FROM {table}"
+    return Fingerprint(*(await context.warehouse.rows(sql)).rows[0])
 
 
-async def _fill(means: ArchiveContext, partition: Partition, table: str, more: str = "", values: str = "") -> None:
-    await asyncio.to_thread(means.room, partition.size)
-    columns = means.columns(partition)
+async def _insert_objects(
+    context: ArchiveContext, partition: Partition, table: str, extra_column: str = "", extra_value: str = ""
+) -> None:
+    await asyncio.to_thread(context.require_space, partition.size)
+    columns = context.columns(partition)
     names = ", ".join(column.name for column in columns)
     structure = ", ".join(f"{column.name} {column.type}" for column in columns)
-    objects = means.bucket.table(partition.keys, structure)
-    await means.warehouse.execute(f"INSERT INTO {table} ({names}{more}) SELECT {names}{values} FROM {objects}")
+    objects = context.bucket.table(partition.keys, structure)
+    await context.warehouse.execute(
+        f"INSERT INTO {table} ({names}{extra_column}) SELECT {names}{extra_value} FROM {objects}"
+    )

@@ -1,6 +1,6 @@
-"""The proof: what is in the bucket is read back, all of it, and counted by code that had no part in writing it.
+"""The verification: code that had no part in writing the copy reads all of it back and computes its fingerprint.
 
-It is read back once more before the original is dropped: then its bytes are those that were proven.
+Before the original is dropped, the copy is read once more, and its bytes must be the verified ones.
 """
 
 from __future__ import annotations
@@ -13,88 +13,94 @@ from dataclasses import replace
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.context import ArchiveContext, HeldError
-from spotlightd.flows.archive.export import essence, outgoing, read_manifest
-from spotlightd.flows.tempfiles import blamed, housed, written
+from spotlightd.flows.archive.export import export_path, manifest_facts, read_manifest
+from spotlightd.flows.tempfiles import make_parent_folder, wrap_disk_errors, write_file
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Partition
 
 
-async def prove(means: ArchiveContext, partition: Partition) -> Partition:
-    """`verified`. HeldError when the copy is not what was sealed."""
-    sent = outgoing(means, partition)
-    with blamed(sent):
-        await asyncio.to_thread(sent.unlink, missing_ok=True)  # not before the ledger knew that it was sent
-    dataset = means.datasets[partition.dataset]
-    await there(means, partition)
-    found = Fingerprint()
+async def prove(context: ArchiveContext, partition: Partition) -> Partition:
+    """Verify the copy. Returns the partition as `verified`; HeldError when the copy differs from the sealed rows."""
+    exported = export_path(context, partition)
+    with wrap_disk_errors(exported):
+        await asyncio.to_thread(exported.unlink, missing_ok=True)  # only now, when the ledger has the upload
+    dataset = context.datasets[partition.dataset]
+    await require_objects(context, partition)
+    fingerprint = Fingerprint()
     for key in partition.keys:
-        found += await _read_back(means, partition, key)
-    if found != partition.fingerprint:
-        raise HeldError(f"{dataset.name} {partition.id}: the copy holds {found}, sealed were {partition.fingerprint}")
-    await _described(means, partition)
+        fingerprint += await _fingerprint_object(context, partition, key)
+    if fingerprint != partition.fingerprint:
+        raise HeldError(
+            f"{dataset.name} {partition.id}: the copy holds {fingerprint}, sealed were {partition.fingerprint}"
+        )
+    await _check_manifest(context, partition)
     return replace(partition, stage="verified")
 
 
-async def unharmed(means: ArchiveContext, partition: Partition) -> None:
-    """HeldError unless object and manifest are still those that were proven, byte for byte."""
-    await there(means, partition)
+async def require_undamaged(context: ArchiveContext, partition: Partition) -> None:
+    """HeldError unless objects and manifest are still the verified ones, byte for byte."""
+    await require_objects(context, partition)
     for key in partition.keys:
-        async for _ in exactly(means, partition, key):
+        async for _ in read_exact(context, partition, key):
             pass
-    await _described(means, partition)
+    await _check_manifest(context, partition)
 
 
-async def there(means: ArchiveContext, partition: Partition) -> None:
-    """HeldError unless the bucket has the objects and the manifest, each of its length."""
+async def require_objects(context: ArchiveContext, partition: Partition) -> None:
+    """HeldError unless the bucket has the manifest and all objects, and each object has the right length."""
     for key in (*partition.keys, partition.manifest):
-        found = await means.bucket.head(key)
-        if found is None:
+        item = await context.bucket.head(key)
+        if item is None:
             raise HeldError(f"{partition.dataset} {partition.id}: object {key} is not in the bucket any more")
-        if key in partition.keys and found.size != partition.size:
+        if key in partition.keys and item.size != partition.size:
             raise HeldError(
-                f"{partition.dataset} {partition.id}: object {key} has {found.size} of {partition.size} bytes"
+                f"{partition.dataset} {partition.id}: object {key} has {item.size} of {partition.size} bytes"
             )
 
 
-async def exactly(means: ArchiveContext, partition: Partition, key: str) -> AsyncIterator[bytes]:
-    """An object's bytes as they come. HeldError at the end unless they are those that were exported; StoreError when the
-    store broke off.
+async def read_exact(context: ArchiveContext, partition: Partition, key: str) -> AsyncIterator[bytes]:
+    """The bytes of an object as they arrive. HeldError at the end unless they are the exported ones; StoreError when the
+    transfer breaks off.
     """
-    seen, size = hashlib.sha256(), 0
+    sha256, size = hashlib.sha256(), 0
     try:
-        async for piece in means.bucket.read(key):
-            seen.update(piece)
+        async for piece in context.bucket.read(key):
+            sha256.update(piece)
             size += len(piece)
             yield piece
     except StoreError:
-        if size < partition.size:  # else it came to its end, and the store says itself that it is damaged
+        if (
+            size < partition.size
+        ):  # with all bytes here, the error is the store's own check, and the digest below decides
             raise
-    if seen.hexdigest() != partition.digest:
+    if sha256.hexdigest() != partition.digest:
         raise HeldError(
-            f"{partition.dataset} {partition.id}: object {key} has not the bytes that were exported: it is damaged"
+            f"{partition.dataset} {partition.id}: object {key} does not have the exported bytes: it is damaged"
         )
 
 
-async def _described(means: ArchiveContext, partition: Partition) -> None:
+async def _check_manifest(context: ArchiveContext, partition: Partition) -> None:
     try:
-        found = json.loads(await read_manifest(means, partition))
+        content = json.loads(await read_manifest(context, partition))
     except ValueError:
-        found = None
+        content = None
     except StoreError as problem:
-        await means.bucket.head(partition.manifest)  # a store that is away says so again
+        await context.bucket.head(partition.manifest)  # raises StoreError again when the store is away
         raise HeldError(f"{partition.dataset} {partition.id}: {problem}") from problem
-    wanted = essence(partition)
-    if not isinstance(found, dict) or {name: found.get(name) for name in wanted} != wanted:
-        raise HeldError(f"{partition.dataset} {partition.id}: its manifest is not the one that was written")
+    expected = manifest_facts(partition)
+    if not isinstance(content, dict) or {name: content.get(name) for name in expected} != expected:
+        raise HeldError(
+            f"{partition.dataset} {partition.id}: its manifest in the bucket is not the one that was written"
+        )
 
 
-async def _read_back(means: ArchiveContext, partition: Partition, key: str) -> Fingerprint:
-    """Of one object, downloaded as a stream."""
-    dataset = means.datasets[partition.dataset]
-    path = means.folder / "incoming" / f"{partition.dataset}-{partition.id}.parquet"
-    await asyncio.to_thread(means.room, partition.size)
+async def _fingerprint_object(context: ArchiveContext, partition: Partition, key: str) -> Fingerprint:
+    """Download one object to a temporary file and compute its fingerprint."""
+    dataset = context.datasets[partition.dataset]
+    path = context.folder / "incoming" / f"{partition.dataset}-{partition.id}.parquet"
+    await asyncio.to_thread(context.require_space, partition.size)
     try:
-        await written(await housed(path), exactly(means, partition, key), means.room)
-        return await means.verifier.fingerprint(path, means.columns(partition), dataset.time)
+        await write_file(await make_parent_folder(path), read_exact(context, partition, key), context.require_space)
+        return await context.verifier.fingerprint(path, context.columns(partition), dataset.time)
     finally:
         await asyncio.to_thread(path.unlink, missing_ok=True)

@@ -68,7 +68,7 @@ class FrameImporter:
             require_same_rows(self.source, packed, fingerprints)
 
         try:
-            await self.replay.made(part.day, packed.digest, packed.covers, prove)
+            await self.replay.make_load(part.day, packed.digest, packed.covers, prove)
         except FormatError as problem:
             if visible is None:
                 await self._delete(part)

@@ -1,7 +1,7 @@
-"""One document into the warehouse: begin a load, parse and insert at once, see that every row is there, publish.
+"""Loads one document into the warehouse: begin a load, parse and insert in parallel, count the rows, publish.
 
-Why the rows are counted in the table, and not believed: an engine on a full disk answered that it had written 200,000
-rows and had kept none of them.
+The rows are counted in the table because the engine's own count cannot be trusted: on a full disk it reported 200,000
+written rows and had stored none of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.publish import Publications, select_current
-from spotlightd.log import logger, within
+from spotlightd.log import log_context, logger
 from spotlightd.model.provenance import Document, Load, Outcome, Reject
 from spotlightd.model.source import Batch, Link
 from spotlightd.ports.ledger import Ledger
@@ -22,14 +22,14 @@ from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.parser import Parser, ParseResult, ParseSession
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
-from spotlightd.tasks import together
+from spotlightd.tasks import run_together
 
-MINE = "load_id = {load_id:UInt64}"
+OF_LOAD = "load_id = {load_id:UInt64}"
 
 
 @dataclass(frozen=True, slots=True)
 class IngestContext:
-    """What an ingest writes to. `gate` is shut while a disk is too full for it."""
+    """The clients of an ingest. `gate` is closed while a disk is too full for it."""
 
     documents: Documents
     ledger: Ledger
@@ -42,7 +42,7 @@ class IngestContext:
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What became of one link."""
+    """The outcome of one link."""
 
     link: Link
     outcome: Outcome
@@ -52,60 +52,60 @@ class IngestResult:
 
 
 class RefusedError(Exception):
-    """A document that is kept and not loaded. `settled`: these bytes will be refused whatever else is published."""
+    """A document that is stored but not loaded. `is_final`: these bytes are refused whatever else gets published."""
 
     def __init__(
-        self, problem: FormatError, document: Document, rejects: Sequence[Reject] = (), *, settled: bool = True
+        self, error: FormatError, document: Document, rejects: Sequence[Reject] = (), *, is_final: bool = True
     ) -> None:
-        place = f" (line {problem.line})" if problem.line else ""
-        super().__init__(f"{problem}{place}")
+        place = f" (line {error.line})" if error.line else ""
+        super().__init__(f"{error}{place}")
         self.document = document
         self.rejects = rejects
-        self.settled = settled
+        self.is_final = is_final
 
 
 Proof = Callable[[Load], Awaitable[None]]
-"""Looks at the rows of a load that is whole and not published. FormatError when they are not to be published."""
+"""Checks the rows of a complete load before it is published. FormatError when they must not be published."""
 
 
 async def load_document(
-    source: Batch, stores: IngestContext, link: Link, document: Document, *, proof: Proof | None = None
+    source: Batch, context: IngestContext, link: Link, document: Document, *, proof: Proof | None = None
 ) -> IngestResult:
-    """Rows of the document, durable and published; `unchanged` when exactly these are visible already."""
-    await _give_up_stale(source, stores)
-    visible = select_current(await stores.ledger.loads(source.name, states=("published",)))
-    twin = next((one for one in visible if (one.digest, one.parser) == (document.digest, source.parser)), None)
+    """Make the rows of the document durable and publish them; `unchanged` when they are visible already."""
+    await _abandon_stale_loads(source, context)
+    visible = select_current(await context.ledger.loads(source.name, states=("published",)))
+    twin = next((load for load in visible if (load.digest, load.parser) == (document.digest, source.parser)), None)
     if twin is not None and twin.covers == link.covers:
         return IngestResult(link, "unchanged")
     if twin is not None:
-        said = f"the same bytes as the document for {twin.covers}: one of the two is not what its name says"
-        raise RefusedError(FormatError(said), document, settled=False)
-    begun = await stores.ledger.begin_load(source, document.digest, link.covers)
-    with within(load_id=begun.load_id):
-        return await _whole(source, stores, link, document, begun, proof)
+        message = f"the same bytes as the document for {twin.covers}: one of the two has the wrong name"
+        raise RefusedError(FormatError(message), document, is_final=False)
+    begun = await context.ledger.begin_load(source, document.digest, link.covers)
+    with log_context(load_id=begun.load_id):
+        return await _fill_and_publish(source, context, link, document, begun, proof)
 
 
-async def _whole(
-    source: Batch, stores: IngestContext, link: Link, document: Document, begun: Load, proof: Proof | None
+async def _fill_and_publish(
+    source: Batch, context: IngestContext, link: Link, document: Document, begun: Load, proof: Proof | None
 ) -> IngestResult:
-    """The load filled and published, or dead."""
+    """Fill and publish the load, or mark it dead."""
     try:
-        parsed = await _fill(source, stores, begun, document)
-        await _prove(proof, begun, document)
+        parsed = await _fill(source, context, begun, document)
+        await _run_proof(proof, begun, document)
     except RefusedError as refused:
-        await stores.ledger.mark_dead(begun.load_id, refused.rejects)
+        await context.ledger.mark_dead(begun.load_id, refused.rejects)
         raise
     except (StoreError, asyncio.CancelledError):
-        logger(source=source.name).warning("load died", covers=link.covers, load_id=begun.load_id)
-        with suppress(StoreError):  # a full disk must not swallow an order to stop; the next start gives the load up
-            await stores.ledger.mark_dead(begun.load_id)
+        logger(source=source.name).warning("load failed", covers=link.covers, load_id=begun.load_id)
+        with suppress(StoreError):  # a full disk must not hide a cancellation; the next start marks the load dead
+            await context.ledger.mark_dead(begun.load_id)
         raise
-    loaded = await stores.ledger.mark_loaded(begun.load_id, parsed.rows, parsed.rejects)
-    done = await stores.publications.publish(loaded)
-    return IngestResult(link, "published", rows=sum(done.rows.values()), rejects=done.rejects)
+    loaded = await context.ledger.mark_loaded(begun.load_id, parsed.rows, parsed.rejects)
+    published = await context.publications.publish(loaded)
+    return IngestResult(link, "published", rows=sum(published.rows.values()), rejects=published.rejects)
 
 
-async def _prove(proof: Proof | None, load: Load, document: Document) -> None:
+async def _run_proof(proof: Proof | None, load: Load, document: Document) -> None:
     try:
         if proof:
             await proof(load)
@@ -113,68 +113,74 @@ async def _prove(proof: Proof | None, load: Load, document: Document) -> None:
         raise RefusedError(problem, document) from problem
 
 
-async def _give_up_stale(source: Batch, stores: IngestContext) -> None:
-    """A load that was whole when our stores failed, before its publication was intended: it is done again now, and
-    must not be published later, over what has come since.
+async def _abandon_stale_loads(source: Batch, context: IngestContext) -> None:
+    """Mark complete loads dead whose publication never began because a store failed. They are done again now; published
+    later, they would replace newer data.
     """
-    for stale in await stores.ledger.loads(source.name, states=("loaded",)):
-        await stores.ledger.mark_dead(stale.load_id)
+    for stale in await context.ledger.loads(source.name, states=("loaded",)):
+        await context.ledger.mark_dead(stale.load_id)
 
 
-async def _fill(source: Batch, stores: IngestContext, load: Load, document: Document) -> ParseResult:
-    """Parse and insert at the same time, one stream per dataset; then see that all that was read was written."""
+async def _fill(source: Batch, context: IngestContext, load: Load, document: Document) -> ParseResult:
+    """Parse and insert in parallel, one stream per dataset; then check that all parsed rows were stored."""
     async with (
-        stores.documents.file(document.digest) as path,
-        stores.parser.parse(source, path, document.name, load_id=load.load_id) as parsing,
+        context.documents.file(document.digest) as path,
+        context.parser.parse(source, path, document.name, load_id=load.load_id) as parsing,
     ):
         try:
-            written = await _written(source, stores.warehouse, load, parsing)
+            inserted = await _insert(source, context.warehouse, load, parsing)
             parsed = await parsing.result()
-            _check(source, parsed)
+            _check_plausibility(source, parsed)
         except FormatError as problem:
             raise RefusedError(problem, document, parsing.rejects) from problem
-    found = await _found(source, stores.warehouse, load)
-    if not written == dict(parsed.rows) == found:
-        said = f"{dict(parsed.rows)} rows were read, the warehouse wrote {written} and holds {found}: is its disk full?"
-        raise StoreError(f"load {load.load_id} of {document.name}: {said}")
+    stored = await _count_rows(source, context.warehouse, load)
+    if not inserted == dict(parsed.rows) == stored:
+        message = (
+            f"{dict(parsed.rows)} rows were read, the warehouse wrote {inserted} and holds {stored}: is its disk full?"
+        )
+        raise StoreError(f"load {load.load_id} of {document.name}: {message}")
     return parsed
 
 
-async def _found(source: Batch, warehouse: Warehouse, load: Load) -> dict[str, int]:
-    """How many rows of the load the warehouse really holds, by dataset."""
+async def _count_rows(source: Batch, warehouse: Warehouse, load: Load) -> dict[str, int]:
+    """The number of rows of the load that the warehouse holds, by dataset."""
     values = {"load_id": load.load_id}
     return {
-        one.name: int((await warehouse.rows(f"SELECT count() FROM {one.name} WHERE {MINE}", values)).rows[0][0])
-        for one in source.datasets
+        dataset.name: int(
+            (await warehouse.rows(f"SELECT count() FROM {dataset.name} WHERE {OF_LOAD}", values)).rows[0][0]
+        )
+        for dataset in source.datasets
     }
 
 
-async def _written(source: Batch, warehouse: Warehouse, load: Load, parsing: ParseSession) -> dict[str, int]:
+async def _insert(source: Batch, warehouse: Warehouse, load: Load, parsing: ParseSession) -> dict[str, int]:
     inserts = {
-        one.name: warehouse.insert_stream(one, parsing.columns(one.name), token=f"load-{load.load_id}-{one.name}")
-        for one in source.datasets
+        dataset.name: warehouse.insert_stream(
+            dataset, parsing.columns(dataset.name), token=f"load-{load.load_id}-{dataset.name}"
+        )
+        for dataset in source.datasets
     }
     try:
-        return await together(inserts, prefix=f"load {load.load_id} into ")
+        return await run_together(inserts, prefix=f"load {load.load_id} into ")
     except StoreError:
-        await _blame(parsing)
+        await _raise_document_error(parsing)
         raise
 
 
-async def _blame(parsing: ParseSession) -> None:
-    """Raise the document's own fault, if it has one: an insert whose stream broke off fails too, but only follows."""
+async def _raise_document_error(parsing: ParseSession) -> None:
+    """Raise the FormatError of the document, if there is one: then the failed insert is only its consequence."""
     with suppress(TimeoutError):
         async with asyncio.timeout(1.0):
             await parsing.result()
 
 
-def _check(source: Batch, parsed: ParseResult) -> None:
+def _check_plausibility(source: Batch, parsed: ParseResult) -> None:
     rejects = len(parsed.rejects)
     if rejects > source.rejects_allowed * max(parsed.lines, 1):
-        one, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"
-        said = f"{rejects} of {parsed.lines} lines could not be understood; {allowed}"
-        raise FormatError(f"{said}; the first: {one.reason}", member=one.member, line=one.line)
+        first, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"
+        message = f"{rejects} of {parsed.lines} lines could not be parsed; {allowed}"
+        raise FormatError(f"{message}; the first: {first.reason}", member=first.member, line=first.line)
     for dataset in source.datasets:
-        rows, (fewest, most) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows
-        if not fewest <= rows <= most:
-            raise FormatError(f"{rows} rows for {dataset.name}, where {fewest} to {most} are plausible")
+        rows, (minimum, maximum) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows
+        if not minimum <= rows <= maximum:
+            raise FormatError(f"{rows} rows for {dataset.name}, where {minimum} to {maximum} are plausible")

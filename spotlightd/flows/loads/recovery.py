@@ -1,4 +1,4 @@
-"""Brings loads of an earlier process to their end: at start, before anything else is loaded."""
+"""Finishes or abandons the loads of an earlier process. Runs at start, before anything else is loaded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from spotlightd.datasets.system import MIRRORED
 from spotlightd.errors import StoreError
-from spotlightd.flows.loads.mirror import newest, restore
+from spotlightd.flows.loads.mirror import find_newest_id, restore_records
 from spotlightd.flows.loads.publish import Publications, is_outdated
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
@@ -27,59 +27,59 @@ FROM loads WHERE seq > {seq:UInt64} GROUP BY seq ORDER BY seq
 async def recover(
     ledger: Ledger, warehouse: Warehouse, publications: Publications, datasets: Sequence[Dataset], archives: Archives
 ) -> None:
-    """Before anything else is loaded: finish what was intended, give up what was begun, sweep what will never show."""
-    await restore(ledger, warehouse, archives)
+    """Finish intended publications, mark unfinished loads dead, and delete the rows of dead loads."""
+    await restore_records(ledger, warehouse, archives)
     adopted = await _adopt(ledger, warehouse, datasets, archives)
-    settled = await publications.settle()
+    published = await publications.resume()
     for load in await ledger.loads(states=("loaded",)):
         if is_outdated(load, await ledger.loads(load.source, states=("published",))):
-            await ledger.dead(load.load_id)
+            await ledger.mark_dead(load.load_id)
         else:
             await publications.publish(load)
-            settled += 1
+            published += 1
     interrupted = await ledger.loads(states=("loading",))
     for load in interrupted:
-        await ledger.dead(load.load_id)
-    swept = await sweep(ledger, warehouse, datasets)
-    if adopted or settled or interrupted or swept:
-        logger().info("loads recovered", adopted=adopted, published=settled, given_up=len(interrupted), swept=swept)
+        await ledger.mark_dead(load.load_id)
+    swept = await sweep_dead_loads(ledger, warehouse, datasets)
+    if adopted or published or interrupted or swept:
+        logger().info("loads recovered", adopted=adopted, published=published, given_up=len(interrupted), swept=swept)
 
 
-async def sweep(ledger: Ledger, warehouse: Warehouse, datasets: Iterable[Dataset]) -> int:
-    """Delete the rows of dead loads. They were never visible; this only frees the disk."""
-    here = {dataset.name for dataset in datasets}
-    dead = [load for load in await ledger.loads(states=("dead",)) if here.issuperset(load.datasets)]
+async def sweep_dead_loads(ledger: Ledger, warehouse: Warehouse, datasets: Iterable[Dataset]) -> int:
+    """Delete the rows of dead loads. They were never visible; this frees disk space."""
+    names = {dataset.name for dataset in datasets}
+    dead = [load for load in await ledger.loads(states=("dead",)) if names.issuperset(load.datasets)]
     for name in {name for load in dead for name in load.datasets}:
         ids = [load.load_id for load in dead if name in load.datasets]
         await warehouse.execute(f"DELETE FROM {name} WHERE load_id IN {{ids:Array(UInt64)}}", {"ids": ids})
     if dead:
-        await ledger.swept([load.load_id for load in dead])
+        await ledger.mark_swept([load.load_id for load in dead])
         logger().info("loads swept", loads=len(dead))
     return len(dead)
 
 
 async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Dataset], archives: Archives) -> int:
-    """Take over what the warehouse knows and the ledger does not: its file was lost, or put back from a backup."""
+    """Enter publications of the warehouse that the ledger lacks: its file was lost, or restored from a backup."""
     known = await ledger.loads()
     last = max((load.seq for load in known), default=0)
     missing = (await warehouse.rows(MISSING, {"seq": last})).dicts()
     if not missing:
         return 0
-    taken = {one.name: await newest(warehouse, one, archives.cold) for one in MIRRORED}
-    loaded = [await _highest_load(warehouse, one.name) for one in datasets if one.by_load]
-    taken["loads"] = max([*loaded, *(row["load_id"] for row in missing)])
-    await ledger.adopt([_adopted(row) for row in missing], taken)
-    for one in datasets:
-        if one.by_load and not known:
-            await warehouse.execute(f"DELETE FROM {one.name} WHERE load_id NOT IN (SELECT load_id FROM loads)")
+    last_ids = {dataset.name: await find_newest_id(warehouse, dataset, archives.archived) for dataset in MIRRORED}
+    loaded = [await _find_newest_load(warehouse, dataset.name) for dataset in datasets if dataset.by_load]
+    last_ids["loads"] = max([*loaded, *(row["load_id"] for row in missing)])
+    await ledger.adopt([_make_load(row) for row in missing], last_ids)
+    for dataset in datasets:
+        if dataset.by_load and not known:
+            await warehouse.execute(f"DELETE FROM {dataset.name} WHERE load_id NOT IN (SELECT load_id FROM loads)")
     return len(missing)
 
 
-async def _highest_load(warehouse: Warehouse, table: str) -> int:
+async def _find_newest_load(warehouse: Warehouse, table: str) -> int:
     return int((await warehouse.rows(f"SELECT max(load_id) FROM {table}")).rows[0][0])
 
 
-def _adopted(row: dict[str, Any]) -> Load:
+def _make_load(row: dict[str, Any]) -> Load:
     if len(row["document"]) != len("0" * 64):
         raise StoreError(f"publication {row['seq']} in the warehouse names no document: {row['document']!r}")
     return Load(
