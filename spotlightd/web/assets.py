@@ -1,4 +1,4 @@
-"""Our few static files under addresses that change with their bytes, so that browsers may keep them for a year."""
+"""Static files. Their addresses change with their bytes, so browsers may cache them for a year."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from spotlightd.query.errors import missing
+from spotlightd.query.errors import not_found
 
 FOLDER = Path(__file__).parent / "static"
-_SERVED = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,29 +23,29 @@ class Asset:
     media_type: str
 
 
-def read() -> dict[str, Asset]:
-    """All files that pages may ask for, by their path under static/. They are few and small: kept in memory."""
-    found = sorted(path for path in FOLDER.rglob("*") if path.suffix in _SERVED)
-    return {path.relative_to(FOLDER).as_posix(): _asset(path) for path in found}
+def read_assets() -> dict[str, Asset]:
+    """All files that pages use, by their path under static/. They are few and small, so they stay in memory."""
+    paths = sorted(path for path in FOLDER.rglob("*") if path.suffix in _MEDIA_TYPES)
+    return {path.relative_to(FOLDER).as_posix(): _read_asset(path) for path in paths}
 
 
-def _asset(path: Path) -> Asset:
+def _read_asset(path: Path) -> Asset:
     body = path.read_bytes()
-    media_type = _SERVED.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    media_type = _MEDIA_TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return Asset(body, hashlib.sha256(body).hexdigest(), media_type)
 
 
-def address(assets: Mapping[str, Asset], name: str) -> str:
+def make_address(assets: Mapping[str, Asset], name: str) -> str:
     return f"/static/{assets[name].digest[:16]}/{name}"
 
 
-def answer(assets: Mapping[str, Asset], digest: str, name: str) -> web.Response:
-    """The file, if that is still its digest: an old page's address must not bring new bytes."""
+def serve_asset(assets: Mapping[str, Asset], digest: str, name: str) -> web.Response:
+    """The file, or 404 when its digest is another one: the address of an old page must not return new bytes."""
     asset = assets.get(name)
     if asset is None or asset.digest[:16] != digest:
-        raise missing(f"There is no file {name!r} of that digest.", "Reload the page that asked for it.")
-    answer = web.Response(body=asset.body, content_type=asset.media_type, charset="utf-8")
-    answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    answer.headers["ETag"] = f'"{asset.digest[:16]}"'
-    answer.enable_compression()
-    return answer
+        raise not_found(f"There is no file {name!r} with that digest.", "Reload the page that links to it.")
+    response = web.Response(body=asset.body, content_type=asset.media_type, charset="utf-8")
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    response.headers["ETag"] = f'"{asset.digest[:16]}"'
+    response.enable_compression()
+    return response

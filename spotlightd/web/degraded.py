@@ -1,7 +1,7 @@
-"""A page while the bucket is away: of the rows that are in the warehouse, and on top of it what is missing.
+"""A page while the bucket cannot be reached: the rows that are in the warehouse, and a note on what is left out.
 
-Only tables, symbols, documents, searches and the first page as of an earlier time, and only as pages for people.
-Downloads, JSON, citations and single rows are whole or an error: who computes with them does not read notes.
+This holds for tables, symbols, documents, searches, and the first page as of an earlier time, and only as HTML.
+Downloads, JSON, citations and single rows are complete or an error: programs that compute with them do not read notes.
 """
 
 from __future__ import annotations
@@ -16,55 +16,61 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.query import outage
 from spotlightd.sql.tiers import Archived
 from spotlightd.web import formatting, responses
-from spotlightd.web.state import APP_STATE, MISSING, LeftOut
+from spotlightd.web.state import APP_STATE, LEFT_OUT, LeftOutRows
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Reads = Callable[[Dataset], bool]
+DatasetTest = Callable[[Dataset], bool]
 
 
-def or_hot(handler: Handler, reads: Reads | None = None) -> Handler:
-    """The page, whole; without the archived rows when they cannot be reached now. `reads` tells the datasets that it is
-    made of, where the address does not name one.
+def with_fallback(handler: Handler, reads_archived: DatasetTest | None = None) -> Handler:
+    """The complete page, or the page without archived rows when these cannot be read now.
+
+    `reads_archived` says whether the page reads archived rows of a dataset. Without it the page reads the dataset that
+    its address names.
     """
 
-    async def shown(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
-        except StoreError as problem:
-            if not (unread(request, problem) and responses.reads_html(request)):
+        except StoreError as error:
+            if not (is_archive_failure(request, error) and responses.wants_html(request)):
                 raise
-            logger().warning("page shown without archive", path=request.path_qs, error=str(problem))
-            responses.without_archive(request, _left_out(request, reads or _named(request), problem))
+            logger().warning("page shown without archive", path=request.path_qs, error=str(error))
+            left_out = _left_out_rows(request, reads_archived or _named_dataset(request), error)
+            responses.read_without_archive(request, left_out)
         return await handler(request)
 
-    return shown
+    return handle
 
 
-def unread(request: web.Request, problem: StoreError) -> bool:
-    """Whether that went wrong because archived rows cannot be read; once only for a request."""
-    archived = request.app[APP_STATE].context.archives.cold.partitions
-    return bool(archived) and MISSING not in request and (outage.away(problem) or outage.not_there(problem))
+def is_archive_failure(request: web.Request, error: StoreError) -> bool:
+    """Whether the error came from reading archived rows. True once only for a request."""
+    archived = request.app[APP_STATE].context.archives.archived.partitions
+    is_archive_error = outage.is_unavailable(error) or outage.is_object_missing(error)
+    return bool(archived) and LEFT_OUT not in request and is_archive_error
 
 
-def _named(request: web.Request) -> Reads:
-    """The dataset in the address, and what it is computed from."""
+def _named_dataset(request: web.Request) -> DatasetTest:
+    """The dataset that the address names, and the one that it is computed from."""
     name = request.match_info["name"]
-    concerned = {name, *(one.made_of for one in request.app[APP_STATE].context.datasets if one.name == name)}
-    return lambda dataset: dataset.name in concerned
+    datasets = request.app[APP_STATE].context.datasets
+    names = {name, *(dataset.computed_from for dataset in datasets if dataset.name == name)}
+    return lambda dataset: dataset.name in names
 
 
-def _left_out(request: web.Request, reads: Reads, problem: StoreError) -> LeftOut:
-    """Which archived rows the page goes without, and why."""
-    left = sorted(request.app[APP_STATE].context.archives.cold.partitions.items())
-    parts = [_told(archived) for _, archived in left if reads(archived[0].dataset)]
-    gone = outage.not_there(problem)
-    why = "Archived rows are missing from the archive's store" if gone else "The archive is not reachable now"
-    return LeftOut(f"{why}, and these rows are left out here: {'; '.join(parts)}.", gone)
+def _left_out_rows(request: web.Request, reads_archived: DatasetTest, error: StoreError) -> LeftOutRows:
+    """The archived rows that the page leaves out, and why."""
+    partitions = sorted(request.app[APP_STATE].context.archives.archived.partitions.items())
+    parts = [_describe(archived) for _, archived in partitions if reads_archived(archived[0].dataset)]
+    is_lost = outage.is_object_missing(error)
+    reason = "Archived rows are missing from the archive's bucket" if is_lost else "The archive cannot be reached now"
+    return LeftOutRows(f"{reason}, so this page leaves these rows out: {'; '.join(parts)}.", is_lost)
 
 
-def _told(archived: tuple[Archived, ...]) -> str:
+def _describe(archived: tuple[Archived, ...]) -> str:
+    """`SEC fails to deliver of 2009-06-01 to 2009-06-30 (1,234 rows)`."""
     dataset = archived[0].dataset
-    ends = [end.date() for one in archived for end in one.bounds.get(dataset.time, ())]
+    ends = [end.date() for partition in archived for end in partition.bounds.get(dataset.time, ())]
     days = " to ".join(dict.fromkeys(f"{day}" for day in (min(ends), max(ends)))) if ends else ""
-    said = f"{dataset.title} of {days}" if days else dataset.title
-    return f"{said} ({formatting.number(sum(one.rows for one in archived))} rows)"
+    rows = formatting.format_number(sum(partition.rows for partition in archived))
+    return f"{dataset.title} of {days} ({rows} rows)" if days else f"{dataset.title} ({rows} rows)"

@@ -1,4 +1,4 @@
-"""How streams stand, for the pages that tell it: the daemon's own states, read at one moment, with ages."""
+"""Feeds and drains for the pages that show them: the daemon's own states, read at one moment, with ages."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
+    """The drain of one partition, and how many seconds ago its last batch was (None: none yet)."""
+
     now: DrainState
     idle_seconds: float | None
 
@@ -36,31 +38,38 @@ class Drain:
         return max(self.now.end - self.now.offset, 0)
 
 
-def feeds(state: DaemonState, titles: dict[str, str], at: datetime | None = None) -> list[Feed]:
-    at = at or datetime.now(UTC)
-    return [Feed(one, _since(one.last_frame_at, at), titles.get(one.source, one.source)) for one in state.feeds]
+def list_feeds(state: DaemonState, titles: dict[str, str], now: datetime | None = None) -> list[Feed]:
+    now = now or datetime.now(UTC)
+    return [
+        Feed(feed, _seconds_since(feed.last_frame_at, now), titles.get(feed.source, feed.source))
+        for feed in state.feeds
+    ]
 
 
-def drains(state: DaemonState, at: datetime | None = None) -> list[Drain]:
-    at = at or datetime.now(UTC)
-    return [Drain(one, _since(one.last_batch_at, at)) for one in state.drains]
+def list_drains(state: DaemonState, now: datetime | None = None) -> list[Drain]:
+    now = now or datetime.now(UTC)
+    return [Drain(drain, _seconds_since(drain.last_batch_at, now)) for drain in state.drains]
 
 
-def shown(context: ExplorerContext, at: datetime) -> dict[str, Any]:
-    """What the template feeds.html shows."""
+def stream_titles(context: ExplorerContext) -> dict[str, str]:
+    return {stream.name: stream.title for stream in context.streams}
+
+
+def feed_values(context: ExplorerContext, now: datetime) -> dict[str, Any]:
+    """The values of the template feeds.html."""
     state = context.state()
-    titles = {one.name: one.title for one in context.streams}
-    return {"feeds": feeds(state, titles, at), "drains": drains(state, at), "now": at}
+    return {"feeds": list_feeds(state, stream_titles(context), now), "drains": list_drains(state, now), "now": now}
 
 
-def _since(then: datetime | None, at: datetime) -> float | None:
-    return max((at - then).total_seconds(), 0.0) if then else None
+def _seconds_since(then: datetime | None, now: datetime) -> float | None:
+    return max((now - then).total_seconds(), 0.0) if then else None
 
 
-def feeds_told(found: list[Feed]) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [{**asdict(one.now), "silent_seconds": one.silent_seconds} for one in found]
+def feeds_to_json(feeds: list[Feed]) -> list[dict[str, Any]]:
+    return [{**asdict(feed.now), "silent_seconds": feed.silent_seconds} for feed in feeds]
 
 
-def drains_told(found: list[Drain]) -> list[dict[str, Any]]:
-    return [{**asdict(one.now), "lag_frames": one.lag_frames, "idle_seconds": one.idle_seconds} for one in found]
+def drains_to_json(drains: list[Drain]) -> list[dict[str, Any]]:
+    return [
+        {**asdict(drain.now), "lag_frames": drain.lag_frames, "idle_seconds": drain.idle_seconds} for drain in drains
+    ]

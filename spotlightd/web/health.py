@@ -1,4 +1,4 @@
-"""Two questions of machines: is the process up, and can it answer readers. Both tell the truth."""
+"""Endpoints for machines: is the process up, and can it answer readers. And robots.txt."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import asyncio
 from aiohttp import web
 
 from spotlightd.errors import StoreError
+from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
 
-PATIENCE_SECONDS = 5.0
+PING_SECONDS = 5.0
 
 
-async def alive(_: web.Request) -> web.Response:
+async def show_alive(_: web.Request) -> web.Response:
     return web.Response(text="up\n", headers={"Cache-Control": "no-store"})
 
 
-async def ready(request: web.Request) -> web.Response:
-    """200, or 503 with one sentence a line on what is not as it should be."""
+async def show_readiness(request: web.Request) -> web.Response:
+    """200, or 503 with one problem a line."""
     context = request.app[APP_STATE].context
     state = context.state()
     problems = [*state.problems]
@@ -25,16 +26,19 @@ async def ready(request: web.Request) -> web.Response:
         problems.append("the daemon is still starting")
     for name, port in (("warehouse", context.warehouse), ("documents", context.documents)):
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(PING_SECONDS):
                 await port.ping()
-        except StoreError as problem:
-            problems.append(f"{name}: {problem}")
+        except StoreError as error:
+            problems.append(f"{name}: {error}")
         except TimeoutError:
-            problems.append(f"{name}: no answer within {PATIENCE_SECONDS:.0f} s")
+            problems.append(f"{name}: no answer within {PING_SECONDS:.0f} s")
     text = "".join(f"{problem}\n" for problem in problems) or "ready\n"
     return web.Response(text=text, status=503 if problems else 200, headers={"Cache-Control": "no-store"})
 
 
-async def robots(_: web.Request) -> web.Response:
-    """Pages may be indexed; filters, downloads and searches are endless and may not."""
+async def show_robots(_: web.Request) -> web.Response:
+    """Pages may be indexed. Filters, downloads and searches may not: there is no end of them."""
     return web.Response(text="User-agent: *\nDisallow: /search\nDisallow: /cite\nDisallow: /source/\nDisallow: /*?\n")
+
+
+ROUTES = (Route("/healthz", show_alive), Route("/readyz", show_readiness), Route("/robots.txt", show_robots))

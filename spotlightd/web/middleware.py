@@ -1,4 +1,4 @@
-"""What stands around every answer: who may call us by which name, headers, and pages for what went wrong."""
+"""What surrounds every request: allowed host names, response headers, the log line, and error pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import jinja2
 from aiohttp import web
 
 from spotlightd.errors import SpotlightError, StoreError
-from spotlightd.log import logger, within
+from spotlightd.log import log_context, logger
 from spotlightd.query import outage
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import degraded, responses
@@ -33,170 +33,164 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 REQUEST_ID = web.RequestKey("request_id", str)
-"""A short random word for each request: in all that is said while it is answered, in its answer, on its error page."""
+"""A short random text for each request. It is in every log line of the request, in its response, and on its error page."""
 
 OVERLOADED = 202
-MISTAKES = (
+BUGS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
     jinja2.TemplateError,
 )  # fmt: skip
-"""What a mistake of ours raises. Named one by one, because only supervision may catch everything."""
+"""Exceptions that a bug in spotlightd raises. They are listed because only supervision may catch every exception."""
 
 
-async def headed(request: web.Request, answer: web.StreamResponse) -> None:
-    """Security headers and the request's mark on every answer, streamed ones too: a signal, called before the first
-    byte leaves.
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Security headers and the request's id on every response. A signal: it runs before the first byte is sent, so
+    streamed responses get them too.
     """
     for name, text in HEADERS.items():
-        answer.headers.setdefault(name, text)
+        response.headers.setdefault(name, text)
     if REQUEST_ID in request:
-        answer.headers["X-Request-Id"] = request[REQUEST_ID]
+        response.headers["X-Request-Id"] = request[REQUEST_ID]
 
 
 @web.middleware
-async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """One line in the log for each answer; all lines that come about meanwhile bear the request's mark."""
+async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """One log line for each response. Every line that is logged meanwhile carries the request's id."""
     started = time.perf_counter()
     request[REQUEST_ID] = secrets.token_hex(6)
-    with within(request=request[REQUEST_ID]):
-        answer = await handler(request)
+    with log_context(request=request[REQUEST_ID]):
+        response = await handler(request)
         seconds = round(time.perf_counter() - started, 4)
         logger().debug(
-            "request served", method=request.method, path=request.path, status=answer.status, seconds=seconds
+            "request served", method=request.method, path=request.path, status=response.status, seconds=seconds
         )
-    return answer
+    return response
 
 
 @web.middleware
-async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Whatever goes wrong becomes a page, or JSON, that names the thing and the remedy."""
+async def explain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error becomes a page, or JSON, that says what is wrong and what to do about it."""
     try:
         return await handler(request)
-    except HttpProblem as refusal:
-        return _told(request, refusal)
+    except HttpProblem as problem:
+        return _problem_response(request, problem)
     except web.HTTPNotFound:
-        return _told(
+        return _problem_response(
             request, HttpProblem(404, f"There is no page {request.path!r}.", "Start again from the first page.")
         )
-    except web.HTTPMethodNotAllowed as wrong:
-        told = _told(
-            request, HttpProblem(405, f"{wrong.method} is not possible here.", "The explorer only reads: use GET.")
-        )
-        told.headers["Allow"] = "GET, HEAD"
-        return told
-    except SpotlightError as problem:
-        return _told(request, _of_ours(request, problem))
-    except MISTAKES:
+    except web.HTTPMethodNotAllowed as error:
+        refusal = HttpProblem(405, f"{error.method} is not possible here.", "The explorer is read-only: use GET.")
+        response = _problem_response(request, refusal)
+        response.headers["Allow"] = "GET, HEAD"
+        return response
+    except SpotlightError as error:
+        return _problem_response(request, _make_problem(request, error))
+    except BUGS:
         logger().exception("request failed", method=request.method, path=request.path_qs)
-        says = "Something is wrong in spotlightd itself, not in your question."
-        return _told(
-            request, HttpProblem(500, says, "The operator finds the trace in the log, under the request's mark.")
+        detail = "This is an error in spotlightd itself, not in your request."
+        return _problem_response(
+            request, HttpProblem(500, detail, "The operator finds the traceback in the log, under the request's id.")
         )
 
 
-def _of_ours(request: web.Request, problem: SpotlightError) -> HttpProblem:
-    """An error of ours as the reader's: too much asked, too many asking, or out of order."""
-    if not isinstance(problem, StoreError):
-        return HttpProblem(500, str(problem), "The operator finds more in the log.")
-    if problem.slow and problem.code:  # without a number nobody stopped it: the warehouse gave no answer at all
+def _make_problem(request: web.Request, error: SpotlightError) -> HttpProblem:
+    """The problem that the reader sees: a query that is too large, too many downloads, or a store that is down."""
+    if not isinstance(error, StoreError):
+        return HttpProblem(500, str(error), "The operator finds more in the log.")
+    if error.slow and error.code:  # without a code nothing stopped the query: the warehouse did not answer at all
         return HttpProblem(
-            400, f"This question needs more than a page may take: {problem}",
+            400, f"This query exceeds the limits of a page: {error}",
             "Narrow it with a filter, or download the rows: downloads have wider limits.",
         )  # fmt: skip
-    if problem.code == OVERLOADED:
+    if error.code == OVERLOADED:
         return HttpProblem(
-            503, "Too many downloads are under way.", "Try again in some seconds.", retry_after_seconds=10
+            503, "Too many downloads are running.", "Try again in a few seconds.", retry_after_seconds=10
         )
-    if degraded.unread(request, problem):
-        request.app[APP_STATE].outage.note(problem)
-        return _archived(problem)
+    if degraded.is_archive_failure(request, error):
+        request.app[APP_STATE].outage.record_failure(error)
+        return _archive_problem(error)
     return HttpProblem(
-        503, f"The warehouse cannot answer: {problem}", "It is retried by itself; /status says how things stand.",
+        503, f"The warehouse cannot answer: {error}", "It is retried automatically; /status shows the current state.",
         retry_after_seconds=5,
     )  # fmt: skip
 
 
-def _archived(problem: StoreError) -> HttpProblem:
-    """For who needs archived rows, which cannot be read."""
-    if outage.not_there(problem):
+def _archive_problem(error: StoreError) -> HttpProblem:
+    """For requests that need archived rows when these cannot be read."""
+    if outage.is_object_missing(error):
         return HttpProblem(
-            503, f"Some of these rows are archived, and they are missing from the archive's store: {problem}",
-            "The operator finds more at /archive. Rows that are not archived can be read all the same: add a filter by"
-            " time.",
+            503, f"Some of these rows are archived, and they are missing from the archive's bucket: {error}",
+            "The operator finds more at /archive. Rows that are not archived can still be read: add a filter by time.",
         )  # fmt: skip
     return HttpProblem(
-        503, f"Some of these rows are archived, and the archive is not reachable now: {problem}",
-        "Nothing is lost. Rows that are not archived can be read all the same: add a filter by time; /archive says"
-        " which days have left.", retry_after_seconds=30,
+        503, f"Some of these rows are archived, and the archive cannot be reached now: {error}",
+        "No data is lost. Rows that are not archived can still be read: add a filter by time; /archive lists the"
+        " archived days.", retry_after_seconds=30,
     )  # fmt: skip
 
 
-def _told(request: web.Request, refusal: HttpProblem) -> web.StreamResponse:
-    logger().info("request refused", path=request.path_qs, status=refusal.status, says=refusal.says)
-    told: dict[str, Any] = {
-        "status": refusal.status,
-        "says": refusal.says,
-        "remedy": refusal.remedy,
+def _problem_response(request: web.Request, problem: HttpProblem) -> web.StreamResponse:
+    logger().info("request refused", path=request.path_qs, status=problem.status, detail=problem.detail)
+    values: dict[str, Any] = {
+        "status": problem.status,
+        "detail": problem.detail,
+        "remedy": problem.remedy,
         "request": request.get(REQUEST_ID, ""),
     }
-    answer = (
-        responses.page(request, "problem.html", told, status=refusal.status)
-        if responses.reads_html(request)
-        else responses.document(request, {"error": told}, status=refusal.status)
+    response = (
+        responses.render_page(request, "problem.html", values, status=problem.status)
+        if responses.wants_html(request)
+        else responses.json_response(request, {"error": values}, status=problem.status)
     )
-    answer.headers["Cache-Control"] = "no-store"
-    if refusal.retry_after_seconds:
-        answer.headers["Retry-After"] = str(refusal.retry_after_seconds)
-    return answer
+    response.headers["Cache-Control"] = "no-store"
+    if problem.retry_after_seconds:
+        response.headers["Retry-After"] = str(problem.retry_after_seconds)
+    return response
 
 
 @web.middleware
-async def addressed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Only requests that call us by a name of ours: a page on a foreign name must not reach a private network through
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse requests for host names that are not ours. Otherwise a foreign page could reach a private network through
     a reader's browser (DNS rebinding).
     """
     settings = request.app[APP_STATE].context.settings
-    if not called_by(request, (settings.host, *settings.hosts)):
+    if not is_allowed_host(request, (settings.host, *settings.hosts)):
         raise HttpProblem(
             421,
-            f"This explorer is not called {request.host!r}.",
-            "The operator can allow the name: web.hosts in the settings.",
+            f"This explorer does not answer for the host name {request.host!r}.",
+            "The operator can allow the name with the setting web.hosts.",
         )
     return await handler(request)
 
 
-def asked_by_us(request: web.Request) -> bool:
-    """Whether the page that asks is one of ours, as far as its browser tells."""
+def is_same_origin(request: web.Request) -> bool:
+    """Whether a page of this explorer sent the request, according to the browser's headers."""
     origin = request.headers.get("Origin")
     if origin is None:
         return request.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
     try:
-        asking = urlsplit(origin)
-        return asking.netloc.lower() == request.host.lower() or asking.hostname in _public(request)
+        sender = urlsplit(origin)
+        return sender.netloc.lower() == request.host.lower() or sender.hostname in _public_names(request)
     except ValueError:
         return False
 
 
-def _public(request: web.Request) -> set[str]:
-    """Names that the operator gave us: a proxy before us may call us otherwise."""
+def _public_names(request: web.Request) -> set[str]:
+    """The names in `web.hosts`: a proxy in front of the explorer may use another Host header."""
     return {name.lower() for name in request.app[APP_STATE].context.settings.hosts}
 
 
-def called_by(request: web.Request, names: Iterable[str]) -> bool:
-    """Whether the request calls us by one of these names, `localhost`, or an address of this machine that it came to."""
-    return _is_ours(request, request.host, names)
-
-
-def _is_ours(request: web.Request, host: str, names: Iterable[str]) -> bool:
-    name = _host_name(host)
-    if name in {"localhost", *(one.lower() for one in names)}:
+def is_allowed_host(request: web.Request, names: Iterable[str]) -> bool:
+    """Whether the Host header is one of the names, `localhost`, or the address of this machine that the request reached."""
+    host = _host_name(request.host)
+    if host in {"localhost", *(name.lower() for name in names)}:
         return True
     try:
-        address = ipaddress.ip_address(name)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    own = request.transport.get_extra_info("sockname") if request.transport else None
-    return address.is_loopback or (own is not None and str(address) == own[0])
+    own_address = request.transport.get_extra_info("sockname") if request.transport else None
+    return address.is_loopback or (own_address is not None and str(address) == own_address[0])
 
 
 def _host_name(host: str) -> str:

@@ -1,4 +1,4 @@
-"""What all rooms of the explorer share, and the ways to answer: a page, a JSON document, "nothing new"."""
+"""What all pages share, and the kinds of response: a page, a JSON document, "not modified"."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -19,188 +18,201 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import log_filters
-from spotlightd.query.errors import missing
-from spotlightd.query.key import joined
-from spotlightd.query.outage import Heeding, Outage
+from spotlightd.query.errors import not_found
+from spotlightd.query.key import join_key
+from spotlightd.query.outage import Outage, OutageAwareArchives
 from spotlightd.query.reader import Reader
-from spotlightd.query.values import address, rfc3339
+from spotlightd.query.values import format_address, rfc3339
 from spotlightd.sql.tiers import Archives, WithoutBucket
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import assets, formatting
 from spotlightd.web.assets import Asset
-from spotlightd.web.state import APP_STATE, MISSING, READER, AppState, ExplorerContext, LeftOut
+from spotlightd.web.routes import Pages
+from spotlightd.web.state import APP_STATE, LEFT_OUT, READER, AppState, ExplorerContext, LeftOutRows
 
-TEMPLATES = Path(__file__).parent / "templates"
-
-
-def made(context: ExplorerContext) -> AppState:
-    kept, at_once = assets.read(), context.settings.at_once
-    outage = Outage(asyncio.Semaphore(max(1, at_once // 2)))
-    return AppState(context, kept, _environment(context, kept), asyncio.Semaphore(at_once), outage)
+_FILE_SUFFIXES = ("json", "csv", "parquet", "arrow", "ndjson")
 
 
-def _environment(context: ExplorerContext, kept: Mapping[str, Asset]) -> jinja2.Environment:
+def make_app_state(context: ExplorerContext, pages: Pages) -> AppState:
+    static_files, at_once = assets.read_assets(), context.settings.at_once
+    environment = _make_environment(context, pages, static_files)
+    return AppState(
+        context, static_files, environment, asyncio.Semaphore(at_once), Outage(asyncio.Semaphore(max(1, at_once // 2)))
+    )
+
+
+def _make_environment(context: ExplorerContext, pages: Pages, static_files: Mapping[str, Asset]) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+        loader=jinja2.FileSystemLoader(pages.template_folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=formatting.number, short=formatting.short, cell=formatting.cell, instant=formatting.instant, bytes=formatting.size, days=formatting.days,
-        visible=formatting.visible, rfc3339=rfc3339, age=formatting.age,
-    )  # fmt: skip
-    environment.tests.update(numeric=formatting.numeric)
+        age=formatting.format_age,
+        bytes=formatting.format_size,
+        cell=formatting.format_cell,
+        code=formatting.mark_code,
+        days=formatting.format_days,
+        instant=formatting.format_instant,
+        number=formatting.format_number,
+        rfc3339=rfc3339,
+        short=formatting.format_short,
+        visible=formatting.show_controls,
+    )
+    environment.tests.update(numeric=formatting.is_numeric)
     environment.globals.update(
-        asset=lambda name: assets.address(kept, name),
-        address=address,
-        row_key=joined,
-        log_of=log_filters.of_load,
+        asset=lambda name: assets.make_address(static_files, name),
+        address=format_address,
+        row_key=join_key,
+        log_of=log_filters.load_log_address,
         notice=context.notice,
+        navigation=[nav for nav in pages.navigation if nav.is_shown(context)],
         streams=bool(context.streams),
     )
     return environment
 
 
-def reader(request: web.Request) -> Reader:
-    """The request's reader; made once, so that Server-Timing sees all of its queries."""
+def get_reader(request: web.Request) -> Reader:
+    """The reader of the request. There is one for each request, so Server-Timing counts all of its queries."""
     if READER not in request:
-        desk = request.app[APP_STATE]
-        limits = desk.context.settings
+        app_state = request.app[APP_STATE]
+        limits = app_state.context.settings
         request[READER] = Reader(
-            desk.context.warehouse,
+            app_state.context.warehouse,
             Limits(seconds=limits.query_seconds, memory_bytes=limits.query_memory_bytes),
-            desk.gate,
-            patience_seconds=max(limits.query_seconds, 1.0),
+            app_state.gate,
+            max(limits.query_seconds, 1.0),
             archives=_archives(request),
-            outage=desk.outage,
+            outage=app_state.outage,
         )
     return request[READER]
 
 
 def _archives(request: web.Request) -> Archives:
-    desk = request.app[APP_STATE]
-    index = desk.context.archives
-    return WithoutBucket(index) if MISSING in request else Heeding(index, desk.outage)
+    app_state = request.app[APP_STATE]
+    index = app_state.context.archives
+    return WithoutBucket(index) if LEFT_OUT in request else OutageAwareArchives(index, app_state.outage)
 
 
-def archive_answered(request: web.Request) -> None:
-    """Of a question that no Reader asked: the archive is not away, if it was asked."""
-    archives = reader(request).archives
-    if isinstance(archives, Heeding) and archives.tries:
-        request.app[APP_STATE].outage.over()
+def note_archive_answer(request: web.Request) -> None:
+    """End the outage when a query without a Reader has read archived rows: the archive answers again."""
+    archives = get_reader(request).archives
+    if isinstance(archives, OutageAwareArchives) and archives.has_tried:
+        request.app[APP_STATE].outage.record_success()
 
 
-def without_archive(request: web.Request, missing: LeftOut) -> None:
-    """From here on the request reads what is in the warehouse, and its page says what is missing."""
-    request[MISSING] = missing
+def read_without_archive(request: web.Request, left_out: LeftOutRows) -> None:
+    """From now on the request reads only rows that are in the warehouse. Its page says what is left out."""
+    request[LEFT_OUT] = left_out
     request.pop(READER, None)
 
 
-def reads_html(request: web.Request) -> bool:
-    last = request.path.rpartition("/")[2].rpartition(".")
-    if last[1] and last[2] in ("json", "csv", "parquet", "arrow", "ndjson"):
+def wants_html(request: web.Request) -> bool:
+    _, dot, suffix = request.path.rpartition("/")[2].rpartition(".")
+    if dot and suffix in _FILE_SUFFIXES:
         return False
     return "text/html" in request.headers.get("Accept", "text/html") or "json" not in request.headers.get("Accept", "")
 
 
-def dataset(request: web.Request, name: str) -> Dataset:
-    """The dataset of that name. 404 lists those that exist."""
-    known = request.app[APP_STATE].context.datasets
-    for one in known:
-        if one.name == name:
-            return one
-    raise missing(f"There is no dataset {name!r}.", f"There are {', '.join(one.name for one in known)}.")
+def find_dataset(request: web.Request, name: str) -> Dataset:
+    """The dataset of that name. The 404 lists those that exist."""
+    datasets = request.app[APP_STATE].context.datasets
+    for dataset in datasets:
+        if dataset.name == name:
+            return dataset
+    raise not_found(f"There is no dataset {name!r}.", f"There are {', '.join(dataset.name for dataset in datasets)}.")
 
 
-def page(
+def render_page(
     request: web.Request, template: str, values: Mapping[str, Any], *, etag: str = "", status: int = 200
 ) -> web.Response:
-    """A rendered page. Pages are always asked for anew; with an ETag the question costs one small query."""
-    desk = request.app[APP_STATE]
-    state = desk.context.state()
-    asked = request.query.get("as_of", "")
-    text = desk.templates.get_template(template).render(
+    """A rendered page. Browsers revalidate pages at every visit; with an ETag that costs one small query."""
+    app_state = request.app[APP_STATE]
+    as_of = request.query.get("as_of", "")
+    text = app_state.templates.get_template(template).render(
         {
             "path": request.rel_url.raw_path,
-            "as_of": asked,
-            "link": _keeping(asked),
-            "kept": _permanent(request, values.get("pin")),
-            "version": state.version,
-            "missing": request.get(MISSING),
+            "as_of": as_of,
+            "link": _make_link(as_of),
+            "permalink": _permalink(request, values.get("snapshot")),
+            "version": app_state.context.state().version,
+            "left_out": request.get(LEFT_OUT),
             **values,
         }
     )
-    answer = web.Response(text=text, content_type="text/html", status=status)
-    finish(request, answer, etag)
-    answer.enable_compression()
-    return answer
+    response = web.Response(text=text, content_type="text/html", status=status)
+    set_cache_headers(request, response, etag)
+    response.enable_compression()
+    return response
 
 
-def _keeping(as_of: str) -> Any:
-    """Addresses made on a page that looks at an earlier time keep looking at that time."""
+def _make_link(as_of: str) -> Callable[..., str]:
+    """Links on a page that shows an earlier time keep that time."""
 
-    def link(path: str, pairs: Any = (), **more: Any) -> str:
-        return address(path, pairs, **more, as_of=as_of)
+    def link(path: str | tuple[str, ...], pairs: Any = (), **more: Any) -> str:
+        return format_address(path, pairs, **more, as_of=as_of)
 
     return link
 
 
-def _permanent(request: web.Request, pin: Snapshot | None) -> str:
+def _permalink(request: web.Request, snapshot: Snapshot | None) -> str:
     """The address that will always show what this page shows now."""
-    if pin is None or pin.at is None:
+    if snapshot is None or snapshot.at is None:
         return ""
     pairs = [(name, text) for name, text in request.query.items() if name not in ("as_of", "_next")]
-    return request.rel_url.raw_path + address("", pairs, as_of=rfc3339(pin.at))
+    return request.rel_url.raw_path + format_address("", pairs, as_of=rfc3339(snapshot.at))
 
 
-def document(request: web.Request, value: Any, *, etag: str = "", status: int = 200) -> web.Response:
-    """A small JSON answer."""
-    answer = web.Response(text=written(value), content_type="application/json", status=status)
-    finish(request, answer, etag)
-    return answer
+def json_response(request: web.Request, value: Any, *, etag: str = "", status: int = 200) -> web.Response:
+    """A small JSON document."""
+    response = web.Response(text=to_json(value), content_type="application/json", status=status)
+    set_cache_headers(request, response, etag)
+    return response
 
 
-def written(value: Any) -> str:
-    """JSON with exact decimals, as the engine writes them: through a float they would lose digits.
+def to_json(value: Any) -> str:
+    """JSON with exact decimals, as the engine writes them. Through a float they would lose digits.
 
-    `json` has no way to write a numeral, so decimals go through as marked texts and lose quotes and mark afterwards.
-    The mark is random: no text of a publisher can bear it.
+    `json` cannot write a given numeral. So decimals are written as marked strings, and quotes and mark are removed
+    afterwards. The mark is random: no publisher's text can contain it.
     """
     mark = secrets.token_hex(8)
 
-    def plain(one: Any) -> str:
-        if isinstance(one, Decimal):
-            return f"{mark}{one.normalize():f}"
-        return rfc3339(one) if isinstance(one, datetime) else str(one)
+    def to_plain(value: Any) -> str:
+        if isinstance(value, Decimal):
+            return f"{mark}{value.normalize():f}"
+        return rfc3339(value) if isinstance(value, datetime) else str(value)
 
-    text = json.dumps(value, ensure_ascii=False, default=plain, indent=1)
+    text = json.dumps(value, ensure_ascii=False, default=to_plain, indent=1)
     return re.sub(rf'"{mark}([-0-9.]+)"', r"\1", text)
 
 
-def finish(request: web.Request, answer: web.StreamResponse, etag: str) -> None:
-    answer.headers.setdefault("Cache-Control", "no-store" if MISSING in request else "no-cache")
-    if etag and MISSING not in request:
-        answer.headers["ETag"] = etag
+def set_cache_headers(request: web.Request, response: web.StreamResponse, etag: str) -> None:
+    response.headers.setdefault("Cache-Control", "no-store" if LEFT_OUT in request else "no-cache")
+    if etag and LEFT_OUT not in request:
+        response.headers["ETag"] = etag
     if READER in request:
-        spent = request[READER].spent
-        answer.headers["Server-Timing"] = f'sql;dur={sum(spent) * 1000:.1f};desc="{len(spent)} queries"'
+        query_seconds = request[READER].query_seconds
+        response.headers["Server-Timing"] = (
+            f'sql;dur={sum(query_seconds) * 1000:.1f};desc="{len(query_seconds)} queries"'
+        )
 
 
-def etag(request: web.Request, pin: Snapshot) -> str:
-    """The mark of an answer: dataset's newest load, whole address (and so query and format), version, start, notice."""
+def make_etag(request: web.Request, snapshot: Snapshot) -> str:
+    """The ETag: from the dataset's newest load, the whole address (so query and format), version, start and notice."""
     context = request.app[APP_STATE].context
     state = context.state()
-    parts = (state.version, state.started_at, context.notice, request.raw_path, pin.seq, pin.at)
+    parts = (state.version, state.started_at, context.notice, request.raw_path, snapshot.seq, snapshot.at)
     return 'W/"' + hashlib.sha256(repr(parts).encode()).hexdigest()[:24] + '"'
 
 
-def unchanged(request: web.Request, mark: str) -> bool:
-    """Whether the reader already has what bears that mark."""
-    given = [one.strip() for one in request.headers.get("If-None-Match", "").split(",")]
-    return "*" in given or mark.removeprefix("W/") in [one.removeprefix("W/") for one in given]
+def is_unchanged(request: web.Request, etag: str) -> bool:
+    """Whether the client already has the response with that ETag."""
+    known = [text.strip() for text in request.headers.get("If-None-Match", "").split(",")]
+    return "*" in known or etag.removeprefix("W/") in [text.removeprefix("W/") for text in known]
 
 
-def not_modified(mark: str) -> web.Response:
-    return web.Response(status=304, headers={"ETag": mark, "Cache-Control": "no-cache"})
+def not_modified_response(etag: str) -> web.Response:
+    return web.Response(status=304, headers={"ETag": etag, "Cache-Control": "no-cache"})

@@ -1,4 +1,4 @@
-"""What the pages are given by whoever starts them: ports, declarations and a snapshot of the daemon. No client, no flow."""
+"""What the pages work with: ports, declarations and the state of the daemon. No client and no flow."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from spotlightd.web.assets import Asset
 
 @dataclass(frozen=True, slots=True)
 class FlowState:
-    """Where one flow stands. `progress` is a sentence about long work, empty when there is none."""
+    """The state of one flow. `progress` is a sentence about long work, empty when there is none."""
 
     name: str
     state: str
@@ -43,7 +43,7 @@ class FlowState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """The engine child. `sandbox` is a sentence: what confines it, or why nothing does. `pid` 0: a server elsewhere."""
+    """The engine process. `sandbox` is a sentence: what confines it, or why nothing does. `pid` 0: a separate server."""
 
     sandbox: str
     restarts: int = 0
@@ -52,7 +52,7 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """A snapshot of the daemon. `problems` are sentences; while there are any, /readyz answers 503 with them."""
+    """The daemon at one moment. `problems` are sentences; while there are any, /readyz answers 503 with them."""
 
     version: str
     started_at: datetime
@@ -66,11 +66,11 @@ class DaemonState:
 
 @dataclass(frozen=True, slots=True)
 class ExplorerContext:
-    """Everything the explorer knows of the world.
+    """Everything that the pages read.
 
-    `datasets` includes the house's own records and the frames of each of `streams`. `bus` and `positions` are None where
-    no stream is listened to. `judged_on` is the day by which age and lateness are told (None:
-    today). `notice` is a sentence shown on top of every page, such as the demo's.
+    `datasets` includes the system datasets and the frames of each of `streams`. `bus` and `positions` are None where no
+    stream is configured. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top of
+    every page, such as the demo's. The four callables give the state of other parts as of now.
     """
 
     warehouse: Warehouse
@@ -87,7 +87,7 @@ class ExplorerContext:
     positions: Positions | None = None
     archives: Archives = NoArchives()
     archive: Callable[[], ArchiveState] = ArchiveState
-    keeping: Callable[[], DocumentTiers] = DocumentTiers
+    document_tiers: Callable[[], DocumentTiers] = DocumentTiers
     disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
 
     @property
@@ -97,6 +97,8 @@ class ExplorerContext:
 
 @dataclass(frozen=True, slots=True)
 class AppState:
+    """The state of the application. `gate` bounds its concurrent queries."""
+
     context: ExplorerContext
     assets: Mapping[str, Asset]
     templates: jinja2.Environment
@@ -105,18 +107,14 @@ class AppState:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Which archived rows a page goes without, in a sentence. `gone`: the store answers, and has not all of them."""
+class LeftOutRows:
+    """The archived rows that a page leaves out, as a sentence. `is_lost`: the bucket answers, but objects are missing."""
 
-    says: str
-    gone: bool = False
-
-
-APP_STATE = web.AppKey("desk", AppState)
+    detail: str
+    is_lost: bool = False
 
 
+APP_STATE = web.AppKey("app_state", AppState)
 READER = web.RequestKey("reader", Reader)
-
-
-MISSING = web.RequestKey("missing", LeftOut)
-"""What this page goes without; only while archived rows cannot be read."""
+LEFT_OUT = web.RequestKey("left_out", LeftOutRows)
+"""The rows that this page leaves out. Set only while archived rows cannot be read."""

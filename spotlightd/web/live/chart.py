@@ -1,4 +1,4 @@
-"""One-second bars as a drawing for a page without script: sticks from low to high, volume below, gaps shaded. Pure."""
+"""One-second bars as a drawing for a page without script: lines from low to high, volume below, gaps shaded. Pure."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from spotlightd.web.live.ticks import WINDOW_SECONDS, Bar
 
 WIDTH, HEIGHT, LEFT, RIGHT = 600, 190, 4, 66
-TOP, BOTTOM, VOLUME = 10, 130, 168  # of prices; the foot of volumes
+PRICE_TOP, PRICE_BOTTOM, VOLUME_BOTTOM = 10, 130, 168
 VOLUME_HEIGHT = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Stick:
-    """`high` and `low` are its ends, `open` and `close` its marks; `top` where its volume begins."""
+    """One bar. The line runs from `low` to `high`, `open` and `close` are its marks; its volume begins at `volume_top`."""
 
     x: float
     high: float
     low: float
     open: float
     close: float
-    top: float
-    rises: bool
+    volume_top: float
+    is_rising: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,39 +33,60 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The last two minutes. `gaps` are (from, width)."""
+    """The last two minutes. `gaps` are (left edge, width)."""
 
     sticks: tuple[Stick, ...]
     levels: tuple[Level, ...]
     gaps: tuple[tuple[float, float], ...]
 
-    width, height, left, right, foot = WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, VOLUME
+    width, height, left, right, bottom = WIDTH, HEIGHT, LEFT, WIDTH - RIGHT, VOLUME_BOTTOM
 
     @property
-    def minutes(self) -> list[tuple[float, str]]:
-        """Where the words for the time stand."""
+    def time_labels(self) -> list[tuple[float, str]]:
+        """Labels of the time axis and where they are."""
         step = (self.right - self.left) / 4
-        return [(self.left + at * step, f"{(at - 4) * WINDOW_SECONDS // 4} s") for at in range(1, 4)]
+        return [(self.left + index * step, f"{(index - 4) * WINDOW_SECONDS // 4} s") for index in range(1, 4)]
 
 
-def drawn(bars: Sequence[Bar], spans: Sequence[Sequence[float | None]], now: float) -> Strip:
-    """Bars of the window that ends now. `spans` as in `pulse.spans`."""
-    begin, each = now - WINDOW_SECONDS, (WIDTH - RIGHT - LEFT) / WINDOW_SECONDS
-    shown = [one for one in bars if begin <= one.second <= now]
-    low, high = min((b.low for b in shown), default=0.0), max((b.high for b in shown), default=0.0)
-    most = max((b.volume for b in shown), default=0.0) or 1.0
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Where times and prices are on the drawing."""
 
-    def x(second: float) -> float:
-        return round(LEFT + (min(max(second, begin), now) - begin) * each, 1)
+    begin: float
+    now: float
+    low: float
+    high: float
 
-    def y(price: float) -> float:
-        return round(BOTTOM - (price - low) / (high - low) * (BOTTOM - TOP), 1) if high > low else (TOP + BOTTOM) / 2
+    def x(self, second: float) -> float:
+        share = (min(max(second, self.begin), self.now) - self.begin) / WINDOW_SECONDS
+        return round(LEFT + share * (WIDTH - RIGHT - LEFT), 1)
 
-    sticks = [
-        Stick(x(b.second + 0.5), y(b.high), y(b.low), y(b.open), y(b.close), round(VOLUME - b.volume / most * VOLUME_HEIGHT, 1), b.close >= b.open)
-        for b in shown
-    ]  # fmt: skip
-    prices = sorted({low, high}) if shown else []
-    ends = [(x(since or begin), x(now if until is None else until)) for since, until in spans]
-    gaps = tuple((a, round(max(b - a, 1.0), 1)) for a, b in ends if b > LEFT and a < WIDTH - RIGHT)
-    return Strip(tuple(sticks), tuple(Level(y(one), one) for one in prices), gaps)
+    def y(self, price: float) -> float:
+        if self.high <= self.low:
+            return (PRICE_TOP + PRICE_BOTTOM) / 2
+        return round(PRICE_BOTTOM - (price - self.low) / (self.high - self.low) * (PRICE_BOTTOM - PRICE_TOP), 1)
+
+
+def draw_strip(bars: Sequence[Bar], spans: Sequence[Sequence[float | None]], now: float) -> Strip:
+    """The bars of the window that ends now. `spans` are those of `poller.gap_spans`."""
+    begin = now - WINDOW_SECONDS
+    recent = [bar for bar in bars if begin <= bar.second <= now]
+    low, high = min((bar.low for bar in recent), default=0.0), max((bar.high for bar in recent), default=0.0)
+    most_volume = max((bar.volume for bar in recent), default=0.0) or 1.0
+    scale = _Scale(begin, now, low, high)
+    levels = tuple(Level(scale.y(price), price) for price in sorted({low, high})) if recent else ()
+    sticks = tuple(_make_stick(scale, bar, bar.volume / most_volume) for bar in recent)
+    return Strip(sticks, levels, _make_gaps(scale, spans))
+
+
+def _make_stick(scale: _Scale, bar: Bar, volume_share: float) -> Stick:
+    volume_top = round(VOLUME_BOTTOM - volume_share * VOLUME_HEIGHT, 1)
+    x, high, low = scale.x(bar.second + 0.5), scale.y(bar.high), scale.y(bar.low)
+    return Stick(x, high, low, scale.y(bar.open), scale.y(bar.close), volume_top, bar.close >= bar.open)
+
+
+def _make_gaps(scale: _Scale, spans: Sequence[Sequence[float | None]]) -> tuple[tuple[float, float], ...]:
+    ends = [(scale.x(since or scale.begin), scale.x(scale.now if until is None else until)) for since, until in spans]
+    return tuple(
+        (left, round(max(right - left, 1.0), 1)) for left, right in ends if right > LEFT and left < WIDTH - RIGHT
+    )

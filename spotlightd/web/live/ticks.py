@@ -1,7 +1,7 @@
-"""What just happened: one-second bars, last values and gaps, read from the warehouse. Pages and the live poller share it.
+"""What just happened: one-second bars, last prices and gaps, read from the warehouse. Pages and the live poller share it.
 
-Everything is told by when it was received here, as gaps are: a venue's clock may be minutes off. A part of the table
-whose newest row is older than what is asked for is not opened, so that looking costs what is new and not what is kept.
+All times are times of receipt, as those of gaps are: a venue's clock may be minutes off. Partitions whose newest row is
+older than the window are not opened, so the cost of a read depends on what is new and not on what is stored.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from spotlightd.model.offsets import FeedState
 from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Snapshot, here, source, visible
+from spotlightd.sql.visibility import Snapshot, hot_rows, table_expression, visible_condition
 
 WINDOW_SECONDS = 120
 MINUTE_SECONDS = 60
 OVERLAP_SECONDS = 5
-WHOLE_EVERY = 10  # looks: then all of the window is read again, since a feed that lags brings what is older
-LOOK_BACK = timedelta(days=2)
-BUSY = timedelta(minutes=15)
+FULL_READ_EVERY = 10  # reads: then the whole window is read again, because a feed that lags delivers older trades
+LAST_PRICE_AGE = timedelta(days=2)
+BUSY_AGE = timedelta(minutes=15)
 SHOWN_GAPS = 10
 MOST_GAPS = 100  # a feed begins at most 10 connections a minute
 MOST_BARS = 100_000
-_AT = (
+_PLACE = (
     "bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Micro(received)), 64), "
     "bitOr(bitShiftLeft(toUInt128(offset), 16), toUInt128(frame_index)))"
 )
-"""The place of a trade in time as one number: over a tuple the same takes five times as long."""
+"""The order of a trade as one number: argMin over a tuple takes five times as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What was traded of a symbol in one second, `second` counted from 1970. `last_at` is when its last trade came."""
+    """The trades of a symbol in one second (`second` since 1970). `last_at` is when the last of them was received."""
 
     second: int
     open: float
@@ -49,25 +49,30 @@ class Bar:
     last_at: datetime
 
     @property
-    def told(self) -> list[float]:
+    def as_json(self) -> list[float]:
         return [self.second, self.open, self.high, self.low, self.close, self.volume, self.trades]
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
-    """A gap; `until` None: it is still open. `symbol` empty: all of the source's."""
+class LiveGap:
+    """A gap. `until` None: it is still open. `symbol` empty: it concerns all symbols of the source."""
 
     source: str
     symbol: str
     since: datetime
     until: datetime | None
     cause: str
-    says: str = ""
+    detail: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasted; None while it is open."""
+        return abs((self.until - self.since).total_seconds()) if self.until else None
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A symbol at one moment: volume and trades are of the last minute. `price` None: no trade for two days."""
+    """A symbol now. Volume and trades are those of the last minute. `price` None: no trade for two days."""
 
     symbol: str
     price: float | None = None
@@ -83,126 +88,136 @@ class Value:
 
 @dataclass(slots=True)
 class LiveWindow:
-    """What was read so far. `bars` by symbol and second, of the window alone; `last` price and its moment by symbol."""
+    """What was read so far: `bars` by symbol and second, only those of the window; `last` price and its time by symbol."""
 
     bars: dict[str, dict[int, Bar]] = field(default_factory=dict)
     last: dict[str, tuple[float, datetime]] = field(default_factory=dict)
-    holes: tuple[Hole, ...] = ()
-    looks: int = 0
+    gaps: tuple[LiveGap, ...] = ()
+    reads: int = 0
+
+    def all_bars(self) -> NewBars:
+        return {symbol: list(bars.values()) for symbol, bars in self.bars.items()}
 
 
 NewBars = Mapping[str, Sequence[Bar]]
 
 
-async def look(reader: Reader, trades: Dataset, seen: LiveWindow, symbols: Sequence[str], now: datetime) -> NewBars:
-    """Read what is new of those symbols into `seen`; the bars that changed, by symbol. Others are forgotten."""
-    fresh = [one for one in symbols if one not in seen.bars]
+async def read_new(
+    reader: Reader, trades: Dataset, window: LiveWindow, symbols: Sequence[str], now: datetime
+) -> NewBars:
+    """Read what is new of those symbols into the window, and forget all other symbols. Returns the bars that changed."""
+    new_symbols = [symbol for symbol in symbols if symbol not in window.bars]
     begin = now - timedelta(seconds=WINDOW_SECONDS)
-    since = begin if fresh or seen.looks % WHOLE_EVERY == 0 else max(_newest(seen, begin), begin)
-    pin = await reader.pin(trades)
-    found, gaps = await reader.all(bars(trades, symbols, since, pin), holes(begin, pin))
-    seen.looks += 1
-    seen.holes = tuple(Hole(*row) for row in gaps.rows)
-    seen.bars = {one: _kept(seen.bars.get(one, {}), begin) for one in symbols}
-    moves = _taken(seen, found.rows)
-    if silent := [one for one in fresh if one not in seen.last]:
-        for symbol, price, at in (await reader.rows(last(trades, silent, now - LOOK_BACK, pin))).rows:
-            seen.last[symbol] = (price, at)
-    return moves
+    is_full_read = new_symbols or window.reads % FULL_READ_EVERY == 0
+    since = begin if is_full_read else max(_overlap_start(window, begin), begin)
+    snapshot = await reader.snapshot(trades)
+    rows, gaps = await reader.all(bars_query(trades, symbols, since, snapshot), gaps_query(begin, snapshot))
+    window.reads += 1
+    window.gaps = tuple(LiveGap(*row) for row in gaps.rows)
+    window.bars = {symbol: _drop_old(window.bars.get(symbol, {}), begin) for symbol in symbols}
+    changed = _add_rows(window, rows.rows)
+    if silent := [symbol for symbol in new_symbols if symbol not in window.last]:
+        query = last_prices_query(trades, silent, now - LAST_PRICE_AGE, snapshot)
+        for symbol, price, at in (await reader.rows(query)).rows:
+            window.last[symbol] = (price, at)
+    return changed
 
 
-def _newest(seen: LiveWindow, begin: datetime) -> datetime:
-    """From where to look: the second of the newest row, and some before it."""
-    newest = max((at for _, at in seen.last.values()), default=begin)
+def _overlap_start(window: LiveWindow, begin: datetime) -> datetime:
+    """Where the next read begins: a few seconds before the newest trade."""
+    newest = max((at for _, at in window.last.values()), default=begin)
     return (newest - timedelta(seconds=OVERLAP_SECONDS)).replace(microsecond=0)
 
 
-def _kept(known: Mapping[int, Bar], begin: datetime) -> dict[int, Bar]:
-    return {second: bar for second, bar in known.items() if second >= begin.timestamp()}
+def _drop_old(bars: Mapping[int, Bar], begin: datetime) -> dict[int, Bar]:
+    return {second: bar for second, bar in bars.items() if second >= begin.timestamp()}
 
 
-def _taken(seen: LiveWindow, rows: Iterable[Sequence[Any]]) -> dict[str, list[Bar]]:
-    moves: dict[str, list[Bar]] = {}
+def _add_rows(window: LiveWindow, rows: Iterable[Sequence[Any]]) -> dict[str, list[Bar]]:
+    changed: dict[str, list[Bar]] = {}
     for symbol, *values in rows:
         bar = Bar(*values)
-        if seen.bars[symbol].get(bar.second) != bar:
-            seen.bars[symbol][bar.second] = bar
-            moves.setdefault(symbol, []).append(bar)
-        if symbol not in seen.last or seen.last[symbol][1] <= bar.last_at:
-            seen.last[symbol] = (bar.close, bar.last_at)
-    return moves
+        if window.bars[symbol].get(bar.second) != bar:
+            window.bars[symbol][bar.second] = bar
+            changed.setdefault(symbol, []).append(bar)
+        if symbol not in window.last or window.last[symbol][1] <= bar.last_at:
+            window.last[symbol] = (bar.close, bar.last_at)
+    return changed
 
 
-def value(seen: LiveWindow, symbol: str, now: datetime) -> Value:
-    price, at = seen.last.get(symbol, (None, None))
-    minute = [bar for bar in seen.bars.get(symbol, {}).values() if bar.second > now.timestamp() - MINUTE_SECONDS]
-    age = max((now - at).total_seconds(), 0.0) if at else None
-    return Value(symbol, price, at, sum(bar.volume for bar in minute), sum(bar.trades for bar in minute), age)
+def current_value(window: LiveWindow, symbol: str, now: datetime) -> Value:
+    price, at = window.last.get(symbol, (None, None))
+    minute = [bar for bar in window.bars.get(symbol, {}).values() if bar.second > now.timestamp() - MINUTE_SECONDS]
+    age_seconds = max((now - at).total_seconds(), 0.0) if at else None
+    volume, trades = sum(bar.volume for bar in minute), sum(bar.trades for bar in minute)
+    return Value(symbol, price, at, volume, trades, age_seconds)
 
 
-def open_holes(feeds: Iterable[FeedState]) -> list[Hole]:
-    """Those that are not written down yet, because they are not over: feeds that do not listen now, or find no room."""
-    found = []
-    for one in feeds:
-        if one.state != "connected":
-            found.append(Hole(one.source, "", one.last_frame_at or one.since, None, one.state, one.says))
-        elif one.shed_since:
-            found.append(Hole(one.source, "", one.shed_since, None, "spool full", one.says))
-    return found
+def open_gaps(feeds: Iterable[FeedState]) -> list[LiveGap]:
+    """Gaps that are not recorded yet because they are not over: feeds that are not connected, or that shed frames."""
+    gaps = []
+    for feed in feeds:
+        if feed.state != "connected":
+            gaps.append(LiveGap(feed.source, "", feed.last_frame_at or feed.since, None, feed.state, feed.detail))
+        elif feed.shed_since:
+            gaps.append(LiveGap(feed.source, "", feed.shed_since, None, "spool full", feed.detail))
+    return gaps
 
 
-def concern(hole: Hole, symbol: str, feeds: Iterable[FeedState]) -> bool:
-    """Whether trades of the symbol may be missing in it."""
-    if hole.symbol:
-        return hole.symbol == symbol
-    carried = [one.symbols for one in feeds if one.source == hole.source]
-    return not carried or not carried[0] or symbol in carried[0]
+def concerns(gap: LiveGap, symbol: str, feeds: Iterable[FeedState]) -> bool:
+    """Whether trades of the symbol may be missing in the gap."""
+    if gap.symbol:
+        return gap.symbol == symbol
+    subscriptions = [feed.symbols for feed in feeds if feed.source == gap.source]
+    return not subscriptions or not subscriptions[0] or symbol in subscriptions[0]
 
 
-def bars(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Snapshot) -> Query:
-    """One-second bars from that moment's second on, oldest first."""
+def bars_query(trades: Dataset, symbols: Sequence[str], since: datetime, snapshot: Snapshot) -> Query:
+    """One-second bars from the second of that time on, oldest first."""
     second = "toUnixTimestamp(toDateTime(received))"
     sql = (
-        f"SELECT symbol, {second}, argMin(price, {_AT}), max(price), min(price), argMax(price, {_AT}), sum(volume), "
-        f"count(), max(received) FROM {source(trades, pin, _received(since))} WHERE received >= {{since:DateTime64(6, 'UTC')}} "
-        f"AND symbol IN {{symbols:Array(String)}} AND {visible(trades)} GROUP BY symbol, {second} "
-        f"ORDER BY {second} LIMIT {MOST_BARS:d}"
+        f"SELECT symbol, {second}, argMin(price, {_PLACE}), max(price), min(price), argMax(price, {_PLACE}), "
+        f"sum(volume), count(), max(received) FROM {_recent_trades(trades, snapshot, since)} "
+        f"AND symbol IN {{symbols:Array(String)}} GROUP BY symbol, {second} ORDER BY {second} LIMIT {MOST_BARS:d}"
     )
-    return Query(sql, {"since": _text(since.replace(microsecond=0)), "symbols": list(symbols), "seq": pin.seq})
+    return Query(sql, {"since": _bind(since.replace(microsecond=0)), "symbols": list(symbols), "seq": snapshot.seq})
 
 
-def last(trades: Dataset, symbols: Sequence[str], since: datetime, pin: Snapshot) -> Query:
+def last_prices_query(trades: Dataset, symbols: Sequence[str], since: datetime, snapshot: Snapshot) -> Query:
     sql = (
-        f"SELECT symbol, argMax(price, {_AT}), max(received) FROM {source(trades, pin, _received(since))} "
-        f"WHERE received >= {{since:DateTime64(6, 'UTC')}} AND symbol IN {{symbols:Array(String)}} AND {visible(trades)} "
-        "GROUP BY symbol"
+        f"SELECT symbol, argMax(price, {_PLACE}), max(received) FROM {_recent_trades(trades, snapshot, since)} "
+        "AND symbol IN {symbols:Array(String)} GROUP BY symbol"
     )
-    return Query(sql, {"since": _text(since), "symbols": list(symbols), "seq": pin.seq})
+    return Query(sql, {"since": _bind(since), "symbols": list(symbols), "seq": snapshot.seq})
 
 
-def busiest(trades: Dataset, now: datetime, pin: Snapshot, limit: int) -> Query:
-    """The symbols with the most trades lately."""
+def busiest_query(trades: Dataset, now: datetime, snapshot: Snapshot, limit: int) -> Query:
+    """The symbols with the most trades in the last minutes."""
+    since = now - BUSY_AGE
     sql = (
-        f"SELECT symbol FROM {source(trades, pin, _received(now - BUSY))} WHERE received >= {{since:DateTime64(6, 'UTC')}} AND {visible(trades)} "
+        f"SELECT symbol FROM {_recent_trades(trades, snapshot, since)} "
         f"GROUP BY symbol ORDER BY count() DESC, symbol LIMIT {limit:d}"
     )
-    return Query(sql, {"since": _text(now - BUSY), "seq": pin.seq})
+    return Query(sql, {"since": _bind(since), "seq": snapshot.seq})
 
 
-def holes(begin: datetime, pin: Snapshot) -> Query:
-    """Gaps that nobody repaired: all that reach into the time after that, and the newest before it that have not left for
-    the archive: this is asked once a second.
+def _recent_trades(trades: Dataset, snapshot: Snapshot, since: datetime) -> str:
+    """The table and the condition of visible trades received from `{since}` on."""
+    table = table_expression(trades, snapshot, Span({"received": (since, None)}))
+    return f"{table} WHERE received >= {{since:DateTime64(6, 'UTC')}} AND {visible_condition(trades)}"
+
+
+def gaps_query(begin: datetime, snapshot: Snapshot) -> Query:
+    """Gaps that were not repaired: all that reach into the window, then the newest older ones that are not archived. The
+    archive is left out because this query runs once a second.
     """
     sql = (
-        f"SELECT source, symbol, since, until, cause, says FROM {here(gaps_table, pin.cold)} WHERE repaired_by = '' "
+        f"SELECT source, symbol, since, until, cause, says FROM {hot_rows(gaps_table, snapshot.archived)} "
+        "WHERE repaired_by = '' "
         f"ORDER BY until >= {{begin:DateTime64(6, 'UTC')}} DESC, id DESC LIMIT {MOST_GAPS:d}"
     )
-    return Query(sql, {"begin": _text(begin)})
+    return Query(sql, {"begin": _bind(begin)})
 
 
-def _received(since: datetime) -> Span:
-    return Span({"received": (since, None)})
-
-
-def _text(moment: datetime) -> str:
+def _bind(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S.%f}"

@@ -1,5 +1,5 @@
-"""`/archive`: which partitions have left the warehouse or are on their way, how their copies were proven, and where raw
-documents lie.
+"""`/archive`: which partitions are archived or being archived, how their copies were verified, and where raw documents
+are stored.
 """
 
 from __future__ import annotations
@@ -9,69 +9,82 @@ from typing import Any
 
 from aiohttp import web
 
-from spotlightd.model.partition import UNDER_WAY, ArchiveState, Partition
+from spotlightd.model.partition import IN_PROGRESS, ArchiveState, Partition
 from spotlightd.web import responses
+from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE
 
-MOST = 500
-BEFORE = tuple(one for one in UNDER_WAY if one != "switched")
-SAYS = {
-    "planned": "old enough; to be sealed",
-    "sealed": "holds what it holds: later rows get another generation",
-    "exported": "written as Parquet, to be sent",
-    "uploaded": "in the bucket, to be proven",
-    "verified": "read back and the same; in its days of grace",
-    "switched": "read from the bucket; the original rests before it is dropped",
-    "dropped": "in the bucket alone",
-    "held": "not as it must be: nothing is dropped, somebody has to look",
-    "restored": "back in the warehouse, by hand",
+MOST_PARTITIONS = 500
+BEFORE_SWITCH = tuple(stage for stage in IN_PROGRESS if stage != "switched")
+STAGE_TEXTS = {
+    "planned": "old enough, not sealed yet",
+    "sealed": "its rows are final: later rows of that day go to another generation",
+    "exported": "written as Parquet, not uploaded yet",
+    "uploaded": "in the bucket, not verified yet",
+    "verified": "read back from the bucket and found identical; it stays for a period of grace",
+    "switched": "read from the bucket; the original rows are dropped after a rest",
+    "dropped": "in the bucket only",
+    "held": "something is wrong: nothing is dropped, and the operator has to look at it",
+    "restored": "restored to the warehouse by the operator",
 }
-CHECKED = {"audit": "Last audit", "drill": "Last drill", "documents": "Last look at documents"}
+CHECK_TITLES = {"audit": "Last audit", "drill": "Last drill", "documents": "Last check of documents"}
 TAGS = {"dropped": "green", "switched": "green", "held": "red", "verified": "amber"}
 
 
 async def show_archive(request: web.Request) -> web.StreamResponse:
-    state, keeping = request.app[APP_STATE].context.archive(), request.app[APP_STATE].context.keeping()
+    state, document_tiers = request.app[APP_STATE].context.archive(), request.app[APP_STATE].context.document_tiers()
     if request.path.endswith(".json"):
-        return responses.document(request, {**told(state), "documents": asdict(keeping)})
-    archived = state.of("switched", "dropped")
-    first = (*state.of("held"), *state.of(*UNDER_WAY))
-    shown = (*first, *(one for one in reversed(state.partitions) if one not in first))
-    return responses.page(request, "archive.html", {
-        "state": state, "keeping": keeping, "says": SAYS, "checked": CHECKED, "tags": TAGS, "shown": shown[:MOST], "left_out": max(len(shown) - MOST, 0),
-        "archived": archived, "rows": sum(one.fingerprint.rows for one in archived),
-        "size": sum(one.size for one in archived), "under_way": state.of(*BEFORE), "held": state.of("held"),
+        return responses.json_response(request, {**archive_to_json(state), "documents": asdict(document_tiers)})
+    archived, held = state.in_stages("switched", "dropped"), state.in_stages("held")
+    first = (*held, *state.in_stages(*IN_PROGRESS))
+    partitions = (*first, *(partition for partition in reversed(state.partitions) if partition not in first))
+    return responses.render_page(request, "archive.html", {
+        "state": state, "document_tiers": document_tiers, "stage_texts": STAGE_TEXTS, "check_titles": CHECK_TITLES,
+        "tags": TAGS, "partitions": partitions[:MOST_PARTITIONS],
+        "more_partitions": max(len(partitions) - MOST_PARTITIONS, 0),
+        "archived": archived, "rows": sum(partition.fingerprint.rows for partition in archived),
+        "size": sum(partition.size for partition in archived), "held": held,
+        "in_progress": state.in_stages(*BEFORE_SWITCH),
     })  # fmt: skip
 
 
-def summary(state: ArchiveState) -> str:
+def summarize(state: ArchiveState) -> str:
     """The archive in a few sentences."""
-    archived, held = state.of("switched", "dropped"), state.of("held")
-    said = [f"{len(archived):,} partitions with {sum(one.fingerprint.rows for one in archived):,} rows are archived"]
-    if under_way := state.of(*BEFORE):
-        said.append(f"{len(under_way):,} are on their way")
-    sentences = [", ".join(said) + "."]
-    sentences += [f"{len(held)} are held: {held[0].says}."] if held else []
-    sentences += [f"It waits: {state.trouble}."] if state.trouble else []
-    for kind, one in state.checks.items():
-        sentences.append(f"{CHECKED[kind]} {one.at:%Y-%m-%d %H:%M} UTC: {one.says}.")
+    archived, held = state.in_stages("switched", "dropped"), state.in_stages("held")
+    rows = sum(partition.fingerprint.rows for partition in archived)
+    counts = f"{len(archived):,} partitions with {rows:,} rows are archived"
+    if in_progress := state.in_stages(*BEFORE_SWITCH):
+        counts += f", {len(in_progress):,} are being archived"
+    sentences = [f"{counts}."]
+    sentences += [f"{len(held)} are held: {held[0].detail}."] if held else []
+    sentences += [f"Archiving waits: {state.error}."] if state.error else []
+    sentences += [
+        f"{CHECK_TITLES[kind]} {check.at:%Y-%m-%d %H:%M} UTC: {check.detail}." for kind, check in state.checks.items()
+    ]
     return " ".join(sentences)
 
 
-def told(state: ArchiveState) -> dict[str, Any]:
-    """For JSON. Hashes are texts: they have more digits than a reader of JSON need keep."""
+def archive_to_json(state: ArchiveState) -> dict[str, Any]:
+    """Hashes are texts: they have more digits than JSON readers keep of a number."""
     return {
-        "trouble": state.trouble,
+        "trouble": state.error,
         "hot_days": dict(state.hot_days),
-        "checks": {kind: {"at": one.at, "well": one.well, "says": one.says} for kind, one in state.checks.items()},
-        "partitions": [_told(one) for one in state.partitions],
+        "checks": {
+            kind: {"at": check.at, "well": check.passed, "detail": check.detail} for kind, check in state.checks.items()
+        },
+        "partitions": [_partition_to_json(partition) for partition in state.partitions],
     }
 
 
-def _told(one: Partition) -> dict[str, Any]:
-    mark = one.fingerprint
+def _partition_to_json(partition: Partition) -> dict[str, Any]:
+    fingerprint = partition.fingerprint
     return {
-        "dataset": one.dataset, "partition": one.id, "day": one.day.isoformat(), "stage": one.stage, "since": one.since,
-        "rows": mark.rows, "bytes": one.size, "sha256": one.digest, "total": str(mark.total), "mixed": str(mark.mixed),
-        "objects": list(one.keys), "manifest": one.manifest, "says": one.says,
+        "dataset": partition.dataset, "partition": partition.id, "day": partition.day.isoformat(),
+        "stage": partition.stage, "since": partition.since, "rows": fingerprint.rows, "bytes": partition.size,
+        "sha256": partition.digest, "total": str(fingerprint.total), "mixed": str(fingerprint.mixed),
+        "objects": list(partition.keys), "manifest": partition.manifest, "detail": partition.detail,
     }  # fmt: skip
+
+
+ROUTES = (Route("/archive", show_archive), Route("/archive.json", show_archive))
+NAV = Nav("Archive", "/archive", 40)

@@ -1,4 +1,4 @@
-"""`/disk`: how full each file system is, what that holds, when it will be full, and what takes the space."""
+"""`/disk`: how full each file system is, what waits because of that, when it will be full, and what uses the space."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ from spotlightd.model.disk import DiskState, FileSystem, Level, Watermarks
 from spotlightd.query import records
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import responses
+from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
 
 TAGS = {Level.FINE: "green", Level.WARNED: "amber"}
-SHED = {
-    Level.WARNED: "Nothing waits. It is said here, in the log and in the metrics; a released ballast is not made again.",
-    Level.BATCH_HELD: "No document is fetched or loaded. Publishers keep theirs, and it is made up later.",
+LEVEL_TEXTS = {
+    Level.WARNED: (
+        "Nothing waits. There is a warning here, in the log and in the metrics. A released ballast is not created again."
+    ),
+    Level.BATCH_HELD: (
+        "No document is fetched or loaded. Publishers keep their documents, and they are fetched later."
+    ),
     Level.SINK_HELD: (
-        "Nothing is moved into the tables. Frames wait on the bus and in the spool; when that is full, feeds are shed,"
-        " those of the lowest priority first, each with a gap."
+        "Nothing is moved into the tables. Frames wait on the bus and in the spool. When the spool is full, feeds are"
+        " shed, those of the lowest priority first, each with a gap."
     ),
     Level.BALLAST_RELEASED: (
-        "The ballast goes, so that partitions can be dropped at all. Only what is verified in the archive may be dropped."
+        "The ballast is deleted, so that partitions can still be dropped. Only partitions that are verified in the"
+        " archive may be dropped."
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What one dataset takes. Days are those of its partitions, None where they tell none."""
+class DatasetSize:
+    """What one dataset uses on disk. The days are those of its partitions, None where partitions have no day."""
 
     dataset: str
     rows: int
@@ -42,60 +48,65 @@ class Taken:
 
 
 async def show_disk(request: web.Request) -> web.StreamResponse:
-    """Also while the warehouse does not answer: how full the disks are is known without it."""
-    state, blind = request.app[APP_STATE].context.disks(), ""
-    taken, documents = list[Taken](), None
+    """Also without the warehouse: how full the disks are is known without it."""
+    state, error = request.app[APP_STATE].context.disks(), ""
+    datasets, documents = list[DatasetSize](), None
     try:
-        sizes, stored = await responses.reader(request).all(records.part_sizes(), records.documents_size())
-        taken, documents = [Taken(*row) for row in sizes.rows], int(stored.rows[0][0])
+        sizes, stored = await responses.get_reader(request).all(records.part_sizes(), records.documents_size())
+        datasets, documents = [DatasetSize(*row) for row in sizes.rows], int(stored.rows[0][0])
     except (StoreError, HttpProblem) as problem:
-        blind = f"the warehouse cannot answer: {problem}"
-    folders = _folders(state, taken, documents)
+        error = f"the warehouse cannot answer: {problem}"
+    uses = _sizes_by_use(state, datasets, documents)
     if request.path.endswith(".json"):
-        return responses.document(
-            request, {**told(state), "datasets": [_plain(one) for one in taken], "takes": folders}
-        )
-    known = {one.name for one in request.app[APP_STATE].context.datasets}
+        sizes_as_json = [_size_to_json(size) for size in datasets]
+        return responses.json_response(request, {**disk_to_json(state), "datasets": sizes_as_json, "takes": uses})
     values: dict[str, Any] = {
-        "state": state, "taken": taken, "folders": folders, "blind": blind, "tags": TAGS, "known": known,
-        "order": [(level, mark, SHED[level]) for level, mark in state.marks.marks.items()],
+        "state": state, "datasets": datasets, "uses": uses, "error": error, "tags": TAGS,
+        "known": {dataset.name for dataset in request.app[APP_STATE].context.datasets},
+        "levels": [(level, mark, LEVEL_TEXTS[level]) for level, mark in state.marks.marks.items()],
     }  # fmt: skip
-    return responses.page(request, "disk.html", values)
+    return responses.render_page(request, "disk.html", values)
 
 
-def _folders(state: DiskState, taken: Sequence[Taken], documents: int | None) -> dict[str, int]:
-    """Bytes by what they are for, largest first; without what is not known now."""
-    ballast = sum(one.ballast_held for one in state.file_systems)
-    found = {**state.files, "ballast": ballast}
+def _sizes_by_use(state: DiskState, datasets: Sequence[DatasetSize], documents: int | None) -> dict[str, int]:
+    """Bytes by what they are used for, largest first. What is not known now is left out."""
+    ballast = sum(file_system.ballast_held for file_system in state.file_systems)
+    sizes = {**state.files, "ballast": ballast}
     if documents is not None:
-        found |= {"documents, as published": documents, "tables": sum(one.size for one in taken)}
-    return dict(sorted(found.items(), key=lambda one: -one[1]))
+        sizes |= {"documents, as published": documents, "tables": sum(dataset.size for dataset in datasets)}
+    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
-def told(state: DiskState) -> dict[str, Any]:
-    """For JSON."""
+def disk_to_json(state: DiskState) -> dict[str, Any]:
     return {
-        "held": dict(state.held),
-        "marks": _marks(state.marks),
-        "file_systems": [_told(one) for one in state.file_systems],
+        "held": dict(state.holds),
+        "marks": _marks_to_json(state.marks),
+        "file_systems": [_file_system_to_json(file_system) for file_system in state.file_systems],
     }
 
 
-def _marks(marks: Watermarks) -> Mapping[str, float]:
+def _marks_to_json(marks: Watermarks) -> Mapping[str, float]:
     return {level.name.lower(): mark for level, mark in marks.marks.items()} | {"hysteresis": marks.hysteresis}
 
 
-def _told(one: FileSystem) -> dict[str, Any]:
-    ballast = one.ballast and {
-        "path": str(one.ballast.path), "wanted": one.ballast.wanted, "held": one.ballast.held, "says": one.ballast.says,
-    }  # fmt: skip
+def _file_system_to_json(file_system: FileSystem) -> dict[str, Any]:
+    usage, forecast, ballast = file_system.usage, file_system.forecast, file_system.ballast
     return {
-        "name": one.name, "size": one.now.size, "used": one.now.used, "free": one.now.free,
-        "percent": round(one.percent, 2), "level": int(one.level), "level_says": one.level.says, "says": one.says, "trouble": one.trouble,
-        "bytes_per_second": one.forecast.rate, "full_in_seconds": one.forecast.seconds, "forecast": one.forecast.says,
-        "folders": {each.name: str(each.path) for each in one.folders}, "ballast": ballast,
+        "name": file_system.name, "size": usage.size, "used": usage.used, "free": usage.free,
+        "percent": round(file_system.percent, 2), "level": int(file_system.level),
+        "level_name": file_system.level.label, "detail": file_system.summary, "trouble": file_system.error,
+        "bytes_per_second": forecast.rate, "full_in_seconds": forecast.seconds, "forecast": forecast.summary,
+        "folders": {folder.name: str(folder.path) for folder in file_system.folders},
+        "ballast": ballast and {
+            "path": str(ballast.path), "wanted": ballast.wanted, "held": ballast.held, "detail": ballast.detail,
+        },
     }  # fmt: skip
 
 
-def _plain(one: Taken) -> dict[str, Any]:
-    return {"dataset": one.dataset, "rows": one.rows, "bytes": one.size, "oldest": one.oldest, "newest": one.newest}
+def _size_to_json(size: DatasetSize) -> dict[str, Any]:
+    return {
+        "dataset": size.dataset, "rows": size.rows, "bytes": size.size, "oldest": size.oldest, "newest": size.newest,
+    }  # fmt: skip
+
+
+ROUTES = (Route("/disk", show_disk), Route("/disk.json", show_disk))

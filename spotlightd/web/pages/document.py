@@ -1,145 +1,126 @@
-"""`/source/{sha256}`: a stored document, what became of it, one of its lines in its surroundings, and its bytes."""
+"""`/source/{sha256}`: a stored document, the rows that came from it, one of its lines in context, and its bytes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
 
 from spotlightd.datasets import system
-from spotlightd.errors import FormatError, StoreError
+from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
-from spotlightd.ports.parser import Excerpt
 from spotlightd.query import records
-from spotlightd.query.errors import HttpProblem, bad, missing
-from spotlightd.web import formatting, responses
-from spotlightd.web.pages import frame
-from spotlightd.web.pages.export import STALL_SECONDS
+from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
+from spotlightd.web import degraded, formatting, frames, responses
+from spotlightd.web.export import STALL_SECONDS, break_off
+from spotlightd.web.lines import read_line
+from spotlightd.web.routes import DIGEST, Route
 from spotlightd.web.state import APP_STATE
 
-AROUND = 5
+LINES_AROUND = 5
 _MOST_MEMBER, _MOST_LINE = 65_535, 4_294_967_295
 
 
 async def show_document(request: web.Request) -> web.StreamResponse:
-    """A document; or, of a digest that names what a stream sent in a day and no bytes, those frames."""
+    """A document. For a digest that stands for a stream's received day, a redirect to the frames of that day."""
     digest = request.match_info["digest"]
-    member, line = _place(request, "member", 0, _MOST_MEMBER), _place(request, "line", 0, _MOST_LINE)
-    reader = responses.reader(request)
-    asked = (records.documents, records.loads_from, records.superseders)
-    documents, loads, ended = [one.dicts() for one in await reader.all(*(question(digest) for question in asked))]
+    member, line = _read_number(request, "member", 0, _MOST_MEMBER), _read_number(request, "line", 0, _MOST_LINE)
+    reader = responses.get_reader(request)
+    answers = await reader.all(records.documents(digest), records.loads_from(digest), records.superseders(digest))
+    documents, loads, superseders = [answer.dicts() for answer in answers]
     if not (documents or loads):
-        raise _unknown(digest)
-    if not documents and frame.of(request.app[APP_STATE].context, loads[0]["source"]):
-        raise web.HTTPSeeOther(frame.of_slice(loads[0]["source"], loads[0]["covers"]))
-    fetched, now = min((one["fetched_at"] for one in documents), default=None), reader.now()
-    rejects, runs = [
-        one.dicts()
-        for one in await reader.all(records.rejects(digest, fetched, now), records.runs(digest, fetched, now))
-    ]
-    pointed = await shown(request, digest, member, line, AROUND) if line else None
-    return responses.page(request, "source.html", {
-        "digest": digest, "documents": documents, "loads": loads, "runs": runs, "pointed": pointed,
-        "rejects": rejects[: records.MOST_LINES], "more_rejects": len(rejects) > records.MOST_LINES,
-        "ended": {gone: load for load in reversed(ended) for gone in load["supersedes"]},
+        raise _unknown_document(digest)
+    if not documents and frames.frames_dataset(request.app[APP_STATE].context, loads[0]["source"]):
+        raise web.HTTPSeeOther(frames.slice_address(loads[0]["source"], loads[0]["covers"]))
+    fetched_at = min((document["fetched_at"] for document in documents), default=None)
+    snapshot = reader.current()
+    answers = await reader.all(
+        records.rejects(digest, fetched_at, snapshot), records.runs(digest, fetched_at, snapshot)
+    )
+    rejects, runs = [answer.dicts() for answer in answers]
+    excerpt = await read_line(request, digest, member, line, LINES_AROUND) if line else None
+    return responses.render_page(request, "source.html", {
+        "digest": digest, "documents": documents, "loads": loads, "runs": runs, "line": excerpt,
+        "rejects": rejects[: records.MOST_LINES], "has_more_rejects": len(rejects) > records.MOST_LINES,
+        "superseded_by": {load_id: load for load in reversed(superseders) for load_id in load["supersedes"]},
         "name": _file_name(documents, digest), "size": documents[0]["size"] if documents else None,
-        "refused": _refused(loads, runs),
+        "refusal": _find_refusal(loads, runs),
     })  # fmt: skip
 
 
-def reads(dataset: Dataset) -> bool:
-    """Whether rows of it that are archived stand on a document's page."""
+def reads_archived(dataset: Dataset) -> bool:
+    """Whether the page of a document reads archived rows of the dataset."""
     return dataset in (system.runs, system.rejects)
 
 
-def _unknown(digest: str) -> HttpProblem:
-    return missing(
-        f"There is no document {digest[:12]}… here.", "Another instance may have it; /status lists what is kept here."
+def _unknown_document(digest: str) -> HttpProblem:
+    return not_found(
+        f"There is no document {digest[:12]}… here.",
+        "Another instance may have it; /status lists what this one collects.",
     )
 
 
-def _refused(loads: list[dict[str, Any]], runs: list[dict[str, Any]]) -> str:
-    """The sentence of the last refusal, if nothing of the document was ever published."""
-    sentences = [run["error"] for run in runs if run["outcome"] == "refused"]
-    return sentences[-1] if sentences and not loads else ""
+def _find_refusal(loads: list[dict[str, Any]], runs: list[dict[str, Any]]) -> str:
+    """Why the document was refused last, if none of its rows was ever published."""
+    refusals = [run["error"] for run in runs if run["outcome"] == "refused"]
+    return refusals[-1] if refusals and not loads else ""
 
 
-def _place(request: web.Request, name: str, least: int, most: int) -> int:
+def _read_number(request: web.Request, name: str, least: int, most: int) -> int:
     text = request.query.get(name, "0")
     if not (text.isascii() and text.isdigit()) or not least <= int(text[:12]) <= most:
-        raise bad(name, f"{text!r} is not a number from {least} to {most}")
+        raise bad_parameter(name, f"{text!r} is not a number from {least} to {most}")
     return int(text[:12])
 
 
 def _file_name(documents: list[dict[str, Any]], digest: str) -> str:
-    """The name that the publisher gave the file."""
-    address = documents[0]["url"].rsplit("/", 1)[-1].partition("?")[0] if documents else ""
-    return formatting.file_name(address or f"{digest[:16]}.bin")
+    """The publisher's name of the file."""
+    name = documents[0]["url"].rsplit("/", 1)[-1].partition("?")[0] if documents else ""
+    return formatting.make_file_name(name or f"{digest[:16]}.bin")
 
 
-async def raw(request: web.Request) -> web.StreamResponse:
-    """The document's bytes as they came. Never shown inside a page: an attachment of no type."""
+async def send_raw(request: web.Request) -> web.StreamResponse:
+    """The document's unchanged bytes. As an attachment without a type, so that no browser renders it."""
     digest = request.match_info["digest"]
-    documents = (await responses.reader(request).rows(records.documents(digest))).dicts()
+    documents = (await responses.get_reader(request).rows(records.documents(digest))).dicts()
     if not documents:
-        raise _unknown(digest)
-    mark = f'"{digest}"'
-    if responses.unchanged(request, mark):
-        return responses.not_modified(mark)
-    answer = web.StreamResponse()
-    answer.content_type = "application/octet-stream"
-    answer.content_length = documents[0]["size"]
-    answer.headers["Content-Disposition"] = f'attachment; filename="{_file_name(documents, digest)}"'
-    answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    answer.headers["ETag"] = mark
+        raise _unknown_document(digest)
+    etag = f'"{digest}"'
+    if responses.is_unchanged(request, etag):
+        return responses.not_modified_response(etag)
+    response = web.StreamResponse()
+    response.content_type = "application/octet-stream"
+    response.content_length = documents[0]["size"]
+    response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(documents, digest)}"'
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    response.headers["ETag"] = etag
     if request.method == "HEAD":
-        return answer
+        return response
     async with aclosing(request.app[APP_STATE].context.documents.read(digest)) as chunks:
         first = await anext(chunks, b"")
-        await answer.prepare(request)
-        return await _passed_on(request, answer, first, chunks)
+        await response.prepare(request)
+        await _write_all(request, response, first, chunks)
+    return response
 
 
-async def _passed_on(
-    request: web.Request, answer: web.StreamResponse, first: bytes, chunks: AsyncIterator[bytes]
-) -> web.StreamResponse:
+async def _write_all(
+    request: web.Request, response: web.StreamResponse, first: bytes, chunks: AsyncIterator[bytes]
+) -> None:
     try:
         async with asyncio.timeout(STALL_SECONDS):
-            await answer.write(first)
+            await response.write(first)
         async for chunk in chunks:
             async with asyncio.timeout(STALL_SECONDS):
-                await answer.write(chunk)
-    except (StoreError, TimeoutError) as problem:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the download was broken off on purpose") from problem
-    await answer.write_eof()
-    return answer
+                await response.write(chunk)
+    except (StoreError, TimeoutError) as error:
+        break_off(request, error)
+    await response.write_eof()
 
 
-SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The excerpt, or the sentence why it cannot be shown."""
-
-    member: int
-    line: int
-    excerpt: Excerpt | None
-    trouble: str = ""
-
-
-async def shown(request: web.Request, digest: str, member: int, line: int, around: int) -> Shown:
-    """`around` lines before and after it."""
-    try:
-        async with asyncio.timeout(SECONDS):
-            return Shown(member, line, await request.app[APP_STATE].context.excerpt(digest, member, line, around))
-    except (FormatError, StoreError) as problem:
-        return Shown(member, line, None, f"The line cannot be shown: {problem}.")
-    except TimeoutError:
-        return Shown(member, line, None, f"The line cannot be shown: reading took longer than {SECONDS:.0f} s.")
+ROUTES = (
+    Route(f"/source/{DIGEST}", degraded.with_fallback(show_document, reads_archived)),
+    Route(f"/source/{DIGEST}/raw", send_raw),
+)

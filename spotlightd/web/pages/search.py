@@ -1,26 +1,29 @@
-"""`/search?q=`: a symbol, a CUSIP or the beginning of a company's name. One exact hit leads straight to its page."""
+"""`/search?q=`: a symbol, a CUSIP or the beginning of a company's name. A single exact hit redirects to its page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from aiohttp import web
 
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, measures, values
-from spotlightd.query.errors import bad
-from spotlightd.web import responses
+from spotlightd.query.errors import bad_parameter
+from spotlightd.web import degraded, responses
+from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
 
-MOST = 50
-LONGEST = 60
+MOST_HITS = 50
+MOST_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
+    """A symbol that matches. `is_exact`: the text is the symbol or the CUSIP itself."""
+
     symbol: str
-    exact: bool
+    is_exact: bool
     name: str
     cusip: str
     newest: date
@@ -28,30 +31,36 @@ class Hit:
     dataset: str
 
 
-def reads(dataset: Dataset) -> bool:
-    """Whether rows of it that are archived are searched."""
+def reads_archived(dataset: Dataset) -> bool:
+    """Whether archived rows of the dataset are searched."""
     return dataset.by_load and bool(dataset.symbol)
 
 
 async def show_hits(request: web.Request) -> web.StreamResponse:
     text = " ".join(request.query.get("q", "").split())
-    if len(text) > LONGEST:
-        raise bad("q", f"at most {LONGEST} characters")
-    as_of = filters.instant("as_of", request.query.get("as_of", ""))
-    hits = await _hits(request, text, as_of) if text else []
-    exact = {hit.symbol for hit in hits if hit.exact}
-    if len(exact) == 1:
-        raise web.HTTPSeeOther(values.address(("s", exact.pop()), as_of=request.query.get("as_of", "")))
-    return responses.page(request, "search.html", {"text": text, "hits": hits[:MOST], "more": len(hits) > MOST})
+    if len(text) > MOST_CHARACTERS:
+        raise bad_parameter("q", f"at most {MOST_CHARACTERS} characters")
+    as_of = filters.parse_as_of("as_of", request.query.get("as_of", ""))
+    hits = await _find_hits(request, text, as_of) if text else []
+    exact_symbols = {hit.symbol for hit in hits if hit.is_exact}
+    if len(exact_symbols) == 1:
+        raise web.HTTPSeeOther(values.format_address(("s", exact_symbols.pop()), as_of=request.query.get("as_of", "")))
+    page = {"text": text, "hits": hits[:MOST_HITS], "has_more": len(hits) > MOST_HITS}
+    return responses.render_page(request, "search.html", page)
 
 
-async def _hits(request: web.Request, text: str, as_of: object) -> list[Hit]:
-    reader = responses.reader(request)
-    pin = await reader.pin(None, as_of)  # type: ignore[arg-type]
-    able = measures.searched(request.app[APP_STATE].context.datasets)
-    answers = await reader.all(*(measures.found(one, text, pin, MOST + 1) for one in able))
+async def _find_hits(request: web.Request, text: str, as_of: datetime | None) -> list[Hit]:
+    reader = responses.get_reader(request)
+    snapshot = await reader.snapshot(None, as_of)
+    datasets = measures.searchable_datasets(request.app[APP_STATE].context.datasets)
+    answers = await reader.all(
+        *(measures.matching_symbols(dataset, text, snapshot, MOST_HITS + 1) for dataset in datasets)
+    )
     return [
-        Hit(symbol, bool(exact), name, cusip, newest, days, dataset.name)
-        for dataset, answer in zip(able, answers, strict=True)
-        for symbol, exact, name, cusip, newest, days in answer.rows
+        Hit(symbol, bool(is_exact), name, cusip, newest, days, dataset.name)
+        for dataset, answer in zip(datasets, answers, strict=True)
+        for symbol, is_exact, name, cusip, newest, days in answer.rows
     ]
+
+
+ROUTES = (Route("/search", degraded.with_fallback(show_hits, reads_archived)),)

@@ -1,4 +1,4 @@
-"""`/status`: is everything collected, how late is it, what went wrong, and how feeds and the machinery stand."""
+"""`/status`: is everything collected, what is late, what went wrong, and the state of feeds, disks, archive and flows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from spotlightd.query import records
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import feeds, responses
 from spotlightd.web.pages import archive, disk
-from spotlightd.web.state import APP_STATE
+from spotlightd.web.routes import Nav, Route
+from spotlightd.web.state import APP_STATE, DaemonState, ExplorerContext
 
-TROUBLES = 25
+FAILURES = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """One source: what it has, what it should have by today, and what its last look brought."""
+class SourceStatus:
+    """One source: what it has, what it should have by today, and the result of its last run.
+
+    `due` is the newest slice that should be here, `next` the one after it. `looked_at` is the time of the last run.
+    """
 
     name: str
     title: str
@@ -43,57 +47,89 @@ class Standing:
 
 
 async def show_status(request: web.Request) -> web.StreamResponse:
-    """Also while the warehouse does not answer, because then people come here: what the daemon itself knows, and why."""
+    """Also without the warehouse, because that is when people come here: then with what the daemon itself knows."""
     context = request.app[APP_STATE].context
-    state, blind = context.state(), ""
-    standings, troubles = list[Standing](), list[dict[str, Any]]()
+    state, error = context.state(), ""
+    sources, failures = list[SourceStatus](), list[dict[str, Any]]()
     try:
-        standings, troubles = await _recorded(request)
+        sources, failures = await _read_records(request)
     except (StoreError, HttpProblem) as problem:
-        blind = f"the warehouse cannot answer: {problem}"
-        state = replace(state, problems=(*state.problems, blind))
-    values: dict[str, Any] = {
-        "sources": standings, "troubles": troubles, "state": state, "day": context.day,
-        "judged": context.judged_on is not None, "blind": blind, "streams": bool(context.streams or state.feeds),
-        "feeds": feeds.feeds(state, {one.name: one.title for one in context.streams}), "drains": feeds.drains(state),
-        "disks": context.disks(), "tags": disk.TAGS, "archive": archive.summary(context.archive()),
-    }  # fmt: skip
+        error = f"the warehouse cannot answer: {problem}"
+        state = replace(state, problems=(*state.problems, error))
     if request.path.endswith(".json"):
-        del values["tags"]
-        del values["archive"]
-        plain = {
-            **values, "disks": disk.told(values["disks"]), "archive": archive.told(context.archive()), "sources": [asdict(one) for one in standings], "state": asdict(state),
-            "feeds": feeds.feeds_told(values["feeds"]), "drains": feeds.drains_told(values["drains"]),
-        }  # fmt: skip
-        return responses.document(request, plain)
-    return responses.page(request, "status.html", values | {"trouble": ",".join(records.TROUBLE)})
+        return responses.json_response(request, _to_json(context, state, sources, failures, error))
+    return responses.render_page(request, "status.html", {
+        "sources": sources, "failures": failures, "state": state, "day": context.day,
+        "has_fixed_day": context.judged_on is not None, "error": error,
+        "has_streams": bool(context.streams or state.feeds),
+        "feeds": feeds.list_feeds(state, feeds.stream_titles(context)), "drains": feeds.list_drains(state),
+        "disks": context.disks(), "tags": disk.TAGS, "archive": archive.summarize(context.archive()),
+        "failed_outcomes": ",".join(records.FAILED_OUTCOMES),
+    })  # fmt: skip
 
 
-async def _recorded(request: web.Request) -> tuple[list[Standing], list[dict[str, Any]]]:
-    """How the sources stand and what went wrong lately, from the warehouse's records."""
+def _to_json(
+    context: ExplorerContext,
+    state: DaemonState,
+    sources: list[SourceStatus],
+    failures: list[dict[str, Any]],
+    error: str,
+) -> dict[str, Any]:
+    return {
+        "sources": [asdict(source) for source in sources], "troubles": failures, "state": asdict(state),
+        "day": context.day, "judged": context.judged_on is not None, "blind": error,
+        "streams": bool(context.streams or state.feeds),
+        "feeds": feeds.feeds_to_json(feeds.list_feeds(state, {})), "drains": feeds.drains_to_json(feeds.list_drains(state)),
+        "disks": disk.disk_to_json(context.disks()), "archive": archive.archive_to_json(context.archive()),
+    }  # fmt: skip
+
+
+async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[dict[str, Any]]]:
+    """The sources, and the newest failures, from the warehouse's records."""
     context = request.app[APP_STATE].context
-    reader = responses.reader(request)
-    successes, looks, troubles = await reader.all(
-        records.successes(), records.last_looks(reader.now()), records.troubles(TROUBLES, reader.now())
+    reader = responses.get_reader(request)
+    publications, runs, failures = await reader.all(
+        records.publications_by_source(),
+        records.last_runs(reader.current()),
+        records.failed_runs(FAILURES, reader.current()),
     )
-    had = {row[0]: row[1:] for row in successes.rows}
-    looked = {row[0]: row[1:] for row in looks.rows}
-    standings = [_standing(one, had.get(one.name), looked.get(one.name), context.day) for one in context.sources]
-    return standings, troubles.dicts()
+    published = {row[0]: row[1:] for row in publications.rows}
+    last_runs = {row[0]: row[1:] for row in runs.rows}
+    sources = [
+        _make_status(source, published.get(source.name), last_runs.get(source.name), context.day)
+        for source in context.sources
+    ]
+    return sources, failures.dicts()
 
 
-def _standing(source: Batch, had: Any, looked: Any, day: date) -> Standing:
-    published_at, covers, loads = had or (None, (), 0)
-    at, outcome, error = looked or (None, "", "")
-    now, coming = (None, None) if source.suspended else (source.expected(day), source.next_due(day))
-    return Standing(
-        source.name, source.title, source.home, tuple(one.name for one in source.datasets), source.suspended,
-        published_at, max(covers, default=""), loads,
-        now.covers if now else "", now.due if now else None, bool(now) and not covered(now.covers, covers) if now else False,
-        coming.covers if coming else "", coming.due if coming else None, at, outcome, error,
-    )  # fmt: skip
+def _make_status(source: Batch, published: Any, last_run: Any, day: date) -> SourceStatus:
+    published_at, covers, loads = published or (None, (), 0)
+    looked_at, outcome, error = last_run or (None, "", "")
+    due, coming = (None, None) if source.suspended else (source.expected(day), source.next_due(day))
+    return SourceStatus(
+        name=source.name,
+        title=source.title,
+        home=source.home,
+        datasets=tuple(dataset.name for dataset in source.datasets),
+        suspended=source.suspended,
+        published_at=published_at,
+        newest=max(covers, default=""),
+        loads=loads,
+        due=due.covers if due else "",
+        due_on=due.due if due else None,
+        late=due is not None and not is_covered(due.covers, covers),
+        next=coming.covers if coming else "",
+        next_on=coming.due if coming else None,
+        looked_at=looked_at,
+        last_outcome=outcome,
+        last_error=error,
+    )
 
 
-def covered(wanted: str, have: Iterable[str]) -> bool:
-    """Whether a slice is there: itself, or a coarser one that holds it."""
-    return any(wanted == one or wanted.startswith(f"{one}/") for one in have)
+def is_covered(due: str, published: Iterable[str]) -> bool:
+    """Whether a slice is published: itself, or a coarser slice that contains it."""
+    return any(due == covers or due.startswith(f"{covers}/") for covers in published)
+
+
+ROUTES = (Route("/status", show_status), Route("/status.json", show_status))
+NAV = Nav("Status", "/status", 30, keeps_as_of=True)

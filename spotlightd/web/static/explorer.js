@@ -1,32 +1,32 @@
 "use strict";
-/* Replaces the server's drawings by ones that can be zoomed. Without it everything is still there. */
+/* Replaces the server's drawings with charts that can be zoomed. Without script the drawings stay. */
 (() => {
-  const shown = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const cssColour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
   const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
   const DAY = 86400;
   const EPOCH = 719163; /* 1970-01-01, counted from the year 1 */
-  const iso = (at) => new Date(at * 1000).toISOString().slice(0, 10);
+  const isoDay = (time) => new Date(time * 1000).toISOString().slice(0, 10);
   const dated = (_, splits, axis, space, step) =>
-    splits.map((at) => (step >= 365 * DAY ? iso(at).slice(0, 4) : step >= 28 * DAY ? iso(at).slice(0, 7) : iso(at).slice(5)));
+    splits.map((at) => (step >= 365 * DAY ? isoDay(at).slice(0, 4) : step >= 28 * DAY ? isoDay(at).slice(0, 7) : isoDay(at).slice(5)));
 
   function bars(label, colour, fill) {
     return {
-      label, value: (_, at) => (at == null ? "–" : whole.format(at)), stroke: shown(colour), fill: shown(fill), width: 1,
+      label, value: (_, at) => (at == null ? "–" : whole.format(at)), stroke: cssColour(colour), fill: cssColour(fill), width: 1,
       points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 14] }),
     };
   }
 
-  function drawn(figure, series, values, unit) {
+  function drawDays(figure, series, values, unit) {
     const box = figure.querySelector(".canvas");
     const times = series.days.map((day) => (day - EPOCH) * DAY);
-    const axis = { stroke: shown("--ink-soft"), grid: { stroke: shown("--rule"), width: 1 }, ticks: { show: false } };
+    const axis = { stroke: cssColour("--ink-soft"), grid: { stroke: cssColour("--rule"), width: 1 }, ticks: { show: false } };
     const data = [times, values];
     const kinds = [bars(unit, "--accent", "--accent-soft")];
     if (series.corrected.length) {
       const marked = new Set(series.corrected);
-      data.push(values.map((one, at) => (marked.has(at) ? one : null)));
+      data.push(values.map((value, index) => (marked.has(index) ? value : null)));
       kinds.push(bars("corrected", "--amber", "--amber"));
     }
     const options = {
@@ -36,17 +36,17 @@
         x: { range: (_, low, high) => [low - 0.8 * DAY, high + 0.8 * DAY] },
         y: { range: (_, low, high) => [0, (high || 1) * 1.05] },
       },
-      axes: [{ ...axis, values: dated, space: 60 }, { ...axis, size: 56, values: (_, at) => at.map((one) => short.format(one)) }],
-      series: [{ label: "day", value: (_, at) => (at == null ? "–" : iso(at)) }, ...kinds],
+      axes: [{ ...axis, values: dated, space: 60 }, { ...axis, size: 56, values: (_, amounts) => amounts.map((value) => short.format(value)) }],
+      series: [{ label: "day", value: (_, at) => (at == null ? "–" : isoDay(at)) }, ...kinds],
     };
-    const held = document.createElement("div");
-    const plot = new uPlot(options, data, held);
-    held.setAttribute("aria-hidden", "true");
-    box.append(held);
+    const holder = document.createElement("div");
+    const plot = new uPlot(options, data, holder);
+    holder.setAttribute("aria-hidden", "true");
+    box.append(holder);
     box.querySelector("svg").classList.add("unseen");
     plot.over.addEventListener("click", () => {
       const at = plot.cursor.idx;
-      if (at != null && plot.select.width < 3) location.assign(series.leads + iso(times[at]) + series.as_of);
+      if (at != null && plot.select.width < 3) location.assign(series.address + isoDay(times[at]) + series.as_of);
     });
     new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 260 })).observe(box);
     figure.dataset.ready = "1";
@@ -66,9 +66,9 @@
     pen.restore();
   }
 
-  function gaps(series) {
+  function drawGaps(series) {
     return (plot) => inside(plot, (pen, top, height) => {
-      pen.fillStyle = shown("--amber-soft");
+      pen.fillStyle = cssColour("--amber-soft");
       for (const [since, until] of series.gaps) {
         const from = plot.valToPos(since, "x", true), to = plot.valToPos(until, "x", true);
         pen.fillRect(from, top, Math.max(to - from, 2 * devicePixelRatio), height);
@@ -76,10 +76,10 @@
     });
   }
 
-  function candles(series) {
+  function drawCandles(series) {
     return (plot) => inside(plot, (pen) => {
       const wide = Math.min(Math.max(Math.abs(plot.valToPos(60, "x", true) - plot.valToPos(0, "x", true)) * 0.7, 1), 16 * devicePixelRatio);
-      const colours = [shown("--red"), shown("--accent")];
+      const colours = [cssColour("--red"), cssColour("--accent")];
       const at = (price) => plot.valToPos(price, "y", true);
       for (const [index, minute] of series.minutes.entries()) {
         const open = at(series.open[index]), close = at(series.close[index]), middle = plot.valToPos(minute + 30, "x", true);
@@ -91,10 +91,10 @@
     });
   }
 
-  function traded(figure, series) {
+  function drawMinutes(figure, series) {
     const box = figure.querySelector(".canvas");
-    const axis = { stroke: shown("--ink-soft"), grid: { stroke: shown("--rule"), width: 1 }, ticks: { show: false } };
-    const told = (name, form) => ({ label: name, scale: "y", width: 0, points: { show: false }, value: (_, at) => (at == null ? "–" : form.format(at)) });
+    const axis = { stroke: cssColour("--ink-soft"), grid: { stroke: cssColour("--rule"), width: 1 }, ticks: { show: false } };
+    const line = (name, form) => ({ label: name, scale: "y", width: 0, points: { show: false }, value: (_, at) => (at == null ? "–" : form.format(at)) });
     const spread = (low, high) => (high - low || Math.abs(high) || 1) / PRICE_PART;
     const options = {
       width: box.clientWidth, height: 340, cursor: { y: false, points: { show: false } },
@@ -102,45 +102,45 @@
       scales: {
         x: { range: (_, low, high) => [Math.max(low, series.since), Math.min(high, series.until)] },
         y: { range: (_, low, high) => (low == null ? [0, 1] : [high - spread(low, high), high + (high - low) * 0.04]) },
-        sold: { range: (_, low, high) => [0, (high || 1) * 5.5] },
+        volume: { range: (_, low, high) => [0, (high || 1) * 5.5] },
       },
       axes: [
-        { ...axis, space: 64, values: (_, splits, at, space, step) => splits.map((one) => (one % DAY ? clock(one).slice(11) : iso(one).slice(5))) },
-        { ...axis, size: (_, labels) => 16 + 7 * Math.max(6, ...(labels ?? []).map((one) => one.length)), values: (_, at) => at.map((one) => digits.format(one)) },
+        { ...axis, space: 64, values: (_, splits, at, space, step) => splits.map((time) => (time % DAY ? clock(time).slice(11) : isoDay(time).slice(5))) },
+        { ...axis, size: (_, labels) => 16 + 7 * Math.max(6, ...(labels ?? []).map((label) => label.length)), values: (_, prices) => prices.map((price) => digits.format(price)) },
       ],
       series: [
         { label: "minute", value: (_, at) => (at == null ? "–" : clock(at)) },
-        told("open", digits), told("high", digits), told("low", digits), told("close", digits),
-        { label: "volume", scale: "sold", fill: shown("--accent-soft"), width: 0, points: { show: false },
+        line("open", digits), line("high", digits), line("low", digits), line("close", digits),
+        { label: "volume", scale: "volume", fill: cssColour("--accent-soft"), width: 0, points: { show: false },
           value: (_, at) => (at == null ? "–" : digits.format(at)), paths: uPlot.paths.bars({ size: [0.7, 16] }) },
-        { ...told("trades", whole), scale: "count" },
+        { ...line("trades", whole), scale: "count" },
       ],
-      hooks: { drawClear: [gaps(series)], draw: [candles(series)] },
+      hooks: { drawClear: [drawGaps(series)], draw: [drawCandles(series)] },
     };
-    const held = document.createElement("div");
-    held.setAttribute("aria-hidden", "true");
-    box.append(held);
+    const holder = document.createElement("div");
+    holder.setAttribute("aria-hidden", "true");
+    box.append(holder);
     const data = [series.minutes.map((minute) => minute + 30), series.open, series.high, series.low, series.close, series.volume, series.trades];
-    const plot = new uPlot(options, data, held);
+    const plot = new uPlot(options, data, holder);
     plot.setScale("x", { min: series.since, max: series.until });
     box.querySelector("svg").classList.add("unseen");
-    figure.querySelector(".step").textContent = "One minute a candle";
+    figure.querySelector(".step").textContent = "One minute per candle";
     plot.over.addEventListener("click", () => {
       const at = plot.cursor.idx;
-      if (at != null && plot.select.width < 3) location.assign(series.leads + new Date(series.minutes[at] * 1000).toISOString());
+      if (at != null && plot.select.width < 3) location.assign(series.address + new Date(series.minutes[at] * 1000).toISOString());
     });
     new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 340 })).observe(box);
     figure.dataset.ready = "1";
   }
 
   for (const script of document.querySelectorAll("script.minutes")) {
-    traded(script.parentElement.querySelector("figure"), JSON.parse(script.textContent));
+    drawMinutes(script.parentElement.querySelector("figure"), JSON.parse(script.textContent));
   }
   for (const script of document.querySelectorAll("script.series")) {
     const series = JSON.parse(script.textContent);
     const part = script.parentElement;
     for (const figure of part.querySelectorAll("figure[data-chart]")) {
-      drawn(figure, series, series[figure.dataset.chart], figure.dataset.chart === "worths" ? series.money : series.unit);
+      drawDays(figure, series, series[figure.dataset.chart], figure.dataset.chart === "worths" ? series.price_unit : series.unit);
     }
   }
   document.documentElement.dataset.ready = "1";

@@ -1,8 +1,8 @@
 "use strict";
-/* Moves the page: bars, values, gaps and feeds as the server tells them. Without it the page loads itself again. */
+/* Updates the page with the bars, values, gaps and feeds that the server sends. Without script the page reloads. */
 (() => {
   const WINDOW = 120;
-  const shown = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const cssColour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 15 });
   const amount = new Intl.NumberFormat("en", { maximumSignificantDigits: 8 });
   const part = (name) => document.querySelector(`[data-part=${name}]`);
@@ -20,14 +20,14 @@
   }
 
   function element(kind, text, name) {
-    const made = document.createElement(kind);
-    made.textContent = text;
-    if (name) made.className = name;
-    return made;
+    const node = document.createElement(kind);
+    node.textContent = text;
+    if (name) node.className = name;
+    return node;
   }
 
-  /* Shaded first, so that bars stand on it. */
-  function shade(panel) {
+  /* Gaps are drawn first, so that bars are on top of them. */
+  function drawGaps(panel) {
     return (plot) => {
       const { left, top, width, height } = plot.bbox, pen = plot.ctx;
       let count = 0;
@@ -36,9 +36,9 @@
         const from = Math.max(plot.valToPos(since, "x", true), left);
         const to = Math.min(plot.valToPos(until ?? now, "x", true), left + width);
         if (to <= left || from >= left + width) continue;
-        pen.fillStyle = shown("--amber-soft");
+        pen.fillStyle = cssColour("--amber-soft");
         pen.fillRect(from, top, Math.max(to - from, 2), height);
-        pen.fillStyle = shown("--amber");
+        pen.fillStyle = cssColour("--amber");
         if (to - from > 30 * devicePixelRatio) pen.fillText("gap", from + 4 * devicePixelRatio, top - 4 * devicePixelRatio);
         count += 1;
       }
@@ -47,7 +47,7 @@
     };
   }
 
-  function sticks(panel) {
+  function drawSticks(panel) {
     return (plot) => {
       const pen = plot.ctx, ratio = devicePixelRatio;
       const half = Math.max((plot.bbox.width / WINDOW) * 0.4, 1);
@@ -58,7 +58,7 @@
       for (const [second, open, high, low, close] of panel.bars.values()) {
         const x = plot.valToPos(second + 0.5, "x", true);
         const at = (price) => plot.valToPos(price, "y", true);
-        pen.strokeStyle = shown(close >= open ? "--accent" : "--red");
+        pen.strokeStyle = cssColour(close >= open ? "--accent" : "--red");
         pen.lineWidth = Math.max(ratio, 1);
         pen.beginPath();
         pen.moveTo(x, at(high)); pen.lineTo(x, at(low));
@@ -70,12 +70,12 @@
     };
   }
 
-  /* Room for the longest label; uPlot asks a second time when it knows them. */
-  const wide = (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((one) => String(one).length));
+  /* Room for the longest label; uPlot calls it again when it knows the labels. */
+  const labelWidth = (_, labels) => 16 + 7 * Math.max(4, ...(labels ?? []).map((label) => String(label).length));
 
-  function plotted(panel) {
+  function createPlot(panel) {
     const box = panel.figure.querySelector(".canvas");
-    const axis = { stroke: shown("--ink-soft"), grid: { stroke: shown("--rule"), width: 1 }, ticks: { show: false } };
+    const axis = { stroke: cssColour("--ink-soft"), grid: { stroke: cssColour("--rule"), width: 1 }, ticks: { show: false } };
     const hidden = { points: { show: false }, width: 0 };
     const spread = (low, high) => (high > low ? (high - low) * 0.08 : Math.abs(high || 1) * 0.001);
     const options = {
@@ -83,33 +83,33 @@
       scales: {
         x: { time: true, range: () => [now - WINDOW, now] },
         y: { range: (_, low, high) => (low == null ? [0, 1] : [low - spread(low, high) * 3, high + spread(low, high)]) },
-        sold: { range: (_, low, high) => [0, (high || 1) * 5] },
+        volume: { range: (_, low, high) => [0, (high || 1) * 5] },
       },
       axes: [
-        { ...axis, space: 70, size: 28, values: (_, at) => at.map((one) => (one === Math.round(now) ? "now" : new Date(one * 1000).toISOString().slice(11, 19))) },
-        { ...axis, side: 1, size: wide, values: (_, at) => at.map((one) => amount.format(one)) },
+        { ...axis, space: 70, size: 28, values: (_, times) => times.map((time) => (time === Math.round(now) ? "now" : new Date(time * 1000).toISOString().slice(11, 19))) },
+        { ...axis, side: 1, size: labelWidth, values: (_, prices) => prices.map((price) => amount.format(price)) },
       ],
       series: [
         {}, { ...hidden, scale: "y" }, { ...hidden, scale: "y" },
-        { scale: "sold", fill: shown("--accent-soft"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 6] }) },
+        { scale: "volume", fill: cssColour("--accent-soft"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 6] }) },
       ],
-      hooks: { drawClear: [shade(panel)], draw: [sticks(panel)] },
+      hooks: { drawClear: [drawGaps(panel)], draw: [drawSticks(panel)] },
     };
-    const held = document.createElement("div");
-    held.setAttribute("aria-hidden", "true");
-    box.append(held);
+    const holder = document.createElement("div");
+    holder.setAttribute("aria-hidden", "true");
+    box.append(holder);
     box.querySelector("svg").classList.add("unseen");
-    panel.plot = new uPlot(options, columns(panel), held);
+    panel.plot = new uPlot(options, columns(panel), holder);
     new ResizeObserver(() => panel.plot.setSize({ width: box.clientWidth, height: 190 })).observe(box);
   }
 
   function columns(panel) {
-    const rows = [...panel.bars.values()].sort((one, other) => one[0] - other[0]);
+    const rows = [...panel.bars.values()].sort((left, right) => left[0] - right[0]);
     return [rows.map((row) => row[0] + 0.5), rows.map((row) => row[3]), rows.map((row) => row[2]), rows.map((row) => row[5])];
   }
 
-  function values(told) {
-    for (const [symbol, price, volume, rate, seconds] of told.values) {
+  function showValues(message) {
+    for (const [symbol, price, volume, rate, seconds] of message.values) {
       const texts = { price: price == null ? "–" : number.format(price), volume: amount.format(volume), rate: rate.toFixed(2), age: age(seconds) };
       for (const place of document.querySelectorAll(`[data-symbol="${CSS.escape(symbol)}"], [data-live="${CSS.escape(symbol)}"]`)) {
         for (const cell of place.querySelectorAll("[data-cell]")) cell.textContent = texts[cell.dataset.cell];
@@ -117,68 +117,68 @@
     }
   }
 
-  function gaps(told) {
-    const lines = told.gaps.map(([since, until, source, symbol, cause, says]) => {
+  function showGaps(message) {
+    const lines = message.gaps.map(([since, until, source, symbol, cause, detail, seconds]) => {
       const line = document.createElement("li");
       line.append(element("mark", cause, `tag ${until ? "amber" : "red"}`));
-      line.append(` ${source}${symbol ? `, ${symbol}` : ""}: ${since} to ${until || "now"}${says ? `. ${says}` : ""}`);
+      line.append(` ${source}${symbol ? `, ${symbol}` : ""}: ${since} to ${until ? `${until} (${age(seconds)})` : "now"}${detail ? `. ${detail}` : ""}`);
       return line;
     });
     part("gaps").replaceChildren(...(lines.length ? lines : [element("li", "None.")]));
   }
 
-  /* Cell by cell, so that what is scrolled or focused stays so. The server has written and escaped it, as on the page. */
-  function feeds(told) {
-    if (!told.state) return;
+  /* Cell by cell, so that scroll positions and focus stay. The server rendered and escaped the HTML, as for the page. */
+  function showFeeds(message) {
+    if (!message.state) return;
     const fresh = document.createElement("template");
-    fresh.innerHTML = told.state;
-    const [old, cells] = [part("state"), fresh.content].map((one) => [...one.querySelectorAll("th, td, p")]);
+    fresh.innerHTML = message.state;
+    const [old, cells] = [part("state"), fresh.content].map((node) => [...node.querySelectorAll("th, td, p")]);
     if (old.length !== cells.length) part("state").replaceChildren(fresh.content);
-    else cells.forEach((cell, at) => { if (old[at].innerHTML !== cell.innerHTML) old[at].innerHTML = cell.innerHTML; });
+    else cells.forEach((cell, index) => { if (old[index].innerHTML !== cell.innerHTML) old[index].innerHTML = cell.innerHTML; });
   }
 
-  function taken(told, whole) {
-    now = told.at;
+  function show(message, isUpdate) {
+    now = message.at;
     for (const [symbol, panel] of panels) {
-      if (whole) panel.bars.clear();
-      for (const bar of told.bars[symbol] ?? []) panel.bars.set(bar[0], bar);
+      if (!isUpdate) panel.bars.clear();
+      for (const bar of message.bars[symbol] ?? []) panel.bars.set(bar[0], bar);
       for (const second of panel.bars.keys()) if (second < now - WINDOW) panel.bars.delete(second);
-      panel.spans = told.spans[symbol] ?? [];
+      panel.spans = message.spans[symbol] ?? [];
       panel.plot.setData(columns(panel));
     }
-    values(told);
-    gaps(told);
-    feeds(told);
-    part("trouble").textContent = told.trouble;
+    showValues(message);
+    showGaps(message);
+    showFeeds(message);
+    part("error").textContent = message.trouble;
   }
 
-  function connection(says, tag) {
-    part("connection").textContent = says;
+  function showConnection(text, tag) {
+    part("connection").textContent = text;
     part("connection").className = `tag ${tag}`;
     document.documentElement.dataset.live = tag;
   }
 
-  function listened() {
+  function listen() {
     const source = new EventSource(`/live/events?symbols=${encodeURIComponent(symbols.join(","))}`);
-    for (const kind of ["whole", "moves"]) {
+    for (const kind of ["window", "update"]) {
       source.addEventListener(kind, (event) => {
-        taken(JSON.parse(event.data), kind === "whole");
-        connection("moving", "green");
+        show(JSON.parse(event.data), kind === "update");
+        showConnection("live", "green");
       });
     }
     source.addEventListener("error", () => {
-      connection(source.readyState === EventSource.CLOSED ? "not moving: tried again in half a minute" : "connection lost: trying again", "red");
-      if (source.readyState === EventSource.CLOSED) setTimeout(listened, 30000);
+      showConnection(source.readyState === EventSource.CLOSED ? "not connected: next try in 30 seconds" : "connection lost: reconnecting", "red");
+      if (source.readyState === EventSource.CLOSED) setTimeout(listen, 30000);
     });
   }
 
   for (const figure of document.querySelectorAll("figure[data-live]")) {
     const symbol = figure.dataset.live;
     const panel = { figure, spans: first.spans[symbol] ?? [], bars: new Map((first.bars[symbol] ?? []).map((bar) => [bar[0], bar])) };
-    plotted(panel);
+    createPlot(panel);
     panels.set(symbol, panel);
   }
-  connection("connecting", "");
-  listened();
+  showConnection("connecting", "");
+  listen();
   document.documentElement.dataset.ready = "1";
 })();

@@ -1,4 +1,4 @@
-"""The part of a symbol's page that shows its price by the minute, one panel for each source that reports its trades."""
+"""The part of a symbol's page that shows its price by the minute: one panel for each source that reports its trades."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from typing import Any
 
 from aiohttp import web
 
-from spotlightd.datasets.bars import bars
+from spotlightd.datasets.bars import bars as bars_dataset
 from spotlightd.query import filters
-from spotlightd.query.key import joined
-from spotlightd.query.values import address, rfc3339
+from spotlightd.query.key import join_key
+from spotlightd.query.values import format_address, rfc3339
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web import formatting, responses
+from spotlightd.web import responses
+from spotlightd.web.formatting import format_number
 from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import candles, minutes
 from spotlightd.web.symbol.candles import Candles
 from spotlightd.web.symbol.daily_chart import Point
 from spotlightd.web.symbol.minutes import MINUTE, WINDOWS, Bar, Gap, Volatility, Window
 
-IN_PAGE = 60
+TABLE_BARS = 60
 
 
-def amount(value: Decimal) -> str:
-    """A volume with no more digits behind the point than it has."""
+def format_amount(value: Decimal) -> str:
+    """A volume without trailing zeros."""
     return f"{value.normalize():,f}"
 
 
 @dataclass(frozen=True, slots=True)
 class PriceQuestion:
-    """What the address says of the window; `until` None: up to the last trade."""
+    """The window that the address asks for. `until` None: up to the last trade."""
 
-    name: str
+    window: str
     until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class PricePanel:
     """The bars of one source in the window, oldest first and at least one, and the gaps of that source."""
 
     symbol: str
@@ -55,138 +56,157 @@ class Price:
 
     @property
     def change(self) -> float | None:
-        """Of the price over the window, as part of one."""
+        """The change of the price over the window, as a fraction."""
         return self.last.close / self.bars[0].open - 1 if self.bars[0].open > 0 else None
 
     @property
     def high(self) -> float:
-        return max(one.high for one in self.bars)
+        return max(bar.high for bar in self.bars)
 
     @property
     def low(self) -> float:
-        return min(one.low for one in self.bars)
+        return min(bar.low for bar in self.bars)
 
     @property
     def volume(self) -> Decimal:
-        return sum((one.volume for one in self.bars), Decimal())
+        return sum((bar.volume for bar in self.bars), Decimal())
 
-    def amount(self, value: Decimal) -> str:
-        return amount(value)
+    def format_amount(self, value: Decimal) -> str:
+        return format_amount(value)
 
     @property
     def mean(self) -> Decimal | None:
-        """The mean price of what was traded: turnover over volume."""
-        return sum((one.turnover for one in self.bars), Decimal()) / self.volume if self.volume else None
+        """The mean price of all trades: turnover over volume."""
+        return sum((bar.turnover for bar in self.bars), Decimal()) / self.volume if self.volume else None
 
     @property
     def trades(self) -> int:
-        return sum(one.trades for one in self.bars)
+        return sum(bar.trades for bar in self.bars)
 
     @property
     def volatility(self) -> Volatility:
-        return minutes.volatility(self.bars)
+        return minutes.measure_volatility(self.bars)
 
     @property
     def drawing(self) -> Candles:
-        return candles.drawn(self.window, minutes.together(self.bars, self.window.step), self.gaps, self._told)
+        merged_bars = minutes.merge_bars(self.bars, self.window.step)
+        return candles.draw_candles(self.window, merged_bars, self.gaps, self._make_point)
 
-    def _told(self, one: Bar) -> Point:
-        says = (
-            f"{one.minute:%Y-%m-%d %H:%M} UTC: open {formatting.number(one.open)}, high {formatting.number(one.high)}, "
-            f"low {formatting.number(one.low)}, close {formatting.number(one.close)}, volume {amount(one.volume)}, "
-            f"{formatting.number(one.trades)} trade{'' if one.trades == 1 else 's'}"
+    def _make_point(self, bar: Bar) -> Point:
+        text = (
+            f"{bar.minute:%Y-%m-%d %H:%M} UTC: open {format_number(bar.open)}, high {format_number(bar.high)}, "
+            f"low {format_number(bar.low)}, close {format_number(bar.close)}, volume {format_amount(bar.volume)}, "
+            f"{format_number(bar.trades)} trade{'' if bar.trades == 1 else 's'}"
         )
-        return Point(says, self.address(one) if self.window.step == 1 else self._rows(one))
+        return Point(text, self.bar_address(bar) if self.window.step == 1 else self._merged_rows_address(bar))
 
-    def address(self, one: Bar) -> str:
+    def bar_address(self, bar: Bar) -> str:
         """The page of one minute."""
-        return address(("data", bars.name, joined((self.symbol, one.minute, self.source))), as_of=self.as_of)
+        key = join_key((self.symbol, bar.minute, self.source))
+        return format_address(("data", bars_dataset.name, key), as_of=self.as_of)
 
-    def _rows(self, one: Bar) -> str:
-        return self._table("bars", "minute", one.minute, one.minute + self.window.step * MINUTE)
+    def _merged_rows_address(self, bar: Bar) -> str:
+        """The table of the minutes that a candle covers."""
+        return self._table_address("bars", "minute", bar.minute, bar.minute + self.window.step * MINUTE)
 
-    def _table(self, name: str, column: str, since: datetime, until: datetime) -> str:
+    def _table_address(self, name: str, column: str, since: datetime, until: datetime) -> str:
         pairs = [("symbol", self.symbol), ("source", self.source)]
         pairs += [(f"{column}__gte", rfc3339(since)), (f"{column}__lt", rfc3339(until))]
-        return address(("data", name), pairs, as_of=self.as_of)
+        return format_address(("data", name), pairs, as_of=self.as_of)
 
     @property
-    def table(self) -> str:
-        """The window's bars as a table."""
-        return self._table("bars", "minute", self.window.since, self.window.until)
+    def bars_address(self) -> str:
+        """The table of the window's bars."""
+        return self._table_address("bars", "minute", self.window.since, self.window.until)
 
     @property
-    def ticks(self) -> str:
-        """The window's trades as a table."""
-        return self._table("trades", "time", self.window.since, self.window.until)
+    def trades_address(self) -> str:
+        """The table of the window's trades."""
+        return self._table_address("trades", "time", self.window.since, self.window.until)
 
     @property
     def newest(self) -> list[Bar]:
-        return list(self.bars[-IN_PAGE:])[::-1]
+        """The bars of the table on the page, newest first."""
+        return list(self.bars[-TABLE_BARS:])[::-1]
 
     @property
     def data(self) -> dict[str, Any]:
-        """For the script: times in seconds since 1970, columns of numbers, gaps as (from, to), where a click leads."""
+        """For the script: times in seconds since 1970, columns of numbers, gaps as (from, to), and the target of clicks."""
         pairs = [("symbol", self.symbol), ("source", self.source)]
         return {
-            "leads": address(("data", bars.name), pairs, as_of=self.as_of) + "&minute=",
+            "address": format_address(("data", bars_dataset.name), pairs, as_of=self.as_of) + "&minute=",
             "since": self.window.since.timestamp(),
             "until": self.window.until.timestamp(),
-            "minutes": [int(one.minute.timestamp()) for one in self.bars],
-            "open": [one.open for one in self.bars],
-            "high": [one.high for one in self.bars],
-            "low": [one.low for one in self.bars],
-            "close": [one.close for one in self.bars],
-            "volume": [float(one.volume) for one in self.bars],
-            "trades": [one.trades for one in self.bars],
-            "gaps": [sorted((one.since.timestamp(), one.until.timestamp())) for one in self.gaps],
+            "minutes": [int(bar.minute.timestamp()) for bar in self.bars],
+            "open": [bar.open for bar in self.bars],
+            "high": [bar.high for bar in self.bars],
+            "low": [bar.low for bar in self.bars],
+            "close": [bar.close for bar in self.bars],
+            "volume": [float(bar.volume) for bar in self.bars],
+            "trades": [bar.trades for bar in self.bars],
+            "gaps": [sorted((gap.since.timestamp(), gap.until.timestamp())) for gap in self.gaps],
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Traded:
-    """The panels, and where the links to other windows lead: (words, address, whether it is the one shown)."""
+class WindowLink:
+    """A link to a window that ends at the same time."""
 
-    panels: tuple[Price, ...]
-    windows: tuple[tuple[str, str, bool], ...]
-    earlier: str
-    later: str
+    title: str
+    address: str
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PricePanels:
+    """The panels, and links to other windows: of other lengths, to the one before, and to the newest."""
+
+    panels: tuple[PricePanel, ...]
     window: Window
+    links: tuple[WindowLink, ...]
+    earlier: str
+    newest: str
 
 
-def asked(request: web.Request) -> PriceQuestion:
-    """HttpProblem when the address names no window."""
-    name = minutes.window_name(request.query.get("window", ""))
-    return PriceQuestion(name, filters.instant("until", request.query.get("until", "")))
+def read_question(request: web.Request) -> PriceQuestion:
+    """HttpProblem when the address names no known window."""
+    name = minutes.read_window_name(request.query.get("window", ""))
+    return PriceQuestion(name, filters.parse_as_of("until", request.query.get("until", "")))
 
 
-async def shown(request: web.Request, symbol: str, asked: PriceQuestion, pin: Snapshot) -> Traded | None:
-    """None when the symbol has no trades (before `until`), or none are collected here."""
-    if bars not in request.app[APP_STATE].context.datasets:
+async def read_prices(
+    request: web.Request, symbol: str, question: PriceQuestion, snapshot: Snapshot
+) -> PricePanels | None:
+    """None when the symbol has no trades (before `until`), or when this instance collects none."""
+    if bars_dataset not in request.app[APP_STATE].context.datasets:
         return None
-    reader = responses.reader(request)
-    last, count = (await reader.rows(minutes.newest(symbol, asked.until, pin))).rows[0]
+    reader = responses.get_reader(request)
+    last, count = (await reader.rows(minutes.newest_query(symbol, question.until, snapshot))).rows[0]
     if not count:
         return None
-    window = minutes.ending(asked.name, last, moved=asked.until is not None)
-    found, holes = await reader.all(minutes.within(symbol, window, pin), minutes.gaps(symbol, window, pin))
-    as_of = request.query.get("as_of", "")
+    window = minutes.window_ending(question.window, last, is_moved=question.until is not None)
+    bar_rows, gap_rows = await reader.all(
+        minutes.bars_query(symbol, window, snapshot), minutes.gaps_query(symbol, window, snapshot)
+    )
+    bars = minutes.group_by_source(bar_rows.rows)
     gaps: dict[str, list[Gap]] = {}
-    for name, *values in holes.rows:
-        gaps.setdefault(name, []).append(Gap(*values))
-    by_source = minutes.by_source(found.rows)
-    heard = [gap for name in by_source for gap in gaps.get(name, ())]
-    window = minutes.trimmed(window, [bar for some in by_source.values() for bar in some], heard)
-    panels = tuple(Price(symbol, name, as_of, window, some, gaps.get(name, ())) for name, some in by_source.items())
-    return Traded(panels, *_links(symbol, window, as_of), window)
+    for source, *values in gap_rows.rows:
+        gaps.setdefault(source, []).append(Gap(*values))
+    all_bars = [bar for source_bars in bars.values() for bar in source_bars]
+    window = minutes.trim_window(window, all_bars, [gap for source in bars for gap in gaps.get(source, ())])
+    as_of = request.query.get("as_of", "")
+    panels = tuple(
+        PricePanel(symbol, source, as_of, window, source_bars, gaps.get(source, ()))
+        for source, source_bars in bars.items()
+    )
+    return _add_links(panels, symbol, window, as_of)
 
 
-def _links(symbol: str, window: Window, as_of: str) -> tuple[tuple[tuple[str, str, bool], ...], str, str]:
-    """To the other windows that end here, to the one before and to the newest."""
+def _add_links(panels: tuple[PricePanel, ...], symbol: str, window: Window, as_of: str) -> PricePanels:
+    def address(name: str, until: datetime | None) -> str:
+        return format_address(("s", symbol), window=name, until=rfc3339(until) if until else "", as_of=as_of)
 
-    def link(name: str, until: datetime | None) -> str:
-        return address(("s", symbol), window=name, until=rfc3339(until) if until else "", as_of=as_of)
-
-    end = window.until if window.moved else None
-    windows = tuple((says, link(name, end), name == window.name) for name, (says, _) in WINDOWS.items())
-    return windows, link(window.name, window.since), link(window.name, None) if window.moved else ""
+    end = window.until if window.is_moved else None
+    links = tuple(WindowLink(title, address(name, end), name == window.name) for name, (title, _) in WINDOWS.items())
+    newest = address(window.name, None) if window.is_moved else ""
+    return PricePanels(panels, window, links, address(window.name, window.since), newest)

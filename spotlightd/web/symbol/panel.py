@@ -1,0 +1,146 @@
+"""One dataset on a symbol's page: its amounts day by day, with charts, largest days, corrections and withdrawn days."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from spotlightd.model.dataset import Dataset
+from spotlightd.query.key import join_key
+from spotlightd.query.measures import Measure
+from spotlightd.query.values import format_address
+from spotlightd.web.formatting import format_number
+from spotlightd.web.symbol import daily_chart
+from spotlightd.web.symbol.daily_chart import Drawing, Point
+
+LARGEST = 10
+TABLE_DAYS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day of a symbol. `key` holds the key values of its row, or of one of its rows when there are several.
+
+    `before`: other amounts that were published for the day earlier, newest first.
+    """
+
+    day: date
+    amount: Any
+    worth: Decimal | None
+    unpriced: int
+    rows: int
+    key: tuple[Any, ...]
+    before: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What the page shows of one dataset.
+
+    `rows` are those of `measures.daily_series`, one for each day, oldest first. `before` has the amounts that superseded
+    loads gave for a day. A `Day` is made only for the days that are shown: making all of 5,000 days took longer than
+    everything else on the page.
+    """
+
+    dataset: Dataset
+    symbol: str
+    as_of: str
+    measure: Measure
+    rows: Sequence[Sequence[Any]]
+    before: Mapping[date, Sequence[Any]]
+    titles: tuple[tuple[str, str, date], ...]
+
+    def day(self, index: int) -> Day:
+        day, amount, worth, unpriced, rows, *key = self.rows[index]
+        before = tuple(dict.fromkeys(value for value in self.before.get(day, ()) if value != amount))
+        return Day(day, amount, worth, unpriced, rows, tuple(key), before)
+
+    def address(self, day: Day) -> str:
+        """The page of the day's row, or the table of its rows when there are several."""
+        return day_address(self.dataset, self.symbol, day.day, day.key if day.rows == 1 else (), self.as_of)
+
+    @property
+    def largest(self) -> list[Day]:
+        indexes = heapq.nlargest(
+            LARGEST, range(len(self.rows)), key=lambda index: (self.rows[index][1], self.rows[index][0])
+        )
+        return [self.day(index) for index in indexes]
+
+    @property
+    def newest(self) -> list[Day]:
+        """The days of the table on the page, newest first."""
+        return [self.day(index) for index in range(len(self.rows))[::-1][:TABLE_DAYS]]
+
+    @property
+    def corrected(self) -> list[int]:
+        """Indexes of the days whose amount differs from one published before."""
+        if not self.before:
+            return []
+        return [
+            index
+            for index, row in enumerate(self.rows)
+            if any(amount != row[1] for amount in self.before.get(row[0], ()))
+        ]
+
+    @property
+    def withdrawn(self) -> list[tuple[date, Any]]:
+        """Days that had a row and have none now, with their last amount."""
+        days = set(self.before).difference(row[0] for row in self.rows) if self.before else set()
+        return [(day, self.before[day][0]) for day in sorted(days)]
+
+    @property
+    def unpriced(self) -> int:
+        """Days with rows without a price."""
+        return sum(1 for row in self.rows if row[3])
+
+    @property
+    def amounts(self) -> Drawing:
+        return self._draw(range(len(self.rows)), 1, self.measure.unit)
+
+    @property
+    def worths(self) -> Drawing | None:
+        priced = [index for index, row in enumerate(self.rows) if row[2] is not None]
+        return self._draw(priced, 2, self.measure.price.unit) if priced and self.measure.price else None
+
+    def _draw(self, indexes: Sequence[int], column: int, unit: str) -> Drawing:
+        values = [float(self.rows[index][column]) for index in indexes]
+
+        def make_point(position: int) -> Point:
+            day = self.day(indexes[position])
+            before = f" (corrected; before: {', '.join(map(format_number, day.before))})" if day.before else ""
+            text = f"{day.day}: {format_number(values[position], 0)} {unit}{before}"
+            return Point(text, self.address(day), is_corrected=bool(day.before))
+
+        return daily_chart.draw_days([self.rows[index][0] for index in indexes], values, make_point)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """For the script: columns of numbers (days counted from the year 1), and the target of clicks on a day."""
+        return {
+            "unit": self.measure.unit,
+            "price_unit": self.measure.price.unit if self.measure.price else "",
+            "days": [row[0].toordinal() for row in self.rows],
+            "amounts": [row[1] if isinstance(row[1], int) else float(row[1]) for row in self.rows],
+            "worths": [None if row[2] is None else int(row[2]) for row in self.rows],
+            "corrected": self.corrected,
+            "address": format_address(("s", self.symbol, self.dataset.name, "")),
+            "as_of": format_address("", as_of=self.as_of),
+        }
+
+
+def day_address(dataset: Dataset, symbol: str, day: date, key: Sequence[Any], as_of: str) -> str:
+    """The page of one row; without a key the table of the day's rows."""
+    if key:
+        return format_address(("data", dataset.name, join_key(key)), as_of=as_of)
+    pairs = ((dataset.symbol, symbol), *_day_filters(dataset, day))
+    return format_address(("data", dataset.name), pairs, as_of=as_of)
+
+
+def _day_filters(dataset: Dataset, day: date) -> tuple[tuple[str, str], ...]:
+    if dataset.column(dataset.time).kind == "date":
+        return ((dataset.time, day.isoformat()),)
+    return ((f"{dataset.time}__gte", f"{day}T00:00:00Z"), (f"{dataset.time}__lte", f"{day}T23:59:59.999999Z"))
