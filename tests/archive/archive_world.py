@@ -32,8 +32,8 @@ from spotlightd.settings import stores
 from spotlightd.sql.fingerprint import fingerprint_columns
 from spotlightd.sql.visibility import all_rows
 from spotlightd.workers.parquet import fingerprint_file
-from tests.clients.bucket_world import IMPATIENT
-from tests.clients.bucket_world import settings as bucket_settings
+from tests.clients.bucket_world import SHORT_TIMEOUTS
+from tests.clients.bucket_world import make_settings as bucket_settings
 from tests.engine.world import client_of, engine_on
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
@@ -142,7 +142,7 @@ async def archive_world(
         if minio:
             access = access or BucketAccess(minio.access_key, minio.secret_key, f"tests/{token_hex(6)}/")
             at = url or minio.url
-            bucket = S3Bucket(bucket_settings(at, **IMPATIENT), access)
+            bucket = S3Bucket(bucket_settings(at, **SHORT_TIMEOUTS), access)
             port = int(at.rpartition(":")[2])
             reach = EngineReach("", port, f"{at}/{BUCKET}/{access.prefix}", access.access_key, access.secret_key)
         await stack.enter_async_context(bucket)

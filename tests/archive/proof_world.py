@@ -96,7 +96,7 @@ def columns_of(types: Iterable[str]) -> tuple[Column, ...]:
 async def filled(
     warehouse: ClickHouse, columns: Sequence[Column], rows: Sequence[Sequence[str]], table: str = "t"
 ) -> None:
-    shape = ", ".join(f"`{one.name}` {one.type}" for one in columns)
+    shape = ", ".join(f"`{column.name}` {column.type}" for column in columns)
     await warehouse.execute(f"CREATE OR REPLACE TABLE {table} ({shape}) ENGINE = Memory SETTINGS {SUSPICIOUS}")
     selects = [
         "SELECT " + ", ".join(f"CAST({value} AS {one.type})" for value, one in zip(row, columns, strict=True))

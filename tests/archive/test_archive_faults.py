@@ -16,8 +16,8 @@ from spotlightd.errors import StoreError
 from spotlightd.model.bucket import BucketAccess
 from spotlightd.sql.tiers import Span
 from spotlightd.sql.visibility import all_rows
-from tests.clients.bucket_world import least
-from tests.clients.bucket_world import settings as bucket_settings
+from tests.clients.bucket_world import least_rights
+from tests.clients.bucket_world import make_settings as bucket_settings
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 from tests.streams.proxy import proxying
@@ -30,8 +30,8 @@ DONE = {"20260301-0": "dropped", "20260302-0": "dropped"}
 
 @pytest.fixture
 async def world(tmp_path: Path, minio: Minio) -> AsyncIterator[ArchiveWorld]:
-    async with archive_world(tmp_path, minio) as made:
-        yield made
+    async with archive_world(tmp_path, minio) as archive:
+        yield archive
 
 
 async def through(world: ArchiveWorld) -> None:
@@ -42,7 +42,7 @@ async def through(world: ArchiveWorld) -> None:
         await archiver.round()
 
 
-async def test_all_the_way_and_every_row_is_read_once(world: ArchiveWorld) -> None:
+async def test_partitions_reach_the_last_stage_and_every_row_is_read_once(world: ArchiveWorld) -> None:
     whole = await world.read()
     await through(world)
     assert await world.stages() == DONE
@@ -53,7 +53,7 @@ async def test_all_the_way_and_every_row_is_read_once(world: ArchiveWorld) -> No
     assert drilled.is_same
 
 
-async def test_a_store_that_falls_silent_holds_everything_and_then_it_goes_on(
+async def test_a_store_that_stops_answering_delays_everything_until_it_answers(
     world: ArchiveWorld, minio: Minio
 ) -> None:
     whole = await world.read()
@@ -63,8 +63,8 @@ async def test_a_store_that_falls_silent_holds_everything_and_then_it_goes_on(
             await world.archiver().round()
         assert set((await world.stages()).values()) == {"sealed"}  # nothing piles up on our disk meanwhile
         assert len(await world.hot()) == 3
-        waits = [one.not_before for one in await world.archive_ledger.partitions()]
-        assert all(one and (one - world.clock.at).total_seconds() >= 60 for one in waits)
+        waits = [partition.not_before for partition in await world.archive_ledger.partitions()]
+        assert all(until and (until - world.clock.at).total_seconds() >= 60 for until in waits)
     finally:
         minio.thaw()
     await through(world)
@@ -135,7 +135,7 @@ async def test_an_archived_file_that_is_damaged_is_an_error_and_never_a_shorter_
 
 
 async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Minio) -> None:
-    access = BucketAccess(*minio.account(least("closed/")), "closed/")
+    access = BucketAccess(*minio.account(least_rights("closed/")), "closed/")
     async with archive_world(tmp_path, minio, access=access) as world:
         await world.archiver().round()
         minio.admin().user_disable(access.access_key)
@@ -153,15 +153,15 @@ async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Mini
 async def test_an_object_that_is_not_what_was_sent_is_held(world: ArchiveWorld, minio: Minio, damage: str) -> None:
     archiver = world.archiver()
     await archiver.round()
-    one = await world.partition("20260301-0")
+    partition = await world.partition("20260301-0")
     client, prefix = minio.client(), world.prefix
-    key = f"{prefix}{one.manifest if damage == 'no manifest' else one.keys[0]}"
+    key = f"{prefix}{partition.manifest if damage == 'no manifest' else partition.keys[0]}"
     content = client.get_object(bucket_name=BUCKET, object_name=key).read()
     client.remove_object(bucket_name=BUCKET, object_name=key)
     changed = {"flipped byte": content[:99] + bytes([content[99] ^ 1]) + content[100:], "cut off": content[:-500]}
     if damage in changed:
         client.put_object(BUCKET, key, BytesIO(changed[damage]), len(changed[damage]))
-    await world.archive_ledger.save_partition(replace(one, stage="uploaded"))
+    await world.archive_ledger.save_partition(replace(partition, stage="uploaded"))
     for pause in (7200.0, world.policy.grace_seconds, world.policy.rest_seconds):
         world.clock.advance(pause)
         with suppress(StoreError):

@@ -39,8 +39,8 @@ from .archive_world import DAYS, FEED, ArchiveWorld, archive_world
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
-    async with archive_world(tmp_path) as made:
-        yield made
+    async with archive_world(tmp_path) as archive:
+        yield archive
 
 
 async def test_a_partition_leaves_in_steps_and_every_row_is_read_once_all_the_time(world: ArchiveWorld) -> None:
@@ -60,7 +60,7 @@ async def test_a_partition_leaves_in_steps_and_every_row_is_read_once_all_the_ti
     assert await world.read() == whole
 
 
-async def test_rows_that_come_late_make_a_generation_of_their_own(world: ArchiveWorld) -> None:
+async def test_late_rows_get_their_own_generation(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     await archiver.round()
     await world.insert(DAYS[0], range(1000, 1010))
@@ -75,7 +75,7 @@ async def test_rows_that_come_late_make_a_generation_of_their_own(world: Archive
         await archiver.round()
     assert await world.hot() == {"20260319-0": 1000}
     assert (await world.read()).rows == 3010
-    assert [one.partition for one in world.index.archived.of_dataset("trades")] == [
+    assert [archived.partition for archived in world.index.archived.of_dataset("trades")] == [
         "20260301-0",
         "20260301-1",
         "20260302-0",
@@ -102,7 +102,7 @@ async def through(world: ArchiveWorld, fuse: Fuse | None = None) -> None:
 
 
 @pytest.mark.slow
-async def test_wherever_it_ends_it_goes_on_and_nothing_is_lost_or_doubled(world: ArchiveWorld) -> None:
+async def test_a_crash_at_any_step_loses_and_doubles_nothing(world: ArchiveWorld) -> None:
     """Every call of a store in turn is the last one that is begun, and then the last one that is done. The archiver
     starts again, and the next ending is that of another partition.
     """
@@ -135,10 +135,10 @@ async def archived(world: ArchiveWorld) -> Archiver:
 
 async def test_a_drill_restores_a_partition_and_finds_it_the_same(world: ArchiveWorld) -> None:
     archiver = await archived(world)
-    found = await archiver.checks.drill()
-    assert found is not None
-    assert found.is_same
-    assert found.fingerprint.rows == 1000
+    result = await archiver.checks.drill()
+    assert result is not None
+    assert result.is_same
+    assert result.fingerprint.rows == 1000
     assert (await world.warehouse.rows("SHOW TABLES LIKE 'drill%'")).rows == ()
 
 
@@ -159,7 +159,7 @@ async def test_a_restored_partition_is_read_from_its_table_again(world: ArchiveW
     assert (await world.stages())["20260301-0"] == "restored"
 
 
-async def test_a_restore_that_was_cut_off_is_done_anew_and_no_reader_saw_it(world: ArchiveWorld) -> None:
+async def test_an_interrupted_restore_is_repeated_and_no_reader_saw_it(world: ArchiveWorld) -> None:
     whole, _ = await world.read(), await archived(world)
     await world.warehouse.execute(
         "INSERT INTO trades (symbol, received, archive_generation) VALUES ('half', '2026-03-01 00:00:00', 0)"
@@ -173,14 +173,14 @@ async def restored(world: ArchiveWorld, name: str) -> None:
     await world.archive_ledger.save_partition(await restore(world.context(), await world.partition(name)))
 
 
-async def test_a_bucket_that_was_thinned_out_is_noticed_and_nothing_more_is_dropped(world: ArchiveWorld) -> None:
+async def test_a_missing_object_is_noticed_and_stops_all_drops(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
         world.clock.advance(pause)
         await archiver.round()
     (world.folder / "bucket" / (await world.partition("20260302-0")).keys[0]).unlink()
-    found = await archiver.checks.audit()
-    assert len(found.defects) == 1
+    result = await archiver.checks.audit()
+    assert len(result.defects) == 1
     world.clock.advance(world.policy.rest_seconds)
     await archiver.round()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
@@ -204,7 +204,7 @@ async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world:
 
 
 class Damaging:
-    """A bucket that says that it has kept a file, and has kept something else."""
+    """A bucket that confirms a file but stores something else."""
 
     def __init__(self, bucket: FolderBucket, root: Path, damage: str) -> None:
         self._bucket, self._root, self._damage = bucket, root, damage
@@ -241,7 +241,7 @@ async def test_a_hot_row_that_changed_after_the_switch_is_noticed_before_the_dro
     assert "holds" in (await world.partition("20260301-0")).detail
 
 
-async def test_a_lost_ledger_is_taken_over_from_the_warehouse_and_the_bucket(world: ArchiveWorld) -> None:
+async def test_a_lost_ledger_is_adopted_from_the_warehouse_and_the_bucket(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
         world.clock.advance(pause)
@@ -255,7 +255,7 @@ async def test_a_lost_ledger_is_taken_over_from_the_warehouse_and_the_bucket(wor
     assert await world.read() == whole
 
 
-async def test_a_clock_that_jumps_shortens_no_rest(world: ArchiveWorld) -> None:
+async def test_a_jump_of_the_clock_shortens_no_rest(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
         world.clock.advance(pause)
@@ -286,7 +286,7 @@ async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld
     assert set(seen) == {whole}
 
 
-async def test_duckdb_reads_the_files_as_they_stand_and_finds_the_same(world: ArchiveWorld) -> None:
+async def test_duckdb_reads_the_files_and_finds_the_same_rows(world: ArchiveWorld) -> None:
     """Somebody who has the bucket and nothing of ours."""
     await archived(world)
     files = f"{world.folder}/bucket/trades/*/*/*.parquet"
@@ -314,13 +314,13 @@ async def test_a_column_that_is_added_later_has_its_default_in_archived_rows_too
     await world.warehouse.ensure(wider)
     index = WarehouseArchives(world.warehouse, (wider,), world.bucket.table)
     await index.refresh()
-    found = await world.warehouse.rows(
+    answer = await world.warehouse.rows(
         f"SELECT settled, count() FROM {all_rows(wider, index.archived)} GROUP BY settled"
     )
-    assert found.rows == ((0, 3000),)
+    assert answer.rows == ((0, 3000),)
 
 
-async def test_a_view_for_a_quick_look_finds_archived_rows_too(world: ArchiveWorld) -> None:
+async def test_the_current_view_includes_archived_rows(world: ArchiveWorld) -> None:
     await world.warehouse.execute(
         "INSERT INTO loads (seq, dataset, load_id, source, document, published_at) VALUES"
         f" (1, 'trades', 1, 'constructed', '{'0' * 64}', now64(6))"
@@ -387,7 +387,7 @@ async def test_a_lost_ledger_knows_what_was_restored_too(world: ArchiveWorld) ->
     assert await world.stages() == {"20260301-0": "restored", "20260302-0": "switched"}
 
 
-async def test_a_column_that_is_added_on_the_way_holds_up_nothing(world: ArchiveWorld) -> None:
+async def test_a_column_added_during_archiving_blocks_nothing(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     await archiver.round()
     await world.add_column(Column("settled", "UInt32", "constructed: a new column"))
@@ -396,14 +396,14 @@ async def test_a_column_that_is_added_on_the_way_holds_up_nothing(world: Archive
         world.clock.advance(pause)
         await archiver.round()
     assert set((await world.stages()).values()) == {"dropped"}
-    found = await archiver.checks.drill()
-    assert found is not None
-    assert found.is_same
+    result = await archiver.checks.drill()
+    assert result is not None
+    assert result.is_same
     await restored(world, "20260301-0")
     assert (await world.hot())["20260301-0"] == 1000
 
 
-async def test_a_load_that_is_not_settled_holds_up_the_seal(world: ArchiveWorld) -> None:
+async def test_an_unfinished_load_blocks_the_seal(world: ArchiveWorld) -> None:
     begun = await world.ledger.begin_load(FEED, "0" * 64, "2026/03/01/1")
     archiver = world.archiver()
     await archiver.round()
@@ -415,13 +415,13 @@ async def test_a_load_that_is_not_settled_holds_up_the_seal(world: ArchiveWorld)
     assert set((await world.stages()).values()) == {"verified"}
 
 
-async def test_rows_that_were_all_deleted_are_no_partition(world: ArchiveWorld) -> None:
+async def test_a_partition_whose_rows_are_all_deleted_is_not_planned(world: ArchiveWorld) -> None:
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00'")
     await world.archiver().round()
     assert await world.stages() == {"20260302-0": "verified"}
 
 
-async def test_switched_off_nothing_goes_further(world: ArchiveWorld) -> None:
+async def test_a_disabled_archive_changes_no_stage(world: ArchiveWorld) -> None:
     await world.archiver().round()
     world.policy = replace(world.policy, enabled=False)
     world.clock.advance(world.policy.grace_seconds)
@@ -429,7 +429,7 @@ async def test_switched_off_nothing_goes_further(world: ArchiveWorld) -> None:
     assert set((await world.stages()).values()) == {"verified"}
 
 
-async def test_a_check_that_cannot_be_done_is_told_and_holds_up_drops_alone(world: ArchiveWorld) -> None:
+async def test_a_check_that_cannot_run_is_reported_and_blocks_only_drops(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
         world.clock.advance(pause)
@@ -449,7 +449,7 @@ async def test_a_check_that_cannot_be_done_is_told_and_holds_up_drops_alone(worl
     assert (await world.stages())["20260301-0"] == "dropped"
 
 
-async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_nothing_else_is_begun(
+async def test_a_nearly_full_disk_drops_verified_partitions_at_once_and_starts_nothing_else(
     world: ArchiveWorld,
 ) -> None:
     archiver = world.archiver()
@@ -462,19 +462,21 @@ async def test_on_a_disk_that_is_nearly_full_what_is_proven_leaves_at_once_and_n
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
 
 
-async def test_a_partition_whose_dataset_is_declared_no_more_waits_and_says_so(world: ArchiveWorld) -> None:
+async def test_a_partition_of_an_undeclared_dataset_waits_with_a_reason(world: ArchiveWorld) -> None:
     await world.archiver().round()
     without = Archiver(replace(world.context(), datasets={}, feeds={}), clock=world.clock.to_clock())
     world.clock.advance(world.policy.grace_seconds)
     await without.round()
-    assert {one.detail for one in await world.archive_ledger.partitions()} == {
+    assert {partition.detail for partition in await world.archive_ledger.partitions()} == {
         "no source declares its dataset any more: it waits until one does"
     }
     await world.archiver().round()
-    assert {(one.stage, one.detail) for one in await world.archive_ledger.partitions()} == {("switched", "")}
+    assert {(partition.stage, partition.detail) for partition in await world.archive_ledger.partitions()} == {
+        ("switched", "")
+    }
 
 
-async def test_a_disk_that_takes_no_more_holds_it_and_nothing_is_left_there(world: ArchiveWorld) -> None:
+async def test_a_full_disk_delays_the_export_and_leaves_no_file(world: ArchiveWorld) -> None:
     room, archiver = world.folder / "archive" / "outgoing", world.archiver()
     room.mkdir(parents=True)
     for name in ("20260301-0", "20260302-0"):
@@ -501,7 +503,7 @@ async def test_a_job_that_the_archiver_cannot_run_is_refused(world: ArchiveWorld
         await run_job(world.archiver(), job)
 
 
-async def test_bars_that_are_made_anew_are_made_of_archived_trades_too(world: ArchiveWorld) -> None:
+async def test_rebuilt_bars_include_archived_trades(world: ArchiveWorld) -> None:
     begun = await world.ledger.begin_load(FEED, load_digest(FEED.name, DAYS[0], 1), covers(DAYS[0], 1))
     assert begun.load_id == 1
     publications = Publications(world.ledger, world.warehouse)
@@ -510,6 +512,6 @@ async def test_bars_that_are_made_anew_are_made_of_archived_trades_too(world: Ar
     await archived(world)
     await world.warehouse.ensure(bars)
     positions = SqlitePositions(world.ledger)
-    made = TransformRunner(minutely, world.ledger, world.warehouse, publications, positions, archives=world.index)
-    assert await made.round() == 1
+    runner = TransformRunner(minutely, world.ledger, world.warehouse, publications, positions, archives=world.index)
+    assert await runner.round() == 1
     assert (await world.warehouse.rows("SELECT sum(trades) FROM bars")).rows == ((1000,),)

@@ -29,7 +29,7 @@ from .archive_world import ManualClock
 
 FRAMES = frames_of(ticks)
 TABLES = (constructed_ticks, FRAMES)
-POLICY = ArchiveSettings(hot_days={one.name: 1 for one in TABLES}, grace_seconds=1.0, rest_seconds=600.0)
+POLICY = ArchiveSettings(hot_days={table.name: 1 for table in TABLES}, grace_seconds=1.0, rest_seconds=600.0)
 OLD, NEW = date(2026, 3, 2), date(2026, 3, 7)
 
 
@@ -45,22 +45,22 @@ class Instance:
         self.clock = ManualClock(at=datetime(2026, 3, 8, tzinfo=UTC))
         self.index = WarehouseArchives(self.streams.warehouse, TABLES, self.bucket.table)
 
-    async def archived(self) -> None:
-        """All that is old enough leaves the warehouse."""
+    async def archive_all(self) -> None:
+        """Archive everything that is old enough."""
         async with self.streams.stores() as stores:
             context = ArchiveContext(
-                datasets={one.name: one for one in TABLES}, feeds={ticks.name: ticks}, transforms=(),
+                datasets={table.name: table for table in TABLES}, feeds={ticks.name: ticks}, transforms=(),
                 warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, archive_ledger=SqliteArchive(stores.ledger),
                 ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=InlineVerifier(),
                 folder=self.folder / "archive", policy=POLICY,
             )  # fmt: skip
-            work = Archiver(context, clock=self.clock.to_clock())
+            archiver = Archiver(context, clock=self.clock.to_clock())
             for _ in range(3):
-                await work.round()
+                await archiver.round()
                 self.clock.advance(1000.0)
-            assert {one.stage for one in await context.archive_ledger.partitions()} == {"dropped"}
+            assert {partition.stage for partition in await context.archive_ledger.partitions()} == {"dropped"}
 
-    def desk(self) -> Any:
+    def transfer(self) -> Any:
         return stream_transfer(self.streams, ticks, archives=self.index)
 
 
@@ -79,27 +79,29 @@ async def instance(folder: Path) -> AsyncIterator[Instance]:
 
 
 @pytest.mark.slow
-async def test_archived_frames_and_rows_reach_the_other_instance_and_may_leave_there_too(tmp_path: Path) -> None:
+async def test_archived_frames_and_rows_can_be_bundled_and_archived_again_there(tmp_path: Path) -> None:
     file = tmp_path / "x.bundle.tar"
-    async with instance(tmp_path / "one") as one, instance(tmp_path / "other") as other:
+    async with instance(tmp_path / "one") as first, instance(tmp_path / "other") as other:
         day = 86_400 * 10**9
-        await one.streams.send(numbered(50, around=MIDNIGHT + day // 2))
-        await one.streams.send(numbered(50, connection=8, first=50, around=MIDNIGHT + 5 * day + day // 2))
-        await one.streams.drained()
-        async with one.streams.stores() as stores:
+        await first.streams.send(numbered(50, around=MIDNIGHT + day // 2))
+        await first.streams.send(numbered(50, connection=8, first=50, around=MIDNIGHT + 5 * day + day // 2))
+        await first.streams.drained()
+        async with first.streams.stores() as stores:
             for closing in (OLD, NEW):
                 await stores.parts.close(ticks, closing)
-        await one.archived()
-        assert {name: len(some) for name, some in one.index.archived.partitions.items()} == {a.name: 1 for a in TABLES}
-        async with one.desk() as transfer:
-            made = await transfer.export(constructed_ticks, file)
-        assert [sum(mark.rows for mark in load.rows.values()) for load in made.loads] == [100, 100]
-        async with other.desk() as transfer:
+        await first.archive_all()
+        assert {name: len(partitions) for name, partitions in first.index.archived.partitions.items()} == {
+            table.name: 1 for table in TABLES
+        }
+        async with first.transfer() as transfer:
+            manifest = await transfer.export(constructed_ticks, file)
+        assert [sum(mark.rows for mark in load.rows.values()) for load in manifest.loads] == [100, 100]
+        async with other.transfer() as transfer:
             assert set(statuses(await transfer.import_file(file)).values()) == {"imported"}
         assert await other.streams.numbers() == list(range(200))
-        await other.archived()
+        await other.archive_all()
         assert await other.streams.numbers() == list(range(100, 200))  # of the table alone
-        async with other.desk() as transfer:
+        async with other.transfer() as transfer:
             assert set(statuses(await transfer.import_file(file)).values()) == {"here"}
             again = await transfer.export(constructed_ticks, tmp_path / "again.bundle.tar")
-        assert again.loads == made.loads
+        assert again.loads == manifest.loads

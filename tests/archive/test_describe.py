@@ -1,4 +1,4 @@
-"""A file says itself what its columns mean, and its rows are untouched by that."""
+"""The footer of a file describes its columns, and the rows stay unchanged."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_every_dataset_can_be_described_and_reads_as_before(
 ) -> None:
     path = tmp_path / "file.parquet"
     await warehouse.execute("DROP TABLE IF EXISTS described")
-    columns = ", ".join(f"{one.name} {one.type}" for one in dataset.stored)
+    columns = ", ".join(f"{column.name} {column.type}" for column in dataset.stored)
     await warehouse.execute(f"CREATE TABLE described ({columns}) ENGINE = Memory")
     await warehouse.execute(
         f"INSERT INTO described SELECT * FROM generateRandom('{columns.replace(chr(39), chr(92) + chr(39))}', 7) LIMIT 100"

@@ -21,7 +21,7 @@ async def test_the_same_rows_make_the_same_bytes(warehouse: ClickHouse, tmp_path
     columns = columns_of(["LowCardinality(String)", "UInt64", "Float64", "Array(String)"])
     digests = set()
     for turn, order in enumerate(("n", "cityHash64(n)", "-toInt64(n)")):
-        names = ", ".join(f"`{one.name}` {one.type}" for one in columns)
+        names = ", ".join(f"`{column.name}` {column.type}" for column in columns)
         await warehouse.execute(f"CREATE OR REPLACE TABLE same{turn} ({names}) ENGINE = MergeTree ORDER BY c0")
         for half in range(2):
             await warehouse.execute(
@@ -38,7 +38,9 @@ async def test_the_same_rows_make_the_same_bytes(warehouse: ClickHouse, tmp_path
     assert {groups.row_group(0).column(at).compression for at in range(len(columns))} == {"ZSTD"}
 
 
-async def test_each_type_is_written_as_other_programs_know_it(warehouse: ClickHouse, tmp_path: Path) -> None:
+async def test_each_type_is_written_in_the_form_that_other_programs_expect(
+    warehouse: ClickHouse, tmp_path: Path
+) -> None:
     words = {
         "String": "STRING", "LowCardinality(String)": "STRING", "UInt32": "INT", "Date": "DATE", "UUID": "UUID",
         "DateTime64(9, 'UTC')": "TIMESTAMP", "Decimal(18, 2)": "DECIMAL", "FixedString(9)": "NONE", "Bool": "NONE",

@@ -28,7 +28,7 @@ MOMENT = "CAST(1700000000.123456 AS DateTime64(6, 'UTC'))"
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[tuple[Column, ...], list[list[str]]]:
     columns = columns_of(draw(st.lists(st.sampled_from(TYPES), min_size=1, max_size=6)))
-    return columns, draw(st.lists(st.tuples(*(literals(one.type) for one in columns)).map(list), max_size=12))
+    return columns, draw(st.lists(st.tuples(*(literals(column.type) for column in columns)).map(list), max_size=12))
 
 
 async def both(

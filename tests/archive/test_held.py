@@ -22,8 +22,8 @@ FIRST, SECOND = "20260301-0", "20260302-0"
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
-    async with archive_world(tmp_path) as made:
-        yield made
+    async with archive_world(tmp_path) as archive:
+        yield archive
 
 
 async def held(world: ArchiveWorld) -> Archiver:
@@ -53,12 +53,12 @@ def flip(path: Path) -> None:
     path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
 
 
-async def test_it_says_what_a_person_can_do(world: ArchiveWorld) -> None:
+async def test_a_held_partition_names_the_remedies(world: ArchiveWorld) -> None:
     await held(world)
-    says = (await world.partition(FIRST)).detail
-    assert "is not in the bucket any more" in says
-    assert f"spotlightd archive retry trades --partition {FIRST}" in says
-    assert f"spotlightd restore trades --partition {FIRST}" in says
+    detail = (await world.partition(FIRST)).detail
+    assert "is not in the bucket any more" in detail
+    assert f"spotlightd archive retry trades --partition {FIRST}" in detail
+    assert f"spotlightd restore trades --partition {FIRST}" in detail
 
 
 async def test_a_restore_sends_readers_back_to_rows_that_never_left(world: ArchiveWorld) -> None:
@@ -69,12 +69,12 @@ async def test_a_restore_sends_readers_back_to_rows_that_never_left(world: Archi
     assert await world.stages() == {FIRST: "restored", SECOND: "restored"}
     events = "SELECT event, count() FROM archives GROUP BY event ORDER BY event"
     assert (await world.warehouse.rows(events)).rows == (("switched", 2), ("withdrawn", 2))
-    assert {one.since for one in await world.archive_ledger.partitions()} == {world.clock.at}
+    assert {partition.since for partition in await world.archive_ledger.partitions()} == {world.clock.at}
     await world.archiver().round()
     assert await world.read() == whole
 
 
-async def test_a_restore_takes_the_proven_copy_when_the_warehouse_has_lost_its_rows(world: ArchiveWorld) -> None:
+async def test_a_restore_uses_the_verified_copy_when_the_warehouse_lost_its_rows(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), await held(world)
     await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
     with pytest.raises(HeldError, match=r"no rows of it any more; object .* is not in the bucket"):
@@ -86,7 +86,7 @@ async def test_a_restore_takes_the_proven_copy_when_the_warehouse_has_lost_its_r
     assert await world.read() == whole
 
 
-async def test_a_restore_never_sends_readers_to_rows_that_are_not_those_that_were_sealed(world: ArchiveWorld) -> None:
+async def test_a_restore_never_sends_readers_to_rows_other_than_the_sealed_ones(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), await held(world)
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
     put_back(world)
@@ -97,7 +97,7 @@ async def test_a_restore_never_sends_readers_to_rows_that_are_not_those_that_wer
     assert (await world.stages())[FIRST] == "held"
 
 
-async def test_a_restore_of_a_held_one_that_ends_anywhere_is_done_by_the_next(world: ArchiveWorld) -> None:
+async def test_an_interrupted_restore_of_a_held_partition_is_completed_by_the_next(world: ArchiveWorld) -> None:
     whole, _ = await world.read(), await held(world)
     await world.warehouse.execute(f"ALTER TABLE trades DROP PARTITION ID '{FIRST}'")
     put_back(world)
@@ -124,7 +124,7 @@ async def test_a_restore_of_a_held_one_that_ends_anywhere_is_done_by_the_next(wo
     assert ends > 4
 
 
-async def test_held_after_the_switch_it_goes_on_when_both_copies_are_what_was_sealed(world: ArchiveWorld) -> None:
+async def test_a_partition_held_after_the_switch_continues_when_both_copies_are_as_sealed(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), await held(world)
     with pytest.raises(HeldError, match="is not in the bucket any more"):
         await run_job(archiver, Job("retry", "trades", partition=FIRST))
@@ -139,7 +139,7 @@ async def test_held_after_the_switch_it_goes_on_when_both_copies_are_what_was_se
     assert await world.read() == whole
 
 
-async def test_a_copy_with_a_flipped_byte_is_not_gone_on_with(world: ArchiveWorld) -> None:
+async def test_a_copy_with_a_flipped_byte_stays_held(world: ArchiveWorld) -> None:
     archiver = await held(world)
     put_back(world)
     flip(world.folder / "bucket" / (await world.partition(FIRST)).keys[0])
@@ -149,7 +149,7 @@ async def test_a_copy_with_a_flipped_byte_is_not_gone_on_with(world: ArchiveWorl
     assert (await world.hot())[FIRST] == 1000
 
 
-async def test_held_before_the_switch_it_is_exported_anew(world: ArchiveWorld) -> None:
+async def test_a_partition_held_before_the_switch_is_exported_again(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), world.archiver()
     await archiver.round()
     (gone,) = (await world.partition(FIRST)).keys
@@ -168,7 +168,7 @@ async def test_held_before_the_switch_it_is_exported_anew(world: ArchiveWorld) -
     assert await world.read() == whole
 
 
-async def test_what_is_not_held_is_not_taken_up_again(world: ArchiveWorld) -> None:
+async def test_a_partition_that_is_not_held_cannot_be_retried(world: ArchiveWorld) -> None:
     archiver = await held(world)
     await run_job(archiver, Job("restore", "trades", partition=FIRST))
     with pytest.raises(SettingsError, match="is restored: it stays in the warehouse"):

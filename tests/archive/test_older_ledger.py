@@ -45,7 +45,7 @@ class Box:
         async with SqliteLedger(self.streams.folder / "ledger.sqlite") as ledger:
             archive_ledger, clock = SqliteArchive(ledger), ManualClock(datetime(2026, 3, 20, tzinfo=UTC))
             context = ArchiveContext(
-                datasets={one.name: one for one in (constructed_ticks, frames_of(ticks))}, feeds={ticks.name: ticks},
+                datasets={item.name: item for item in (constructed_ticks, frames_of(ticks))}, feeds={ticks.name: ticks},
                 transforms=(), warehouse=self.streams.warehouse, bucket=self.bucket, index=self.index, archive_ledger=archive_ledger, ledger=ledger,
                 positions=SqlitePositions(ledger), verifier=InlineVerifier(), folder=self.streams.folder / "archive",
                 policy=POLICY,
@@ -54,7 +54,7 @@ class Box:
             for _ in range(3):
                 await archiver.round()
                 clock.advance(1.0)
-            return {one.id: one.stage for one in await archive_ledger.partitions()}
+            return {partition.id: partition.stage for partition in await archive_ledger.partitions()}
 
     async def visible(self) -> Fingerprint:
         """Of the rows that a reader finds now, hot and archived."""

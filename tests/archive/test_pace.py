@@ -14,8 +14,8 @@ from .archive_world import DAYS, ArchiveWorld, archive_world
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
-    async with archive_world(tmp_path) as made:
-        yield made
+    async with archive_world(tmp_path) as archive:
+        yield archive
 
 
 async def through(world: ArchiveWorld) -> None:
@@ -26,7 +26,7 @@ async def through(world: ArchiveWorld) -> None:
         await archiver.round()
 
 
-async def test_what_was_dropped_while_the_clock_was_a_year_ahead_counts_for_no_day_after(world: ArchiveWorld) -> None:
+async def test_drops_dated_a_year_ahead_by_a_wrong_clock_do_not_count_later(world: ArchiveWorld) -> None:
     year = timedelta(days=365)
     world.policy = replace(world.policy, hot_days={"trades": 18}, drop_bytes_per_day=1)
     world.clock.at += year
@@ -42,7 +42,7 @@ async def test_what_was_dropped_while_the_clock_was_a_year_ahead_counts_for_no_d
     assert (await world.read()).rows == 3000
 
 
-async def test_switched_off_nothing_leaves_on_a_disk_that_is_nearly_full_either(world: ArchiveWorld) -> None:
+async def test_a_disabled_archive_drops_nothing_on_a_nearly_full_disk_either(world: ArchiveWorld) -> None:
     await world.archiver().round()
     world.policy = replace(world.policy, enabled=False)
     archiver = world.archiver()
@@ -54,7 +54,7 @@ async def test_switched_off_nothing_leaves_on_a_disk_that_is_nearly_full_either(
     assert len(await world.hot()) == 3
 
 
-async def test_rows_that_trickle_in_late_leave_together_when_no_more_come(world: ArchiveWorld) -> None:
+async def test_late_rows_are_archived_together_once_no_more_arrive(world: ArchiveWorld) -> None:
     """The engine's clock says how long it was quiet: it wrote them just now, whatever the clock of this world says."""
     world.policy = replace(world.policy, late_seconds=3600.0)
     archiver = world.archiver()

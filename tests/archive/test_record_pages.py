@@ -26,11 +26,11 @@ from spotlightd.web.symbol import minutes
 from tests.web.world import excerpts
 
 from .archive_world import ArchiveWorld, archive_world
-from .test_records import LONG_AGO, left, written
+from .test_records import LONG_AGO, insert_records, left
 
 LATELY = datetime(2026, 3, 10, tzinfo=UTC)
 OLD, NEW = "a" * 64, "b" * 64
-SAID = {LONG_AGO: "an old sentence", LATELY: "a new sentence"}
+REASONS = {LONG_AGO: "an old sentence", LATELY: "a new sentence"}
 
 
 @dataclass
@@ -52,13 +52,13 @@ async def _recorded(world: ArchiveWorld) -> None:
     """An old and a new document that were refused, each with a line, and a gap in each month."""
     documents, tried, lines, gaps = [], [], [], []
     for digest, at in ((OLD, LONG_AGO), (NEW, LATELY)):
-        said = SAID[at]
+        reason = REASONS[at]
         documents.append((digest, 9, "sec_ftd", "https://www.sec.gov/x.zip", "", "2024", at, "", "", ""))
-        tried.append((at, "sec_ftd", "https://www.sec.gov/x.zip", "2024", "refused", digest, 0, 1, 9, 0.5, said))
-        lines.append((at, "sec_ftd", digest, "1", 0, 3, "?", said))
-        gaps.append((at, "constructed_feed", "AAPL", at - timedelta(hours=1), at, "disconnected", said, ""))
+        tried.append((at, "sec_ftd", "https://www.sec.gov/x.zip", "2024", "refused", digest, 0, 1, 9, 0.5, reason))
+        lines.append((at, "sec_ftd", digest, "1", 0, 3, "?", reason))
+        gaps.append((at, "constructed_feed", "AAPL", at - timedelta(hours=1), at, "disconnected", reason, ""))
     for table, some in (("documents", documents), ("runs", tried), ("rejects", lines), ("gaps", gaps)):
-        await written(world.ledger, table, some)
+        await insert_records(world.ledger, table, some)
     await mirror_records(world.ledger, world.warehouse, world.index)
 
 
@@ -67,7 +67,12 @@ async def explorer(tmp_path: Path) -> AsyncIterator[Explorer]:
     async with archive_world(tmp_path) as world, FolderDocuments(tmp_path / "documents") as documents:
         await _recorded(world)
         await left(world)
-        assert {one.dataset for one in await world.archive_ledger.partitions()} == {"trades", "runs", "rejects", "gaps"}
+        assert {partition.dataset for partition in await world.archive_ledger.partitions()} == {
+            "trades",
+            "runs",
+            "rejects",
+            "gaps",
+        }
         context = ExplorerContext(
             world.warehouse, documents, (trades, *SYSTEM_DATASETS), (sec_ftd.source,), WebSettings(),
             lambda: DaemonState("0", LONG_AGO, EngineState("none"), ()), excerpts(documents), archives=world.index,
@@ -76,12 +81,12 @@ async def explorer(tmp_path: Path) -> AsyncIterator[Explorer]:
             yield Explorer(world, f"http://127.0.0.1:{port}", session)
 
 
-async def test_a_document_shows_what_was_tried_with_it_also_when_that_is_archived(explorer: Explorer) -> None:
+async def test_a_document_page_lists_archived_attempts_too(explorer: Explorer) -> None:
     for digest, at in ((OLD, LONG_AGO), (NEW, LATELY)):
         status, page = await explorer.get(f"/source/{digest}")
         assert status == 200
-        assert f"<strong>Refused.</strong> {SAID[at]}" in page
-        assert f"<td>{SAID[at]}</td>" in page  # the line that was rejected
+        assert f"<strong>Refused.</strong> {REASONS[at]}" in page
+        assert f"<td>{REASONS[at]}</td>" in page  # the line that was rejected
         assert page.count("2024-11-10" if at == LONG_AGO else "2026-03-10") >= 2
 
 
@@ -93,13 +98,13 @@ async def test_tables_have_old_and_new_records_once(explorer: Explorer) -> None:
         assert (await explorer.get(f"/data/{name}/1"))[0] == 200
 
 
-async def test_what_is_new_is_shown_without_the_bucket(explorer: Explorer) -> None:
+async def test_pages_of_new_records_need_no_bucket(explorer: Explorer) -> None:
     explorer.hide()
     for path in ("/", "/status", "/live", f"/source/{NEW}"):
         status, page = await explorer.get(path)
         assert status == 200, path
-        assert SAID[LATELY] in page, path
-        assert SAID[LONG_AGO] not in page, path
+        assert REASONS[LATELY] in page, path
+        assert REASONS[LONG_AGO] not in page, path
     for path in (
         "/data/gaps.csv?until__gte=2026-01-01", "/data/gaps.csv?since__gte=2026-01-01", "/data/runs.csv?at__gte=2026-01-01",
     ):  # fmt: skip
@@ -107,7 +112,7 @@ async def test_what_is_new_is_shown_without_the_bucket(explorer: Explorer) -> No
         assert (status, len(text.splitlines())) == (200, 2), path
 
 
-async def test_what_is_old_is_never_left_out_in_silence(explorer: Explorer) -> None:
+async def test_missing_old_records_are_always_mentioned(explorer: Explorer) -> None:
     explorer.hide()
     left_out = {
         f"/source/{OLD}": "Rejected lines of 2024-11-10 (1 rows); Runs of 2024-11-10 (1 rows).",
@@ -118,7 +123,7 @@ async def test_what_is_old_is_never_left_out_in_silence(explorer: Explorer) -> N
         status, page = await explorer.get(path)
         assert status == 200, path
         assert left_out[path] in page
-        assert SAID[LONG_AGO] not in page
+        assert REASONS[LONG_AGO] not in page
     for path in ("/data/gaps.csv", "/data/runs.json", "/data/runs/1"):
         status, page = await explorer.get(path)
         assert status == 503, path
@@ -126,13 +131,13 @@ async def test_what_is_old_is_never_left_out_in_silence(explorer: Explorer) -> N
 
 
 async def _gaps(world: ArchiveWorld, last: datetime) -> list[Any]:
-    window = minutes.window_ending("1d", last, moved=True)
+    window = minutes.window_ending("1d", last, is_moved=True)
     query = minutes.gaps_query("AAPL", window, Snapshot(0, archived=world.index.archived))
     return [row[4] for row in (await world.warehouse.rows(query.sql, query.params)).rows]
 
 
 async def test_a_chart_shades_the_gaps_of_its_time(explorer: Explorer) -> None:
-    assert await _gaps(explorer.world, LONG_AGO) == [SAID[LONG_AGO]]
-    assert await _gaps(explorer.world, LATELY) == [SAID[LATELY]]
+    assert await _gaps(explorer.world, LONG_AGO) == [REASONS[LONG_AGO]]
+    assert await _gaps(explorer.world, LATELY) == [REASONS[LATELY]]
     explorer.hide()
-    assert await _gaps(explorer.world, LATELY) == [SAID[LATELY]]
+    assert await _gaps(explorer.world, LATELY) == [REASONS[LATELY]]

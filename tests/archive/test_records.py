@@ -48,7 +48,7 @@ def reject(at: datetime, number: int) -> tuple[Any, ...]:
     return (at, "constructed", "a" * 64, "1", 0, number, "?", "constructed")
 
 
-async def written(ledger: SqliteLedger, table: str, some: Sequence[tuple[Any, ...]], first: int = 1) -> None:
+async def insert_records(ledger: SqliteLedger, table: str, some: Sequence[tuple[Any, ...]], first: int = 1) -> None:
     """Into the ledger, as of that time."""
     await ledger.restore(table, [(number, *row) for number, row in enumerate(some, first)])
 
@@ -56,14 +56,14 @@ async def written(ledger: SqliteLedger, table: str, some: Sequence[tuple[Any, ..
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
     """Records of three months, two of them old: in turn, so that neighbours lie in different months."""
-    async with archive_world(tmp_path) as made:
+    async with archive_world(tmp_path) as world:
         ats = [MONTHS[number % 3] + timedelta(seconds=number) for number in range(12)]
-        await written(made.ledger, "runs", [run(at, number) for number, at in enumerate(ats)])
-        await written(made.ledger, "gaps", [gap(at - timedelta(days=9), at) for at in ats])
-        await written(made.ledger, "lost_frames", [lost(at, number) for number, at in enumerate(ats)])
-        await written(made.ledger, "rejects", [reject(at, number) for number, at in enumerate(ats)])
-        await mirror_records(made.ledger, made.warehouse, made.index)
-        yield made
+        await insert_records(world.ledger, "runs", [run(at, number) for number, at in enumerate(ats)])
+        await insert_records(world.ledger, "gaps", [gap(at - timedelta(days=9), at) for at in ats])
+        await insert_records(world.ledger, "lost_frames", [lost(at, number) for number, at in enumerate(ats)])
+        await insert_records(world.ledger, "rejects", [reject(at, number) for number, at in enumerate(ats)])
+        await mirror_records(world.ledger, world.warehouse, world.index)
+        yield world
 
 
 async def left(world: ArchiveWorld) -> None:
@@ -76,44 +76,44 @@ async def left(world: ArchiveWorld) -> None:
 
 async def ids(world: ArchiveWorld, dataset: Dataset) -> list[int]:
     """Of all records that a reader finds, hot and archived."""
-    found = await world.warehouse.rows(f"SELECT id FROM {all_rows(dataset, world.index.archived)} ORDER BY id")
-    return [number for (number,) in found.rows]
+    answer = await world.warehouse.rows(f"SELECT id FROM {all_rows(dataset, world.index.archived)} ORDER BY id")
+    return [number for (number,) in answer.rows]
 
 
 async def parts(world: ArchiveWorld, table: str) -> dict[str, int]:
-    found = await world.warehouse.rows(f"SELECT _partition_id, count() FROM {table} GROUP BY 1 ORDER BY 1")
-    return dict(found.rows)
+    answer = await world.warehouse.rows(f"SELECT _partition_id, count() FROM {table} GROUP BY 1 ORDER BY 1")
+    return dict(answer.rows)
 
 
 async def test_old_months_leave_and_every_record_is_read_once(world: ArchiveWorld) -> None:
     await left(world)
-    for dataset in (one for one in MIRRORED if one.split_by):
+    for dataset in (dataset for dataset in MIRRORED if dataset.split_by):
         assert await parts(world, dataset.name) == {"202603-0": 4}
         assert await ids(world, dataset) == ALL
-        assert [one.newest_id for one in world.index.archived.of_dataset(dataset.name)] == [10, 11]
+        assert [archived.newest_id for archived in world.index.archived.of_dataset(dataset.name)] == [10, 11]
     assert (await world.warehouse.rows("SELECT count() FROM runs_all")).rows == ((12,),)
 
 
-async def test_the_copy_goes_on_where_it_stood_though_all_hot_records_have_left(world: ArchiveWorld) -> None:
+async def test_the_mirror_continues_after_all_hot_records_have_left(world: ArchiveWorld) -> None:
     world.clock.at = datetime(2028, 1, 1, tzinfo=UTC)
     await left(world)
     assert await parts(world, "gaps") == {}
     assert await mirror_records(world.ledger, world.warehouse, world.index) == 0
-    await written(world.ledger, "gaps", [gap(world.clock.at, world.clock.at)], 13)
+    await insert_records(world.ledger, "gaps", [gap(world.clock.at, world.clock.at)], 13)
     assert await mirror_records(world.ledger, world.warehouse, world.index) == 1
     assert await ids(world, gaps) == [*ALL, 13]
 
 
-async def test_while_the_bucket_is_away_records_are_copied_all_the_same(world: ArchiveWorld) -> None:
+async def test_records_are_mirrored_while_the_bucket_is_away(world: ArchiveWorld) -> None:
     await left(world)
     shutil.move(world.folder / "bucket", world.folder / "away")
     await world.ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
     assert await mirror_records(world.ledger, world.warehouse, world.index) == 1
 
 
-async def test_a_record_that_comes_late_for_an_archived_month_leaves_by_itself(world: ArchiveWorld) -> None:
+async def test_a_late_record_of_an_archived_month_is_archived_in_its_own_partition(world: ArchiveWorld) -> None:
     await left(world)
-    await written(world.ledger, "runs", [run(LONG_AGO)], 13)
+    await insert_records(world.ledger, "runs", [run(LONG_AGO)], 13)
     await mirror_records(world.ledger, world.warehouse, world.index)
     assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
     assert await ids(world, runs) == [*ALL, 13]
@@ -122,13 +122,13 @@ async def test_a_record_that_comes_late_for_an_archived_month_leaves_by_itself(w
     assert await ids(world, runs) == [*ALL, 13]
 
 
-async def test_a_copy_that_is_cut_off_goes_on_without_a_hole(world: ArchiveWorld) -> None:
+async def test_an_interrupted_mirror_continues_without_a_hole(world: ArchiveWorld) -> None:
     """Wherever it ends, also between two months of one batch."""
     expected, steps = 12, 0
     while True:
         steps += 1
         some = [run(MONTHS[number % 3]) for number in range(4)]
-        await written(world.ledger, "runs", some, expected + 1)
+        await insert_records(world.ledger, "runs", some, expected + 1)
         expected += len(some)
         try:
             await mirror_records(world.ledger, Fused(world.warehouse, Fuse(steps), ("insert",)), world.index)
@@ -154,7 +154,7 @@ class Inserts:
 
 
 async def test_no_insert_spans_two_months_because_half_of_it_could_stay_away(world: ArchiveWorld) -> None:
-    await written(world.ledger, "runs", [run(MONTHS[number // 3 % 3]) for number in range(12)], 13)
+    await insert_records(world.ledger, "runs", [run(MONTHS[number // 3 % 3]) for number in range(12)], 13)
     noted = Inserts(world.warehouse)
     await mirror_records(world.ledger, noted, world.index)
     assert noted.months == [{11}, {12}, {3}, {11}]
@@ -168,7 +168,7 @@ async def test_a_rebuild_doubles_nothing_and_the_archiver_goes_on(world: Archive
         await archiver.round()
     again = await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.archive_ledger.partitions())
     assert again == 4 * (4 if far else 12)
-    for dataset in (one for one in MIRRORED if one.split_by):
+    for dataset in (dataset for dataset in MIRRORED if dataset.split_by):
         assert await ids(world, dataset) == ALL
     await left(world)
     assert set((await world.stages()).values()) == {"dropped"}
@@ -178,7 +178,7 @@ async def test_a_rebuild_doubles_nothing_and_the_archiver_goes_on(world: Archive
 
 async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(world: ArchiveWorld) -> None:
     await left(world)
-    await written(world.ledger, "runs", [run(LONG_AGO)], 13)
+    await insert_records(world.ledger, "runs", [run(LONG_AGO)], 13)
     await mirror_records(world.ledger, world.warehouse, world.index)
     await world.warehouse.execute("DELETE FROM runs WHERE at > '2026-01-01' AND id != 12")
     await rebuild_mirror(world.ledger, world.warehouse, world.index, await world.archive_ledger.partitions())
@@ -186,7 +186,7 @@ async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(w
     assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
 
 
-async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(world: ArchiveWorld) -> None:
+async def test_an_interrupted_rebuild_leaves_the_old_copy_or_the_new_one(world: ArchiveWorld) -> None:
     await left(world)
     known, steps, ended = await world.archive_ledger.partitions(), 0, True
     while ended:
@@ -205,12 +205,12 @@ async def test_a_rebuild_that_is_cut_off_leaves_the_copy_as_it_was_or_made_anew(
     assert steps > 30
 
 
-async def test_a_lost_ledger_takes_its_records_back_from_table_and_archive(world: ArchiveWorld, tmp_path: Path) -> None:
+async def test_a_lost_ledger_gets_its_records_back_from_table_and_archive(world: ArchiveWorld, tmp_path: Path) -> None:
     await left(world)
-    before = {one.name: await world.ledger.history(one.name, 0, 100) for one in MIRRORED}
+    before = {dataset.name: await world.ledger.history(dataset.name, 0, 100) for dataset in MIRRORED}
     async with SqliteLedger(tmp_path / "another.sqlite") as ledger:
         await recover(ledger, world.warehouse, Publications(ledger, world.warehouse), SYSTEM_DATASETS, world.index)
-        assert {one.name: await ledger.history(one.name, 0, 100) for one in MIRRORED} == before
+        assert {dataset.name: await ledger.history(dataset.name, 0, 100) for dataset in MIRRORED} == before
         await ledger.record(Run(LATELY, "constructed", "", "", "discovered"))
         assert await mirror_records(ledger, world.warehouse, world.index) == 1
     assert await ids(world, runs) == [*ALL, 13]

@@ -34,7 +34,7 @@ async def tampered(warehouse: ClickHouse, tmp_path: Path) -> tuple[tuple[Column,
         "FixedString(3)",
     ]  # fmt: skip
     columns = columns_of(words)
-    names = ", ".join(f"`{one.name}` {one.type}" for one in columns)
+    names = ", ".join(f"`{column.name}` {column.type}" for column in columns)
     await warehouse.execute(f"CREATE OR REPLACE TABLE t ({names}) ENGINE = Memory")
     await warehouse.execute(
         "INSERT INTO t SELECT toDateTime64(number, 6, 'UTC'), toString(number % 50), number, number / 3, "
@@ -56,9 +56,9 @@ async def test_two_values_that_change_places_are_noticed_in_each_column(
         other = next(row for row in range(1, len(values)) if values[row] != values[0])
         order = [other, *range(1, other), 0, *range(other + 1, len(values))]
         swapped = whole.set_column(at, whole.schema.field(at), values.take(pa.array(order)))
-        found = fingerprint_file(rewritten(path, swapped), columns, TIME)
-        assert found != truth, column
-        assert (found.rows, found.low, found.high) == (truth.rows, truth.low, truth.high)
+        fingerprint = fingerprint_file(rewritten(path, swapped), columns, TIME)
+        assert fingerprint != truth, column
+        assert (fingerprint.rows, fingerprint.low, fingerprint.high) == (truth.rows, truth.low, truth.high)
 
 
 async def test_a_row_twice_for_another_is_noticed(tampered: tuple[tuple[Column, ...], Path, Fingerprint]) -> None:

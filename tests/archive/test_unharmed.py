@@ -29,24 +29,24 @@ NAME = "20260301-0"
 
 @pytest.fixture(params=["folder", "MinIO"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path, minio: Minio) -> AsyncIterator[ArchiveWorld]:
-    async with archive_world(tmp_path, minio if request.param == "MinIO" else None) as made:
-        made.minio = minio if request.param == "MinIO" else None  # type: ignore[attr-defined]
-        yield made
+    async with archive_world(tmp_path, minio if request.param == "MinIO" else None) as archive:
+        archive.minio = minio if request.param == "MinIO" else None  # type: ignore[attr-defined]
+        yield archive
 
 
-async def changed(world: Any, key: str, content: bytes) -> None:
-    """Other bytes in the place of an object, as a disk or a person leaves them."""
+async def overwrite(world: Any, key: str, content: bytes) -> None:
+    """Replace the bytes of an object, as a faulty disk or a person would."""
     if world.minio is None:
         await asyncio.to_thread((world.folder / "bucket" / key).write_bytes, content)
     else:
         world.minio.client().put_object(BUCKET, world.prefix + key, BytesIO(content), len(content))
 
 
-async def content(world: ArchiveWorld, key: str) -> bytes:
+async def read_object(world: ArchiveWorld, key: str) -> bytes:
     return b"".join([piece async for piece in world.bucket.read(key)])
 
 
-async def rest(world: ArchiveWorld) -> None:
+async def finish(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
         world.clock.advance(pause)
@@ -54,83 +54,83 @@ async def rest(world: ArchiveWorld) -> None:
 
 
 @pytest.mark.parametrize("what", ["object", "manifest"])
-async def test_what_was_damaged_after_the_proof_is_not_relied_on(world: ArchiveWorld, what: str) -> None:
+async def test_damage_after_the_verification_prevents_the_drop(world: ArchiveWorld, what: str) -> None:
     await world.archiver().round()
-    one = await world.partition(NAME)
-    assert one.stage == "verified"
-    key = one.keys[0] if what == "object" else one.manifest
-    before = await content(world, key)
-    await changed(world, key, before[:100] + bytes([before[100] ^ 1]) + before[101:])
-    await rest(world)
+    partition = await world.partition(NAME)
+    assert partition.stage == "verified"
+    key = partition.keys[0] if what == "object" else partition.manifest
+    before = await read_object(world, key)
+    await overwrite(world, key, before[:100] + bytes([before[100] ^ 1]) + before[101:])
+    await finish(world)
     assert (await world.stages())[NAME] == "held"
     assert (await world.hot())[NAME] == 1000
 
 
-async def test_a_later_release_may_word_its_manifests_otherwise(world: ArchiveWorld) -> None:
+async def test_a_later_release_may_change_the_descriptions_in_manifests(world: ArchiveWorld) -> None:
     await world.archiver().round()
     world.dataset = replace(trades, title="Otherwise", about="in other words")
     await require_undamaged(world.context(), await world.partition(NAME))
 
 
-async def test_no_bit_of_a_columns_name_makes_its_values_others(tmp_path: Path) -> None:
-    """The engine fills in what a file has not: 0 where a number was."""
+async def test_a_flipped_bit_in_a_column_name_is_noticed(tmp_path: Path) -> None:
+    """The engine fills a column that a file lacks with its default: 0 for a number."""
     async with archive_world(tmp_path) as world:
         await world.archiver().round()
-        await rest(world)
+        await finish(world)
         (key,) = (await world.partition(NAME)).keys
         path = tmp_path / "bucket" / key
         whole, refused = path.read_bytes(), 0
-        asked = f"SELECT sum(volume) FROM {all_rows(trades, world.index.archived)}"
-        truth = (await world.warehouse.rows(asked)).rows
-        places = [one.start() for one in re.finditer(b"volume", whole)]
-        for place in (at + ahead for at in places for ahead in range(len(b"volume"))):
+        sql = f"SELECT sum(volume) FROM {all_rows(trades, world.index.archived)}"
+        truth = (await world.warehouse.rows(sql)).rows
+        starts = [match.start() for match in re.finditer(b"volume", whole)]
+        for place in (start + index for start in starts for index in range(len(b"volume"))):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
             try:
-                assert (await world.warehouse.rows(asked)).rows == truth
+                assert (await world.warehouse.rows(sql)).rows == truth
             except StoreError:
                 refused += 1
         assert refused >= len(b"volume")
 
 
-async def test_an_object_that_is_damaged_without_a_word_is_found_on_its_day(world: ArchiveWorld) -> None:
+async def test_silent_damage_to_an_object_is_found_on_its_day(world: ArchiveWorld) -> None:
     await world.archiver().round()
-    await rest(world)
-    one, known = await world.partition(NAME), await world.archive_ledger.partitions()
-    before = await content(world, one.keys[0])
-    await changed(world, one.keys[0], before[:100] + bytes([before[100] ^ 1]) + before[101:])
-    days = [date(2026, 4, 1) + timedelta(days=ahead) for ahead in range(SCRUB_DAYS)]
-    found = [await audit(world.context(), known, day) for day in days]
-    assert sum(one.read for one in found) == 2
-    (defect,) = [defect for result in found for defect in result.defects]
+    await finish(world)
+    partition, known = await world.partition(NAME), await world.archive_ledger.partitions()
+    before = await read_object(world, partition.keys[0])
+    await overwrite(world, partition.keys[0], before[:100] + bytes([before[100] ^ 1]) + before[101:])
+    days = [date(2026, 4, 1) + timedelta(days=number) for number in range(SCRUB_DAYS)]
+    results = [await audit(world.context(), known, day) for day in days]
+    assert sum(result.read for result in results) == 2
+    (defect,) = [defect for result in results for defect in result.defects]
     assert defect.startswith(f"trades {NAME}: object")
-    made_up = await audit(world.context(), known, days[-1], SCRUB_DAYS)
-    assert (made_up.read, made_up.defects) == (2, (defect,))
+    whole_period = await audit(world.context(), known, days[-1], SCRUB_DAYS)
+    assert (whole_period.read, whole_period.defects) == (2, (defect,))
 
 
-async def test_the_audit_wants_what_readers_take_whatever_the_ledger_says(world: ArchiveWorld) -> None:
+async def test_the_audit_expects_the_objects_of_readers_whatever_the_ledger_holds(world: ArchiveWorld) -> None:
     await world.archiver().round()
-    await rest(world)
-    one = await world.partition(NAME)
-    await world.archive_ledger.save_partition(replace(one, stage="held"))
+    await finish(world)
+    partition = await world.partition(NAME)
+    await world.archive_ledger.save_partition(replace(partition, stage="held"))
     assert (await audit(world.context(), await world.archive_ledger.partitions(), date(2026, 4, 1))).objects == 4
 
 
-async def test_one_that_is_sent_again_after_an_upgrade_leaves_one_object(world: ArchiveWorld) -> None:
-    """Killed when the object is there and the ledger does not say so; the next release has another wording."""
+async def test_a_second_upload_after_an_upgrade_leaves_one_object(world: ArchiveWorld) -> None:
+    """Killed after the upload and before the ledger knows; the next release describes the dataset differently."""
     archiver = world.archiver()
     await archiver._plan()
-    one = await world.partition(NAME)
-    while one.stage != "exported":
-        one = await archiver._step(one)
-        await world.archive_ledger.save_partition(one)
-    assert (await archiver._step(one)).stage == "uploaded"
+    partition = await world.partition(NAME)
+    while partition.stage != "exported":
+        partition = await archiver._step(partition)
+        await world.archive_ledger.save_partition(partition)
+    assert (await archiver._step(partition)).stage == "uploaded"
     world.dataset = replace(trades, about="in other words")
     await world.archiver().round()
-    found = [one.key async for one in world.bucket.list("trades/archive_day=2026-03-01/")]
-    assert len([key for key in found if key.endswith(".parquet")]) == 1
+    keys = [item.key async for item in world.bucket.list("trades/archive_day=2026-03-01/")]
+    assert len([key for key in keys if key.endswith(".parquet")]) == 1
 
 
-async def test_a_bucket_on_a_disk_that_is_too_full_keeps_nothing_more(tmp_path: Path) -> None:
+async def test_a_bucket_on_a_full_disk_accepts_nothing(tmp_path: Path) -> None:
     async with FolderBucket(tmp_path / "bucket", most_percent=0.001) as bucket:
         with pytest.raises(StoreError, match="% full: 3 more bytes would fill it"):
             await bucket.put("a", b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
@@ -146,4 +146,4 @@ async def test_nothing_is_exported_to_a_disk_that_is_too_full(world: ArchiveWorl
     with pytest.raises(StoreError, match="96 % full"):
         await archiver.round()
     assert set((await world.stages()).values()) == {"sealed"}
-    assert [one for one in (world.folder / "archive").rglob("*") if one.is_file()] == []
+    assert [path for path in (world.folder / "archive").rglob("*") if path.is_file()] == []

@@ -211,9 +211,9 @@ async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, oth
             transfer.feeds = {one.name: one for one in (source(), twin)}
             if mine:
                 made = await transfer.export(constructed_counts, path)
-                assert len({one.digest for one in made.loads}) == 1
+                assert len({load.digest for load in made.loads}) == 1
             else:
-                assert [(one.source, one.status) for one in await transfer.import_file(path)] == [
+                assert [(outcome.source, outcome.status) for outcome in await transfer.import_file(path)] == [
                     ("constructed", "imported"), ("constructed_twin", "imported"),
                 ]  # fmt: skip
 
@@ -229,7 +229,7 @@ async def test_a_month_is_not_added_to_the_year_that_has_it(other: World, file: 
 async def test_another_version_of_the_parser_is_this_instances_own(other: World, file: Path) -> None:
     async with document_transfer(other, source(parser="2")) as transfer:
         assert set(statuses(await transfer.import_file(file)).values()) == {"imported"}
-        assert {one.parser for one in await transfer.context.ledger.loads()} == {"2"}
+        assert {load.parser for load in await transfer.context.ledger.loads()} == {"2"}
     assert await other.read_counts() == EXPECTED
 
 
@@ -255,7 +255,7 @@ async def test_rows_that_do_not_follow_from_the_bytes_are_not_published(
     forged = await forge(file, tmp_path / "forged", falsify)
     async with document_transfer(other, source()) as transfer:
         outcomes = await transfer.import_file(forged)
-    assert [one.status for one in outcomes] == ["refused", "imported", "imported"]
+    assert [outcome.status for outcome in outcomes] == ["refused", "imported", "imported"]
     assert "not the" in outcomes[0].detail
     assert await other.read_counts() == {day: count for day, count in EXPECTED.items() if day < "2023"}
     assert ("refused", "2023/a") in {run[:2] for run in await other.runs()}
@@ -272,8 +272,8 @@ async def test_another_parser_version_with_other_rows_is_reported(other: World, 
     forged = await forge(file, tmp_path / "forged", falsify)
     async with document_transfer(other, source()) as transfer:
         outcomes = await transfer.import_file(forged)
-        assert [one.status for one in outcomes] == ["differs", "imported", "imported"]
-        assert [one.status for one in await transfer.import_file(forged)] == ["differs", "here", "here"]
+        assert [outcome.status for outcome in outcomes] == ["differs", "imported", "imported"]
+        assert [outcome.status for outcome in await transfer.import_file(forged)] == ["differs", "here", "here"]
     assert await other.read_counts() == EXPECTED
 
 
@@ -289,7 +289,7 @@ async def test_another_parser_version_with_other_rows_is_reported(other: World, 
         (lambda m: replace(m, loads=m.loads[1:]), FormatError, "belongs to no load"),
         (lambda m: replace(m, loads=(*m.loads, m.loads[0])), FormatError, "names a load twice"),
         (lambda m: _documents(m, size=1), FormatError, "another size or SHA-256"),
-        (lambda m: replace(m, loads=tuple(replace(one, covers="../x") for one in m.loads)), FormatError, "'covers'"),
+        (lambda m: replace(m, loads=tuple(replace(load, covers="../x") for load in m.loads)), FormatError, "'covers'"),
     ],
 )
 async def test_impossible_or_unknown_content_is_refused_before_anything_is_stored(
@@ -312,7 +312,7 @@ async def test_the_error_names_a_source_that_is_missing_here(other: World, file:
 
 def _documents(manifest: Manifest, **values: object) -> Manifest:
     loads = []
-    for one in manifest.loads:
-        assert one.document is not None
-        loads.append(replace(one, document=replace(one.document, **values)))  # type: ignore[arg-type]
+    for load in manifest.loads:
+        assert load.document is not None
+        loads.append(replace(load, document=replace(load.document, **values)))  # type: ignore[arg-type]
     return replace(manifest, loads=tuple(loads))

@@ -75,7 +75,7 @@ async def test_rows_and_frames_have_the_same_positions_at_the_other_instance(
 ) -> None:
     async with stream_transfer(other, ticks) as transfer:
         assert statuses(await transfer.import_file(file)) == {"2026/03/01/1": "imported", "2026/03/02/1": "imported"}
-        assert all(one.closed for one in await transfer.context.ledger.loads())
+        assert all(load.closed for load in await transfer.context.ledger.loads())
         lost = await transfer.context.ledger.history("lost_frames", 0, 10)
     assert await other.numbers() == NUMBERS
     for sql in (PLACES, f"SELECT * FROM {frames_of(ticks).name} ORDER BY epoch, partition, offset"):
@@ -128,7 +128,7 @@ async def test_an_open_day_is_left_out_and_reported(world: StreamWorld, tmp_path
         await stores.parts.close(ticks, BEFORE)
     async with stream_transfer(world, ticks) as transfer:
         manifest = await transfer.export(constructed_ticks, tmp_path / "x")
-    assert [one.covers for one in manifest.loads] == ["2026/03/01/1"]
+    assert [load.covers for load in manifest.loads] == ["2026/03/01/1"]
 
 
 async def test_an_instance_that_receives_the_feed_itself_refuses(world: StreamWorld, file: Path) -> None:
@@ -173,11 +173,11 @@ async def test_frames_of_a_partition_that_is_not_here_do_not_hold_up_the_feed(
 async def test_another_decoder_version_is_kept_and_the_difference_reported(other: StreamWorld, file: Path) -> None:
     async with stream_transfer(other, mended) as transfer:
         outcomes = await transfer.import_file(file)
-        assert {one.status for one in outcomes} == {"differs"}
+        assert {outcome.status for outcome in outcomes} == {"differs"}
         assert "read by version" in outcomes[0].detail
     assert await other.numbers() == [1_000_000 + number for number in NUMBERS]
     async with stream_transfer(other, ticks) as transfer:  # the decode is mended here meanwhile
-        assert {one.status for one in await transfer.import_file(file)} == {"imported"}
+        assert {outcome.status for outcome in await transfer.import_file(file)} == {"imported"}
     assert await other.numbers() == NUMBERS
 
 
@@ -197,14 +197,14 @@ async def test_frames_of_two_instances_at_the_same_positions_are_not_mixed(
             await third.send(numbered(20, connection=3, around=around + 3600 * 10**9))
             await third.drained()
             async with third.stores() as stores:
-                for day in await stores.parts.open_days(ticks):
+                for day in await stores.parts.list_open_days(ticks):
                     await stores.parts.close(ticks, day)
             async with stream_transfer(third, ticks) as transfer:
                 await transfer.export(constructed_ticks, folder / "x")
             await opened.execute(f"DROP DATABASE {database} SYNC")
         async with stream_transfer(other, ticks) as transfer:
             if message == "refused":
-                assert {one.status for one in await transfer.import_file(folder / "x")} == {message}
+                assert {outcome.status for outcome in await transfer.import_file(folder / "x")} == {message}
             else:
                 with pytest.raises(FormatError, match=message):
                     await transfer.import_file(folder / "x")

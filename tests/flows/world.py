@@ -104,7 +104,7 @@ class InlineParseSession:
     async def result(self) -> ParseResult:
         if self._error:
             raise self._error
-        rows = sum(one.columns.num_rows for one in self._items if isinstance(one, Rows))
+        rows = sum(item.columns.num_rows for item in self._items if isinstance(item, Rows))
         return ParseResult({"constructed_counts": rows}, self.rejects, self._lines)
 
 

@@ -33,7 +33,7 @@ from spotlightd.ports.publisher import Publishers
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives
 
-GRACE_SECONDS = 6 * 3600
+MISFIRE_GRACE_SECONDS = 6 * 3600
 HOLD = Backoff(first=1.0, most=15.0, jitter=0.0)  # an engine that died is back in about a second, a full disk is not
 JOB_POLL_SECONDS = 2.0
 WAITING_PER_MINUTE = 60 / JOB_POLL_SECONDS
@@ -54,7 +54,7 @@ class Wakeups:
 @asynccontextmanager
 async def run_triggers(sources: Iterable[Batch], wakeups: Wakeups, *, on_start: bool) -> AsyncIterator[None]:
     """Wake the flow of each source by its `cron`, in UTC, while the block runs."""
-    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": GRACE_SECONDS})
+    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS})
     for source in sources:
         trigger = CronTrigger.from_crontab(source.cron, timezone=UTC)
         scheduler.add_job(wakeups.of(source.name).set, trigger, name=source.name)
