@@ -19,22 +19,22 @@ EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped",
     "engine started", "engine ready", "engine died", "engine restarted", "engine stopped", "engine not sandboxed",
     "flow started", "flow failed", "flow stopped", "flow restarted",
-    "publisher asked again", "source looked at", "source failed", "source late",
-    "document stored", "document unchanged", "document absent", "document refused", "document failed",
-    "load published", "load died", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
+    "publisher asked again", "source checked", "source failed", "source late",
+    "document stored", "document unchanged", "document not found", "document refused", "document failed",
+    "load published", "load failed", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "page shown without archive", "port taken", "parser child ended", "parser child started", "verifier child ended",
-    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames sent again",
-    "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap noted",
-    "partition planned", "partition moved on", "partition held", "table copied",
+    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",
+    "day closed", "part replayed", "move unfinished", "feed connected", "feed lost", "gap recorded",
+    "partition planned", "partition advanced", "partition held", "table copied",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "documents copied", "documents dropped", "documents missing", "document copy damaged",
     "bucket swept", "mirror answered", "library warned",
     "log events left out",
-    "disk level changed", "disk fell silent", "disk answered", "ballast made", "ballast released", "ballast failed",
+    "disk level changed", "disk stopped answering", "disk answered", "ballast created", "ballast released", "ballast failed",
 })  # fmt: skip
 
 
-Keep = Callable[[structlog.typing.EventDict], None]
+EventSink = Callable[[structlog.typing.EventDict], None]
 
 HIDDEN = "(hidden)"
 _NAMES = r"(?:password|passwd|secret|token|credentials?|signature|authorization|(?:api|access|private)[_-]?key)"
@@ -60,20 +60,20 @@ def _listed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typ
 
 
 def _without_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {name: HIDDEN if _SECRET_NAME.search(name) else hidden(value) for name, value in event.items()}
+    return {name: HIDDEN if _SECRET_NAME.search(name) else hide_secrets(value) for name, value in event.items()}
 
 
-def hidden(value: Any) -> Any:
+def hide_secrets(value: Any) -> Any:
     """The value with whatever looks like a secret in its texts taken out."""
     if isinstance(value, str):
         for pattern in _SECRETS if "=" in value or ":" in value else ():  # each has one: most words are done with here
             value = pattern.sub(rf"\g<1>{HIDDEN}", value)
         return value
     if isinstance(value, dict):
-        return {name: HIDDEN if _SECRET_NAME.search(str(name)) else hidden(one) for name, one in value.items()}
+        return {name: HIDDEN if _SECRET_NAME.search(str(name)) else hide_secrets(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [hidden(one) for one in value]
-    return value if isinstance(value, int | float | None) else hidden(str(value))
+        return [hide_secrets(one) for one in value]
+    return value if isinstance(value, int | float | None) else hide_secrets(str(value))
 
 
 class _Libraries(logging.Handler):
@@ -118,13 +118,13 @@ def logger(**context: Any) -> structlog.typing.FilteringBoundLogger:
     return bound
 
 
-def within(**context: Any) -> AbstractContextManager[Any]:
+def log_context(**context: Any) -> AbstractContextManager[Any]:
     """Every line that is said in the block, by whomever and in tasks begun there, bears that context."""
     return structlog.contextvars.bound_contextvars(**context)
 
 
 @contextmanager
-def kept(keep: Keep) -> Iterator[None]:
+def forward_events(keep: EventSink) -> Iterator[None]:
     """While the block runs every event that is printed is handed to `keep` too, without its secrets.
 
     The list of processors is changed where it lies: loggers that were made before hold on to it.

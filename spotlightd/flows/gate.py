@@ -1,4 +1,4 @@
-"""What work must wait while a disk is too full, and how it waits: between two pieces of work, never within one."""
+"""Holds work while a disk is too full. Work waits between two pieces, never within one."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ BEAT_SECONDS = 1.0
 
 
 class Gate:
-    """Nothing waits until somebody shuts it: a command without a daemon has one that nobody does."""
+    """Nothing waits until `hold` is called. Commands that run without a daemon use a gate that never holds."""
 
     def __init__(self) -> None:
         self._held: Mapping[Work, str] = {}
         self._changed = asyncio.Event()
 
-    def shut(self, held: Mapping[Work, str]) -> None:
-        """Hold that work from now on, for the reasons told, and none that is not named."""
-        opened = self._held.keys() - held.keys()
+    def hold(self, held: Mapping[Work, str]) -> None:
+        """Hold exactly this work from now on. The values are the reasons."""
+        released = self._held.keys() - held.keys()
         self._held = dict(held)
-        if opened:
+        if released:
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
 
-    def why(self, work: Work) -> str:
-        """Why that work must wait; empty when it may go on."""
+    def hold_reason(self, work: Work) -> str:
+        """Why this work must wait; empty when it may go on."""
         return self._held.get(work, "")
 
-    async def moved(self, seconds: float = BEAT_SECONDS) -> None:
-        """Until some work may go on that was held, or for so long."""
+    async def wait_for_change(self, seconds: float = BEAT_SECONDS) -> None:
+        """Wait until some held work may go on, at most this long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
-    async def passed(self, work: Work, report: Reporter) -> None:
-        """At once while that work may go on; else the flow says why it waits, and beats, until it may."""
-        if not self.why(work):
+    async def wait_until_open(self, work: Work, report: Reporter) -> None:
+        """Return at once if this work may go on; otherwise report the reason, and beat, until it may."""
+        if not self.hold_reason(work):
             return
-        while why := self.why(work):
-            report.holding(why)
+        while reason := self.hold_reason(work):
+            report.set_holding(reason)
             report.beat(did_something=False)
-            await self.moved()
-        report.waiting("there is room again")
+            await self.wait_for_change()
+        report.set_waiting("there is room again")

@@ -1,35 +1,35 @@
-"""Named coroutines that are watched over: restarted when they may fail alone, the end of the process when not.
+"""Runs named coroutines and watches them: some are restarted when they fail, others end the process.
 
-Leaving `running` cancels its flows and waits for them, so the order of shutdown is the indentation of the daemon.
-Each is cancelled once, because a second time would cut its clean-up short: when the block fails, the group does it.
+Leaving `run_in_background` cancels its flows and waits for them, so the indentation of the daemon is the order of its
+shutdown. Each flow is cancelled once, because a second cancellation would cut its clean-up short. When the block itself
+fails, the task group cancels them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
+from spotlightd.backoff import Backoff, Clock
 from spotlightd.errors import SpotlightError
 from spotlightd.log import logger
 
 State = Literal["starting", "running", "waiting", "holding", "failed", "stopped"]
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 300.0
+RESTART = Backoff(first=1.0, most=300.0)
 BEATS_MISSED = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a flow is doing now. `done` of `total` is the progress of long work; total 0 = none under way.
+    """What a flow is doing now. `done` of `total` is the progress of long work; `total` is 0 when there is none.
 
-    A beat is one round of the loop that does the work. `expected_per_minute` is how many there should be when nothing
-    is wrong, 0 = none were promised. `silent_seconds` is how long ago the last one was, or the start when there was none.
+    A beat is one round of the loop that does the work. `expected_per_minute` is how many beats there should be when
+    nothing is wrong; 0 means that none were promised. `silent_seconds` is the time since the last beat, or since the
+    start when there was no beat yet.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Status:
     since: datetime
     restarts: int = 0
     error: str = ""
-    says: str = ""
+    message: str = ""
     done: int = 0
     total: int = 0
     beats: int = 0
@@ -50,65 +50,59 @@ class Status:
 
     @property
     def pause_seconds(self) -> float:
-        """The pause between two beats that it promises; 0 when it promises none, as one that has failed or stopped."""
+        """The promised pause between two beats; 0 when none is promised, or when the flow has failed or stopped."""
         if not self.expected_per_minute or self.state in ("failed", "stopped"):
             return 0.0
         return 60.0 / self.expected_per_minute
 
     @property
-    def hangs(self) -> bool:
-        """It should be at work, and has been silent for more than three times the pause between two beats."""
+    def is_hanging(self) -> bool:
+        """Whether a flow at work has been silent for more than three times the pause between two beats."""
         return 0 < BEATS_MISSED * self.pause_seconds < self.silent_seconds
 
     @property
-    def heard(self) -> str:
-        """When it was last heard of, for people; empty when it promises no beats."""
+    def beat_summary(self) -> str:
+        """When the last beat was, for people; empty when the flow promises no beats."""
         if not self.pause_seconds:
             return ""
         ago = f"last beat {self.silent_seconds:.0f} s ago" if self.beats else f"no beat for {self.silent_seconds:.0f} s"
-        return f"it hangs: {ago}, where one is due every {self.pause_seconds:g} s" if self.hangs else ago
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """The two clocks: one for people, which may be set, and one for spans of time, in seconds, which only goes on."""
-
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    seconds: Callable[[], float] = time.monotonic
+        return f"it hangs: {ago}, where one is due every {self.pause_seconds:g} s" if self.is_hanging else ago
 
 
 class Board:
-    """The states of all flows, written by the flows, read by the status page, the heartbeats, the metrics and systemd."""
+    """The states of all flows. Flows write them; the status page, heartbeats, metrics and systemd read them."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
         self._statuses: dict[str, Status] = {}
-        self._heard: dict[str, float] = {}
+        self._beat_seconds: dict[str, float] = {}
 
     def read(self) -> tuple[Status, ...]:
-        now = self._clock.seconds()
-        return tuple(replace(one, silent_seconds=now - self._heard[name]) for name, one in self._statuses.items())
+        now = self._clock.now()
+        return tuple(
+            replace(status, silent_seconds=now - self._beat_seconds[name]) for name, status in self._statuses.items()
+        )
 
     def reporter(self, name: str) -> Reporter:
         if name not in self._statuses:
-            self._statuses[name] = Status(name, "starting", self._clock.now())
-            self._heard[name] = self._clock.seconds()
+            self._statuses[name] = Status(name, "starting", self._clock.utc())
+            self._beat_seconds[name] = self._clock.now()
         return Reporter(self, name)
 
-    def begun(self, name: str) -> None:
-        """The flow runs from now on, again or for the first time: the wait for its first beat begins."""
-        self._heard[name] = self._clock.seconds()
+    def start_flow(self, name: str) -> None:
+        """The flow runs from now on, for the first time or again. The wait for its first beat begins."""
+        self._beat_seconds[name] = self._clock.now()
         self.update(name, state="running", error="")
 
     def update(self, name: str, **changes: Any) -> None:
         before = self._statuses[name]
         if changes.get("state", before.state) != before.state:
-            changes["since"] = self._clock.now()
+            changes["since"] = self._clock.utc()
         self._statuses[name] = replace(before, **changes)
 
     def beat(self, name: str, *, lag_seconds: float, queue: int, did_something: bool) -> None:
-        before, now = self._statuses[name], self._clock.now()
-        self._heard[name] = self._clock.seconds()
+        before, now = self._statuses[name], self._clock.utc()
+        self._beat_seconds[name] = self._clock.now()
         self._statuses[name] = replace(
             before, beats=before.beats + 1, last_beat_at=now, lag_seconds=lag_seconds, queue=queue,
             last_event_at=now if did_something else before.last_event_at,
@@ -120,72 +114,65 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """One flow's pen for the board."""
+    """Writes the state of one flow to the board."""
 
     board: Board
     name: str
 
-    def working(self, says: str, done: int = 0, total: int = 0) -> None:
-        self.board.update(self.name, state="running", says=says, done=done, total=total)
+    def set_working(self, message: str, done: int = 0, total: int = 0) -> None:
+        self.board.update(self.name, state="running", message=message, done=done, total=total)
 
-    def waiting(self, says: str) -> None:
-        self.board.update(self.name, state="waiting", says=says, done=0, total=0, error="")
+    def set_waiting(self, message: str) -> None:
+        self.board.update(self.name, state="waiting", message=message, done=0, total=0, error="")
 
-    def holding(self, error: str) -> None:
+    def set_holding(self, error: str) -> None:
         self.board.update(self.name, state="holding", error=error)
 
-    def expects(self, per_minute: float) -> None:
-        """So often the loop will beat when nothing is wrong; may be said again when the work changes, with a beat."""
+    def expect_beats(self, per_minute: float) -> None:
+        """Promise so many beats when nothing is wrong. Call it again, with a beat, when the work changes."""
         self.board.update(self.name, expected_per_minute=per_minute)
 
     def beat(self, *, lag_seconds: float = 0.0, queue: int = 0, did_something: bool = True) -> None:
-        """Once in each round, by the loop that does the work and nobody else: cheap, never waits."""
+        """Called once in each round by the loop that does the work, and by nothing else. Cheap; never waits."""
         self.board.beat(self.name, lag_seconds=lag_seconds, queue=queue, did_something=did_something)
 
 
 Flow = Callable[[Reporter], Coroutine[Any, Any, None]]
 
 
-async def isolated(
-    board: Board,
-    name: str,
-    flow: Flow,
-    *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    seconds: Callable[[], float] = time.monotonic,
-) -> None:
-    """Run a flow whose failure is its own: say so, wait with jitter, start it again; for ever.
+async def run_isolated(board: Board, name: str, flow: Flow, *, clock: Clock | None = None) -> None:
+    """Run a flow whose failure affects nothing else: report it, pause, start the flow again; for ever.
 
-    The pause doubles with each failure, and is short again after a good spell as long as the longest pause.
+    The pause doubles with each failure. It is short again after a run as long as the longest pause.
     """
+    clock = clock or Clock()
     report, log, failures = board.reporter(name), logger(flow=name), 0
     while True:
         log.info("flow restarted" if board.restarts(name) else "flow started")
-        board.begun(name)
-        began = seconds()
+        board.start_flow(name)
+        started = clock.now()
         try:
             await flow(report)
         except SpotlightError as problem:
             log.warning("flow failed", error=str(problem))
-            board.update(name, state="failed", error=str(problem), restarts=board.restarts(name) + 1)
+            error = str(problem)
         except Exception as problem:
             log.exception("flow failed")
-            said = f"a mistake of ours: {type(problem).__name__}: {problem}"
-            board.update(name, state="failed", error=said, restarts=board.restarts(name) + 1)
+            error = f"a bug in spotlightd: {type(problem).__name__}: {problem}"
         else:
             log.info("flow stopped")
             board.update(name, state="stopped")
             return
-        failures = 1 if seconds() - began >= LONGEST_PAUSE_SECONDS else failures + 1
-        pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(failures - 1, 12))
-        await sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+        board.update(name, state="failed", error=error, restarts=board.restarts(name) + 1)
+        failures = 1 if clock.now() - started >= RESTART.most else failures + 1
+        await clock.sleep(RESTART.pause(failures, clock.chance))
 
 
-async def vital(board: Board, name: str, flow: Flow) -> None:
-    """Run a flow that the daemon cannot do without: its failure ends the process, and systemd starts it anew."""
+async def run_vital(board: Board, name: str, flow: Flow) -> None:
+    """Run a flow that the daemon cannot work without: its failure ends the process, and systemd starts it again."""
     report, log = board.reporter(name), logger(flow=name)
     log.info("flow started")
-    board.begun(name)
+    board.start_flow(name)
     try:
         await flow(report)
     except Exception as problem:
@@ -197,8 +184,8 @@ async def vital(board: Board, name: str, flow: Flow) -> None:
 
 
 @asynccontextmanager
-async def running(**flows: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Run coroutines, each a task of its name, while the block runs; on leaving they are cancelled and awaited."""
+async def run_in_background(**flows: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines while the block runs, each in a task of its name; on leaving they are cancelled and awaited."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work, name=name) for name, work in flows.items()]
         yield

@@ -1,4 +1,4 @@
-"""Files of ours on their way to the bucket and back, or into a bundle: whole, or nothing is left of them."""
+"""Temporary files on their way to or from the bucket, or into a bundle: either complete or removed."""
 
 from __future__ import annotations
 
@@ -9,46 +9,49 @@ from pathlib import Path
 
 from spotlightd.errors import StoreError
 
-ROOM_BYTES = 16 << 20
-AGAIN = "see that its disk has room; it is made again"
+SPACE_BYTES = 16 << 20
+RETRY_REMEDY = "free space on its disk; the file is then written again"
 
 
-def endless(_bytes: int) -> None:
-    """The room on a disk that nobody watches."""
+def unlimited_space(_bytes: int) -> None:
+    """The space check for a disk that is not watched."""
 
 
-async def written(
-    path: Path, chunks: AsyncIterator[bytes], room: Callable[[int], None] = endless, remedy: str = AGAIN
+async def write_file(
+    path: Path,
+    chunks: AsyncIterator[bytes],
+    require_space: Callable[[int], None] = unlimited_space,
+    remedy: str = RETRY_REMEDY,
 ) -> None:
-    """The bytes into that file. StoreError when the disk takes no more, or `room` says that it should not: then the file
-    is removed, which would be the next to fill it.
+    """Write the bytes to this file. StoreError when the disk takes no more, or when `require_space` refuses: then the
+    partial file is removed, because it would help to fill the disk.
     """
-    whole, asked = False, 0
-    with blamed(path, remedy):
+    complete, checked_bytes = False, 0
+    with wrap_disk_errors(path, remedy):
         try:
             with path.open("wb") as file:
                 async for chunk in chunks:
-                    if asked <= 0:
-                        await asyncio.to_thread(room, ROOM_BYTES)
-                        asked = ROOM_BYTES
-                    asked -= len(chunk)
+                    if checked_bytes <= 0:
+                        await asyncio.to_thread(require_space, SPACE_BYTES)
+                        checked_bytes = SPACE_BYTES
+                    checked_bytes -= len(chunk)
                     await asyncio.to_thread(file.write, chunk)
-            whole = True
+            complete = True
         finally:
-            if not whole:
+            if not complete:
                 await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def housed(path: Path) -> Path:
-    """The path itself, when its folder is made."""
-    with blamed(path):
+async def make_parent_folder(path: Path) -> Path:
+    """Create the folder of this file, and return the file's path."""
+    with wrap_disk_errors(path):
         await asyncio.to_thread(path.parent.mkdir, mode=0o700, parents=True, exist_ok=True)
     return path
 
 
 @contextmanager
-def blamed(path: Path, remedy: str = AGAIN) -> Iterator[None]:
-    """StoreError for what the disk of that file refuses, with what is to be done."""
+def wrap_disk_errors(path: Path, remedy: str = RETRY_REMEDY) -> Iterator[None]:
+    """Turn an error of this file's disk into a StoreError that says what to do."""
     try:
         yield
     except OSError as problem:

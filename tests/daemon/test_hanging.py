@@ -14,10 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from spotlightd.backoff import Clock
 from spotlightd.flows.supervise import Board, Reporter, Status, run_in_background, run_isolated, run_vital
 from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows
 from spotlightd.metrics.registry import PrometheusMetrics
-from spotlightd.runtime.daemon import _heart
+from spotlightd.runtime.daemon import _feed_watchdog
 from tests.daemon.process import until
 
 PAUSE_SECONDS = 0.05
@@ -80,9 +81,9 @@ class House:
         for name in flows:
             self.board.reporter(name)
         return run_in_background(
-            heart=run_vital(self.board, "heart", lambda report: _heart(report, self.board)),
+            heart=run_vital(self.board, "heart", lambda report: _feed_watchdog(report, self.board)),
             loop=measure_loop_lag(self.metrics, PAUSE_SECONDS),
-            **{name: run_isolated(self.board, name, flow, sleep=short) for name, flow in flows.items()},
+            **{name: run_isolated(self.board, name, flow, clock=Clock(sleep=short)) for name, flow in flows.items()},
         )
 
     def status(self, name: str) -> Status:

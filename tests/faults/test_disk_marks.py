@@ -151,7 +151,7 @@ async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_g
     told = DiskSettings(ballast_bytes=BALLAST)
     with small_disk(tmp_path / "state", SIZE) as disk:
         async with open_instance(replace(Settings(), state_dir=tmp_path / "state", disk=told)) as house:
-            warehouse, dropped = house.context.warehouse, list[str]()
+            warehouse, dropped = house.warehouse, list[str]()
             drop = "ALTER TABLE disks DROP PARTITION ID '202601-0'"
             await warehouse.insert(
                 disk_rows, [(datetime(2026, 1, 1, tzinfo=UTC), "/", at, 1, 0, "") for at in range(1000)]

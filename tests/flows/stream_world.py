@@ -34,7 +34,7 @@ from spotlightd.sql.visibility import visible_condition
 from spotlightd.testing import SilentMetrics
 
 from .constructed_ticks import constructed_ticks, records, ticks
-from .world import Fuse, Fused, HereParser
+from .world import Fuse, Fused, InlineParser
 
 
 @dataclass
@@ -133,7 +133,7 @@ class NoSpool:
 
     def __init__(self) -> None:
         self.durable: dict[int, int] = {}
-        self.trouble = ""
+        self.error = ""
 
     def put(self, topic: str, frame: Frame) -> bool:
         raise NotImplementedError(topic, frame)
@@ -177,7 +177,7 @@ class StreamWorld:
 
     folder: Path
     warehouse: Warehouse
-    parser: Parser = field(default_factory=HereParser)
+    parser: Parser = field(default_factory=InlineParser)
     bus: MemoryBus = field(default_factory=MemoryBus)
     spool: NoSpool = field(default_factory=NoSpool)
     held: HeldUp | None = None

@@ -1,4 +1,4 @@
-"""The flow that looks after the bucket."""
+"""The flow that watches the bucket."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from spotlightd.backoff import Clock
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.bucket import looking_after
+from spotlightd.flows.upkeep.bucket import watch_bucket
 from spotlightd.ports.storage import Bucket
 
 
 @dataclass
-class Scripted:
+class ScriptedBucket:
     """Answers pings as the script says: an empty sentence is a good answer."""
 
     script: list[str]
     board: Board = field(default_factory=Board)
     sweeps: int = 0
     now: float = 0.0
-    seen: list[tuple[str, str]] = field(default_factory=list)
+    states: list[tuple[str, str]] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
 
     async def ping(self) -> None:
-        if said := self.script.pop(0):
-            raise StoreError(said)
+        if error := self.script.pop(0):
+            raise StoreError(error)
 
     async def sweep(self) -> int:
         self.sweeps += 1
@@ -34,7 +35,7 @@ class Scripted:
 
     async def sleep(self, seconds: float) -> None:
         (status,) = self.board.read()
-        self.seen.append((status.state, status.error))
+        self.states.append((status.state, status.error))
         self.slept.append(seconds)
         self.now += seconds
         if not self.script:
@@ -44,24 +45,24 @@ class Scripted:
         board: Any = self.board
         report = board.reporter("bucket")
         with suppress(asyncio.CancelledError):
-            await looking_after(report, cast("Bucket", self), sleep=self.sleep, seconds=lambda: self.now)
+            await watch_bucket(report, cast("Bucket", self), clock=Clock(now=lambda: self.now, sleep=self.sleep))
 
 
 async def test_what_is_wrong_is_on_the_board_until_it_is_right() -> None:
-    one = Scripted(["gone", "still gone", "", ""])
-    await one.run()
-    assert one.seen == [("holding", "gone"), ("holding", "still gone"), ("waiting", ""), ("waiting", "")]
+    bucket = ScriptedBucket(["gone", "still gone", "", ""])
+    await bucket.run()
+    assert bucket.states == [("holding", "gone"), ("holding", "still gone"), ("waiting", ""), ("waiting", "")]
 
 
-async def test_it_is_asked_again_after_a_minute_and_not_sooner() -> None:
-    one = Scripted(["gone"] * 5)
-    await one.run()
-    assert all(60 <= pause <= 72 for pause in one.slept)
-    assert one.sweeps == 0
+async def test_a_bucket_that_fails_is_probed_again_after_a_minute_and_not_sooner() -> None:
+    bucket = ScriptedBucket(["gone"] * 5)
+    await bucket.run()
+    assert all(60 <= pause <= 72 for pause in bucket.slept)
+    assert bucket.sweeps == 0
 
 
-async def test_it_is_swept_at_once_and_every_day() -> None:
-    one = Scripted([""] * 3000)
-    await one.run()
-    days = one.now / 86_400
-    assert days - 1 <= one.sweeps <= days + 1
+async def test_the_bucket_is_swept_at_once_and_every_day() -> None:
+    bucket = ScriptedBucket([""] * 3000)
+    await bucket.run()
+    days = bucket.now / 86_400
+    assert days - 1 <= bucket.sweeps <= days + 1

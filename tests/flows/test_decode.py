@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.model.bus import Frame, mark, packed
+from spotlightd.model.bus import Frame, pack_key, source_mark
+from spotlightd.ports.progress import ignore_progress, to_checkpoint
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers.parser import ChildParser
 from tests.sources import constructed_stream
@@ -32,7 +33,7 @@ async def streams(tmp_path: Path, warehouse: ClickHouse) -> AsyncIterator[Stream
 
 async def send(world: StreamWorld, values: list[bytes], first: int = 0) -> None:
     frames = [Frame(5, first + at, MIDNIGHT + at, value) for at, value in enumerate(values)]
-    await world.bus.append(source.name, 0, [packed(mark(source.name), one) for one in frames], values)
+    await world.bus.append(source.name, 0, [pack_key(source_mark(source.name), one) for one in frames], values)
 
 
 async def counted(world: StreamWorld) -> tuple[int, int]:
@@ -47,12 +48,12 @@ async def test_frames_are_decoded_once_rejects_are_named_and_a_replay_gives_the_
     await streams.drained(source)
     assert await counted(streams) == (6, 6)
 
-    async def progress(*_: object) -> None: ...
-
     async with streams.stores() as stores:
         lost = await stores.ledger.run("SELECT offset, reason FROM lost_frames")
         assert [tuple(one) for one in lost] == [(1, "too short for a count")]
-        done = await stores.replay(source).days(date(2026, 3, 2), date(2026, 3, 2), progress)
+        done = await stores.replay(source).replay_days(
+            date(2026, 3, 2), date(2026, 3, 2), to_checkpoint(ignore_progress)
+        )
     assert [(one.rows, one.rejects) for one in done] == [(6, 1)]
     assert await counted(streams) == (6, 6)
 
@@ -62,6 +63,6 @@ async def test_a_crash_in_a_batch_loses_and_doubles_nothing(streams: StreamWorld
     for turn, step in enumerate((9, 10, 11, 12, 13, 14, 15)):
         await send(streams, [good, good], first=2 * turn)
         with pytest.raises(CrashError):
-            await streams.drained(source, Fuse(blows_at=step))
+            await streams.drained(source, Fuse(crash_step=step))
     await streams.drained(source)
     assert await counted(streams) == (28, 28)

@@ -20,8 +20,8 @@ from spotlightd.datasets.system import disks as disk_rows
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.disk import Critical, Watching, nothing_verified
-from spotlightd.flows.upkeep.disk_history import DiskRows
+from spotlightd.flows.upkeep.disk import Critical, DiskWatch, drop_nothing
+from spotlightd.flows.upkeep.disk_history import DiskHistory
 from spotlightd.model.disk import FileSystem, Folder, Level, Watermarks
 from spotlightd.testing import MemoryDisks
 
@@ -49,21 +49,21 @@ class Watch:
     """Three disks of a thousand bytes, and a watch over them."""
 
     ballast: int = 20
-    on_critical: Critical = nothing_verified
+    on_critical: Critical = drop_nothing
     every_seconds: float = 0.01
     disks: MemoryDisks = field(default_factory=lambda: MemoryDisks(dict.fromkeys((TABLES, PAPERS, OTHER), (SIZE, 0))))
     gate: Gate = field(default_factory=Gate)
 
     def __post_init__(self) -> None:
-        self.flow = Watching(
+        self.flow = DiskWatch(
             self.disks, FOLDERS, Watermarks(), self.gate, every_seconds=self.every_seconds,
-            ballast=TABLES / "engine" / "ballast", told_bytes=self.ballast, on_critical=self.on_critical,
+            ballast=TABLES / "engine" / "ballast", configured_ballast=self.ballast, on_critical=self.on_critical,
         )  # fmt: skip
 
     async def seen(self, used: int, at: Path = TABLES) -> FileSystem:
         """A look when so much is used by others; what it made of that disk. What it began meanwhile is done."""
         self.disks.mounts[at] = (SIZE, used)
-        await self.flow.look()
+        await self.flow.check()
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("disk ")))
         return self.at(at)
 
@@ -72,7 +72,7 @@ class Watch:
 
     @property
     def held(self) -> tuple[bool, bool]:
-        return bool(self.gate.why("batch loads")), bool(self.gate.why("the sink"))
+        return bool(self.gate.hold_reason("batch loads")), bool(self.gate.hold_reason("the sink"))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Board]:
@@ -100,17 +100,17 @@ async def test_levels_hold_in_their_order_and_let_go_in_the_reverse() -> None:
 
 async def test_a_disk_holds_only_what_needs_it() -> None:
     watch = Watch()
-    assert (await watch.seen(990, PAPERS)).says == "batch loads held"
+    assert (await watch.seen(990, PAPERS)).summary == "batch loads held"
     assert watch.held == (True, False)
     await watch.seen(0, PAPERS)
-    assert (await watch.seen(1_000, OTHER)).says == "nearly full, holds nothing up"
+    assert (await watch.seen(1_000, OTHER)).summary == "nearly full, holds nothing up"
     assert watch.held == (False, False)
 
 
 async def test_why_it_holds_says_what_would_end_it() -> None:
     watch = Watch(ballast=0)
     await watch.seen(960)
-    assert watch.gate.why("the sink") == "disk /tables is 96.0 % full: the sink is held until it is below 94 %"
+    assert watch.gate.hold_reason("the sink") == "disk /tables is 96.0 % full: the sink is held until it is below 94 %"
 
 
 async def test_each_change_of_level_is_said_once(said: Said) -> None:
@@ -143,7 +143,7 @@ async def test_the_ballast_is_made_released_and_made_again(said: Said) -> None:
         assert (await watch.seen(used)).ballast_held == 0
     assert (await watch.seen(830)).ballast_held == 20
     events = [one["event"] for one in said if one["event"].startswith("ballast")]
-    assert events == ["ballast made", "ballast released", "ballast made"]
+    assert events == ["ballast created", "ballast released", "ballast created"]
 
 
 async def test_a_ballast_that_would_itself_hold_something_is_not_made() -> None:
@@ -152,7 +152,7 @@ async def test_a_ballast_that_would_itself_hold_something_is_not_made() -> None:
     for _ in range(3):
         one = await watch.seen(830)
         assert one.ballast
-        assert (one.ballast.held, one.ballast.says) == (0, "there is no room for it yet")
+        assert (one.ballast.held, one.ballast.detail) == (0, "there is no room for it yet")
     assert watch.held == (False, False)
 
 
@@ -204,32 +204,32 @@ async def test_a_disk_that_hangs_keeps_its_level_and_is_told_and_others_are_stil
         assert board.read()[0].state == "holding"
         assert watch.at(TABLES).level == Level.FINE
         watch.disks.hanging.clear()
-        await until(lambda: not watch.at(TABLES).trouble)
+        await until(lambda: not watch.at(TABLES).error)
         watch.disks.mounts[PAPERS] = (SIZE, 0)
         await until(lambda: board.read()[0].state == "waiting")
     events = [one["event"] for one in said if one["event"].startswith("disk ") and "disk" in one]
-    assert sorted(events) == ["disk answered", "disk fell silent", "disk level changed", "disk level changed"]
+    assert sorted(events) == ["disk answered", "disk stopped answering", "disk level changed", "disk level changed"]
 
 
 async def test_a_disk_that_hangs_from_the_beginning_is_told() -> None:
     watch = Watch()
     watch.disks.hanging.add(TABLES)
-    await watch.flow.look()
-    assert any("does it hang?" in one.trouble for one in watch.flow.state().file_systems)
+    await watch.flow.check()
+    assert any("does it hang?" in one.error for one in watch.flow.state().file_systems)
     watch.disks.hanging.clear()
-    assert (await watch.seen(0)).trouble == ""
+    assert (await watch.seen(0)).error == ""
     assert len(watch.flow.state().file_systems) == 3
 
 
 async def test_who_waits_at_the_gate_says_why_beats_and_goes_on_by_itself() -> None:
     gate, board = Gate(), Board()
     report = board.reporter("drain")
-    gate.shut({"the sink": "full"})
-    waits = asyncio.create_task(gate.passed("the sink", report))
+    gate.hold({"the sink": "full"})
+    waits = asyncio.create_task(gate.wait_until_open("the sink", report))
     await until(lambda: board.read()[0].state == "holding")
-    await gate.passed("batch loads", report)
+    await gate.wait_until_open("batch loads", report)
     assert board.read()[0].error == "full"
-    gate.shut({})
+    gate.hold({})
     await asyncio.wait_for(waits, 5)
     assert (board.read()[0].state, board.read()[0].error) == ("waiting", "")
 
@@ -242,7 +242,7 @@ async def test_the_forecast_outlives_a_restart(warehouse: ClickHouse) -> None:
     ]  # a byte an hour
     await warehouse.insert(disk_rows, rows)
     watch, board = Watch(ballast=20), Board()
-    task = asyncio.create_task(DiskRows(watch.flow, warehouse, every_seconds=0.05)(board.reporter("disk rows")))
+    task = asyncio.create_task(DiskHistory(watch.flow, warehouse, every_seconds=0.05)(board.reporter("disk rows")))
     try:
         await until(lambda: board.read()[0].state == "waiting")
         one = await watch.seen(120)
@@ -250,4 +250,4 @@ async def test_the_forecast_outlives_a_restart(warehouse: ClickHouse) -> None:
         task.cancel()
         await asyncio.wait([task])
     assert one.forecast.rate == pytest.approx(1 / 3600, rel=0.1)
-    assert one.forecast.says.startswith(("full in 35 days", "full in 36 days", "full in 34 days"))
+    assert one.forecast.summary.startswith(("full in 35 days", "full in 36 days", "full in 34 days"))

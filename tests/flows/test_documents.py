@@ -18,62 +18,63 @@ from typing import Any
 
 import pytest
 
+from spotlightd.backoff import Clock
 from spotlightd.clients.bucket.folder import FolderBucket
-from spotlightd.clients.documents.folder import place
+from spotlightd.clients.documents.folder import document_path
 from spotlightd.clients.documents.tiered import TieredDocuments
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.documents import DocumentTiering, Policy
-from spotlightd.model.bucket import Access, document_key
+from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
+from spotlightd.model.bucket import BucketAccess, document_key
 from spotlightd.model.document_tiers import DocumentTiers, StoredDocument, Tally
 from spotlightd.model.provenance import Document
-from tests.clients.bucket_world import bucket_of
-from tests.clients.documents_world import Watched, chunks, content, read, tiered
+from tests.clients.bucket_world import open_bucket
+from tests.clients.documents_world import WatchedBucket, chunks, content, read, tiered
 from tests.flows.world import CrashError, Fuse, Fused
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
 ROOT = Path(__file__).parent.parent.parent
 NOW = datetime(2026, 3, 20, 12, tzinfo=UTC)
-STEPS = {"documents", "put", "head", "drop", "note"}
+STEPS = {"documents", "put", "head", "drop", "save_check"}
 
 
 @dataclass
 class World:
     folder: Path
     documents: TieredDocuments
-    bucket: Watched
+    bucket: WatchedBucket
     ledger: SqliteLedger
-    policy: Policy = field(default_factory=lambda: Policy({"constructed": 10}))
+    policy: TieringPolicy = field(default_factory=lambda: TieringPolicy({"constructed": 10}))
     gate: Gate = field(default_factory=Gate)
     board: Board = field(default_factory=Board)
 
     async def keep(self, *numbers: int, days: float = 20, source: str = "constructed") -> list[str]:
         """Documents that came so many days ago."""
-        return [await self._kept(content(one), days, source) for one in numbers]
+        return [await self._save(content(number), days, source) for number in numbers]
 
-    async def _kept(self, whole: bytes, days: float, source: str) -> str:
+    async def _save(self, whole: bytes, days: float, source: str) -> str:
         stored, at = await self.documents.put(chunks(whole)), NOW - timedelta(days=days)
         url = f"https://example.org/{source}/{stored.digest}"
-        await self.ledger.keep_document(Document(stored.digest, stored.size, source, url, "2026", at))
+        await self.ledger.save_document(Document(stored.digest, stored.size, source, url, "2026", at))
         os.utime(self.path(stored.digest), (at.timestamp(), at.timestamp()))
         return stored.digest
 
-    def stowing(self, around: Any = lambda port: port) -> DocumentTiering:
+    def tiering(self, around: Any = lambda port: port, clock: Clock | None = None) -> DocumentTiering:
         """As after a start of the daemon."""
         return DocumentTiering(
             around(self.documents.folder), around(self.bucket), around(self.ledger), around(SqliteArchive(self.ledger)),
-            self.policy, gate=self.gate, now=lambda: NOW,
+            self.policy, gate=self.gate, clock=clock or Clock(wall=lambda: int(NOW.timestamp()) * 10**9),
         )  # fmt: skip
 
-    async def round(self, stowing: DocumentTiering | None = None) -> DocumentTiers:
-        return await (stowing or self.stowing()).round(self.board.reporter("documents"))
+    async def round(self, tiering: DocumentTiering | None = None) -> DocumentTiers:
+        return await (tiering or self.tiering()).run_round(self.board.reporter("documents"))
 
     def path(self, name: str) -> Path:
-        return place(self.folder / "documents", name)
+        return document_path(self.folder / "documents", name)
 
     def copy(self, name: str) -> Path:
         return self.folder / "bucket" / document_key(name)
@@ -82,12 +83,12 @@ class World:
         self.copy(name).chmod(0o600)
         self.copy(name).write_bytes(whole)
 
-    def here(self, *names: str) -> list[bool]:
-        return [self.path(one).exists() for one in names]
+    def in_folder(self, *names: str) -> list[bool]:
+        return [self.path(name).exists() for name in names]
 
     async def check(self) -> tuple[bool, str]:
         one = (await SqliteArchive(self.ledger).checks())["documents"]
-        return one.well, one.says
+        return one.passed, one.detail
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         FolderBucket(tmp_path / "bucket") as bucket,
         SqliteLedger(tmp_path / "ledger.sqlite") as ledger,
     ):
-        watched = Watched(bucket)
+        watched = WatchedBucket(bucket)
         async with tiered(tmp_path, watched) as documents:
             yield World(tmp_path, documents, watched, ledger)
 
@@ -105,7 +106,7 @@ async def test_new_ones_are_copied_old_ones_leave_and_all_are_read(world: World)
     old, new = await world.keep(1, 2), await world.keep(3, days=3)
     found = await world.round()
     assert found == DocumentTiers(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
-    assert world.here(*old, *new) == [False, False, True]
+    assert world.in_folder(*old, *new) == [False, False, True]
     for number, name in enumerate((*old, *new), 1):
         assert await read(world.documents, name) == content(number)
     assert await world.check() == (
@@ -123,18 +124,18 @@ async def test_a_copy_is_read_back_when_it_is_made_and_again_before_the_drop(wor
     os.utime(world.path(name), (at, at))
     await world.round()
     assert world.bucket.reads == [document_key(name)] * 2
-    assert world.here(name) == [False]
+    assert world.in_folder(name) == [False]
 
 
 async def test_without_a_policy_nothing_is_asked_of_the_bucket(world: World) -> None:
-    world.policy, world.bucket.is_away = Policy(), True
+    world.policy, world.bucket.is_away = TieringPolicy(), True
     names = await world.keep(1, 2, days=4000)
     assert await world.round() == DocumentTiers(Tally(2, 2000), Tally(), Tally(), (), NOW)
-    assert world.here(*names) == [True, True]
+    assert world.in_folder(*names) == [True, True]
 
 
 async def test_sources_stay_as_long_as_each_says_and_of_two_the_most_patient_decides(world: World) -> None:
-    world.policy = Policy({"constructed": 10, "patient": 100})
+    world.policy = TieringPolicy({"constructed": 10, "patient": 100})
     (mine,), (other,), (kept,) = (
         await world.keep(1),
         await world.keep(2, source="patient"),
@@ -143,18 +144,18 @@ async def test_sources_stay_as_long_as_each_says_and_of_two_the_most_patient_dec
     both = await world.keep(4)
     await world.keep(4, source="patient")
     await world.round()
-    assert world.here(mine, other, kept, *both) == [False, True, True, True]
+    assert world.in_folder(mine, other, kept, *both) == [False, True, True, True]
     assert not world.copy(kept).exists()
     many = StoredDocument("", 0, ("constructed", "no"))
-    assert world.policy.stays(many) is None
-    assert world.policy.stays(None) is None
+    assert world.policy.retention(many) is None
+    assert world.policy.retention(None) is None
 
 
 async def test_what_the_ledger_does_not_know_is_left_where_it_is(world: World) -> None:
     stored = await world.documents.put(chunks(b"abc"))
     os.utime(world.path(stored.digest), (0, 0))
     await world.round()
-    assert world.here(stored.digest) == [True]
+    assert world.in_folder(stored.digest) == [True]
     assert not world.copy(stored.digest).exists()
 
 
@@ -164,24 +165,24 @@ async def test_a_document_that_is_read_stays_for_this_round(world: World) -> Non
         await world.round()
         assert path.read_bytes() == content(1)
     assert (await world.round()).alone == Tally(1, 1000)
-    assert world.here(name) == [False]
+    assert world.in_folder(name) == [False]
 
 
 async def test_a_dropped_document_that_comes_again_leaves_again(world: World) -> None:
     (name,) = await world.keep(1)
     await world.round()
     await world.keep(1)
-    assert world.here(name) == [True]
+    assert world.in_folder(name) == [True]
     await world.round()
-    assert world.here(name) == [False]
+    assert world.in_folder(name) == [False]
     assert await read(world.documents, name) == content(1)
 
 
 async def test_on_a_full_disk_only_what_leaves_at_once_is_copied(world: World) -> None:
     (old,), (new,) = await world.keep(1), await world.keep(2, days=3)
-    world.gate.shut({"batch loads": "the disk is full"})
+    world.gate.hold({"batch loads": "the disk is full"})
     await world.round()
-    assert (world.here(old, new), world.copy(new).exists()) == ([False, True], False)
+    assert (world.in_folder(old, new), world.copy(new).exists()) == ([False, True], False)
 
 
 # ---- crashes
@@ -197,19 +198,19 @@ async def test_a_crash_at_any_step_loses_nothing_and_the_next_round_finishes(wor
         async def piece(fuse: Fuse = fuse) -> None:
             fuse.step()
 
-        world.bucket.paces = piece
+        world.bucket.before_piece = piece
         try:
-            await world.round(world.stowing(lambda port, fuse=fuse: Fused(port, fuse, STEPS)))
+            await world.round(world.tiering(lambda port, fuse=fuse: Fused(port, fuse, STEPS)))
         except CrashError:
-            world.bucket.paces = None
+            world.bucket.before_piece = None
         else:
             break
         for name in names:
             here, copied = world.path(name).exists(), world.copy(name).exists()
             assert here or (copied and world.copy(name).stat().st_size == 1000)
         await world.round()
-        assert not any(world.here(*names))
-    world.bucket.paces = None
+        assert not any(world.in_folder(*names))
+    world.bucket.before_piece = None
     assert step > 20
     for number, name in enumerate(names, 2):
         assert await read(world.documents, name) == content(number)
@@ -220,9 +221,9 @@ async def test_a_process_killed_again_and_again_on_the_way_loses_no_document(wor
     draw, kills, names = random.Random(11), 0, await world.keep(*range(60))
     for name in names:
         os.utime(world.path(name), (0, 0))
-    while any(world.here(*names)):
+    while any(world.in_folder(*names)):
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.flows.stowing_crash", str(world.folder), stdout=PIPE, cwd=ROOT
+            sys.executable, "-m", "tests.flows.tiering_crash", str(world.folder), stdout=PIPE, cwd=ROOT
         )
         assert child.stdout
         assert await child.stdout.readline() == b"begins\n"
@@ -247,29 +248,29 @@ async def test_a_process_killed_again_and_again_on_the_way_loses_no_document(wor
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "gone"])
 async def test_a_copy_that_went_bad_before_the_drop_holds_all_drops_and_is_told(world: World, damage: str) -> None:
     (bad,) = await world.keep(1, days=3)
-    stowing = world.stowing()
-    await world.round(stowing)
+    tiering = world.tiering()
+    await world.round(tiering)
     at = (NOW - timedelta(days=30)).timestamp()
     os.utime(world.path(bad), (at, at))
     (good,) = await world.keep(2)
     if damage == "gone":
         world.copy(bad).unlink()
-        await world.round(stowing)  # it is copied again, and proven
-        assert world.here(bad, good) == [False, False]
+        await world.round(tiering)  # it is copied again, and proven
+        assert world.in_folder(bad, good) == [False, False]
         return
     world.spoil(bad, b"D" + content(1)[1:] if damage == "flipped byte" else content(1)[:-1])
-    for one in (stowing, stowing, world.stowing()):
+    for one in (tiering, tiering, world.tiering()):
         found = await world.round(one)
         assert len(found.amiss) == 1
         assert found.amiss[0].startswith(f"document {bad}")
-        assert world.here(bad, good) == [True, True]
+        assert world.in_folder(bad, good) == [True, True]
         well, says = await world.check()
         assert not well
         assert says.startswith(f"1 amiss, nothing is dropped: document {bad}")
     assert await read(world.documents, bad) == content(1)
     world.copy(bad).unlink()
-    await world.round(stowing)
-    assert world.here(bad, good) == [False, False]
+    await world.round(tiering)
+    assert world.in_folder(bad, good) == [False, False]
     assert (await world.check())[0]
 
 
@@ -280,7 +281,7 @@ async def test_a_document_damaged_in_the_folder_is_not_copied_and_does_not_hold_
     world.path(bad).chmod(0o600)
     world.path(bad).write_bytes(b"D" + content(1)[1:])
     found = await world.round()
-    assert "was to have the SHA-256" in found.amiss[0]
+    assert "should have the SHA-256" in found.amiss[0]
     assert (world.copy(bad).exists(), world.copy(good).exists()) == (False, True)
 
 
@@ -292,18 +293,18 @@ async def test_a_bucket_that_was_emptied_behind_our_back_is_told_and_holds_drops
     (new,) = await world.keep(3)
     found = await world.round()
     assert set(found.amiss) == {f"document {name} is neither in the folder nor in the bucket" for name in (gone, lost)}
-    assert world.here(new) == [True]
+    assert world.in_folder(new) == [True]
     assert not (await world.check())[0]
     with pytest.raises(StoreError, match=f"^there is no document {gone} in /.*, nor in the bucket"):
         await read(world.documents, gone)
     await world.keep(1)  # the publisher still has it
     world.policy = replace(world.policy, lost=frozenset({lost}))
     assert (await world.round()).amiss == ()
-    assert world.here(gone, new) == [False, False]
+    assert world.in_folder(gone, new) == [False, False]
 
 
 async def test_without_a_policy_what_is_missing_is_told_all_the_same(world: World) -> None:
-    world.policy = Policy()
+    world.policy = TieringPolicy()
     (name,) = await world.keep(1)
     await world.documents.folder.drop(name)
     assert (await world.round()).amiss == (f"document {name} is neither in the folder nor in the bucket",)
@@ -314,10 +315,10 @@ async def test_while_the_bucket_is_away_nothing_leaves_and_then_it_goes_on(world
     world.bucket.is_away = True
     with pytest.raises(StoreError, match="cannot be reached"):
         await world.round()
-    assert world.here(old, new) == [True, True]
+    assert world.in_folder(old, new) == [True, True]
     world.bucket.is_away = False
     await world.round()
-    assert world.here(old, new) == [False, False]
+    assert world.in_folder(old, new) == [False, False]
 
 
 async def test_a_bucket_that_goes_away_in_the_middle_of_a_proof_blames_no_document(world: World) -> None:
@@ -326,13 +327,13 @@ async def test_a_bucket_that_goes_away_in_the_middle_of_a_proof_blames_no_docume
     async def goes() -> None:
         world.bucket.is_away = True
 
-    world.bucket.paces = goes
+    world.bucket.before_piece = goes
     with pytest.raises(StoreError, match="cannot be reached"):
         await world.round()
-    assert world.here(*names) == [True, True]
-    world.bucket.paces, world.bucket.is_away = None, False
+    assert world.in_folder(*names) == [True, True]
+    world.bucket.before_piece, world.bucket.is_away = None, False
     assert (await world.round()).amiss == ()
-    assert world.here(*names) == [False, False]
+    assert world.in_folder(*names) == [False, False]
 
 
 async def test_the_flow_holds_while_it_fails_and_tries_sooner_than_usual(world: World) -> None:
@@ -346,20 +347,20 @@ async def test_the_flow_holds_while_it_fails_and_tries_sooner_than_usual(world: 
         if len(pauses) == 5:
             raise asyncio.CancelledError
 
-    stowing = world.stowing()
-    stowing._sleep = sleep
+    tiering = world.tiering(clock=Clock(wall=lambda: int(NOW.timestamp()) * 10**9, sleep=sleep))
     with suppress(asyncio.CancelledError):
-        await stowing(world.board.reporter("documents"))
+        await tiering(world.board.reporter("documents"))
     assert [state for state, _ in pauses] == ["holding"] * 3 + ["waiting"] * 2
-    assert [0.8 * one <= pause <= one for one, (_, pause) in zip((60, 120, 240, 3600, 3600), pauses, strict=True)] == [
-        True
-    ] * 5
+    assert [
+        0.8 * expected <= pause <= expected
+        for expected, (_, pause) in zip((60, 120, 240, 3600, 3600), pauses, strict=True)
+    ] == [True] * 5
 
 
 async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
-    access = Access(minio.access_key, minio.secret_key, f"tests/{token_hex(6)}/")
-    async with bucket_of(minio, access=access) as store, SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
-        bucket = Watched(store)
+    access = BucketAccess(minio.access_key, minio.secret_key, f"tests/{token_hex(6)}/")
+    async with open_bucket(minio, access=access) as store, SqliteLedger(tmp_path / "ledger.sqlite") as ledger:
+        bucket = WatchedBucket(store)
         async with tiered(tmp_path, bucket) as documents:
             world = World(tmp_path, documents, bucket, ledger)
             old, new = await world.keep(1, 2), await world.keep(3, days=3)
@@ -379,4 +380,4 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
             for _ in range(2):
                 (said,) = (await world.round()).amiss
                 assert f"document {bad}: its copy in the bucket is damaged" in said
-                assert world.here(bad) == [True]
+                assert world.in_folder(bad) == [True]

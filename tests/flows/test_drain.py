@@ -12,10 +12,11 @@ import pytest
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
 from spotlightd.model.bus import Ends, Frame
+from spotlightd.ports.progress import ignore_progress, to_checkpoint
 
 from .constructed_ticks import MIDNIGHT, SECOND, frame, mended, numbered, ticks
 from .stream_world import HeldUp, MemoryBus, Stores, StreamWorld, until
-from .world import CrashError, Fuse, copied
+from .world import CrashError, Fuse, back_up
 
 DAY = 24 * 3600 * SECOND
 
@@ -110,7 +111,7 @@ async def test_two_partitions_are_drained_each_in_order(streams: StreamWorld) ->
 
 async def crash_everywhere(streams: StreamWorld, step: int) -> bool:
     """One life that ends at that step, a second one that ends at the same step of the recovery; whether it was reached."""
-    fuse = Fuse(blows_at=step)
+    fuse = Fuse(crash_step=step)
     try:
         await streams.drained(fuse=fuse)
     except CrashError:
@@ -148,10 +149,10 @@ async def test_a_day_that_is_over_is_closed_while_the_feed_goes_on(tmp_path: Pat
     await streams.send(numbered(10))
     async with streams.stores() as stores, stores.draining() as flow:
         await until(lambda: streams.is_drained(flow))
-        assert len(await stores.parts.open_days(ticks)) == 2
+        assert len(await stores.parts.list_open_days(ticks)) == 2
         await streams.send(numbered(1, first=10, around=MIDNIGHT + DAY // 2))
         async with asyncio.timeout(60):
-            while (days := await stores.parts.open_days(ticks)) != [date(2026, 3, 2)]:
+            while (days := await stores.parts.list_open_days(ticks)) != [date(2026, 3, 2)]:
                 assert date(2026, 3, 2) in days
                 await asyncio.sleep(0.05)
 
@@ -249,10 +250,10 @@ async def test_a_replay_switches_readers_by_one_row_and_as_of_shows_what_was_bef
     await streams.drained()
     before = await streams.one("SELECT max(seq) FROM loads")
 
-    async def progress(*_: object) -> None: ...
-
     async with streams.stores() as stores:
-        done = await stores.replay(mended).days(date(2026, 3, 2), date(2026, 3, 2), progress)
+        done = await stores.replay(mended).replay_days(
+            date(2026, 3, 2), date(2026, 3, 2), to_checkpoint(ignore_progress)
+        )
     assert [(one.day, one.part, one.rows) for one in done] == [(date(2026, 3, 2), 1, 40)]
     assert await streams.numbers() == [one + 1_000_000 for one in range(40)]
     assert await streams.numbers(before) == list(range(40))
@@ -262,14 +263,14 @@ async def test_a_replay_switches_readers_by_one_row_and_as_of_shows_what_was_bef
 
 
 async def test_a_replay_beside_a_running_drain_neither_loses_nor_mixes(streams: StreamWorld) -> None:
-    async def progress(*_: object) -> None: ...
-
     await streams.send(numbered(40, around=MIDNIGHT + DAY // 2))
     async with streams.stores() as stores, stores.draining(mended) as flow:
         await until(lambda: streams.is_drained(flow))
         sent = 40
         for _ in range(3):
-            replay = asyncio.create_task(stores.replay(mended).days(date(2026, 3, 2), date(2026, 3, 2), progress))
+            replay = asyncio.create_task(
+                stores.replay(mended).replay_days(date(2026, 3, 2), date(2026, 3, 2), to_checkpoint(ignore_progress))
+            )
             while not replay.done():
                 await streams.send(numbered(3, first=sent, around=MIDNIGHT + DAY // 2))
                 sent += 3
@@ -394,7 +395,7 @@ async def test_a_ledger_put_back_from_a_backup_that_was_taken_while_frames_were_
     held = streams.held = HeldUp(streams.warehouse)
     async with streams.stores() as stores, stores.draining() as flow:
         await until(lambda: held.waiting)
-        copied(ledger, backup)
+        back_up(ledger, backup)
         held.go_on.set()
         await until(lambda: streams.is_drained(flow))
     for file in streams.folder.glob("ledger.sqlite*"):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.flows.batch.schedule import Collecting, Wakeups
+from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext
-from spotlightd.flows.supervise import Board, Status, isolated
+from spotlightd.flows.supervise import Board, Status, run_isolated
 
 from .constructed_ticks import numbered, ticks
 from .stream_world import HeldUp, StreamWorld, until
@@ -38,13 +38,13 @@ async def test_a_held_drain_takes_nothing_says_what_waits_and_goes_on_by_itself(
     await streams.send(numbered(50))
     async with streams.stores() as stores, stores.draining() as flow:
         await until(lambda: streams.is_drained(flow))
-        stores.gate.shut({"the sink": FULL})
+        stores.gate.hold({"the sink": FULL})
         await until(lambda: status(stores.board).state == "holding")
         await streams.send(numbered(50, first=50))
         await until(lambda: status(stores.board).queue == 50)  # it goes on looking how much waits
         assert status(stores.board).error == FULL
         assert await streams.numbers() == list(range(100))
-        stores.gate.shut({})
+        stores.gate.hold({})
         await until(lambda: streams.is_drained(flow))
         await until(lambda: status(stores.board).state == "waiting")
     assert await streams.numbers() == list(range(200))
@@ -55,12 +55,12 @@ async def test_a_batch_that_is_under_way_is_finished_before_the_drain_holds(stre
     await streams.send(numbered(100))
     async with streams.stores() as stores, stores.draining() as flow:
         await until(lambda: bool(streams.held and streams.held.waiting))
-        stores.gate.shut({"the sink": FULL})
+        stores.gate.hold({"the sink": FULL})
         streams.held.go_on.set()
         await until(lambda: status(stores.board).state == "holding")
         assert not await stores.positions.intents(ticks.name)
         assert len(await streams.numbers()) == 2 * flow.states()[0].offset
-        stores.gate.shut({})
+        stores.gate.hold({})
         await until(lambda: streams.is_drained(flow))
     assert await streams.numbers() == list(range(200))
 
@@ -72,13 +72,13 @@ async def test_a_gate_that_flaps_while_frames_come_loses_and_doubles_nothing(str
         for first in range(0, 400, 20):
             await streams.send(numbered(20, first=first), 0)
             await streams.send(numbered(20, connection=8, first=first), 1)
-            stores.gate.shut({"the sink": FULL} if first % 40 else {})
+            stores.gate.hold({"the sink": FULL} if first % 40 else {})
             if first % 60:
                 await asyncio.sleep(0)
         for _ in range(3):
-            stores.gate.shut({"the sink": FULL})
+            stores.gate.hold({"the sink": FULL})
             await until(lambda: status(stores.board).state == "holding")
-            stores.gate.shut({})
+            stores.gate.hold({})
             await until(lambda: status(stores.board).state == "waiting")
         await until(lambda: streams.is_drained(flow))
     assert await streams.numbers() == sorted([*range(800), *range(800)])
@@ -89,7 +89,7 @@ async def collecting(world: World, gate: Gate) -> AsyncIterator[Board]:
     board, batch, bells = Board(), source(), Wakeups()
     async with world.stores() as stores:
         held: IngestContext = replace(stores, gate=gate)
-        flow = isolated(board, "collect", Collecting(batch, world.publishers, held, bells))
+        flow = run_isolated(board, "collect", Collector(batch, world.publishers, held, bells))
         task = asyncio.create_task(flow, name="collect")
         bells.of(batch.name).set()
         try:
@@ -100,24 +100,24 @@ async def collecting(world: World, gate: Gate) -> AsyncIterator[Board]:
 
 
 async def test_a_held_collector_asks_the_publisher_nothing_and_makes_it_up(world: World) -> None:
-    world.shows({"2021": "2021-01-04,1\n"})
+    world.serve({"2021": "2021-01-04,1\n"})
     gate = Gate()
-    gate.shut({"batch loads": FULL})
+    gate.hold({"batch loads": FULL})
     async with collecting(world, gate) as board:
         await until(lambda: bool(board.read()) and status(board).state == "holding")
         beats = status(board).beats
         assert status(board).error == FULL
         await until(lambda: status(board).beats > beats)
         assert world.publishers.asked == []
-        gate.shut({})
-        await until(lambda: status(board).says == "waiting for the next look" and status(board).state == "waiting")
-    assert await world.seen() == {"2021-01-04": 1}
+        gate.hold({})
+        await until(lambda: status(board).message == "waiting for the next check" and status(board).state == "waiting")
+    assert await world.read_counts() == {"2021-01-04": 1}
 
 
 async def test_what_only_holds_the_sink_lets_a_collector_pass(world: World) -> None:
-    world.shows({"2021": "2021-01-04,1\n"})
+    world.serve({"2021": "2021-01-04,1\n"})
     gate = Gate()
-    gate.shut({"the sink": FULL})
+    gate.hold({"the sink": FULL})
     async with collecting(world, gate) as board:
         await until(lambda: bool(world.publishers.asked) and status(board).state == "waiting")
-    assert await world.seen() == {"2021-01-04": 1}
+    assert await world.read_counts() == {"2021-01-04": 1}

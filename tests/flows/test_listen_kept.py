@@ -14,10 +14,10 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.clients.locallog.spool import LogSpool
-from spotlightd.demo.exchange import Exchange, Script, exchanging
+from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.model.bus import KEY
 from spotlightd.settings.sources import StreamsSettings
-from tests.flows.listening import NAME, Desk, listening, stream
+from tests.flows.listener_world import NAME, RunningListener, run_listener, stream
 
 SLACK = timedelta(seconds=0.5)
 
@@ -46,7 +46,9 @@ def _moment(micros: int) -> datetime:
 
 
 @asynccontextmanager
-async def process(folder: Path, exchange: Exchange, limits: StreamsSettings) -> AsyncIterator[tuple[Kept, Desk]]:
+async def process(
+    folder: Path, exchange: Exchange, limits: StreamsSettings
+) -> AsyncIterator[tuple[Kept, RunningListener]]:
     """A listener with all of its parts, opened and closed in the daemon's order."""
     source = stream()
     async with (
@@ -57,31 +59,31 @@ async def process(folder: Path, exchange: Exchange, limits: StreamsSettings) -> 
         kept = Kept(log, spool, ledger)
         frames = await kept.frames()
         last = datetime.fromtimestamp(frames[-1][0] / 1e9, UTC) if frames else None
-        async with listening(
+        async with run_listener(
             exchange.address, source, spool=spool, feeds=SqlitePositions(ledger), last_received=last
-        ) as desk:
-            await desk.until(lambda: desk.state.state == "connected")
-            yield kept, desk
+        ) as running:
+            await running.until(lambda: running.state.state == "connected")
+            yield kept, running
 
 
-async def more(desk: Desk, frames: int = 100) -> None:
-    wanted = desk.state.frames + frames
-    await desk.until(lambda: desk.state.frames >= wanted)
+async def wait_for_more(running: RunningListener, frames: int = 100) -> None:
+    wanted = running.state.frames + frames
+    await running.until(lambda: running.state.frames >= wanted)
 
 
 async def test_every_tick_is_kept_once_or_lies_in_a_gap_through_hang_ups_full_spool_and_restart(tmp_path: Path) -> None:
     limits, tight = StreamsSettings(), StreamsSettings(spool_bytes=20_000)
-    async with exchanging(Script(rate=1000)) as exchange:
-        async with process(tmp_path, exchange, limits) as (_, desk):
-            await more(desk)
+    async with run_exchange(Script(rate=1000)) as exchange:
+        async with process(tmp_path, exchange, limits) as (_, running):
+            await wait_for_more(running)
             exchange.abort()
-            await desk.until(lambda: desk.state.connects == 2 and desk.state.state == "connected")
-            await more(desk)
-        async with process(tmp_path, exchange, tight) as (_, desk):
-            await desk.until(lambda: desk.state.shed > 100)
-        async with process(tmp_path, exchange, limits) as (kept, desk):
-            await more(desk)
-            await kept.spool.flushed()
+            await running.until(lambda: running.state.connects == 2 and running.state.state == "connected")
+            await wait_for_more(running)
+        async with process(tmp_path, exchange, tight) as (_, running):
+            await running.until(lambda: running.state.shed > 100)
+        async with process(tmp_path, exchange, limits) as (kept, running):
+            await wait_for_more(running)
+            await kept.spool.flush()
             values = [value for _, value in await kept.frames()]
             gaps = await kept.gaps()
     causes = [cause for cause, _ in groupby(cause for cause, _, _ in gaps)]

@@ -9,16 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from spotlightd.backoff import Clock
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
-from spotlightd.flows.supervise import Board, Clock
+from spotlightd.flows.supervise import Board
 from spotlightd.flows.upkeep.log_buffer import LEFT_OUT, LONGEST_FIELDS, LONGEST_TEXT, MINUTE, SEQ, LogBuffer
 from spotlightd.flows.upkeep.logs import LogTable, run_log_writer, write_logs
 from spotlightd.model.dataset import Dataset
@@ -35,8 +36,8 @@ class Hands:
     seconds: float = 0.0
 
     def clock(self) -> Clock:
-        began = datetime(2026, 3, 1, 12, tzinfo=UTC)
-        return Clock(lambda: began + timedelta(seconds=self.seconds), lambda: self.seconds)
+        start = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) * 10**9
+        return Clock(wall=lambda: start + int(self.seconds * 1e9), now=lambda: self.seconds)
 
 
 @dataclass
@@ -86,7 +87,7 @@ def dicts(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def sums(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Events that are there, and events that are said to be missing."""
+    """Events that are there, and events that are counted as left out."""
     gaps = [json.loads(one["fields"])["events"] for one in rows if one["event"] == LEFT_OUT]
     return len(rows) - len(gaps), sum(gaps)
 
@@ -102,31 +103,31 @@ async def until(seen: Callable[[], object], what: str) -> None:
 
 
 def test_an_event_becomes_a_row_with_its_context_in_columns_and_the_rest_as_json() -> None:
-    said = LogBuffer(10, 10, Hands().clock())
-    said.take({
+    buffer = LogBuffer(10, 10, Hands().clock())
+    buffer.add({
         "event": "load published", "level": "info", "timestamp": "x", "flow": "collect a", "source": "a", "load_id": 7,
         "run": "r", "request": "q", "rows": 3, "covers": "2021/01/a", "day": datetime(2021, 1, 1, tzinfo=UTC).date(),
     })  # fmt: skip
-    said.take({"event": "flow started"})
-    row, bare = dicts(said.first(10))
+    buffer.add({"event": "flow started"})
+    row, bare = dicts(buffer.peek(10))
     assert {name: row[name] for name in ("level", "event", "flow", "source", "load_id", "run", "request", "seq")} == {
         "level": "info", "event": "load published", "flow": "collect a", "source": "a", "load_id": 7, "run": "r",
         "request": "q", "seq": 1,
     }  # fmt: skip
     assert json.loads(row["fields"]) == {"rows": 3, "covers": "2021/01/a", "day": "2021-01-01"}
     assert (bare["flow"], bare["load_id"], bare["fields"], bare["seq"]) == ("", 0, "{}", 2)
-    assert row["started_at"] == bare["started_at"] == said.began
+    assert row["started_at"] == bare["started_at"] == buffer.started_at
 
 
 def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
     hands = Hands()
-    said = LogBuffer(5, 1_000, hands.clock())
+    buffer = LogBuffer(5, 1_000, hands.clock())
     for at in range(12):
-        said.take({"event": "source failed", "level": "error" if at == 11 else "info", "n": at})
-    assert (said.size, said.left_out) == (5, 7)
-    said.written(len(said.first(3)))
+        buffer.add({"event": "source failed", "level": "error" if at == 11 else "info", "n": at})
+    assert (buffer.size, buffer.left_out) == (5, 7)
+    buffer.remove(len(buffer.peek(3)))
     hands.seconds += MINUTE
-    rows = dicts(said.first(100))
+    rows = dicts(buffer.peek(100))
     assert sums(rows) == (2, 7)
     told = json.loads(rows[-1]["fields"])
     assert (told["of"], told["events"], rows[-1]["level"]) == ("source failed", 7, "error")
@@ -135,35 +136,35 @@ def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
 
 def test_a_flood_of_one_kind_is_sampled_each_minute_and_leaves_room_for_the_others() -> None:
     hands, rows, others = Hands(), list[dict[str, Any]](), 0
-    said = LogBuffer(10_000, 20, hands.clock())
+    buffer = LogBuffer(10_000, 20, hands.clock())
     for second in range(5 * 60):
         hands.seconds = float(second)
         for _ in range(10):
-            said.take({"event": "request refused", "level": "info"})
+            buffer.add({"event": "request refused", "level": "info"})
         if second % 30 == 0:
             others += 1
-            said.take({"event": "flow failed", "level": "warning"})
+            buffer.add({"event": "flow failed", "level": "warning"})
         if second % 2:
-            found = said.first(1_000)
+            found = buffer.peek(1_000)
             rows += dicts(found)
-            said.written(len(found))
-    rows += dicts(said.first(1_000, whole=True))
+            buffer.remove(len(found))
+    rows += dicts(buffer.peek(1_000, at_end=True))
     assert sums(rows) == (5 * 20 + others, 3_000 - 5 * 20)
     assert sum(row["event"] == "flow failed" for row in rows) == others
     assert 4 <= sum(row["event"] == LEFT_OUT for row in rows) <= 6
-    assert said.left_out == 3_000 - 5 * 20
+    assert buffer.left_out == 3_000 - 5 * 20
 
 
 def test_counts_stay_few_and_right_while_the_warehouse_is_down_for_days() -> None:
     hands = Hands()
-    said = LogBuffer(50, 10, hands.clock())
+    buffer = LogBuffer(50, 10, hands.clock())
     for minute in range(3 * 24 * 60):
         hands.seconds = minute * MINUTE
         for name in ("store failed", "source failed"):
-            said.take({"event": name, "level": "warning"})
-        said.first(1_000)
-        assert said.size <= 50
-    rows = dicts(said.first(1_000, whole=True))
+            buffer.add({"event": name, "level": "warning"})
+        buffer.peek(1_000)
+        assert buffer.size <= 50
+    rows = dicts(buffer.peek(1_000, at_end=True))
     assert sums(rows) == (50, 2 * 3 * 24 * 60 - 50)
     assert len(rows) <= 52
 
@@ -174,16 +175,16 @@ class Awkward:
 
 
 def test_nothing_that_is_said_makes_taking_it_fail() -> None:
-    said = LogBuffer(100, 100)
+    buffer = LogBuffer(100, 100)
     circle: list[Any] = []
     circle.append(circle)
     for value in (circle, float("nan"), "\ud800", b"\xff", {1: {2: {3: {4: {5: 6}}}}}, object(), "x" * 1_000_000, -1):
-        said.take(
+        buffer.add(
             {"event": "flow failed", "value": value, "load_id": value, "flow": value if isinstance(value, str) else ""}
         )
-    said.take({"event": "flow failed", "value": Awkward()})
-    said.take({"event": "flow failed", "many": ["y" * 3_000] * 100})
-    rows = dicts(said.first(100, whole=True))
+    buffer.add({"event": "flow failed", "value": Awkward()})
+    buffer.add({"event": "flow failed", "many": ["y" * 3_000] * 100})
+    rows = dicts(buffer.peek(100, at_end=True))
     assert sums(rows) == (9, 1)
     for row in rows:
         assert len(row["fields"]) <= max(LONGEST_FIELDS, 2 * LONGEST_TEXT)
@@ -193,35 +194,35 @@ def test_nothing_that_is_said_makes_taking_it_fail() -> None:
 
 
 def test_who_speaks_while_garbage_is_collected_does_not_wait_for_himself() -> None:
-    said = LogBuffer(100_000, 100_000)
+    buffer = LogBuffer(100_000, 100_000)
 
     class Dying:
         def __init__(self) -> None:
             self.me = self
 
         def __del__(self) -> None:
-            said.take({"event": "library warned", "level": "warning"})
+            buffer.add({"event": "library warned", "level": "warning"})
 
     before = gc.get_threshold()
     gc.set_threshold(1, 1, 1)
     try:
         for _ in range(300):
             Dying()
-            said.take({"event": "flow started", "a": [{"b": [1]}]})
+            buffer.add({"event": "flow started", "a": [{"b": [1]}]})
     finally:
         gc.set_threshold(*before)
     gc.collect()
-    assert said.size == 600
+    assert buffer.size == 600
 
 
 def test_many_threads_may_speak_at_once() -> None:
-    said = LogBuffer(1_000, 700)
-    threads = [threading.Thread(target=speaking, args=(said, 250)) for _ in range(8)]
+    buffer = LogBuffer(1_000, 700)
+    threads = [threading.Thread(target=add_events, args=(buffer, 250)) for _ in range(8)]
     for one in threads:
         one.start()
     for one in threads:
         one.join(20)
-    rows = dicts(said.first(5_000, whole=True))
+    rows = dicts(buffer.peek(5_000, at_end=True))
     assert sums(rows) == (700, 1_300)
     assert len({row["seq"] for row in rows}) == len(rows)
 
@@ -229,34 +230,34 @@ def test_many_threads_may_speak_at_once() -> None:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def speaking(said: LogBuffer, count: int) -> None:
+def add_events(buffer: LogBuffer, count: int) -> None:
     for at in range(count):
-        said.take({"event": "request refused", "level": "info", "n": at})
+        buffer.add({"event": "request refused", "level": "info", "n": at})
 
 
 async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(warehouse: ClickHouse) -> None:
     await warehouse.ensure(logs)
-    said, metrics = LogBuffer(1_000, 1_000), Counted()
-    speaking(said, 10)
-    async with run_log_writer(Board(), said, warehouse, metrics, 0.02):
+    buffer, metrics = LogBuffer(1_000, 1_000), Counted()
+    add_events(buffer, 10)
+    async with run_log_writer(Board(), buffer, warehouse, metrics, 0.02):
         await until(lambda: metrics.written >= 10, "the first block")
-        speaking(said, 5)
+        add_events(buffer, 5)
     found = (
         await warehouse.rows(
-            "SELECT * FROM logs WHERE started_at = {s:DateTime64(6, 'UTC')} ORDER BY seq", {"s": said.began}
+            "SELECT * FROM logs WHERE started_at = {s:DateTime64(6, 'UTC')} ORDER BY seq", {"s": buffer.started_at}
         )
     ).dicts()
     assert [row["seq"] for row in found] == list(range(1, 16))
     assert found[3]["fields"] == '{"n": 3}'
-    assert (metrics.written, metrics.left_out, said.size) == (15, 0, 0)
+    assert (metrics.written, metrics.left_out, buffer.size) == (15, 0, 0)
 
 
 async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_the_rest() -> None:
-    said, metrics, table = LogBuffer(100, 1_000), Counted(), Table(refuses=True)
+    buffer, metrics, table = LogBuffer(100, 1_000), Counted(), Table(refuses=True)
     board = Board()
     board.reporter("logs")
-    async with run_log_writer(board, said, table, metrics, 0.005):  # type: ignore[arg-type]
-        speaking(said, 250)
+    async with run_log_writer(board, buffer, table, metrics, 0.005):  # type: ignore[arg-type]
+        add_events(buffer, 250)
         await until(lambda: board.read()[0].state == "holding", "the flow holds")
         assert "the disk is full" in board.read()[0].error
         await until(lambda: board.read()[0].beats >= 3, "it tries again")
@@ -269,11 +270,11 @@ async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_t
 
 
 async def test_trouble_is_said_once_and_not_with_every_try() -> None:
-    said, table, board = LogBuffer(100, 1_000), Table(refuses=True), Board()
-    speaking(said, 1)
+    buffer, table, board = LogBuffer(100, 1_000), Table(refuses=True), Board()
+    add_events(buffer, 1)
     report = board.reporter("logs")
     with capture_logs() as lines:
-        task = asyncio.create_task(write_logs(report, LogTable(said, table, Counted()), 0.002))  # type: ignore[arg-type]
+        task = asyncio.create_task(write_logs(report, LogTable(buffer, table, Counted()), 0.002))  # type: ignore[arg-type]
         try:
             await until(lambda: report.board.read()[0].beats >= 5, "five tries")
             table.refuses = False
@@ -288,40 +289,40 @@ async def test_trouble_is_said_once_and_not_with_every_try() -> None:
 @pytest.mark.parametrize("keeps", [None, 0, 4])
 async def test_a_block_whose_fate_is_not_known_is_looked_for_first(keeps: int | None) -> None:
     """The answer was lost: of its rows the table has all, none, or (over midnight it makes two parts) some."""
-    said, table = LogBuffer(100, 1_000), Table(mute=True, keeps=keeps)
-    writer = LogTable(said, table, Counted())  # type: ignore[arg-type]
-    speaking(said, 10)
+    buffer, table = LogBuffer(100, 1_000), Table(mute=True, keeps=keeps)
+    writer = LogTable(buffer, table, Counted())  # type: ignore[arg-type]
+    add_events(buffer, 10)
     with pytest.raises(StoreError):
         await writer.write()
-    assert said.size == 10
+    assert buffer.size == 10
     table.mute, table.keeps = False, None
-    speaking(said, 2)
+    add_events(buffer, 2)
     assert await writer.write() == 12
     assert table.ended_ == table.tokens[:1]
     assert sorted(row["seq"] for row in table.rows_) == list(range(1, 13))
-    assert writer.doubtful == ""
+    assert writer.unconfirmed == ""
 
 
 async def test_the_table_is_asked_in_words_that_the_engine_understands(warehouse: ClickHouse) -> None:
     await warehouse.ensure(logs)
-    said = LogBuffer(100, 1_000)
-    writer = LogTable(said, warehouse, Counted())
-    speaking(said, 3)
-    await warehouse.insert(logs, said.first(2))
-    writer.doubtful = "logs-lost"
+    buffer = LogBuffer(100, 1_000)
+    writer = LogTable(buffer, warehouse, Counted())
+    add_events(buffer, 3)
+    await warehouse.insert(logs, buffer.peek(2))
+    writer.unconfirmed = "logs-lost"
     assert await writer.write() == 3
     sql = "SELECT groupArray(seq) FROM logs WHERE started_at = {s:DateTime64(6, 'UTC')}"
-    assert sorted((await warehouse.rows(sql, {"s": said.began})).rows[0][0]) == [1, 2, 3]
+    assert sorted((await warehouse.rows(sql, {"s": buffer.started_at})).rows[0][0]) == [1, 2, 3]
 
 
 async def test_an_end_without_a_warehouse_is_not_held_up() -> None:
-    said, table = LogBuffer(100, 1_000), Table(refuses=True)
-    speaking(said, 3)
+    buffer, table = LogBuffer(100, 1_000), Table(refuses=True)
+    add_events(buffer, 3)
     began = time.monotonic()
-    async with run_log_writer(Board(), said, table, Counted(), 60.0):  # type: ignore[arg-type]
+    async with run_log_writer(Board(), buffer, table, Counted(), 60.0):  # type: ignore[arg-type]
         pass
     assert time.monotonic() - began < 20
-    assert said.first(1)[0][SEQ] == 1
+    assert buffer.peek(1)[0][SEQ] == 1
 
 
 async def test_with_a_pause_of_0_nothing_is_written() -> None:

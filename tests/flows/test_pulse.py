@@ -132,7 +132,7 @@ async def test_a_flow_that_hangs_writes_none_and_shows() -> None:
 
 
 async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_they_work(world: World) -> None:
-    world.shows({"2021": "2021-01-04,1\n"})
+    world.serve({"2021": "2021-01-04,1\n"})
     board, batch = Board(), source()
     bells = Wakeups()
     async with world.stores() as stores:
@@ -158,7 +158,7 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-    assert await world.seen() == {"2021-01-04": 1}
+    assert await world.read_counts() == {"2021-01-04": 1}
 
 
 async def test_a_loop_that_is_held_up_is_measured() -> None:

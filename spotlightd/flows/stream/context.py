@@ -21,8 +21,8 @@ Resend = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DrainContext:
-    """`trim` frees what is drained from a log of our own; `resend` has a spool send again
-    what it holds. Both are None where they do not apply. `gate` is shut while the disk of the tables is too full.
+    """`trim` frees drained records of the embedded log. `resend` makes the spool of a stream send again what it holds.
+    Both are None where they do not apply. `gate` holds the work while the disk of the tables is too full.
     """
 
     bus: Bus

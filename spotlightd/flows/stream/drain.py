@@ -1,20 +1,20 @@
-"""From the bus into the table, each frame exactly once: intent, frames, rows, done; recovery counts before it repeats.
+"""Moves frames from the bus into the tables, each exactly once: intent, frames, rows, done. Recovery counts before it
+repeats.
 
-The position stands in our ledger for every bus. A bus's own committed offset is told for other people's monitoring and
-never read: it expires, and it comes back from the dead in a topic that was made anew. That the log is still the same log
-is seen by two things: its id, asked for after each read (so that what was read came from that log), and at the start by
-the record before the position, which must carry the key that is known. If it is another log a new epoch begins, with an
-alarm, and reading starts at its beginning: no high-water mark is ever trusted, so nothing is skipped.
+The position is kept in our ledger for every kind of bus. The offset committed at the bus is for other people's
+monitoring and is never read: it expires, and an old one can reappear in a topic that was created again. Two checks show
+that the log is still the same one: its id, which is read after each batch (so that the batch came from that log), and at
+the start the record before the position, which must carry the known key. In another log a new epoch begins, with an
+alarm, and reading starts at the beginning: no high-water mark is trusted, so nothing is skipped.
 
-Small batches are moved one at a time. While large ones are being moved, reading goes on: their frames are inserted one
-batch after the other, their rows are decoded side by side, and they are done in order, so that the position never passes
-what is still open.
+Small batches are moved one at a time. While large ones are moved, reading goes on: frames are inserted one batch after
+the other, rows are decoded in parallel, and batches are completed in order, so that the position never passes an open
+batch.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from collections import deque
 from collections.abc import Mapping
@@ -26,9 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from spotlightd.backoff import Backoff
 from spotlightd.errors import OffsetError, StoreError
 from spotlightd.flows.stream.context import DrainContext
 from spotlightd.flows.stream.counters import count_batch, measure_spool
+from spotlightd.flows.stream.gaps import to_datetime
 from spotlightd.flows.stream.loss import LossTracker, StallDetector
 from spotlightd.flows.stream.move import Move, Mover, finish_moves, split_by_day, wait_for_move
 from spotlightd.flows.stream.parts import part_of
@@ -40,29 +42,29 @@ from spotlightd.log import logger
 from spotlightd.model.bus import Records
 from spotlightd.model.offsets import DrainState, Epoch, Intent, LostFrame, Position
 from spotlightd.model.stream import Stream, frames_of
-from spotlightd.tasks import together
+from spotlightd.tasks import run_together
 
-FIRST_HOLD_SECONDS = 0.5
-LONGEST_HOLD_SECONDS = 15.0
-LARGE_FRAMES = 10_000  # smaller batches are sooner done one at a time, and the next one grows meanwhile
-MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores two decode while frames are inserted
+HOLD = Backoff(first=0.5, most=15.0)
+LARGE_FRAMES = 10_000  # smaller batches finish sooner one at a time, and the next batch grows meanwhile
+MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores, two batches decode while frames are inserted
 TIDY_SECONDS = 1.0
+CLOSE_DAYS_SECONDS = 30.0
 DAY_OVER_SECONDS = 120.0
-BEATS_PER_MINUTE = 30.0  # an idle reader comes round every second; a batch may take longer
+BEATS_PER_MINUTE = 30.0  # an idle reader returns every second; a batch may take longer
 
 
 class Drain:
-    """The flow that drains one stream. Holds while a store fails; nothing is ever skipped to go on."""
+    """The flow that drains one stream. It holds while a store fails, and skips nothing to go on."""
 
-    def __init__(self, source: Stream, means: DrainContext, replay: Replay) -> None:
-        self._source, self._means, self._replay = source, means, replay
-        self._mover = Mover(source, means.warehouse, replay.decoder)
-        self._seen = SequenceTracker(means.warehouse, frames_of(source).name)
+    def __init__(self, source: Stream, context: DrainContext, replay: Replay) -> None:
+        self._source, self._context, self._replay = source, context, replay
+        self._mover = Mover(source, context.warehouse, replay.decoder)
+        self._sequences = SequenceTracker(context.warehouse, frames_of(source).name)
+        self._losses = LossTracker(source, context)
         self._states: dict[int, DrainState] = {}
         self._moves: set[asyncio.Task[None]] = set()
-        self._stuck = StallDetector()
-        self._holds = False
-        self._missing = LossTracker(source, means)
+        self._stall = StallDetector()
+        self._is_holding = False
 
     def states(self) -> tuple[DrainState, ...]:
         """How far each partition is."""
@@ -72,218 +74,224 @@ class Drain:
         failures = 0
         report.expect_beats(BEATS_PER_MINUTE)
         while True:
-            began = monotonic()
+            started = monotonic()
             try:
-                await self._held(report)
+                await self._wait_until_open(report)
                 await self._drain(report)
             except StoreError as problem:
-                failures = 0 if monotonic() - began > LONGEST_HOLD_SECONDS else failures + 1
+                failures = 1 if monotonic() - started > HOLD.most else failures + 1
                 report.set_holding(str(problem))
-                self._means.metrics.count("retries_total", source=self._source.name)
+                self._context.metrics.count("retries_total", source=self._source.name)
                 logger(source=self._source.name).error("drain held", error=str(problem), attempt=failures)
-                pause = min(LONGEST_HOLD_SECONDS, FIRST_HOLD_SECONDS * 2 ** min(failures, 8))
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                await asyncio.sleep(HOLD.pause(failures))
 
-    async def _held(self, report: Reporter) -> None:
-        """While the disk of the tables is too full: only say what waits. What is drained stands in the ledger."""
-        while why := self._means.gate.hold_reason("the sink"):
-            report.set_holding(why)
-            states = self._states.values()
-            report.beat(queue=sum(one.end - one.offset for one in states), did_something=False)
-            await self._means.gate.wait_for_change(TIDY_SECONDS)
+    async def _wait_until_open(self, report: Reporter) -> None:
+        """While the disk of the tables is too full, only report what waits. What is drained is in the ledger."""
+        while reason := self._context.gate.hold_reason("the sink"):
+            report.set_holding(reason)
+            queue = sum(state.end - state.offset for state in self._states.values())
+            report.beat(queue=queue, did_something=False)
+            await self._context.gate.wait_for_change(TIDY_SECONDS)
             await self._measure()
 
-    def _is_to_hold(self) -> bool:
-        """Once one part has seen the gate shut all come to their end, though it may be open again by then."""
-        self._holds = self._holds or bool(self._means.gate.hold_reason("the sink"))
-        return self._holds
+    def _must_hold(self) -> bool:
+        """Once the gate has held, all partitions come to an end, even if it is open again by then."""
+        self._is_holding = self._is_holding or bool(self._context.gate.hold_reason("the sink"))
+        return self._is_holding
 
     async def _drain(self, report: Reporter) -> None:
-        """From where the ledger says, until something fails or the disk of the tables is too full."""
-        self._holds = False
-        self._seen = SequenceTracker(self._means.warehouse, frames_of(self._source).name)
-        self._missing = LossTracker(self._source, self._means)
-        means = self._means
-        beginning = DrainRecovery(
-            self._source, means.bus, means.positions, self._mover, means.parts, self._replay, means.resend, means.archives
+        """Drain from the position in the ledger until something fails or the disk of the tables is too full."""
+        context = self._context
+        self._is_holding = False
+        self._sequences = SequenceTracker(context.warehouse, frames_of(self._source).name)
+        self._losses = LossTracker(self._source, context)
+        recovery = DrainRecovery(
+            self._source, context.bus, context.positions, self._mover, context.parts, self._replay, context.resend,
+            context.archives,
         )  # fmt: skip
-        epoch, positions = await beginning.found()
-        for at, position in positions.items():
-            self._states[at] = DrainState(self._source.name, at, epoch.number, position.offset, position.offset)
-        works = {f"partition {at}": self._partition(report, epoch, position) for at, position in positions.items()}
-        await together(works | {"tidy": self._tidy()}, prefix=f"drain {self._source.name} ")
+        epoch, positions = await recovery.find_start()
+        for partition, position in positions.items():
+            self._states[partition] = DrainState(
+                self._source.name, partition, epoch.number, position.offset, position.offset
+            )
+        works = {
+            f"partition {partition}": self._drain_partition(report, epoch, position)
+            for partition, position in positions.items()
+        }
+        await run_together(works | {"tidy": self._tidy()}, prefix=f"drain {self._source.name} ")
 
-    async def _partition(self, report: Reporter, epoch: Epoch, position: Position) -> None:
-        means, at = self._means, position.partition
+    async def _drain_partition(self, report: Reporter, epoch: Epoch, position: Position) -> None:
+        context, partition = self._context, position.partition
         moves: deque[Move] = deque()
-        async with means.bus.open_reader(self._source.name, at, position.offset) as reading:
+        async with context.bus.open_reader(self._source.name, partition, position.offset) as reader:
             try:
-                many = 0
-                while not self._is_to_hold():
-                    while moves and many < LARGE_FRAMES:
+                frames = 0
+                while not self._must_hold():
+                    while moves and frames < LARGE_FRAMES:
                         await wait_for_move(moves[0].task)
-                        moves.popleft()  # not before: all that runs is ended with us
-                    records = await reading.next(
-                        frames=means.settings.batch_frames,
-                        size=means.settings.batch_bytes,
-                        seconds=means.settings.batch_seconds,
+                        moves.popleft()  # only now: moves in the queue are finished when this partition ends
+                    records = await reader.next(
+                        frames=context.settings.batch_frames,
+                        size=context.settings.batch_bytes,
+                        seconds=context.settings.batch_seconds,
                     )
-                    many = len(records)
+                    frames = len(records)
                     while moves and moves[0].task.done():
                         await wait_for_move(moves.popleft().task)
-                    self._say(report, at)
+                    self._report(report, partition)
                     if len(records):
-                        await self._same_log(epoch)
+                        await self._check_log(epoch)
                         for piece in split_by_day(records):
-                            await self._begin(piece, epoch, at, moves)
-                while moves:  # held: what was begun is brought to its end
+                            await self._start_move(piece, epoch, partition, moves)
+                while moves:  # holding: moves that were started are completed
                     await wait_for_move(moves[0].task)
                     moves.popleft()
             finally:
-                await finish_moves([one.task for one in moves])
+                await finish_moves([move.task for move in moves])
 
-    async def _begin(self, piece: Records, epoch: Epoch, at: int, moves: deque[Move]) -> None:
-        """Begin to move these records, beside those before."""
+    async def _start_move(self, piece: Records, epoch: Epoch, partition: int, moves: deque[Move]) -> None:
+        """Start to move these records, beside earlier ones."""
         keys = keys_of(piece)
         repeats: Any = np.zeros(len(piece), dtype=np.uint8)
-        plain = self._seen.is_plain(keys)
-        while len(moves) >= (MOVES_AT_ONCE if plain else 1):  # the table is asked about repeats when all are in it
+        are_new = self._sequences.are_new(keys)
+        while len(moves) >= (MOVES_AT_ONCE if are_new else 1):  # repeats are found when all earlier frames are stored
             await wait_for_move(moves[0].task)
             moves.popleft()
-        if not plain:
-            repeats = await self._seen.repeats(keys)
-        self._missing.note(keys, self._seen)
-        durable, kept = self._seen.durable(keys), asyncio.get_running_loop().create_future()
-        work = self._move(piece, epoch, at, repeats, durable, kept, moves[-1] if moves else None)
-        name = f"move {self._source.name} {at} {piece.offsets[0]}"
-        moves.append(Move(asyncio.create_task(work, name=name), kept))
+        if not are_new:
+            repeats = await self._sequences.find_repeats(keys)
+        self._losses.note(keys, self._sequences)
+        durable = self._sequences.durable_sequences(keys)
+        inserted = asyncio.get_running_loop().create_future()
+        work = self._move(piece, epoch, partition, repeats, durable, inserted, moves[-1] if moves else None)
+        name = f"move {self._source.name} {partition} {piece.offsets[0]}"
+        moves.append(Move(asyncio.create_task(work, name=name), inserted))
         self._moves.add(moves[-1].task)
         moves[-1].task.add_done_callback(self._moves.discard)
 
     async def _move(
-        self, piece: Records, epoch: Epoch, at: int, repeats: Any, durable: Mapping[int, int], kept: asyncio.Future[bool],
-        before: Move | None,
+        self, piece: Records, epoch: Epoch, partition: int, repeats: Any, durable: Mapping[int, int],
+        inserted: asyncio.Future[bool], before: Move | None,
     ) -> None:  # fmt: skip
-        source, means, began = self._source, self._means, monotonic()
+        source, context, started = self._source, self._context, monotonic()
         first, last = int(keys_of(piece)["received"].min()), piece.key(len(piece) - 1)
         size = sum(map(len, piece.values))
         try:
-            intent = await self._intended(piece, epoch, at)
-            if before and not await asyncio.shield(before.kept):  # then what comes after must not be there either
+            intent = await self._intend(piece, epoch, partition)
+            if before and not await asyncio.shield(
+                before.frames_inserted
+            ):  # then these frames must not be there either
                 await wait_for_move(before.task)
-            if means.resend is None:  # else the forwarder knows better when a frame was on the bus
-                means.metrics.observe("lag_seconds", (time_ns() - first) / 1e9, source=source.name, stage="bus")
-            await self._mover.keep(intent, piece, repeats)
-            means.metrics.observe("lag_seconds", (time_ns() - first) / 1e9, source=source.name, stage="table")
+            if context.resend is None:  # else the forwarder measures when a frame was on the bus
+                self._observe_lag(first, "bus")
+            await self._mover.insert_frames(intent, piece, repeats)
+            self._observe_lag(first, "table")
         except BaseException:
-            kept.set_result(False)
+            inserted.set_result(False)
             raise
-        kept.set_result(True)
-        del piece  # several of 16 MB would wait for their rows
-        rows, lost = await self._mover.decode(intent, _moment(first))
-        means.metrics.observe("lag_seconds", (time_ns() - first) / 1e9, source=source.name, stage="queryable")
+        inserted.set_result(True)
+        del piece  # several pieces of 16 MB would wait for their rows
+        rows, lost = await self._mover.decode(intent, to_datetime(first))
+        self._observe_lag(first, "queryable")
         if before:
             await wait_for_move(before.task)
-        await means.positions.complete(intent, last, lost)
-        await means.spool.mark_durable(source.name, durable)
-        seconds = monotonic() - began
-        count_batch(means.metrics, source.name, frames=intent.frames, rows=rows, size=size, seconds=seconds)
-        self._moved(intent, last, rows, lost)
+        await context.positions.complete(intent, last, lost)
+        await context.spool.mark_durable(source.name, durable)
+        seconds = monotonic() - started
+        count_batch(context.metrics, source.name, frames=intent.frames, rows=rows, size=size, seconds=seconds)
+        self._note_batch(intent, last, rows, lost)
 
-    async def _intended(self, piece: Records, epoch: Epoch, at: int) -> Intent:
+    def _observe_lag(self, received: int, stage: str) -> None:
+        lag = (time_ns() - received) / 1e9
+        self._context.metrics.observe("lag_seconds", lag, source=self._source.name, stage=stage)
+
+    async def _intend(self, piece: Records, epoch: Epoch, partition: int) -> Intent:
         source, day = self._source, day_of(int(keys_of(piece)["received"][0]))
-        async with self._means.parts.using(source, day) as load:
+        async with self._context.parts.open_load(source, day) as load:
             intent = Intent(
-                source.name, epoch.number, at, piece.offsets[0], piece.offsets[-1] + 1, len(piece), day, part_of(load),
-                load.load_id, source.parser, secrets.token_hex(4),
+                source.name, epoch.number, partition, piece.offsets[0], piece.offsets[-1] + 1, len(piece), day,
+                part_of(load), load.load_id, source.parser, secrets.token_hex(4),
             )  # fmt: skip
-            await self._means.positions.intend(intent)
+            await self._context.positions.intend(intent)
         return intent
 
-    def _moved(self, intent: Intent, last: bytes, rows: int, lost: list[LostFrame]) -> None:
+    def _note_batch(self, intent: Intent, last: bytes, rows: int, lost: list[LostFrame]) -> None:
         if lost:
-            self._means.metrics.count("frames_rejected_total", len(lost), source=self._source.name)
+            self._context.metrics.count("frames_rejected_total", len(lost), source=self._source.name)
             logger(source=self._source.name).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
         now = datetime.now(UTC)
         state, newest = self._states[intent.partition], received_at(last)
-        lag = (now - newest).total_seconds()
         self._states[intent.partition] = replace(
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
-            frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now, lag_seconds=lag,
-            newest=max(state.newest or newest, newest),
+            frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now,
+            lag_seconds=(now - newest).total_seconds(), newest=max(state.newest or newest, newest),
         )  # fmt: skip
 
-    async def _same_log(self, epoch: Epoch) -> None:
-        """Asked after a read: an id is never used again, so what was read came from the log that we know."""
-        if await self._means.bus.log_id(self._source.name) != epoch.log_id:
-            raise OffsetError(f"topic {self._source.name} was made anew while it was being read")
+    async def _check_log(self, epoch: Epoch) -> None:
+        """Called after a read: an id is never used again, so the records came from the known log."""
+        if await self._context.bus.log_id(self._source.name) != epoch.log_id:
+            raise OffsetError(f"topic {self._source.name} was created again while it was being read")
 
-    def _say(self, report: Reporter, at: int) -> None:
-        state = self._states[at]
-        if self._means.spool.error:
-            report.set_holding(f"received frames are not durable yet: {self._means.spool.error}")
+    def _report(self, report: Reporter, partition: int) -> None:
+        state = self._states[partition]
+        if self._context.spool.error:
+            report.set_holding(f"received frames are not durable yet: {self._context.spool.error}")
         else:
-            report.set_waiting(f"partition {at} drained to offset {state.offset:,}")
+            report.set_waiting(f"partition {partition} drained to offset {state.offset:,}")
         report.beat(lag_seconds=state.lag_seconds, queue=max(0, state.end - state.offset))
 
     async def _tidy(self) -> None:
-        """What need not be done for each batch: lag, holes, days that are over, and what others want to be told."""
+        """What need not be done for each batch: measure the lag, give up holes, close days, trim the log."""
         next_days = 0.0
-        while not self._is_to_hold():
+        while not self._must_hold():
             await asyncio.sleep(TIDY_SECONDS)
             waiting = await self._measure()
-            await self._give_up()
-            self._insist(waiting)
-            if self._means.trim:
-                await self._means.trim(self._source, {at: one.offset for at, one in self._states.items()})
+            await self._give_up_holes()
+            self._resend_if_stalled(waiting)
+            if self._context.trim:
+                await self._context.trim(self._source, {number: state.offset for number, state in self._states.items()})
             if monotonic() >= next_days:
                 await self._close_days()
-                next_days = monotonic() + 30.0
+                next_days = monotonic() + CLOSE_DAYS_SECONDS
 
     async def _measure(self) -> int:
-        """See how far behind we are, and tell it; how many frames wait in the spool."""
-        await self._means.bus.ping()
-        ends = await self._means.bus.ends(self._source.name)
-        for at, one in ends.items():
-            if at in self._states:
-                state = self._states[at]
-                lag = 0.0 if one.end <= state.offset else state.lag_seconds
-                self._states[at] = replace(state, end=one.end, lag_seconds=lag)
-                with suppress(StoreError):  # for other people's monitoring; nothing of ours depends on it
-                    await self._means.bus.commit(self._source.name, at, state.offset)
-        waiting = sum(one.end - one.offset for one in self._states.values())
-        self._means.metrics.gauge("bus_waiting_frames", waiting, source=self._source.name)
-        return measure_spool(self._means.metrics, self._source.name, self._means.spool)
+        """Measure how far the drain is behind. Returns the number of frames in the spool."""
+        await self._context.bus.ping()
+        for partition, ends in (await self._context.bus.ends(self._source.name)).items():
+            if state := self._states.get(partition):
+                lag = 0.0 if ends.end <= state.offset else state.lag_seconds
+                self._states[partition] = replace(state, end=ends.end, lag_seconds=lag)
+                with suppress(StoreError):  # for other people's monitoring; spotlightd does not depend on it
+                    await self._context.bus.commit(self._source.name, partition, state.offset)
+        waiting = sum(state.end - state.offset for state in self._states.values())
+        self._context.metrics.gauge("bus_waiting_frames", waiting, source=self._source.name)
+        return measure_spool(self._context.metrics, self._source.name, self._context.spool)
 
-    async def _give_up(self) -> None:
-        """What was spooled behind holes that nobody filled is free, as soon as all that is being moved now is durable."""
-        durable = await self._missing.give_up(self._seen)
+    async def _give_up_holes(self) -> None:
+        """Free what was spooled behind holes that stayed open, as soon as all current moves are durable."""
+        durable = await self._losses.give_up(self._sequences)
         if durable:
             for task in tuple(self._moves):
                 await wait_for_move(task)
-            await self._means.spool.mark_durable(self._source.name, durable)
+            await self._context.spool.mark_durable(self._source.name, durable)
 
-    def _insist(self, waiting: int) -> None:
-        """Have the spool send again what the bus has lost."""
-        states = self._states.values()
-        offset, drained = sum(one.offset for one in states), all(one.offset >= one.end for one in states)
-        freed = self._means.spool.count_durable(self._source.name)
-        stuck = self._stuck.is_so(freed=freed, waiting=waiting, offset=offset, drained=drained)
-        if stuck and self._means.resend:
-            logger(source=self._source.name).warning("frames sent again", waiting=waiting)
-            self._means.resend(self._source.name)
+    def _resend_if_stalled(self, waiting: int) -> None:
+        """Make the spool send again what the bus has lost."""
+        states, context = self._states.values(), self._context
+        is_stalled = self._stall.is_stalled(
+            durable=context.spool.count_durable(self._source.name), waiting=waiting,
+            offset=sum(state.offset for state in states), drained=all(state.offset >= state.end for state in states),
+        )  # fmt: skip
+        if is_stalled and context.resend:
+            logger(source=self._source.name).warning("frames resent", waiting=waiting)
+            context.resend(self._source.name)
 
     async def _close_days(self) -> None:
-        """Days that are over, once all that was received until then is drained: bars are made of them, and they may leave
-        for the archive. On a busy feed there is always something on the bus, of today.
+        """Close the days that are over, once everything received until then is drained. Bars are made of closed days,
+        and only closed days are archived. On a busy feed the bus is never empty, but then it holds frames of today.
         """
         now = datetime.now(UTC)
-        for day in await self._means.parts.open_days(self._source):
+        for day in await self._context.parts.list_open_days(self._source):
             over = datetime.combine(day + timedelta(days=1), time(), UTC) + timedelta(seconds=DAY_OVER_SECONDS)
-            if now >= over and all(one.is_past(over) for one in self._states.values()):
-                await self._means.parts.close(self._source, day)
+            if now >= over and all(state.is_past(over) for state in self._states.values()):
+                await self._context.parts.close(self._source, day)
                 logger(source=self._source.name).info("day closed", day=str(day))
-
-
-def _moment(nanoseconds: int) -> datetime:
-    return datetime.fromtimestamp(nanoseconds // 1000 / 1e6, UTC)

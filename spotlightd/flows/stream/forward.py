@@ -17,7 +17,7 @@ from spotlightd.model.bus import KEY, Records
 from spotlightd.model.stream import Stream
 from spotlightd.ports.bus import Bus
 from spotlightd.ports.metrics import Metrics
-from spotlightd.tasks import together
+from spotlightd.tasks import run_together
 
 RETRY = Backoff(first=0.5, most=5.0)
 GROUP_FRAMES = 10_000
@@ -45,7 +45,7 @@ class Forwarder:
         for partition in partitions:
             self._offsets.setdefault(partition, 0)
             self._resend.setdefault(partition, asyncio.Event())
-        await together(
+        await run_together(
             {f"partition {partition}": self._forward(report, partition) for partition in partitions},
             prefix=f"forward {self._source.name} ",
         )

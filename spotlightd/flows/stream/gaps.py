@@ -60,7 +60,7 @@ class GapJournal:
     def add_gap(self, gap: Gap) -> None:
         """Queue a gap. When the queue is full, the newest gap grows instead, and then applies to all symbols."""
         logger(source=self._source).warning(
-            "gap noted", cause=gap.cause, since=gap.since.isoformat(), until=gap.until.isoformat(), detail=gap.detail
+            "gap recorded", cause=gap.cause, since=gap.since.isoformat(), until=gap.until.isoformat(), detail=gap.detail
         )
         self._metrics.count("gaps_total", source=self._source, cause=gap.cause)
         last = self._queue[-1] if self._queue else None

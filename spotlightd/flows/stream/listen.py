@@ -30,7 +30,7 @@ from spotlightd.ports.ledger import Positions
 from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.publisher import Connect, Socket
 from spotlightd.settings import sources
-from spotlightd.tasks import together
+from spotlightd.tasks import run_together
 
 DETAIL_LETTERS = 300
 HOLDING_TRIES = 3  # after so many failed tries the flow reports that it holds
@@ -95,7 +95,7 @@ class Listener:
             await self._start()
             try:
                 works = {"connections": self._keep_connected(report), "holes": self._sequence_check.settle_holes()}
-                await together(works, prefix=f"{self._stream.name} ")
+                await run_together(works, prefix=f"{self._stream.name} ")
             except asyncio.CancelledError:
                 self._stop()
                 raise

@@ -1,11 +1,11 @@
-"""One intent: frames as they are into the source's frames table, then the source's SELECT over exactly those offsets.
+"""Moves one intent: frames unchanged into the source's frames table, then the source's SELECT over exactly those offsets.
 
-Each statement carries a token made of the offsets. Who repeats one first makes sure that no earlier attempt still runs,
-and then counts: what is there is left alone, what is there in part is deleted and done again. The token is the second
-belt only, because a repeat that is cut into other blocks is not recognised by it.
+Each statement carries a token made of the offsets. Before a statement is repeated, any earlier attempt that still runs
+is ended, and the rows are counted: what is complete stays, what is there in part is deleted and written again. The token
+is only a second safeguard, because it does not recognise a repeat that is cut into other blocks.
 
-Frames and rows are counted before an intent is done: an engine on a full disk answered that it had written rows, and
-had kept none.
+Frames and rows are counted before an intent is done: an engine on a full disk once answered that it had written rows,
+and had kept none.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql import decode
 
 PIECE_BYTES = 1 << 20
+FINISH_SECONDS = 4.0  # at a stop, moves may finish for so long; what does not is settled at the next start
 BY_RECEIVED = "toYYYYMMDD(received)"
-MINE = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decode.SPAN}"
+OF_INTENT = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decode.SPAN}"
 SCHEMA = pa.schema([
     ("epoch", pa.uint16()), ("partition", pa.uint16()), ("offset", pa.uint64()), ("part", pa.uint16()),
     ("connection", pa.uint64()), ("sequence", pa.uint64()), ("received", pa.timestamp("ns", "UTC")),
@@ -49,112 +50,118 @@ class Mover:
     warehouse: Warehouse
     decoder: Decoder
 
-    async def keep(self, intent: Intent, records: Records, repeats: Any) -> None:
-        """The frames into their table, as one block. They are counted when they are decoded."""
+    async def insert_frames(self, intent: Intent, records: Records, repeats: Any) -> None:
+        """Insert the frames as one block. They are counted when they are decoded."""
         await self.warehouse.insert_stream(
-            frames_of(self.source), _pieces(_block(intent, records, repeats)), token=f"{intent.token}-frames"
+            frames_of(self.source),
+            _split_bytes(_frames_block(intent, records, repeats)),
+            token=f"{intent.token}-frames",
         )
 
-    async def kept(self, intent: Intent) -> int:
+    async def count_frames(self, intent: Intent) -> int:
         """How many of the intent's frames are in the table."""
         table = frames_of(self.source).name
         sql = f"SELECT count() FROM {table} WHERE {decode.SPAN}"
-        return int((await self.warehouse.rows(sql, _span(intent))).rows[0][0])
+        return int((await self.warehouse.rows(sql, _intent_values(intent))).rows[0][0])
 
     async def decode(self, intent: Intent, since: datetime) -> tuple[int, list[LostFrame]]:
-        """Rows of frames that are kept, of which none is decoded yet: how many, and the frames that gave none.
+        """Decode frames that are in the table and have no rows yet. Returns the number of rows and the rejected frames.
 
         `since` is when the first of the frames was received.
         """
-        rows, lost = await self.decoder.insert(decode.SPAN, _span(intent), token=intent.token, strict=True)
-        await self._counted(intent, rows, since)
+        rows, lost = await self.decoder.insert(decode.SPAN, _intent_values(intent), token=intent.token, strict=True)
+        await self._check_counts(intent, rows, since)
         return rows, lost
 
-    async def _counted(self, intent: Intent, rows: int, since: datetime | None = None) -> None:
-        """StoreError unless the frames and the rows that were written are there, each once. One question for both:
-        asking costs more than counting.
+    async def _check_counts(self, intent: Intent, rows: int, since: datetime | None = None) -> None:
+        """StoreError unless the warehouse holds the frames and rows that were written, each once. One statement counts
+        both, because a statement costs more than counting.
         """
-        which, values = self._mine(intent, since)
+        which, values = self._rows_condition(intent, since)
         sql = (
             f"SELECT (SELECT count() FROM {frames_of(self.source).name} WHERE {decode.SPAN}),"
             f" (SELECT count() FROM {self.source.dataset.name} WHERE {which})"
         )
-        found = (await self.warehouse.rows(sql, values)).rows[0]
-        if found != (intent.frames, rows):
+        frames, decoded = (await self.warehouse.rows(sql, values)).rows[0]
+        if (frames, decoded) != (intent.frames, rows):
             raise StoreError(
                 f"{intent.frames} frames and {rows} rows of {self.source.name} were written, and the warehouse holds"
-                f" {found[0]} and {found[1]}: is its disk full?"
+                f" {frames} and {decoded}: is its disk full?"
             )
 
-    async def here(self, intent: Intent) -> int:
+    async def count_rows(self, intent: Intent) -> int:
         """How many rows of the intent are in the table."""
-        which, values = self._mine(intent)
+        which, values = self._rows_condition(intent)
         sql = f"SELECT count() FROM {self.source.dataset.name} WHERE {which}"
         return int((await self.warehouse.rows(sql, values)).rows[0][0])
 
-    def _mine(self, intent: Intent, since: datetime | None = None) -> tuple[str, dict[str, Any]]:
-        """The condition of the intent's rows. Where the table is partitioned by receiving, parts that are older are not
-        looked at: the cost does not grow with the day.
+    def _rows_condition(self, intent: Intent, since: datetime | None = None) -> tuple[str, dict[str, Any]]:
+        """The condition of the intent's rows. Where the table is partitioned by `received`, older parts are not read, so
+        the cost does not grow with the day.
         """
-        values = _span(intent)
+        values = _intent_values(intent)
         if self.source.dataset.partition != BY_RECEIVED:
-            return MINE, values
+            return OF_INTENT, values
         values["since"] = since or datetime.combine(intent.day, time(), UTC)
-        return f"{MINE} AND received >= {{since:DateTime64(6, 'UTC')}}", values
+        return f"{OF_INTENT} AND received >= {{since:DateTime64(6, 'UTC')}}", values
 
     async def settle(self, intent: Intent, *, readable: bool, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
-        """Finish an intent that was interrupted: whether its frames are kept, and those that could not be decoded.
+        """Finish an interrupted intent. Returns whether its frames are in the table, and the rejected frames.
 
-        When they are not, or it is to be taken back, nothing of it is left in the tables, and it is moved anew. What
-        can no longer be read is never taken back.
+        When frames are missing, or `take_back` is set, everything of the intent is deleted and it is moved again later.
+        Frames that can no longer be read from the log are never deleted.
         """
         await self.warehouse.end_statements(intent.token)
-        kept = await self.kept(intent) == intent.frames
-        changed = intent.decode != self.source.parser
-        if changed:
+        is_complete = await self.count_frames(intent) == intent.frames
+        is_changed = intent.decode != self.source.parser
+        if is_changed:
             logger(source=self.source.name).warning("decode changed", was=intent.decode, now=self.source.parser)
-        if not kept or (readable and (take_back or changed)):
-            await self.forget(intent)
+        if not is_complete or (readable and (take_back or is_changed)):
+            await self.delete(intent)
             return False, []
-        values = _span(intent)
-        if await self.here(intent) == await self.decoder.wanted(decode.SPAN, values):
-            return True, await self.decoder.rejected(decode.SPAN, values)
-        await self.forget_rows(intent)
-        again = f"{intent.token}-again-{secrets.token_hex(4)}"
-        rows, lost = await self.decoder.insert(decode.SPAN, values, token=again)
-        await self._counted(intent, rows)
+        values = _intent_values(intent)
+        if await self.count_rows(intent) == await self.decoder.count_rows(decode.SPAN, values):
+            return True, await self.decoder.list_rejects(decode.SPAN, values)
+        await self.delete_rows(intent)
+        token = f"{intent.token}-again-{secrets.token_hex(4)}"
+        rows, lost = await self.decoder.insert(decode.SPAN, values, token=token)
+        await self._check_counts(intent, rows)
         return True, lost
 
-    async def forget(self, intent: Intent) -> None:
-        """Take back what an intent brought, frames and rows."""
-        await self.forget_rows(intent)
-        await self.warehouse.execute(f"DELETE FROM {frames_of(self.source).name} WHERE {decode.SPAN}", _span(intent))
+    async def delete(self, intent: Intent) -> None:
+        """Delete the frames and rows of an intent."""
+        await self.delete_rows(intent)
+        await self.warehouse.execute(
+            f"DELETE FROM {frames_of(self.source).name} WHERE {decode.SPAN}", _intent_values(intent)
+        )
 
-    async def forget_rows(self, intent: Intent) -> None:
-        if await self.here(intent):
-            await self.warehouse.execute(f"DELETE FROM {self.source.dataset.name} WHERE {MINE}", _span(intent))
+    async def delete_rows(self, intent: Intent) -> None:
+        if await self.count_rows(intent):
+            await self.warehouse.execute(
+                f"DELETE FROM {self.source.dataset.name} WHERE {OF_INTENT}", _intent_values(intent)
+            )
 
 
-def _span(intent: Intent) -> dict[str, Any]:
+def _intent_values(intent: Intent) -> dict[str, Any]:
     return {
         "epoch": intent.epoch, "partition": intent.partition, "lo": intent.lo, "hi": intent.hi,
         "load_id": intent.load_id, "source": intent.source,
     }  # fmt: skip
 
 
-def _block(intent: Intent, records: Records, repeats: Any) -> pa.Buffer:
+def _frames_block(intent: Intent, records: Records, repeats: Any) -> pa.Buffer:
     keys = keys_of(records)
-    many = len(records)
+    count = len(records)
     columns = [
-        pa.array(np.full(many, intent.epoch, "u2")),
-        pa.array(np.full(many, intent.partition, "u2")),
+        pa.array(np.full(count, intent.epoch, "u2")),
+        pa.array(np.full(count, intent.partition, "u2")),
         pa.array(np.asarray(records.offsets, "u8")),
-        pa.array(np.full(many, intent.part, "u2")),
+        pa.array(np.full(count, intent.part, "u2")),
         pa.array(np.ascontiguousarray(keys["connection"])),
         pa.array(np.ascontiguousarray(keys["sequence"])),
         pa.array(np.ascontiguousarray(keys["received"]).astype("i8")).cast(SCHEMA.field("received").type),
         pa.array(repeats),
-        _binary(records.values),
+        _binary_array(records.values),
     ]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
@@ -162,62 +169,59 @@ def _block(intent: Intent, records: Records, repeats: Any) -> pa.Buffer:
     return sink.getvalue()
 
 
-def _binary(values: Sequence[bytes]) -> pa.Array:
-    """One column of bytes without a Python object for each on the way: the lengths added up, and all bytes in a row."""
+def _binary_array(values: Sequence[bytes]) -> pa.Array:
+    """A column of bytes, built without a Python object for each value: the cumulated lengths, and all bytes in a row."""
     ends = np.fromiter(map(len, values), "i8", len(values)).cumsum()
     offsets = np.concatenate([[0], ends]).astype("i4")
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
 
 
-async def _pieces(block: pa.Buffer) -> AsyncIterator[bytes]:
-    """In one piece it would be copied twice as a whole, and hold up the loop meanwhile."""
-    for at in range(0, block.size, PIECE_BYTES):
-        yield block[at : at + PIECE_BYTES].to_pybytes()
+async def _split_bytes(block: pa.Buffer) -> AsyncIterator[bytes]:
+    """The block in pieces. In one piece it would be copied twice as a whole, which would block the event loop."""
+    for start in range(0, block.size, PIECE_BYTES):
+        yield block[start : start + PIECE_BYTES].to_pybytes()
 
 
 def split_by_day(records: Records) -> Sequence[Records]:
     """The records in pieces of one received day each, in order."""
     days = keys_of(records)["received"] // np.uint64(DAY_NANOSECONDS)
-    edges = [0, *(int(at) + 1 for at in np.flatnonzero(np.diff(days))), len(records)]
+    edges = [0, *(int(index) + 1 for index in np.flatnonzero(np.diff(days))), len(records)]
     return [records.slice(first, last) for first, last in pairwise(edges)]
-
-
-LAST_MOVE_SECONDS = 4.0  # what is being moved when we are told to stop may finish; else it is settled at the next start
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A piece that is being moved. `kept` tells whether its frames are in their table, as soon as that is known."""
+    """A piece that is being moved. `frames_inserted` is set as soon as it is known whether its frames are in their table."""
 
     task: asyncio.Task[None]
-    kept: asyncio.Future[bool]
+    frames_inserted: asyncio.Future[bool]
 
 
 async def wait_for_move(task: asyncio.Task[None]) -> None:
-    """Wait for a move; its failure is the drain's. Told to stop while waiting, the move is left to finish."""
+    """Wait for a move, and raise its failure. When the wait is cancelled, the move goes on."""
     await asyncio.wait([task])
     task.result()
 
 
 async def finish_moves(moves: Collection[asyncio.Task[None]]) -> None:
-    """Let what is being moved finish, for a while; then end it. Its failure was or will be told by the recovery.
+    """Let running moves finish for a while, then cancel them. The recovery deals with what they left.
 
-    None of it runs any more when this returns, however often we are cancelled meanwhile: a move that came to its end
-    beside the recovery would put into the tables what that has just put there.
+    No move runs any more when this returns, however often it is cancelled meanwhile: a move that finished beside the
+    recovery would write to the tables what the recovery has just written.
     """
-    stopped: asyncio.CancelledError | None = None
-    seconds: float | None = LAST_MOVE_SECONDS
+    cancelled: asyncio.CancelledError | None = None
+    seconds: float | None = FINISH_SECONDS
     while waiting := [task for task in moves if not task.done()]:
         try:
             await asyncio.wait(waiting, timeout=seconds)
-        except asyncio.CancelledError as told:
-            stopped = told
+        except asyncio.CancelledError as cancel:
+            cancelled = cancel
         seconds = None
         for task in waiting:
             task.cancel()
     for task in moves:
         if not task.cancelled() and (problem := task.exception()):
             logger().warning("move unfinished", error=str(problem))
-    if stopped is not None:
-        raise stopped
+    if cancelled is not None:
+        raise cancelled

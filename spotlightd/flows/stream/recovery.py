@@ -1,6 +1,6 @@
-"""Where a drain begins: which log this is, what was interrupted, and from which offset on each partition is read.
+"""Where a drain begins: which log this is, what was interrupted, and from which offset each partition is read.
 
-Nothing that is kept is ever taken back unless it can be read again: so the log is looked at before the intents are.
+Stored frames are deleted only if they can be read again. So the log is checked before the open intents are settled.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from spotlightd.ports.bus import Bus
 from spotlightd.ports.ledger import Positions
 from spotlightd.sql import decode
 from spotlightd.sql.tiers import Archives, NoArchives
-from spotlightd.sql.visibility import all_rows as stored
+from spotlightd.sql.visibility import all_rows
 
-MARK = 8  # a record that somebody else wrote has no mark of the source in its key
+MARK = 8  # the records of other programs have no mark of the source in their key
 END = 2**63 - 1
 KEY_AT = """
 SELECT connection, sequence, toUnixTimestamp64Nano(received) AS received, offset FROM {table}
@@ -35,7 +35,7 @@ NEWEST_EPOCH = "SELECT epoch FROM {table} ORDER BY epoch DESC LIMIT 1"
 
 @dataclass(frozen=True, slots=True)
 class DrainRecovery:
-    """Finds out where to begin. Run before the first read, and again whenever a log lost what was to be read."""
+    """Finds where to begin. Runs before the first read, and again when a log lost records that were not read yet."""
 
     source: Stream
     bus: Bus
@@ -46,143 +46,151 @@ class DrainRecovery:
     resend: Callable[[str], None] | None
     archives: Archives = NoArchives()
 
-    async def found(self) -> tuple[Epoch, Mapping[int, Position]]:
-        """The epoch, and where each partition is read on from. Interrupted intents are settled when this returns."""
+    async def find_start(self) -> tuple[Epoch, Mapping[int, Position]]:
+        """The epoch, and the position of each partition. Interrupted intents are settled when this returns."""
         name = self.source.name
         await self.bus.ensure(self.source.topic)
         log_id, ends = await self.bus.log_id(name), await self.bus.ends(name)
         if not log_id:
             raise StoreError(f"the bus made no topic {name}")
-        await self._restored(log_id, ends)
+        await self._restore_positions(log_id, ends)
         epoch = await self.positions.epoch(name)
-        why = await self._other_log(epoch, log_id, await self.positions.positions(name), ends) if epoch else "new"
-        await self._settle_all(await self.positions.intents(name), {} if why else ends)
+        known = await self.positions.positions(name)
+        difference = await self._compare_log(epoch, log_id, known, ends) if epoch else "new"
+        await self._settle_all(await self.positions.intents(name), {} if difference else ends)
         known = await self.positions.positions(name)
         if epoch is not None:
-            if not why:
-                return epoch, {at: await self._within(epoch, at, known.get(at), ends[at]) for at in ends}
-            await self._lost(
-                epoch.number, known, f"{why}: offsets are counted anew, from the beginning of what is there"
-            )
+            if not difference:
+                return epoch, {
+                    number: await self._start_of(epoch, number, known.get(number), ends[number]) for number in ends
+                }
+            detail = f"{difference}: offsets are counted from the beginning of this log"
+            await self._record_loss(epoch.number, known, detail)
         epoch = Epoch(name, epoch.number + 1 if epoch else 1, log_id)
-        begun = {at: Position(epoch.number, at, one.start) for at, one in ends.items()}
-        await self.positions.begin_epoch(epoch, list(begun.values()))
-        return epoch, begun
+        starts = {partition: Position(epoch.number, partition, log.start) for partition, log in ends.items()}
+        await self.positions.begin_epoch(epoch, list(starts.values()))
+        return epoch, starts
 
-    async def _other_log(
+    async def _compare_log(
         self, epoch: Epoch, log_id: str, known: Mapping[int, Position], ends: Mapping[int, Ends]
     ) -> str:
-        """Why this is not the log whose offsets we know; empty when it is."""
+        """Why this is not the log of the known offsets; empty when it is."""
         if epoch.log_id != log_id:
-            return f"topic {self.source.name} is another log than it was"
-        for at, position in known.items():
-            if at not in ends or ends[at].end < position.offset:
-                return f"partition {at} of topic {self.source.name} ends before what was read of it"
-            if position.key and ends[at].start < position.offset:
-                before = await self.bus.peek(self.source.name, at, position.offset - 1, most=1)
+            return f"topic {self.source.name} is another log than before"
+        for partition, position in known.items():
+            if partition not in ends or ends[partition].end < position.offset:
+                return f"partition {partition} of topic {self.source.name} ends before the offset that was read"
+            if position.key and ends[partition].start < position.offset:
+                before = await self.bus.peek(self.source.name, partition, position.offset - 1, most=1)
                 if not len(before) or before.key(0)[MARK:] != position.key[MARK:]:
-                    return f"partition {at} of topic {self.source.name} holds other records than were read of it"
+                    return f"partition {partition} of topic {self.source.name} holds other records than were read"
         return ""
 
-    async def _within(self, epoch: Epoch, at: int, known: Position | None, ends: Ends) -> Position:
-        position = known or Position(epoch.number, at, ends.start)
+    async def _start_of(self, epoch: Epoch, partition: int, known: Position | None, ends: Ends) -> Position:
+        position = known or Position(epoch.number, partition, ends.start)
         if position.offset >= ends.start:
             return position
-        says = f"offsets {position.offset} to {ends.start - 1} of partition {at} were gone before they were read"
-        await self._lost(epoch.number, {at: position}, says)
+        offsets = f"offsets {position.offset} to {ends.start - 1} of partition {partition}"
+        await self._record_loss(epoch.number, {partition: position}, f"{offsets} were deleted before they were read")
         return replace(position, offset=ends.start, key=b"")
 
-    async def _lost(self, epoch: int, known: Mapping[int, Position], says: str) -> None:
-        """Say so in the log and in `gaps`: what the spool still holds is sent again, the rest is in this span."""
+    async def _record_loss(self, epoch: int, known: Mapping[int, Position], detail: str) -> None:
+        """Record the loss in the log and in `gaps`. What the spool still holds is sent again; the rest is in this gap."""
         now = datetime.now(UTC)
-        keys = [position.key or (await self._key_before(epoch, at, END))[0] for at, position in known.items()]
+        keys = [position.key or (await self._key_before(epoch, number, END))[0] for number, position in known.items()]
         feed = await self.positions.get_feed_state(self.source.name)
         since = min((received_at(key) for key in keys if key), default=feed[1] if feed else now)
-        logger(source=self.source.name).error("log lost", says=says)
-        await self.positions.add_gap(Gap(self.source.name, since, now, "log lost", detail=says))
+        logger(source=self.source.name).error("log lost", detail=detail)
+        await self.positions.add_gap(Gap(self.source.name, since, now, "log lost", detail=detail))
         if self.resend:
             self.resend(self.source.name)
 
     async def _settle_all(self, intents: tuple[Intent, ...], ends: Mapping[int, Ends]) -> None:
-        """In order. When one is taken back, so are those after it in its partition: a position skips nothing.
+        """Settle in order. When one intent is taken back, so are later ones of its partition: a position skips nothing.
 
-        `ends` are those of the log that the intents are of; without them nothing can be read again.
+        `ends` are those of the log that the intents belong to. Without them nothing can be read again.
         """
         taken_back: set[tuple[int, int]] = set()
         for intent in intents:
-            place = intent.epoch, intent.partition
+            partition = intent.epoch, intent.partition
             log = ends.get(intent.partition)
             readable = log is not None and log.start <= intent.lo
-            kept, lost = await self.mover.settle(intent, readable=readable, take_back=place in taken_back)
-            if kept:
+            is_complete, lost = await self.mover.settle(intent, readable=readable, take_back=partition in taken_back)
+            if is_complete:
                 key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
                 await self.positions.complete(intent, key, lost)
             else:
-                taken_back.add(place)
+                taken_back.add(partition)
                 await self.positions.forget(intent)
             logger(source=self.source.name).info(
-                "intent settled", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=kept
+                "intent settled", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=is_complete
             )
 
-    async def _newest_epoch(self, frames: str) -> Sequence[Sequence[int]]:
-        return (await self.mover.warehouse.rows(NEWEST_EPOCH.format(table=frames))).rows
-
     async def _key_before(self, epoch: int, partition: int, below: int) -> tuple[bytes, int]:
-        """The key and offset of the last frame that is kept below an offset; empty and -1 when there is none."""
+        """The key and offset of the last stored frame below an offset; empty and -1 when there is none."""
         sql = KEY_AT.format(table=frames_of(self.source).name)
         values = {"epoch": epoch, "partition": partition, "below": below}
-        rows = (await self.mover.warehouse.rows(sql, values)).dicts()
+        rows = (await self.mover.warehouse.rows(sql, values)).rows
         if not rows:
             return b"", -1
-        one = rows[0]
-        return KEY.pack(source_mark(self.source.name), one["connection"], one["sequence"], one["received"]), one[
-            "offset"
-        ]
+        connection, sequence, received, offset = rows[0]
+        return KEY.pack(source_mark(self.source.name), connection, sequence, received), offset
 
-    # -- a ledger that was lost, or put back from a backup ----------------------------------------------------------------
+    # -- a ledger that was lost, or restored from a backup -----------------------------------------------------------------
 
-    async def _restored(self, log_id: str, ends: Mapping[int, Ends]) -> None:
-        """Take positions over from the frames table where it is ahead of the ledger: its file was lost, or is older."""
+    async def _restore_positions(self, log_id: str, ends: Mapping[int, Ends]) -> None:
+        """Take positions from the frames table where it is ahead of the ledger: the ledger was lost, or is older."""
         epoch = await self.positions.epoch(self.source.name)
-        rows = await self._newest_epoch(frames_of(self.source).name)
-        if not rows and epoch is None and self.archives.archived.of_dataset(frames_of(self.source).name):
-            rows = await self._newest_epoch(stored(frames_of(self.source), self.archives.archived))
-        if not rows or (epoch is not None and epoch.number > rows[0][0]):
+        newest = await self._newest_epoch(epoch)
+        if newest is None or (epoch is not None and epoch.number > newest):
             return
-        newest = rows[0][0]
-        kept = {at: await self._key_before(newest, at, END) for at in ends}
+        stored = {partition: await self._key_before(newest, partition, END) for partition in ends}
         intents = await self.positions.intents(self.source.name)
-        if epoch is not None and epoch.number == newest:
-            known = await self.positions.positions(self.source.name)
-            told = [(at, one.offset) for at, one in known.items()]
-            told += [(one.partition, one.hi) for one in intents if one.epoch == newest]
-            if all(
-                offset < max((to for place, to in told if place == at), default=0) for at, (_, offset) in kept.items()
-            ):
-                return
-        logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(kept))
-        for intent in intents:  # what became of them stands in the tables
+        if epoch is not None and epoch.number == newest and not await self._is_ledger_behind(newest, stored, intents):
+            return
+        logger(source=self.source.name).warning("positions restored", epoch=newest, partitions=len(stored))
+        for intent in intents:  # the tables show what was moved of them
             await self.mover.warehouse.end_statements(intent.token)
             await self.positions.forget(intent)
-        if times := [received_at(key) for key, _ in kept.values() if key]:
-            await self._compared(times)
-        found = [Position(newest, at, offset + 1, key) for at, (key, offset) in kept.items() if key]
+        if times := [received_at(key) for key, _ in stored.values() if key]:
+            await self._replay_differing(times)
+        positions = [Position(newest, number, offset + 1, key) for number, (key, offset) in stored.items() if key]
         log = epoch.log_id if epoch is not None and epoch.number == newest else log_id
-        await self.positions.begin_epoch(Epoch(self.source.name, newest, log), found)
+        await self.positions.begin_epoch(Epoch(self.source.name, newest, log), positions)
 
-    async def _compared(self, times: list[datetime]) -> None:
-        """Decode the parts of the last two days again whose rows are not those of their frames: nobody remembers which
+    async def _newest_epoch(self, epoch: Epoch | None) -> int | None:
+        """The newest epoch of the frames; archived ones are read only when the ledger knows nothing."""
+        frames, archived = frames_of(self.source), self.archives.archived
+        rows = (await self.mover.warehouse.rows(NEWEST_EPOCH.format(table=frames.name))).rows
+        if not rows and epoch is None and archived.of_dataset(frames.name):
+            rows = (await self.mover.warehouse.rows(NEWEST_EPOCH.format(table=all_rows(frames, archived)))).rows
+        return rows[0][0] if rows else None
+
+    async def _is_ledger_behind(
+        self, epoch: int, stored: Mapping[int, tuple[bytes, int]], intents: Sequence[Intent]
+    ) -> bool:
+        """Whether a partition has frames that neither a position nor an open intent covers."""
+        ends: dict[int, int] = {}
+        for partition, position in (await self.positions.positions(self.source.name)).items():
+            ends[partition] = position.offset
+        for intent in intents:
+            if intent.epoch == epoch:
+                ends[intent.partition] = max(ends.get(intent.partition, 0), intent.hi)
+        return any(offset >= ends.get(partition, 0) for partition, (_, offset) in stored.items())
+
+    async def _replay_differing(self, times: list[datetime]) -> None:
+        """Decode again the parts of the last two days whose rows differ from their frames: the lost ledger knew which
         batch was being moved.
         """
         newest = max(times).date()
         for day in (newest - timedelta(days=1), newest):
             for load in await self.parts.close(self.source, day):
                 values = {"day": day, "part": part_of(load), "load_id": load.load_id}
-                table = stored(self.source.dataset, self.archives.archived, day_span(day))
-                here = f"SELECT count() FROM {table} WHERE load_id = {{load_id:UInt64}}"
-                have = int((await self.mover.warehouse.rows(here, values)).rows[0][0])
-                if have != await self.mover.decoder.wanted(decode.PART, values):
-                    await self.replay.part(day, load)
+                table = all_rows(self.source.dataset, self.archives.archived, day_span(day))
+                sql = f"SELECT count() FROM {table} WHERE load_id = {{load_id:UInt64}}"
+                rows = int((await self.mover.warehouse.rows(sql, values)).rows[0][0])
+                if rows != await self.mover.decoder.count_rows(decode.PART, values):
+                    await self.replay.replay_load(day, load)
 
 
 def received_at(key: bytes) -> datetime:

@@ -1,50 +1,41 @@
-"""Looks after the bucket: is it there and does it what is asked of it, and what was left in it half-sent.
+"""Watches the bucket: does it answer and support what is needed, and are there unfinished uploads in it.
 
-A bucket that does not answer holds up nothing but the archive: old data stay where they are until it does.
+A bucket that does not answer stops only the archive: old data stay where they are until it answers.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Awaitable, Callable
-
+from spotlightd.backoff import Backoff, Clock
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.ports.storage import Bucket
 
-PAUSE_SECONDS = 60.0
+PAUSE = Backoff(first=72.0, most=72.0, jitter=1 / 6)  # 60 to 72 s
 SWEEP_SECONDS = 86_400.0
-LONGEST_SECONDS = 120.0  # a round with a store that answers everything at the last moment
+LONGEST_SECONDS = 120.0  # a round with a store that answers each request at the last moment
 
 
-async def looking_after(
-    report: Reporter,
-    bucket: Bucket,
-    *,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    seconds: Callable[[], float] = time.monotonic,
-) -> None:
-    """Probe the bucket now and every minute, sweep it now and every day; say on the board what is wrong with it."""
-    log, held, swept_at = logger(flow=report.name), False, -SWEEP_SECONDS
-    report.expects(60 / (PAUSE_SECONDS + LONGEST_SECONDS))
+async def watch_bucket(report: Reporter, bucket: Bucket, *, clock: Clock | None = None) -> None:
+    """Probe the bucket now and every minute, sweep it now and every day, and report what is wrong with it."""
+    clock = clock or Clock()
+    log, is_down, swept_at = logger(flow=report.name), False, -SWEEP_SECONDS
+    report.expect_beats(60 / (PAUSE.most + LONGEST_SECONDS))
     while True:
         try:
             await bucket.ping()
-            if seconds() - swept_at >= SWEEP_SECONDS:
+            if clock.now() - swept_at >= SWEEP_SECONDS:
                 log.info("bucket swept", uploads=await bucket.sweep())
-                swept_at = seconds()
+                swept_at = clock.now()
         except StoreError as problem:
-            report.holding(str(problem))
-            if not held:
+            report.set_holding(str(problem))
+            if not is_down:
                 log.warning("store failed", error=str(problem))
-            held = True
+            is_down = True
         else:
-            report.waiting("the bucket answers")
-            if held:
+            report.set_waiting("the bucket answers")
+            if is_down:
                 log.info("store recovered")
-            held = False
+            is_down = False
         report.beat()
-        await sleep(PAUSE_SECONDS * random.uniform(1.0, 1.2))  # noqa: S311
+        await clock.sleep(PAUSE.pause(1, clock.chance))

@@ -1,9 +1,9 @@
-"""Looks every few seconds how full the disks are, and holds what would fill them: before they are full, not after.
+"""Measures every few seconds how full the disks are, and holds the work that would fill them, before they are full.
 
-The order of shedding is that of `spotlightd.model.disk`. Nothing is ever deleted here but the ballast; from the last level
-on `on_critical` is called, which may drop what it knows to be verified elsewhere. What is held waits at the gate, between
-two pieces of its work, and goes on by itself. A disk that does not answer keeps the level that it had: what hangs there
-holds by itself, and what does not need it goes on.
+The order in which work is held is in `spotlightd.model.disk`. Only the ballast is ever deleted here. From the last level
+on `on_critical` is called, which may drop what is verified to be stored elsewhere. Held work waits at the gate between
+two pieces, and goes on by itself. A disk that does not answer keeps its last level: work that needs it hangs by itself,
+and other work goes on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -26,34 +27,36 @@ from spotlightd.model.disk import (
     HELD_FROM,
     Ballast,
     DiskState,
+    DiskUsage,
     FileSystem,
     Folder,
     Level,
-    Measured,
     Watermarks,
     ballast_bytes,
     ballast_fits,
-    held_by,
+    find_holds,
     percent_of,
 )
-from spotlightd.model.disk_forecast import History, Point, forecast, remembered
+from spotlightd.model.disk_forecast import History, Point, build_history, forecast
 from spotlightd.ports.storage import Disks
 
 Critical = Callable[[FileSystem], Awaitable[None]]
 SHORTEST_PAUSE_SECONDS = 0.05
 POINT_EVERY = timedelta(minutes=1)
-BALLAST_AGAIN_SECONDS = 300.0
-CRITICAL_AGAIN_SECONDS = 30.0
+BALLAST_RETRY_SECONDS = 300.0
+CRITICAL_RETRY_SECONDS = 30.0
 CRITICAL_SECONDS = 900.0
 FILES_SECONDS = 15.0
 
 
-async def nothing_verified(_: FileSystem) -> None:
-    """There is no archive yet: nothing is known to be safe elsewhere, so nothing may go."""
+async def drop_nothing(_: FileSystem) -> None:
+    """Without an archive nothing is known to be stored elsewhere, so nothing is dropped."""
 
 
-class Watching:
-    """The flow `disk`. `ballast` is its file, None for none; `told_bytes` its size as told, None = by the disk's."""
+class DiskWatch:
+    """The flow `disk`. `ballast` is the ballast file, None for none. `configured_ballast` is its size in the settings;
+    None means that it depends on the disk.
+    """
 
     def __init__(
         self,
@@ -64,207 +67,205 @@ class Watching:
         *,
         every_seconds: float,
         ballast: Path | None = None,
-        told_bytes: int | None = None,
+        configured_ballast: int | None = None,
         files: Mapping[str, Sequence[Path]] = MappingProxyType({}),
-        on_critical: Critical = nothing_verified,
+        on_critical: Critical = drop_nothing,
     ) -> None:
         self._disks, self._marks, self._gate = disks, marks, gate
-        self._folders = tuple({one.path: one for one in reversed(folders)}.values())[::-1]  # the first of a path counts
+        first_of_path = {folder.path: folder for folder in reversed(folders)}
+        self._folders = tuple(first_of_path.values())[::-1]
         self._every_seconds = max(every_seconds, SHORTEST_PAUSE_SECONDS)
-        self._ballast, self._told_bytes = ballast, told_bytes
+        self._ballast, self._configured_ballast = ballast, configured_ballast
         self._on_critical, self._files = on_critical, files
-        self._taken: dict[str, int] = {}
-        self._taken_again = 0.0
-        self._known: dict[str, FileSystem] = {}
+        self._file_bytes: dict[str, int] = {}
+        self._next_files = 0.0
+        self._disks_by_name: dict[str, FileSystem] = {}
         self._histories: dict[str, History] = {}
         self._mounts: dict[str, str] = {}
-        self._untried_until = 0.0
-        self._critical_again = 0.0
-        self._beside: dict[str, asyncio.Task[None]] = {}  # what takes long; each at most once at a time
+        self._next_ballast = 0.0
+        self._next_critical = 0.0
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # work that takes long; each kind runs once at a time
 
     def state(self) -> DiskState:
-        """As of the last look, fullest first."""
-        found = sorted(self._known.values(), key=lambda one: -one.percent)
-        return DiskState(self._marks, tuple(found), held_by(tuple(found), self._marks), dict(self._taken))
+        """The result of the last check, the fullest disk first."""
+        disks = tuple(sorted(self._disks_by_name.values(), key=lambda disk: -disk.percent))
+        return DiskState(self._marks, disks, find_holds(disks, self._marks), dict(self._file_bytes))
 
-    def remember(self, name: str, points: Iterable[Point]) -> None:
-        """What a file system held before this start."""
-        self._histories[name] = remembered([*points, *self._histories.get(name, History()).points])
+    def add_history(self, name: str, points: Iterable[Point]) -> None:
+        """Add what was measured of a file system before this start."""
+        self._histories[name] = build_history([*points, *self._histories.get(name, History()).points])
 
     async def __call__(self, report: Reporter) -> None:
         """For ever."""
-        report.expects(60.0 / (self._every_seconds + 1.0))
-        if self._told_bytes == 0 and self._ballast is not None:
-            with suppress(StoreError):  # one of an earlier setting; it may not even be there
+        report.expect_beats(60.0 / (self._every_seconds + 1.0))
+        if self._configured_ballast == 0 and self._ballast is not None:
+            with suppress(StoreError):  # a ballast of an earlier setting, which may not exist
                 await self._disks.remove(self._ballast)
         try:
             while True:
-                await self.look()
-                self._say(report)
+                await self.check()
+                self._report(report)
                 report.beat()
                 await asyncio.sleep(self._every_seconds)
         finally:
-            for task in self._beside.values():
+            for task in self._tasks.values():
                 task.cancel()
-            if self._beside:
-                await asyncio.wait(self._beside.values())
+            if self._tasks:
+                await asyncio.wait(self._tasks.values())
 
-    async def look(self) -> None:
-        """Look once: judge, shut or open the gate, see to the ballast."""
-        answers = await asyncio.gather(*(self._measured(one) for one in self._folders))
-        self._group(answers)
-        await self._weigh()
-        self._gate.shut(self.state().held)
-        await self._see_to_ballast()
-        self._press()
-        if monotonic() >= self._taken_again:
-            self._taken_again = monotonic() + FILES_SECONDS
-            self._begin("files", self._see_files)
+    async def check(self) -> None:
+        """Measure once: set the levels, hold or release work, create or release the ballast."""
+        answers = await asyncio.gather(*(self._measure(folder) for folder in self._folders))
+        self._group_by_disk(answers)
+        await self._update_ballast_and_forecast()
+        self._gate.hold(self.state().holds)
+        await self._adjust_ballast()
+        self._start_critical()
+        if monotonic() >= self._next_files:
+            self._next_files = monotonic() + FILES_SECONDS
+            self._start_task("files", self._measure_files)
 
-    async def _see_files(self) -> None:
+    async def _measure_files(self) -> None:
         with suppress(StoreError):
             for name, files in self._files.items():
-                self._taken[name] = sum([await self._disks.taken(one) for one in files])
+                self._file_bytes[name] = sum([await self._disks.allocated_bytes(file) for file in files])
 
-    async def _measured(self, folder: Folder) -> Measured | StoreError:
+    async def _measure(self, folder: Folder) -> DiskUsage | StoreError:
         try:
             return await self._disks.measure(folder.path)
         except StoreError as problem:
             return problem
 
-    def _group(self, answers: Sequence[Measured | StoreError]) -> None:
-        """By file system: what lies on it, and how full it is. What does not answer stays where it was last."""
-        now, on, troubles = dict[str, Measured](), dict[str, list[Folder]](), dict[str, str]()
+    def _group_by_disk(self, answers: Sequence[DiskUsage | StoreError]) -> None:
+        """Group the folders by file system. A folder that does not answer stays with its last file system."""
+        usages, folders_by_disk, errors = dict[str, DiskUsage](), dict[str, list[Folder]](), dict[str, str]()
         for folder, answer in zip(self._folders, answers, strict=True):
-            if isinstance(answer, Measured):
-                now[answer.mount] = answer
+            if isinstance(answer, DiskUsage):
+                usages[answer.mount] = answer
                 self._mounts[folder.name] = answer.mount
             elif folder.name in self._mounts:
-                troubles[self._mounts[folder.name]] = str(answer)
+                errors[self._mounts[folder.name]] = str(answer)
             else:
                 self._mounts[folder.name] = str(folder.path)
-                now.setdefault(str(folder.path), Measured(str(folder.path), 0, 0))
-                troubles[str(folder.path)] = str(answer)
-            on.setdefault(self._mounts[folder.name], []).append(folder)
-        for name, folders in on.items():
-            measured = now.get(name)
-            self._judge(name, measured, tuple(folders), "" if measured and measured.size else troubles.get(name, ""))
-        self._known = {name: one for name, one in self._known.items() if name in on}
+                usages.setdefault(str(folder.path), DiskUsage(str(folder.path), 0, 0))
+                errors[str(folder.path)] = str(answer)
+            folders_by_disk.setdefault(self._mounts[folder.name], []).append(folder)
+        for name, folders in folders_by_disk.items():
+            usage = usages.get(name)
+            self._set_level(name, usage, tuple(folders), "" if usage and usage.size else errors.get(name, ""))
+        self._disks_by_name = {name: disk for name, disk in self._disks_by_name.items() if name in folders_by_disk}
 
-    def _judge(self, name: str, now: Measured | None, folders: tuple[Folder, ...], trouble: str) -> None:
-        before = self._known.get(name) or FileSystem(now or Measured(name, 0, 0), Level.FINE, ())
-        seen = now or before.now
-        level = before.level if trouble else self._marks.judged(seen.used, seen.size, before.level)
+    def _set_level(self, name: str, measured: DiskUsage | None, folders: tuple[Folder, ...], error: str) -> None:
+        before = self._disks_by_name.get(name) or FileSystem(measured or DiskUsage(name, 0, 0), Level.FINE, ())
+        usage = measured or before.usage
+        level = before.level if error else self._marks.find_level(usage.used, usage.size, before.level)
         log = logger(disk=name)
-        facts = {"now": level.says, "was": before.level.says, "percent": round(percent_of(seen.used, seen.size), 1)}
+        facts = {"now": level.label, "was": before.level.label, "percent": round(percent_of(usage.used, usage.size), 1)}
         if level > before.level:
             log.warning("disk level changed", **facts)
         elif level < before.level:
             log.info("disk level changed", **facts)
-        if trouble and not before.trouble:
-            log.error("disk fell silent", error=trouble)
-        if before.trouble and not trouble:
+        if error and not before.error:
+            log.error("disk stopped answering", error=error)
+        if before.error and not error:
             log.info("disk answered")
-        self._known[name] = replace(before, now=seen, level=level, folders=folders, trouble=trouble)
+        self._disks_by_name[name] = replace(before, usage=usage, level=level, folders=folders, error=error)
 
-    async def _weigh(self) -> None:
-        """What the ballast takes, and what may be forecast without it."""
-        for name, one in [pair for pair in self._known.items() if not pair[1].trouble]:
-            held = replace(one, ballast=await self._weighed(one))
+    async def _update_ballast_and_forecast(self) -> None:
+        """Measure the ballast, and forecast without it."""
+        for name, disk in [entry for entry in self._disks_by_name.items() if not entry[1].error]:
+            updated = replace(disk, ballast=await self._measure_ballast(disk))
             history, at = self._histories.get(name, History()), datetime.now(UTC)
             last = history.points[-1].at if history.points else None
             if last is None or not last <= at < last + POINT_EVERY:
-                history = self._histories[name] = history.added(Point(at, held.own))
-                held = replace(held, forecast=replace(held.forecast, rate=history.rate))
-            self._known[name] = replace(held, forecast=forecast(held.forecast.rate, held.now.free))
+                history = self._histories[name] = history.with_point(Point(at, updated.own_bytes))
+                updated = replace(updated, forecast=replace(updated.forecast, rate=history.rate))
+            self._disks_by_name[name] = replace(updated, forecast=forecast(updated.forecast.rate, updated.usage.free))
 
-    async def _weighed(self, one: FileSystem) -> Ballast | None:
-        """Of the file system of the tables, if the ballast can lie there."""
+    async def _measure_ballast(self, disk: FileSystem) -> Ballast | None:
+        """The ballast, if it belongs on this file system: that of the tables."""
         path = self._ballast
-        beside = any("the sink" in each.stops for each in one.folders)
-        if (
-            path is None
-            or not beside
-            or self._told_bytes == 0
-            or path.parent not in [each.path for each in one.folders]
-        ):
+        holds_tables = any("the sink" in folder.stops for folder in disk.folders)
+        if path is None or not holds_tables or self._configured_ballast == 0:
             return None
-        before = one.ballast or Ballast(path)
+        if path.parent not in [folder.path for folder in disk.folders]:
+            return None
+        before = disk.ballast or Ballast(path)
         try:
-            held = await self._disks.taken(path)
+            held = await self._disks.allocated_bytes(path)
         except StoreError as problem:
-            return replace(before, says=str(problem))
-        return replace(before, wanted=ballast_bytes(self._told_bytes, one.now.size), held=held)
+            return replace(before, detail=str(problem))
+        return replace(before, wanted=ballast_bytes(self._configured_ballast, disk.usage.size), held=held)
 
-    async def _see_to_ballast(self) -> None:
-        for name, one in tuple(self._known.items()):
-            if one.ballast is None or one.trouble:
+    async def _adjust_ballast(self) -> None:
+        for name, disk in tuple(self._disks_by_name.items()):
+            if disk.ballast is None or disk.error:
                 continue
-            if one.level is Level.BALLAST_RELEASED and one.ballast.held:
-                await self._release(name, one.ballast)
-            elif not one.ballast.held and one.level is Level.FINE and monotonic() >= self._untried_until:
-                self._begin("ballast", lambda name=name, now=one.now, it=one.ballast: self._make(name, now, it))  # type: ignore[misc]
+            if disk.level is Level.BALLAST_RELEASED and disk.ballast.held:
+                await self._release_ballast(name, disk.ballast)
+            elif not disk.ballast.held and disk.level is Level.FINE and monotonic() >= self._next_ballast:
+                self._start_task("ballast", partial(self._create_ballast, name, disk.usage, disk.ballast))
 
-    async def _release(self, name: str, ballast: Ballast) -> None:
+    async def _release_ballast(self, name: str, ballast: Ballast) -> None:
         try:
             await self._disks.remove(ballast.path)
         except StoreError as problem:
-            self._note(name, says=str(problem))
+            self._set_ballast(name, detail=str(problem))
             return
         logger(disk=name).warning("ballast released", bytes=ballast.held)
-        self._note(name, held=0, says="it was released, and is made again when there is room")
+        self._set_ballast(name, held=0, detail="it was released, and is created again when there is room")
 
-    async def _make(self, name: str, now: Measured, ballast: Ballast) -> None:
-        """When there is room; failing that it is tried again after a while."""
-        if not ballast_fits(self._marks, now.used, now.size, ballast.wanted):
-            self._note(name, says="there is no room for it yet")
+    async def _create_ballast(self, name: str, usage: DiskUsage, ballast: Ballast) -> None:
+        """Create it when there is room. A failure is tried again after a while."""
+        if not ballast_fits(self._marks, usage.used, usage.size, ballast.wanted):
+            self._set_ballast(name, detail="there is no room for it yet")
             return
         try:
             await self._disks.reserve(ballast.path, ballast.wanted)
-            held = await self._disks.taken(ballast.path)
+            held = await self._disks.allocated_bytes(ballast.path)
         except StoreError as problem:
-            self._untried_until = monotonic() + BALLAST_AGAIN_SECONDS
+            self._next_ballast = monotonic() + BALLAST_RETRY_SECONDS
             logger(disk=name).warning("ballast failed", error=str(problem))
-            self._note(name, says=str(problem))
+            self._set_ballast(name, detail=str(problem))
             return
-        logger(disk=name).info("ballast made", bytes=held)
-        self._note(name, held=held, says="")
+        logger(disk=name).info("ballast created", bytes=held)
+        self._set_ballast(name, held=held, detail="")
 
-    def _note(self, name: str, **changes: Any) -> None:
-        one = self._known.get(name)
-        if one is not None and one.ballast is not None:
-            self._known[name] = replace(one, ballast=replace(one.ballast, **changes))
+    def _set_ballast(self, name: str, **changes: Any) -> None:
+        disk = self._disks_by_name.get(name)
+        if disk is not None and disk.ballast is not None:
+            self._disks_by_name[name] = replace(disk, ballast=replace(disk.ballast, **changes))
 
-    def _begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Beside the next looks, unless it is still at it."""
-        before = self._beside.get(name)
+    def _start_task(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run it beside the next checks, unless it still runs."""
+        before = self._tasks.get(name)
         if before is None or before.done():
-            self._beside[name] = asyncio.create_task(work(), name=f"disk {name}")
+            self._tasks[name] = asyncio.create_task(work(), name=f"disk {name}")
 
-    def _press(self) -> None:
-        """Ask for what is verified to be dropped."""
-        worst = next((one for one in self._known.values() if self._is_critical(one)), None)
-        if worst is not None and monotonic() >= self._critical_again:
-            self._critical_again = monotonic() + CRITICAL_AGAIN_SECONDS
-            self._begin("critical", lambda: self._pressed(worst))
+    def _start_critical(self) -> None:
+        """On a disk at the last level, have verified data dropped."""
+        critical = next((disk for disk in self._disks_by_name.values() if self._is_critical(disk)), None)
+        if critical is not None and monotonic() >= self._next_critical:
+            self._next_critical = monotonic() + CRITICAL_RETRY_SECONDS
+            self._start_task("critical", partial(self._run_critical, critical))
 
     @staticmethod
-    def _is_critical(one: FileSystem) -> bool:
-        return one.level is Level.BALLAST_RELEASED and any(each.stops for each in one.folders)
+    def _is_critical(disk: FileSystem) -> bool:
+        return disk.level is Level.BALLAST_RELEASED and any(folder.stops for folder in disk.folders)
 
-    async def _pressed(self, one: FileSystem) -> None:
+    async def _run_critical(self, disk: FileSystem) -> None:
         try:
             async with asyncio.timeout(CRITICAL_SECONDS):
-                await self._on_critical(one)
+                await self._on_critical(disk)
         except (StoreError, TimeoutError) as problem:
-            logger(disk=one.name).error("store failed", error=str(problem) or "no space was made in time")
+            logger(disk=disk.name).error("store failed", error=str(problem) or "no space was freed in time")
 
-    def _say(self, report: Reporter) -> None:
-        state = self.state()
-        held = [one for one in state.file_systems if any(map(one.stops, HELD_FROM))]
-        wrong = [f"{one.name} is {one.percent:.1f} % full: {one.says}" for one in held]
-        wrong += [one.trouble for one in state.file_systems if one.trouble]
-        if wrong:
-            report.holding("; ".join(wrong))
+    def _report(self, report: Reporter) -> None:
+        disks = self.state().file_systems
+        holding = [disk for disk in disks if any(map(disk.stops, HELD_FROM))]
+        errors = [f"{disk.name} is {disk.percent:.1f} % full: {disk.summary}" for disk in holding]
+        errors += [disk.error for disk in disks if disk.error]
+        if errors:
+            report.set_holding("; ".join(errors))
         else:
-            report.waiting(f"{len(state.file_systems)} disks are looked at")
+            report.set_waiting(f"{len(disks)} disks are watched")

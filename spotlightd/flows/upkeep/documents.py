@@ -1,221 +1,225 @@
-"""Takes raw documents to the bucket, and those that have been here long enough out of the folder: proven, always.
+"""Copies raw documents to the bucket, and removes old ones from the folder once their copies are proven.
 
-Nothing is remembered of it. What there should be stands in the ledger, what there is the folder and the bucket tell; so a
-crash at any moment costs a repetition. A copy is made as soon as the document is here, and read back, all of it; and once
-more right before the file is dropped. While anything is amiss with any document nothing is dropped.
+This flow keeps no state of its own. The ledger says which documents there should be; the folder and the bucket say which
+there are. So a crash at any moment costs only a repetition. A document is copied as soon as it is in the folder, and the
+whole copy is read back. It is read back once more right before the file is dropped. While anything is wrong with any
+document, nothing is dropped.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from spotlightd.backoff import Backoff, Clock
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
-from spotlightd.model.bucket import DOCUMENTS, document_key
-from spotlightd.model.document_tiers import DocumentTiers, Local, LocalDocuments, StoredDocument, Tally, tally
+from spotlightd.model.bucket import DOCUMENT_PREFIX, document_key
+from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, LocalDocuments, StoredDocument, Tally, tally
 from spotlightd.model.partition import Check
 from spotlightd.ports.ledger import ArchiveLedger, Ledger
 from spotlightd.ports.storage import Bucket
 
 RETRY_SECONDS = 60.0
+JITTER = 0.2
 LONGEST_SECONDS = 7_200.0  # one document, copied and read back twice, over a slow line
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """`hot_days` by source, of those whose documents leave the folder; `lost` are digests that nobody has any more."""
+class TieringPolicy:
+    """`hot_days` by source, of the sources whose documents leave the folder. `lost` are digests whose bytes are lost."""
 
     hot_days: Mapping[str, int] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
     every_seconds: float = 3_600.0
 
-    def stays(self, owned: StoredDocument | None) -> timedelta | None:
-        """How long a document stays in the folder; None when for ever. Of several sources the most patient decides."""
-        days = [self.hot_days.get(source, 0) for source in owned.sources] if owned else []
+    def retention(self, stored: StoredDocument | None) -> timedelta | None:
+        """How long a document stays in the folder; None means for ever. Of several sources the longest time counts."""
+        days = [self.hot_days.get(source, 0) for source in stored.sources] if stored else []
         return timedelta(days=max(days)) if days and all(days) else None
 
 
 @dataclass(slots=True)
-class Found:
-    """What a round found and did: `local` and `copied` by digest are kept up to date."""
+class Inventory:
+    """What a round finds and does. `local` and `copied`, by digest, are kept up to date; `errors` are by digest too."""
 
-    owned: Mapping[str, StoredDocument]
-    local: dict[str, Local]
+    stored: Mapping[str, StoredDocument]
+    local: dict[str, LocalDocument]
     copied: dict[str, int]
-    amiss: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
     sent: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
 
-    def wrong(self, lost: frozenset[str]) -> Iterator[tuple[str, str]]:
-        """Documents that are nowhere, and those whose copies have not their length."""
-        for digest in sorted(self.owned.keys() - lost):
-            size, there = self.owned[digest].size, self.copied.get(digest)
-            if there is None and digest not in self.local:
+    def find_errors(self, lost: frozenset[str]) -> Iterator[tuple[str, str]]:
+        """Documents that are nowhere, and documents whose copy has another length."""
+        for digest in sorted(self.stored.keys() - lost):
+            size, copied = self.stored[digest].size, self.copied.get(digest)
+            if copied is None and digest not in self.local:
                 yield digest, f"document {digest} is neither in the folder nor in the bucket"
-            elif there is not None and there != size:
-                yield digest, f"document {digest} has {there} of {size} bytes in the bucket"
+            elif copied is not None and copied != size:
+                yield digest, f"document {digest} has {copied} of {size} bytes in the bucket"
 
-    def keeping(self, at: datetime, hot_days: Mapping[str, int]) -> DocumentTiers:
-        gone = self.owned.keys() - self.local.keys()
-        alone = tally(size for digest, size in self.copied.items() if digest in gone)
-        local = tally(one.size for one in self.local.values())
-        return DocumentTiers(local, tally(self.copied.values()), alone, tuple(self.amiss.values()), at, hot_days)
+    def to_tiers(self, at: datetime, hot_days: Mapping[str, int]) -> DocumentTiers:
+        bucket_only = self.stored.keys() - self.local.keys()
+        alone = tally(size for digest, size in self.copied.items() if digest in bucket_only)
+        local = tally(document.size for document in self.local.values())
+        return DocumentTiers(local, tally(self.copied.values()), alone, tuple(self.errors.values()), at, hot_days)
 
 
 class DocumentTiering:
-    """The flow `documents`. Call it, or `round` once. `gate` is shut while a disk is too full."""
+    """The flow `documents`. Call it, or `run_round` once. `gate` holds the work while a disk is too full."""
 
     def __init__(
         self,
         documents: LocalDocuments,
         bucket: Bucket,
         ledger: Ledger,
-        kept: ArchiveLedger,
-        policy: Policy,
+        archive_ledger: ArchiveLedger,
+        policy: TieringPolicy,
         *,
         gate: Gate,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Clock | None = None,
     ) -> None:
-        self._documents, self._bucket, self._ledger, self._kept = documents, bucket, ledger, kept
-        self._policy, self._gate, self._now, self._sleep = policy, gate, now, sleep
+        self._documents, self._bucket, self._ledger, self._archive_ledger = documents, bucket, ledger, archive_ledger
+        self._policy, self._gate, self._clock = policy, gate, clock or Clock()
+        self._round_pause = Backoff(policy.every_seconds, policy.every_seconds, JITTER)
+        self._retry_pause = Backoff(RETRY_SECONDS, policy.every_seconds, JITTER)
         self._suspects: frozenset[str] = frozenset()
         self._state = DocumentTiers(hot_days=policy.hot_days)
 
     def state(self) -> DocumentTiers:
-        """As of the last round."""
+        """The result of the last round."""
         return self._state
 
     async def __call__(self, report: Reporter) -> None:
         """For ever; holds while a store fails."""
-        report.expects(60.0 / (self._policy.every_seconds + LONGEST_SECONDS))
+        report.expect_beats(60.0 / (self._policy.every_seconds + LONGEST_SECONDS))
         failures = 0
         while True:
             try:
-                found = await self.round(report)
+                tiers = await self.run_round(report)
             except StoreError as problem:
-                report.holding(str(problem))
+                report.set_holding(str(problem))
                 logger(flow=report.name).warning("store failed", error=str(problem))
                 failures += 1
             else:
-                report.waiting(_says(found))
+                report.set_waiting(_summarize(tiers))
                 failures = 0
             report.beat()
-            await self._sleep(self._pause(failures) * random.uniform(0.8, 1.0))  # noqa: S311
+            backoff = self._retry_pause if failures else self._round_pause
+            await self._clock.sleep(backoff.pause(max(failures, 1), self._clock.chance))
 
-    def _pause(self, failures: int) -> float:
-        """After failures sooner than usual: a minute, then twice as long each time."""
-        usual = self._policy.every_seconds
-        return min(usual, RETRY_SECONDS * 2 ** min(failures - 1, 10)) if failures else usual
-
-    async def round(self, report: Reporter) -> DocumentTiers:
-        """Compare, copy what is new, drop what is due. StoreError when a store failed; what was done stays done."""
-        found = await self._found()
-        await self._look(found)
-        for done, one in enumerate(sorted(found.local.values(), key=lambda each: each.at)):
-            stays = self._policy.stays(found.owned.get(one.digest))
-            if stays is not None and one.digest not in found.amiss:
-                report.working("documents", done, len(found.local) + len(found.dropped))
+    async def run_round(self, report: Reporter) -> DocumentTiers:
+        """Compare, copy what is new, drop what is due. After a StoreError, what was done stays done."""
+        inventory = await self._take_inventory()
+        await self._check(inventory)
+        for done, document in enumerate(sorted(inventory.local.values(), key=lambda local: local.at)):
+            retention = self._policy.retention(inventory.stored.get(document.digest))
+            if retention is not None and document.digest not in inventory.errors:
+                report.set_working("documents", done, len(inventory.local) + len(inventory.dropped))
                 report.beat()
-                await self._stow(found, one, due=self._now() - one.at >= stays)
-        return await self._noted(found)
+                await self._tier(inventory, document, is_due=self._clock.utc() - document.at >= retention)
+        return await self._save_result(inventory)
 
-    async def _found(self) -> Found:
-        """The ledger first: what it knows was in the folder before."""
-        owned = await self._ledger.documents()
-        local = {one.digest: one async for one in self._documents.local()}
+    async def _take_inventory(self) -> Inventory:
+        """The ledger is read first: a document that it knows was in the folder before."""
+        stored = await self._ledger.documents()
+        local = {document.digest: document async for document in self._documents.local()}
         copied = dict[str, int]()
-        if self._policy.hot_days or owned.keys() - local.keys() - self._policy.lost:
-            async for one in self._bucket.list(DOCUMENTS):
-                copied[one.key.rpartition("/")[2]] = one.size
-        return Found(owned, local, copied)
+        if self._policy.hot_days or stored.keys() - local.keys() - self._policy.lost:
+            async for copy in self._bucket.list(DOCUMENT_PREFIX):
+                copied[copy.key.rpartition("/")[2]] = copy.size
+        return Inventory(stored, local, copied)
 
-    async def _look(self, found: Found) -> None:
-        """What is amiss before anything is done: documents that are nowhere, and copies that were bad the last time."""
-        found.amiss |= found.wrong(self._policy.lost)
-        if found.amiss:
-            logger().error("documents missing", documents=len(found.amiss), error=next(iter(found.amiss.values())))
-        for digest in self._suspects & found.local.keys() & found.copied.keys():
-            await self._see(found, found.local[digest], self._prove)
+    async def _check(self, inventory: Inventory) -> None:
+        """Find what is wrong before anything is done: missing documents, and copies that were damaged the last time."""
+        errors = inventory.errors
+        errors |= inventory.find_errors(self._policy.lost)
+        if errors:
+            logger().error("documents missing", documents=len(errors), error=next(iter(errors.values())))
+        for digest in self._suspects & inventory.local.keys() & inventory.copied.keys():
+            await self._run_step(inventory, inventory.local[digest], self._prove)
 
-    async def _stow(self, found: Found, one: Local, *, due: bool) -> None:
-        """Copy it, if it is not there; drop it, if it is due and nothing is amiss. A bucket on the same disk would double
-        it: while that is full only what is dropped at once is copied.
+    async def _tier(self, inventory: Inventory, document: LocalDocument, *, is_due: bool) -> None:
+        """Copy the document if it has no copy; drop it if it is due and nothing is wrong. While the disk is full, only
+        documents that are dropped at once are copied: a bucket on the same disk would hold them twice.
         """
-        if one.digest not in found.copied:
-            if not due and self._gate.why("batch loads"):
+        if document.digest not in inventory.copied:
+            if not is_due and self._gate.hold_reason("batch loads"):
                 return
-            if not await self._see(found, one, self._copy):
+            if not await self._run_step(inventory, document, self._copy):
                 return
-            found.copied[one.digest] = one.size
-            found.sent.append(one.size)
-        if due and not found.amiss and await self._see(found, one, self._prove):
-            await self._drop(found, one)
+            inventory.copied[document.digest] = document.size
+            inventory.sent.append(document.size)
+        if is_due and not inventory.errors and await self._run_step(inventory, document, self._prove):
+            await self._drop(inventory, document)
 
-    async def _drop(self, found: Found, one: Local) -> None:
-        if await self._documents.drop(one.digest):  # else somebody reads it: the next round does it
-            del found.local[one.digest]
-            found.dropped.append(one.size)
+    async def _drop(self, inventory: Inventory, document: LocalDocument) -> None:
+        if await self._documents.drop(document.digest):  # else it is being read, and the next round drops it
+            del inventory.local[document.digest]
+            inventory.dropped.append(document.size)
 
-    async def _see(self, found: Found, one: Local, work: Callable[[Local], Awaitable[str]]) -> bool:
-        """Whether it went well. What is wrong with one document does not hold up the others; a bucket that is away does."""
+    async def _run_step(
+        self, inventory: Inventory, document: LocalDocument, step: Callable[[LocalDocument], Awaitable[str]]
+    ) -> bool:
+        """Whether the step succeeded. An error of one document does not stop the others; a bucket that is down does."""
         try:
-            wrong = await work(one)
+            error = await step(document)
         except StoreError as problem:
             await self._bucket.ping()
-            wrong = str(problem)
-        if wrong:
-            found.amiss[one.digest] = f"document {one.digest}: {wrong}"
-            logger().error("document copy damaged", digest=one.digest, error=wrong)
-        return not wrong
+            error = str(problem)
+        if error:
+            inventory.errors[document.digest] = f"document {document.digest}: {error}"
+            logger().error("document copy damaged", digest=document.digest, error=error)
+        return not error
 
-    async def _copy(self, one: Local) -> str:
-        async with self._documents.file(one.digest) as path:
-            await self._bucket.put(document_key(one.digest), path, one.digest)
-        return await self._prove(one)
+    async def _copy(self, document: LocalDocument) -> str:
+        async with self._documents.file(document.digest) as path:
+            await self._bucket.put(document_key(document.digest), path, document.digest)
+        return await self._prove(document)
 
-    async def _prove(self, one: Local) -> str:
-        """What is wrong with the copy, all of it read back; empty when its bytes are those of the document."""
-        key, seen, size = document_key(one.digest), hashlib.sha256(), 0
-        there = await self._bucket.head(key)
-        if there is None:
+    async def _prove(self, document: LocalDocument) -> str:
+        """Read back the whole copy. Returns what is wrong with it; empty when its bytes are those of the document."""
+        key, digest, size = document_key(document.digest), hashlib.sha256(), 0
+        copy = await self._bucket.head(key)
+        if copy is None:
             return "its copy is not in the bucket any more"
         try:
             async for piece in self._bucket.read(key):
-                await asyncio.to_thread(seen.update, piece)
+                await asyncio.to_thread(digest.update, piece)
                 size += len(piece)
         except StoreError:
-            if size < there.size:  # else it came to its end, and the store says itself that it is damaged
+            if size < copy.size:  # else all of it was read, and the store itself reports the damage
                 raise
-        if seen.hexdigest() == one.digest:
+        if digest.hexdigest() == document.digest:
             return ""
         return (
             f"its copy in the bucket is damaged: nothing is dropped; delete {key} there by hand, and it is copied again"
         )
 
-    async def _noted(self, found: Found) -> DocumentTiers:
-        self._suspects = frozenset(found.amiss)
-        self._state = found.keeping(self._now(), self._policy.hot_days)
-        await self._kept.note("documents", Check(self._now(), not found.amiss, _says(self._state)))
-        if found.sent:
-            logger().info("documents copied", documents=len(found.sent), bytes=sum(found.sent))
-        if found.dropped:
-            logger().info("documents dropped", documents=len(found.dropped), bytes=sum(found.dropped))
+    async def _save_result(self, inventory: Inventory) -> DocumentTiers:
+        now = self._clock.utc()
+        self._suspects = frozenset(inventory.errors)
+        self._state = inventory.to_tiers(now, self._policy.hot_days)
+        check = Check(now, not inventory.errors, _summarize(self._state))
+        await self._archive_ledger.save_check("documents", check)
+        if inventory.sent:
+            logger().info("documents copied", documents=len(inventory.sent), bytes=sum(inventory.sent))
+        if inventory.dropped:
+            logger().info("documents dropped", documents=len(inventory.dropped), bytes=sum(inventory.dropped))
         return self._state
 
 
-def _says(found: DocumentTiers) -> str:
-    if found.amiss:
-        return f"{len(found.amiss)} amiss, nothing is dropped: {found.amiss[0]}"
-    return f"{_told(found.local)} in the folder, {_told(found.alone)} in the bucket alone: all are there"
+def _summarize(tiers: DocumentTiers) -> str:
+    if tiers.amiss:
+        return f"{len(tiers.amiss)} amiss, nothing is dropped: {tiers.amiss[0]}"
+    return f"{_format(tiers.local)} in the folder, {_format(tiers.alone)} in the bucket alone: all are there"
 
 
-def _told(some: Tally) -> str:
-    return f"{some.documents:,} documents ({some.bytes:,} bytes)"
+def _format(documents: Tally) -> str:
+    return f"{documents.documents:,} documents ({documents.bytes:,} bytes)"

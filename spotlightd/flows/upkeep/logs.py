@@ -1,8 +1,8 @@
-"""The flow `logs`: what the daemon says becomes rows, a block every second or two.
+"""The flow `logs`: events of the daemon's log become rows, one block every second or two.
 
-While the table cannot be written, what was said waits, up to a bound, and is counted beyond it. A block whose fate is
-not known, because the answer to its insert was lost, is looked for before it is repeated: each event is one row. The
-last lines of a daemon, said while it closes its stores, stand in the journal only.
+While the table cannot be written, events wait in a bounded queue, and are counted when it is full. When the answer to an
+insert was lost, the table is searched for its rows before the insert is repeated: each event is one row. The last events
+of a daemon, logged while it closes its stores, are only in the journal.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _PRESENT = (
 
 @dataclass(slots=True)
 class LogTable:
-    """The table's only writer. `doubtful` is the token of an insert of which nobody knows whether it is in the table."""
+    """The only writer of the table. `unconfirmed` is the token of an insert that may or may not be in the table."""
 
-    said: LogBuffer
+    buffer: LogBuffer
     warehouse: Warehouse
     metrics: Metrics
-    doubtful: str = ""
-    told: int = 0
+    unconfirmed: str = ""
+    left_out: int = 0
 
-    async def write(self, *, whole: bool = False) -> int:
-        """The oldest rows that wait, as one block; how many. StoreError: they go on waiting."""
-        self._tell()
-        block = self.said.first(BLOCK_ROWS, whole=whole)
+    async def write(self, *, at_end: bool = False) -> int:
+        """Write the oldest rows as one block. Returns how many. After a StoreError they stay in the queue."""
+        self._count_left_out()
+        block = self.buffer.peek(BLOCK_ROWS, at_end=at_end)
         if not block:
             return 0
         try:
@@ -51,75 +51,75 @@ class LogTable:
                 await self._insert(block)
         except TimeoutError:
             raise StoreError(f"the table logs was not written within {WRITE_SECONDS:g} s", slow=True) from None
-        self.said.written(len(block))
+        self.buffer.remove(len(block))
         self.metrics.count("log_events_written_total", len(block))
         return len(block)
 
-    async def last(self) -> None:
-        """All that waits, if the warehouse still takes it within a moment: the daemon is about to end."""
+    async def flush(self) -> None:
+        """Write the whole queue if the warehouse still takes it within a moment: the daemon is about to end."""
         with suppress(StoreError, TimeoutError):
             async with asyncio.timeout(LAST_SECONDS):
-                while await self.write(whole=True):
+                while await self.write(at_end=True):
                     pass
 
     async def _insert(self, block: list[Row]) -> None:
-        if self.doubtful:
-            await self.warehouse.end_statements(self.doubtful)
+        if self.unconfirmed:
+            await self.warehouse.end_statements(self.unconfirmed)
             present = await self._present(block)
             block = [row for row in block if row[SEQ] not in present]
-        self.doubtful = f"logs-{secrets.token_hex(8)}"
-        await self.warehouse.insert(logs, block, token=self.doubtful)
-        self.doubtful = ""
+        self.unconfirmed = f"logs-{secrets.token_hex(8)}"
+        await self.warehouse.insert(logs, block, token=self.unconfirmed)
+        self.unconfirmed = ""
 
     async def _present(self, block: list[Row]) -> set[int]:
         """Which of these rows are in the table already."""
         values = {
             "since": min(row[0] for row in block), "until": max(row[0] for row in block),
-            "began": self.said.began, "first": block[0][SEQ], "last": block[-1][SEQ],
+            "began": self.buffer.started_at, "first": block[0][SEQ], "last": block[-1][SEQ],
         }  # fmt: skip
         return {row[0] for row in (await self.warehouse.rows(_PRESENT, values)).rows}
 
-    def _tell(self) -> None:
-        left_out = self.said.left_out
-        self.metrics.count("log_events_left_out_total", left_out - self.told)
-        self.told = left_out
+    def _count_left_out(self) -> None:
+        left_out = self.buffer.left_out
+        self.metrics.count("log_events_left_out_total", left_out - self.left_out)
+        self.left_out = left_out
 
 
 async def write_logs(report: Reporter, table: LogTable, every_seconds: float) -> None:
-    """The flow. Trouble is said once when it begins and once when it is over, or it would feed itself."""
+    """The flow. A failure is logged once when it begins and once when it is over: more would fill the queue itself."""
     report.expect_beats(60.0 / every_seconds)
-    holds = False
+    is_down = False
     while True:
         rows = 0
         try:
             rows = await table.write()
         except StoreError as problem:
             report.set_holding(str(problem))
-            if not holds:
+            if not is_down:
                 logger(flow=report.name).warning("store failed", error=str(problem))
-            holds = True
+            is_down = True
         else:
-            report.set_waiting("writes down what is said")
-            if holds:
+            report.set_waiting("log events are written")
+            if is_down:
                 logger(flow=report.name).info("store recovered")
-            holds = False
-        report.beat(queue=table.said.set_waiting, did_something=bool(rows))
+            is_down = False
+        report.beat(queue=table.buffer.size, did_something=bool(rows))
         if rows < BLOCK_ROWS:
             await asyncio.sleep(every_seconds)
 
 
 @asynccontextmanager
 async def run_log_writer(
-    board: Board, said: LogBuffer, warehouse: Warehouse, metrics: Metrics, every_seconds: float
+    board: Board, buffer: LogBuffer, warehouse: Warehouse, metrics: Metrics, every_seconds: float
 ) -> AsyncIterator[None]:
-    """Write what is said as long as the block runs, and what was said by its end; nothing when the pause is 0."""
+    """Write events while the block runs, and at its end those that are left; nothing when the pause is 0."""
     if not every_seconds:
         yield
         return
-    table = LogTable(said, warehouse, metrics)
+    table = LogTable(buffer, warehouse, metrics)
     flow = run_isolated(board, "logs", lambda report: write_logs(report, table, every_seconds))
     try:
         async with run_in_background(logs=flow):
             yield
     finally:
-        await table.last()
+        await table.flush()

@@ -1,4 +1,4 @@
-"""Takes documents to a bucket, round after round, to be killed at any moment. Run as a module, with a folder."""
+"""Copies documents to a bucket, until it is killed. Run as a module, with a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.documents import DocumentTiering, Policy
+from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
 
 
 async def main(folder: Path) -> None:
@@ -21,10 +21,10 @@ async def main(folder: Path) -> None:
         FolderBucket(folder / "bucket") as bucket,
         SqliteLedger(folder / "ledger.sqlite") as ledger,
     ):
-        policy = Policy({"constructed": 10})
-        stowing = DocumentTiering(documents, bucket, ledger, SqliteArchive(ledger), policy, gate=Gate())
+        policy = TieringPolicy({"constructed": 10})
+        tiering = DocumentTiering(documents, bucket, ledger, SqliteArchive(ledger), policy, gate=Gate())
         print("begins", flush=True)
-        await stowing.round(Board().reporter("documents"))
+        await tiering.run_round(Board().reporter("documents"))
         print("done", flush=True)
 
 
