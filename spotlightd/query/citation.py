@@ -1,18 +1,18 @@
-r"""Citations: a small file that names a result, by what it says and by the documents it rests on.
+r"""Citations: a small file that identifies a result by its content and by the documents that it comes from.
 
 **The digest.** A result's rows are written as lines and hashed with SHA-256:
-- the first line holds the names of the columns, then `document`, then the names of the place in it (`member`, `line`);
-- each row is one line: values in that order, with a tab between and a line feed at the end, UTF-8;
+- the first line has the names of the columns, then `document`, then the names of the place in it (`member`, `line`);
+- each row is one line: the values in that order, separated by tabs, with a line feed at the end, UTF-8;
 - whole numbers without leading zeros, decimals without trailing zeros, days `2021-01-27`, times (UTC)
   `2021-01-27 14:30:00.123456`, `true` and `false`, empty as `\N`; in text the characters backslash, tab, line feed,
   carriage return, backspace, form feed, NUL and ' are written `\\ \t \n \r \b \f \0 \'`;
-- rows stand in the order of document digest, place in the document, then every column: total, and the same everywhere.
+- rows are sorted by document digest, place in the document, then every column: a total order, equal on every instance.
 
-Nothing in it is local to an instance: no load id, no sequence number, no host. Each document has a digest of its own
-lines too (without the first), so that a difference can be told by document.
+Nothing in it is local to an instance: no load id, no sequence number, no host. Each document also has a digest of its
+own lines (without the first line), so that a difference can be located by document.
 
-**What a result rests on** are the documents that its rows come from. A result without rows rests on all documents that
-were visible, since it says of each of them that it has none.
+**The documents of a result** are those that its rows come from. A result without rows has all visible documents, because
+it states that none of them has such a row.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
 @dataclass(frozen=True, slots=True)
 class CitedDocument:
-    """A document, the parser version that read it, and what it gave: rows, and the digest of their lines."""
+    """A document, the version of its parser, and its part of the result: the rows and the digest of their lines."""
 
     sha256: str
     parser: str
@@ -61,7 +61,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """`address` is relative, its parameters sorted; `as_of` the publication that was seen."""
+    """`address` is relative, with sorted parameters; `as_of` is the time of the visible publication."""
 
     address: str
     as_of: datetime
@@ -71,7 +71,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What citing and verifying need: the tables, their declarations, and bounds for each reading."""
+    """What citing and verifying need: the warehouse, the datasets, and the limits of each query."""
 
     warehouse: Warehouse
     datasets: tuple[Dataset, ...]
@@ -80,53 +80,54 @@ class Library:
 
 
 def to_json(citation: Citation) -> dict[str, Any]:
-    """The file's content; `from_json` reads it back."""
+    """The content of the file; `from_json` reads it."""
     return {
         "spotlightd": VERSION,
         "address": citation.address,
         "as_of": rfc3339(citation.as_of),
         "result": asdict(citation.result),
-        "documents": [asdict(one) for one in citation.documents],
+        "documents": [asdict(document) for document in citation.documents],
     }
 
 
 def from_json(text: str | bytes) -> Citation:
-    """A citation from a file that anybody may have written. FormatError names the field that is not as it should be."""
+    """A citation from an untrusted file. FormatError names the field that is wrong."""
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError):
         raise FormatError("the citation is not JSON: is it the file that /cite or `spotlightd cite` wrote?") from None
     if not isinstance(raw, dict) or raw.get("spotlightd") != VERSION:
-        raise FormatError(f"this is no citation that this version can read: field `spotlightd` must be {VERSION}")
+        raise FormatError(f"this version cannot read the citation: field `spotlightd` must be {VERSION}")
     try:
-        documents = tuple(CitedDocument(**one) for one in raw["documents"])
+        documents = tuple(CitedDocument(**document) for document in raw["documents"])
         result = Result(**{**raw["result"], "columns": tuple(raw["result"]["columns"])})
-        found = Citation(raw["address"], parse_moment(raw["as_of"]), result, documents)
-    except KeyError as problem:
-        raise FormatError(f"the citation has no field {problem}") from None
-    except (TypeError, AttributeError, ValueError) as problem:
-        says = escape_text(str(problem))
-        raise FormatError(f"the citation has a field that is not as it should be: {says}") from None
-    _check(found)
-    return found
+        citation = Citation(raw["address"], parse_moment(raw["as_of"]), result, documents)
+    except KeyError as error:
+        raise FormatError(f"the citation has no field {error}") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise FormatError(f"the citation has a field that is not as it should be: {escape_text(str(error))}") from None
+    _check(citation)
+    return citation
 
 
 def _check(citation: Citation) -> None:
     texts = (citation.address, *citation.result.columns)
-    texts += tuple(text for one in citation.documents for text in (one.sha256, one.parser, one.source, one.url))
+    for document in citation.documents:
+        texts += (document.sha256, document.parser, document.source, document.url)
     if not all(isinstance(text, str) for text in texts):
         raise FormatError("the citation has a number where a text should be")
     if not all(text.isprintable() for text in texts):
         raise FormatError("the citation has control characters in a text")
-    if not all(one.url.startswith(("http://", "https://")) for one in citation.documents if one.url):
+    urls = [document.url for document in citation.documents if document.url]
+    if not all(url.startswith(("http://", "https://")) for url in urls):
         raise FormatError("the citation has a document whose `url` is no address of the web")
     if not citation.result.columns:
         raise FormatError("the citation names no columns")
     digests = [citation.result.sha256]
-    digests += [digest for one in citation.documents for digest in (one.sha256, one.lines_sha256)]
+    digests += [digest for document in citation.documents for digest in (document.sha256, document.lines_sha256)]
     if not all(isinstance(digest, str) and _SHA256.fullmatch(digest) for digest in digests):
         raise FormatError("the citation has a digest that is not 64 hexadecimal digits")
-    counts = (citation.result.rows, *(one.rows for one in citation.documents))
+    counts = (citation.result.rows, *(document.rows for document in citation.documents))
     if not all(type(count) is int and count >= 0 for count in counts):
         raise FormatError("the citation has `rows` that is no count: write a whole number, 0 or more")
     if len(citation.documents) > MOST_DOCUMENTS:
@@ -134,29 +135,26 @@ def _check(citation: Citation) -> None:
 
 
 def escape_text(text: str) -> str:
-    """Anybody's text for a terminal: what could steer one is written as an escape."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    """Untrusted text for a terminal: control characters are written as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def parse_address(datasets: tuple[Dataset, ...], address: str) -> Question:
-    """The question behind an address of ours: a table, a row or a symbol, with its `as_of` if it has one.
+    """The question of an address of this program: a table, a row or a symbol, with its `as_of` if it has one.
 
-    How it is sorted and cut does not matter. HttpProblem when the address is none, or names what cannot be cited.
+    Sorting and paging are ignored. HttpProblem when the address is wrong, or names what cannot be cited.
     """
     segments, pairs = _split_address(address)
-    kept = [
-        (name, text)
-        for name, text in pairs
-        if name in _MEANINGFUL or not (name in filters.RESERVED_PARAMETERS or name == "_filter")
-    ]
-    when = [(name, text) for name, text in kept if name == "as_of"]
+    ignored = {*filters.RESERVED_PARAMETERS, "_filter"}.difference(_MEANINGFUL)
+    relevant = [(name, text) for name, text in pairs if name not in ignored]
+    when = [(name, text) for name, text in relevant if name == "as_of"]
     if len(segments) == 2 and segments[0] == "s":  # noqa: PLR2004
         return _symbol_question(datasets, segments[1], when)
     if len(segments) not in (2, 3) or segments[0] != "data":
         raise _no_address(address)
     dataset = _find_citable(datasets, segments[1].partition(".")[0])
     if len(segments) == 2:  # noqa: PLR2004
-        return filters.parse_question(dataset, kept)
+        return filters.parse_question(dataset, relevant)
     values = key.split_key(dataset, segments[2])
     conditions = [
         Condition(dataset.column(name), "eq", (value,)) for name, value in zip(dataset.key, values, strict=True)
@@ -165,7 +163,7 @@ def parse_address(datasets: tuple[Dataset, ...], address: str) -> Question:
 
 
 def _split_address(address: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """The segments of its path and its parameters. HttpProblem when it cannot be taken apart, or is no Unicode."""
+    """The segments of its path and its parameters. HttpProblem when the address cannot be parsed, or is not Unicode."""
     try:
         address.encode()
         parts = urlsplit(address)
@@ -180,51 +178,54 @@ def _no_address(address: str) -> HttpProblem:
 
 
 def _symbol_question(datasets: tuple[Dataset, ...], symbol: str, when: filters.Pairs) -> Question:
-    able = daily_datasets(datasets)
-    if len(able) != 1:
-        names = ", ".join(f"/data/{one.name}?{one.symbol}={symbol}" for one in able)
+    candidates = daily_datasets(datasets)
+    if len(candidates) != 1:
+        names = ", ".join(f"/data/{dataset.name}?{dataset.symbol}={symbol}" for dataset in candidates)
         raise bad_parameter("address", "this page shows several datasets", f"Cite one of them: {names}.")
-    return filters.parse_question(able[0], [(able[0].symbol, symbol), *when])
+    return filters.parse_question(candidates[0], [(candidates[0].symbol, symbol), *when])
 
 
 def _find_citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
-    for one in datasets:
-        if one.name == name and one.has_receipts:
-            return one
-        if one.name == name and one.computed_from:
-            raise bad_parameter(
-                "address", f"{name} is computed from {one.computed_from}", f"Cite the rows of {one.computed_from}."
-            )
-        if one.name == name:
-            raise bad_parameter(
-                "address", f"{name} is a record of this instance and cannot be cited", "Cite published data."
-            )
-    raise not_found(f"There is no dataset {name!r}.", "The first page lists those that exist.")
+    dataset = next((dataset for dataset in datasets if dataset.name == name), None)
+    if dataset is None:
+        raise not_found(f"There is no dataset {name!r}.", "The first page lists those that exist.")
+    if dataset.has_receipts:
+        return dataset
+    if origin := dataset.computed_from:
+        raise bad_parameter("address", f"{name} is computed from {origin}", f"Cite the rows of {origin}.")
+    raise bad_parameter("address", f"{name} is a record of this instance and cannot be cited", "Cite published data.")
 
 
-def canonical_address(asked: Question) -> str:
-    """The address of the question alone, without its time, its parameters sorted: the same for every way to put it."""
-    pairs = [(_parameter(one), ",".join(_value(one, value) for value in one.values)) for one in asked.conditions]
-    if asked.document:
-        pairs.append(("_document", asked.document))
+def canonical_address(question: Question) -> str:
+    """The address of the question without its time, with sorted parameters: the same for every way to write it."""
+    pairs = [
+        (_parameter(condition), ",".join(_value(condition, value) for value in condition.values))
+        for condition in question.conditions
+    ]
+    if question.document:
+        pairs.append(("_document", question.document))
     query = urlencode(sorted(pairs), safe=",:")
-    return f"/data/{asked.dataset.name}" + (f"?{query}" if query else "")
+    return f"/data/{question.dataset.name}" + (f"?{query}" if query else "")
 
 
-def _parameter(one: Condition) -> str:
-    return one.column.name if one.operator == "eq" else f"{one.column.name}__{one.operator}"
+def _parameter(condition: Condition) -> str:
+    name = condition.column.name
+    return name if condition.operator == "eq" else f"{name}__{condition.operator}"
 
 
-def _value(one: Condition, value: str) -> str:
-    """The text that an address has for a bound value: times are written with their zone."""
-    return value.replace(" ", "T") + "Z" if one.column.kind == "time" and one.operator != "isnull" else value
+def _value(condition: Condition, value: str) -> str:
+    """A bound value as the text of an address: times are written with their zone."""
+    is_time = condition.column.kind == "time" and condition.operator != "isnull"
+    return value.replace(" ", "T") + "Z" if is_time else value
 
 
 def question_of(citation: Citation, datasets: tuple[Dataset, ...]) -> Question:
-    """The question of a citation with its columns. FormatError when this instance cannot ask it."""
+    """The question of a citation with its columns. FormatError when this instance cannot answer it."""
     try:
-        asked = parse_address(datasets, citation.address)
+        question = parse_address(datasets, citation.address)
         names = citation.result.columns
-        return replace(asked, columns=tuple(filters.find_column(asked.dataset, "columns", name) for name in names))
-    except HttpProblem as refusal:
-        raise FormatError(f"the citation's address cannot be asked here: {escape_text(refusal.detail)}") from None
+        columns = tuple(filters.find_column(question.dataset, "columns", name) for name in names)
+    except HttpProblem as problem:
+        detail = escape_text(problem.detail)
+        raise FormatError(f"this instance cannot answer the citation's address: {detail}") from None
+    return replace(question, columns=columns)

@@ -1,8 +1,8 @@
-"""What a reader asks of a dataset, read from the parameters of an address. Pure; `select` makes SQL of it.
+"""Questions to a dataset, parsed from the parameters of an address. Pure; `select` turns a question into SQL.
 
-Conventions (they are an interface, as permalinks live long): `column=value`, `column__gte=`, `_sort`, `_sort_desc`,
-`_size`, `_next`, `_cols`, `_facet`, `_document`, `_receipt`, `as_of`. Names that begin with `_` are ours; all others
-are columns of the dataset.
+Conventions (they are an interface, because permalinks live long): `column=value`, `column__gte=`, `_sort`,
+`_sort_desc`, `_size`, `_next`, `_cols`, `_facet`, `_document`, `_receipt`, `as_of`. Names that start with `_` are
+reserved; all others are columns of the dataset.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ DEFAULT_SIZE = 100
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`values` are canonical texts: one, or two for `between`, or some for `in`; for `isnull` `1` or `0`."""
+    """`values` are canonical texts: one, two for `between`, any number for `in`; `1` or `0` for `isnull`."""
 
     column: Column
     operator: str
@@ -52,7 +52,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question to one dataset. `size` 0: the address did not say. `after`: the order's values of the last row seen."""
+    """One question to one dataset. `size` 0: not in the address. `after`: the sort values of the last row of the page before."""
 
     dataset: Dataset
     conditions: tuple[Condition, ...] = ()
@@ -72,60 +72,62 @@ class Question:
 
     @property
     def order(self) -> tuple[tuple[Column, bool], ...]:
-        """Columns and directions of a total order: what was asked for, how rows lie on disk, where they stand."""
+        """Columns and directions of a total order: the requested one, the order on disk, the place of the row."""
         dataset = self.dataset
-        placed = dataset.has_receipts
-        tie = (*dataset.pointer, dataset.column("load_id")) if placed else map(dataset.column, dataset.key)
-        rest = [*map(dataset.column, dataset.order), *tie]
+        if dataset.has_receipts:
+            place = [*dataset.pointer, dataset.column("load_id")]
+        else:
+            place = [dataset.column(name) for name in dataset.key]
+        columns = {column.name: column for column in (*map(dataset.column, dataset.order), *place)}
         first = [(self.sort, self.descending)] if self.sort else []
-        seen = {self.sort.name} if self.sort else set()
-        unique = {column.name: column for column in rest if column.name not in seen and column.kind != "list"}
-        return (*first, *((column, False) for column in unique.values()))
+        others = [column for column in columns.values() if column != self.sort and column.kind != "list"]
+        return (*first, *((column, False) for column in others))
 
 
 def parse_question(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Question:
-    """The question that an address asks. `most` bounds `_size` (0: no bound). HttpProblem(400) names the parameter."""
-    ours: dict[str, str] = {}
+    """The question of an address. `most` limits `_size` (0: no limit). HttpProblem(400) names the wrong parameter."""
+    reserved: dict[str, str] = {}
     conditions: list[Condition] = []
     for name, text in pairs:
         if name in RESERVED_PARAMETERS:
-            ours[name] = _merge_parameter(ours, name, text)
+            reserved[name] = _merge_parameter(reserved, name, text)
         else:
             conditions.append(_condition(dataset, name, text))
     if len(conditions) > MOST_CONDITIONS:
         raise bad_parameter(conditions[-1].column.name, f"at most {MOST_CONDITIONS} filters at a time")
-    if "_sort" in ours and "_sort_desc" in ours:
+    if "_sort" in reserved and "_sort_desc" in reserved:
         raise bad_parameter("_sort_desc", "sort by one column only, either way")
-    asked = Question(
+    question = Question(
         dataset,
         conditions=tuple(conditions),
-        document=_document(dataset, ours.get("_document", "")),
-        sort=_sort(dataset, ours),
-        descending="_sort_desc" in ours,
-        size=_size(ours.get("_size", ""), most),
-        columns=_columns(dataset, "_cols", ours.get("_cols", "")),
-        facets=_facets(dataset, ours.get("_facet", "")),
-        receipt=_receipt(dataset, ours.get("_receipt", "")),
-        as_of=_as_of(dataset, ours.get("as_of", "")),
+        document=_document(dataset, reserved.get("_document", "")),
+        sort=_sort(dataset, reserved),
+        descending="_sort_desc" in reserved,
+        size=_size(reserved.get("_size", ""), most),
+        columns=_columns(dataset, "_cols", reserved.get("_cols", "")),
+        facets=_facets(dataset, reserved.get("_facet", "")),
+        receipt=_receipt(dataset, reserved.get("_receipt", "")),
+        as_of=_as_of(dataset, reserved.get("as_of", "")),
     )
-    return _after(asked, ours.get("_next", ""))
+    return _after(question, reserved.get("_next", ""))
 
 
-def _merge_parameter(seen: dict[str, str], name: str, text: str) -> str:
-    if name not in seen:
+def _merge_parameter(reserved: dict[str, str], name: str, text: str) -> str:
+    if name not in reserved:
         return text
     if name in ("_facet", "_cols"):
-        return f"{seen[name]},{text}"
+        return f"{reserved[name]},{text}"
     raise bad_parameter(name, "given twice")
 
 
 def find_column(dataset: Dataset, parameter: str, name: str) -> Column:
-    """The reader's column of that name, or one of the row's place in its document. 400 names the nearest."""
-    open_to_readers = (*dataset.columns, *(dataset.pointer if dataset.has_receipts else ()))
-    for column in open_to_readers:
-        if column.name == name:
-            return column
-    near = difflib.get_close_matches(name, [c.name for c in open_to_readers], n=1)
+    """The reader's column of that name, or a column of the row's place. 400 with the most similar name."""
+    columns = {column.name: column for column in dataset.columns}
+    if dataset.has_receipts:
+        columns |= {column.name: column for column in dataset.pointer}
+    if name in columns:
+        return columns[name]
+    near = difflib.get_close_matches(name, columns, n=1)
     raise bad_parameter(
         parameter, f"{dataset.name} has no column {name!r}" + (f"; did you mean {near[0]}?" if near else ""),
         f"Its columns are listed at /data/{dataset.name}/schema.json.",
@@ -136,18 +138,16 @@ def _condition(dataset: Dataset, parameter: str, text: str) -> Condition:
     if parameter.startswith("_"):
         near = difflib.get_close_matches(parameter, RESERVED_PARAMETERS, n=1)
         raise bad_parameter(parameter, "there is no such parameter" + (f"; did you mean {near[0]}?" if near else ""))
-    name, mark, operator = parameter.partition("__")
+    name, separator, operator = parameter.partition("__")
     column = find_column(dataset, parameter, name)
-    operator = operator if mark else "eq"
+    operator = operator if separator else "eq"
     if column.kind not in OPERATORS.get(operator, ()):
-        fitting = ", ".join(word for word, kinds in OPERATORS.items() if column.kind in kinds)
-        raise bad_parameter(
-            parameter, f"{operator!r} is no way to filter {name}", f"{name} can be filtered by {fitting}."
-        )
+        fitting = ", ".join(operator for operator, kinds in OPERATORS.items() if column.kind in kinds)
+        raise bad_parameter(parameter, f"{operator!r} cannot filter {name}", f"{name} can be filtered by {fitting}.")
     try:
         return Condition(column, operator, _values(column, operator, text))
-    except ValueError as problem:
-        raise bad_parameter(parameter, str(problem)) from None
+    except ValueError as error:
+        raise bad_parameter(parameter, str(error)) from None
 
 
 def _values(column: Column, operator: str, text: str) -> tuple[str, ...]:
@@ -168,10 +168,10 @@ def _values(column: Column, operator: str, text: str) -> tuple[str, ...]:
     return tuple(canonical(column, part) for part in parts)
 
 
-def _sort(dataset: Dataset, ours: dict[str, str]) -> Column | None:
+def _sort(dataset: Dataset, reserved: dict[str, str]) -> Column | None:
     for parameter in ("_sort", "_sort_desc"):
-        if parameter in ours:
-            column = find_column(dataset, parameter, ours[parameter])
+        if parameter in reserved:
+            column = find_column(dataset, parameter, reserved[parameter])
             if column.kind == "list":
                 raise bad_parameter(parameter, f"{column.name} is a list and has no order")
             return column
@@ -233,68 +233,68 @@ def _as_of(dataset: Dataset, text: str) -> datetime | None:
 
 
 def parse_as_of(parameter: str, text: str) -> datetime | None:
-    """The moment up to which publications count: a time, or the end of a day (UTC). 400 when it is neither."""
+    """The time up to which publications count: a time, or the end of a day (UTC). 400 when the text is neither."""
     try:
         return parse_moment(text.replace(" ", "+"), end_of_day=True) if text else None
-    except ValueError as problem:
-        raise bad_parameter(parameter, str(problem)) from None
+    except ValueError as error:
+        raise bad_parameter(parameter, str(error)) from None
 
 
-def make_cursor(asked: Question, row: dict[str, Any]) -> str:
-    """Where the next page begins: after that row, in that order."""
-    values = [to_text(row[column.name]) for column, _ in asked.order]
+def make_cursor(question: Question, row: dict[str, Any]) -> str:
+    """The start of the next page: after that row in the order of the question."""
+    values = [to_text(row[column.name]) for column, _ in question.order]
     raw = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def _after(asked: Question, text: str) -> Question:
-    """The question with its cursor read against its order: a cursor made for another order is refused."""
+def _after(question: Question, text: str) -> Question:
+    """The question with its cursor parsed by its order: a cursor of another order is refused."""
     if not text:
-        return asked
-    wrong = bad_parameter("_next", "is not a mark that this page gave out", "Begin again without _next.")
+        return question
+    problem = bad_parameter("_next", "is not a mark that this page gave out", "Begin again without _next.")
     try:
         values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (ValueError, RecursionError):
-        raise wrong from None
-    order = with_page_order(asked).order
+        raise problem from None
+    order = with_page_order(question).order
     if not isinstance(values, list) or len(values) != len(order):
-        raise wrong
+        raise problem
     try:
-        return replace(
-            asked,
-            after=tuple(_cursor_value(column, value, wrong) for (column, _), value in zip(order, values, strict=True)),
-        )
+        after = tuple(_cursor_value(column, value, problem) for (column, _), value in zip(order, values, strict=True))
     except ValueError:
-        raise wrong from None
+        raise problem from None
+    return replace(question, after=after)
 
 
-def _cursor_value(column: Column, value: object, wrong: HttpProblem) -> str | None:
+def _cursor_value(column: Column, value: object, problem: HttpProblem) -> str | None:
     if value is None and (column.is_nullable or column.kind == "float"):
         return None
     if not isinstance(value, str):
-        raise wrong
+        raise problem
     return canonical(column, value)
 
 
-def with_page_order(asked: Question) -> Question:
-    """The question with the order of its page: newest first unless it says otherwise."""
-    if asked.sort:
-        return asked
-    return replace(asked, sort=asked.dataset.column(asked.dataset.time), descending=True)
+def with_page_order(question: Question) -> Question:
+    """The question with the order of a page: newest first unless it has an order."""
+    if question.sort:
+        return question
+    return replace(question, sort=question.dataset.column(question.dataset.time), descending=True)
 
 
 def fold_filter_form(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]] | None:
-    """The address that a filter form means, or None when the parameters are not a form's.
+    """The parameters that a submitted filter form stands for, or None when the parameters are not those of a form.
 
     A form without script can only send fixed names: `_filter_column`, `_filter_op` and `_filter_value` become one
-    filter, and boxes that were left empty are dropped.
+    filter, and empty fields are dropped.
     """
-    given = list(pairs)
-    form = {name: text for name, text in given if name.startswith("_filter_")}
+    submitted = list(pairs)
+    form = {name: text for name, text in submitted if name.startswith("_filter_")}
     if not form:
         return None
-    kept = [(name, text) for name, text in given if name not in form and not (name in RESERVED_PARAMETERS and not text)]
+    address = [
+        (name, text) for name, text in submitted if name not in form and not (name in RESERVED_PARAMETERS and not text)
+    ]
     column, operator = form.get("_filter_column", ""), form.get("_filter_op", "eq")
     if column:
-        kept.append((column if operator == "eq" else f"{column}__{operator}", form.get("_filter_value", "")))
-    return [(name, text) for name, text in kept if name != "_next"]
+        address.append((column if operator == "eq" else f"{column}__{operator}", form.get("_filter_value", "")))
+    return [(name, text) for name, text in address if name != "_next"]

@@ -1,7 +1,7 @@
-"""The address of one row: its key values, joined by commas, in one segment of a path.
+"""The address of one row: its key values, joined by commas, in one segment of a path, as in `2021-01-27,36467W109`.
 
-`2021-01-27,36467W109` is what it looks like; characters that would end a segment, a value or a file name are written
-with a tilde (~t tilde, ~c comma, ~s slash, ~d dot, ~e an empty value), so that no proxy and no suffix can mistake them.
+Characters that would end a segment, a value or a file name are written with a tilde (~t tilde, ~c comma, ~s slash, ~d
+dot, ~e an empty value), so that no proxy and no suffix can misread them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def join_key(values: Sequence[Any]) -> str:
 def _escape(text: str) -> str:
     if text and _MARKS.keys().isdisjoint(text):
         return text
-    return re.sub(r"[~,/.]", lambda found: _MARKS[found[0]], text) or "~e"
+    return re.sub(r"[~,/.]", lambda match: _MARKS[match[0]], text) or "~e"
 
 
 def split_key(dataset: Dataset, segment: str) -> tuple[str, ...]:
-    """The key values as canonical texts. 404 when the segment names no row that could exist."""
+    """The key values as canonical texts. 404 when no row can have that segment."""
     parts = segment.split(",")
     names = ", ".join(dataset.key)
     if len(parts) != len(dataset.key):
@@ -39,16 +39,17 @@ def split_key(dataset: Dataset, segment: str) -> tuple[str, ...]:
             f"Give {names}, with commas.",
         )
     try:
-        return tuple(canonical(dataset.column(n), _unescape(p)) for n, p in zip(dataset.key, parts, strict=True))
-    except ValueError as problem:
-        raise not_found(f"{segment!r} is no row of {dataset.name}: {problem}", f"Give {names}, with commas.") from None
+        columns = map(dataset.column, dataset.key)
+        return tuple(canonical(column, _unescape(part)) for column, part in zip(columns, parts, strict=True))
+    except ValueError as error:
+        raise not_found(f"{segment!r} is no row of {dataset.name}: {error}", f"Give {names}, with commas.") from None
 
 
 def _unescape(part: str) -> str:
-    return re.sub(r"~.?", lambda found: _unescape_mark(found[0]), part)
+    return re.sub(r"~.?", lambda match: _unescape_mark(match[0]), part)
 
 
 def _unescape_mark(mark: str) -> str:
     if mark not in _PLAIN:
-        raise ValueError(f"{mark!r} is no mark of ours")
+        raise ValueError(f"{mark!r} is not an escape")
     return _PLAIN[mark]

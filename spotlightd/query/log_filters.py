@@ -1,15 +1,14 @@
-"""What a reader asks of the log, read from the parameters of an address, and the SELECT for it. Pure.
+"""Questions to the log, parsed from the parameters of an address, and their SELECT. Pure.
 
-The table lies in order of time and is read newest first, so a page is found at its end; and a page never looks further
-back than its span, a day unless it is asked for more. In the order of event and time the newest
-page, which is asked for most, would be the slowest.
+The table is sorted by time and read newest first, so the newest page, which is requested most, is at its end. Sorted by
+event and time, that page would be the slowest. A page never reads further back than its span, a day by default.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,7 +37,7 @@ _TIME = "DateTime64(6, 'UTC')"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the log: behind one row, and before the next."""
+    """A place in the log: after one row and before the next."""
 
     at: datetime
     started_at: datetime
@@ -50,9 +49,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class LogQuestion:
-    """The question. `level` is the least severe. Lines in (until - span, until]; `before` or `after` a mark inside of it.
+    """A question to the log. `level` is the least severe. Lines in (until - span, until]; `before` or `after` a mark in it.
 
-    `given` is when the reader's own end of the span stands in the address; else it is now.
+    `has_until`: `until` is in the address; otherwise it is now.
     """
 
     until: datetime
@@ -74,38 +73,37 @@ class LogQuestion:
         return self.until - SPANS[self.span]
 
 
-PARAMETERS = tuple(one.name for one in fields(LogQuestion) if one.name != "given")
+PARAMETERS = tuple(field.name for field in fields(LogQuestion) if field.name != "has_until")
 _TEXTS = ("event", "flow", "source", "run", "request", "text")
 
 
 def parse_log_question(query: Mapping[str, str], now: datetime) -> LogQuestion:
-    """The question that the parameters ask. 400 names the one that cannot be understood."""
-    if unknown := [one for one in query if one not in PARAMETERS]:
+    """The question of the parameters. 400 names the wrong one."""
+    if unknown := [name for name in query if name not in PARAMETERS]:
         raise bad_parameter(unknown[0], "there is no such parameter", f"There are {', '.join(PARAMETERS)}.")
-    told = {name: text.strip() for name, text in query.items() if text.strip()}
-    until = filters.parse_as_of("until", told.get("until", ""))
-    texts = {name: _check_text(name, told.get(name, "")) for name in _TEXTS}
+    texts = {name: text.strip() for name, text in query.items() if text.strip()}
+    until = filters.parse_as_of("until", texts.get("until", ""))
+    checked = {name: _check_text(name, texts.get(name, "")) for name in _TEXTS}
     return LogQuestion(
         until=until or now,
         has_until=until is not None,
-        level=_choice("level", told.get("level", ""), ("", *LEVELS)),
-        span=_choice("span", told.get("span", "day"), SPANS),
-        load=_load(told.get("load", "")),
-        before=_mark("before", told.get("before", "")),
-        after=_mark("after", told.get("after", "")),
-        event=texts["event"], flow=texts["flow"], source=texts["source"], run=texts["run"], request=texts["request"],
-        text=texts["text"],
-    )  # fmt: skip
+        level=_choice("level", texts.get("level", ""), ("", *LEVELS)),
+        span=_choice("span", texts.get("span", "day"), SPANS),
+        load=_load(texts.get("load", "")),
+        before=_mark("before", texts.get("before", "")),
+        after=_mark("after", texts.get("after", "")),
+        **checked,
+    )
 
 
-def select_lines(wanted: LogQuestion, most: int, pin: Snapshot) -> Query:
-    """The lines of one page, newest first, or oldest first behind `after`; one more than `most` if there are more."""
-    conditions, params = _conditions(wanted)
-    falling = wanted.after is None
-    rows = table_expression(logs, pin, Span({"at": (wanted.since, wanted.until)}))
-    for mark, sign in ((wanted.before, "<"), (wanted.after, ">")):
+def select_lines(question: LogQuestion, most: int, snapshot: Snapshot) -> Query:
+    """The lines of one page, newest first, or oldest first with `after`; one more than `most` if there are more."""
+    conditions, params = _conditions(question)
+    falling = question.after is None
+    rows = table_expression(logs, snapshot, Span({"at": (question.since, question.until)}))
+    for mark, sign in ((question.before, "<"), (question.after, ">")):
         if mark is not None:
-            conditions.append(f"at {sign}= {{mark:{_TIME}}}")  # by itself too, for the engine to skip by
+            conditions.append(f"at {sign}= {{mark:{_TIME}}}")  # also alone, so that the engine can skip blocks
             conditions.append(f"{_ORDER} {sign} ({{mark:{_TIME}}}, {{marked:{_TIME}}}, {{number:UInt64}})")
             params |= {"mark": mark.at, "marked": mark.started_at, "number": mark.seq}
     order = ", ".join(f"{name}{' DESC' if falling else ''}" for name in ("at", "started_at", "seq"))
@@ -120,29 +118,29 @@ def row_mark(row: Mapping[str, Any]) -> str:
 
 
 def load_log_address(load: Mapping[str, Any]) -> str:
-    """The address of what was said about a load, from its record."""
+    """The address of the log lines about a load, from its record."""
     end = values.rfc3339(load["published_at"] + timedelta(minutes=1))
     return values.format_address("/logs", load=load["load_id"], span="day", until=end)
 
 
-def _conditions(wanted: LogQuestion) -> tuple[list[str], dict[str, Any]]:
+def _conditions(question: LogQuestion) -> tuple[list[str], dict[str, Any]]:
     conditions = [f"at > {{since:{_TIME}}}", f"at <= {{until:{_TIME}}}"]
-    params: dict[str, Any] = {"since": wanted.since, "until": wanted.until}
-    if wanted.level:
+    params: dict[str, Any] = {"since": question.since, "until": question.until}
+    if question.level:
         conditions.append("level IN {levels:Array(String)}")
-        params["levels"] = list(LEVELS[LEVELS.index(wanted.level) :])
+        params["levels"] = list(LEVELS[LEVELS.index(question.level) :])
     for name in ("event", "flow", "source", "run", "request"):
-        if text := getattr(wanted, name):
+        if text := getattr(question, name):
             conditions.append(f"{name} = {{{name}:String}}")
             params[name] = text
-    if wanted.load:
+    if question.load:
         conditions.append("load_id = {load:UInt64}")
-        params["load"] = int(wanted.load)
-    if wanted.text:  # a quotation mark in a field stands there as JSON writes it
+        params["load"] = int(question.load)
+    if question.text:  # a quotation mark in a field is escaped as in JSON
         conditions.append(
             "(positionCaseInsensitiveUTF8(event, {text:String}) > 0 OR positionCaseInsensitiveUTF8(fields, {json:String}) > 0)"
         )
-        params |= {"text": wanted.text, "json": json.dumps(wanted.text, ensure_ascii=False)[1:-1]}
+        params |= {"text": question.text, "json": json.dumps(question.text, ensure_ascii=False)[1:-1]}
     return conditions, params
 
 
@@ -156,9 +154,9 @@ def _check_text(name: str, text: str) -> str:
     return text
 
 
-def _choice(name: str, text: str, words: Any) -> str:
-    if text not in words:
-        raise bad_parameter(name, f"{text!r} is none of {', '.join(one for one in words if one)}")
+def _choice(name: str, text: str, choices: Collection[str]) -> str:
+    if text not in choices:
+        raise bad_parameter(name, f"{text!r} is none of {', '.join(filter(None, choices))}")
     return text
 
 
@@ -171,10 +169,10 @@ def _load(text: str) -> str:
 def _mark(name: str, text: str) -> Mark | None:
     if not text:
         return None
-    found = _MARK.fullmatch(text) if text.isascii() else None
-    if found is None or int(found[3]) > _MOST:
+    match = _MARK.fullmatch(text) if text.isascii() else None
+    if match is None or int(match[3]) > _MOST:
         raise bad_parameter(name, "is not a mark that this page gave out", f"Begin again without {name}.")
-    return Mark(_moment(int(found[1])), _moment(int(found[2])), int(found[3]))
+    return Mark(_moment(int(match[1])), _moment(int(match[2])), int(match[3]))
 
 
 def _microseconds(at: datetime) -> int:

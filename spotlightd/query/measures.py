@@ -1,7 +1,7 @@
-"""What can be drawn of a dataset that knows symbols: an amount for each day, and its worth where prices are known.
+"""The charts of a dataset with symbols: an amount for each day, and its value where prices are known.
 
-Which column is which is told by units and kinds, so that a new dataset gets its symbol page without a line here. All
-sums are over the rows of one day: several securities may have traded under one symbol.
+Units and kinds of the columns decide which column is drawn, so that a new dataset gets its symbol page without code. All
+sums are over the rows of one day, because several securities may have traded under one symbol.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MONEY = ("USD", "EUR", "GBP")
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`amount`: what is drawn (None: the number of rows). `price`: worth of one unit, in `price.unit`."""
+    """`amount` is the column that is drawn (None: the number of rows), `price` the value of one unit, in `price.unit`."""
 
     amount: Column | None = None
     price: Column | None = None
@@ -39,33 +39,35 @@ class Measure:
 
 
 def daily_datasets(datasets: Iterable[Dataset]) -> list[Dataset]:
-    """Those that have a chart by day. Trades have not: their days are drawn by the minute, from the bars."""
-    return [one for one in datasets if one.symbol and one.by_load and not one.is_growing]
+    """The datasets with a chart by day. Trades have none: their days are drawn by the minute, from the bars."""
+    return [dataset for dataset in datasets if dataset.symbol and dataset.by_load and not dataset.is_growing]
 
 
 def searchable_datasets(datasets: Iterable[Dataset]) -> list[Dataset]:
-    """Those in which a symbol is looked for: each once, so not in what another one is made of."""
-    able = [one for one in datasets if one.symbol and one.by_load]
-    return [one for one in able if one.name not in {other.computed_from for other in able}]
+    """The datasets that a symbol is searched in. A dataset that another one is computed from is left out."""
+    candidates = [dataset for dataset in datasets if dataset.symbol and dataset.by_load]
+    origins = {dataset.computed_from for dataset in candidates}
+    return [dataset for dataset in candidates if dataset.name not in origins]
 
 
 def find_measure(dataset: Dataset) -> Measure:
+    """The columns to draw, by their units and names."""
     numbers = [column for column in dataset.columns if column.kind in ("integer", "decimal", "float")]
     amounts = [column for column in numbers if column.unit and column.unit not in _MONEY]
     prices = [column for column in numbers if column.unit in _MONEY and column.kind == "decimal"]
-    named = {column.name: column for column in dataset.columns}
-    name = next((named[one] for one in _NAMES if one in named), None)
+    by_name = {column.name: column for column in dataset.columns}
+    title = next((by_name[name] for name in _NAMES if name in by_name), None)
     amount = amounts[0] if amounts else None
     whole = amount is not None and amount.kind in ("integer", "decimal")
-    return Measure(amount, prices[0] if prices and whole else None, name, named.get("cusip"))
+    return Measure(amount, prices[0] if prices and whole else None, title, by_name.get("cusip"))
 
 
 def _amount(measure: Measure) -> str:
     return f"sum(`{measure.amount.name}`)" if measure.amount else "count()"
 
 
-def _worth(measure: Measure) -> str:
-    """The sum of amount times price over the rows that have a price; 128 bits, since 64 overflow."""
+def _value(measure: Measure) -> str:
+    """The sum of amount times price over the rows with a price, in 128 bits, because 64 overflow."""
     if not (measure.amount and measure.price):
         return "NULL"
     scale = measure.price.type.rpartition(",")[2].strip(" )")
@@ -76,67 +78,67 @@ def _unpriced(measure: Measure) -> str:
     return f"countIf(isNull(`{measure.price.name}`))" if measure.price else "0"
 
 
-def daily_series(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
-    """By day: amount, worth, rows without a price, rows, and the key of one row."""
+def daily_series(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
+    """By day: amount, value, rows without a price, rows, and the key of one row."""
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
     sql = (
-        f"SELECT {day}, {_amount(measure)}, {_worth(measure)}, {_unpriced(measure)}, count(), {keys} "
-        f"FROM {table_expression(dataset, pin)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"SELECT {day}, {_amount(measure)}, {_value(measure)}, {_unpriced(measure)}, count(), {keys} "
+        f"FROM {table_expression(dataset, snapshot)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
         f"GROUP BY {day} ORDER BY {day} LIMIT {MOST_DAYS:d}"
     )
-    return Query(sql, {"seq": pin.seq, "symbol": symbol})
+    return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
 
 
-def keys_of_day(dataset: Dataset, symbol: str, day: date, pin: Snapshot) -> Query:
-    """The keys of one symbol's rows on one day: two at most, since one and several is all that is asked."""
+def keys_of_day(dataset: Dataset, symbol: str, day: date, snapshot: Snapshot) -> Query:
+    """The keys of one symbol's rows on one day, two at most: enough to tell one row from several."""
     keys = ", ".join(f"`{name}`" for name in dataset.key)
     sql = (
-        f"SELECT {keys} FROM {table_expression(dataset, pin)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"SELECT {keys} FROM {table_expression(dataset, snapshot)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
         f"AND toDate(`{dataset.time}`) = {{day:Date}} LIMIT 2"
     )
-    return Query(sql, {"seq": pin.seq, "symbol": symbol, "day": day.isoformat()})
+    return Query(sql, {"seq": snapshot.seq, "symbol": symbol, "day": day.isoformat()})
 
 
-def symbol_titles(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
-    """Names and CUSIPs that stood with the symbol, the newest first, with their last day."""
+def symbol_titles(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
+    """Names and CUSIPs of the symbol with their last day, the newest first."""
     measure = find_measure(dataset)
     parts = [f"`{column.name}`" if column else "''" for column in (measure.name, measure.cusip)]
     sql = (
-        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {table_expression(dataset, pin)} "
+        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {table_expression(dataset, snapshot)} "
         f"WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} GROUP BY {', '.join(parts)} "
         f"ORDER BY max(toDate(`{dataset.time}`)) DESC, count() DESC LIMIT 8"
     )
-    return Query(sql, {"seq": pin.seq, "symbol": symbol})
+    return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
 
 
-def superseded_amounts(dataset: Dataset, symbol: str, pin: Snapshot) -> Query:
-    """By superseded load and day: the amount that was published before."""
+def superseded_amounts(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
+    """The amount that was published before, by superseded load and day."""
     day = f"toDate(`{dataset.time}`)"
-    gone = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
+    superseded = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
     sql = (
-        f"SELECT {day}, {_amount(find_measure(dataset))} FROM {table_expression(dataset, pin)} "
-        f"WHERE load_id IN ({gone}) AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day} ORDER BY load_id"
+        f"SELECT {day}, {_amount(find_measure(dataset))} FROM {table_expression(dataset, snapshot)} "
+        f"WHERE load_id IN ({superseded}) AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day} ORDER BY load_id"
     )
-    return Query(sql, {"seq": pin.seq, "symbol": symbol, "dataset": dataset.name})
+    return Query(sql, {"seq": snapshot.seq, "symbol": symbol, "dataset": dataset.name})
 
 
-def largest_amounts(dataset: Dataset, load_id: int, limit: int, pin: Snapshot, *, by_worth: bool = False) -> Query:
-    """The symbols with the largest amount, or worth, on one day, out of one load: symbol, amount or worth, day, name."""
+def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapshot, *, by_value: bool = False) -> Query:
+    """The symbols with the largest amount, or value, on one day of one load: symbol, amount or value, day, name."""
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
-    ranked = _worth(measure) if by_worth else _amount(measure)
+    ranked = _value(measure) if by_value else _amount(measure)
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
-        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, pin)} "
+        f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, snapshot)} "
         f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
     return Query(sql, {"load": load_id})
 
 
-def matching_symbols(dataset: Dataset, text: str, pin: Snapshot, limit: int) -> Query:
-    """Symbols that a reader may mean: the symbol itself, a CUSIP of 8 or 9 characters, the beginning of a name."""
+def matching_symbols(dataset: Dataset, text: str, snapshot: Snapshot, limit: int) -> Query:
+    """Symbols that match a search text: the symbol itself, a CUSIP of 8 or 9 characters, the start of a name."""
     measure = find_measure(dataset)
     tests = [f"`{dataset.symbol}` = {{upper:String}}"]
     if measure.cusip and len(text) in (8, 9):
@@ -149,7 +151,7 @@ def matching_symbols(dataset: Dataset, text: str, pin: Snapshot, limit: int) -> 
     day = f"toDate(`{dataset.time}`)"
     sql = (
         f"SELECT `{dataset.symbol}`, max({' OR '.join(exact)}), {name}, {cusip}, max({day}), uniqExact({day}) "
-        f"FROM {table_expression(dataset, pin)} WHERE {visible_condition(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
+        f"FROM {table_expression(dataset, snapshot)} WHERE {visible_condition(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
         f"GROUP BY `{dataset.symbol}` ORDER BY 2 DESC, 6 DESC, 1 LIMIT {limit:d}"
     )
-    return Query(sql, {"upper": text.upper(), "seq": pin.seq})
+    return Query(sql, {"upper": text.upper(), "seq": snapshot.seq})

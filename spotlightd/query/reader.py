@@ -1,4 +1,4 @@
-"""How a page reads: pinned to one publication, within its limits, a bounded number of queries at a time."""
+"""How a page reads: at one publication, within its limits, with a bounded number of queries at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spotlightd.tasks import run_together
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One request's way to the warehouse. `spent` collects the seconds of its queries, for Server-Timing."""
+    """One request's access to the warehouse. `query_seconds` collects the times of its queries, for Server-Timing."""
 
     warehouse: Warehouse
     limits: Limits
@@ -32,15 +32,15 @@ class Reader:
     query_seconds: list[float] = field(default_factory=list)
 
     async def rows(self, query: Query) -> Answer:
-        """The whole answer. StoreError as the warehouse says; HttpProblem(503) when no turn came in time."""
+        """The whole answer. StoreError of the warehouse; HttpProblem(503) when no slot became free in time."""
         async with AsyncExitStack() as held:
             if MARK not in query.sql:
-                await self._turn(held, self.gate)
+                await self._take_slots(held, self.gate)
                 return await self._answer(query)
-            await self._turn(held, self.outage.slots, self.gate)
+            await self._take_slots(held, self.outage.slots, self.gate)
             return await self._archived(query)
 
-    async def _turn(self, held: AsyncExitStack, *gates: asyncio.Semaphore) -> None:
+    async def _take_slots(self, held: AsyncExitStack, *gates: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(self.wait_seconds):
                 for gate in gates:
@@ -54,7 +54,7 @@ class Reader:
             ) from None
 
     async def _archived(self, query: Query) -> Answer:
-        """As `_answer`, of a question that reads objects: what became of it is remembered."""
+        """As `_answer`, for a query that reads objects: its success or failure is recorded."""
         self.outage.check(query.created_at)
         try:
             answer = await self._answer(query)
@@ -74,35 +74,35 @@ class Reader:
             self.query_seconds.append(time.perf_counter() - started)
 
     async def all(self, *queries: Query) -> list[Answer]:
-        """Several answers side by side; the first failure ends the others."""
+        """Several answers at the same time; the first failure ends the other queries."""
         answers = await run_together(
-            {str(at): self.rows(query) for at, query in enumerate(queries)}, prefix="page query "
+            {str(index): self.rows(query) for index, query in enumerate(queries)}, prefix="page query "
         )
         return list(answers.values())
 
-    async def snapshot(self, dataset: Dataset | None = None, asked: datetime | None = None) -> Snapshot:
-        """The newest publication at or before `asked`, of one dataset or of all: read once, then bound to every query.
+    async def snapshot(self, dataset: Dataset | None = None, as_of: datetime | None = None) -> Snapshot:
+        """The newest publication at or before `as_of`, of one dataset or of all. It is read once and bound to every query.
 
-        A dataset's own newest publication sees the same of it as the newest of all, and changes less often: what an
-        ETag wants.
+        A dataset's own newest publication shows the same rows of it as the newest of all, and changes less often, which
+        suits ETags.
         """
-        query = snapshot_query(dataset, asked)
+        query = snapshot_query(dataset, as_of)
         seq, at = (await self.rows(query)).rows[0]
-        return Snapshot(seq, at if seq else None, asked, self.archives.archived)
+        return Snapshot(seq, at if seq else None, as_of, self.archives.archived)
 
     def current(self) -> Snapshot:
-        """For what is not read through publications."""
+        """A snapshot for data that is not read through publications."""
         return Snapshot(0, archived=self.archives.archived)
 
 
-def snapshot_query(dataset: Dataset | None, asked: datetime | None) -> Query:
+def snapshot_query(dataset: Dataset | None, as_of: datetime | None) -> Query:
     """The newest publication and its time, of a dataset or of all, up to a time or until now."""
     parts: list[str] = ["1"]
     params: dict[str, str] = {}
     if dataset is not None:
-        parts.append("dataset IN ({dataset:String}, {made_of:String})")
-        params |= {"dataset": dataset.name, "made_of": dataset.computed_from}
-    if asked is not None:
-        parts.append("published_at <= {asked:DateTime64(6, 'UTC')}")
-        params["asked"] = f"{asked:%Y-%m-%d %H:%M:%S.%f}"
+        parts.append("dataset IN ({dataset:String}, {computed_from:String})")
+        params |= {"dataset": dataset.name, "computed_from": dataset.computed_from}
+    if as_of is not None:
+        parts.append("published_at <= {as_of:DateTime64(6, 'UTC')}")
+        params["as_of"] = f"{as_of:%Y-%m-%d %H:%M:%S.%f}"
     return Query(f"SELECT max(seq), max(published_at) FROM loads WHERE {' AND '.join(parts)}", params)

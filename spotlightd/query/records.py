@@ -1,4 +1,4 @@
-"""Questions to the house's own records, and the few to a dataset that are no table page. Pure: text and bound values."""
+"""Queries of the instance's own records, and the few of a dataset that are not a table page. Pure: SQL and values."""
 
 from __future__ import annotations
 
@@ -19,65 +19,67 @@ MOST_LINES = 200
 CLOCK_TOLERANCE = timedelta(days=1)
 
 
-def dataset_sizes(datasets: Sequence[Dataset], pin: Snapshot) -> Query:
-    """For each dataset: visible rows, documents, and when the newest publication was."""
+def dataset_sizes(datasets: Sequence[Dataset], snapshot: Snapshot) -> Query:
+    """For each dataset: visible rows, documents, and the time of the newest publication."""
     parts = [
-        f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{one.name}' "
-        f"AND seq <= {{seq:UInt64}} AND {published_condition(one)} GROUP BY dataset"
-        for one in datasets
+        f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{dataset.name}' "
+        f"AND seq <= {{seq:UInt64}} AND {published_condition(dataset)} GROUP BY dataset"
+        for dataset in datasets
     ]
-    return Query(" UNION ALL ".join(parts), {"seq": pin.seq})
+    return Query(" UNION ALL ".join(parts), {"seq": snapshot.seq})
 
 
-def stream_size(dataset: Dataset, pin: Snapshot) -> Query:
-    """Of a dataset that streams fill: rows in its table, received days, when the newest publication was, first and last
-    day. Counting the table costs nothing, counting what is visible would read all of it; days are told by the loads.
+def stream_size(dataset: Dataset, snapshot: Snapshot) -> Query:
+    """For a dataset that streams fill: rows in its table, days of receipt, time of the newest publication, first and last
+    day. Counting the table costs nothing, counting visible rows would read all of it; the days come from the loads.
     """
-    fed, archived = dataset.computed_from or dataset.name, pin.archived.of_dataset(dataset.name)
+    archived_rows = sum(partition.rows for partition in snapshot.archived.of_dataset(dataset.name))
     sql = (
-        f"SELECT (SELECT count() FROM {hot_rows(dataset, pin.archived)}) + {sum(one.rows for one in archived):d}, uniqExact(substring(covers, 1, 10)), max(published_at), "
+        f"SELECT (SELECT count() FROM {hot_rows(dataset, snapshot.archived)}) + {archived_rows:d}, "
+        "uniqExact(substring(covers, 1, 10)), max(published_at), "
         f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
         f"{{dataset:String}} AND seq <= {{seq:UInt64}})"
     )
-    return Query(sql, {"dataset": fed, "seq": pin.seq})
+    return Query(sql, {"dataset": dataset.computed_from or dataset.name, "seq": snapshot.seq})
 
 
-def unarchived_rows(dataset: Dataset, pin: Snapshot) -> str:
-    """What stands behind FROM on the first page: what has not left for the archive. Only who looks at an earlier time
-    reads all of it: the index does not tell what had been published by then.
+def unarchived_rows(dataset: Dataset, snapshot: Snapshot) -> str:
+    """The text after FROM on the first page: rows that are not archived. A page as of an earlier time reads all rows,
+    because the index does not record what had been published by then.
     """
-    return table_expression(dataset, pin) if pin.as_of else hot_rows(dataset, pin.archived)
+    return table_expression(dataset, snapshot) if snapshot.as_of else hot_rows(dataset, snapshot.archived)
 
 
-def unarchived_days(dataset: Dataset, pin: Snapshot) -> Query:
-    """First and last day of what is at hand, none for none."""
+def unarchived_days(dataset: Dataset, snapshot: Snapshot) -> Query:
+    """First and last day of the rows that are not archived; null without rows."""
     day = f"toDate(`{dataset.time}`)"
-    sql = f"SELECT minOrNull({day}), maxOrNull({day}) FROM {unarchived_rows(dataset, pin)} WHERE {visible_condition(dataset)}"
-    return Query(sql, {"seq": pin.seq})
+    sql = f"SELECT minOrNull({day}), maxOrNull({day}) FROM {unarchived_rows(dataset, snapshot)} WHERE {visible_condition(dataset)}"
+    return Query(sql, {"seq": snapshot.seq})
 
 
-def unarchived_load_rows(dataset: Dataset, load_id: int, pin: Snapshot) -> Query:
-    sql = f"SELECT count() FROM {unarchived_rows(dataset, pin)} WHERE load_id = {{load:UInt64}}"
+def unarchived_load_rows(dataset: Dataset, load_id: int, snapshot: Snapshot) -> Query:
+    """How many rows of that load are not archived."""
+    sql = f"SELECT count() FROM {unarchived_rows(dataset, snapshot)} WHERE load_id = {{load:UInt64}}"
     return Query(sql, {"load": load_id})
 
 
-def latest_loads(pin: Snapshot, limit: int) -> Query:
+def latest_loads(snapshot: Snapshot, limit: int) -> Query:
     sql = f"SELECT {LOAD_COLUMNS} FROM loads WHERE seq <= {{seq:UInt64}} ORDER BY seq DESC, dataset LIMIT {limit:d}"
-    return Query(sql, {"seq": pin.seq})
+    return Query(sql, {"seq": snapshot.seq})
 
 
-def newest_slice(dataset: Dataset, pin: Snapshot) -> Query:
-    """The visible load that reports the newest slice of the world."""
+def newest_slice(dataset: Dataset, snapshot: Snapshot) -> Query:
+    """The visible load that covers the newest period."""
     sql = (
         f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} AND seq <= {{seq:UInt64}} "
         f"AND {visible_condition(dataset)} ORDER BY covers DESC, seq DESC LIMIT 1"
     )
-    return Query(sql, {"dataset": dataset.name, "seq": pin.seq})
+    return Query(sql, {"dataset": dataset.name, "seq": snapshot.seq})
 
 
 def loads_of(dataset: Dataset, load_ids: Sequence[int]) -> Query:
-    """Those loads and the loads that superseded them, oldest first."""
+    """These loads and the loads that superseded them, oldest first."""
     sql = (
         f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} "
         "AND (load_id IN {ids:Array(UInt64)} OR hasAny(supersedes, {ids:Array(UInt64)})) ORDER BY seq"
@@ -91,7 +93,7 @@ def loads_from(digest: str) -> Query:
 
 
 def superseders(digest: str) -> Query:
-    """Publications after which rows of that document are no longer visible."""
+    """Publications that made rows of that document invisible."""
     sql = (
         f"SELECT {LOAD_COLUMNS} FROM loads WHERE hasAny(supersedes, "
         "(SELECT groupArray(load_id) FROM loads WHERE document = {digest:String})) ORDER BY seq"
@@ -107,55 +109,55 @@ def documents(digest: str) -> Query:
     return Query(sql, {"digest": digest})
 
 
-def rejects(digest: str, fetched: datetime | None, pin: Snapshot) -> Query:
-    """Lines of the document that were refused, of all times; `fetched` is when it first came."""
+def rejects(digest: str, fetched: datetime | None, snapshot: Snapshot) -> Query:
+    """Rejected lines of the document, of all times; `fetched` is when it was first fetched."""
     sql = (
-        f"SELECT member, line, parser, text, reason FROM {table_expression(system.rejects, pin, _since(fetched))} "
+        f"SELECT member, line, parser, text, reason FROM {table_expression(system.rejects, snapshot, _since(fetched))} "
         f"WHERE digest = {{digest:String}} ORDER BY id LIMIT {MOST_LINES + 1:d}"
     )
     return Query(sql, {"digest": digest})
 
 
-def runs(digest: str, fetched: datetime | None, pin: Snapshot) -> Query:
-    """What was tried with the document, at all times; `fetched` is when it first came."""
+def runs(digest: str, fetched: datetime | None, snapshot: Snapshot) -> Query:
+    """Attempts with the document, of all times; `fetched` is when it was first fetched."""
     sql = (
         "SELECT at, source, url, covers, outcome, rows, rejects, seconds, error "
-        f"FROM {table_expression(system.runs, pin, _since(fetched))} "
+        f"FROM {table_expression(system.runs, snapshot, _since(fetched))} "
         f"WHERE digest = {{digest:String}} ORDER BY id LIMIT {MOST_LINES:d}"
     )
     return Query(sql, {"digest": digest})
 
 
 def _since(fetched: datetime | None) -> Span:
-    """What is recorded of a document is recorded when it is there, give or take what a clock was set by: so nobody looks
-    into the archive for a new one.
+    """The time of the records of a document: they are younger than the document, within CLOCK_TOLERANCE for a clock that
+    was set. So the archive is not read for a new document.
     """
     return Span({"at": (fetched - CLOCK_TOLERANCE if fetched else None, None)})
 
 
-def failed_runs(limit: int, pin: Snapshot) -> Query:
-    """The last attempts that went wrong, of those that have not left for the archive."""
+def failed_runs(limit: int, snapshot: Snapshot) -> Query:
+    """The last failed attempts that are not archived."""
     sql = (
-        f"SELECT at, source, url, covers, outcome, digest, error FROM {hot_rows(system.runs, pin.archived)} "
+        f"SELECT at, source, url, covers, outcome, digest, error FROM {hot_rows(system.runs, snapshot.archived)} "
         f"WHERE outcome IN {FAILED_OUTCOMES} ORDER BY at DESC, id DESC LIMIT {limit:d}"
     )
     return Query(sql)
 
 
 def publications_by_source() -> Query:
-    """By source: last publication, the slices that were ever published, and how many loads."""
+    """By source: last publication, everything that its loads ever covered, and the number of loads."""
     sql = "SELECT source, max(published_at), groupUniqArray(covers), uniqExact(load_id) FROM loads GROUP BY source"
     return Query(sql)
 
 
-def last_runs(pin: Snapshot) -> Query:
-    """By source: the last attempt, if it has not left for the archive. Whoever is looked at has one of the last days."""
-    table = hot_rows(system.runs, pin.archived)
+def last_runs(snapshot: Snapshot) -> Query:
+    """By source: the last attempt that is not archived. Every active source has one of the last days."""
+    table = hot_rows(system.runs, snapshot.archived)
     return Query(f"SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM {table} GROUP BY source")
 
 
 def part_sizes() -> Query:
-    """By table: rows, bytes on the disk, and the days of its partitions where they tell them; the largest first."""
+    """By table: rows, bytes on the disk, and the days of its partitions where they have days; the largest first."""
     first, last = (
         "if(min_date > '1970-01-01', min_date, toDate(min_time))",
         "if(max_date > '1970-01-01', max_date, toDate(max_time))",
@@ -169,18 +171,18 @@ def part_sizes() -> Query:
 
 
 def documents_size() -> Query:
-    """Bytes of all documents that are kept, each once."""
+    """Bytes of all stored documents, each counted once."""
     return Query("SELECT sum(bytes) FROM (SELECT max(size) AS bytes FROM documents GROUP BY digest)")
 
 
-def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], pin: Snapshot) -> Query:
-    """Every row of that key that was ever published, visible or not; of a computed one what it is at `seq`."""
+def versions(dataset: Dataset, key: Sequence[str], types: Sequence[str], snapshot: Snapshot) -> Query:
+    """Every row with that key that was ever published, visible or not. A computed row is only read as of `seq`."""
     same = " AND ".join(
-        f"`{name}` = {{k{at}:{kind}}}" for at, (name, kind) in enumerate(zip(dataset.key, types, strict=True))
+        f"`{name}` = {{k{index}:{kind}}}" for index, (name, kind) in enumerate(zip(dataset.key, types, strict=True))
     )
     columns = ", ".join(f"`{column.name}`" for column in dataset.readable)
     known = "load_id IN (SELECT load_id FROM loads WHERE dataset = {dataset:String})" if dataset.has_receipts else "1"
     order = ", ".join(["load_id", *(column.name for column in dataset.pointer)]) if dataset.has_receipts else "1"
-    sql = f"SELECT {columns} FROM {table_expression(dataset, pin)} WHERE {same} AND {known} ORDER BY {order} LIMIT {MOST_LINES:d}"
-    params = {f"k{at}": value for at, value in enumerate(key)}
-    return Query(sql, {**params, **({"dataset": dataset.name, "seq": pin.seq} if dataset.by_load else {})})
+    sql = f"SELECT {columns} FROM {table_expression(dataset, snapshot)} WHERE {same} AND {known} ORDER BY {order} LIMIT {MOST_LINES:d}"
+    params = {f"k{index}": value for index, value in enumerate(key)}
+    return Query(sql, {**params, **({"dataset": dataset.name, "seq": snapshot.seq} if dataset.by_load else {})})

@@ -1,7 +1,7 @@
-"""A question becomes a SELECT: a pure function whose text is made of declared names only; every value is bound.
+"""Turns a question into a SELECT: pure, with text from declared names only; every value is bound.
 
-What `visible` says goes into each statement, so one page's queries, bound to one `seq`, see one state. No select list
-has an alias that could be mistaken for a column: in ClickHouse an alias wins over the column in WHERE.
+Each statement has the condition of visibility, so the queries of one page, bound to one `seq`, see one state. No select
+list has an alias that could be mistaken for a column: in ClickHouse an alias wins over the column in WHERE.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NANOSECONDS = "DateTime64(9, 'UTC')"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement and the values that are bound to its `{name:Type}` places. `made` is when it was written, by a clock
-    that nobody sets: it says where archived rows are, so it is not to be asked much later.
+    """A statement and the values of its `{name:Type}` parameters. `created_at` is when it was built, on the monotonic
+    clock: the statement contains the places of archived rows, so it must not be run much later.
     """
 
     sql: str
@@ -38,106 +38,110 @@ class Query:
 
 @dataclass(slots=True)
 class _Binder:
-    """Hands out a place for each value, so that no value is ever written into the text."""
+    """Creates a parameter for each value, so that no value is ever part of the text."""
 
     params: dict[str, Any]
 
-    def place(self, type: str, value: Any) -> str:
+    def add(self, type: str, value: Any) -> str:
         name = f"p{len(self.params)}"
         self.params[name] = value
         return f"{{{name}:{type}}}"
 
 
-def select_page(asked: Question, pin: Snapshot, size: int) -> Query:
-    """The rows of one page, every column that can be read, and one row more than asked for if there is a next page."""
-    asked, binder = with_page_order(asked), _binder(asked.dataset, pin)
-    columns = ", ".join(_name(column) for column in asked.dataset.readable)
-    where = _where(asked, binder)
-    if asked.after:
-        where = f"{where} AND {_after_cursor(asked, binder)}"
-    sql = f"SELECT {columns} FROM {question_table(asked, pin)} WHERE {where} {_order(asked)} LIMIT {size + 1:d}"
+def select_page(question: Question, snapshot: Snapshot, size: int) -> Query:
+    """The rows of one page with every readable column, and one row more if there is a next page."""
+    question, binder = with_page_order(question), _binder(question.dataset, snapshot)
+    columns = ", ".join(_name(column) for column in question.dataset.readable)
+    where = _where(question, binder)
+    if question.after:
+        where = f"{where} AND {_after_cursor(question, binder)}"
+    sql = f"SELECT {columns} FROM {question_table(question, snapshot)} WHERE {where} {_order(question)} LIMIT {size + 1:d}"
     return Query(sql, binder.params)
 
 
-def select_count(asked: Question, pin: Snapshot) -> Query:
-    binder = _binder(asked.dataset, pin)
-    return Query(f"SELECT count() FROM {question_table(asked, pin)} WHERE {_where(asked, binder)}", binder.params)
+def select_count(question: Question, snapshot: Snapshot) -> Query:
+    binder = _binder(question.dataset, snapshot)
+    return Query(
+        f"SELECT count() FROM {question_table(question, snapshot)} WHERE {_where(question, binder)}", binder.params
+    )
 
 
-def select_facet(asked: Question, column: Column, pin: Snapshot) -> Query:
-    """The commonest values of a column among the rows asked for, one more than are shown."""
-    binder = _binder(asked.dataset, pin)
+def select_facet(question: Question, column: Column, snapshot: Snapshot) -> Query:
+    """The most frequent values of a column in the requested rows, one more than are displayed."""
+    binder = _binder(question.dataset, snapshot)
     sql = (
-        f"SELECT {_name(column)}, count() FROM {question_table(asked, pin)} WHERE {_where(asked, binder)} "
+        f"SELECT {_name(column)}, count() FROM {question_table(question, snapshot)} WHERE {_where(question, binder)} "
         f"GROUP BY {_name(column)} ORDER BY count() DESC, {_name(column)} LIMIT {FACET_ROWS + 1:d}"
     )
     return Query(sql, binder.params)
 
 
-def select_loads_used(asked: Question, pin: Snapshot) -> Query:
-    """Which loads the rows asked for come from."""
-    binder = _binder(asked.dataset, pin)
-    where = _where(asked, binder)
-    return Query(f"SELECT DISTINCT {LOAD} FROM {question_table(asked, pin)} WHERE {where}", binder.params)
+def select_loads_used(question: Question, snapshot: Snapshot) -> Query:
+    """The loads that the requested rows come from."""
+    binder = _binder(question.dataset, snapshot)
+    where = _where(question, binder)
+    return Query(f"SELECT DISTINCT {LOAD} FROM {question_table(question, snapshot)} WHERE {where}", binder.params)
 
 
-def select_download(asked: Question, pin: Snapshot) -> Query:
-    """All rows asked for, as a download: in the page's order if a page was asked for (by `_size`, or by a cursor, which
-    was read against that order), else in the order on disk (which the engine reads without sorting).
+def select_download(question: Question, snapshot: Snapshot) -> Query:
+    """All requested rows, for a download. They have the order of a page if a page was requested (by `_size`, or by a
+    cursor, which depends on that order), else the order on disk, which the engine reads without sorting.
     """
-    binder = _binder(asked.dataset, pin)
-    if asked.size or asked.after:
-        asked = with_page_order(asked)
-    where = _where(asked, binder)
-    if asked.after:
-        where = f"{where} AND {_after_cursor(asked, binder)}"
-    columns = ", ".join(_name(column) for column in asked.selected)
-    rows = question_table(asked, pin)
-    if asked.receipt:
+    binder = _binder(question.dataset, snapshot)
+    if question.size or question.after:
+        question = with_page_order(question)
+    where = _where(question, binder)
+    if question.after:
+        where = f"{where} AND {_after_cursor(question, binder)}"
+    columns = ", ".join(_name(column) for column in question.selected)
+    rows = question_table(question, snapshot)
+    if question.receipt:
         columns += ", _load.document AS _document, " + ", ".join(
-            f"{_name(c)} AS _{c.name}" for c in asked.dataset.pointer
+            f"{_name(c)} AS _{c.name}" for c in question.dataset.pointer
         )
-        rows += f" LEFT ANY JOIN ({_documents()}) AS _load ON `{asked.dataset.name}`.{LOAD} = _load.{LOAD}"
-    limit = f" LIMIT {asked.size:d}" if asked.size else ""
-    return Query(f"SELECT {columns} FROM {rows} WHERE {where} {_order(asked)}{limit}", binder.params)
+        rows += f" LEFT ANY JOIN ({_documents()}) AS _load ON `{question.dataset.name}`.{LOAD} = _load.{LOAD}"
+    limit = f" LIMIT {question.size:d}" if question.size else ""
+    return Query(f"SELECT {columns} FROM {rows} WHERE {where} {_order(question)}{limit}", binder.params)
 
 
 def select_rows_of_loads(
-    asked: Question, columns: Sequence[Column], loads: Sequence[tuple[int, str]], pin: Snapshot
+    question: Question, columns: Sequence[Column], loads: Sequence[tuple[int, str]], snapshot: Snapshot
 ) -> Query:
-    """The rows asked for out of those (load_id, document digest), in the total order of a citation.
+    """The requested rows of these loads (load_id, document digest), in the total order of a citation.
 
-    That order is document, place in it, then every column: the same on any instance, whatever its load ids.
+    That order is document, place in it, then every column: equal on every instance, whatever its load ids.
     """
     binder = _Binder({"ids": [load for load, _ in loads], "digests": [digest for _, digest in loads]})
     digest = "transform(load_id, {ids:Array(UInt64)}, {digests:Array(String)}, '')"
-    place = ", ".join(_name(column) for column in asked.dataset.pointer)
+    place = ", ".join(_name(column) for column in question.dataset.pointer)
     names = ", ".join(_name(column) for column in columns)
-    where = " AND ".join(["load_id IN {ids:Array(UInt64)}", *(_condition(one, binder) for one in asked.conditions)])
+    where = " AND ".join(
+        ["load_id IN {ids:Array(UInt64)}", *(_condition(condition, binder) for condition in question.conditions)]
+    )
     return Query(
-        f"SELECT {names}, {digest}, {place} FROM {question_table(asked, pin)} WHERE {where} ORDER BY {digest}, {place}, {names}",
+        f"SELECT {names}, {digest}, {place} FROM {question_table(question, snapshot)} WHERE {where} ORDER BY {digest}, {place}, {names}",
         binder.params,
     )
 
 
-def question_table(asked: Question, pin: Snapshot) -> str:
-    """What to read from: the rows of the table, or what the dataset is read by."""
-    return table_expression(asked.dataset, pin, question_span(asked))
+def question_table(question: Question, snapshot: Snapshot) -> str:
+    """The text after FROM for the question."""
+    return table_expression(question.dataset, snapshot, question_span(question))
 
 
-def question_span(asked: Question) -> Span:
-    """Between which times the rows asked for lie, by column: what the archive is searched by."""
+def question_span(question: Question) -> Span:
+    """The times of the requested rows, by column. They select the archived partitions to read."""
     bounds: dict[str, Bound] = {}
-    for one in asked.conditions:
-        if one.column.kind in ("date", "time") and one.operator in _BOUNDS:
-            first, last = _BOUNDS[one.operator]
-            values = sorted(datetime.fromisoformat(value).replace(tzinfo=UTC) for value in one.values)
-            since, until = bounds.get(one.column.name, (None, None))
-            if first:
+    for condition in question.conditions:
+        if condition.column.kind in ("date", "time") and condition.operator in _BOUNDS:
+            has_lower, has_upper = _BOUNDS[condition.operator]
+            values = sorted(datetime.fromisoformat(value).replace(tzinfo=UTC) for value in condition.values)
+            since, until = bounds.get(condition.column.name, (None, None))
+            if has_lower:
                 since = max(since or values[0], values[0])
-            if last:
+            if has_upper:
                 until = min(until or values[-1], values[-1])
-            bounds[one.column.name] = since, until
+            bounds[condition.column.name] = since, until
     return Span(bounds)
 
 
@@ -149,30 +153,31 @@ def _documents() -> str:
     return "SELECT load_id, document FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
 
 
-def _binder(dataset: Dataset, pin: Snapshot) -> _Binder:
-    return _Binder({"dataset": dataset.name, "seq": pin.seq} if dataset.by_load else {})
+def _binder(dataset: Dataset, snapshot: Snapshot) -> _Binder:
+    return _Binder({"dataset": dataset.name, "seq": snapshot.seq} if dataset.by_load else {})
 
 
-def _where(asked: Question, binder: _Binder) -> str:
-    parts = [f"({visible_condition(asked.dataset)})"] if asked.dataset.has_receipts else []
-    if asked.document:
-        digest = binder.place("String", asked.document)
+def _where(question: Question, binder: _Binder) -> str:
+    parts = [f"({visible_condition(question.dataset)})"] if question.dataset.has_receipts else []
+    if question.document:
+        digest = binder.add("String", question.document)
         parts.append(
             f"{LOAD} IN (SELECT load_id FROM loads WHERE dataset = {{dataset:String}} AND document = {digest})"
         )
-    parts.extend(_condition(one, binder) for one in asked.conditions)
+    parts.extend(_condition(condition, binder) for condition in question.conditions)
     return " AND ".join(parts) or "1"
 
 
-def _condition(one: Condition, binder: _Binder) -> str:
-    name, operator = _name(one.column), one.operator
+def _condition(condition: Condition, binder: _Binder) -> str:
+    column, operator, values = condition.column, condition.operator, condition.values
+    name = _name(column)
     if operator == "isnull":
-        empty = f"isNull({name})" if one.column.is_nullable else "0"
-        return f"({empty})" if one.values[0] == "1" else f"(NOT {empty})"
-    if operator == "contains" and one.column.kind == "list":
-        return f"has({name}, {binder.place(bound_type(element_column(one.column)), one.values[0])})"
-    kind = "String" if operator in ("contains", "startswith") else bound_type(one.column)
-    places = [binder.place(kind, value) for value in one.values]
+        empty = f"isNull({name})" if column.is_nullable else "0"
+        return f"({empty})" if values[0] == "1" else f"(NOT {empty})"
+    if operator == "contains" and column.kind == "list":
+        return f"has({name}, {binder.add(bound_type(element_column(column)), values[0])})"
+    kind = "String" if operator in ("contains", "startswith") else bound_type(column)
+    places = [binder.add(kind, value) for value in values]
     return _comparison(name, operator, places)
 
 
@@ -192,7 +197,7 @@ def _comparison(name: str, operator: str, places: list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """One expression of an order. Empty values come last, whichever way the column is sorted."""
+    """One expression of an order. Empty values come last in both directions."""
 
     expression: str
     descending: bool
@@ -202,7 +207,9 @@ class _Term:
 
 def _terms(column: Column, value: str | None, *, descending: bool) -> list[_Term]:
     name, kind = _name(column), bound_type(column)
-    if kind == NANOSECONDS:  # answers and cursors hold microseconds: compared finer, rows came twice or not at all
+    if (
+        kind == NANOSECONDS
+    ):  # answers and cursors have microseconds: with finer comparisons rows came twice or not at all
         name, kind = f"toDateTime64({name}, 6, 'UTC')", "DateTime64(6, 'UTC')"
     if column.kind == "float":
         flag = f"ifNull(isNaN({name}), 1)"
@@ -216,21 +223,21 @@ def _terms(column: Column, value: str | None, *, descending: bool) -> list[_Term
     return [flagged, _Term(name, descending, kind, value)]
 
 
-def _order(asked: Question) -> str:
-    terms = [term for column, down in asked.order for term in _terms(column, None, descending=down)]
+def _order(question: Question) -> str:
+    terms = [term for column, down in question.order for term in _terms(column, None, descending=down)]
     return "ORDER BY " + ", ".join(f"{term.expression}{' DESC' if term.descending else ''}" for term in terms)
 
 
-def _after_cursor(asked: Question, binder: _Binder) -> str:
-    """Rows behind the cursor. The first comparison stands by itself too, for the engine to skip by."""
-    pairs = zip(asked.order, asked.after, strict=True)
+def _after_cursor(question: Question, binder: _Binder) -> str:
+    """The condition of rows after the cursor. The first comparison is repeated alone, so that the engine can skip blocks."""
+    pairs = zip(question.order, question.after, strict=True)
     terms = [term for (column, down), value in pairs for term in _terms(column, value, descending=down)]
     known = [term for term in terms if term.value is not None]
     text = ""
     for term in reversed(known):
-        place = binder.place(term.type, term.value)
+        place = binder.add(term.type, term.value)
         beyond = f"{term.expression} {'<' if term.descending else '>'} {place}"
         text = f"({beyond} OR ({term.expression} = {place} AND {text}))" if text else f"({beyond})"
     first = known[0]
-    edge = binder.place(first.type, first.value)
+    edge = binder.add(first.type, first.value)
     return f"({first.expression} {'<=' if first.descending else '>='} {edge}) AND {text}"

@@ -1,7 +1,7 @@
-"""Between the text of an address and the value of a column: what may be asked for, and how a value is written back.
+"""Conversion between the text of an address and the value of a column, in both directions.
 
-A value that went through `canonical` is the only thing of a reader's that ever reaches a query, and it travels as a
-bound parameter of the column's own type.
+Only a value that went through `canonical` reaches a query, as a bound parameter of the column's own type. Nothing else
+from a reader does.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def bound_type(column: Column) -> str:
 
 
 def element_column(column: Column) -> Column:
-    """What a list holds, as a column of its own; any other column as it is."""
+    """The elements of a list as a column; any other column as it is."""
     return Column(column.name, bound_type(column), column.meaning) if column.kind == "list" else column
 
 
 def canonical(column: Column, text: str) -> str:
-    """The text of a value as it is bound. ValueError with a sentence when the column cannot hold it."""
+    """The text of a value as it is bound. ValueError with a sentence when the column cannot have that value."""
     if len(text) > MOST_CHARACTERS:
         raise ValueError(f"at most {MOST_CHARACTERS} characters")
     kinds = {"integer": _integer, "decimal": _decimal, "float": _float, "date": _date, "time": _time, "bool": _bool}
@@ -47,21 +47,21 @@ def canonical(column: Column, text: str) -> str:
 
 
 def _integer(column: Column, text: str) -> str:
-    found = _INTEGER.search(column.type)
-    assert found  # noqa: S101  # kind and type come from the same declaration
+    match = _INTEGER.search(column.type)
+    assert match  # noqa: S101  # kind and type come from the same declaration
     if not re.fullmatch(r"-?[0-9]{1,20}", text.strip()):
         raise ValueError(f"{text!r} is not a whole number")
-    bits = int(found[2])
-    low, high = (0, 2**bits - 1) if found[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    bits = int(match[2])
+    low, high = (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     if not low <= int(text) <= high:
         raise ValueError(f"{text} is outside of {low} to {high}")
     return str(int(text))
 
 
 def _decimal(column: Column, text: str) -> str:
-    found = _DECIMAL.search(column.type)
-    assert found  # noqa: S101  # kind and type come from the same declaration
-    digits, scale = int(found[1]), int(found[2])
+    match = _DECIMAL.search(column.type)
+    assert match  # noqa: S101  # kind and type come from the same declaration
+    digits, scale = int(match[1]), int(match[2])
     if not re.fullmatch(r"-?[0-9]{1,60}(\.[0-9]{0,60})?", text.strip()):
         raise ValueError(f"{text!r} is not a number like 12.5")
     try:
@@ -98,21 +98,21 @@ def _time(_: Column, text: str) -> str:
 
 
 def parse_moment(text: str, *, end_of_day: bool = False) -> datetime:
-    """An RFC 3339 time, or a day: its first instant, or its last. ValueError with a sentence."""
+    """An RFC 3339 time; for a day its first or its last moment. ValueError with a sentence."""
     text = text.strip()
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
             edge = time(23, 59, 59, 999_999) if end_of_day else time()
-            found = datetime.combine(date.fromisoformat(text), edge, UTC)
+            moment = datetime.combine(date.fromisoformat(text), edge, UTC)
         else:
-            found = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a date like 2021-01-27 or a time like 2021-01-27T14:30:00Z") from None
-    if found.tzinfo is None:
+    if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone: write Z for UTC, as in 2021-01-27T14:30:00Z")
-    if not _TIMES[0] <= found <= _TIMES[1]:
+    if not _TIMES[0] <= moment <= _TIMES[1]:
         raise ValueError(f"{text!r} is outside of the years {_TIMES[0].year} to {_TIMES[1].year - 1}")
-    return found.astimezone(UTC)
+    return moment.astimezone(UTC)
 
 
 def _bool(_: Column, text: str) -> str:
@@ -131,13 +131,13 @@ def _text(column: Column, text: str) -> str:
             return str(UUID(text))
         except ValueError:
             raise ValueError(f"{text!r} is not a UUID") from None
-    if (found := _FIXED.search(column.type)) and size > int(found[1]):
-        raise ValueError(f"{text!r} is longer than {found[1]} characters")
+    if (match := _FIXED.search(column.type)) and size > int(match[1]):
+        raise ValueError(f"{text!r} is longer than {match[1]} characters")
     return text
 
 
 def to_text(value: Any) -> str | None:
-    """A value of an answer as the text that `canonical` reads back; None for empty and for not-a-number."""
+    """A value of an answer as a text that `canonical` accepts; None for null and for not-a-number."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, datetime):
@@ -154,12 +154,12 @@ def rfc3339(value: datetime) -> str:
 
 
 def format_address(path: str | tuple[str, ...], pairs: Any = (), **more: Any) -> str:
-    """A relative address. `path` is one, or the segments of one, where a slash in a segment is quoted.
+    """A relative address. `path` is a path or its segments; a slash within a segment is quoted.
 
-    `pairs` stand as they are; of `more` the empty ones are left out.
+    All of `pairs` are parameters; of `more` the empty ones are left out.
     """
     text = quote(path, safe="/,~@:.") if isinstance(path, str) else "".join(f"/{quote(p, safe=',~@:.')}" for p in path)
-    given = [*(pairs.items() if isinstance(pairs, dict) else pairs)]
-    given += [(name, value) for name, value in more.items() if value not in (None, "")]
-    query = urlencode([(name, str(value)) for name, value in given], safe=",:")
+    parameters = [*(pairs.items() if isinstance(pairs, dict) else pairs)]
+    parameters += [(name, value) for name, value in more.items() if value not in (None, "")]
+    query = urlencode([(name, str(value)) for name, value in parameters], safe=",:")
     return text + (f"?{query}" if query else "")

@@ -111,8 +111,8 @@ async def test_a_citation_holds_nothing_of_its_instance(world: World) -> None:
     ],
 )
 async def test_addresses_of_the_same_rows_have_one_form(address: str, same: str) -> None:
-    assert citation.canonical_address(citation.subject(DATASETS, address)) == same
-    assert citation.canonical_address(citation.subject(DATASETS, same)) == same
+    assert citation.canonical_address(citation.parse_address(DATASETS, address)) == same
+    assert citation.canonical_address(citation.parse_address(DATASETS, same)) == same
 
 
 async def test_an_instance_with_the_same_documents_says_same_and_others_say_what_is_missing(
@@ -134,7 +134,7 @@ async def test_an_instance_with_the_same_documents_says_same_and_others_say_what
     assert [one.document.sha256 for one in (await verify.verify(there, then)).missing] == [world.digests["2021/01/b"]]
     assert (await verify.verify(library(world.warehouse), then)).outcome == "same"
     other = replace(now, documents=tuple(replace(one, parser="0") for one in now.documents))
-    assert (await verify.verify(there, other)).missing[0].parsers_here == ("1",)
+    assert (await verify.verify(there, other)).missing[0].local_parsers == ("1",)
 
 
 async def test_a_difference_is_told_by_document(world: World) -> None:
@@ -284,14 +284,14 @@ async def test_no_refusal_carries_a_terminals_controls() -> None:
         citation.from_json(with_field("documents.0.\x1b[2J", 1))
     assert str(told.value).isprintable()
     with pytest.raises(FormatError) as told:
-        citation.reread(citation.from_json(with_field("address", "/data/sec_ftd?_%1b[2J=1")), DATASETS)
+        citation.question_of(citation.from_json(with_field("address", "/data/sec_ftd?_%1b[2J=1")), DATASETS)
     assert str(told.value).isprintable()
 
 
 @pytest.mark.parametrize("address", ["http://[::1", "/data/sec_ftd?_%1b=1"])
 async def test_a_citation_whose_address_is_none_cannot_be_asked(address: str) -> None:
-    with pytest.raises(FormatError, match="cannot be asked here"):
-        citation.reread(citation.from_json(with_field("address", address)), DATASETS)
+    with pytest.raises(FormatError, match="cannot answer the citation's address"):
+        citation.question_of(citation.from_json(with_field("address", address)), DATASETS)
 
 
 async def test_an_address_that_cannot_be_taken_apart_is_not_found(world: World) -> None:

@@ -15,7 +15,7 @@ from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.query import filters, select
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.select import Query
-from spotlightd.sql.visibility import Snapshot, visible
+from spotlightd.sql.visibility import Snapshot, visible_condition
 
 EVERY_KIND = Dataset(
     name="kinds",
@@ -61,14 +61,14 @@ PIN = Snapshot(7)
 
 def statements(asked: filters.Question) -> list[Query]:
     return [
-        select.page(asked, PIN, 100), select.count(asked, PIN), select.every(asked, PIN), select.loads_used(asked, PIN),
-        *(select.facet(asked, column, PIN) for column in asked.facets),
+        select.select_page(asked, PIN, 100), select.select_count(asked, PIN), select.select_download(asked, PIN), select.select_loads_used(asked, PIN),
+        *(select.select_facet(asked, column, PIN) for column in asked.facets),
     ]  # fmt: skip
 
 
 def strange(sql: str) -> list[str]:
     """What stands in a statement that is neither declared, nor ours, nor a number of ours."""
-    rest = sql.replace(visible(EVERY_KIND), "")
+    rest = sql.replace(visible_condition(EVERY_KIND), "")
     tokens = re.findall(r"'UTC'|\w+|[^\w]", rest)
     return [one for one in tokens if not (one in WORDS or SIGNS.fullmatch(one) or re.fullmatch(r"p?\d+", one))]
 
@@ -77,11 +77,11 @@ def understood(pairs: list[tuple[str, str]]) -> filters.Question | None:
     """The question, or None when it was refused as it should be."""
     told: HttpProblem | None = None
     try:
-        return filters.read(EVERY_KIND, pairs, most=1000)
+        return filters.parse_question(EVERY_KIND, pairs, most=1000)
     except HttpProblem as refusal:
         told = refusal
     assert told.status == 400
-    assert told.says
+    assert told.detail
     return None
 
 
@@ -97,7 +97,7 @@ texts = st.one_of(
 names = st.one_of(
     st.sampled_from(NAMES),
     st.sampled_from([f"{name}__{word}" for name in NAMES for word in filters.OPERATORS]),
-    st.sampled_from(filters.OURS),
+    st.sampled_from(filters.RESERVED_PARAMETERS),
     st.sampled_from(["member", "line", "load_id", "line__gte"]),
     st.text(max_size=12),
     st.sampled_from(HOSTILE),
@@ -118,7 +118,7 @@ def test_any_parameters_are_refused_with_400_or_become_a_statement_without_a_rea
 def test_a_cursor_of_anybodys_making_is_refused_or_bound(name: str, down: bool, values: list[str]) -> None:
     mark = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
     asked = understood([("_sort_desc" if down else "_sort", name), ("_next", mark)])
-    assert asked is None or strange(select.page(asked, PIN, 10).sql) == []
+    assert asked is None or strange(select.select_page(asked, PIN, 10).sql) == []
 
 
 @given(st.text(max_size=40))
@@ -129,9 +129,9 @@ def test_a_cursor_of_noise_is_refused(text: str) -> None:
 
 def refused(pairs: list[tuple[str, str]], **options: Any) -> str:
     with pytest.raises(HttpProblem) as told:
-        filters.read(EVERY_KIND, pairs, **options)
+        filters.parse_question(EVERY_KIND, pairs, **options)
     assert told.value.status == 400
-    return told.value.says
+    return told.value.detail
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def refused(pairs: list[tuple[str, str]], **options: Any) -> str:
         ),
         ("code", "TOO LONG", "code: 'TOO LONG' is longer than 4 characters"),
         ("capped", "yes", "capped: 'yes' is neither true nor false"),
-        ("venues", "NYSE", "venues: 'eq' is no way to filter venues"),
+        ("venues", "NYSE", "venues: 'eq' cannot filter venues"),
         ("day__between", "2021-01-01", "day__between: write two values with a comma between them, the lower first"),
         ("note__isnull", "maybe", "note__isnull: write 1 for empty, 0 for not empty"),
         ("nmae", "x", "nmae: kinds has no column 'nmae'; did you mean name?"),
@@ -173,13 +173,13 @@ def test_a_page_larger_than_allowed_says_so() -> None:
 
 
 def test_a_day_as_of_means_its_end() -> None:
-    asked = filters.read(EVERY_KIND, [("as_of", "2021-03-01")])
+    asked = filters.parse_question(EVERY_KIND, [("as_of", "2021-03-01")])
     assert asked.as_of
     assert asked.as_of.isoformat() == "2021-03-01T23:59:59.999999+00:00"
 
 
 def test_a_plus_in_an_offset_may_have_become_a_blank() -> None:
-    asked = filters.read(EVERY_KIND, [("as_of", "2021-03-01T12:00:00 02:00")])
+    asked = filters.parse_question(EVERY_KIND, [("as_of", "2021-03-01T12:00:00 02:00")])
     assert asked.as_of
     assert asked.as_of.isoformat() == "2021-03-01T10:00:00+00:00"
 
@@ -192,5 +192,5 @@ def test_a_form_without_script_becomes_a_permalink() -> None:
         ("_filter_value", "5"),
         ("as_of", ""),
     ]
-    assert filters.folded(sent) == [("symbol", "GME"), ("quantity__gte", "5")]
-    assert filters.folded([("symbol", "GME")]) is None
+    assert filters.fold_filter_form(sent) == [("symbol", "GME"), ("quantity__gte", "5")]
+    assert filters.fold_filter_form([("symbol", "GME")]) is None
