@@ -1,4 +1,4 @@
-"""Records on their way to and from a real Kafka: too large ones, lost answers, damage, and what others wrote.
+"""Records to and from a real Kafka: too large ones, lost responses, damage, and records of other programs.
 
 What every bus promises is in test_bus.py.
 """
@@ -17,15 +17,15 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from spotlightd import StoreError
 from spotlightd.clients.kafka.bus import Kafka
-from spotlightd.clients.kafka.records import batches
-from spotlightd.model.bus import KEY, STRANGER, Records
-from tests.clients.kafka_world import PATIENCE, all_of, append, made, opened
+from spotlightd.clients.kafka.records import split_batches
+from spotlightd.model.bus import FOREIGN_CONNECTION, KEY, Records
+from tests.clients.kafka_world import WAIT_SECONDS, append, create_topic, open_bus, read_all
 from tests.real.kafka import Kafka as Broker
 
 
 @pytest.fixture
 async def bus(kafka: Broker) -> AsyncIterator[Kafka]:
-    async with opened(kafka) as bus:
+    async with open_bus(kafka) as bus:
         yield bus
 
 
@@ -33,43 +33,43 @@ async def bus(kafka: Broker) -> AsyncIterator[Kafka]:
 
 
 async def test_a_record_that_is_too_large_is_refused_and_the_next_goes_through(bus: Kafka) -> None:
-    topic = await made(bus, max_message_bytes=100_000)
+    topic = await create_topic(bus, max_message_bytes=100_000)
     await append(bus, topic, [b"a"])
     with pytest.raises(StoreError, match="MessageSizeTooLarge"):
         await append(bus, topic, [secrets.token_bytes(200_000)])
     await append(bus, topic, [b"b"])
-    assert await all_of(bus, topic) == [b"a", b"b"]
+    assert await read_all(bus, topic) == [b"a", b"b"]
 
 
 async def test_records_larger_than_a_batch_go_through(bus: Kafka) -> None:
-    topic = await made(bus)
+    topic = await create_topic(bus)
     values = [b"a", secrets.token_bytes(5_000_000), b"b", secrets.token_bytes(1_500_000), b"c"]
     await append(bus, topic, values)
-    assert await all_of(bus, topic) == values
+    assert await read_all(bus, topic) == values
 
 
-async def test_an_answer_that_was_lost_doubles_nothing(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = await made(bus)
-    answered = bus._appending.ask
+async def test_a_lost_response_doubles_no_record(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = await create_topic(bus)
+    send = bus._producer_brokers.send
     lost = 0
 
     async def lossy(request: Any, node: int = -1) -> Any:
         nonlocal lost
-        answer = await answered(request, node)
+        response = await send(request, node)
         if isinstance(request, ProduceRequest) and lost < 2:
             lost += 1
-            raise StoreError("constructed: the broker wrote it, and nobody heard")
-        return answer
+            raise StoreError("constructed: the broker wrote it, and the response was lost")
+        return response
 
-    monkeypatch.setattr(bus._appending, "ask", lossy)
+    monkeypatch.setattr(bus._producer_brokers, "send", lossy)
     await append(bus, topic, [b"a", b"b"])
     await append(bus, topic, [b"c"])
     assert lost == 2
-    assert await all_of(bus, topic) == [b"a", b"b", b"c"]
+    assert await read_all(bus, topic) == [b"a", b"b", b"c"]
 
 
-async def test_after_an_append_that_was_cut_short_the_next_is_not_taken_for_its_repeat(bus: Kafka) -> None:
-    topic = await made(bus)
+async def test_an_append_after_a_cancelled_one_is_not_taken_for_its_repeat(bus: Kafka) -> None:
+    topic = await create_topic(bus)
     await append(bus, topic, [b"a"])
     for turns in range(12):
         cut = asyncio.create_task(append(bus, topic, [b"perhaps"]), name="cut")
@@ -78,68 +78,71 @@ async def test_after_an_append_that_was_cut_short_the_next_is_not_taken_for_its_
         cut.cancel()
         await asyncio.wait([cut])
         await append(bus, topic, [b"sure %d" % turns])
-    found = await all_of(bus, topic)
-    assert [value for value in found if value != b"perhaps"] == [b"a", *(b"sure %d" % one for one in range(12))]
+    values = await read_all(bus, topic)
+    assert [value for value in values if value != b"perhaps"] == [b"a", *(b"sure %d" % number for number in range(12))]
 
 
-# -- records of others -------------------------------------------------------------------------------------------------
+# -- records of other programs -------------------------------------------------------------------------------------------------
 
 
-async def test_records_of_others_are_read_too(kafka: Broker, bus: Kafka) -> None:
-    topic, begun = await made(bus), time.time_ns() // 10**6 * 10**6
+async def test_records_of_other_programs_are_read_too(kafka: Broker, bus: Kafka) -> None:
+    topic, begun = await create_topic(bus), time.time_ns() // 10**6 * 10**6
     await append(bus, topic, [b"ours"])
     async with AIOKafkaProducer(bootstrap_servers=kafka.address, compression_type="gzip") as other:
         await other.send_and_wait(topic, b"no key", partition=0, timestamp_ms=1_700_000_000_123)
         await other.send_and_wait(topic, None, key=b"no value", partition=0, headers=[("some", b"header")])
     await append(bus, topic, [b"ours again"])
-    found = await bus.peek(topic, 0, 0, most=9)
-    assert found.values == [b"ours", b"no key", b"", b"ours again"]
-    identities = list(KEY.iter_unpack(found.keys))
-    assert [connection for _, connection, _, _ in identities] == [7, STRANGER, STRANGER, 7]
-    assert identities[1][:3] == (0, STRANGER, 1)
-    assert begun <= identities[1][3] <= time.time_ns()  # by the broker's clock, whatever the stranger's said
+    records = await bus.peek(topic, 0, 0, most=9)
+    assert records.values == [b"ours", b"no key", b"", b"ours again"]
+    identities = list(KEY.iter_unpack(records.keys))
+    assert [connection for _, connection, _, _ in identities] == [7, FOREIGN_CONNECTION, FOREIGN_CONNECTION, 7]
+    assert identities[1][:3] == (0, FOREIGN_CONNECTION, 1)
+    assert (
+        begun <= identities[1][3] <= time.time_ns()
+    )  # by the broker's clock, whatever timestamp the other program sent
 
 
-async def test_a_broker_takes_records_from_whose_clock_is_far_ahead(
-    bus: Kafka, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kafka refuses what is timed more than an hour ahead, unless it stamps the records itself."""
-    topic, ahead = await made(bus), time.time_ns() + 2 * 3_600 * 10**9
+async def test_records_from_a_clock_that_is_far_ahead_are_accepted(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka refuses timestamps more than an hour ahead, unless it stamps the records itself."""
+    topic, ahead = await create_topic(bus), time.time_ns() + 2 * 3_600 * 10**9
     with monkeypatch.context() as patch:
         patch.setattr("spotlightd.clients.kafka.records.time.time_ns", lambda: ahead)
         await append(bus, topic, [b"from later"])
-    assert await all_of(bus, topic) == [b"from later"]
+    assert await read_all(bus, topic) == [b"from later"]
 
 
-async def test_offsets_that_hold_no_record_are_passed_over(kafka: Broker, bus: Kafka) -> None:
-    """The end of a transaction takes an offset of its own."""
-    topic = await made(bus)
+async def test_offsets_without_a_record_are_skipped(kafka: Broker, bus: Kafka) -> None:
+    """The end of a transaction has an offset of its own."""
+    topic = await create_topic(bus)
     other = AIOKafkaProducer(bootstrap_servers=kafka.address, transactional_id=topic)
     async with other:
         for value in (b"a", b"b"):
             async with other.transaction():
                 await other.send(topic, value, partition=0)
     await append(bus, topic, [b"c"])
-    async with bus.reading(topic, 0, 0) as reading:
+    async with bus.open_reader(topic, 0, 0) as reader:
         groups: list[Records] = []
-        while group := await reading.next(frames=9, size=1 << 20, seconds=0.2, idle_seconds=0.5):
+        while group := await reader.next(frames=9, size=1 << 20, seconds=0.2, idle_seconds=0.5):
             groups.append(group)
-    assert [offset for one in groups for offset in one.offsets] == [0, 2, 4]
-    assert [value for one in groups for value in one.values] == [b"a", b"b", b"c"]
+    assert [offset for group in groups for offset in group.offsets] == [0, 2, 4]
+    assert [value for group in groups for value in group.values] == [b"a", b"b", b"c"]
 
 
-async def test_a_damaged_batch_is_not_passed_over(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    topic = await made(bus)
+async def test_a_damaged_batch_is_not_skipped(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = await create_topic(bus)
     for value in (b"a", b"b", b"c"):
         await append(bus, topic, [value])
 
-    def damaged(raw: bytes) -> list[tuple[int, bytes]]:
-        return [(behind, one[:-1] + bytes([one[-1] ^ 1]) if behind == 2 else one) for behind, one in batches(raw)]
+    def damage(raw: bytes) -> list[tuple[int, bytes]]:
+        return [
+            (behind, batch[:-1] + bytes([batch[-1] ^ 1]) if behind == 2 else batch)
+            for behind, batch in split_batches(raw)
+        ]
 
-    async with bus.reading(topic, 0, 0) as reading:
-        monkeypatch.setattr("spotlightd.clients.kafka.consumer.batches", damaged)
-        found = await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
-        assert found.values == [b"a"]
+    async with bus.open_reader(topic, 0, 0) as reader:
+        monkeypatch.setattr("spotlightd.clients.kafka.consumer.split_batches", damage)
+        records = await reader.next(frames=9, size=1 << 20, seconds=WAIT_SECONDS)
+        assert records.values == [b"a"]
         for _ in range(2):
             with pytest.raises(StoreError, match="damaged"):
-                await reading.next(frames=9, size=1 << 20, seconds=PATIENCE)
+                await reader.next(frames=9, size=1 << 20, seconds=WAIT_SECONDS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from minio import Minio
 from minio.error import InvalidResponseError
 
 CLIENTS = Path(__file__).parent.parent.parent / "spotlightd/clients"
-MINIO_CALLS = {
+MINIO_CALLS: Mapping[str, tuple[object, ...]] = {
     "_put_object": ("bucket", "key", b"body", {}),
     "_create_multipart_upload": ("bucket", "key", {}),
     "_upload_part": ("bucket", "key", b"body", {}, "upload", 1),

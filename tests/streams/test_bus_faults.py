@@ -18,7 +18,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.protocol.admin import DeleteGroupsRequest
 
 from spotlightd.clients.kafka.bus import Kafka
-from spotlightd.model.bus import Frame, Topic, mark, packed
+from spotlightd.model.bus import Frame, Topic, pack_key, source_mark
 from spotlightd.settings.sources import BusSettings
 from tests.daemon.process import until
 from tests.real.kafka import Kafka as Broken
@@ -101,11 +101,11 @@ async def test_fault_12_a_sequence_out_of_order_costs_a_new_number_and_no_record
     async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         await bus.ensure(Topic(topic))
         await bus.append(topic, 0, [b""], [b"before"])
-        producer = bus._writer._producer
-        assert producer
-        producer.sequences[topic, 0] += 3
+        session = bus._producer._session
+        assert session
+        session.sequences[topic, 0] += 3
         await bus.append(topic, 0, [b""], [b"after"])
-        assert bus._writer._producer is not producer
+        assert bus._producer._session is not session
         assert list((await bus.peek(topic, 0, 0, most=10)).values) == [b"before", b"after"]
 
 
@@ -113,7 +113,7 @@ async def test_fault_8_poison_messages_are_rejected_once_and_others_flow(scene: 
     """8: bad JSON, a record without a key, 5 MB of nothing, put into the topic by somebody else."""
     before = scene.rejected()
     bad = [b'{"type":"trade","data":[{', b"nobody's", b"9" * 5_000_000]
-    strange = packed(mark(scene.source), Frame(secrets.randbits(60) | 1, 0, 1_700_000_000 * 10**9, b""))
+    strange = pack_key(source_mark(scene.source), Frame(secrets.randbits(60) | 1, 0, 1_700_000_000 * 10**9, b""))
     async with Kafka(BusSettings(kind="kafka", servers=[scene.wires.address])) as bus:
         for partition, keys in ((0, [strange, b"", b""]), (1, [b"", b"", b""])):
             await bus.append(scene.source, partition, keys, bad)
@@ -205,7 +205,7 @@ async def test_offsets_that_expired_at_kafka_are_not_missed(scene: Scene, verdic
     epoch = scene.epoch()
     assert await scene.daemon.stop() == 0
     async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
-        answer = await bus._asking.ask(DeleteGroupsRequest([f"spotlightd-{scene.source}"]))
+        answer = await bus._brokers.send(DeleteGroupsRequest([f"spotlightd-{scene.source}"]))
         assert [code for _, code in answer.results] == [0]
     await scene.start()
     count = await scene.over()

@@ -1,8 +1,8 @@
 """Apache Kafka as the port `Bus`, over aiokafka's connections, protocol and codecs.
 
-What a topic's id is good for: offsets alone do not tell that a topic was deleted and made anew, or the broker wiped;
-`log_id` does, in one request. Offsets that are committed here are for other people's monitoring: they expire, and come
-back from the dead in a topic that was made anew.
+`log_id` is the id that Kafka gives a topic. Offsets alone cannot tell that a topic was deleted and created again, or
+that the broker was wiped; the id can, in one request. The offsets that are committed here serve other people's
+monitoring only: they expire, and they come back in a topic of the same name that was created again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from aiokafka.protocol.commit import OffsetCommitRequest
 from aiokafka.protocol.coordination import FindCoordinatorRequest
 from aiokafka.protocol.offset import OffsetRequest
 
-from spotlightd.clients.kafka.connection import AbsentError, Brokers, refused, settled
-from spotlightd.clients.kafka.consumer import KafkaReading, peeked
-from spotlightd.clients.kafka.producer import Writer
-from spotlightd.clients.kafka.topics import ensured
+from spotlightd.clients.kafka.connection import Brokers, UnknownTopicError, error_from_code, retry_transient
+from spotlightd.clients.kafka.consumer import KafkaReader, peek_records
+from spotlightd.clients.kafka.producer import KafkaProducer
+from spotlightd.clients.kafka.topics import ensure_topic
 from spotlightd.errors import StoreError
 from spotlightd.model.bus import Ends, Records, Topic
-from spotlightd.ports.bus import Reading
-from spotlightd.settings.sources import BusSettings as Settings
+from spotlightd.ports.bus import PartitionReader
+from spotlightd.settings.sources import BusSettings
 
 EARLIEST, LATEST = -2, -1
 PEEK_BYTES = 16 << 20
@@ -35,113 +35,115 @@ QUIET_SECONDS = 60.0
 
 
 class Kafka:
-    """The port `Bus`, opened with `async with`; nothing connects before it is needed. Errors name the brokers."""
+    """The port `Bus`, opened with `async with`. It connects at the first request. Errors name the brokers."""
 
-    def __init__(self, settings: Settings, password: str = "") -> None:
+    def __init__(self, settings: BusSettings, password: str = "") -> None:
         self._settings = settings
         self._password = password
-        self._asking = Brokers(settings, password)
-        self._appending = Brokers(settings, password)
-        self._writer = Writer(self._appending)
+        self._brokers = Brokers(settings, password)
+        self._producer_brokers = Brokers(settings, password)
+        self._producer = KafkaProducer(self._producer_brokers)
         self._coordinators: dict[str, int] = {}
-        self._seldom = Seldom()
+        self._log_filter = RepeatFilter()
 
     async def __aenter__(self) -> Self:
-        logging.getLogger("aiokafka.conn").addFilter(self._seldom)
+        logging.getLogger("aiokafka.conn").addFilter(self._log_filter)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._appending.close()
-        await self._asking.close()
-        logging.getLogger("aiokafka.conn").removeFilter(self._seldom)
+        await self._producer_brokers.close()
+        await self._brokers.close()
+        logging.getLogger("aiokafka.conn").removeFilter(self._log_filter)
 
     async def ping(self) -> None:
-        await self._asking.cluster()
+        await self._brokers.fetch_metadata()
 
     async def ensure(self, topic: Topic) -> None:
-        await ensured(self._asking, topic, self._settings.replication)
+        await ensure_topic(self._brokers, topic, self._settings.replication)
 
     async def log_id(self, topic: str) -> str:
-        described = await self._asking.topic(topic)
-        return described.id if described else ""
+        description = await self._brokers.describe_topic(topic)
+        return description.id if description else ""
 
     async def ends(self, topic: str) -> Mapping[int, Ends]:
-        return await settled(lambda: self._ends(topic), self._asking.seconds)
+        return await retry_transient(lambda: self._fetch_ends(topic), self._brokers.seconds)
 
-    async def _ends(self, topic: str) -> Mapping[int, Ends]:
-        described = await self._asking.topic(topic)
-        if described is None:
-            raise AbsentError(f"Kafka at {self._asking.named} has no topic {topic}")
-        starts = await self._offsets(topic, described.leaders, EARLIEST)
-        ends = await self._offsets(topic, described.leaders, LATEST)
-        return {partition: Ends(starts[partition], ends[partition]) for partition in sorted(described.leaders)}
+    async def _fetch_ends(self, topic: str) -> Mapping[int, Ends]:
+        description = await self._brokers.describe_topic(topic)
+        if description is None:
+            raise UnknownTopicError(f"Kafka at {self._brokers.servers} has no topic {topic}")
+        starts = await self._fetch_offsets(topic, description.leaders, EARLIEST)
+        ends = await self._fetch_offsets(topic, description.leaders, LATEST)
+        return {partition: Ends(starts[partition], ends[partition]) for partition in sorted(description.leaders)}
 
-    async def _offsets(self, topic: str, leaders: Mapping[int, int], which: int) -> Mapping[int, int]:
-        led: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+    async def _fetch_offsets(self, topic: str, leaders: Mapping[int, int], which: int) -> Mapping[int, int]:
+        """By partition its first offset (EARLIEST), or the one behind its last (LATEST)."""
+        partitions: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         for partition, leader in leaders.items():
-            led[leader].append((partition, which))
-        found: dict[int, int] = {}
-        for leader, asked in led.items():
-            answer = await self._asking.ask(OffsetRequest(-1, 0, [(topic, asked)]), leader)
-            for partition, code, _, offset in answer.topics[0][1]:
-                self._check(f"does not tell the ends of {topic}, partition {partition}", code)
-                found[partition] = offset
-        return found
+            partitions[leader].append((partition, which))
+        offsets: dict[int, int] = {}
+        for leader, wanted in partitions.items():
+            response = await self._brokers.send(OffsetRequest(-1, 0, [(topic, wanted)]), leader)
+            for partition, code, _, offset in response.topics[0][1]:
+                self._check(f"did not return the offsets of {topic}, partition {partition}", code)
+                offsets[partition] = offset
+        return offsets
 
     async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
-        await self._writer.append(topic, partition, keys, values)
+        await self._producer.append(topic, partition, keys, values)
 
     @asynccontextmanager
-    async def reading(self, topic: str, partition: int, offset: int) -> AsyncIterator[Reading]:
-        reading = KafkaReading(Brokers(self._settings, self._password), topic, partition, offset)
+    async def open_reader(self, topic: str, partition: int, offset: int) -> AsyncIterator[PartitionReader]:
+        reader = KafkaReader(Brokers(self._settings, self._password), topic, partition, offset)
         try:
-            yield reading
+            yield reader
         finally:
-            await reading.close()
+            await reader.close()
 
     async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
-        looking = self._asking
-        return await settled(
-            lambda: peeked(looking, topic, partition, offset, most=most, size=PEEK_BYTES), looking.seconds
+        brokers = self._brokers
+        return await retry_transient(
+            lambda: peek_records(brokers, topic, partition, offset, most=most, size=PEEK_BYTES), brokers.seconds
         )
 
-    async def committed(self, topic: str, partition: int, offset: int) -> None:
-        await settled(lambda: self._commit(f"spotlightd-{topic}", topic, partition, offset), self._asking.seconds)
+    async def commit(self, topic: str, partition: int, offset: int) -> None:
+        group = f"spotlightd-{topic}"
+        await retry_transient(lambda: self._commit(group, topic, partition, offset), self._brokers.seconds)
 
     async def _commit(self, group: str, topic: str, partition: int, offset: int) -> None:
         try:
             if group not in self._coordinators:
-                self._coordinators[group] = await self._coordinator(group)
-            asked = OffsetCommitRequest(group, -1, "", -1, [(topic, [(partition, offset, "")])])
-            answer = await self._asking.ask(asked, self._coordinators[group])
-            self._check(f"did not keep the offset of {group}", answer.topics[0][1][0][1])
+                self._coordinators[group] = await self._find_coordinator(group)
+            request = OffsetCommitRequest(group, -1, "", -1, [(topic, [(partition, offset, "")])])
+            response = await self._brokers.send(request, self._coordinators[group])
+            self._check(f"did not commit the offset of {group}", response.topics[0][1][0][1])
         except StoreError:
-            self._coordinators.pop(group, None)  # perhaps it is another one now
+            self._coordinators.pop(group, None)  # another broker may be the coordinator now
             raise
 
-    async def _coordinator(self, group: str) -> int:
-        found = await self._asking.ask(FindCoordinatorRequest(group, GROUP))
-        self._check(f"keeps no offsets for {group}", found.error_code)
-        await self._asking.cluster()  # where that broker is
-        return int(found.coordinator_id)
+    async def _find_coordinator(self, group: str) -> int:
+        response = await self._brokers.send(FindCoordinatorRequest(group, GROUP))
+        self._check(f"has no coordinator for {group}", response.error_code)
+        await self._brokers.fetch_metadata()  # for the address of that broker
+        return int(response.coordinator_id)
 
-    def _check(self, act: str, code: int) -> None:
+    def _check(self, failure: str, code: int) -> None:
         if code:
-            raise refused(self._asking.named, act, code)
+            raise error_from_code(self._brokers.servers, failure, code)
 
 
-class Seldom(logging.Filter):
-    """The same words of a library once a minute, however often it says them."""
+class RepeatFilter(logging.Filter):
+    """Lets each message of a library through once a minute, however often it is logged."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: dict[Any, float] = {}
+        self._logged_at: dict[Any, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         now = time.monotonic()
-        if now - self._said.get(record.msg, -QUIET_SECONDS) < QUIET_SECONDS:
+        if now - self._logged_at.get(record.msg, -QUIET_SECONDS) < QUIET_SECONDS:
             return False
-        self._said[record.msg] = now
+        self._logged_at[record.msg] = now
         return True

@@ -1,8 +1,8 @@
-"""Appending to Kafka topics, idempotent: a batch that is asked for again after a lost answer is written once.
+"""Appending to Kafka topics, idempotently: a batch that is sent again after a lost response is written once.
 
-Each batch carries the producer's number and, for its partition, a sequence; the broker knows the last five of them.
-When it is not certain what became of a batch (no answer in time, or the caller was cancelled), the number is given up:
-a later batch with the same sequence would be taken for a repeat, and be lost.
+Each batch carries the producer's id and a sequence for its partition; the broker remembers the last five batches. When
+the outcome of a batch is not known (no response in time, or the caller was cancelled), the producer id is given up: the
+broker would take a later batch with the same sequence for a repeat, and the later batch would be lost.
 """
 
 from __future__ import annotations
@@ -15,104 +15,115 @@ from dataclasses import dataclass
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from spotlightd.clients.kafka.connection import AbsentError, Brokers, PassingError, pause, refused, settled
-from spotlightd.clients.kafka.consumer import leader_of
-from spotlightd.clients.kafka.records import Identity, packed
+from spotlightd.clients.kafka.connection import (
+    BACKOFF,
+    Brokers,
+    TransientError,
+    UnknownTopicError,
+    error_from_code,
+    retry_transient,
+)
+from spotlightd.clients.kafka.consumer import find_leader
+from spotlightd.clients.kafka.records import ProducerId, pack_batch
 from spotlightd.errors import StoreError
 
-ALL = -1  # every copy in sync acknowledges
-LONGEST = 2**31 - 1  # of the time that a transaction may take: there are none
+ALL = -1  # all replicas in sync must acknowledge
+TRANSACTION_MS = 2**31 - 1  # the longest that the protocol knows; there are no transactions here
 SEQUENCES = 2**31  # then they start at 0 again
-WRITTEN = (0, 46)  # no error; this very batch is there already
-ESTRANGED = (45, 47, 49, 59)  # sequence out of order, epoch too old, number not known: the batch was not written
+WRITTEN_CODES = (0, 46)  # no error; DuplicateSequenceNumber: this very batch is there already
+# OutOfOrderSequenceNumber, InvalidProducerEpoch, InvalidProducerIdMapping, UnknownProducerId: the batch was not written.
+NEW_ID_CODES = (45, 47, 49, 59)
 
 
-class Producer:
-    """One number of ours at the cluster, and the next sequence of each partition."""
+class ProducerSession:
+    """A producer id of the cluster, and the next sequence of each partition."""
 
-    def __init__(self, identity: Identity) -> None:
-        self.identity = identity
+    def __init__(self, producer_id: ProducerId) -> None:
+        self.id = producer_id
         self.sequences: defaultdict[tuple[str, int], int] = defaultdict(int)
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a batch is not known to be written; whether it may be asked for again, and under another number."""
+class Rejection:
+    """Why a batch is not known to be written; whether it may be sent again, and whether that needs a new producer id."""
 
-    says: str
-    again: bool
-    estranged: bool = False
+    detail: str
+    can_retry: bool
+    needs_new_id: bool = False
 
-    def insist(self, *, in_time: bool) -> None:
-        """StoreError unless the batch is worth another try."""
-        if not (self.again and in_time):
-            raise StoreError(self.says)
+    def raise_unless_retriable(self, *, in_time: bool) -> None:
+        """StoreError unless the batch may be sent again."""
+        if not (self.can_retry and in_time):
+            raise StoreError(self.detail)
 
 
-class Writer:
-    """Appends, one at a time for each partition."""
+class KafkaProducer:
+    """Appends, one batch at a time for each partition."""
 
     def __init__(self, brokers: Brokers) -> None:
         self._brokers = brokers
-        self._producer: Producer | None = None
+        self._session: ProducerSession | None = None
         self._leaders: dict[tuple[str, int], int] = {}
-        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         place = (topic, partition)
-        async with self._turns[place]:
+        async with self._locks[place]:
             at = 0
             while at < len(values):
-                at += await self._written(place, keys, values, at)
+                at += await self._append_batch(place, keys, values, at)
 
-    async def _written(self, place: tuple[str, int], keys: Sequence[bytes], values: Sequence[bytes], at: int) -> int:
-        """Write one batch of the records from that one on; how many it held. Tried for as long as a request may take."""
+    async def _append_batch(
+        self, place: tuple[str, int], keys: Sequence[bytes], values: Sequence[bytes], at: int
+    ) -> int:
+        """Write one batch of the records from index `at` on; how many it held. Tried for as long as a request may take."""
         loop = asyncio.get_running_loop()
         end = loop.time() + self._brokers.seconds
-        producer = self._producer or await self._introduced()
-        batch, count = packed(keys, values, at, producer.identity, producer.sequences[place])
+        session = self._session or await self._start_session()
+        batch, count = pack_batch(keys, values, at, session.id, session.sequences[place])
+        failures = 0
         try:
-            while refusal := await self._refused(place, batch):
-                refusal.insist(in_time=loop.time() <= end)
-                await pause()
-                if refusal.estranged:
-                    producer = await self._introduced()
-                    batch, count = packed(keys, values, at, producer.identity, 0)
+            while rejection := await self._send_batch(place, batch):
+                rejection.raise_unless_retriable(in_time=loop.time() <= end)
+                failures += 1
+                await asyncio.sleep(BACKOFF.pause(failures))
+                if rejection.needs_new_id:
+                    session = await self._start_session()
+                    batch, count = pack_batch(keys, values, at, session.id, 0)
         except BaseException:
-            if self._producer is producer:
-                self._producer = None
+            if self._session is session:
+                self._session = None
             raise
-        producer.sequences[place] = (producer.sequences[place] + count) % SEQUENCES
+        session.sequences[place] = (session.sequences[place] + count) % SEQUENCES
         return count
 
-    async def _introduced(self) -> Producer:
-        """A number of our own, fresh from the cluster."""
-        self._producer = producer = Producer(await settled(self._numbered, self._brokers.seconds))
-        return producer
+    async def _start_session(self) -> ProducerSession:
+        self._session = session = ProducerSession(await retry_transient(self._request_id, self._brokers.seconds))
+        return session
 
-    async def _numbered(self) -> Identity:
-        answer = await self._brokers.ask(InitProducerIdRequest(None, LONGEST))
-        if answer.error_code:
-            raise refused(self._brokers.named, "lets nobody write", answer.error_code)
-        return Identity(answer.producer_id, answer.producer_epoch)
+    async def _request_id(self) -> ProducerId:
+        response = await self._brokers.send(InitProducerIdRequest(None, TRANSACTION_MS))
+        if response.error_code:
+            raise error_from_code(self._brokers.servers, "gave no producer id", response.error_code)
+        return ProducerId(response.producer_id, response.producer_epoch)
 
-    async def _refused(self, place: tuple[str, int], batch: bytes) -> Refusal | None:
-        """Ask for the batch once; None when it is written."""
+    async def _send_batch(self, place: tuple[str, int], batch: bytes) -> Rejection | None:
+        """Send the batch once; None when it is written."""
         topic, partition = place
         try:
             if place not in self._leaders:
-                self._leaders[place] = await leader_of(self._brokers, topic, partition)
-            wait = round(self._brokers.seconds * 1000)
-            asked = ProduceRequest(None, ALL, wait, [(topic, [(partition, batch)])])
-            answer = await self._brokers.ask(asked, self._leaders[place])
+                self._leaders[place] = await find_leader(self._brokers, topic, partition)
+            wait_ms = round(self._brokers.seconds * 1000)
+            request = ProduceRequest(None, ALL, wait_ms, [(topic, [(partition, batch)])])
+            response = await self._brokers.send(request, self._leaders[place])
         except StoreError as problem:
             self._leaders.pop(place, None)
-            return Refusal(str(problem), again=not isinstance(problem, AbsentError))
-        code = answer.topics[0][1][0][1]
-        if code in WRITTEN:
+            return Rejection(str(problem), can_retry=not isinstance(problem, UnknownTopicError))
+        code = response.topics[0][1][0][1]
+        if code in WRITTEN_CODES:
             return None
-        estranged = code in ESTRANGED
-        if not estranged:
+        needs_new_id = code in NEW_ID_CODES
+        if not needs_new_id:
             self._leaders.pop(place, None)
-        meaning = refused(self._brokers.named, f"did not take records for {topic}, partition {partition}", code)
-        return Refusal(str(meaning), estranged or isinstance(meaning, PassingError), estranged)
+        error = error_from_code(self._brokers.servers, f"rejected records for {topic}, partition {partition}", code)
+        return Rejection(str(error), needs_new_id or isinstance(error, TransientError), needs_new_id)

@@ -1,8 +1,8 @@
-"""Two requests of Kafka's protocol that aiokafka does not speak: metadata with topic ids, and changing single settings.
+"""Two requests of Kafka's protocol that aiokafka lacks: metadata with topic ids, and the change of single settings.
 
-aiokafka stops at version 5 of metadata, which knows topics by name only: a topic that was deleted and made anew looks
-the same. Version 12 gives the id. aiokafka's own `AlterConfigs` resets every setting of the topic that it does not
-name; the incremental one changes those that it names.
+aiokafka has metadata up to version 5, which knows topics by name only: a topic that was deleted and created again looks
+the same. Version 12 has the topic id. aiokafka's own `AlterConfigs` resets every setting of the topic that it does not
+name; the incremental request changes only those that it names.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
-TOPIC = 2  # the kind of thing that has settings
-SET = 0  # what to do with a setting
+TOPIC = 2  # the resource type that has settings
+SET = 0  # the operation on a setting
 NO_TOPIC_ID = bytes(16)
 TEXT = CompactString("utf-8")
 
 
-class _Id(AbstractType):  # type: ignore[misc]
+class _Uuid(AbstractType):  # type: ignore[misc]
     """16 bytes as they are."""
 
     @classmethod
@@ -41,11 +41,11 @@ class _Id(AbstractType):  # type: ignore[misc]
 
     @classmethod
     def decode(cls, data: Any) -> bytes:
-        read: bytes = data.read(len(NO_TOPIC_ID))
-        return read
+        raw: bytes = data.read(len(NO_TOPIC_ID))
+        return raw
 
 
-class _MetadataAnswer(Response):  # type: ignore[misc]
+class _MetadataResponse(Response):  # type: ignore[misc]
     API_KEY = 3
     API_VERSION = 12
     SCHEMA = Schema(
@@ -61,7 +61,7 @@ class _MetadataAnswer(Response):  # type: ignore[misc]
             CompactArray(
                 ("error", Int16),
                 ("name", TEXT),
-                ("id", _Id),
+                ("id", _Uuid),
                 ("internal", Boolean),
                 (
                     "partitions",
@@ -84,32 +84,32 @@ class _MetadataAnswer(Response):  # type: ignore[misc]
     )
 
 
-class _MetadataAsked(RequestStruct):  # type: ignore[misc]
+class _MetadataRequest(RequestStruct):  # type: ignore[misc]
     API_KEY = 3
     API_VERSION = 12
     FLEXIBLE_VERSION = True
-    RESPONSE_TYPE = _MetadataAnswer
+    RESPONSE_TYPE = _MetadataResponse
     SCHEMA = Schema(
-        ("topics", CompactArray(("id", _Id), ("name", TEXT), ("_", TaggedFields))),
-        ("make", Boolean),
+        ("topics", CompactArray(("id", _Uuid), ("name", TEXT), ("_", TaggedFields))),
+        ("create_topics", Boolean),
         ("operations", Boolean),
         ("_", TaggedFields),
     )
 
 
-class MetadataRequest(Request[_MetadataAsked]):  # type: ignore[misc]
-    """The brokers, and these topics (none named: none told). Never makes a topic."""
+class MetadataRequest(Request[_MetadataRequest]):  # type: ignore[misc]
+    """The brokers, and these topics; without names, no topics. It never creates a topic."""
 
     API_KEY = 3
 
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = topics
 
-    def build(self, form: Any) -> Any:
-        return form([(NO_TOPIC_ID, topic, {}) for topic in self._topics], False, False, {})
+    def build(self, struct: Any) -> Any:
+        return struct([(NO_TOPIC_ID, topic, {}) for topic in self._topics], False, False, {})
 
 
-class _SettingsAnswer(Response):  # type: ignore[misc]
+class _AlterConfigsResponse(Response):  # type: ignore[misc]
     API_KEY = 44
     API_VERSION = 0
     SCHEMA = Schema(
@@ -118,25 +118,25 @@ class _SettingsAnswer(Response):  # type: ignore[misc]
     )
 
 
-class _SettingsAsked(RequestStruct):  # type: ignore[misc]
+class _AlterConfigsRequest(RequestStruct):  # type: ignore[misc]
     API_KEY = 44
     API_VERSION = 0
-    RESPONSE_TYPE = _SettingsAnswer
+    RESPONSE_TYPE = _AlterConfigsResponse
     SCHEMA = Schema(
         (
             "resources",
             Array(
                 ("kind", Int8),
                 ("name", String("utf-8")),
-                ("settings", Array(("name", String("utf-8")), ("act", Int8), ("value", String("utf-8")))),
+                ("settings", Array(("name", String("utf-8")), ("operation", Int8), ("value", String("utf-8")))),
             ),
         ),
         ("only_check", Boolean),
     )
 
 
-class SettingsRequest(Request[_SettingsAsked]):  # type: ignore[misc]
-    """Change these settings of a topic, and leave the others."""
+class IncrementalAlterConfigsRequest(Request[_AlterConfigsRequest]):  # type: ignore[misc]
+    """Changes these settings of a topic, and leaves the others."""
 
     API_KEY = 44
 
@@ -144,13 +144,13 @@ class SettingsRequest(Request[_SettingsAsked]):  # type: ignore[misc]
         self._topic = topic
         self._settings = settings
 
-    def build(self, form: Any) -> Any:
-        return form([(TOPIC, self._topic, [(name, SET, value) for name, value in self._settings.items()])], False)
+    def build(self, struct: Any) -> Any:
+        return struct([(TOPIC, self._topic, [(name, SET, value) for name, value in self._settings.items()])], False)
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """A topic as the cluster knows it: its error code (0 = none), its id, and the leader of each partition (-1 = none)."""
+class TopicDescription:
+    """A topic in the metadata: its error code (0 = none), its id, and by partition the node id of its leader (-1 = none)."""
 
     error: int
     id: str
@@ -158,18 +158,22 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class Cluster:
-    """An answer to `MetadataRequest`: address by node, which one is in charge, and the topics asked about."""
+class ClusterMetadata:
+    """The response to `MetadataRequest`: addresses by node id, the controller's node id, and the topics by name."""
 
     nodes: Mapping[int, tuple[str, int]]
     controller: int
-    topics: Mapping[str, Described]
+    topics: Mapping[str, TopicDescription]
 
 
-def cluster(answer: Any) -> Cluster:
-    nodes = {node: (host, port) for node, host, port, *_ in answer.brokers}
+def parse_metadata(response: Any) -> ClusterMetadata:
+    nodes = {node: (host, port) for node, host, port, *_ in response.brokers}
     topics = {
-        name: Described(error, "" if topic_id == NO_TOPIC_ID else topic_id.hex(), {one[1]: one[2] for one in parts})
-        for error, name, topic_id, _, parts, *_ in answer.topics
+        name: TopicDescription(
+            error,
+            "" if topic_id == NO_TOPIC_ID else topic_id.hex(),
+            {number: leader for _, number, leader, *_ in partitions},
+        )
+        for error, name, topic_id, _, partitions, *_ in response.topics
     }
-    return Cluster(nodes, answer.controller, topics)
+    return ClusterMetadata(nodes, response.controller, topics)

@@ -1,11 +1,11 @@
-"""Kafka's record batches to and from the words of the bus.
+"""Kafka's record batches, to and from `Records`.
 
-Reading is what the drain's speed rests on. Of each record only key and value are taken, in one plain loop that leaves
-no object behind. Measured on two cores that were shared with other work, against Kafka 4.1, 500,000 frames of 72 bytes,
-in records for each second of our own processor time: 2.0 to 2.8 million through `reading`, 0.36 million by aiokafka's
-`getmany` alone; and 0.17 to 0.22 million by `getmany` with the identity in four headers in place of the key. Unpacking
-without a broker: 3.5 million; 0.8 where the records of a batch were kept as objects and picked from afterwards, which
-the collector of garbage then looks through again and again.
+The drain is as fast as reading is. So only key and value are taken of each record, in one plain loop that keeps no
+object of the record. Measured on two cores shared with other work, against Kafka 4.1, 500,000 frames of 72 bytes, in
+records per second of our own processor time: 2.0 to 2.8 million through `open_reader`; 0.36 million with aiokafka's
+`getmany` alone; 0.17 to 0.22 million with `getmany` and the identity in four headers instead of the key. Unpacking
+without a broker: 3.5 million; 0.8 million when the records of a batch are kept as objects and read from afterwards,
+because the garbage collector then goes through them again and again.
 """
 
 from __future__ import annotations
@@ -23,85 +23,88 @@ from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from spotlightd.errors import StoreError
-from spotlightd.model.bus import KEY, STRANGER, Records
+from spotlightd.model.bus import FOREIGN_CONNECTION, KEY, Records
 
-FORM = 2  # of batches, since Kafka 0.11; there is no other now
-BATCH_BYTES = 1 << 20  # unpacked; packing is near its best by then, and unpacking holds the loop for some 5 ms
+MAGIC = 2  # the format of batches since Kafka 0.11, and the only one now
+BATCH_BYTES = (
+    1 << 20
+)  # uncompressed; larger ones compress little better, and unpacking this blocks the loop for some 5 ms
 ENVELOPE = struct.Struct(">qi")  # first offset, length of the rest
-HEAD = 61
-NOTHING = Records(range(0), b"", [])
+HEADER_BYTES = 61
+EMPTY = Records(range(0), b"", [])
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What a producer signs its batches with, so that a batch that is sent again is not written again."""
+class ProducerId:
+    """The id of a producer, in each of its batches: the broker does not write a batch twice."""
 
-    producer: int
+    id: int
     epoch: int
 
 
-def packed(
-    keys: Sequence[bytes], values: Sequence[bytes], start: int, identity: Identity, sequence: int
+def pack_batch(
+    keys: Sequence[bytes], values: Sequence[bytes], start: int, producer: ProducerId, sequence: int
 ) -> tuple[bytes, int]:
-    """One batch of records from that one on, and how many it holds: as many as fit, at least one."""
+    """One batch of the records from index `start` on, and how many it holds: as many as fit, at least one."""
     builder = DefaultRecordBatchBuilder(
-        FORM, DefaultRecordBatch.CODEC_ZSTD, 0, identity.producer, identity.epoch, sequence, BATCH_BYTES
+        MAGIC, DefaultRecordBatch.CODEC_ZSTD, 0, producer.id, producer.epoch, sequence, BATCH_BYTES
     )
     now = time.time_ns() // 1_000_000
     count = 0
-    for at in range(start, len(values)):
-        if builder.append(count, now, keys[at], values[at], []) is None:
+    for index in range(start, len(values)):
+        if builder.append(count, now, keys[index], values[index], []) is None:
             break
         count += 1
     return bytes(builder.build()), count
 
 
-def batches(raw: bytes) -> list[tuple[int, bytes]]:
-    """What a broker answered, cut into batches that are still packed, each with the offset behind it.
+def split_batches(raw: bytes) -> list[tuple[int, bytes]]:
+    """A broker's response, split into batches that are still compressed, each with the offset behind it.
 
-    A last one that is not whole is left out: brokers answer so many bytes, wherever that cuts.
+    A last batch that is incomplete is left out: brokers cut the response at so many bytes.
     """
-    found = []
+    batches = []
     at = 0
-    while at + HEAD <= len(raw):
+    while at + HEADER_BYTES <= len(raw):
         _, length = ENVELOPE.unpack_from(raw, at)
         end = at + ENVELOPE.size + length
         if end > len(raw):
             break
-        one = raw[at:end]
-        found.append((int(DefaultRecordBatch(one).next_offset), one))
+        batch = raw[at:end]
+        batches.append((int(DefaultRecordBatch(batch).next_offset), batch))
         at = end
-    return found
+    return batches
 
 
-def unpacked(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
-    """The records of one batch from that offset on, and the bytes of their values. Keys without the mark are strangers'."""
+def unpack_batch(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
+    """The records of one batch from that offset on, and the bytes of their values. Keys without the mark are foreign."""
     try:
-        return _unpacked(raw, start, mark)
+        return _unpack(raw, start, mark)
     except KafkaError as problem:
         raise StoreError(f"Kafka's record batch with offset {start} cannot be read: {problem}") from problem
 
 
-def _unpacked(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
+def _unpack(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
     batch = DefaultRecordBatch(raw)
     if not batch.validate_crc():
-        raise StoreError(f"Kafka's record batch at offset {batch.base_offset} is damaged: its checksum is another")
+        raise StoreError(f"Kafka's record batch at offset {batch.base_offset} is damaged: its checksum does not match")
     if batch.is_control_batch:
-        return NOTHING, 0
+        return EMPTY, 0
     keys: list[bytes] = []
     values: list[bytes] = []
     for record in batch:
         keys.append(record.key)
         values.append(record.value)
     first, behind = batch.base_offset, batch.next_offset
-    if behind - first != len(values) or not _ours(keys, values, mark):
-        return _strange(raw, start, mark)
+    if behind - first != len(values) or not _are_marked(keys, values, mark):
+        return _unpack_foreign(raw, start, mark)
     skip = max(0, start - first)
-    kept = values[skip:]
-    return Records(range(first + skip, behind), b"".join(keys[skip:]), kept), sum(map(len, kept))
+    values = values[skip:]
+    return Records(range(first + skip, behind), b"".join(keys[skip:]), values), sum(map(len, values))
 
 
-def _ours(keys: Sequence[bytes | None], values: Sequence[bytes | None], mark: int) -> bool:
+def _are_marked(keys: Sequence[bytes | None], values: Sequence[bytes | None], mark: int) -> bool:
+    """Whether all keys are of our length and carry the mark, and all values exist."""
     try:
         if set(map(len, keys)) != {KEY.size} or sum(map(len, values)) < 0:  # type: ignore[arg-type]
             return False
@@ -111,27 +114,28 @@ def _ours(keys: Sequence[bytes | None], values: Sequence[bytes | None], mark: in
     return bool((marks == mark).all())
 
 
-def _strange(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
-    """The same for a batch that is not all ours, or from which the broker took records away: record by record."""
+def _unpack_foreign(raw: bytes, start: int, mark: int) -> tuple[Records, int]:
+    """The same, record by record: for a batch with foreign keys, or from which the broker has removed records."""
     offsets: list[int] = []
     keys: list[bytes] = []
     values: list[bytes] = []
     for record in DefaultRecordBatch(raw):
         if record.offset >= start:
             offsets.append(record.offset)
-            keys.append(_key(record, mark))
+            keys.append(_key_of(record, mark))
             values.append(record.value or b"")
     return Records(offsets, b"".join(keys), values), sum(map(len, values))
 
 
-def _key(record: Any, mark: int) -> bytes:
+def _key_of(record: Any, mark: int) -> bytes:
+    """The key of a record; for one that is not ours, a key without a connection."""
     key: bytes | None = record.key
     if key is not None and len(key) == KEY.size and KEY.unpack(key)[0] == mark:
         return key
-    return KEY.pack(0, STRANGER, record.offset, max(0, record.timestamp) * 1_000_000)
+    return KEY.pack(0, FOREIGN_CONNECTION, record.offset, max(0, record.timestamp) * 1_000_000)
 
 
-class Held:
+class RecordBuffer:
     """Records that were read and not taken yet, in order."""
 
     def __init__(self) -> None:
@@ -146,39 +150,39 @@ class Held:
             self.size += size
 
     def take(self, frames: int, size: int) -> Records:
-        """At most so many, of about so many bytes, at least one if there is any."""
-        taken: list[Records] = []
-        while self._parts and frames > 0 and (size > 0 or not taken):
+        """At most so many records, of about so many bytes; at least one if there is any."""
+        parts: list[Records] = []
+        while self._parts and frames > 0 and (size > 0 or not parts):
             records, weight = self._parts.popleft()
             count = min(frames, len(records))
             if count < len(records) or weight > size:
-                count = max(1 if not taken else 0, min(count, _fitting(records.values, size)))
+                count = max(1 if not parts else 0, min(count, _count_within(records.values, size)))
             part, rest = records.slice(0, count), records.slice(count, len(records))
             if rest:
-                kept = sum(map(len, rest.values))
-                self._parts.appendleft((rest, kept))
-                weight -= kept
+                rest_size = sum(map(len, rest.values))
+                self._parts.appendleft((rest, rest_size))
+                weight -= rest_size
                 size = 0
             self.frames -= len(part)
             self.size -= weight
             frames -= len(part)
             size -= weight
-            taken.append(part)
-        return _joined([part for part in taken if part])
+            parts.append(part)
+        return _join([part for part in parts if part])
 
 
-def _fitting(values: Sequence[bytes], size: int) -> int:
-    """How many of them, from the first on, have at most that many bytes together."""
-    for count, reached in enumerate(accumulate(map(len, values))):
-        if reached > size:
+def _count_within(values: Sequence[bytes], size: int) -> int:
+    """How many values, from the first on, have at most that many bytes together."""
+    for count, total in enumerate(accumulate(map(len, values))):
+        if total > size:
             return count
     return len(values)
 
 
-def _joined(parts: Sequence[Records]) -> Records:
-    """Offsets stay a range where nothing is missing between them."""
+def _join(parts: Sequence[Records]) -> Records:
+    """The parts as one; its offsets are a range where none is missing between them."""
     if not parts:
-        return NOTHING
+        return EMPTY
     if len(parts) == 1:
         return parts[0]
     offsets: Sequence[int] = range(parts[0].offsets[0], parts[-1].offsets[-1] + 1)

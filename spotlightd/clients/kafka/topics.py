@@ -1,4 +1,4 @@
-"""Making Kafka topics, and bringing them in line with what their source wants."""
+"""Creating Kafka topics, and changing the settings of those that exist to what their source declares."""
 
 from __future__ import annotations
 
@@ -7,88 +7,89 @@ from typing import Any
 
 from aiokafka.protocol.admin import CreatePartitionsRequest, CreateTopicsRequest, DescribeConfigsRequest
 
-from spotlightd.clients.kafka.connection import Brokers, PassingError, refused, settled
-from spotlightd.clients.kafka.protocol import TOPIC, SettingsRequest
+from spotlightd.clients.kafka.connection import Brokers, TransientError, error_from_code, retry_transient
+from spotlightd.clients.kafka.protocol import TOPIC, IncrementalAlterConfigsRequest
 from spotlightd.errors import StoreError
 from spotlightd.model.bus import Topic
 
 HOUR_MS = 3_600_000
-BOUNDLESS = -1
-THERE_ALREADY = 36
+UNLIMITED = -1
+ALREADY_EXISTS = 36
 
 
-def settings_of(topic: Topic) -> Mapping[str, str]:
-    """The topic's settings in Kafka's words."""
+def topic_configs(topic: Topic) -> Mapping[str, str]:
+    """The topic's settings under Kafka's names."""
     return {
         "cleanup.policy": "delete",
-        "compression.type": "zstd",  # what we send, so that the broker packs nothing anew
+        "compression.type": "zstd",  # what we send, so that the broker does not compress again
         "max.message.bytes": str(topic.max_message_bytes),
-        # Stamped by the broker: what is timed an hour ahead of its clock it refuses, and ours may be set or go wrong.
+        # The broker stamps the records: it refuses timestamps an hour ahead of its clock, and our clock may be wrong.
         "message.timestamp.type": "LogAppendTime",
-        "retention.bytes": str(topic.retention_bytes or BOUNDLESS),
+        "retention.bytes": str(topic.retention_bytes or UNLIMITED),
         "retention.ms": str(topic.retention_hours * HOUR_MS),
     }
 
 
-async def ensured(brokers: Brokers, topic: Topic, replication: int) -> None:
-    """Make the topic or change what differs, and wait until each partition has a leader."""
-    await settled(lambda: _in_line(brokers, topic, replication), brokers.seconds)
-    await settled(lambda: _led(brokers, topic), brokers.seconds)
+async def ensure_topic(brokers: Brokers, topic: Topic, replication: int) -> None:
+    """Create the topic or change what differs, and wait until each partition has a leader."""
+    await retry_transient(lambda: _create_or_change(brokers, topic, replication), brokers.seconds)
+    await retry_transient(lambda: _require_leaders(brokers, topic), brokers.seconds)
 
 
-async def _in_line(brokers: Brokers, topic: Topic, replication: int) -> None:
-    described = await brokers.topic(topic.name)
-    if described is None:
-        await _make(brokers, topic, replication)
+async def _create_or_change(brokers: Brokers, topic: Topic, replication: int) -> None:
+    description = await brokers.describe_topic(topic.name)
+    if description is None:
+        await _create(brokers, topic, replication)
     else:
-        await _change(brokers, topic)
-        if len(described.leaders) < topic.partitions:
-            await _grow(brokers, topic)
+        await _change_configs(brokers, topic)
+        if len(description.leaders) < topic.partitions:
+            await _add_partitions(brokers, topic)
 
 
-async def _led(brokers: Brokers, topic: Topic) -> None:
-    described = await brokers.topic(topic.name)
-    led = sum(leader >= 0 for leader in described.leaders.values()) if described else 0
-    if led < topic.partitions:
-        raise PassingError(
-            f"Kafka at {brokers.named}: only {led} of {topic.partitions} partitions of topic {topic.name} have a leader"
+async def _require_leaders(brokers: Brokers, topic: Topic) -> None:
+    description = await brokers.describe_topic(topic.name)
+    count = sum(leader >= 0 for leader in description.leaders.values()) if description else 0
+    if count < topic.partitions:
+        raise TransientError(
+            f"Kafka at {brokers.servers}: only {count} of {topic.partitions} partitions of topic {topic.name} have a leader"
         )
 
 
-async def _make(brokers: Brokers, topic: Topic, replication: int) -> None:
-    asked: tuple[Any, ...] = (topic.name, topic.partitions, replication, [], list(settings_of(topic).items()))
-    request = CreateTopicsRequest([asked], round(brokers.seconds * 1000), False)
-    answer = await brokers.ask(request, (await brokers.cluster()).controller)
-    _, code, *says = answer.topic_errors[0]
-    if code and code != THERE_ALREADY:
-        raise _refused(brokers, topic, "made", code, says)
+async def _create(brokers: Brokers, topic: Topic, replication: int) -> None:
+    wanted: tuple[Any, ...] = (topic.name, topic.partitions, replication, [], list(topic_configs(topic).items()))
+    request = CreateTopicsRequest([wanted], round(brokers.seconds * 1000), False)
+    response = await brokers.send(request, (await brokers.fetch_metadata()).controller)
+    _, code, *messages = response.topic_errors[0]
+    if code and code != ALREADY_EXISTS:
+        raise _make_error(brokers, f"refused to create topic {topic.name}", code, messages)
 
 
-async def _grow(brokers: Brokers, topic: Topic) -> None:
-    asked = [(topic.name, (topic.partitions, None))]
-    request = CreatePartitionsRequest(asked, round(brokers.seconds * 1000), False)
-    answer = await brokers.ask(request, (await brokers.cluster()).controller)
-    _, code, *says = answer.topic_errors[0]
+async def _add_partitions(brokers: Brokers, topic: Topic) -> None:
+    wanted = [(topic.name, (topic.partitions, None))]
+    request = CreatePartitionsRequest(wanted, round(brokers.seconds * 1000), False)
+    response = await brokers.send(request, (await brokers.fetch_metadata()).controller)
+    _, code, *messages = response.topic_errors[0]
     if code:
-        raise _refused(brokers, topic, f"given {topic.partitions} partitions", code, says)
+        failure = f"refused to give topic {topic.name} {topic.partitions} partitions"
+        raise _make_error(brokers, failure, code, messages)
 
 
-async def _change(brokers: Brokers, topic: Topic) -> None:
-    """Only what differs: at somebody else's cluster we may lack the right to change settings that are right."""
-    wanted = settings_of(topic)
-    answer = await brokers.ask(DescribeConfigsRequest([(TOPIC, topic.name, list(wanted))]))
-    code, says, _, _, entries = answer.resources[0]
+async def _change_configs(brokers: Brokers, topic: Topic) -> None:
+    """Change only what differs: on a cluster of others we may lack the right to change settings that are right."""
+    wanted = topic_configs(topic)
+    response = await brokers.send(DescribeConfigsRequest([(TOPIC, topic.name, list(wanted))]))
+    code, message, _, _, entries = response.resources[0]
     if code:
-        raise _refused(brokers, topic, "described", code, [says])
-    has = {name: value for name, value, *_ in entries}
-    differing = {name: value for name, value in wanted.items() if has.get(name) != value}
+        raise _make_error(brokers, f"refused to describe topic {topic.name}", code, [message])
+    current = {name: value for name, value, *_ in entries}
+    differing = {name: value for name, value in wanted.items() if current.get(name) != value}
     if differing:
-        changed = await brokers.ask(SettingsRequest(topic.name, differing))
-        code, says, *_ = changed.resources[0]
+        response = await brokers.send(IncrementalAlterConfigsRequest(topic.name, differing))
+        code, message, *_ = response.resources[0]
         if code:
-            raise _refused(brokers, topic, f"given {differing}", code, [says])
+            raise _make_error(brokers, f"refused to set {differing} for topic {topic.name}", code, [message])
 
 
-def _refused(brokers: Brokers, topic: Topic, act: str, code: int, says: list[str | None]) -> StoreError:
-    told = "".join(f" ({one})" for one in says if one)
-    return refused(brokers.named, f"refused that topic {topic.name} be {act}{told}", code)
+def _make_error(brokers: Brokers, failure: str, code: int, messages: list[str | None]) -> StoreError:
+    detail = "".join(f" ({message})" for message in messages if message)
+    return error_from_code(brokers.servers, f"{failure}{detail}", code)
