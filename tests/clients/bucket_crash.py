@@ -1,4 +1,4 @@
-"""Puts a large object into a bucket and is to be killed meanwhile. Run as a script: JSON of what to put where."""
+"""Puts a large object into a bucket, and is killed meanwhile by the test. Run as a script: its argument is JSON."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from spotlightd.clients.bucket import folder
 from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.clients.bucket.s3 import S3Bucket
-from spotlightd.model.bucket import Access
-from tests.clients.bucket_world import digest, settings
+from spotlightd.model.bucket import BucketAccess
+from tests.clients.bucket_world import digest, make_settings
 
 SIZE = 20_000_000
 
 
-async def main(told: dict[str, str]) -> None:
+async def main(target: dict[str, str]) -> None:
     content = bytes(SIZE)
-    if "folder" in told:
-        vars(folder)["PIECE_BYTES"] = 1 << 14  # so that it takes a while
-        async with FolderBucket(Path(told["folder"])) as bucket:
+    if "folder" in target:
+        vars(folder)["PIECE_BYTES"] = 1 << 14  # so that it takes some time
+        async with FolderBucket(Path(target["folder"])) as bucket:
             await bucket.put("large", content, digest(content))
         return
-    access = Access(told["access_key"], told["secret_key"], told["prefix"])
-    async with S3Bucket(settings(told["url"], read_seconds=60.0), access) as store:
+    access = BucketAccess(target["access_key"], target["secret_key"], target["prefix"])
+    async with S3Bucket(make_settings(target["url"], read_seconds=60.0), access) as store:
         await store.put("large", content, digest(content))
 
 

@@ -1,4 +1,4 @@
-"""What the tests of buckets share: buckets of a real store, and the rights that one needs at least."""
+"""Helpers of the tests of buckets: buckets of a real store, and the least rights that a key needs."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from spotlightd.clients.bucket.s3 import S3Bucket
-from spotlightd.model.bucket import PROBES, Access
+from spotlightd.model.bucket import PROBE_PREFIX, BucketAccess
 from spotlightd.ports.storage import Bucket, Object
 from spotlightd.settings.stores import BucketSettings
 from tests.real.store import BUCKET, Store
 
-IMPATIENT: dict[str, Any] = {"connect_seconds": 0.3, "read_seconds": 0.3, "retries": 1}
+SHORT_TIMEOUTS: dict[str, Any] = {"connect_seconds": 0.3, "read_seconds": 0.3, "retries": 1}
 
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-async def kept(bucket: Bucket, key: str, content: bytes) -> Object:
+async def put_object(bucket: Bucket, key: str, content: bytes) -> Object:
     return await bucket.put(key, content, digest(content))
 
 
-async def whole(bucket: Bucket, key: str, **span: Any) -> bytes:
+async def read_object(bucket: Bucket, key: str, **span: Any) -> bytes:
     return b"".join([piece async for piece in bucket.read(key, **span)])
 
 
-async def keys(bucket: Bucket, prefix: str = "") -> list[str]:
-    return [one.key async for one in bucket.list(prefix)]
+async def list_keys(bucket: Bucket, prefix: str = "") -> list[str]:
+    return [item.key async for item in bucket.list(prefix)]
 
 
-def settings(url: str, **changes: Any) -> BucketSettings:
+def make_settings(url: str, **changes: Any) -> BucketSettings:
     return BucketSettings(kind="s3", url=url, name=BUCKET, **changes)
 
 
 @asynccontextmanager
-async def bucket_of(
-    store: Store, *, access: Access | None = None, url: str = "", dangling_seconds: float = 86_400, **changes: Any
+async def open_bucket(
+    store: Store, *, access: BucketAccess | None = None, url: str = "", dangling_seconds: float = 86_400, **changes: Any
 ) -> AsyncIterator[S3Bucket]:
-    """A bucket of that store, empty: below a prefix of its own. At `url` when there is something in between."""
-    opening = access or Access(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
-    told = settings(url or store.url, **changes)
-    async with S3Bucket(told, opening, dangling_seconds=dangling_seconds) as bucket:
+    """An empty bucket of that store, below a prefix of its own. `url` is that of a proxy in front of the store."""
+    own_access = access or BucketAccess(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
+    bucket_settings = make_settings(url or store.url, **changes)
+    async with S3Bucket(bucket_settings, own_access, dangling_seconds=dangling_seconds) as bucket:
         yield bucket
 
 
-def least(prefix: str = "") -> dict[str, object]:
-    """The rights of docs/operate.md: all that the daemon's key needs, and no delete but of its own probes."""
+def least_rights(prefix: str = "") -> dict[str, object]:
+    """The rights of docs/operate.md: all that the daemon's key needs, with deletion of its own probes only."""
     objects = f"arn:aws:s3:::{BUCKET}/{prefix}"
     return {
         "Version": "2012-10-17",
@@ -64,6 +64,6 @@ def least(prefix: str = "") -> dict[str, object]:
                 "Action": ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                 "Resource": [f"{objects}*"],
             },
-            {"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": [f"{objects}{PROBES}*"]},
+            {"Effect": "Allow", "Action": ["s3:DeleteObject"], "Resource": [f"{objects}{PROBE_PREFIX}*"]},
         ],
     }

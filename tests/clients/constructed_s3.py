@@ -1,4 +1,4 @@
-"""An S3 server in memory, constructed for faults: it does what real ones do when they are broken, foreign or full."""
+"""An S3 server in memory with faults that can be chosen: it answers as real stores do when they are broken or full."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ KEY, META = "tests/", "x-amz-meta-sha256"
 
 @dataclass
 class ConstructedS3:
-    """What it holds, and what is wrong with it; the fields may be changed at any time.
+    """Its objects and its faults. The fields may be changed at any time.
 
-    failing        (status, code) of every answer that is a failure; None = it works
-    overwrites     does not know If-None-Match
-    ranges         how a range is answered: right, whole (200 and everything), wrong (other bytes), short
-    lists, deletes whether the key may
-    truncates      keeps half of what it is sent, and answers 200
-    forgets        keeps nothing, and answers 200
+    failing        (status, code) with which every request fails; None = it works
+    overwrites     ignores If-None-Match
+    ranges         the response to a range: right, whole (200 and everything), wrong (other bytes), short
+    lists, deletes whether the access key has that right
+    truncates      stores half of the bytes, and answers 200
+    forgets        stores nothing, and answers 200
     """
 
     failing: tuple[int, str] | None = None
@@ -34,62 +34,64 @@ class ConstructedS3:
     forgets: bool = False
     objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     uploads: dict[str, tuple[str, dict[int, bytes]]] = field(default_factory=dict)
-    asked: int = 0
+    requests: int = 0
     before: Callable[[web.Request], None] = lambda _: None
     url: str = ""
 
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked += 1
+    async def handle(self, request: web.Request) -> web.Response:
+        self.requests += 1
         self.before(request)
         if self.failing is not None:
-            return failure(*self.failing, head=request.method == "HEAD")
+            return make_failure(*self.failing, head=request.method == "HEAD")
         _, _, name = request.path.lstrip("/").partition("/")
         if not name:
             return self._bucket(request)
         if "uploads" in request.query or "uploadId" in request.query:
-            return await self._parts(request, name)
+            return await self._multipart(request, name)
         if request.method == "PUT":
-            return self._kept(request, name, await request.read(), request.headers.get(META, ""))
-        return self._deleted(name) if request.method == "DELETE" else self._got(request, name)
+            return self._put(request, name, await request.read(), request.headers.get(META, ""))
+        return self._delete(name) if request.method == "DELETE" else self._get(request, name)
 
-    def _deleted(self, name: str) -> web.Response:
+    def _delete(self, name: str) -> web.Response:
         if not self.deletes:
-            return failure(403, "AccessDenied")
+            return make_failure(403, "AccessDenied")
         self.objects.pop(name, None)
         return web.Response(status=204)
 
-    def _kept(self, request: web.Request, name: str, body: bytes, digest: str) -> web.Response:
+    def _put(self, request: web.Request, name: str, body: bytes, digest: str) -> web.Response:
         if name in self.objects and request.headers.get("If-None-Match") == "*" and not self.overwrites:
-            return failure(412, "PreconditionFailed")
+            return make_failure(412, "PreconditionFailed")
         if not self.forgets:
             self.objects[name] = (body[: len(body) // 2] if self.truncates else body, digest)
         return web.Response(headers={"ETag": '"constructed"'})
 
-    def _got(self, request: web.Request, name: str) -> web.Response:
+    def _get(self, request: web.Request, name: str) -> web.Response:
         if name not in self.objects:
-            return failure(404, "NoSuchKey", head=request.method == "HEAD")
+            return make_failure(404, "NoSuchKey", head=request.method == "HEAD")
         body, digest = self.objects[name]
         head = {META: digest, "ETag": '"constructed"', "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
         span = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
         if span is None or self.ranges == "whole":
             return web.Response(body=body, headers=head)
         first, last = int(span[1]), int(span[2])
-        some = body[first : last + 1]
-        told = {"Content-Range": f"bytes {first}-{last}/{len(body)}"}
+        piece = body[first : last + 1]
+        content_range = {"Content-Range": f"bytes {first}-{last}/{len(body)}"}
         if self.ranges == "wrong":
-            some = body[: len(some)]
+            piece = body[: len(piece)]
         if self.ranges == "short":
-            some = some[:-1]
-        return web.Response(status=206, body=some, headers=head | told)
+            piece = piece[:-1]
+        return web.Response(status=206, body=piece, headers=head | content_range)
 
-    async def _parts(self, request: web.Request, name: str) -> web.Response:
+    async def _multipart(self, request: web.Request, name: str) -> web.Response:
         upload = request.query.get("uploadId", "")
         if "uploads" in request.query:
-            made = str(len(self.uploads) + 1)
-            self.uploads[made] = (request.headers.get(META, ""), {})
-            return xml(f"<InitiateMultipartUploadResult><UploadId>{made}</UploadId></InitiateMultipartUploadResult>")
+            upload_id = str(len(self.uploads) + 1)
+            self.uploads[upload_id] = (request.headers.get(META, ""), {})
+            return make_xml(
+                f"<InitiateMultipartUploadResult><UploadId>{upload_id}</UploadId></InitiateMultipartUploadResult>"
+            )
         if upload not in self.uploads:
-            return failure(404, "NoSuchUpload")
+            return make_failure(404, "NoSuchUpload")
         digest, parts = self.uploads[upload]
         if request.method == "PUT":
             parts[int(request.query["partNumber"])] = await request.read()
@@ -97,42 +99,46 @@ class ConstructedS3:
         del self.uploads[upload]
         if request.method == "DELETE":
             return web.Response(status=204)
-        done = self._kept(request, name, b"".join(parts[number] for number in sorted(parts)), digest)
-        return done if done.status != 200 else xml("<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+        response = self._put(request, name, b"".join(parts[number] for number in sorted(parts)), digest)
+        return (
+            response
+            if response.status != 200
+            else make_xml("<CompleteMultipartUploadResult></CompleteMultipartUploadResult>")
+        )
 
     def _bucket(self, request: web.Request) -> web.Response:
         if request.method == "HEAD":
             return web.Response()
         if not self.lists:
-            return failure(403, "AccessDenied")
+            return make_failure(403, "AccessDenied")
         if "uploads" in request.query:
-            return xml("<ListMultipartUploadsResult></ListMultipartUploadsResult>")
+            return make_xml("<ListMultipartUploadsResult></ListMultipartUploadsResult>")
         prefix, after = request.query.get("prefix", ""), request.query.get("start-after", "")
-        found = "".join(
+        contents = "".join(
             f"<Contents><Key>{escape(name)}</Key><Size>{len(body)}</Size><ETag>constructed</ETag></Contents>"
             for name, (body, _) in sorted(self.objects.items())
             if name.startswith(prefix) and name > after
         )
-        return xml(
-            f"<ListBucketResult><Name>constructed</Name><IsTruncated>false</IsTruncated>{found}</ListBucketResult>"
+        return make_xml(
+            f"<ListBucketResult><Name>constructed</Name><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
         )
 
 
-def xml(text: str, status: int = 200) -> web.Response:
+def make_xml(text: str, status: int = 200) -> web.Response:
     return web.Response(status=status, text=text, content_type="application/xml")
 
 
-def failure(status: int, code: str, *, head: bool = False) -> web.Response:
+def make_failure(status: int, code: str, *, head: bool = False) -> web.Response:
     if head:
         return web.Response(status=status)
-    return xml(f"<Error><Code>{code}</Code><Message>constructed</Message></Error>", status)
+    return make_xml(f"<Error><Code>{code}</Code><Message>constructed</Message></Error>", status)
 
 
 @asynccontextmanager
 async def constructed_s3() -> AsyncIterator[ConstructedS3]:
     store = ConstructedS3()
     app = web.Application(client_max_size=1 << 26)
-    app.router.add_route("*", "/{any:.*}", store.answer)
+    app.router.add_route("*", "/{any:.*}", store.handle)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

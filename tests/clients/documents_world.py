@@ -16,7 +16,7 @@ from spotlightd.clients.documents.tiered import TieredDocuments
 from spotlightd.errors import StoreError
 from spotlightd.model.bucket import document_key
 from spotlightd.ports.storage import Bucket, Object, StoredFile
-from tests.clients.bucket_world import bucket_of
+from tests.clients.bucket_world import open_bucket
 from tests.real.store import Store
 
 
@@ -40,7 +40,7 @@ async def bucket_for(folder: Path, store: Store | None = None) -> AsyncIterator[
         async with FolderBucket(folder / "bucket") as bucket:
             yield bucket
         return
-    async with bucket_of(store) as other:
+    async with open_bucket(store) as other:
         yield other
 
 

@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of a put leaves nothing under the key, and what it leaves is swept."""
+"""A process that is killed during a put leaves no object under the key, and its leftovers are swept."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.bucket.folder import INCOMING, FolderBucket
-from spotlightd.model.bucket import Access
+from spotlightd.model.bucket import BucketAccess
 from tests.clients.bucket_crash import SIZE
-from tests.clients.bucket_world import bucket_of, digest, kept, keys, whole
+from tests.clients.bucket_world import digest, list_keys, open_bucket, put_object, read_object
 from tests.real.store import BUCKET, Store
 from tests.streams.proxy import proxying
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-async def killed(told: dict[str, str], when: Callable[[], bool]) -> None:
-    """Begin a put in a process of its own, and kill that when it has got so far."""
+async def kill_during_put(target: dict[str, str], is_due: Callable[[], bool]) -> None:
+    """Start a put in a process of its own, and kill that process when `is_due`."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.clients.bucket_crash", json.dumps(told), cwd=ROOT
+        sys.executable, "-m", "tests.clients.bucket_crash", json.dumps(target), cwd=ROOT
     )
     try:
         async with asyncio.timeout(60):
-            while not await asyncio.to_thread(when):
+            while not await asyncio.to_thread(is_due):
                 assert child.returncode is None
                 await asyncio.sleep(0.001)
     finally:
@@ -39,61 +39,61 @@ async def killed(told: dict[str, str], when: Callable[[], bool]) -> None:
 
 async def test_a_folder_is_swept_of_what_a_killed_process_left(tmp_path: Path) -> None:
     root = tmp_path / "bucket"
-    await killed(
+    await kill_during_put(
         {"folder": str(root)}, lambda: any(path.stat().st_size > 1 << 16 for path in root.glob(f"{INCOMING}/*"))
     )
-    left = list((root / INCOMING).iterdir())
-    assert len(left) == 1
+    leftovers = list((root / INCOMING).iterdir())
+    assert len(leftovers) == 1
     assert not (root / "large").exists()
     async with FolderBucket(root) as bucket:
         assert list((root / INCOMING).iterdir()) == []
-        assert await keys(bucket) == []
-        await kept(bucket, "large", bytes(SIZE))
+        assert await list_keys(bucket) == []
+        await put_object(bucket, "large", bytes(SIZE))
 
 
 @pytest.mark.parametrize("name", ["minio", "seaweedfs"])
 async def test_a_store_is_swept_of_what_a_killed_process_left(request: pytest.FixtureRequest, name: str) -> None:
     store: Store = request.getfixturevalue(name)
-    access = Access(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
+    access = BucketAccess(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
 
-    def begun() -> list[str]:
-        found = store.client()._list_multipart_uploads(BUCKET).uploads
-        return [str(one.upload_id) for one in found if one.object_name == f"{access.prefix}large"]
+    def list_uploads() -> list[str]:
+        uploads = store.client()._list_multipart_uploads(BUCKET).uploads
+        return [str(upload.upload_id) for upload in uploads if upload.object_name == f"{access.prefix}large"]
 
     async with proxying(store.port) as proxy:
         proxy.delay_seconds = 0.02
-        told = {
+        target = {
             "url": f"http://{proxy.address}",
             "access_key": access.access_key,
             "secret_key": access.secret_key,
             "prefix": access.prefix,
         }
-        await killed(told, lambda: bool(begun()))
-    async with bucket_of(store, access=access) as bucket:
-        assert await bucket.sweep() == 0  # it may still be under way elsewhere
-        assert len(begun()) == 1
+        await kill_during_put(target, lambda: bool(list_uploads()))
+    async with open_bucket(store, access=access) as bucket:
+        assert await bucket.sweep() == 0  # the upload may still be under way in another process
+        assert len(list_uploads()) == 1
         assert await bucket.head("large") is None
-        assert await keys(bucket) == []
-    async with bucket_of(store, access=access, dangling_seconds=-5) as later:
+        assert await list_keys(bucket) == []
+    async with open_bucket(store, access=access, dangling_seconds=-5) as later:
         assert await later.sweep() == 1
-        assert begun() == []
-        await kept(later, "large", bytes(SIZE))
-        assert digest(await whole(later, "large")) == digest(bytes(SIZE))
+        assert list_uploads() == []
+        await put_object(later, "large", bytes(SIZE))
+        assert digest(await read_object(later, "large")) == digest(bytes(SIZE))
 
 
 @pytest.mark.parametrize("name", ["minio", "seaweedfs"])
-async def test_an_upload_that_is_given_up_is_ended_at_once(request: pytest.FixtureRequest, name: str) -> None:
+async def test_the_upload_of_a_cancelled_put_is_ended_at_once(request: pytest.FixtureRequest, name: str) -> None:
     store: Store = request.getfixturevalue(name)
-    async with bucket_of(store) as bucket:
+    async with open_bucket(store) as bucket:
 
-        def begun() -> bool:
-            return any(bucket._calls.is_ours(one.name) for one in bucket._calls.uploads(None)[0])
+        def has_upload() -> bool:
+            return any(bucket._requests.has_prefix(upload.name) for upload in bucket._requests.list_uploads(None)[0])
 
-        putting = asyncio.create_task(kept(bucket, "large", bytes(SIZE)))
+        putting = asyncio.create_task(put_object(bucket, "large", bytes(SIZE)))
         async with asyncio.timeout(30):
-            while not (putting.done() or await asyncio.to_thread(begun)):  # noqa: ASYNC110 - asked of the store
+            while not (putting.done() or await asyncio.to_thread(has_upload)):  # noqa: ASYNC110 - a request to the store
                 await asyncio.sleep(0)
             putting.cancel()
             await asyncio.wait([putting])
-            while await asyncio.to_thread(begun):  # noqa: ASYNC110 - asked of the store
+            while await asyncio.to_thread(has_upload):  # noqa: ASYNC110 - a request to the store
                 await asyncio.sleep(0.05)

@@ -19,7 +19,7 @@ from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
 from spotlightd.model.bucket import BucketAccess, EngineReach
 from spotlightd.ports.storage import Bucket
-from tests.clients.bucket_world import IMPATIENT, kept, settings
+from tests.clients.bucket_world import SHORT_TIMEOUTS, make_settings, put_object
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
@@ -52,7 +52,7 @@ async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         else:
             store: Minio = request.getfixturevalue("minio")
             access = BucketAccess(store.access_key, store.secret_key, f"tests/{secrets.token_hex(6)}/")
-            bucket = await stack.enter_async_context(S3Bucket(settings(store.url), access))
+            bucket = await stack.enter_async_context(S3Bucket(make_settings(store.url), access))
             reach = EngineReach(
                 "", store.port, f"{store.url}/{BUCKET}/{access.prefix}", access.access_key, access.secret_key
             )
@@ -72,7 +72,7 @@ async def test_rows_come_back_as_they_went_in(place: Place) -> None:
     names = []
     for number, (first, rows) in enumerate([(0, 1000), (1000, 500), (1500, 1)]):
         names.append(f"cold/archive_day=2024-05-06/n=77/part-{number}.parquet")
-        await kept(place.bucket, names[-1], await exported(place.warehouse, ROWS.format(first, rows)))
+        await put_object(place.bucket, names[-1], await exported(place.warehouse, ROWS.format(first, rows)))
     hot = ROWS.format(0, 1501)
     for some, rows in ((names[:1], 1000), (names[:2], 1500), (names, 1501)):
         cold = await place.warehouse.rows(AS_TEXT.format(place.bucket.table(some, STRUCTURE)))
@@ -84,7 +84,7 @@ async def test_rows_come_back_as_they_went_in(place: Place) -> None:
 
 
 async def test_a_column_that_a_file_lacks_is_an_error_and_not_filled_in(place: Place) -> None:
-    await kept(place.bucket, "a", await exported(place.warehouse, "SELECT toUInt64(1) AS n"))
+    await put_object(place.bucket, "a", await exported(place.warehouse, "SELECT toUInt64(1) AS n"))
     table = place.bucket.table(["a"], "n UInt64, text String")
     assert (await place.warehouse.rows(f"SELECT n FROM {table}")).rows == ((1,),)
     with pytest.raises(StoreError, match="Column text was not found"):
@@ -92,13 +92,13 @@ async def test_a_column_that_a_file_lacks_is_an_error_and_not_filled_in(place: P
 
 
 async def test_a_view_over_it_can_be_made_and_read(place: Place) -> None:
-    await kept(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
+    await put_object(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
     await place.warehouse.execute(f"CREATE VIEW colder AS SELECT n FROM {place.bucket.table(['a'], STRUCTURE)}")
     assert (await place.warehouse.rows("SELECT sum(n) FROM colder")).rows == ((45,),)
 
 
 async def test_the_keys_stand_in_no_statement_table_or_file(place: Place) -> None:
-    await kept(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
+    await put_object(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
     table = place.bucket.table(["a"], STRUCTURE)
     await place.warehouse.execute(f"CREATE VIEW shown AS SELECT n FROM {table}")
     statements = (
@@ -121,7 +121,7 @@ async def test_the_keys_stand_in_no_statement_table_or_file(place: Place) -> Non
 
 
 async def test_an_engine_that_was_started_again_reads_on(place: Place) -> None:
-    await kept(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
+    await put_object(place.bucket, "a", await exported(place.warehouse, ROWS.format(0, 10)))
     os.kill(place.engine.pid, 9)
 
     async def again() -> bool:
@@ -150,7 +150,7 @@ async def test_nothing_else_can_be_read_written_or_connected_to(place: Place, tm
         pytest.skip(f"the kernel here cannot confine: {place.engine.sandbox}")
     outside = tmp_path / "secret.csv"
     outside.write_text("canary\n")
-    await kept(place.bucket, "a", b"1\n")
+    await put_object(place.bucket, "a", b"1\n")
     statements = 0
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +178,7 @@ async def test_a_store_that_is_gone_is_noticed_soon(tmp_path: Path, free_port: i
     access = BucketAccess("constructed-access", "constructed-secret", "p/")
     reach = EngineReach("", free_port, f"{url}/{BUCKET}/p/", access.access_key, access.secret_key)
     async with engine_on(tmp_path, bucket=reach) as engine, client_of(engine) as warehouse:
-        async with S3Bucket(settings(url, **IMPATIENT), access) as bucket, asyncio.timeout(15):
+        async with S3Bucket(make_settings(url, **SHORT_TIMEOUTS), access) as bucket, asyncio.timeout(15):
             with pytest.raises(StoreError) as caught:
                 await warehouse.rows(f"SELECT * FROM {bucket.table(['a'], STRUCTURE)}")
         assert "constructed-secret" not in str(caught.value)

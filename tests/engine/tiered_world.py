@@ -17,17 +17,17 @@ from typing import Any
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.clickhouse.server_config import (
     KEYS_FILE,
-    PLACES_FILE,
+    STORAGE_FILE,
     Keys,
     ServerStorage,
     keys_xml,
-    places_xml,
+    storage_xml,
 )
 from spotlightd.engine.configuration import GIB, Configuration
 from spotlightd.engine.process import EngineProcess, _environment
 from spotlightd.model.bucket import EngineReach
 from spotlightd.settings.stores import WarehouseSettings
-from tests.clients.bucket_world import least
+from tests.clients.bucket_world import least_rights
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
@@ -61,7 +61,7 @@ def storage_in(store: Minio, **changes: Any) -> ServerStorage:
     place = f"tests/{secrets.token_hex(6)}/"
     settings: dict[str, Any] = {
         "archive_url": f"{store.url}/{BUCKET}/{place}archive/",
-        "archive_keys": Keys(*store.account(least(f"{place}archive/"))),
+        "archive_keys": Keys(*store.account(least_rights(f"{place}archive/"))),
         "cold_url": f"{store.url}/{BUCKET}/{place}clickhouse-parts/",
         "cold_keys": Keys(*store.account(cold_rights(f"{place}clickhouse-parts/"))),
         "policy": "tiered",
@@ -90,7 +90,7 @@ def put_archived(store: Minio, settings: ServerStorage, name: str, content: byte
 def put_files(folder: Path, settings: ServerStorage) -> None:
     """Where a server looks for them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in ((PLACES_FILE, places_xml(settings)), (KEYS_FILE, keys_xml(settings))):
+    for name, text in ((STORAGE_FILE, storage_xml(settings)), (KEYS_FILE, keys_xml(settings))):
         (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o600)
 

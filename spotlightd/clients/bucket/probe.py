@@ -1,4 +1,4 @@
-"""What a bucket must be able to do, tried with an object of our own that is taken away again."""
+"""Tests what a bucket must be able to do, with an object of our own that is deleted afterwards."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 from spotlightd.clients.bucket.threads import Threads
 from spotlightd.errors import StoreError
-from spotlightd.model.bucket import PROBES
+from spotlightd.model.bucket import PROBE_PREFIX
 from spotlightd.ports.storage import Object
 
 SIZE = 64
 
 
-class Probed(Protocol):
-    """A bucket's calls, which block; each raises StoreError."""
+class ProbeRequests(Protocol):
+    """The requests of a bucket that the probe tries. They block; each raises StoreError."""
 
     def create(self, key: str, body: bytes, digest: str) -> bool:
         """False when there is an object of that key, which stays as it is."""
@@ -24,45 +24,53 @@ class Probed(Protocol):
     def get(self, key: str, first: int, length: int) -> bytes:
         """Exactly that many bytes."""
 
-    def page(self, prefix: str, after: str) -> Sequence[Object]:
-        """Some objects in order, behind that key."""
+    def list_page(self, prefix: str, after: str) -> Sequence[Object]:
+        """The next objects in order, behind that key."""
 
     def remove(self, key: str) -> None:
-        """Of probes only."""
+        """Only for probes."""
 
 
-async def probe(threads: Threads, calls: Probed, where: str) -> None:
-    """Try everything once. StoreError when the store does not answer, or with what it does not do."""
-    key, said, other = f"{PROBES}{secrets.token_hex(12)}", secrets.token_bytes(SIZE), secrets.token_bytes(SIZE)
-    if not await threads.run(calls.create, key, said, _digest(said)):
-        raise StoreError(f"{where} says that a new object is there already: see whether it is really a store")
-    tried: list[tuple[str, Callable[[], bool]]] = [
-        ("create-only put", lambda: not calls.create(key, other, _digest(other)) and calls.get(key, 0, SIZE) == said),
-        ("ranged get", lambda: calls.get(key, 16, 8) == said[16:24]),
-        ("list", lambda: any((one.key, one.size) == (key, SIZE) for one in calls.page(PROBES, key[:-1]))),
-        ("delete of its own probe", lambda: _gone(calls, key)),
+async def run_probe(threads: Threads, requests: ProbeRequests, store: str) -> None:
+    """Try each request once. StoreError when the store does not answer, or with the list of what it does not support."""
+    key, body, other = f"{PROBE_PREFIX}{secrets.token_hex(12)}", secrets.token_bytes(SIZE), secrets.token_bytes(SIZE)
+    if not await threads.run(requests.create, key, body, _digest(body)):
+        raise StoreError(f"{store} answered that a new object exists already: check that it is really a store")
+
+    def refuses_to_replace() -> bool:
+        return not requests.create(key, other, _digest(other)) and requests.get(key, 0, SIZE) == body
+
+    def lists_probe() -> bool:
+        listed = requests.list_page(PROBE_PREFIX, key[:-1])
+        return any((item.key, item.size) == (key, SIZE) for item in listed)
+
+    def removes_probe() -> bool:
+        requests.remove(key)
+        return True
+
+    trials: list[tuple[str, Callable[[], bool]]] = [
+        ("create-only put", refuses_to_replace),
+        ("ranged get", lambda: requests.get(key, 16, 8) == body[16:24]),
+        ("list", lists_probe),
+        ("delete of its own probe", removes_probe),
     ]
-    missing = [problem for name, work in tried if (problem := await _missing(threads, name, work))]
+    missing = [failure for name, trial in trials if (failure := await _try(threads, name, trial))]
     if missing:
         raise StoreError(
-            f"{where} does not do what is needed of it: {'; '.join(missing)}. Give the key these rights, or use another"
+            f"{store} does not support what is needed: {'; '.join(missing)}. Give the key these rights, or use another"
             " store"
         )
 
 
-async def _missing(threads: Threads, name: str, work: Callable[[], bool]) -> str:
+async def _try(threads: Threads, name: str, trial: Callable[[], bool]) -> str:
+    """Empty when the trial succeeded, else what failed."""
     try:
-        return "" if await threads.run(work) else name
+        return "" if await threads.run(trial) else name
     except StoreError as problem:
         if problem.slow:
             raise
         return f"{name} ({problem})"
 
 
-def _gone(calls: Probed, key: str) -> bool:
-    calls.remove(key)
-    return True
-
-
-def _digest(said: bytes) -> str:
-    return hashlib.sha256(said).hexdigest()
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
