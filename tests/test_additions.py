@@ -12,6 +12,8 @@ from spotlightd.commands.docs import metrics_page
 from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.metrics.table import REPORTED, STREAM, Metric
 from spotlightd.ports.metrics import Metrics
+from spotlightd.runtime.catalog import PACKAGES, load_catalog
+from spotlightd.settings.settings import Settings
 from spotlightd.testing import SilentMetrics
 
 
@@ -52,9 +54,50 @@ def test_a_command_is_one_file(
         (package / "__init__.py").touch()
     (folder / "greet.py").write_text(TOY_COMMAND, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    package = importlib.import_module("toy_commands")
-    assert main(["greet", "Ada", "--json"], package) == 3
+    commands = importlib.import_module("toy_commands")
+    assert main(["greet", "Ada", "--json"], commands) == 3
     assert capsys.readouterr().out == '{"hello": "Ada"}\n'
     with pytest.raises(SystemExit):
-        main(["--help"], package)
+        main(["--help"], commands)
     assert "greet somebody" in capsys.readouterr().out
+
+
+TOY_TRANSFORM = """
+from spotlightd import Column, Dataset, Rhythm, trades
+from spotlightd.model.transform import Transform
+
+trade_counts = Dataset(
+    name="trade_counts", title="Trades per symbol", publisher="this instance", about="How many trades each symbol has.",
+    columns=(Column("symbol", "String", "what was traded"), Column("trades", "UInt64", "how many trades")),
+    key=("symbol",), order=("symbol",), time="symbol", rhythm=Rhythm("as it is traded", stale_days=0),
+)
+count_trades = Transform(
+    name="trade_counts", input=trades, dataset=trade_counts, parser="1",
+    select="SELECT symbol, count() AS trades FROM {trades} WHERE load_id = {{of:UInt64}} GROUP BY symbol",
+)
+"""
+
+
+@pytest.mark.parametrize("where", ["the operator's folder", "a package"])
+def test_a_transform_is_one_value_in_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """It is found like a source. Its dataset gets a table, and the daemon runs a flow for it."""
+    package = tmp_path / ("sources" if where == "the operator's folder" else "toy_transforms")
+    package.mkdir()
+    (package / "trade_counts.py").write_text(TOY_TRANSFORM, encoding="utf-8")
+    if where == "a package":
+        (package / "__init__.py").touch()
+        monkeypatch.syspath_prepend(tmp_path)
+        catalog = load_catalog(packages=(*PACKAGES, importlib.import_module("toy_transforms")))
+    else:
+        catalog = load_catalog(Settings(state_dir=tmp_path))
+    assert [transform.name for transform in catalog.transforms] == ["bars", "trade_counts"]
+    assert "trade_counts" in [dataset.name for dataset in catalog.datasets]
+    assert "trade_counts" not in catalog.places  # no parser child loads it
+    assert catalog.transforms[-1].format_select("`trades`").startswith("SELECT symbol, count() AS trades FROM `trades`")
+
+
+def test_a_transform_that_no_source_feeds_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    text = TOY_TRANSFORM.replace("input=trades", "input=trade_counts")
+    (tmp_path / "sources" / "trade_counts.py").write_text(text.replace("{trades}", "{trade_counts}"), encoding="utf-8")
+    assert [transform.name for transform in load_catalog(Settings(state_dir=tmp_path)).transforms] == ["bars"]

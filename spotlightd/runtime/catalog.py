@@ -1,18 +1,20 @@
-"""Every source there is: the modules of `spotlightd/sources`, then the files of the operator's own folder.
+"""All sources and transforms: modules of `spotlightd/sources` and `spotlightd/datasets`, and files of the operator's folder.
 
-Sources are found by looking, not by registering: a module-level `Batch` or `Stream` is one. The operator's folder is `sources` in
-the state folder; only `.py` files directly in it are read, and an underscore before the name leaves one out.
+They are found by looking, not by registering: a module-level `Batch`, `Stream` or `Transform` is one. The operator's folder
+is `sources` in the state folder. Only `.py` files directly in it are read, and not those whose names begin with an
+underscore.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
-from spotlightd import sources as built_in
-from spotlightd.datasets.bars import minutely
+from spotlightd import datasets as built_in_datasets
+from spotlightd import sources as built_in_sources
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import DRILL_PREFIX, REBUILD_PREFIX, Dataset
@@ -22,91 +24,104 @@ from spotlightd.model.transform import Transform
 from spotlightd.settings.settings import Settings
 from spotlightd.workers import loader
 
-TRANSFORMS = (minutely,)
-VIEWS = ("current", "all")  # what the name of a view has behind that of its dataset
+PACKAGES = (built_in_sources, built_in_datasets)
+VIEW_SUFFIXES = ("current", "all")
+Declaration = Batch | Stream | Transform
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """`sources` publish documents, `streams` send messages; `places` says where each stands: a module or a file."""
+    """`sources` publish documents, `streams` send messages, `transforms` compute rows from datasets that these feed.
+    `places` is the module or file of each source and stream.
+    """
 
     sources: tuple[Batch, ...]
     streams: tuple[Stream, ...]
     places: Mapping[str, str]
+    transforms: tuple[Transform, ...] = ()
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
-        """All datasets that the sources feed, each once, by name; of streams their frames too. Then what is made of them."""
-        fed = [each.datasets for each in self.sources] + [(*each.datasets, frames_of(each)) for each in self.streams]
-        by_name = {dataset.name: dataset for some in fed for dataset in some}
-        made = [
-            dataset for transform in TRANSFORMS if transform.input.name in by_name for dataset in transform.datasets
-        ]
-        return (*(by_name[name] for name in sorted(by_name)), *made)
+        """All datasets that the sources feed, each once, by name, with the frames of streams. Then those of transforms."""
+        fed = _fed_datasets((*self.sources, *self.streams))
+        computed = {transform.dataset.name: transform.dataset for transform in self.transforms}
+        return (*(fed[name] for name in sorted(fed)), *computed.values())
 
     @property
     def feeds(self) -> Mapping[str, Batch | Stream]:
         """All sources and streams, by name."""
-        every: tuple[Batch | Stream, ...] = (*self.sources, *self.streams)
-        return {one.name: one for one in every}
-
-    @property
-    def transforms(self) -> tuple[Transform, ...]:
-        """Those whose dataset is fed by a source."""
-        return tuple(one for one in TRANSFORMS if one.dataset in self.datasets)
+        return {source.name: source for source in (*self.sources, *self.streams)}
 
 
-def load_catalog(settings: Settings | None = None) -> Catalog:
-    """The built-in sources, and with settings the operator's too. SettingsError for a file that cannot be loaded, and
-    for two sources or two different datasets of one name.
+def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType] = PACKAGES) -> Catalog:
+    """The sources and transforms of the packages, and with settings the operator's too. SettingsError for a file that
+    cannot be loaded, and for two sources or two different datasets of one name.
+
+    A transform of a dataset that no source feeds is left out.
     """
-    found: dict[str, Batch | Stream] = {}
+    found: dict[str, Declaration] = {}
     places: dict[str, str] = {}
-    for place in (*_modules(), *(_files(settings.state_dir / "sources") if settings else ())):
-        for source in loader.load_sources(place):
-            if found.get(source.name) is source:  # imported by another source
+    for place in (*_list_modules(packages), *(_list_files(settings.state_dir / "sources") if settings else ())):
+        for declaration in loader.load_declarations(place):
+            name = declaration.name
+            if found.get(name) is declaration:  # imported by another module
                 continue
-            if source.name in found:
-                raise SettingsError(f"two sources are called {source.name}: in {places[source.name]} and in {place}")
-            found[source.name], places[source.name] = source, place
-    _refuse_twins(found, places)
-    batches = tuple(one for one in found.values() if isinstance(one, Batch))
-    streams = tuple(one for one in found.values() if isinstance(one, Stream))
-    return Catalog(batches, streams, places)
+            if name in found:
+                raise SettingsError(f"two sources are called {name}: in {places[name]} and in {place}")
+            found[name], places[name] = declaration, place
+    _check_dataset_names(found, places)
+    batches = tuple(batch for batch in found.values() if isinstance(batch, Batch))
+    streams = tuple(stream for stream in found.values() if isinstance(stream, Stream))
+    fed = _fed_datasets((*batches, *streams))
+    transforms = [transform for transform in found.values() if isinstance(transform, Transform)]
+    used = tuple(transform for transform in transforms if transform.input.name in fed)
+    source_places = {name: place for name, place in places.items() if not isinstance(found[name], Transform)}
+    return Catalog(batches, streams, source_places, used)
 
 
 def load_source(path: Path) -> Batch:
-    """The one source in a file. SettingsError when it holds none or several."""
+    """The one source in a file. SettingsError when there is none, or several."""
     if not path.is_file():
         raise SettingsError(f"there is no source file {path}")
-    found = [one for one in loader.load_sources(str(path)) if isinstance(one, Batch)]
-    if len(found) != 1:
-        raise SettingsError(f"source file {path} must hold one Batch, not {len(found)}")
-    return found[0]
+    batches = [source for source in loader.load_sources(str(path)) if isinstance(source, Batch)]
+    if len(batches) != 1:
+        raise SettingsError(f"source file {path} must hold one Batch, not {len(batches)}")
+    return batches[0]
 
 
-def _modules() -> list[str]:
-    return [f"{built_in.__name__}.{module.name}" for module in pkgutil.iter_modules(built_in.__path__)]
+def _fed_datasets(sources: Sequence[Batch | Stream]) -> dict[str, Dataset]:
+    return {dataset.name: dataset for source in sources for dataset in _datasets_of(source)}
 
 
-def _files(folder: Path) -> list[str]:
+def _datasets_of(declaration: Declaration) -> tuple[Dataset, ...]:
+    """The datasets that it feeds; of a stream its frames too."""
+    frames = (frames_of(declaration),) if isinstance(declaration, Stream) else ()
+    return (*declaration.datasets, *frames)
+
+
+def _list_modules(packages: Sequence[ModuleType]) -> list[str]:
+    return [
+        f"{package.__name__}.{module.name}" for package in packages for module in pkgutil.iter_modules(package.__path__)
+    ]
+
+
+def _list_files(folder: Path) -> list[str]:
     return sorted(str(path.resolve()) for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
-def _refuse_twins(found: Mapping[str, Batch | Stream], places: Mapping[str, str]) -> None:
+def _check_dataset_names(found: Mapping[str, Declaration], places: Mapping[str, str]) -> None:
+    """SettingsError for two different datasets of one name, and for a name that is reserved."""
     known: dict[str, tuple[Dataset, str]] = {
-        dataset.name: (dataset, "the house itself")
-        for dataset in (*SYSTEM_DATASETS, *(one.dataset for one in TRANSFORMS))
+        dataset.name: (dataset, "spotlightd itself") for dataset in SYSTEM_DATASETS
     }
-    for name, source in found.items():
-        frames = [frames_of(source)] if isinstance(source, Stream) else []
-        for dataset in (*source.datasets, *frames):
+    for name, declaration in found.items():
+        for dataset in _datasets_of(declaration):
             other, place = known.setdefault(dataset.name, (dataset, places[name]))
             if other != dataset:
                 raise SettingsError(
                     f"two different datasets are called {dataset.name}: in {place} and in {places[name]}"
                 )
     for name, (_, place) in known.items():
-        stem, _, view = name.rpartition("_")
-        if name.startswith((REBUILD_PREFIX, DRILL_PREFIX)) or (view in VIEWS and stem in known):
-            raise SettingsError(f"no dataset may be called {name}, in {place}: names like that are ours")
+        stem, _, suffix = name.rpartition("_")
+        if name.startswith((REBUILD_PREFIX, DRILL_PREFIX)) or (suffix in VIEW_SUFFIXES and stem in known):
+            raise SettingsError(f"no dataset may be called {name}, in {place}: such names are reserved")

@@ -18,6 +18,7 @@ from types import ModuleType, TracebackType
 from spotlightd.errors import SettingsError, SpotlightError
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
+from spotlightd.model.transform import Transform
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +50,14 @@ def _place(trace: TracebackType | None) -> str:
 
 def load_sources(place: str) -> tuple[Batch | Stream, ...]:
     """All Batch and Stream objects of a module or file. SettingsError if it cannot be loaded."""
+    return tuple(value for value in load_declarations(place) if not isinstance(value, Transform))
+
+
+def load_declarations(place: str) -> tuple[Batch | Stream | Transform, ...]:
+    """All sources and transforms of a module or file. SettingsError if it cannot be loaded."""
     with AuthorErrors(lambda error: SettingsError(f"source file {place} cannot be loaded: {error}")):
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    return tuple(value for value in vars(module).values() if isinstance(value, Batch | Stream))
+    return tuple(value for value in vars(module).values() if isinstance(value, Batch | Stream | Transform))
 
 
 def _load_file(path: Path) -> ModuleType:

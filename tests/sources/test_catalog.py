@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from spotlightd import SettingsError
-from spotlightd.runtime.catalog import catalog, load_source
+from spotlightd.runtime.catalog import load_catalog, load_source
 from spotlightd.settings.settings import Settings
-from spotlightd.workers.inline import parse_here
+from spotlightd.workers.inline import parse_inline
 
 SOURCE = """
 from __future__ import annotations
@@ -56,11 +56,11 @@ def settings(folder: Path) -> Settings:
 
 
 def built_in() -> list[str]:
-    return [dataset.name for dataset in catalog().datasets]
+    return [dataset.name for dataset in load_catalog().datasets]
 
 
 def test_the_built_in_sources_are_found_by_looking() -> None:
-    found = catalog()
+    found = load_catalog()
     assert [source.name for source in found.sources] == ["sec_ftd"]
     assert [stream.name for stream in found.streams] == ["finnhub"]
     assert found.places == {"finnhub": "spotlightd.sources.finnhub", "sec_ftd": "spotlightd.sources.sec_ftd"}
@@ -73,7 +73,7 @@ def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> 
     (folder / "notes.txt").write_text("nothing")
     (folder / "golden").mkdir()
     write(folder / "golden" / "case.py", "case")
-    found = catalog(settings(folder))
+    found = load_catalog(settings(folder))
     assert [source.name for source in found.sources] == ["sec_ftd", "mine"]
     assert found.places["mine"] == str(folder / "mine.py")
     assert sorted(dataset.name for dataset in found.datasets) == sorted([*built_in(), "mine"])
@@ -81,12 +81,12 @@ def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> 
 
 def test_a_source_of_a_file_parses(folder: Path) -> None:
     write(folder / "mine.py")
-    (rows,) = parse_here(load_source(folder / "mine.py"), folder / "mine.py", "mine.py")
+    (rows,) = parse_inline(load_source(folder / "mine.py"), folder / "mine.py", "mine.py")
     assert rows.columns.num_rows == 1  # type: ignore[union-attr]
 
 
 def test_without_an_operators_folder_there_are_the_built_in_sources(tmp_path: Path) -> None:
-    assert [source.name for source in catalog(Settings(state_dir=tmp_path)).sources] == ["sec_ftd"]
+    assert [source.name for source in load_catalog(Settings(state_dir=tmp_path)).sources] == ["sec_ftd"]
 
 
 def test_a_name_taken_twice_is_refused_naming_both_places(folder: Path) -> None:
@@ -94,20 +94,22 @@ def test_a_name_taken_twice_is_refused_naming_both_places(folder: Path) -> None:
     with pytest.raises(
         SettingsError, match=r"two sources are called sec_ftd: in spotlightd\.sources\.sec_ftd and in /"
     ):
-        catalog(settings(folder))
+        load_catalog(settings(folder))
 
 
 def test_two_different_datasets_of_one_name_are_refused(folder: Path) -> None:
     write(folder / "a.py", "shared", "One", source="a")
     write(folder / "b.py", "shared", "Another", source="b")
     with pytest.raises(SettingsError, match=r"two different datasets are called shared: in .*a\.py and in .*b\.py"):
-        catalog(settings(folder))
+        load_catalog(settings(folder))
 
 
 def test_one_dataset_may_be_fed_by_two_sources(folder: Path) -> None:
     write(folder / "a.py", "shared", "One", source="a")
     write(folder / "b.py", "shared", "One", source="b")
-    assert sorted(dataset.name for dataset in catalog(settings(folder)).datasets) == sorted([*built_in(), "shared"])
+    assert sorted(dataset.name for dataset in load_catalog(settings(folder)).datasets) == sorted(
+        [*built_in(), "shared"]
+    )
 
 
 @pytest.mark.parametrize("name", ["anew_runs", "drill_mine", "runs_all", "sec_ftd_current"])
@@ -115,14 +117,14 @@ def test_a_dataset_may_not_be_called_like_a_table_that_is_thrown_away_or_a_view_
     folder: Path, name: str
 ) -> None:
     write(folder / "mine.py", name, source="mine")
-    with pytest.raises(SettingsError, match=rf"no dataset may be called {name}, in /.*: names like that are ours"):
-        catalog(settings(folder))
+    with pytest.raises(SettingsError, match=rf"no dataset may be called {name}, in /.*: such names are reserved"):
+        load_catalog(settings(folder))
 
 
 def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:
     write(folder / "mine.py", "runs", source="mine")
-    with pytest.raises(SettingsError, match=r"two different datasets are called runs: in the house itself and in /"):
-        catalog(settings(folder))
+    with pytest.raises(SettingsError, match=r"two different datasets are called runs: in spotlightd itself and in /"):
+        load_catalog(settings(folder))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:
 def test_a_file_that_cannot_be_loaded_is_said_with_its_line(folder: Path, text: str, said: str) -> None:
     (folder / "mine.py").write_text(text)
     with pytest.raises(SettingsError) as refused:
-        catalog(settings(folder))
+        load_catalog(settings(folder))
     assert said in str(refused.value)
 
 
