@@ -1,19 +1,19 @@
-"""One-minute bars: made of trades, kept for loads that are closed, computed at reading for those that still grow.
+"""One-minute bars, computed from trades: stored for closed loads, computed when they are read for loads that still grow.
 
-A row of the table is a *part*: what one load of trades gives for one symbol, source and minute. Trades come late, days
-are cut into loads and replayed into new ones, so a minute may have several parts. A reader is shown them merged, of
-the loads of trades that are visible at his publication: the kept parts where there are some, computed ones for the
-rest. So a bar is always what its trades say, to the last digit, whatever is kept and whatever was replayed since.
+A row of the table is a *part*: the bar of one load of trades for one symbol, source and minute. Trades come late, and
+days are divided into loads and replayed into new ones, so a minute may have several parts. A reader gets them merged,
+for the loads of trades that are visible at the publication: stored parts where they exist, computed ones for the rest.
+So a bar always agrees with its trades, to the last digit, whatever is stored and whatever was replayed since.
 
-- First and last are by the order of trades (time, then place in the log), not by arrival: `open_at` and `close_at` are
-  that order as one number, by which parts can be merged (of 128 bits: 5 times faster than a tuple).
-- Volumes are summed as decimals of the digits as printed. Not through `toDecimal128(volume, 18)`, which makes
-  12344.999999999999738211 of 12345; and the engine's sums of decimals wrap round in silence, so a part that is so large
-  that a thousand of them might do so is an error.
-- Bars of two feeds are two bars: added up, the trades of a market that both report would count twice.
-- Every load of trades is a stream's and holds what was received on the day that it covers, so of the trades only the
-  days of loads without kept parts have to be read. Of several loads of parts that are made of one load, the newest counts.
-- What a symbol or a span of minutes leaves out is left out where rows are read: the engine moves both filters inside.
+- First and last are by the order of trades (time, then place in the log), not by arrival. `open_at` and `close_at` are
+  that order as one number of 128 bits, by which parts can be merged; that is 5 times faster than a tuple.
+- Volumes are summed as decimals of the printed digits. `toDecimal128(volume, 18)` is not used, because it turns 12345
+  into 12344.999999999999738211. The engine's sums of decimals overflow without an error, so a part so large that a
+  thousand of them might overflow is an error.
+- Bars of two feeds are separate: in a sum, trades of one market that both report would count twice.
+- Every load of trades has the rows received on the day that it covers, so only the days of loads without stored parts
+  have to be read. If several loads of parts come from one load of trades, the newest counts.
+- A filter on symbol or minute reduces the rows that are read, because the engine moves both filters inside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spotlightd.datasets.trades import trades
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.transform import Transform
 
-_TOO_MUCH = "'the trades of one minute come to more than a bar can hold'"
+_TOO_MUCH = "'the trades of one minute add up to more than a bar can hold'"
 _PLACE = (
     "bitShiftLeft(toUInt128(bitOr(bitShiftLeft(toUInt64(positiveModulo(toUnixTimestamp64Micro(time), 60000000)), 32), "
     "bitOr(bitShiftLeft(toUInt64(epoch), 16), toUInt64(partition)))), 64) "
@@ -36,7 +36,7 @@ _VOLUME = (
 
 
 def _select_parts(condition: str) -> str:
-    """The parts of the trades that satisfy the condition. `{trades}` in the text stands for the rows of that table."""
+    """A template of the SELECT of parts, over the trades that satisfy the condition."""
     return f"""
 SELECT t.symbol AS symbol, t.source AS source, t.minute AS minute,
     argMin(t.price, t.place) AS open, max(t.price) AS high, min(t.price) AS low, argMax(t.price, t.place) AS close,
@@ -81,18 +81,18 @@ bars = Dataset(
     name="bars",
     title="One-minute bars",
     publisher="this instance, from the venues' trades",
-    about="First, highest, lowest and last price of each minute, and how much was traded: computed from `trades`.",
+    about="First, highest, lowest and last price of each minute, and the traded quantity, computed from `trades`.",
     columns=(
-        Column("symbol", "LowCardinality(String)", "what was traded, in the words of the feed"),
+        Column("symbol", "LowCardinality(String)", "what was traded, as the feed names it"),
         Column("source", "LowCardinality(String)", "the source that the trades were received from"),
-        Column("minute", "DateTime64(6, 'UTC')", "when the minute begins, by the venue's time", codec="Delta, ZSTD(1)"),
+        Column("minute", "DateTime64(6, 'UTC')", "start of the minute, by the venue's clock", codec="Delta, ZSTD(1)"),
         Column("open", "Float64", "price of the first trade", unit="the symbol's currency", codec="ZSTD(1)"),
         Column("high", "Float64", "highest price", unit="the symbol's currency", codec="ZSTD(1)"),
         Column("low", "Float64", "lowest price", unit="the symbol's currency", codec="ZSTD(1)"),
         Column("close", "Float64", "price of the last trade", unit="the symbol's currency", codec="ZSTD(1)"),
-        Column("volume", "Decimal(38, 18)", "how much was traded", unit="shares, coins or lots", codec="ZSTD(1)"),
+        Column("volume", "Decimal(38, 18)", "traded quantity", unit="shares, coins or lots", codec="ZSTD(1)"),
         Column("turnover", "Decimal(38, 8)", "price times volume, summed", unit="the symbol's currency", codec="ZSTD(1)"),
-        Column("trades", "UInt64", "how many trades", unit="trades", codec="T64, ZSTD(1)"),
+        Column("trades", "UInt64", "number of trades", unit="trades", codec="T64, ZSTD(1)"),
     ),
     key=("symbol", "minute", "source"),
     order=("symbol", "minute", "source"),
@@ -105,14 +105,14 @@ bars = Dataset(
     rhythm=Rhythm("as it is traded", stale_days=0, rows=(0, 1 << 62)),
     notes=(
         "A minute without a trade has no bar.",
-        "Not all trades of a market: what the feed carries, while we were connected. Gaps are listed in `gaps`.",
-        "All trades count, whatever their conditions say: late and odd-lot reports can make a high or a low.",
+        "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",
+        "All trades count, whatever their conditions: late and odd-lot reports can be the high or the low.",
     ),
     reading=_READING,
     is_growing=True,
     computed_from="trades",
 )  # fmt: skip
-"""`pointer` is of the parts only: a bar rests on trades, and has no place in a document or a frame."""
+"""`pointer` belongs to the parts only: a bar comes from trades, and has no place in a document or a frame."""
 
 minutely = Transform(
     name="bars",
