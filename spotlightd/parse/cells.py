@@ -1,4 +1,4 @@
-"""A block of lines to typed columns: Arrow splits the fields, and whole columns are converted at once."""
+"""Converts a block of lines to typed columns. Arrow splits the fields, and each column is converted as a whole."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from spotlightd.parse.layout import Layout
 from spotlightd.parse.lines import Block
 
 TEXT_CHARACTERS = 2_000
-REASONS = 10_001  # of one block: one more than a document may have
+MOST_ERRORS = 10_001  # per block: one more than a document may have
 
 Numbers = npt.NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class IrregularLine:
     """A line with another number of fields than the header."""
 
     line: int
@@ -33,31 +33,31 @@ class Odd:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Texts by field, and the numbers of the lines that they stand on."""
+    """Texts by field, and the number of each line."""
 
     texts: Mapping[str, pa.Array]
     lines: Numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Rows of the dataset's columns and pointer, and the lines that could not be understood."""
+class ParsedBlock:
+    """Rows with the dataset's columns and pointer, and the lines that could not be read."""
 
     batch: pa.RecordBatch
     rejects: Sequence[Reject]
 
 
-def split(block: Block, names: tuple[str, ...], layout: Layout) -> tuple[Cells, Sequence[Odd]]:
-    """The taken fields of all lines that have as many fields as the header; blank lines left out; and the other lines."""
-    odd: list[Odd] = []
+def split_fields(block: Block, names: tuple[str, ...], layout: Layout) -> tuple[Cells, Sequence[IrregularLine]]:
+    """The taken fields of all lines that have as many fields as the header, without blank lines; and the other lines."""
+    irregular: list[IrregularLine] = []
 
     def keep(row: pyarrow.csv.InvalidRow) -> str:
-        odd.append(Odd(block.first + row.number - 1, row.text))
+        irregular.append(IrregularLine(block.first + row.number - 1, row.text))
         return "skip"
 
     table = pyarrow.csv.read_csv(
         pa.BufferReader(block.text),
-        # one chunk and no threads of Arrow's own: only so are the rows numbered for `keep`
+        # one chunk and no threads: otherwise Arrow does not number the rows for `keep`
         pyarrow.csv.ReadOptions(column_names=names, block_size=len(block.text) + 1, use_threads=False),
         pyarrow.csv.ParseOptions(
             delimiter=layout.separator, quote_char=False, ignore_empty_lines=False, invalid_row_handler=keep
@@ -70,62 +70,66 @@ def split(block: Block, names: tuple[str, ...], layout: Layout) -> tuple[Cells, 
         ),
     )
     numbers = np.arange(block.first, block.first + block.count, dtype="u4")
-    if odd:
-        numbers = np.delete(numbers, [one.line - block.first for one in odd])
-    texts = {name: _one(table[name]) for name in layout.take}
-    return _without_blank(Cells(texts, numbers), block), odd
+    if irregular:
+        numbers = np.delete(numbers, [line.line - block.first for line in irregular])
+    texts = {name: _combine_chunks(table[name]) for name in layout.take}
+    return _drop_blank_lines(Cells(texts, numbers), block), irregular
 
 
-def mend(odd: Odd, names: tuple[str, ...], layout: Layout) -> list[str] | None:
-    """The line's fields with the loose one put together again; None where that is not what is wrong with it."""
-    fields = odd.text.split(layout.separator)
+def rejoin_fields(line: IrregularLine, names: tuple[str, ...], layout: Layout) -> list[str] | None:
+    """The fields of a line whose loose field holds separators. None if it has another number of fields for another reason."""
+    fields = line.text.split(layout.separator)
     extra = len(fields) - len(names)
     if not layout.loose or extra <= 0:
         return None
-    at = names.index(layout.loose)
-    return [*fields[:at], layout.separator.join(fields[at : at + extra + 1]), *fields[at + extra + 1 :]]
+    start = names.index(layout.loose)
+    end = start + extra + 1
+    return [*fields[:start], layout.separator.join(fields[start:end]), *fields[end:]]
 
 
-def typed(cells: Cells, layout: Layout, member: int, block: Block) -> Found:
-    """The cells as their columns' types; `block` is where they are from, for the text of rejects."""
+def convert_cells(cells: Cells, layout: Layout, member: int, block: Block) -> ParsedBlock:
+    """Convert the cells to the types of their columns. `block` holds the text of rejected lines."""
     arrays: dict[str, pa.Array] = {}
-    good: list[pa.BooleanArray] = []
-    reasons: dict[int, str] = {}
+    masks: list[pa.BooleanArray] = []
+    errors: dict[int, str] = {}
     for field, name in layout.take.items():
         column = layout.dataset.column(name)
-        found = values.convert(cells.texts[field], column, day_format=layout.days, nulls=layout.nulls)
-        arrays[name] = found.values
-        if found.good is not None:
-            good.append(found.good)
-            for at in np.flatnonzero(~found.good.to_numpy(zero_copy_only=False))[:REASONS].tolist():
-                reasons.setdefault(at, values.reason(field, cells.texts[field][at].as_py(), column, layout.days))
+        converted = values.convert(cells.texts[field], column, day_format=layout.days, nulls=layout.nulls)
+        arrays[name] = converted.values
+        if converted.valid is not None:
+            masks.append(converted.valid)
+            for index in np.flatnonzero(~converted.valid.to_numpy(zero_copy_only=False))[:MOST_ERRORS].tolist():
+                text = cells.texts[field][index].as_py()
+                errors.setdefault(index, values.describe_error(field, text, column, layout.days))
     arrays["member"] = pa.repeat(pa.scalar(member, pa.uint16()), len(cells.lines))
     arrays["line"] = pa.array(cells.lines)
-    schema = columns.parsed(layout.dataset)
+    schema = columns.parsed_schema(layout.dataset)
     batch = pa.record_batch([arrays[name] for name in schema.names], schema=schema)
-    if good:
-        batch = batch.filter(reduce(pc.and_, good))
-    whole = block.text.split(b"\n") if reasons else []
-    numbers = {at: int(cells.lines[at]) for at in sorted(reasons)}
-    rejects = [reject(member, line, whole[line - block.first].decode(), reasons[at]) for at, line in numbers.items()]
-    return Found(batch, rejects)
+    if masks:
+        batch = batch.filter(reduce(pc.and_, masks))
+    texts = block.text.split(b"\n") if errors else []
+    numbers = {index: int(cells.lines[index]) for index in sorted(errors)}
+    rejects = [
+        make_reject(member, line, texts[line - block.first].decode(), errors[index]) for index, line in numbers.items()
+    ]
+    return ParsedBlock(batch, rejects)
 
 
-def reject(member: int, line: int, text: str, reason: str) -> Reject:
+def make_reject(member: int, line: int, text: str, reason: str) -> Reject:
     return Reject(member, line, text[:TEXT_CHARACTERS], reason)
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def _combine_chunks(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _without_blank(cells: Cells, block: Block) -> Cells:
-    """Arrow reads an empty line as a row of empty texts; asking one column is cheaper than searching the block."""
+def _drop_blank_lines(cells: Cells, block: Block) -> Cells:
+    """Arrow reads an empty line as a row of empty texts. Looking at one column is cheaper than searching the block."""
     first = next(iter(cells.texts.values()))
     if pc.min(pc.binary_length(first)).as_py() != 0:
         return cells
     ends = np.flatnonzero(np.frombuffer(block.text, "u1") == ord("\n"))
     blank = np.flatnonzero(np.diff(ends, prepend=-1) == 1) + block.first
-    full = ~np.isin(cells.lines, blank)
-    mask = pa.array(full)
-    return Cells({name: text.filter(mask) for name, text in cells.texts.items()}, cells.lines[full])
+    keep = ~np.isin(cells.lines, blank)
+    mask = pa.array(keep)
+    return Cells({name: text.filter(mask) for name, text in cells.texts.items()}, cells.lines[keep])

@@ -1,6 +1,6 @@
-"""The Arrow types of a dataset's columns: what goes to the warehouse as an Arrow stream, and is taken as declared.
+"""The Arrow types of a dataset's columns, in which rows go to the warehouse.
 
-ClickHouse reads these without a cast that could lose anything (each was tried): LowCardinality from a dictionary,
+ClickHouse reads these types without a cast that could lose anything (each was tried): LowCardinality from a dictionary,
 FixedString from fixed-size binary, Date from date32. A field is nullable exactly when its column is.
 """
 
@@ -32,16 +32,16 @@ _WRAPPED = re.compile(r"^(Nullable|LowCardinality|Array)\((.+)\)$")
 _SIZED = re.compile(r"^(FixedString|Decimal|DateTime64)\((\d+)(?:, ?(\d+|'UTC'))?\)$")
 
 
-def arrow(word: str) -> pa.DataType:
-    """The Arrow type that the warehouse takes for a ClickHouse type. KeyError for a word that datasets may not use."""
-    wrapped = _WRAPPED.match(word)
+def arrow_type(clickhouse_type: str) -> pa.DataType:
+    """The Arrow type for a ClickHouse type. KeyError for a type that datasets may not use."""
+    wrapped = _WRAPPED.match(clickhouse_type)
     if wrapped:
-        inner = arrow(wrapped[2])
+        inner = arrow_type(wrapped[2])
         return {"Nullable": lambda: inner, "LowCardinality": lambda: pa.dictionary(pa.int32(), inner),
                 "Array": lambda: pa.list_(inner)}[wrapped[1]]()  # fmt: skip
-    sized = _SIZED.match(word)
+    sized = _SIZED.match(clickhouse_type)
     if sized is None:
-        return PLAIN[word]
+        return PLAIN[clickhouse_type]
     if sized[1] == "FixedString":
         return pa.binary(int(sized[2]))
     if sized[1] == "Decimal":
@@ -49,15 +49,15 @@ def arrow(word: str) -> pa.DataType:
     return pa.timestamp(_UNITS[sized[2]], "UTC")
 
 
-def field(column: Column) -> pa.Field:
-    return pa.field(column.name, arrow(column.type), nullable=column.nullable)
+def arrow_field(column: Column) -> pa.Field:
+    return pa.field(column.name, arrow_type(column.type), nullable=column.is_nullable)
 
 
-def schema(dataset: Dataset) -> pa.Schema:
-    """The stored columns in insert order: the reader's, `load_id`, the pointer."""
-    return pa.schema([field(column) for column in dataset.stored])
+def stored_schema(dataset: Dataset) -> pa.Schema:
+    """The stored columns in insert order: the reader's columns, `load_id`, the pointer."""
+    return pa.schema([arrow_field(column) for column in dataset.stored])
 
 
-def parsed(dataset: Dataset) -> pa.Schema:
-    """What a source's `parse` yields: the stored columns but for `load_id`, which is added outside of it."""
-    return pa.schema([field(column) for column in (*dataset.columns, *dataset.pointer)])
+def parsed_schema(dataset: Dataset) -> pa.Schema:
+    """The columns that a source's `parse` yields: the stored columns without `load_id`, which is added later."""
+    return pa.schema([arrow_field(column) for column in (*dataset.columns, *dataset.pointer)])

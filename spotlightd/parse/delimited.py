@@ -1,8 +1,8 @@
-"""Delimited text to rows: no quoting, columns found by name, every field taken or dropped by name.
+"""Reads delimited text to rows: no quoting, columns found by name, every field taken or dropped by name.
 
-Blocks of some 60,000 lines are read by Arrow at once; Python looks only at lines with another number of fields than
-the header: trailers, blank lines, names with a separator inside, and rubbish. A line that cannot be understood
-becomes a `Reject` with its true number and text, and all others go on.
+Arrow reads blocks of about 60,000 lines at once. Python looks only at lines with another number of fields than the
+header: trailers, blank lines, names with a separator inside, and damaged lines. A line that cannot be read becomes a
+`Reject` with its true number and text; all other lines are read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Rows
 from spotlightd.parse import cells, lines
 from spotlightd.parse.layout import Layout, Trailer
-from spotlightd.parse.readahead import ahead
+from spotlightd.parse.readahead import run_ahead
 
 __all__ = ["Layout", "Trailer", "read"]
 
@@ -30,7 +30,7 @@ DIGITS = 30
 
 @dataclass(slots=True)
 class _Tally:
-    """What has been seen of one text. `trailers`: what each says, and on which line."""
+    """Counts of one text. `trailers`: the number in each trailer, and its line."""
 
     records: int = 0
     last_line: int = 0
@@ -44,89 +44,91 @@ class _Tally:
 def read(
     pieces: Generator[bytes, None, None], layout: Layout, *, member: int = 0
 ) -> Generator[Rows | Reject, None, None]:
-    """Rows and rejects of one text, as they come. FormatError for a wrong header or trailer, and for what is no text.
+    """Rows and rejects of one text. FormatError for a wrong header or trailer, and for bytes that are no text.
 
-    `pieces` are run ahead in a thread, so nobody else may use them. Rows stand in no particular order.
+    A thread reads `pieces` ahead, so nothing else may use them. Rows come in no particular order.
     """
     tally = _Tally()
     names: tuple[str, ...] = ()
-    for block in ahead(lines.blocks(pieces, layout.encoding, member=member)):
+    for block in run_ahead(lines.read_blocks(pieces, layout.encoding, member=member)):
         body = block
         if not names:
-            names, body = _header(block, layout, member)
+            names, body = _read_header(block, layout, member)
         if body.text:
-            yield from _rows(body, names, layout, tally, member)
+            yield from _read_rows(body, names, layout, tally, member)
     if not names:
         raise FormatError("the text is empty: there is not even a header", member=member)
-    _check(tally, layout, member)
+    _check_trailers(tally, layout, member)
 
 
-def _header(block: lines.Block, layout: Layout, member: int) -> tuple[tuple[str, ...], lines.Block]:
-    """The names in the first line that is not blank, and what follows it. No names while all lines are blank."""
+def _read_header(block: lines.Block, layout: Layout, member: int) -> tuple[tuple[str, ...], lines.Block]:
+    """The names in the first line that is not blank, and the rest of the block. No names while all lines are blank."""
     before = len(block.text) - len(block.text.lstrip(b"\n"))
     if before == len(block.text):
         return (), lines.Block(block.first, 0, b"")
     line, _, rest = block.text[before:].partition(b"\n")
-    number, shown = block.first + before, line.decode()
-    found = tuple(name.strip() for name in shown.split(layout.separator))
+    number, text = block.first + before, line.decode()
+    names = tuple(name.strip() for name in text.split(layout.separator))
     known = (*layout.take, *layout.drop)
-    wrong = [f"{name[:80]!r} is not known" for name in dict.fromkeys(found) if name not in known]
-    wrong += [f"{name!r} is missing" for name in known if name not in found]
-    wrong += [f"{name!r} stands there twice" for name in known if found.count(name) > 1]
-    if wrong:
+    errors = [f"{name[:80]!r} is not known" for name in dict.fromkeys(names) if name not in known]
+    errors += [f"{name!r} is missing" for name in known if name not in names]
+    errors += [f"{name!r} appears twice" for name in known if names.count(name) > 1]
+    if errors:
         raise FormatError(
-            f"the header is not the one expected: {', '.join(wrong[:8])}; line {number} reads {shown[:200]!r}",
+            f"the header is not the expected one: {', '.join(errors[:8])}; line {number} reads {text[:200]!r}",
             member=member,
             line=number,
         )
-    return found, lines.Block(number + 1, block.count - before - 1, rest)
+    return names, lines.Block(number + 1, block.count - before - 1, rest)
 
 
-def _rows(
+def _read_rows(
     block: lines.Block, names: tuple[str, ...], layout: Layout, tally: _Tally, member: int
 ) -> Iterator[Rows | Reject]:
-    plain, odd = cells.split(block, names, layout)
-    mended: dict[int, list[str]] = {}
-    for one in odd:
-        if not one.text.strip() or _trailer(one, layout, tally, member):
+    regular, irregular = cells.split_fields(block, names, layout)
+    rejoined: dict[int, list[str]] = {}
+    for line in irregular:
+        if not line.text.strip() or _note_trailer(line, layout, tally, member):
             continue
-        fields = cells.mend(one, names, layout)
+        fields = cells.rejoin_fields(line, names, layout)
         if fields is not None:
-            mended[one.line] = fields
+            rejoined[line.line] = fields
             continue
-        count = one.text.count(layout.separator) + 1
+        count = line.text.count(layout.separator) + 1
         reason = f"{count} field{'s' * (count != 1)} where the header has {len(names)}"
-        _count(tally, one.line, 1, [cells.reject(member, one.line, one.text, reason)])
-        yield cells.reject(member, one.line, one.text, reason)
-    for some in (plain, _turned(mended, names)):
-        if len(some.lines):
-            found = cells.typed(some, layout, member, block)
-            _count(tally, int(some.lines[-1]), len(some.lines), found.rejects)
-            _add(tally, layout, found.batch)
-            yield from found.rejects
-            if found.batch.num_rows:
-                yield Rows(layout.dataset, found.batch)
+        reject = cells.make_reject(member, line.line, line.text, reason)
+        _count_records(tally, line.line, 1, [reject])
+        yield reject
+    for group in (regular, _make_cells(rejoined, names)):
+        if len(group.lines):
+            parsed = cells.convert_cells(group, layout, member, block)
+            _count_records(tally, int(group.lines[-1]), len(group.lines), parsed.rejects)
+            _add_totals(tally, layout, parsed.batch)
+            yield from parsed.rejects
+            if parsed.batch.num_rows:
+                yield Rows(layout.dataset, parsed.batch)
 
 
-def _turned(mended: dict[int, list[str]], names: tuple[str, ...]) -> cells.Cells:
-    texts = {name: pa.array([fields[at] for fields in mended.values()], pa.string()) for at, name in enumerate(names)}
-    return cells.Cells(texts, np.array(list(mended), "u4"))
+def _make_cells(lines_by_number: dict[int, list[str]], names: tuple[str, ...]) -> cells.Cells:
+    fields = zip(*lines_by_number.values(), strict=True) if lines_by_number else [()] * len(names)
+    texts = {name: pa.array(column, pa.string()) for name, column in zip(names, fields, strict=True)}
+    return cells.Cells(texts, np.array(list(lines_by_number), "u4"))
 
 
-def _trailer(odd: cells.Odd, layout: Layout, tally: _Tally, member: int) -> bool:
-    """Whether the line is a trailer; then what it says is kept for the end."""
+def _note_trailer(line: cells.IrregularLine, layout: Layout, tally: _Tally, member: int) -> bool:
+    """Whether the line is a trailer. Its number is kept for the check at the end."""
     for trailer in layout.trailers:
-        number = odd.text.removeprefix(trailer.begins).strip()
-        if not odd.text.startswith(trailer.begins) or not (number.isascii() and number.isdigit()):
+        number = line.text.removeprefix(trailer.begins).strip()
+        if not line.text.startswith(trailer.begins) or not (number.isascii() and number.isdigit()):
             continue
         if trailer.begins in tally.trailers:
-            raise FormatError(f"line {odd.line} says {trailer.begins!r} a second time", member=member, line=odd.line)
-        tally.trailers[trailer.begins] = (int(number[:DIGITS]), odd.line)
+            raise FormatError(f"line {line.line} says {trailer.begins!r} a second time", member=member, line=line.line)
+        tally.trailers[trailer.begins] = (int(number[:DIGITS]), line.line)
         return True
     return False
 
 
-def _count(tally: _Tally, last_line: int, records: int, rejects: Sequence[Reject]) -> None:
+def _count_records(tally: _Tally, last_line: int, records: int, rejects: Sequence[Reject]) -> None:
     tally.records += records
     tally.last_line = max(tally.last_line, last_line)
     if not rejects:
@@ -136,14 +138,13 @@ def _count(tally: _Tally, last_line: int, records: int, rejects: Sequence[Reject
     tally.rejected_characters += sum(len(reject.text) for reject in rejects)
     if tally.rejects > MOST_REJECTS or tally.rejected_characters > MOST_REJECTED_CHARACTERS:
         raise FormatError(
-            f"too many lines cannot be understood ({tally.rejects:,} so far); the first is line {first.line}: "
-            f"{first.reason}",
+            f"too many lines cannot be read ({tally.rejects:,} so far); the first is line {first.line}: {first.reason}",
             member=first.member,
             line=first.line,
         )
 
 
-def _add(tally: _Tally, layout: Layout, batch: pa.RecordBatch) -> None:
+def _add_totals(tally: _Tally, layout: Layout, batch: pa.RecordBatch) -> None:
     for name in {trailer.total for trailer in layout.trailers if trailer.total}:
         column = batch.column(name)
         most = pc.max(column).as_py() or 0
@@ -151,11 +152,11 @@ def _add(tally: _Tally, layout: Layout, batch: pa.RecordBatch) -> None:
         tally.totals[name] = tally.totals.get(name, 0) + (added or 0)
 
 
-def _check(tally: _Tally, layout: Layout, member: int) -> None:
-    """The publisher's own counts against what was read.
+def _check_trailers(tally: _Tally, layout: Layout, member: int) -> None:
+    """Compare the publisher's own counts with what was read.
 
-    Lines that could not be understood count as records. What they would add to a sum is not known, so with rejects a
-    sum may stay below the publisher's, but never exceed it.
+    Rejected lines count as records. What they would add to a sum is not known, so with rejects a sum may be below the
+    publisher's, but never above it.
     """
     for trailer in layout.trailers:
         if trailer.begins not in tally.trailers:
@@ -167,12 +168,14 @@ def _check(tally: _Tally, layout: Layout, member: int) -> None:
                     line=tally.last_line,
                 )
             continue
-        says, line = tally.trailers[trailer.begins]
+        published, line = tally.trailers[trailer.begins]
         if line < tally.last_line:
-            raise FormatError(f"records go on after {trailer.begins!r} in line {line:,}", member=member, line=line)
-        found = tally.totals.get(trailer.total, 0) if trailer.total else tally.records
-        if found != says and not (trailer.total and tally.rejects and found < says):
+            raise FormatError(f"there are records after {trailer.begins!r} in line {line:,}", member=member, line=line)
+        counted = tally.totals.get(trailer.total, 0) if trailer.total else tally.records
+        if counted != published and not (trailer.total and tally.rejects and counted < published):
             what = f"the sum of {trailer.total}" if trailer.total else "the number of records"
             raise FormatError(
-                f"line {line:,} says {trailer.begins!r} {says:,}, but {what} is {found:,}", member=member, line=line
+                f"line {line:,} says {trailer.begins!r} {published:,}, but {what} is {counted:,}",
+                member=member,
+                line=line,
             )

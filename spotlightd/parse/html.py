@@ -1,4 +1,4 @@
-"""Links of a publisher's page. File names decide, not folders: publishers move folders about."""
+"""Links of a publisher's page. Match file names, not folders: publishers move folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """An absolute address without fragment, and how the pattern matched its path."""
+    """An absolute address without fragment, and the match of the pattern with its path."""
 
     url: str
     match: re.Match[str]
@@ -19,22 +19,22 @@ class Anchor:
 def links(page: str, base: str, pattern: str) -> list[Anchor]:
     """The http(s) links whose path the pattern matches anywhere, each once, in the page's order.
 
-    `base` is the page's own address; a <base href> in the page goes before it, as in a browser.
+    `base` is the page's own address. A <base href> in the page overrides it, as in a browser.
     """
     reader = _Reader(base)
     reader.feed(page)
     reader.close()
-    wanted = re.compile(pattern)
-    found: dict[str, Anchor] = {}
+    compiled = re.compile(pattern)
+    anchors: dict[str, Anchor] = {}
     for url in reader.urls:
-        match = wanted.search(unquote(urlsplit(url).path))
+        match = compiled.search(unquote(urlsplit(url).path))
         if match:
-            found.setdefault(url, Anchor(url, match))
-    return list(found.values())
+            anchors.setdefault(url, Anchor(url, match))
+    return list(anchors.values())
 
 
 class _Reader(HTMLParser):
-    """Collects addresses; never fails, whatever the page is."""
+    """Collects addresses. It does not fail for any page."""
 
     def __init__(self, base: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -48,7 +48,7 @@ class _Reader(HTMLParser):
         try:
             url = urldefrag(urljoin(self.base, href.strip())).url
             scheme = urlsplit(url).scheme
-        except ValueError:  # a port that is no number, a broken IPv6 address
+        except ValueError:  # a port that is not a number, a broken IPv6 address
             return
         if tag == "base":
             self.base = url

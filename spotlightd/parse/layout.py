@@ -1,4 +1,4 @@
-"""What a delimited document of a publisher looks like, as the author of a source says it."""
+"""How the author of a source describes a delimited document of a publisher."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spotlightd.parse import lines, values
 class Trailer:
     """A line in which the publisher counts: `begins`, then a number.
 
-    `total` names the column whose sum it is; without it, it is the number of records.
+    The number is the sum of the column `total`, or the number of records if `total` is empty.
     """
 
     begins: str
@@ -29,11 +29,12 @@ class Layout:
 
     take     field of the header → column of the dataset; every column is taken
     drop     fields that are known and not kept
-    days     how a Date is written, as strptime has it
+    days     the format of a Date, as for strptime
     nulls    texts that mean "no value" in nullable columns
     loose    the one field that may hold the separator itself: the fields before it are counted from the left, those
              after it from the right
-    trailers lines that are checked and never loaded; `strict`: a document without them is refused
+    trailers lines that are checked and never loaded
+    strict   a document without its trailers is refused
     """
 
     dataset: Dataset

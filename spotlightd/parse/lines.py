@@ -1,7 +1,7 @@
-"""Bytes to blocks of whole lines in UTF-8, each knowing the true number of its first line.
+"""Cuts bytes into blocks of whole lines in UTF-8, each with the true number of its first line.
 
-Publishers' files have stray NULs and carriage returns; both are taken out, wherever they stand, and never count as
-the end of a line: only a line feed does. So line N here is what `sed -n Np` shows of the file.
+Publishers' files have stray NULs and carriage returns. Both are removed wherever they are, and neither ends a line: only
+a line feed does. So line N here is what `sed -n Np` shows of the file.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole lines, each ended by a line feed but perhaps the last of the file; `first` is the number of the first."""
+    """Whole lines. Each ends with a line feed, except possibly the last of the file. `first` is the number of the first."""
 
     first: int
     count: int
     text: bytes
 
 
-def blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> Generator[Block, None, None]:
-    """FormatError for a line of more than 1 MiB and for bytes that are not the encoding's."""
+def read_blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> Generator[Block, None, None]:
+    """The blocks of a text. FormatError for a line of more than 1 MiB, and for bytes that the encoding does not have."""
     number = 1
-    for raw in _cut(pieces, member):
+    for raw in _cut_at_line_ends(pieces, member):
         text = raw.removeprefix(_BOM) if number == 1 else raw
         if b"\0" in text or b"\r" in text:
             text = text.translate(None, b"\0\r")
         if not text.isascii():
-            text = _utf8(text, encoding, number, member)
+            text = _to_utf8(text, encoding, number, member)
         count = text.count(b"\n") + (not text.endswith(b"\n"))
         yield Block(number, count, text)
         number += count
 
 
-def _cut(pieces: Iterable[bytes], member: int) -> Generator[bytes, None, None]:
-    """The same bytes in blocks that end where a line ends: small at first, so that the next step can begin, then larger
-    up to 4 MiB, beyond which nothing is gained.
+def _cut_at_line_ends(pieces: Iterable[bytes], member: int) -> Generator[bytes, None, None]:
+    """The same bytes in blocks that end where a line ends.
+
+    The first block is 1 MiB, so that the next step can begin; the size grows to 4 MiB, beyond which nothing is gained.
     """
     waiting: list[bytes] = []
     size, wanted = 0, FIRST_BLOCK_BYTES
@@ -54,7 +55,7 @@ def _cut(pieces: Iterable[bytes], member: int) -> Generator[bytes, None, None]:
         if not end:
             waiting.append(piece)
             if size > wanted + LONGEST_LINE_BYTES:
-                raise FormatError("a line is longer than 1 MiB: this is no text of lines", member=member)
+                raise FormatError("a line is longer than 1 MiB: this is not a text of lines", member=member)
             continue
         yield b"".join([*waiting, piece[:end]])
         waiting = [piece[end:]]
@@ -63,7 +64,7 @@ def _cut(pieces: Iterable[bytes], member: int) -> Generator[bytes, None, None]:
         yield b"".join(waiting)
 
 
-def _utf8(text: bytes, encoding: Encoding, number: int, member: int) -> bytes:
+def _to_utf8(text: bytes, encoding: Encoding, number: int, member: int) -> bytes:
     try:
         return text.decode(encoding).encode() if encoding != "utf-8" else text.decode().encode()
     except UnicodeDecodeError as problem:

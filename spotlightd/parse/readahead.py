@@ -1,6 +1,6 @@
-"""Let a slow iterator run ahead in a thread, by a few items and no more.
+"""Lets a thread read a slow iterator ahead, by a few items.
 
-Inflating, reading columns and writing release the GIL, so that each can use a core while the next one works.
+Inflating, reading columns and writing release the GIL, so that each can use a core of its own.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ T = TypeVar("T")
 
 
 class _End:
-    """Comes after the last item."""
+    """Marks the end, after the last item."""
 
 
 _END: Final = _End()
 
 
-def ahead(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
-    """The same items, with up to `depth` of them made in advance by a thread. What it raises is raised here, in place."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+def run_ahead(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
+    """The same items. A thread reads up to `depth` of them in advance. An exception is raised here, in its place."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="readahead")
     try:
-        coming = deque(pool.submit(_next, items) for _ in range(depth))
-        while not isinstance(item := coming.popleft().result(), _End):
-            coming.append(pool.submit(_next, items))
+        pending = deque(pool.submit(_next, items) for _ in range(depth))
+        while not isinstance(item := pending.popleft().result(), _End):
+            pending.append(pool.submit(_next, items))
             yield item
     finally:
         pool.shutdown(cancel_futures=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.demo.construct import HEADER, with_trailers
+from spotlightd.demo.construct import HEADER, add_trailers
 from tests.clients.publisher_server import (
     Answer,
     cut_short,
@@ -57,7 +57,7 @@ class Case:
 
 def text(change: Callable[[str], str], number: int = 1) -> Answer:
     """A document whose whole text was changed."""
-    return document(zipped(change(with_trailers(lines(number, ROWS)))))
+    return document(zipped(change(add_trailers(lines(number, ROWS)))))
 
 
 def archive(*members: tuple[str, bytes]) -> bytes:
@@ -70,7 +70,7 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 
 def column(change: Callable[[list[str]], list[str]]) -> Answer:
     """A document in which every line's fields were changed, the header's too."""
-    head, *rows = with_trailers(lines(1, ROWS)).splitlines()
+    head, *rows = add_trailers(lines(1, ROWS)).splitlines()
     made = ["|".join(change(row.split("|"))) for row in (head, *rows[:-2])]
     return document(zipped("\n".join([*made, *rows[-2:]]) + "\n"))
 
@@ -92,7 +92,7 @@ CASES = (  # asked for from the last to the first: the pause that is too long ho
     Case("a trailer that is off by one", (text(lambda said: said.replace(f"count {ROWS}", f"count {ROWS + 1}")),), "refused", "1,201"),
     Case("a sum that is off by one", (text(lambda said: said[:-2] + str((int(said[-2]) + 1) % 10) + "\n"),), "refused", "shares"),
     Case("decimal commas", (text(lambda said: said.replace("|1.25", "|1,25")),), "refused", "fast_ftd allows 0.10%; the first: "),
-    Case("a bomb of zeros", (document(archive(("cnsfails.txt", bytes(64 << 20)))),), "refused", "no text of lines"),
+    Case("a bomb of zeros", (document(archive(("cnsfails.txt", bytes(64 << 20)))),), "refused", "not a text of lines"),
     Case("a bomb of lines, 1 to 1,000", (document(archive(("cnsfails.txt", BOMB))),), "refused", "200"),
     Case("10,000 entries", (document(archive(*((f"{at}.txt", b"") for at in range(10_000)))),), "refused", "1,000"),
     Case("a claim of 5 GB", (claiming(5_000_000_000),), "failed", "longer than 268,435,456 bytes"),
@@ -121,7 +121,7 @@ async def test_bad_input_is_told_in_a_sentence_and_the_next_good_document_is_loa
     here.server.says(INDEX_PATH, index(one.path for one in shown))
     async with here.ready(publisher={"stall_seconds": 1.0, "backoff_most_seconds": 2.0}) as daemon:
         before = daemon.memory()
-        await daemon.says("source looked at", seconds=90)
+        await daemon.says("source checked", seconds=90)
         assert daemon.memory() - before < GROWTH_BYTES
         async with warehouse(here.state) as reader:
             runs = await all_runs(reader)

@@ -12,7 +12,7 @@ DECIMAL, TEXT = pa.decimal128(18, 4), pa.string()
 
 
 def test_the_stored_columns_come_in_insert_order_with_their_arrow_types() -> None:
-    assert columns.schema(sec_ftd) == pa.schema(
+    assert columns.stored_schema(sec_ftd) == pa.schema(
         [
             pa.field("settlement_date", pa.date32(), nullable=False),
             pa.field("cusip", pa.binary(9), nullable=False),
@@ -28,8 +28,8 @@ def test_the_stored_columns_come_in_insert_order_with_their_arrow_types() -> Non
 
 
 def test_a_source_yields_all_but_the_load() -> None:
-    names = [name for name in columns.schema(sec_ftd).names if name != "load_id"]
-    assert columns.parsed(sec_ftd).names == names
+    names = [name for name in columns.stored_schema(sec_ftd).names if name != "load_id"]
+    assert columns.parsed_schema(sec_ftd).names == names
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_a_source_yields_all_but_the_load() -> None:
 )
 def test_every_word_of_a_dataset_has_an_arrow_type(word: str, arrow: pa.DataType) -> None:
     column = Column("x", word, "x")
-    assert columns.field(column) == pa.field("x", arrow, nullable="Nullable" in word)
+    assert columns.arrow_field(column) == pa.field("x", arrow, nullable="Nullable" in word)
 
 
 @pytest.mark.parametrize("dataset", SYSTEM_DATASETS, ids=lambda dataset: dataset.name)
 def test_the_houses_own_datasets_have_a_schema(dataset: object) -> None:
-    assert columns.schema(dataset).names == [column.name for column in dataset.stored]  # type: ignore[attr-defined,arg-type]
+    assert columns.stored_schema(dataset).names == [column.name for column in dataset.stored]  # type: ignore[attr-defined,arg-type]

@@ -211,7 +211,7 @@ def test_ten_thousand_rejects_are_kept_and_one_more_refuses_the_document() -> No
     assert len(read(f"{HEADER}\n" + "rubbish\n" * 10_000)[1]) == 10_000
     said, line = refusal(f"{HEADER}\n{GOOD}\n" + "rubbish\n" * 10_001)
     assert said == (
-        "too many lines cannot be understood (10,001 so far); the first is line 3: 1 field where the header has 7"
+        "too many lines cannot be read (10,001 so far); the first is line 3: 1 field where the header has 7"
     )
     assert line == 3
 
@@ -349,4 +349,4 @@ def test_a_day_later_is_another_line() -> None:
 
 
 def test_rejects_are_cut_where_the_house_says() -> None:
-    assert cells.reject(1, 2, "x" * 3_000, "why") == Reject(1, 2, "x" * 2_000, "why")
+    assert cells.make_reject(1, 2, "x" * 3_000, "why") == Reject(1, 2, "x" * 2_000, "why")

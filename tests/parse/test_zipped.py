@@ -51,8 +51,8 @@ def test_no_piece_is_larger_than_a_quarter_of_a_mebibyte(tmp_path: Path) -> None
         (b"", "it is empty"),
         (b"  <html>", "it is a web page, '  <html>'"),
         (b"SETTLEMENT DATE|", "it begins with b'SETTLEMENT DATE|'"),
-        (archive([Entry("a.txt", TEXT)])[:-40], "it begins like one, and is cut off or damaged"),
-        (archive([Entry("a.txt", TEXT)])[:30], "it begins like one, and is cut off or damaged"),
+        (archive([Entry("a.txt", TEXT)])[:-40], "it begins like one, but is cut off or damaged"),
+        (archive([Entry("a.txt", TEXT)])[:30], "it begins like one, but is cut off or damaged"),
     ],
 )
 def test_what_is_no_whole_zip_is_refused_saying_what_it_is(tmp_path: Path, data: bytes, said: str) -> None:
@@ -129,7 +129,7 @@ def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
 
 def test_another_way_of_packing_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, archive([Entry("a.txt", TEXT, method=12)])) == (
-        "document.zip: member 'a.txt' is packed by method 12; only stored and deflate are read"
+        "document.zip: member 'a.txt' is compressed with method 12; only stored and deflate are read"
     )
 
 
