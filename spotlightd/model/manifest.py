@@ -1,12 +1,12 @@
-"""The manifest of a bundle as JSON, and how somebody else's is read: each value is taken by name and kind, and nothing
-may be left over.
+"""The manifest of a bundle as JSON, written and read.
+
+A manifest that is read is untrusted: each value is taken by name and checked by kind, and unknown values are an error.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any, NoReturn
 
@@ -33,69 +33,69 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}", re.ASCII)
 
 
 def to_json(manifest: Manifest) -> bytes:
-    said = {
+    content = {
         "spotlightd_bundle": VERSION, "release": manifest.release, "made_at": manifest.created_at.isoformat(),
         "dataset": manifest.dataset, "first": manifest.first.isoformat(), "last": manifest.last.isoformat(),
-        "columns": {name: [list(one) for one in columns] for name, columns in manifest.columns.items()},
-        "loads": [_load(one) for one in manifest.loads],
-        "members": [{"name": one.name, "bytes": one.size, "sha256": one.sha256} for one in manifest.members],
+        "columns": {name: [list(column) for column in columns] for name, columns in manifest.columns.items()},
+        "loads": [_load_to_json(load) for load in manifest.loads],
+        "members": [{"name": member.name, "bytes": member.size, "sha256": member.sha256} for member in manifest.members],
     }  # fmt: skip
-    return json.dumps(said, ensure_ascii=False, indent=1).encode()
+    return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
 
-def _load(one: PackedLoad) -> dict[str, Any]:
-    head = {"source": one.source, "covers": one.covers, "digest": one.digest, "parser": one.parser}
-    rows = {"rows": {name: _mark(mark) for name, mark in one.rows.items()}}
-    if one.frames:
+def _load_to_json(load: PackedLoad) -> dict[str, Any]:
+    head = {"source": load.source, "covers": load.covers, "digest": load.digest, "parser": load.parser}
+    rows = {"rows": {name: _fingerprint_to_json(mark) for name, mark in load.rows.items()}}
+    if load.frames:
         frames = {
-            "day": one.frames.day.isoformat(), "part": one.frames.part, **_mark(one.frames.mark),
-            "members": list(one.frames.members),
+            "day": load.frames.day.isoformat(), "part": load.frames.part, **_fingerprint_to_json(load.frames.mark),
+            "members": list(load.frames.members),
         }  # fmt: skip
         return {**head, "frames": frames, **rows}
-    return {**head, "document": _document(one.document), **rows}
+    return {**head, "document": _document_to_json(load.document), **rows}
 
 
-def _document(one: Document | None) -> dict[str, Any]:
-    if one is None:
-        raise AssertionError("a load rests on a document or on frames")
+def _document_to_json(document: Document | None) -> dict[str, Any]:
+    if document is None:
+        raise AssertionError("a load has neither a document nor frames")
     return {
-        "size": one.size, "url": one.url, "via": one.via, "fetched_at": one.fetched_at.isoformat(), "etag": one.etag,
-        "last_modified": one.last_modified, "media_type": one.media_type,
+        "size": document.size, "url": document.url, "via": document.via, "fetched_at": document.fetched_at.isoformat(),
+        "etag": document.etag, "last_modified": document.last_modified, "media_type": document.media_type,
     }  # fmt: skip
 
 
-def _mark(mark: Fingerprint) -> dict[str, str]:
-    """As text: a number of 64 bits is none in every JSON."""
+def _fingerprint_to_json(mark: Fingerprint) -> dict[str, str]:
+    """The numbers as texts, because not every JSON reader has numbers of 64 bits."""
     return {
         "count": f"{mark.rows}", "total": f"{mark.total}", "mixed": f"{mark.mixed}", "low": f"{mark.low}",
         "high": f"{mark.high}",
     }  # fmt: skip
 
 
-# -- from somebody's JSON ----------------------------------------------------------------------------------------------
+# -- untrusted JSON ----------------------------------------------------------------------------------------------------
 
 
-class _Told:
-    """An object of somebody's JSON. What is taken from it is checked; `done` refuses what was not taken."""
+class _ObjectReader:
+    """One object of untrusted JSON. Values are checked when they are taken; `finish` refuses values that were not taken."""
 
     def __init__(self, where: str, value: Any) -> None:
         self._where = where
         if not isinstance(value, dict):
-            self.refuse("is no object")
-        self._left = dict(value)
+            self.refuse("is not an object")
+        self._values = dict(value)
 
-    def refuse(self, says: str) -> NoReturn:
-        raise FormatError(f"the bundle's manifest: {self._where} {says}"[:MOST_CHARACTERS])
+    def refuse(self, detail: str) -> NoReturn:
+        raise FormatError(f"the bundle's manifest: {self._where} {detail}"[:MOST_CHARACTERS])
 
     def take(self, name: str) -> Any:
-        if name not in self._left:
+        if name not in self._values:
             self.refuse(f"has no {name!r}")
-        return self._left.pop(name)
+        return self._values.pop(name)
 
     def text(self, name: str, pattern: re.Pattern[str] | None = None) -> str:
         value = self.take(name)
         if not isinstance(value, str) or len(value) > MOST_CHARACTERS or not value.isprintable():
-            self.refuse(f"has a {name!r} that is no plain text of at most {MOST_CHARACTERS:,} characters")
+            self.refuse(f"has a {name!r} that is not plain text of at most {MOST_CHARACTERS:,} characters")
         if pattern and not pattern.fullmatch(value):
             self.refuse(f"has a {name!r} that is not what it should be: {value[:80]!r}")
         return str(value)
@@ -103,7 +103,7 @@ class _Told:
     def count(self, name: str) -> int:
         value = self.take(name)
         if type(value) is not int or not 0 <= value < 2**63:
-            self.refuse(f"has a {name!r} that is no count")
+            self.refuse(f"has a {name!r} that is not a count")
         return int(value)
 
     def whole(self, name: str) -> int:
@@ -112,146 +112,150 @@ class _Told:
     def moment(self, name: str) -> datetime:
         text = self.text(name)
         try:
-            found = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(text)
         except ValueError:
-            self.refuse(f"has a {name!r} that is no time: {text[:80]!r}")
-        if found.tzinfo is None:
-            self.refuse(f"has a {name!r} without a zone")
-        return found.astimezone(UTC)
+            self.refuse(f"has a {name!r} that is not a time: {text[:80]!r}")
+        if moment.tzinfo is None:
+            self.refuse(f"has a {name!r} without a time zone")
+        return moment.astimezone(UTC)
 
     def day(self, name: str) -> date:
         text = self.text(name)
         try:
             return date.fromisoformat(text)
         except ValueError:
-            self.refuse(f"has a {name!r} that is no day: {text[:80]!r}")
+            self.refuse(f"has a {name!r} that is not a day: {text[:80]!r}")
 
     def items(self, name: str) -> list[Any]:
         value = self.take(name)
         if not isinstance(value, list) or len(value) > MOST_MEMBERS:
-            self.refuse(f"has a {name!r} that is no list of at most {MOST_MEMBERS:,}")
+            self.refuse(f"has a {name!r} that is not a list of at most {MOST_MEMBERS:,}")
         return list(value)
 
-    def named(self, name: str) -> dict[str, Any]:
+    def by_dataset(self, name: str) -> dict[str, Any]:
         value = self.take(name)
-        if not isinstance(value, dict) or not value or not all(_NAME.fullmatch(one) for one in value):
+        if not isinstance(value, dict) or not value or not all(_NAME.fullmatch(dataset) for dataset in value):
             self.refuse(f"has {name!r} that are not by dataset")
         return dict(value)
 
     def has(self, name: str) -> bool:
-        return name in self._left
+        return name in self._values
 
-    def done(self) -> None:
-        if self._left:
-            self.refuse(f"has {', '.join(sorted(self._left))[:200]!r}, which this release does not know")
+    def finish(self) -> None:
+        if self._values:
+            self.refuse(f"has {', '.join(sorted(self._values))[:200]!r}, which this release does not know")
 
 
 def from_json(text: bytes) -> Manifest:
-    """A manifest that somebody wrote. FormatError says what is wrong with it."""
+    """A manifest that somebody else wrote. FormatError names what is wrong."""
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError) as problem:
-        raise FormatError(f"the bundle's manifest is no JSON: {str(problem)[:200]}") from None
-    told = _Told("it", value)
-    version = told.count("spotlightd_bundle")
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the bundle's manifest is not JSON: {str(error)[:200]}") from None
+    reader = _ObjectReader("it", value)
+    version = reader.count("spotlightd_bundle")
     if version != VERSION:
         raise FormatError(
             f"the bundle is of format {version}, and this release reads {VERSION}: import it with a newer spotlightd"
         )
-    made = Manifest(
-        told.text("release"), told.moment("made_at"), told.text("dataset", _NAME), told.day("first"), told.day("last"),
-        {name: _columns(name, one) for name, one in told.named("columns").items()},
-        tuple(_packed(f"load {at}", one) for at, one in enumerate(told.items("loads"), 1)),
-        tuple(_member(f"member {at}", one) for at, one in enumerate(told.items("members"), 1)),
-    )  # fmt: skip
-    told.done()
-    _check(made)
-    return made
+    manifest = Manifest(
+        release=reader.text("release"),
+        created_at=reader.moment("made_at"),
+        dataset=reader.text("dataset", _NAME),
+        first=reader.day("first"),
+        last=reader.day("last"),
+        columns={name: _read_columns(name, columns) for name, columns in reader.by_dataset("columns").items()},
+        loads=tuple(_read_load(f"load {number}", load) for number, load in enumerate(reader.items("loads"), 1)),
+        members=tuple(_read_member(f"member {number}", item) for number, item in enumerate(reader.items("members"), 1)),
+    )
+    reader.finish()
+    _check(manifest)
+    return manifest
 
 
-def _columns(name: str, value: Any) -> Columns:
+def _read_columns(dataset: str, value: Any) -> Columns:
     pairs = value if isinstance(value, list) else []
     if not pairs or not all(
-        isinstance(one, list) and len(one) == 2 and all(isinstance(word, str) for word in one)  # noqa: PLR2004
-        for one in pairs
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(text, str) for text in pair)  # noqa: PLR2004
+        for pair in pairs
     ):
-        raise FormatError(f"the bundle's manifest: columns of {name} are no pairs of name and type")
-    return tuple((str(one), str(word)) for one, word in pairs)
+        raise FormatError(f"the bundle's manifest: columns of {dataset} are not pairs of name and type")
+    return tuple((str(name), str(type_name)) for name, type_name in pairs)
 
 
-def _packed(where: str, value: Any) -> PackedLoad:
-    told = _Told(where, value)
-    source, covers = told.text("source", _NAME), told.text("covers", COVERS)
-    digest, parser = told.text("digest", _SHA256), told.text("parser")
-    rows = {name: _marked(f"{where}, rows of {name},", one) for name, one in told.named("rows").items()}
-    if told.has("frames"):
-        found = PackedLoad(source, covers, digest, parser, rows, frames=_frames(where, told.take("frames")))
+def _read_load(where: str, value: Any) -> PackedLoad:
+    reader = _ObjectReader(where, value)
+    source, covers = reader.text("source", _NAME), reader.text("covers", COVERS)
+    digest, parser = reader.text("digest", _SHA256), reader.text("parser")
+    rows = {
+        dataset: _read_fingerprint(f"{where}, rows of {dataset},", mark)
+        for dataset, mark in reader.by_dataset("rows").items()
+    }
+    document, frames = None, None
+    if reader.has("frames"):
+        frames = _read_frames(where, reader.take("frames"))
     else:
-        document = _documented(where, told.take("document"), source, covers, digest)
-        found = PackedLoad(source, covers, digest, parser, rows, document=document)
-    told.done()
-    return found
+        document = _read_document(where, reader.take("document"), source, covers, digest)
+    reader.finish()
+    return PackedLoad(source, covers, digest, parser, rows, document, frames)
 
 
-def _documented(where: str, value: Any, source: str, covers: str, digest: str) -> Document:
-    told = _Told(f"{where}, document,", value)
-    made = Document(
-        digest=digest, size=told.count("size"), source=source, url=told.text("url"), covers=covers,
-        fetched_at=told.moment("fetched_at"), via=told.text("via"), etag=told.text("etag"),
-        last_modified=told.text("last_modified"), media_type=told.text("media_type"),
+def _read_document(where: str, value: Any, source: str, covers: str, digest: str) -> Document:
+    reader = _ObjectReader(f"{where}, document,", value)
+    document = Document(
+        digest=digest, size=reader.count("size"), source=source, url=reader.text("url"), covers=covers,
+        fetched_at=reader.moment("fetched_at"), via=reader.text("via"), etag=reader.text("etag"),
+        last_modified=reader.text("last_modified"), media_type=reader.text("media_type"),
     )  # fmt: skip
-    told.done()
-    if not made.url.startswith("https://"):
-        told.refuse(f"has an address that is not https: {made.url[:80]!r}")
-    return made
+    reader.finish()
+    if not document.url.startswith("https://"):
+        reader.refuse(f"has an address that is not https: {document.url[:80]!r}")
+    return document
 
 
-def _frames(where: str, value: Any) -> Frames:
-    told = _Told(f"{where}, frames,", value)
-    day, part, members = told.day("day"), told.count("part"), told.items("members")
-    mark = _taken(told)
-    told.done()
-    if not members or not all(isinstance(one, str) for one in members):
-        told.refuse("has no members")
+def _read_frames(where: str, value: Any) -> Frames:
+    reader = _ObjectReader(f"{where}, frames,", value)
+    day, part, members = reader.day("day"), reader.count("part"), reader.items("members")
+    mark = _take_fingerprint(reader)
+    reader.finish()
+    if not members or not all(isinstance(member, str) for member in members):
+        reader.refuse("has no members")
     return Frames(day, part, mark, tuple(members))
 
 
-def _marked(where: str, value: Any) -> Fingerprint:
-    told = _Told(where, value)
-    mark = _taken(told)
-    told.done()
+def _read_fingerprint(where: str, value: Any) -> Fingerprint:
+    reader = _ObjectReader(where, value)
+    mark = _take_fingerprint(reader)
+    reader.finish()
     return mark
 
 
-def _taken(told: _Told) -> Fingerprint:
-    return Fingerprint(*(told.whole(name) for name in ("count", "total", "mixed", "low", "high")))
+def _take_fingerprint(reader: _ObjectReader) -> Fingerprint:
+    return Fingerprint(*(reader.whole(name) for name in ("count", "total", "mixed", "low", "high")))
 
 
-def _member(where: str, value: Any) -> Member:
-    told = _Told(where, value)
-    made = Member(told.text("name", MEMBER), told.count("bytes"), told.text("sha256", _SHA256))
-    told.done()
-    return made
+def _read_member(where: str, value: Any) -> Member:
+    reader = _ObjectReader(where, value)
+    member = Member(reader.text("name", MEMBER), reader.count("bytes"), reader.text("sha256", _SHA256))
+    reader.finish()
+    return member
 
 
-def _check(made: Manifest) -> None:
-    """That loads and members belong together: each file is of a load, and each load has its files."""
-    wanted = [name for one in made.loads for name in one.members]
-    present = [one.name for one in made.members]
-    if len(set(present)) != len(present):
+def _check(manifest: Manifest) -> None:
+    """Each member must belong to a load, and each load must have its members."""
+    wanted = [name for load in manifest.loads for name in load.members]
+    members = {member.name: member for member in manifest.members}
+    if len(members) != len(manifest.members):
         raise FormatError("the bundle's manifest names a member twice")
-    wrong: Sequence[str] = sorted(set(wanted) ^ set(present))
-    if wrong:
-        raise FormatError(f"the bundle's manifest: {wrong[0]} belongs to no load, or is not among the members")
-    pairs = [(one.source, one.digest) for one in made.loads]
-    if len(set(pairs)) != len(pairs):
+    if unmatched := sorted(set(wanted) ^ set(members)):
+        raise FormatError(f"the bundle's manifest: {unmatched[0]} belongs to no load, or is not among the members")
+    if len({(load.source, load.digest) for load in manifest.loads}) != len(manifest.loads):
         raise FormatError("the bundle's manifest names a load twice")
-    if any(set(one.rows) - set(made.columns) for one in made.loads):
+    if any(set(load.rows) - set(manifest.columns) for load in manifest.loads):
         raise FormatError("the bundle's manifest has rows of a dataset without columns")
-    members = {one.name: one for one in made.members}
-    for one in made.loads:
-        origin = members[document_name(one.digest)] if one.document else None
-        if one.document and origin and (origin.size, origin.sha256) != (one.document.size, one.digest):
+    for load in manifest.loads:
+        member = members.get(document_name(load.digest))
+        if load.document and member and (member.size, member.sha256) != (load.document.size, load.digest):
             raise FormatError(
-                f"the bundle's manifest: document {one.digest} has another size or SHA-256 than its name says"
+                f"the bundle's manifest: document {load.digest} has another size or SHA-256 than its name says"
             )
