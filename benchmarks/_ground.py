@@ -30,7 +30,7 @@ from spotlightd.flows.supervise import Board
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.ports.bus import Bus
 from spotlightd.runtime.instance import Instance, open_instance
-from spotlightd.runtime.streams import replay_of
+from spotlightd.runtime.streams import make_replay
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import BusSettings, StreamsSettings
 from spotlightd.testing import SilentMetrics
@@ -109,7 +109,7 @@ class Ground:
     means: DrainContext
 
     async def one(self, sql: str) -> tuple[Any, ...]:
-        return tuple((await self.house.stores.warehouse.rows(sql)).rows[0])
+        return tuple((await self.house.warehouse.rows(sql)).rows[0])
 
     def processor_seconds(self) -> dict[str, float]:
         """Spent until now by this process, and by the engine."""
@@ -129,7 +129,7 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
         house = await stack.enter_async_context(open_instance(told))
         every = (WARM_SOURCE, *sources)
         for source in every:
-            await house.stores.warehouse.ensure(frames_of(source))
+            await house.warehouse.ensure(frames_of(source))
         if bus == "embedded":
             shutil.copyfile(place.log, state / "bus.sqlite")
         file = await stack.enter_async_context(LocalLog(state / "bus.sqlite"))
@@ -139,8 +139,8 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
         own = bus == "embedded"
         topics, priorities = [one.topic for one in every], {one.name: one.priority for one in every}
         spool = await stack.enter_async_context(LogSpool(file, told.streams, topics, priorities, is_bus=own))
-        parts = Parts(house.stores.ledger, house.stores.publications, house.positions)
-        warehouse = house.stores.warehouse
+        parts = Parts(house.ledger, house.publications, house.positions)
+        warehouse = house.warehouse
 
         async def trim(source: Stream, drained: Mapping[int, int]) -> None:
             await file.retain(source.topic, drained)
@@ -153,7 +153,7 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
 
 async def drained(on: Ground, source: Stream, frames: int) -> float:
     """Seconds from the start of the real flow until its state says that so many frames are drained."""
-    flow, began = Drain(source, on.means, replay_of(source, on.house, on.means.parts)), time.perf_counter()
+    flow, began = Drain(source, on.means, make_replay(source, on.house, on.means.parts)), time.perf_counter()
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):

@@ -86,7 +86,7 @@ def by_peer(name: str) -> Way:
 
 
 def _job(on: Ground, place: Place, shape: Shape) -> dict[str, Any]:
-    at = on.house.endpoint
+    at = on.house.warehouse_address
     return {
         "servers": place.servers, "topic": shape.source.name, "source": shape.source.name, "trades": shape.trades,
         "group": f"peer-{secrets.token_hex(4)}", "host": urlsplit(at.url).hostname, "port": urlsplit(at.url).port,

@@ -49,7 +49,7 @@ async def receipts(folder: Path) -> dict[str, Any]:
     """Bytes a row of each column, and of the receipt together, in both orders."""
     found = {}
     async with open_instance(replace(Settings(), state_dir=folder / "size")) as house:
-        warehouse = house.stores.warehouse
+        warehouse = house.warehouse
         for month, name in enumerate(REAL, 1):
             await filled(house, DEMO / f"{name}.zip", month=month)
         for name, order in ORDERS.items():

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 import _peers
 
 if TYPE_CHECKING:
-    from spotlightd.ports.publisher import Fetched
+    from spotlightd.ports.publisher import PublisherResponse
     from spotlightd.runtime.instance import Instance
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +76,7 @@ async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
         async with open_instance(replace(Settings(), state_dir=Path(folder))) as house:
             seconds = [await filled(house, packed, month=number + 1) for number, (_, packed) in enumerate(files)]
-            answer = await house.stores.warehouse.rows(
+            answer = await house.warehouse.rows(
                 "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
             )
     return seconds, [int(one) for one in answer.rows[0]]
@@ -94,11 +94,12 @@ class OnDisk:
         return self.index
 
     @asynccontextmanager
-    async def fetch(self, url: str, *, etag: str = "", last_modified: str = "") -> AsyncIterator[Fetched | None]:
-        from spotlightd.ports.publisher import Fetched  # noqa: PLC0415
+    async def fetch(
+        self, url: str, *, etag: str = "", last_modified: str = ""
+    ) -> AsyncIterator[PublisherResponse | None]:
 
         del etag, last_modified
-        yield Fetched(url, "", "", "", "application/zip", self._chunks())
+        yield PublisherResponse(url, "", "", "", "application/zip", self._chunks())
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         with self.file.open("rb") as file:
@@ -116,7 +117,7 @@ async def filled(house: Instance, packed: Path, *, month: int = 1) -> float:
     path = f"/files/data/fails-deliver-data/cnsfails2021{month:02}a.zip"
     publisher = OnDisk(f'<a href="{path}">x</a>', packed)
     began = time.perf_counter()
-    (result,) = await ingest(source, publisher, house.stores)
+    (result,) = await ingest(source, publisher, house.ingest_context())
     seconds = time.perf_counter() - began
     assert result.outcome == "published", result
     return seconds

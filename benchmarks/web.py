@@ -38,14 +38,13 @@ import psutil
 from spotlightd import log
 from spotlightd.datasets.system import loads
 from spotlightd.ports.warehouse import Limits
-from spotlightd.query import filters, measures, select
-from spotlightd.query.reader import Reader, pin_query
+from spotlightd.query import filters, measures, outputs, select
+from spotlightd.query.reader import Reader, snapshot_query
 from spotlightd.runtime.endpoint import Endpoint
-from spotlightd.runtime.instance import joined, open_instance
+from spotlightd.runtime.instance import make_warehouse, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import sec_ftd
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web.pages import export
 
 SYMBOLS = 6_000
 DAYS = 10
@@ -81,7 +80,7 @@ class Scale:
 async def fill(state: Path, scale: Scale) -> None:
     """Rows, and one publication for each load; merged, so that the figure is not one of unmerged parts."""
     async with open_instance(replace(Settings(), state_dir=state)) as house:
-        warehouse = house.stores.warehouse
+        warehouse = house.warehouse
         for start in range(0, scale.loads, 50):
             count = min(50, scale.loads - start) * scale.each
             print(f"filling: load {start} of {scale.loads}", file=sys.stderr, flush=True)
@@ -129,7 +128,7 @@ async def running(state: Path) -> AsyncIterator[Bench]:
     try:
         told = await _ready(state, process.pid)
         endpoint = Endpoint(**told)
-        async with joined(endpoint, Settings()) as warehouse, aiohttp.ClientSession() as session:
+        async with make_warehouse(endpoint, Settings()) as warehouse, aiohttp.ClientSession() as session:
             reader = Reader(warehouse, LIMITS, asyncio.Semaphore(8), 60.0)
             yield Bench(endpoint.web, psutil.Process(process.pid), session, reader)
     finally:
@@ -188,8 +187,8 @@ async def _got(bench: Bench, path: str) -> None:
 
 
 async def _asked(reader: Reader, name: str) -> None:
-    pin = await reader.pin()
-    questions = (measures.series, measures.titles, measures.replaced)
+    pin = await reader.snapshot()
+    questions = (measures.daily_series, measures.symbol_titles, measures.superseded_amounts)
     await reader.all(*(question(sec_ftd, name, pin) for question in questions))
 
 
@@ -203,7 +202,7 @@ async def pages(bench: Bench, times: int) -> dict[str, float]:
 
 async def first_byte(bench: Bench, until: date, times: int) -> dict[str, Any]:
     found = {}
-    for suffix in export.OUTPUTS:
+    for suffix in outputs.OUTPUTS:
         ours = [await seconds(lambda s=suffix: _first_of_page(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
         own = [await seconds(lambda s=suffix: _first_of_query(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
         page, query = statistics.median(ours) * 1000, statistics.median(own) * 1000
@@ -219,9 +218,9 @@ async def _first_of_page(bench: Bench, suffix: str, until: date) -> None:
 
 
 async def _first_of_query(bench: Bench, suffix: str, until: date) -> None:
-    asked = filters.read(sec_ftd, [("settlement_date__lt", until.isoformat())])
-    answer = await bench.reader.rows(pin_query(sec_ftd, None))
-    query, output = select.every(asked, answer.rows[0][0]), export.OUTPUTS[suffix]
+    asked = filters.parse_question(sec_ftd, [("settlement_date__lt", until.isoformat())])
+    answer = await bench.reader.rows(snapshot_query(sec_ftd, None))
+    query, output = select.select_download(asked, answer.rows[0][0]), outputs.OUTPUTS[suffix]
     sql = f"{query.sql} SETTINGS {output.settings}"
     async with bench.reader.warehouse.stream(sql, output.format, query.params, limits=LIMITS) as chunks:
         assert await anext(chunks)
@@ -233,7 +232,7 @@ def _address(bench: Bench, suffix: str, until: date) -> str:
 
 async def memory(bench: Bench, until: date) -> dict[str, Any]:
     found = {}
-    for suffix in export.OUTPUTS:
+    for suffix in outputs.OUTPUTS:
         before = bench.daemon.memory_info().rss
         most, size = before, 0
         began = time.perf_counter()
@@ -253,7 +252,9 @@ async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict
     until = scale.until(asked.download_rows)
     async with running(state) as bench:
         count = await bench.reader.rows(
-            select.count(filters.read(sec_ftd, [("settlement_date__lt", until.isoformat())]), Snapshot(scale.loads))
+            select.select_count(
+                filters.parse_question(sec_ftd, [("settlement_date__lt", until.isoformat())]), Snapshot(scale.loads)
+            )
         )
         return {
             "rows": scale.each * scale.loads,

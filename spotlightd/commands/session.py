@@ -66,8 +66,7 @@ async def open_session(settings: Settings) -> AsyncIterator[Session]:
     endpoint = find_daemon(settings)
     if endpoint is None:
         async with open_instance(settings) as instance:
-            context = instance.context
-            yield Session(context.warehouse, context.documents, instance.catalog, instance.archives)
+            yield Session(instance.warehouse, instance.documents, instance.catalog, instance.archives)
         return
     async with make_warehouse(endpoint, settings) as warehouse:
         catalog, (bucket, _) = load_catalog(settings), make_bucket(settings)
@@ -102,7 +101,11 @@ async def _refreshing(archives: WarehouseArchives) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[SqliteLedger]:
-    """The ledger of the state folder; a running daemon may have it open too."""
+    """The ledger of the state folder; a running daemon may have it open too.
+
+    SettingsError beside a daemon of another release: opening the file would migrate it to the schema of this one.
+    """
+    find_daemon(settings)
     async with SqliteLedger(settings.state_dir / LEDGER_FILE) as ledger:
         yield ledger
 

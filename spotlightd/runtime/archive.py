@@ -1,4 +1,4 @@
-"""Wires the archiver, and what takes raw documents to the bucket: what they move, and with what."""
+"""Wires the archiver and the tiering of raw documents, and checks their settings."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ SCRATCH = "archive"
 
 
 def make_archiver(instance: Instance) -> Archiver:
-    """The archiver of these stores. SettingsError for a policy that cannot be kept."""
+    """The archiver of the instance. SettingsError for a policy that cannot work."""
     return Archiver(make_archive_context(instance))
 
 
 def make_archive_context(instance: Instance) -> ArchiveContext:
-    _check(instance)
+    _check_policy(instance)
     feeds: tuple[Batch | Stream | Transform, ...] = (
         *instance.catalog.sources, *instance.catalog.streams, *instance.catalog.transforms,
     )  # fmt: skip
     return ArchiveContext(
-        datasets={one.name: one for one in instance.datasets},
-        feeds={one.name: one for one in feeds},
+        datasets={dataset.name: dataset for dataset in instance.datasets},
+        feeds={feed.name: feed for feed in feeds},
         transforms=instance.catalog.transforms,
-        warehouse=instance.context.warehouse,
+        warehouse=instance.warehouse,
         bucket=instance.bucket,
         index=instance.archives,
         archive_ledger=instance.partitions,
-        ledger=instance.context.ledger,
+        ledger=instance.ledger,
         positions=instance.positions,
         verifier=ChildVerifier(instance.settings.verifier, logger(flow="archive").info),
         folder=instance.settings.state_dir / SCRATCH,
@@ -49,53 +49,50 @@ def make_archive_context(instance: Instance) -> ArchiveContext:
 
 
 def make_document_tiering(instance: Instance) -> DocumentTiering:
-    """The flow that takes raw documents to the bucket. SettingsError for a policy that cannot be kept."""
-    told, known = instance.settings.documents, {one.name: one for one in instance.catalog.sources}
-    if strangers := sorted(set(told.hot_days) - known.keys()):
-        raise SettingsError(f"setting documents.hot_days names no source: {', '.join(strangers)}")
-    days = {name: told.hot_days.get(name, one.hot_days) for name, one in known.items()}
-    leaving = {name: some for name, some in days.items() if some}
-    for name in leaving:
-        if known[name].max_bytes > told.cache_bytes:
+    """The flow that moves raw documents to the bucket. SettingsError for a policy that cannot work."""
+    settings, sources = instance.settings.documents, {source.name: source for source in instance.catalog.sources}
+    if unknown := sorted(set(settings.hot_days) - sources.keys()):
+        raise SettingsError(f"setting documents.hot_days names no source: {', '.join(unknown)}")
+    all_days = {name: settings.hot_days.get(name, source.hot_days) for name, source in sources.items()}
+    hot_days = {name: days for name, days in all_days.items() if days}
+    for name in hot_days:
+        if sources[name].max_bytes > settings.cache_bytes:
             raise SettingsError(
-                f"setting documents.cache_bytes: a document of {name} may have {known[name].max_bytes:,} bytes; use as many"
+                f"setting documents.cache_bytes: a document of {name} may have {sources[name].max_bytes:,} bytes; use at"
+                " least as many"
             )
-    policy = TieringPolicy(leaving, frozenset(told.lost), told.every_seconds)
+    policy = TieringPolicy(hot_days, frozenset(settings.lost), settings.every_seconds)
     return DocumentTiering(
-        instance.documents.folder,
-        instance.bucket,
-        instance.context.ledger,
-        instance.partitions,
-        policy,
-        gate=instance.context.gate,
+        instance.documents.folder, instance.bucket, instance.ledger, instance.partitions, policy, gate=instance.gate
     )
 
 
-def _check(instance: Instance) -> None:
-    """That every dataset named in the policy can leave, and that a rest is longer than any question."""
-    policy, web = instance.settings.archive, instance.settings.web
-    known = {one.name: one for one in instance.datasets}
+def _check_policy(instance: Instance) -> None:
+    """SettingsError when a dataset of the policy cannot leave the warehouse, or when rest_seconds is too short.
+
+    rest_seconds must be longer than any query: a query that began before the switch still reads the original.
+    """
+    policy, datasets = instance.settings.archive, {dataset.name: dataset for dataset in instance.datasets}
     for name, days in policy.hot_days.items():
-        if name not in known:
+        if name not in datasets:
             raise SettingsError(f"setting archive.hot_days names no dataset: {name}")
-        if days and known[name].column(known[name].time).kind not in ("date", "time"):
-            raise SettingsError(f"setting archive.hot_days: {name} has no time that says how old a row is")
-        if days and not known[name].split_by:
+        if days and datasets[name].column(datasets[name].time).kind not in ("date", "time"):
+            raise SettingsError(f"setting archive.hot_days: {name} has no time column that says how old a row is")
+        if days and not datasets[name].split_by:
             raise SettingsError(
                 f"setting archive.hot_days: {name} has no partitions, so none of them can leave the disk"
             )
     for stream in instance.catalog.streams:
         name, bus_days = frames_of(stream).name, with_retention(stream, instance.settings).retention_hours / 24
-        if 0 < policy.hot_days.get(name, known[name].retention.hot_days) <= bus_days:
+        if 0 < policy.hot_days.get(name, datasets[name].retention.hot_days) <= bus_days:
             raise SettingsError(
-                f"setting archive.hot_days: {name} must stay longer than the bus keeps them ({bus_days:g} days), because what"
-                " comes a second time is known by them"
+                f"setting archive.hot_days: {name} must stay longer than the bus keeps its messages ({bus_days:g} days):"
+                " a message that arrives twice is recognized by them"
             )
-    longest = STATEMENT_START_SECONDS + max(
-        web.download_seconds, web.query_seconds, instance.settings.warehouse.query_seconds
-    )
+    web, warehouse = instance.settings.web, instance.settings.warehouse
+    longest = STATEMENT_START_SECONDS + max(web.download_seconds, web.query_seconds, warehouse.query_seconds)
     if policy.rest_seconds < longest:
         raise SettingsError(
-            f"setting archive.rest_seconds is {policy.rest_seconds:g}: a download may have been asked for {longest:g} s"
-            " before it reads; use more than that"
+            f"setting archive.rest_seconds is {policy.rest_seconds:g}: a query may still read the original {longest:g} s"
+            " after it was requested; use more than that"
         )

@@ -50,7 +50,8 @@ class Catalog:
     @property
     def feeds(self) -> Mapping[str, Batch | Stream]:
         """All sources and streams, by name."""
-        return {source.name: source for source in (*self.sources, *self.streams)}
+        sources: tuple[Batch | Stream, ...] = (*self.sources, *self.streams)
+        return {source.name: source for source in sources}
 
 
 def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType] = PACKAGES) -> Catalog:

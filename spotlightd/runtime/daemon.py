@@ -1,7 +1,7 @@
-"""The daemon: opens the clients, starts the flows, waits for a signal. The only place that wires rooms together.
+"""The daemon: opens the clients, starts the flows, waits for a signal.
 
 Indentation is the order of shutdown: the schedule and the sources stop first, then the explorer, then the clients
-close, last of all the engine and the lock on the state folder.
+close, and last the engine and the lock on the state folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -34,8 +34,7 @@ from spotlightd.model.source import Batch
 from spotlightd.ports.bus import Bus
 from spotlightd.runtime import systemd
 from spotlightd.runtime.archive import make_archiver, make_document_tiering
-from spotlightd.runtime.disks import make_disk_monitor, release_ballast
-from spotlightd.runtime.disks import read_disk_metrics as disk_readings
+from spotlightd.runtime.disks import make_disk_monitor, read_disk_metrics, release_ballast
 from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
 from spotlightd.runtime.explorer import make_explorer_context
 from spotlightd.runtime.instance import Instance, open_instance
@@ -43,8 +42,9 @@ from spotlightd.runtime.streams import OpenStreams, open_streams
 from spotlightd.settings.settings import Settings
 from spotlightd.web.app import build_application, serve
 from spotlightd.web.metrics import serve_metrics
+from spotlightd.web.state import ExplorerContext
 
-PROBE_SECONDS = 2.0
+WATCHDOG_SECONDS = 2.0  # without systemd's watchdog
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,73 +53,92 @@ class Daemon:
 
     instance: Instance
     board: Board
-    bells: Wakeups
+    wakeups: Wakeups
     web: str
     bus: Bus
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the flows of the daemon are made of, before they start. `sources` are those that are collected."""
+
+    instance: Instance
+    sources: tuple[Batch, ...]
+    board: Board
+    wakeups: Wakeups
+    archiver: Archiver
+    tiering: DocumentTiering
+    disks: DiskWatch
+    metrics: PrometheusMetrics
+
+
+def _make_parts(instance: Instance, board: Board) -> _Parts:
+    """SettingsError for settings that cannot work."""
+    settings = instance.settings
+    sources = instance.sources if settings.schedule.enabled else ()
+    for source in sources:
+        instance.publishers.for_source(source)  # refuses a source that needs a contact, before anything starts
+    archiver, tiering = make_archiver(instance), make_document_tiering(instance)
+
+    async def free_disk(_: FileSystem) -> None:
+        await instance.documents.cache.evict_all()
+        await archiver.free_disk()
+
+    disks = make_disk_monitor(settings, instance.gate, on_critical=free_disk)
+    metrics = PrometheusMetrics(
+        [stream.name for stream in instance.catalog.streams],
+        [source.name for source in instance.catalog.sources],
+        version=__version__,
+        flows=lambda: read_flows(board),
+        disks=lambda: read_disk_metrics(disks.state()),
+        archive=archiver.state,
+        documents=tiering.state,
+    )
+    return _Parts(instance, sources, board, Wakeups(), archiver, tiering, disks, metrics)
+
+
 @asynccontextmanager
 async def start_daemon(settings: Settings, *, notice: str = "") -> AsyncIterator[Daemon]:
-    """The whole daemon at work; leaving the block drains it and closes everything, in order."""
-    told = settings.log
-    said = LogBuffer(told.table_waiting_events, told.table_minute_events)
-    with forward_events(said.add) if told.table_seconds else nullcontext():
-        async with _at_work(settings, said, notice) as daemon:
+    """The daemon at work; leaving the block drains it and closes everything, in order."""
+    buffer = LogBuffer(settings.log.table_waiting_events, settings.log.table_minute_events)
+    with forward_events(buffer.add) if settings.log.table_seconds else nullcontext():
+        async with _run_daemon(settings, buffer, notice) as daemon:
             yield daemon
 
 
 @asynccontextmanager
-async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIterator[Daemon]:
-    began, board, bells = datetime.now(UTC), Board(), Wakeups()
+async def _run_daemon(settings: Settings, buffer: LogBuffer, notice: str) -> AsyncIterator[Daemon]:
+    started_at, board = datetime.now(UTC), Board()
     log = logger()
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     await release_ballast(settings)
     async with open_instance(settings) as instance:
-        collected = instance.sources if settings.schedule.enabled else ()
-        for source in collected:
-            instance.publishers.for_source(source)  # refuses a source that asks for a contact, before anything is begun
-        archive, documents = make_archiver(instance), make_document_tiering(instance)
-
-        async def relieve(_: FileSystem) -> None:
-            await instance.documents.cache.evict_all()
-            await archive.free_disk()
-
-        disks = make_disk_monitor(settings, instance.context.gate, on_critical=relieve)
-        metrics = PrometheusMetrics(
-            [one.name for one in instance.catalog.streams], [one.name for one in instance.catalog.sources],
-            version=__version__, flows=lambda: read_flows(board), disks=lambda: disk_readings(disks.state()),
-            archive=archive.state, documents=documents.state,
-        )  # fmt: skip
-        writing = run_log_writer(board, said, instance.context.warehouse, metrics, settings.log.table_seconds)
-        async with writing, open_streams(instance, metrics) as streams:
-            context = replace(
-                make_explorer_context(instance, streams, board, began, notice),
-                disks=disks.state,
-                archive=archive.state,
-                document_tiers=documents.state,
-            )
-            await disks.check()  # before anything moves: what is too full now holds from the beginning
+        parts = _make_parts(instance, board)
+        metrics, pause = parts.metrics, settings.log.table_seconds
+        async with (
+            run_log_writer(board, buffer, instance.warehouse, metrics, pause),
+            open_streams(instance, metrics) as streams,
+        ):
+            context = make_explorer_context(
+                instance, streams, board, started_at=started_at, notice=notice, archive=parts.archiver.state,
+                document_tiers=parts.tiering.state, disks=parts.disks.state,
+            )  # fmt: skip
+            await parts.disks.check()  # before any flow starts: a disk that is too full holds work from the beginning
             async with (
-                run_in_background(
-                    **_keepers(instance, board, metrics, disks, archive, documents), **_movers(instance, streams, board)
-                ),
-                serve_metrics(metrics.text, settings.metrics, settings.web.hosts),
-                serve(build_application(context), settings.web.host, settings.web.port) as port,
+                run_in_background(**_upkeep_flows(parts), **_moving_flows(parts, streams)),
+                _serve_pages(settings, metrics, context) as web,
             ):
-                web = f"http://{settings.web.host}:{port}"
-                here = replace(instance.endpoint, web=web, collects=tuple(source.name for source in collected))
-                publish_endpoint(settings, here)
-                gatherers = _collectors(instance, board, bells, metrics, collected) | {
-                    name: run_isolated(board, name, flow) for name, flow in streams.listeners.items()
-                }
+                publish_endpoint(
+                    settings, instance.warehouse_address, web, tuple(source.name for source in parts.sources)
+                )
                 async with (
-                    run_in_background(**gatherers),
-                    run_triggers(collected, bells, on_start=settings.schedule.on_start),
+                    run_in_background(**_collecting_flows(parts, streams)),
+                    run_triggers(parts.sources, parts.wakeups, on_start=settings.schedule.on_start),
                 ):
                     log.info("daemon ready", web=web)
                     systemd.ready(f"explorer on {web}")
                     try:
-                        yield Daemon(instance, board, bells, web, streams.bus)
+                        yield Daemon(instance, board, parts.wakeups, web, streams.bus)
                     finally:
                         log.info("daemon stopping")
                         systemd.stopping()
@@ -127,75 +146,76 @@ async def _at_work(settings: Settings, said: LogBuffer, notice: str) -> AsyncIte
     log.info("daemon stopped")
 
 
-def _keepers(
-    instance: Instance,
-    board: Board,
-    metrics: PrometheusMetrics,
-    disks: DiskWatch,
-    archive: Archiver,
-    documents: DocumentTiering,
-) -> dict[str, Coroutine[Any, Any, None]]:
-    """What keeps the daemon itself: records, the watchdog, heartbeats, the watch over disks, the measure of the loop."""
-    every, warehouse = instance.settings.metrics.heartbeat_seconds, instance.context.warehouse
+@asynccontextmanager
+async def _serve_pages(settings: Settings, metrics: PrometheusMetrics, context: ExplorerContext) -> AsyncIterator[str]:
+    """Serve the metrics and the explorer; gives the explorer's address."""
+    async with (
+        serve_metrics(metrics.text, settings.metrics, settings.web.hosts),
+        serve(build_application(context), settings.web.host, settings.web.port) as port,
+    ):
+        yield f"http://{settings.web.host}:{port}"
+
+
+def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
+    """The flows about the daemon itself: records, watchdog, archive, heartbeats, disks, the lag of the event loop."""
+    instance, board = parts.instance, parts.board
+    seconds, warehouse = instance.settings.metrics.heartbeat_seconds, instance.warehouse
     return {
-        "bookkeeping": run_vital(board, "bookkeeping", lambda report: _bookkeeping(report, instance)),
-        "heart": run_vital(board, "heart", lambda report: _heart(report, board)),
-        "archive": run_isolated(board, "archive", ArchiveFlow(archive)),
-        "documents": run_isolated(board, "documents", documents),
+        "bookkeeping": run_vital(board, "bookkeeping", lambda report: _mirror_records(report, instance)),
+        "watchdog": run_vital(board, "watchdog", lambda report: _feed_watchdog(report, board)),
+        "archive": run_isolated(board, "archive", ArchiveFlow(parts.archiver)),
+        "documents": run_isolated(board, "documents", parts.tiering),
         "bucket": run_isolated(board, "bucket", lambda report: watch_bucket(report, instance.bucket)),
-        "pulse": run_isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every)),
-        "disk": run_isolated(board, "disk", disks),
-        "disk rows": run_isolated(board, "disk rows", DiskHistory(disks, warehouse)),
-        "loop lag": measure_loop_lag(metrics),
+        "heartbeats": run_isolated(
+            board, "heartbeats", lambda report: write_heartbeats(report, board, warehouse, seconds)
+        ),
+        "disk": run_isolated(board, "disk", parts.disks),
+        "disk rows": run_isolated(board, "disk rows", DiskHistory(parts.disks, warehouse)),
+        "loop lag": measure_loop_lag(parts.metrics),
     }
 
 
-def _movers(instance: Instance, streams: OpenStreams, board: Board) -> dict[str, Coroutine[Any, Any, None]]:
-    """What moves frames on until the listeners have stopped, and what is made of them."""
-    context = instance.context
-    made = {
-        one.name: TransformRunner(
-            one,
-            context.ledger,
-            context.warehouse,
-            context.publications,
-            instance.positions,
-            gate=context.gate,
-            archives=instance.archives,
+def _moving_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutine[Any, Any, None]]:
+    """The flows that move frames until the listeners have stopped, and the transforms of what was moved."""
+    instance = parts.instance
+    transforms = {
+        transform.name: TransformRunner(
+            transform, instance.ledger, instance.warehouse, instance.publications, instance.positions,
+            gate=instance.gate, archives=instance.archives,
         )
-        for one in instance.catalog.transforms
-    }
-    flows: dict[str, Flow] = {**streams.movers, **made}
-    return {name: run_isolated(board, name, flow) for name, flow in flows.items()}
+        for transform in instance.catalog.transforms
+    }  # fmt: skip
+    flows: dict[str, Flow] = {**streams.movers, **transforms}
+    return {name: run_isolated(parts.board, name, flow) for name, flow in flows.items()}
 
 
-def _collectors(
-    instance: Instance, board: Board, bells: Wakeups, metrics: PrometheusMetrics, collected: tuple[Batch, ...]
-) -> dict[str, Coroutine[Any, Any, None]]:
-    told, context = instance.settings.schedule, replace(instance.context, metrics=metrics)
-    since = told.since or date.min
-    return {
-        source.name: run_isolated(
-            board,
-            f"collect {source.name}",
-            Collector(source, instance.publishers, context, bells, since, told.judged_on),
+def _collecting_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutine[Any, Any, None]]:
+    """The flows that bring data in: one for each source, one for each stream that is listened to."""
+    instance, schedule = parts.instance, parts.instance.settings.schedule
+    context, since = instance.ingest_context(parts.metrics), schedule.since or date.min
+    flows: dict[str, Flow] = {
+        source.name: Collector(
+            source, instance.publishers, context, parts.wakeups, since=since, judged_on=schedule.judged_on
         )
-        for source in collected
+        for source in parts.sources
     }
+    collectors = {name: run_isolated(parts.board, f"collect {name}", flow) for name, flow in flows.items()}
+    listeners = {name: run_isolated(parts.board, name, flow) for name, flow in streams.listeners.items()}
+    return collectors | listeners
 
 
 async def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. One that comes during the start is obeyed when the start is done."""
+    """Run until SIGTERM or SIGINT. A signal during the start takes effect when the start is complete."""
     async with stop_signal() as stop, start_daemon(settings):
         await stop.wait()
 
 
 @asynccontextmanager
 async def stop_signal() -> AsyncIterator[asyncio.Event]:
-    """Set on SIGTERM or SIGINT while the block runs, and deaf to them after it: the process is about to end.
+    """An event that SIGTERM or SIGINT sets while the block runs. After the block both signals are ignored.
 
-    The block is to hold the start and the whole shutdown: impatient ones tell twice, and the second time would
-    otherwise cut short what the first began.
+    The block must include the start and the whole shutdown: a second signal would otherwise interrupt the shutdown that
+    the first one began.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -208,23 +228,25 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             signal.signal(number, signal.SIG_IGN)
 
 
-async def _bookkeeping(report: Reporter, instance: Instance) -> None:
-    await run_bookkeeping(
-        report, instance.context.ledger, instance.context.warehouse, instance.datasets, instance.archives
-    )
+async def _mirror_records(report: Reporter, instance: Instance) -> None:
+    await run_bookkeeping(report, instance.ledger, instance.warehouse, instance.datasets, instance.archives)
 
 
-async def _heart(report: Reporter, board: Board) -> None:
-    """Feed systemd's watchdog from the loop itself, and say in one line how the flows are."""
-    pause = systemd.watchdog_seconds() or PROBE_SECONDS
+async def _feed_watchdog(report: Reporter, board: Board) -> None:
+    """Feed systemd's watchdog from the event loop itself, and report the flows in one status line."""
+    pause = systemd.watchdog_seconds() or WATCHDOG_SECONDS
     report.expect_beats(60 / pause)
     while True:
         report.beat()
         systemd.alive()
-        systemd.status(_summary(board.read()))
+        systemd.status(_summarize(board.read()))
         await asyncio.sleep(pause)
 
 
-def _summary(statuses: tuple[Status, ...]) -> str:
-    troubled = [f"{one.name}: {one.error or one.beat_summary}" for one in statuses if one.error or one.is_hanging]
-    return "; ".join(troubled) or f"{len(statuses)} flows at work"
+def _summarize(statuses: tuple[Status, ...]) -> str:
+    failing = [
+        f"{status.name}: {status.error or status.beat_summary}"
+        for status in statuses
+        if status.error or status.is_hanging
+    ]
+    return "; ".join(failing) or f"{len(statuses)} flows at work"

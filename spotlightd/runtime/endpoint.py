@@ -1,63 +1,68 @@
-"""Where a running daemon answers: the file `daemon.json` that the daemon writes and commands read."""
+"""The address of a running daemon: the file `daemon.json`, which the daemon writes and commands read."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.settings.settings import Settings
 
+ENDPOINT = "daemon.json"
+
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a warehouse answers and the secret for it: what a command needs to join a running daemon.
-
-    Of a daemon also the explorer's address, the sources that it collects, and its process: a number that is given
-    again, so it counts only together with when that process was born, in the system's ticks.
-    """
+class WarehouseAddress:
+    """Where the warehouse answers, and the secret for it."""
 
     url: str
     user: str
     password: str
     database: str
-    web: str = ""
-    collects: tuple[str, ...] = ()
-    pid: int = 0
-    born: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint(WarehouseAddress):
+    """What a command needs to join a running daemon.
+
+    Besides the warehouse: the explorer's address, the sources that the daemon collects, and its process. A process number
+    is used again by the system, so it counts only together with the start time of the process, in the system's ticks.
+    """
+
+    web: str
+    collects: tuple[str, ...]
+    pid: int
+    start_ticks: int
 
 
 def process_start_ticks(pid: int) -> int:
-    """When a process began, in ticks since the machine's start; 0 when there is none of that number."""
+    """When a process started, in ticks since the machine's start; 0 when no process has that number."""
     try:
-        return int(
-            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-        )
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return 0
+    return int(text.rpartition(")")[2].split()[19])
 
 
-ENDPOINT = "daemon.json"
-
-
-def publish_endpoint(settings: Settings, endpoint: Endpoint) -> None:
-    """Leave the address and secret of the warehouse where commands of this user find them (0600)."""
-    path = settings.state_dir / ENDPOINT
-    text = json.dumps(asdict(replace(endpoint, pid=os.getpid(), born=process_start_ticks(os.getpid()))))
-    fresh = path.with_suffix(".new")
+def publish_endpoint(settings: Settings, warehouse: WarehouseAddress, web: str, collects: tuple[str, ...]) -> None:
+    """Write the address and secret of this process where commands of this user find them (0600)."""
+    path, pid = settings.state_dir / ENDPOINT, os.getpid()
+    endpoint = Endpoint(**asdict(warehouse), web=web, collects=collects, pid=pid, start_ticks=process_start_ticks(pid))
+    temporary = path.with_suffix(".new")
     try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-            out.write(text)
-        fresh.rename(path)
-    except OSError as problem:
-        raise StoreError(f"{path} cannot be written: {problem.strerror}") from None
+        temporary.unlink(missing_ok=True)
+        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w", encoding="utf-8") as out:
+            out.write(json.dumps(asdict(endpoint)))
+        temporary.rename(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def find_daemon(settings: Settings) -> Endpoint | None:
-    """Where the daemon of this state folder answers; None when none runs."""
+    """The running daemon of this state folder; None when there is none."""
     path = settings.state_dir / ENDPOINT
     try:
         endpoint = Endpoint(**json.loads(path.read_text(encoding="utf-8")))
@@ -66,5 +71,8 @@ def find_daemon(settings: Settings) -> Endpoint | None:
     except PermissionError:
         raise SettingsError(f"{path} belongs to another user: run this command as the daemon's user") from None
     except (ValueError, TypeError):
-        raise SettingsError(f"{path} was not written by this release: stop the daemon, or ask with its own") from None
-    return endpoint if endpoint.born and endpoint.born == process_start_ticks(endpoint.pid) else None
+        raise SettingsError(
+            f"{path} was not written by this release: stop the daemon, or use the commands of its release; if no daemon"
+            " runs, remove the file"
+        ) from None
+    return endpoint if endpoint.start_ticks and endpoint.start_ticks == process_start_ticks(endpoint.pid) else None

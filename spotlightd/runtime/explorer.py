@@ -1,12 +1,16 @@
-"""Builds what the pages need from the open instance."""
+"""Builds what the pages need from the open instance and the state of the flows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from spotlightd import __version__
 from spotlightd.engine.process import Engine
 from spotlightd.flows.supervise import Board, Status
+from spotlightd.model.disk import DiskState
+from spotlightd.model.document_tiers import DocumentTiers
+from spotlightd.model.partition import ArchiveState
 from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import OpenStreams
 from spotlightd.web.state import DaemonState, EngineState, ExplorerContext, FlowState
@@ -14,44 +18,59 @@ from spotlightd.workers.excerpt import ExcerptReader
 
 
 def make_explorer_context(
-    instance: Instance, streams: OpenStreams, board: Board, began: datetime, notice: str
+    instance: Instance,
+    streams: OpenStreams,
+    board: Board,
+    *,
+    started_at: datetime,
+    notice: str,
+    archive: Callable[[], ArchiveState],
+    document_tiers: Callable[[], DocumentTiers],
+    disks: Callable[[], DiskState],
 ) -> ExplorerContext:
+    """The context of the pages. The three callables give the state of other flows as of now."""
+
     def state() -> DaemonState:
+        statuses = board.read()
         return DaemonState(
             version=__version__,
-            started_at=began,
-            engine=_engine(instance.engine),
-            flows=tuple(_flow(one) for one in board.read()),
-            problems=tuple(f"{one.name}: {one.error}" for one in board.read() if one.state == "holding"),
+            started_at=started_at,
+            engine=_engine_state(instance.engine),
+            flows=tuple(_flow_state(status) for status in statuses),
+            problems=tuple(f"{status.name}: {status.error}" for status in statuses if status.state == "holding"),
             feeds=streams.feeds(),
             drains=streams.drains(),
         )
 
     return ExplorerContext(
-        warehouse=instance.context.warehouse,
-        documents=instance.context.documents,
+        warehouse=instance.warehouse,
+        documents=instance.documents,
         datasets=instance.datasets,
         sources=instance.catalog.sources,
         settings=instance.settings.web,
         state=state,
-        excerpt=ExcerptReader(instance.context.documents, instance.context.ledger, instance.settings.parser),
+        excerpt=ExcerptReader(instance.documents, instance.ledger, instance.settings.parser),
         judged_on=instance.settings.schedule.judged_on,
         notice=notice,
         streams=instance.catalog.streams,
         bus=streams.bus,
         positions=streams.positions,
         archives=instance.archives,
+        archive=archive,
+        document_tiers=document_tiers,
+        disks=disks,
     )
 
 
-def _engine(engine: Engine | None) -> EngineState:
+def _engine_state(engine: Engine | None) -> EngineState:
     if engine is None:
-        return EngineState("a ClickHouse server of its own")
+        return EngineState("a separate ClickHouse server")
     return EngineState(engine.sandbox, engine.restarts, engine.pid)
 
 
-def _flow(one: Status) -> FlowState:
-    progress = f"{one.message}: {one.done} of {one.total}" if one.total else one.message
-    told = [part for part in (progress, "" if one.is_hanging else one.beat_summary) if part]
-    error = one.error or (one.beat_summary if one.is_hanging else "")
-    return FlowState(one.name, one.state, one.since, one.restarts, error, " · ".join(told))
+def _flow_state(status: Status) -> FlowState:
+    """The status for the page: a flow that hangs shows its beats as the error, others beside their progress."""
+    progress = f"{status.message}: {status.done} of {status.total}" if status.total else status.message
+    parts = [part for part in (progress, "" if status.is_hanging else status.beat_summary) if part]
+    error = status.error or (status.beat_summary if status.is_hanging else "")
+    return FlowState(status.name, status.state, status.since, status.restarts, error, " · ".join(parts))

@@ -1,6 +1,6 @@
-"""Opens every client of a state folder, in order, and closes them in the reverse: for the daemon and for commands.
+"""Opens every client of a state folder in order, and closes them in reverse order: for the daemon and for commands.
 
-The lock on the folder comes first and goes last, so that nothing is touched beside another daemon.
+The lock on the folder is taken first and released last, so that nothing is touched beside another daemon.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from spotlightd.datasets.system import archives as archives_table
 from spotlightd.engine.lock import LockedFolder, state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import SettingsError
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
@@ -34,10 +35,11 @@ from spotlightd.model.bucket import EngineReach
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import watermarks
 from spotlightd.model.source import Batch
+from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.storage import Bucket
 from spotlightd.runtime.access import bucket_address, read_bucket_access, read_secret
 from spotlightd.runtime.catalog import Catalog, load_catalog
-from spotlightd.runtime.endpoint import Endpoint
+from spotlightd.runtime.endpoint import WarehouseAddress
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
 from spotlightd.workers.parser import ChildParser
@@ -50,19 +52,23 @@ LEDGER_FILE = "ledger.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """Everything that is open while the daemon, or a command without one, is at work."""
+    """The open clients of a state folder, for the daemon and for a command without one."""
 
     settings: Settings
     catalog: Catalog
-    context: IngestContext
-    documents: TieredDocuments
     bucket: Bucket
-    publishers: HttpPublishers
+    documents: TieredDocuments
+    ledger: SqliteLedger
     positions: SqlitePositions
-    endpoint: Endpoint
+    partitions: SqliteArchive
+    warehouse_address: WarehouseAddress
+    warehouse: ClickHouse
     engine: Engine | None
     archives: WarehouseArchives
-    partitions: SqliteArchive
+    publications: Publications
+    publishers: HttpPublishers
+    parser: ChildParser
+    gate: Gate
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
@@ -70,89 +76,114 @@ class Instance:
 
     @property
     def sources(self) -> tuple[Batch, ...]:
-        """Those that are to be collected here."""
-        chosen = self.settings.schedule.sources
-        return tuple(one for one in self.catalog.sources if not one.suspended and (not chosen or one.name in chosen))
+        """The sources that are collected here."""
+        selected = self.settings.schedule.sources
+        return tuple(
+            source
+            for source in self.catalog.sources
+            if not source.suspended and (not selected or source.name in selected)
+        )
+
+    def ingest_context(self, metrics: Metrics | None = None) -> IngestContext:
+        return IngestContext(
+            self.documents, self.ledger, self.warehouse, self.parser, self.publications, metrics, self.gate
+        )
 
 
 @asynccontextmanager
 async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
-    """Lock the state folder, open every client, bring the stores in order. SettingsError and StoreError say what not."""
-    found = load_catalog(settings)
-    watermarks(settings.disk)  # refused before anything is touched
-    unknown = sorted(set(settings.schedule.sources) - {one.name for one in found.sources})
+    """Lock the state folder, open every client, recover what a crash left. SettingsError or StoreError when one fails."""
+    catalog = load_catalog(settings)
+    watermarks(settings.disk)  # wrong settings are refused before anything is touched
+    unknown = sorted(set(settings.schedule.sources) - {source.name for source in catalog.sources})
     if unknown:
         raise SettingsError(f"setting schedule.sources names no source: {', '.join(unknown)}")
     async with AsyncExitStack() as stack:
-        held = stack.enter_context(state_lock(settings.state_dir))
-        state = held.folder
+        folder = stack.enter_context(state_lock(settings.state_dir))
         bucket, reach = make_bucket(settings)
         await stack.enter_async_context(bucket)
-        engine, endpoint = await _warehouse(stack, settings, held, reach)
-        warehouse = await stack.enter_async_context(make_warehouse(endpoint, settings))
-        ledger = await stack.enter_async_context(SqliteLedger(state / LEDGER_FILE))
+        engine, address = await _start_engine(stack, settings, folder, reach)
+        warehouse = await stack.enter_async_context(make_warehouse(address, settings))
+        ledger = await stack.enter_async_context(SqliteLedger(folder.folder / LEDGER_FILE))
         documents = make_documents(settings, bucket)
         await stack.enter_async_context(documents.folder)
         await stack.enter_async_context(documents.cache)
-        parser = await stack.enter_async_context(ChildParser(settings.parser, found.places, logger(flow="parser").info))
-        publishers = await stack.enter_async_context(HttpPublishers(settings.publisher))
-        publications = Publications(ledger, warehouse)
-        context = IngestContext(documents, ledger, warehouse, parser, publications)
-        archives = WarehouseArchives(warehouse, (*found.datasets, *SYSTEM_DATASETS), bucket.table)
+        on_event = logger(flow="parser").info
         instance = Instance(
-            settings, found, context, documents, bucket, publishers, SqlitePositions(ledger), endpoint, engine, archives,
-            SqliteArchive(ledger),
-        )  # fmt: skip
-        for dataset in (loads, archives_table):  # what makes the others visible, and where they are
-            await warehouse.ensure(dataset)
-        await archives.refresh()
-        for dataset in instance.datasets:
-            await warehouse.ensure(dataset, archives.archived)
-        await recover(ledger, warehouse, publications, instance.datasets, archives)
+            settings=settings,
+            catalog=catalog,
+            bucket=bucket,
+            documents=documents,
+            ledger=ledger,
+            positions=SqlitePositions(ledger),
+            partitions=SqliteArchive(ledger),
+            warehouse_address=address,
+            warehouse=warehouse,
+            engine=engine,
+            archives=WarehouseArchives(warehouse, (*catalog.datasets, *SYSTEM_DATASETS), bucket.table),
+            publications=Publications(ledger, warehouse),
+            parser=await stack.enter_async_context(ChildParser(settings.parser, catalog.places, on_event)),
+            publishers=await stack.enter_async_context(HttpPublishers(settings.publisher)),
+            gate=Gate(),
+        )
+        await _prepare_warehouse(instance)
         yield instance
 
 
-def make_warehouse(endpoint: Endpoint, settings: Settings) -> ClickHouse:
+async def _prepare_warehouse(instance: Instance) -> None:
+    """Create missing tables and columns, then recover what a crash left."""
+    warehouse, archives = instance.warehouse, instance.archives
+    for dataset in (loads, archives_table):  # first: which rows are visible, and which are in the bucket
+        await warehouse.ensure(dataset)
+    await archives.refresh()
+    for dataset in instance.datasets:
+        await warehouse.ensure(dataset, archives.archived)
+    await recover(instance.ledger, warehouse, instance.publications, instance.datasets, archives)
+
+
+def make_warehouse(address: WarehouseAddress, settings: Settings) -> ClickHouse:
     """A client of the warehouse at that address; to be entered."""
-    return ClickHouse(endpoint.url, endpoint.user, endpoint.password, endpoint.database, settings.warehouse)
+    return ClickHouse(address.url, address.user, address.password, address.database, settings.warehouse)
 
 
-async def _warehouse(
-    stack: AsyncExitStack, settings: Settings, held: LockedFolder, reach: EngineReach
-) -> tuple[Engine | None, Endpoint]:
-    ours = settings.warehouse
-    if ours.kind == "server":
-        password = read_secret(ours.password_file, "warehouse.password_file")
-        return None, Endpoint(ours.url, ours.user, password, ours.database)
-    engine = await stack.enter_async_context(Engine(held, settings.engine, database=ours.database, bucket=reach))
-    return engine, Endpoint(engine.url, engine.user, engine.password, ours.database)
+async def _start_engine(
+    stack: AsyncExitStack, settings: Settings, folder: LockedFolder, reach: EngineReach
+) -> tuple[Engine | None, WarehouseAddress]:
+    """The embedded engine, started; None with a server of its own. And the address of either."""
+    warehouse = settings.warehouse
+    if warehouse.kind == "server":
+        password = read_secret(warehouse.password_file, "warehouse.password_file")
+        return None, WarehouseAddress(warehouse.url, warehouse.user, password, warehouse.database)
+    engine = await stack.enter_async_context(Engine(folder, settings.engine, database=warehouse.database, bucket=reach))
+    return engine, WarehouseAddress(engine.url, engine.user, engine.password, warehouse.database)
 
 
 def make_bucket(settings: Settings) -> tuple[FolderBucket | S3Bucket, EngineReach]:
-    """The bucket that the settings mean, to be entered, and what the engine may reach of it. Whether it answers is told
-    by its flow.
+    """The bucket of the settings, to be entered, and the part of it that the engine may access.
+
+    Nothing is sent to the store here. The flow `bucket` reports whether it answers.
     """
-    ours = settings.bucket
-    if ours.kind == "folder":
-        folder = bucket_folder(ours, settings.state_dir.absolute())
+    bucket = settings.bucket
+    if bucket.kind == "folder":
+        folder = bucket_folder(bucket, settings.state_dir.absolute())
         return FolderBucket(folder, most_percent=settings.disk.sink_percent), EngineReach(folder=str(folder))
     from spotlightd.clients.bucket.s3 import S3Bucket  # noqa: PLC0415  the library takes half a second to load
 
-    address, access = bucket_address(ours), read_bucket_access(ours)
-    store = S3Bucket(ours, access)
+    address, access = bucket_address(bucket), read_bucket_access(bucket)
     port = address.port or (443 if address.scheme == "https" else 80)
-    url = f"{ours.url.rstrip('/')}/{ours.name}/{access.prefix}"
-    return store, EngineReach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)
+    url = f"{bucket.url.rstrip('/')}/{bucket.name}/{access.prefix}"
+    reach = EngineReach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)
+    return S3Bucket(bucket, access), reach
 
 
 def make_documents(settings: Settings, bucket: Bucket) -> TieredDocuments:
-    """The documents, to be entered, folder and cache. Beside a running daemon the folder is only read, and not entered."""
-    told, state = settings.documents, settings.state_dir.absolute()
+    """The documents: folder and cache, both to be entered. Beside a running daemon do not enter the folder: read only."""
+    documents, state = settings.documents, settings.state_dir.absolute()
     cache = DocumentCache(
-        state / "cache", bucket, most_bytes=told.cache_bytes, most_percent=settings.disk.batch_percent
+        state / "cache", bucket, most_bytes=documents.cache_bytes, most_percent=settings.disk.batch_percent
     )
     return TieredDocuments(FolderDocuments(state / "documents"), cache)
 
 
-def bucket_folder(ours: BucketSettings, state: Path) -> Path:
-    return Path(ours.folder).absolute() if ours.folder else state / "bucket"
+def bucket_folder(bucket: BucketSettings, state: Path) -> Path:
+    return Path(bucket.folder).absolute() if bucket.folder else state / "bucket"

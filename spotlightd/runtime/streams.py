@@ -1,7 +1,7 @@
 """Wires streams: the bus, the spool before it, and the flows of each feed, from the socket to the table.
 
-Embedded, the spool's log is the bus. With Kafka it is a file of its own, from which frames are forwarded, and in which
-they stay until they are durable in the warehouse: a broker's acknowledgement is not.
+With the embedded bus, the spool's log is the bus. With Kafka the spool is a separate file. Frames are forwarded from it,
+and stay in it until they are durable in the warehouse: the acknowledgement of a broker does not make them durable.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from spotlightd.clients.http.websocket import connecting
+from spotlightd.clients.http.websocket import open_websocket
 from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.clients.locallog.spool import LogSpool
 from spotlightd.clients.locallog.view import LogView
 from spotlightd.errors import SettingsError
 from spotlightd.flows.stream.context import DrainContext
-from spotlightd.flows.stream.decode import Decoder, make_decoder
+from spotlightd.flows.stream.decode import make_decoder
 from spotlightd.flows.stream.drain import Drain
 from spotlightd.flows.stream.forward import Forwarder
 from spotlightd.flows.stream.listen import Listener
@@ -44,7 +44,7 @@ SPOOL_FILE = "spool.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class OpenStreams:
-    """Everything about streams that is open. `movers` are the flows that go on until the listeners have stopped."""
+    """The open clients and the flows of all streams. `movers` are the flows that run until the listeners have stopped."""
 
     bus: Bus
     positions: Positions
@@ -54,63 +54,64 @@ class OpenStreams:
     listeners: Mapping[str, Flow]
 
     def feeds(self) -> tuple[FeedState, ...]:
-        return tuple(one.state() for one in self.listening.values())
+        return tuple(listener.state() for listener in self.listening.values())
 
     def drains(self) -> tuple[DrainState, ...]:
-        return tuple(state for one in self.draining.values() for state in one.states())
+        return tuple(state for drain in self.draining.values() for state in drain.states())
 
 
 def select_streams(streams: Sequence[Stream], settings: Settings) -> tuple[Stream, ...]:
-    """Those that are to be listened to. SettingsError for a name that is none, and for one without symbols or its key."""
-    told = settings.streams
-    names = told.enabled or list(told.symbols)
-    known = {one.name: one for one in streams}
-    unknown = sorted({*names, *told.symbols, *told.key_files, *told.addresses, *told.retention_hours} - set(known))
-    if unknown:
+    """The streams to listen to. SettingsError for an unknown name, and for a stream without symbols."""
+    section = settings.streams
+    names = section.enabled or list(section.symbols)
+    known = {stream.name: stream for stream in streams}
+    named = {*names, *section.symbols, *section.key_files, *section.addresses, *section.retention_hours}
+    if unknown := sorted(named - set(known)):
         raise SettingsError(f"section [streams] names no stream: {', '.join(unknown)}; there are: {', '.join(known)}")
     for name in names:
-        if not told.symbols.get(name):
+        if not section.symbols.get(name):
             raise SettingsError(f"setting streams.symbols has nothing for {name} to subscribe to")
     return tuple(with_retention(known[name], settings) for name in names if not known[name].suspended)
 
 
 def with_retention(source: Stream, settings: Settings) -> Stream:
-    """With the bus's retention as the settings say. SettingsError for one that keeps nothing."""
+    """The stream with the bus retention of the settings. SettingsError for less than an hour."""
     hours = settings.streams.retention_hours.get(source.name, source.retention_hours)
     if hours < 1:
         raise SettingsError(
-            f"setting streams.retention_hours.{source.name} must be at least 1: what is not drained yet waits there"
+            f"setting streams.retention_hours.{source.name} must be at least 1: messages wait on the bus until they are"
+            " drained"
         )
     return replace(source, retention_hours=hours)
 
 
 def make_feed(source: Stream, settings: Settings) -> Feed:
-    """What the settings say about a stream, its key read from its file."""
-    told = settings.streams
-    file = told.key_files.get(source.name, "")
-    needs = source.key_required and source.name not in told.addresses
-    key = read_secret(file, f"streams.key_files.{source.name}") if file or needs else ""
-    return Feed(tuple(told.symbols[source.name]), key)
+    """The symbols of a stream, and its key, read from its file."""
+    section = settings.streams
+    file = section.key_files.get(source.name, "")
+    needs_key = source.key_required and source.name not in section.addresses
+    key = read_secret(file, f"streams.key_files.{source.name}") if file or needs_key else ""
+    return Feed(tuple(section.symbols[source.name]), key)
 
 
 def make_feeds(sources: Sequence[Stream], settings: Settings) -> Mapping[str, Feed]:
-    """By stream. SettingsError when two have one key: a venue ends the first connection when it sees the second."""
-    found: dict[str, Feed] = {}
+    """By stream. SettingsError when two have the same key: a venue ends the first connection when it sees the second."""
+    feeds: dict[str, Feed] = {}
     for source in sources:
-        own = make_feed(source, settings)
-        other = next((name for name, one in found.items() if own.key and one.key == own.key), None)
+        feed = make_feed(source, settings)
+        other = next((name for name, earlier in feeds.items() if feed.key and earlier.key == feed.key), None)
         if other:
             raise SettingsError(
                 f"streams {other} and {source.name} have the same key, and a key is good for one connection: give"
                 f" streams.key_files.{source.name} a key of its own, or take one of them out of streams.enabled"
             )
-        found[source.name] = own
-    return found
+        feeds[source.name] = feed
+    return feeds
 
 
 @asynccontextmanager
 async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
-    """The bus for those who only look, beside a running daemon or without one."""
+    """The bus for a command that only reads, beside a running daemon or without one."""
     if settings.bus.kind == "kafka":
         async with Kafka(settings.bus, read_bus_password(settings)) as kafka:
             yield kafka
@@ -120,81 +121,79 @@ async def open_bus(settings: Settings) -> AsyncIterator[Bus]:
 
 
 def read_bus_password(settings: Settings) -> str:
-    """Of the Kafka cluster, where it wants one."""
-    asks = settings.bus.kind == "kafka" and settings.bus.security.startswith("SASL")
-    return read_secret(settings.bus.password_file, "bus.password_file") if asks else ""
+    """The password at the Kafka cluster; empty where none is needed."""
+    needs_password = settings.bus.kind == "kafka" and settings.bus.security.startswith("SASL")
+    return read_secret(settings.bus.password_file, "bus.password_file") if needs_password else ""
 
 
 @asynccontextmanager
 async def open_streams(instance: Instance, metrics: Metrics) -> AsyncIterator[OpenStreams]:
-    """Open what streams need. The flows are run by the daemon, listeners inside of movers."""
+    """Open what the streams need. The daemon runs the flows: the listeners start after the movers and stop before them."""
     settings, positions = instance.settings, instance.positions
     sources = select_streams(instance.catalog.streams, settings)
     feeds = make_feeds(sources, settings)
-    own = settings.bus.kind == "embedded"
+    is_embedded = settings.bus.kind == "embedded"
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(LocalLog(settings.state_dir / (BUS_FILE if own else SPOOL_FILE)))
+        file = settings.state_dir / (BUS_FILE if is_embedded else SPOOL_FILE)
+        log = await stack.enter_async_context(LocalLog(file))
         bus: Bus = log
-        if not own:
+        if not is_embedded:
             bus = await stack.enter_async_context(Kafka(settings.bus, read_bus_password(settings)))
         topics = [source.topic for source in sources]
         priorities = {source.name: source.priority for source in sources}
-        spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=own))
-        context = instance.context
-        parts = Parts(context.ledger, context.publications, positions)
-        forwarding = {} if own else {one.name: Forwarder(one, log, bus, metrics) for one in sources}
+        spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=is_embedded))
+        parts = Parts(instance.ledger, instance.publications, positions)
+        forwarders = {} if is_embedded else {source.name: Forwarder(source, log, bus, metrics) for source in sources}
 
         async def trim(source: Stream, drained: Mapping[int, int]) -> None:
             await log.retain(source.topic, drained)
 
-        means = DrainContext(
-            bus, spool, context.warehouse, positions, parts, metrics, settings.streams,
-            trim=trim if own else None, resend=None if own else lambda name: forwarding[name].resend(), gate=context.gate,
-            archives=instance.archives,
+        context = DrainContext(
+            bus, spool, instance.warehouse, positions, parts, metrics, settings.streams,
+            trim=trim if is_embedded else None,
+            resend=None if is_embedded else lambda name: forwarders[name].resend(),
+            gate=instance.gate, archives=instance.archives,
         )  # fmt: skip
-        parser = await _parser(stack, instance, sources)
-        replays = {one.name: make_replay(one, instance, parts, parser) for one in instance.catalog.streams}
-        draining = {source.name: Drain(source, means, replays[source.name]) for source in sources}
+        parser = await _open_parser(stack, instance, sources)
+        replays = {stream.name: make_replay(stream, instance, parts, parser) for stream in instance.catalog.streams}
+        draining = {source.name: Drain(source, context, replays[source.name]) for source in sources}
         listening = {
             source.name: Listener(
-                source, feeds[source.name], connecting, spool, positions, metrics, settings.streams,
-                last_received=await _last_received(source, log, positions),
+                source, feeds[source.name], open_websocket, spool, positions, metrics, settings.streams,
+                last_received=await _find_last_received(source, log, positions),
             )
             for source in sources
         }  # fmt: skip
-        movers: dict[str, Flow] = {"replay": ReplayRunner(context.ledger, list(replays.values()), context.gate)}
+        movers: dict[str, Flow] = {"replay": ReplayRunner(instance.ledger, list(replays.values()), instance.gate)}
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
-        movers |= {f"forward {name}": flow for name, flow in forwarding.items()}
+        movers |= {f"forward {name}": flow for name, flow in forwarders.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
         yield OpenStreams(bus, positions, listening, draining, movers, listeners)
 
 
 def make_replay(source: Stream, instance: Instance, parts: Parts, parser: Parser | None = None) -> Replay:
     """The replay of a stream, for the daemon and for a command without one."""
-    context, decoder = instance.context, _decoder(source, instance, parser)
-    return Replay(source, context.ledger, context.warehouse, decoder, context.publications, instance.positions, parts)
-
-
-def _decoder(source: Stream, instance: Instance, parser: Parser | None) -> Decoder:
-    context = instance.context
-    return make_decoder(
-        source, context.warehouse, parser or context.parser, instance.settings.state_dir, instance.archives
+    decoder = make_decoder(
+        source, instance.warehouse, parser or instance.parser, instance.settings.state_dir, instance.archives
+    )
+    return Replay(
+        source, instance.ledger, instance.warehouse, decoder, instance.publications, instance.positions, parts
     )
 
 
-async def _parser(stack: AsyncExitStack, instance: Instance, sources: Sequence[Stream]) -> Parser | None:
-    """A child of their own for streams that Python decodes: they must not wait for a long document."""
+async def _open_parser(stack: AsyncExitStack, instance: Instance, sources: Sequence[Stream]) -> Parser | None:
+    """A separate child for streams that Python decodes, so that they do not wait for a long document."""
     if all(source.decode for source in sources):
         return None
     limits, places = instance.settings.parser, instance.catalog.places
     return await stack.enter_async_context(ChildParser(limits, places, logger(flow="stream parser").info))
 
 
-async def _last_received(source: Stream, log: LocalLog, positions: Positions) -> datetime | None:
-    """When the newest frame was received that a start finds: in the log before the bus, or drained long ago."""
+async def _find_last_received(source: Stream, log: LocalLog, positions: Positions) -> datetime | None:
+    """When the newest known frame was received, whether it is still in the log or was drained long ago."""
     await log.ensure(source.topic)
-    keys = [one.key for one in (await positions.positions(source.name)).values() if one.key]
-    for at, ends in (await log.ends(source.name)).items():
+    keys = [position.key for position in (await positions.positions(source.name)).values() if position.key]
+    for partition, ends in (await log.ends(source.name)).items():
         if ends.end > ends.start:
-            keys.append((await log.peek(source.name, at, ends.end - 1, most=1)).key(0))
+            keys.append((await log.peek(source.name, partition, ends.end - 1, most=1)).key(0))
     return max(map(received_at, keys), default=None)

@@ -21,7 +21,7 @@ async def here(tmp_path: Path) -> AsyncIterator[Place]:
 
 async def test_messages_are_shown_and_kept_frames_decoded_again(here: Place) -> None:
     async with here.ready() as daemon:
-        await here.flowing(100)
+        await here.wait_for_flow(100)
         shown = [
             json.loads(line) for line in (await here.command("tail", "finnhub", "--once", "--json")).out.splitlines()
         ]
@@ -31,8 +31,8 @@ async def test_messages_are_shown_and_kept_frames_decoded_again(here: Place) -> 
         assert trade["data"][0]["s"] in SYMBOLS
         beside = await here.command("replay", "finnhub", "--json")
         assert (beside.status, beside.json()["documents"]) == (0, 1)
-        await here.flowing(100)
-        await here.settled()
+        await here.wait_for_flow(100)
+        await here.settle()
         assert await daemon.stop() == 0
     without = (await here.command("replay", "finnhub", "--json")).json()
     assert [(one["part"], one["rejects"]) for one in without["parts"]] == [(1, 0), (2, 0)]
@@ -41,8 +41,8 @@ async def test_messages_are_shown_and_kept_frames_decoded_again(here: Place) -> 
 
 async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(here: Place, tmp_path: Path) -> None:
     async with here.ready() as daemon:
-        await here.flowing(100)
-        await here.settled()
+        await here.wait_for_flow(100)
+        await here.settle()
         assert await daemon.stop() == 0
     file, other = str(tmp_path / "trades.bundle.tar"), str(tmp_path / "other")
     early = await here.command("bundle", "trades", "--out", file)

@@ -15,12 +15,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.demo.construct import with_trailers
+from spotlightd.demo.construct import add_trailers
 from spotlightd.runtime.endpoint import Endpoint
-from spotlightd.runtime.instance import joined
+from spotlightd.runtime.instance import make_warehouse
 from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import INDEX, sec_ftd
-from spotlightd.sql.visibility import visible
+from spotlightd.sql.visibility import visible_condition
 from tests.clients.publisher_server import Answer, ScriptedPublisher, document, reply
 
 INDEX_PATH = urlsplit(INDEX).path
@@ -35,7 +35,7 @@ source = replace(sec_ftd.source, name="fast_ftd", requests_per_second=1000.0, co
 SEEN = f"""
 SELECT formatDateTime(settlement_date, '%Y/%m') || if(toDayOfMonth(settlement_date) < 15, '/a', '/b') AS covers,
     count() AS rows, sum(quantity) AS shares
-FROM sec_ftd WHERE {visible(sec_ftd)} GROUP BY covers
+FROM sec_ftd WHERE {visible_condition(sec_ftd)} GROUP BY covers
 """
 
 
@@ -73,7 +73,7 @@ def lines(number: int, rows: int, edition: int = 0) -> list[str]:
 def half_month(number: int, rows: int = 1200, edition: int = 0) -> HalfMonth:
     """A whole and right document. Another edition has other quantities."""
     made = lines(number, rows, edition)
-    return HalfMonth(half(number)[0], zipped(with_trailers(made)), rows, sum(int(one.split("|")[3]) for one in made))
+    return HalfMonth(half(number)[0], zipped(add_trailers(made)), rows, sum(int(one.split("|")[3]) for one in made))
 
 
 def zipped(text: str, member: str = "cnsfails.txt") -> bytes:
@@ -111,7 +111,7 @@ def endpoint(state: Path) -> Endpoint:
 
 def warehouse(state: Path) -> ClickHouse:
     """The running daemon's warehouse, as a command joins it; to be entered."""
-    return joined(endpoint(state), Settings())
+    return make_warehouse(endpoint(state), Settings())
 
 
 async def seen(opened: ClickHouse) -> dict[str, tuple[int, int]]:

@@ -126,5 +126,5 @@ async def test_what_a_killed_daemon_left_behind_misleads_no_command(here: Place)
     path = here.state / "daemon.json"
     left = json.loads(path.read_text())
     path.write_text(json.dumps(left | {"pid": os.getpid()}))
-    assert process_start_ticks(os.getpid()) != left["born"]
+    assert process_start_ticks(os.getpid()) != left["start_ticks"]
     assert (await here.command("query", SUM, "--json")).json() == [{"rows": 1200, "shares": half_month(0).shares}]

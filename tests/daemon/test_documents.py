@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spotlightd.errors import SettingsError
-from spotlightd.runtime.archive import stowing
+from spotlightd.runtime.archive import make_document_tiering
 from spotlightd.runtime.instance import open_instance
 from spotlightd.settings import stores
 from spotlightd.settings.settings import Settings
@@ -101,5 +101,5 @@ async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, told: dic
         Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**told))
     ) as house:
         with pytest.raises(SettingsError) as caught:
-            stowing(house)
+            make_document_tiering(house)
     assert str(caught.value).startswith(says)

@@ -96,7 +96,7 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         await daemon.says("engine restarted")
         await daemon.says("load published", covers=big.covers)
         await here.all_seen()
-        assert daemon.said("load died", covers=big.covers)
+        assert daemon.said("load failed", covers=big.covers)
         assert daemon.said("store recovered")
         assert len([one for one in here.server.asked if one.path == big.path]) == 1  # its bytes were here already
         status = await daemon.status()

@@ -140,7 +140,7 @@ async def test_a_source_that_fails_is_started_again_with_pauses_and_holds_up_no_
         await until(told, "the flow is shown as failed")
         flow = await daemon.flow("collect broken")
         assert flow["restarts"] >= 3
-        assert flow["error"] == "a mistake of ours: ZeroDivisionError: constructed mistake"
+        assert flow["error"] == "a bug in spotlightd: ZeroDivisionError: constructed mistake"
         assert "ZeroDivisionError: constructed mistake" in (await daemon.get("/status")).text
         assert (await daemon.get("/readyz")).status == 200
         times = [datetime.fromisoformat(one["timestamp"]) for one in daemon.said("flow failed")]

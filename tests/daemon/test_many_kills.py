@@ -124,7 +124,7 @@ async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(here
     async with here.ready() as daemon:
         await storm.look()
         storm.queue_backfill()
-        await daemon.says("source looked at", times=2, seconds=120)
+        await daemon.says("source checked", times=2, seconds=120)
         assert await here.seen() == here.expected
         assert await daemon.stop() == 0
     swept = here.ledger("SELECT count(*) FROM loads WHERE state = 'swept'")[0][0]

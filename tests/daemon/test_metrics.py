@@ -10,7 +10,7 @@ from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month, warehouse
 
-FLOWS = {"heart", "pulse", "bookkeeping", "collect fast_ftd"}
+FLOWS = {"watchdog", "heartbeats", "bookkeeping", "collect fast_ftd"}
 
 
 async def scraped(daemon: Daemon, port: int) -> dict[tuple[str, frozenset[str]], float]:

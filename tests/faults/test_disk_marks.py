@@ -100,33 +100,33 @@ async def test_40_the_sink_stops_before_a_disk_is_full_and_nothing_is_lost_or_do
         async with run_exchange(Script(rate=500.0, ping_seconds=0.5)) as venue:
             here = Streams(tmp_path, venue)
             async with here.ready(disk=MARKS) as daemon:
-                await here.flowing(500)
+                await here.wait_for_flow(500)
                 disk.fill(leaving=leaving(4))
                 await told_in_time(daemon, "batch loads and the sink held")
                 await _drain_holds(daemon)
                 await _nothing_is_drained_while_ticks_are_made(here)
                 disk.clear()
                 await until(daemon.is_ready, "/readyz answers 200 again")
-                await here.flowing()
-                count = await here.settled()
+                await here.wait_for_flow()
+                count = await here.settle()
                 print(f"held at 96 %: {count}")
-                assert count.good
+                assert count.is_good
                 assert here.causes() == []  # the spool had room: nothing was shed
                 disk.fill()  # to the last byte
                 await told_in_time(daemon, "the sink held")
                 await _made(here, 1_000)
                 assert (await daemon.get("/healthz")).status == 200
                 disk.clear()
-                await here.flowing()
-                count = await here.settled()
+                await here.wait_for_flow()
+                count = await here.settle()
                 print(f"held at 100 %: {count}, gaps {here.causes()}")
-                assert count.good
+                assert count.is_good
                 await until(daemon.is_ready, "/readyz answers 200 again")
                 assert await daemon.stop() == 0
 
 
 async def _drain_holds(daemon: Daemon) -> None:
-    async def holds() -> bool:
+    async def wait_until_holding() -> bool:
         return bool((await daemon.flow("drain finnhub"))["state"] == "holding")
 
     await until(holds, "the drain holds")

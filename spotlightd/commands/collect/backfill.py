@@ -50,12 +50,14 @@ def _find_source(name: str, sources: tuple[Batch, ...]) -> Batch:
 
 async def _backfill_without_daemon(job: Job, settings: Settings, out: Out) -> int:
     async with open_instance(settings) as instance:
-        context, source = instance.context, _find_source(job.target, instance.catalog.sources)
+        source = _find_source(job.target, instance.catalog.sources)
         with out.progress(f"backfill {source.name}") as progress:
             span = IngestRange(job.first, job.last, again=True)
             publisher = instance.publishers.for_source(source)
-            results = await ingest(source, publisher, context, span=span, checkpoint=to_checkpoint(progress))
-        await mirror_records(context.ledger, context.warehouse, instance.archives)
+            results = await ingest(
+                source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress)
+            )
+        await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     failures = [result for result in results if result.error]
     for result in failures:
         out.note(f"{result.link.covers}: {result.outcome}: {result.error}")

@@ -19,8 +19,8 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     if find_daemon(settings) is not None:
         raise SettingsError("the daemon is running: stop it first, so that the ledger does not change")
     async with open_instance(settings) as instance:
-        partitions, context = await instance.partitions.partitions(), instance.context
-        rows = await rebuild_mirror(context.ledger, context.warehouse, instance.archives, partitions)
+        partitions = await instance.partitions.partitions()
+        rows = await rebuild_mirror(instance.ledger, instance.warehouse, instance.archives, partitions)
     out.result(f"{rows:,} records copied from the ledger", {"rows": rows})
     return 0
 

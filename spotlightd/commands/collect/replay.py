@@ -31,7 +31,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     if not (settings.state_dir / LEDGER_FILE).exists():
         raise SettingsError(f"there is nothing in {settings.state_dir} to replay: name the state folder with --state")
     async with open_instance(settings) as instance:
-        parts = Parts(instance.context.ledger, instance.context.publications, instance.positions)
+        parts = Parts(instance.ledger, instance.publications, instance.positions)
         replay = make_replay(source, instance, parts)
         with out.progress(f"replay {source.name}") as progress:
             results = await replay.replay_days(arguments.first, arguments.last, to_checkpoint(progress))

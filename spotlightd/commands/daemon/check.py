@@ -18,8 +18,8 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     """Open all stores, then print the effective settings without secrets."""
     del arguments
     async with open_instance(settings) as instance:
-        await instance.context.warehouse.ping()
-        await instance.context.documents.ping()
+        await instance.warehouse.ping()
+        await instance.documents.ping()
         await instance.bucket.ping()
         for source in instance.sources:
             instance.publishers.for_source(source)

@@ -106,7 +106,7 @@ async def _load_all(settings: Settings, mirror: Mirror, out: Out) -> dict[str, A
             for number in range(await _find_stage(instance, mirror), len(mirror.stages)):
                 mirror.show(number)
                 results += await _ingest_all(instance, progress)
-        await mirror_records(instance.context.ledger, instance.context.warehouse, instance.archives)
+        await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     refused = [result for result in results if result.outcome == "refused"]
     return {
         "documents": sum(result.outcome == "published" for result in results),
@@ -125,7 +125,7 @@ async def _find_stage(instance: Instance, mirror: Mirror) -> int:
     newest = 0
     for number, stage in enumerate(mirror.stages):
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in stage.files.values()]
-        if all([await instance.context.ledger.document(digest) for digest in digests]):
+        if all([await instance.ledger.document(digest) for digest in digests]):
             newest = number
     return newest
 
@@ -134,13 +134,15 @@ async def _ingest_all(instance: Instance, progress: Progress) -> list[IngestResu
     results = []
     for source in instance.sources:
         publisher, span = instance.publishers.for_source(source), IngestRange(again=True)
-        results += await ingest(source, publisher, instance.context, span=span, checkpoint=to_checkpoint(progress))
+        results += await ingest(
+            source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress)
+        )
     return results
 
 
 async def _publish_stages(daemon: Daemon, mirror: Mirror) -> None:
     """Show the publisher's stages one after the other, and have the daemon collect each."""
-    ledger = daemon.instance.context.ledger
+    ledger = daemon.instance.ledger
     for number in range(await _find_stage(daemon.instance, mirror), len(mirror.stages)):
         mirror.show(number)
         jobs = [await ledger.add_job(Job("backfill", source.name)) for source in daemon.instance.sources]

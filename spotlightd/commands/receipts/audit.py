@@ -117,7 +117,7 @@ def _compare(
 def _read_lines(body: Body, wanted: Mapping[tuple[int, int], Any]) -> Iterator[tuple[tuple[int, int], str]]:
     """The wanted lines of the document, in document order."""
     for member in zipped.members(body):
-        for block in lines.blocks(zipped.pieces(member), "latin-1", member=member.index):
+        for block in lines.read_blocks(zipped.pieces(member), "latin-1", member=member.index):
             texts = block.text.decode().split("\n")[: block.count]
             for number, text in enumerate(texts, block.first):
                 if (member.index, number) in wanted:

@@ -33,16 +33,15 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     with out.progress("import") as progress:
         async with open_bundle(arguments.file, progress) as bundle, open_instance(settings) as instance:
             outcomes = await import_bundle(_make_context(instance), bundle, progress)
-            await mirror_records(instance.context.ledger, instance.context.warehouse, instance.archives)
+            await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     _print_result(out, bundle.manifest, outcomes)
     return 1 if any(outcome.status in FAULTS for outcome in outcomes) else 0
 
 
 def _make_context(instance: Instance) -> ImportContext:
-    context = instance.context
-    parts = Parts(context.ledger, context.publications, instance.positions)
+    parts = Parts(instance.ledger, instance.publications, instance.positions)
     return ImportContext(
-        instance.catalog.feeds, context, instance.archives, instance.positions,
+        instance.catalog.feeds, instance.ingest_context(), instance.archives, instance.positions,
         lambda source: make_replay(source, instance, parts),
     )  # fmt: skip
 
