@@ -39,6 +39,25 @@ def test_a_generated_page_is_as_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
 
 
+def test_each_test_that_a_page_names_exists() -> None:
+    """`tests/…py::test_…` or `tests/…py` in a page of docs/ or in README.md."""
+    missing = []
+    for page in (*(ROOT / "docs").glob("*.md"), ROOT / "README.md"):
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?", page.read_text(encoding="utf-8")):
+            text = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).exists() else ""
+            if not text or (name and f"def {name}(" not in text):
+                missing.append(f"{page.name}: {file}::{name}")
+    assert missing == []
+
+
+def test_each_row_of_reliability_names_a_test() -> None:
+    """Except a fault that does not apply."""
+    lines = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and not line.startswith("| no.")]
+    assert len(rows) > 50
+    assert [row for row in rows if "`tests/" not in row and "does not apply" not in row] == []
+
+
 def test_every_setting_and_every_option_says_what_it_is_for() -> None:
     silent = re.compile(r"^\| `(?:\w|-).*\|\s+\|$", re.MULTILINE)
     found = silent.findall(generated()["settings.md"]) + silent.findall(generated()["commands.md"])

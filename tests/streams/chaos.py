@@ -23,11 +23,11 @@ from pathlib import Path
 from spotlightd.demo.exchange import GARBAGE, Script
 from tests.real.kafka import Kafka, free_ports
 from tests.streams.place import Count
-from tests.streams.scene import Scene, played
+from tests.streams.scene import Scene, run_scene
 
 RATE = 2_000.0
 MINUTES = 3.0
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,57 +116,57 @@ class Chaos:
         ]  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
-    async def done(self, names: Sequence[str], say: Say) -> Count:
+    async def run_acts(self, names: Sequence[str], show: Print) -> Count:
         """Do these in order, each some moments after the one before; then all is to be well again."""
-        begun = time.monotonic()
+        started = time.monotonic()
         for name in names:
             await self.pause(0.2, 1.5)
-            say(f"{time.monotonic() - begun:6.1f} s  {name}")
+            show(f"{time.monotonic() - started:6.1f} s  {name}")
             await self.acts[name]()
-        return await self.over()
+        return await self.recover()
 
-    async def drawn(self, seconds: float, say: Say) -> Count:
+    async def run_random(self, seconds: float, show: Print) -> Count:
         """Do what chance says, until the time is over."""
-        begun = time.monotonic()
-        while time.monotonic() - begun < seconds:
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
             await self.pause(0.2, 2.0)
             name = self.chance.choice(list(self.acts))
-            say(f"{time.monotonic() - begun:6.1f} s  {name}")
+            show(f"{time.monotonic() - started:6.1f} s  {name}")
             await self.acts[name]()
-        return await self.over()
+        return await self.recover()
 
-    async def over(self) -> Count:
+    async def recover(self) -> Count:
         """A clean stop and start, and what became of the ticks."""
-        await self.scene.flowing(seconds=120)
+        await self.scene.wait_for_flow(seconds=120)
         await self.stop_daemon()
-        await self.scene.flowing(seconds=120)
-        return await self.scene.settled(seconds=120)
+        await self.scene.wait_for_flow(seconds=120)
+        return await self.scene.settle(seconds=120)
 
 
-async def run(seed: int, seconds: float, folder: Path, say: Say) -> Count:
+async def run(seed: int, seconds: float, folder: Path, show: Print) -> Count:
     """A Kafka, a venue and a daemon of its own; AssertionError with the count when an oracle says no."""
     (wire,) = free_ports(1)
     kafka = Kafka(folder / "kafka")
     kafka.properties["advertised.listeners"] = f"PLAIN://127.0.0.1:{wire},LOCKED://{kafka.locked}"
     script = Script(rate=RATE, ping_seconds=0.25)
-    async with kafka, played(folder, kafka, wire, script=script, warehouse={"query_seconds": 5.0}) as scene:
-        return await Chaos(scene, random.Random(seed)).drawn(seconds, say)
+    async with kafka, run_scene(folder, kafka, wire, script=script, warehouse={"query_seconds": 5.0}) as scene:
+        return await Chaos(scene, random.Random(seed)).run_random(seconds, show)
 
 
 def main() -> int:
-    words = argparse.ArgumentParser(prog="chaos", description=__doc__)
-    words.add_argument("seed", nargs="?", type=int, default=random.SystemRandom().randrange(1 << 32))
-    words.add_argument("--minutes", type=float, default=MINUTES)
-    told = words.parse_args()
-    print(f"make chaos SEED={told.seed}", flush=True)
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__)
+    parser.add_argument("seed", nargs="?", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    arguments = parser.parse_args()
+    print(f"make chaos SEED={arguments.seed}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-chaos-"))
     try:
-        count = asyncio.run(run(told.seed, told.minutes * 60, folder, lambda text: print(text, flush=True)))
+        count = asyncio.run(run(arguments.seed, arguments.minutes * 60, folder, lambda text: print(text, flush=True)))
     except AssertionError as problem:
-        print(f"FAILED, seed {told.seed}: {problem}\nall that was kept is in {folder}", file=sys.stderr)
+        print(f"FAILED, seed {arguments.seed}: {problem}\nall that was kept is in {folder}", file=sys.stderr)
         return 1
     shutil.rmtree(folder)
-    print(f"seed {told.seed}: {count}: 0 lost, 0 doubled")
+    print(f"seed {arguments.seed}: {count}: 0 lost, 0 doubled")
     return 0
 
 

@@ -1,6 +1,6 @@
-"""What the tests of streams share: one real Kafka for all of them, and lives that several faults are done to in turn.
+"""What the tests of streams share: one real Kafka for all of them, and daemons that meet several faults in turn.
 
-With FAULTS_JSON=path what was counted is written down there, for the table in docs/reliability.md (`make faults`).
+With FAULTS_JSON=path the counts are written to that file, for the table in docs/reliability.md (`make faults`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd.demo.exchange import Script, exchanging
+from spotlightd.demo.exchange import Script, run_exchange
 from tests.faults.disk import MIB, Disk, small_disk
 from tests.real.kafka import Kafka, KafkaMissingError, free_ports
 from tests.streams.place import Count, Place
-from tests.streams.scene import Scene, played
+from tests.streams.scene import Scene, run_scene
 
 RATE = 1_000.0
 BROKER_DISK_BYTES = 384 * MIB
@@ -37,9 +37,9 @@ class Broker:
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
     """A venue that makes a thousand ticks a second, and a state folder that no daemon has seen; the embedded bus."""
-    async with exchanging(Script(rate=RATE, ping_seconds=0.5)) as venue:
+    async with run_exchange(Script(rate=RATE, ping_seconds=0.5)) as venue:
         yield Place(tmp_path, venue)
 
 
@@ -69,26 +69,26 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture
 def scene(tmp_path: Path, broker: Broker) -> Callable[..., AbstractAsyncContextManager[Scene]]:
     """Opens a scene of a test's own."""
-    return lambda **how: played(tmp_path, broker.kafka, broker.wire_port, **how)
+    return lambda **how: run_scene(tmp_path, broker.kafka, broker.wire_port, **how)
 
 
 @pytest.fixture(scope="session")
-def written() -> Iterator[list[dict[str, object]]]:
+def counts() -> Iterator[list[dict[str, object]]]:
     """What was counted, in the order of the tests."""
-    counted: list[dict[str, object]] = []
-    yield counted
+    counts: list[dict[str, object]] = []
+    yield counts
     if path := os.environ.get("FAULTS_JSON"):
-        Path(path).write_text(json.dumps(counted, indent=1), encoding="utf-8")
+        Path(path).write_text(json.dumps(counts, indent=1), encoding="utf-8")
 
 
 @pytest.fixture
-def verdict(request: pytest.FixtureRequest, written: list[dict[str, object]]) -> Verdict:
-    """Takes down what became of the ticks under a fault; the count must be good."""
+def verdict(request: pytest.FixtureRequest, counts: list[dict[str, object]]) -> Verdict:
+    """Records the count of the ticks under a fault, which must be good."""
 
-    def taken(fault: str, count: Count, says: str = "") -> None:
-        told = {name: len(some) if isinstance(some, tuple) else some for name, some in asdict(count).items()}
-        written.append({"fault": fault, "test": request.node.name, "says": says, **told})
-        print(f"fault {fault}: {count} {says}")
-        assert count.good, str(count)
+    def record(fault: str, count: Count, note: str = "") -> None:
+        numbers = {name: len(value) if isinstance(value, tuple) else value for name, value in asdict(count).items()}
+        counts.append({"fault": fault, "test": request.node.name, "note": note, **numbers})
+        print(f"fault {fault}: {count} {note}")
+        assert count.is_good, str(count)
 
-    return taken
+    return record

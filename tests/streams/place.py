@@ -1,9 +1,9 @@
-"""Where a test of streams takes place: a venue and a real Kafka on loopback, each behind a proxy, a daemon that listens to
-the one and writes to the other, and oracles that count.
+"""What a test of streams needs: a venue and a real Kafka on loopback, each behind a proxy, a daemon that listens to the
+venue and writes to Kafka, and oracles that count.
 
-Every made tick has a number, told as its volume. A tick that was made must be in the table exactly once (O1), or have
-been made inside of a recorded gap; nothing may be there that was not made (O2); no intent may stay open (O3); the
-daemon ends as it was told to, and says nothing but events (O5); the engine's secret stands in no line of its log (O6).
+Every tick has a number, which is its volume. A tick must be in the table exactly once (O1), or have been sent inside a
+recorded gap. The table may hold nothing that the venue did not send (O2). No intent may stay open (O3). The daemon ends
+when it is stopped, and logs only events (O5). The engine's secret is in no line of its log (O6).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.trades import trades
 from spotlightd.demo.exchange import Exchange
 from spotlightd.errors import StoreError
-from spotlightd.sql.visibility import visible
+from spotlightd.sql.visibility import visible_condition
 from tests.daemon import process
 from tests.daemon.process import Daemon, Done, until
 from tests.daemon.publisher import endpoint, warehouse
@@ -33,7 +33,7 @@ DRAINED_SECONDS = 60.0
 UNDER_WAY_SECONDS = 1.0  # from the venue to the spool, as a rule
 UNDER_WAY_NANOSECONDS = 5_000_000_000  # at most, from the venue to the spool, on a machine that is busy
 SLACK_NANOSECONDS = 50_000_000  # between the venue's making of a tick and our receiving it
-TAKEN = """
+SPOOLED = """
 SELECT coalesce(sum(max(freed, coalesce(hi, 0))), 0), coalesce(sum(freed), 0) FROM partitions
 LEFT JOIN (SELECT topic, partition, max(hi) AS hi FROM blocks GROUP BY topic, partition) USING (topic, partition)
 """
@@ -49,10 +49,11 @@ constructed = replace(finnhub, name={name!r}, key_required=False, {changes})
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What became of the ticks: made by the venue, rows of them, made inside of gaps and not there; made outside of gaps
-    and not there, there twice, there and never made."""
+    """Ticks of the venue, rows of them, missing ticks inside gaps, missing ticks outside gaps, ticks that are there twice, and
+    rows that the venue never sent.
+    """
 
-    made: int
+    ticks: int
     rows: int
     in_gaps: int
     lost: tuple[int, ...]
@@ -60,13 +61,13 @@ class Count:
     strange: tuple[int, ...]
 
     @property
-    def good(self) -> bool:
+    def is_good(self) -> bool:
         return not (self.lost or self.doubled or self.strange)
 
     def __str__(self) -> str:
-        shown = {"lost": self.lost, "doubled": self.doubled, "strange": self.strange}
-        told = "".join(f", {len(some)} {word} {some[:5]}" for word, some in shown.items() if some)
-        return f"{self.made} made, {self.rows} rows, {self.in_gaps} in gaps{told}"
+        errors = {"lost": self.lost, "doubled": self.doubled, "strange": self.strange}
+        detail = "".join(f", {len(ticks)} {name} {ticks[:5]}" for name, ticks in errors.items() if ticks)
+        return f"{self.ticks} ticks, {self.rows} rows, {self.in_gaps} in gaps{detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +97,19 @@ class Place:
         return self.folder / "state"
 
     def settings(self, **sections: Any) -> Path:
-        self.authored()
+        self.write_source()
         address = f"ws://{self.line.address}/" if self.line else self.venue.address
         streams = {"symbols": {self.source: list(SYMBOLS)}, "addresses": {self.source: address}}
         streams |= {"backoff_seconds": 0.1, "backoff_most_seconds": 1.0}
-        told: dict[str, Any] = {"streams": streams, "schedule": {"enabled": False, "sources": ["sec_ftd"]}}
+        settings: dict[str, Any] = {"streams": streams, "schedule": {"enabled": False, "sources": ["sec_ftd"]}}
         if self.broker:
             servers = [self.wire.address if self.wire else self.broker.address]
-            told["bus"] = {"kind": "kafka", "servers": servers, "security": "PLAINTEXT", "request_seconds": 3.0}
+            settings["bus"] = {"kind": "kafka", "servers": servers, "security": "PLAINTEXT", "request_seconds": 3.0}
         for name, values in (*self.sections.items(), *sections.items()):
-            told[name] = {**told.get(name, {}), **values}
-        return process.settings_file(self.folder, "http://127.0.0.1:9", **told)
+            settings[name] = {**settings.get(name, {}), **values}
+        return process.settings_file(self.folder, "http://127.0.0.1:9", **settings)
 
-    def authored(self) -> None:
+    def write_source(self) -> None:
         """The operator's own source, if the stream is one."""
         if self.source != "finnhub":
             (self.state / "sources").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -146,7 +147,7 @@ class Place:
         async with warehouse(self.state) as opened:
             yield opened
 
-    async def asked(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
+    async def query(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         async with self.reading() as opened:
             return list((await opened.rows(sql, values)).rows)
 
@@ -154,33 +155,33 @@ class Place:
         """What the visible trades of this source say."""
         async with self.reading() as opened:
             seq = (await opened.rows("SELECT max(seq) FROM loads")).rows[0][0]
-            sql = what.format(trades=f"trades WHERE source = '{self.source}' AND {visible(trades)}")
+            sql = what.format(trades=f"trades WHERE source = '{self.source}' AND {visible_condition(trades)}")
             return list((await opened.rows(sql, {"seq": seq})).rows)
 
     def spooled(self) -> tuple[int, int]:
-        """How many frames the log before the warehouse ever took, and how many of them are durable there."""
+        """How many frames the log before the warehouse has taken, and how many of them are durable in the warehouse."""
         path = self.state / ("spool.sqlite" if self.broker else "bus.sqlite")
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as db:
-            taken, freed = db.execute(TAKEN).fetchone()
-            return taken, freed
+            spooled, durable = db.execute(SPOOLED).fetchone()
+            return spooled, durable
 
     def gaps(self) -> list[Hole]:
-        found = self.ledger("SELECT since, until, cause FROM gaps WHERE source = ? ORDER BY id", self.source)
-        return [Hole(since * 1000, until * 1000, cause) for since, until, cause in found]
+        rows = self.ledger("SELECT since, until, cause FROM gaps WHERE source = ? ORDER BY id", self.source)
+        return [Hole(since * 1000, until * 1000, cause) for since, until, cause in rows]
 
     def causes(self) -> list[str]:
-        return [one.cause for one in self.gaps()]
+        return [gap.cause for gap in self.gaps()]
 
-    def our_causes(self) -> list[str]:
+    def gap_causes(self) -> list[str]:
         """Without connections that were lost: a busy machine may miss a ping's answer."""
-        return [one for one in self.causes() if one != "connection lost"]
+        return [cause for cause in self.causes() if cause != "connection lost"]
 
     def rejected(self) -> list[str]:
         """The texts of the frames that could not be decoded."""
-        found = self.ledger("SELECT text FROM lost_frames WHERE source = ? ORDER BY id", self.source)
-        return [str(text) for (text,) in found]
+        rows = self.ledger("SELECT text FROM lost_frames WHERE source = ? ORDER BY id", self.source)
+        return [str(text) for (text,) in rows]
 
-    async def counted(self) -> Count:
+    async def count(self) -> Count:
         """O1 and O2 as of now, with the gaps that are written down until now.
 
         A log that was lost excuses nothing here: the spool has what was in it.
@@ -189,17 +190,17 @@ class Place:
             "SELECT toUInt64(volume) AS number, count(), min(toUnixTimestamp64Nano(received)) FROM {trades} GROUP BY number"
         )
         times, received = {row[0]: row[1] for row in rows}, {row[0]: row[2] for row in rows}
-        made, gaps = self.venue.ticks, [one for one in self.gaps() if one.cause != "log lost"]
-        missing = [number for number in range(len(made)) if number not in times]
-        lost = [one for one in missing if not _in_a_gap(made[one], gaps)]
+        ticks, gaps = self.venue.ticks, [gap for gap in self.gaps() if gap.cause != "log lost"]
+        missing = [number for number in range(len(ticks)) if number not in times]
+        lost = [number for number in missing if not _is_in_gap(ticks[number], gaps)]
         if lost:
-            lost = [one for one in lost if not _around_a_gap(one, received, gaps, made)]
+            lost = [number for number in lost if not _is_around_gap(number, received, gaps, ticks)]
         doubled = [number for number, many in times.items() if many > 1]
-        strange = [number for number in times if number >= len(made)]
+        strange = [number for number in times if number >= len(ticks)]
         in_gaps = len(missing) - len(lost)
-        return Count(len(made), sum(times.values()), in_gaps, tuple(lost), tuple(doubled), tuple(strange))
+        return Count(len(ticks), sum(times.values()), in_gaps, tuple(lost), tuple(doubled), tuple(strange))
 
-    async def flowing(self, more: int = 200, *, seconds: float = DRAINED_SECONDS) -> None:
+    async def wait_for_flow(self, more: int = 200, *, seconds: float = DRAINED_SECONDS) -> None:
         """Wait until ticks that are made from now on are in the table."""
         wanted = len(self.venue.ticks) + more
 
@@ -220,7 +221,7 @@ class Place:
         finally:
             self.venue.script = script
 
-    async def settled(self, *, seconds: float = DRAINED_SECONDS) -> Count:
+    async def settle(self, *, seconds: float = DRAINED_SECONDS) -> Count:
         """No tick is made, though pings go on; wait until all that was made is there or in a gap, and nothing stays open (O3).
 
         And all that is in the spool some moments later has to be durable: what is still to come may lie within a gap.
@@ -236,32 +237,32 @@ class Place:
                 taken = taken or (now if clock() >= later else 0)
                 if not taken or freed < taken:
                     return False
-                last[:] = [await self.counted()]
-                return last[0].good and not self.ledger("SELECT 1 FROM intents")
+                last[:] = [await self.count()]
+                return last[0].is_good and not self.ledger("SELECT 1 FROM intents")
             return False
 
         try:
             with self.quiet():
                 await until(good, "all ticks are accounted for", seconds=seconds, every=0.2)
         except AssertionError as late:
-            told = f"{', '.join(map(str, last))}; {self.spooled()} taken and freed; gaps {self.gaps()[-20:]}"
-            raise AssertionError(f"{late}: {told}") from None
+            detail = f"{', '.join(map(str, last))}; {self.spooled()} spooled and durable; gaps {self.gaps()[-20:]}"
+            raise AssertionError(f"{late}: {detail}") from None
         return last[0]
 
 
-def _in_a_gap(made: int, gaps: list[Hole]) -> bool:
-    return any(one.since - SLACK_NANOSECONDS <= made <= one.until + SLACK_NANOSECONDS for one in gaps)
+def _is_in_gap(sent: int, gaps: list[Hole]) -> bool:
+    return any(gap.since - SLACK_NANOSECONDS <= sent <= gap.until + SLACK_NANOSECONDS for gap in gaps)
 
 
-def _around_a_gap(number: int, received: Mapping[int, int], gaps: list[Hole], made: Sequence[int]) -> bool:
+def _is_around_gap(number: int, received: Mapping[int, int], gaps: list[Hole], ticks: Sequence[int]) -> bool:
     """Whether gaps lie between the neighbours of a missing tick that were received, and are about as long as nothing was:
     what was under way may be older than the last that was received by more than the slack, on a machine that is busy.
     """
-    before = next((one for one in range(number, -1, -1) if one in received), -1)
-    after = next((one for one in range(number, len(made)) if one in received), len(made))
+    before = next((other for other in range(number, -1, -1) if other in received), -1)
+    after = next((other for other in range(number, len(ticks)) if other in received), len(ticks))
     below, above = received.get(before, 0), received.get(after, 1 << 63)
     between = [
-        one for one in gaps if below <= one.since + SLACK_NANOSECONDS and one.until <= above + UNDER_WAY_NANOSECONDS
+        gap for gap in gaps if below <= gap.since + SLACK_NANOSECONDS and gap.until <= above + UNDER_WAY_NANOSECONDS
     ]
-    lasted = made[min(after, len(made) - 1)] - made[max(before, 0)]
-    return bool(between) and lasted <= sum(one.until - one.since for one in between) + UNDER_WAY_NANOSECONDS
+    lasted = ticks[min(after, len(ticks) - 1)] - ticks[max(before, 0)]
+    return bool(between) and lasted <= sum(gap.until - gap.since for gap in between) + UNDER_WAY_NANOSECONDS

@@ -14,13 +14,13 @@ import psutil
 from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from spotlightd.demo.exchange import Script, exchanging
+from spotlightd.demo.exchange import Script, run_exchange
 from tests.daemon.process import Daemon, until
 from tests.real.kafka import Kafka, free_ports
 from tests.streams.place import Count, Place
 from tests.streams.proxy import Proxy, proxying
 
-IMPATIENT = "partitions=2, stale_seconds=2.0, ping_seconds=0.5"
+SHORT_TIMEOUTS = "partitions=2, stale_seconds=2.0, ping_seconds=0.5"
 
 
 @dataclass
@@ -52,11 +52,11 @@ class Scene(Place):
         assert self.line
         return self.line
 
-    async def start(self, *, well: bool = True, **sections: Any) -> Daemon:
+    async def start(self, *, wait_ready: bool = True, **sections: Any) -> Daemon:
         """A daemon, ready; not `well`: although it holds. The one before must have ended."""
         await self._life.aclose()
         self._daemon = await self._life.enter_async_context(self.begun(**self.options | sections))
-        if well:
+        if wait_ready:
             return await self._daemon.ready()
         await self._daemon.says("daemon ready")
         return self._daemon
@@ -69,16 +69,16 @@ class Scene(Place):
     async def end(self) -> None:
         await self._life.aclose()
 
-    async def over(self, *, seconds: float = 60.0) -> Count:
+    async def recover(self, *, seconds: float = 60.0) -> Count:
         """The fault is over: ticks flow again, and all are accounted for."""
-        await self.flowing(seconds=seconds)
-        return await self.settled(seconds=seconds)
+        await self.wait_for_flow(seconds=seconds)
+        return await self.settle(seconds=seconds)
 
-    async def holds(self, because: str, *, seconds: float = 10.0) -> None:
+    async def wait_until_holding(self, because: str, *, seconds: float = 10.0) -> None:
         """Wait until /readyz answers 503 with that in it, as an alarm would see it."""
         await until(lambda: self.daemon.is_not_ready(because), f"/readyz says {because!r}", seconds=seconds, every=0.1)
 
-    async def made(self, more: int) -> None:
+    async def wait_for_ticks(self, more: int) -> None:
         """Wait until the venue has made so many more ticks."""
         wanted = len(self.venue.ticks) + more
         await until(lambda: len(self.venue.ticks) >= wanted, f"{more} more ticks", every=0.05)
@@ -94,7 +94,7 @@ class Scene(Place):
             with suppress(psutil.NoSuchProcess):  # it may have been ended meanwhile
                 engine.resume()
 
-    async def well(self, *, seconds: float = 60.0) -> None:
+    async def wait_until_ready(self, *, seconds: float = 60.0) -> None:
         await until(self.daemon.is_ready, "/readyz answers 200", seconds=seconds, every=0.1)
 
     async def metric(self, name: str, *labels: str) -> float:
@@ -107,7 +107,7 @@ class Scene(Place):
                     return float(sample.value)
         raise AssertionError(f"/metrics has no {name} {labels}")
 
-    async def lagged(self) -> dict[float, float]:
+    async def loop_lags(self) -> dict[float, float]:
         """By bucket how often the loop was at most so late."""
         async with self.daemon.session.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
             text = await answer.text()
@@ -138,20 +138,20 @@ class Scene(Place):
 
 
 @asynccontextmanager
-async def played(
+async def run_scene(
     folder: Path,
     broker: Kafka,
     wire_port: int,
     *,
     script: Script | None = None,
-    changes: str = IMPATIENT,
+    changes: str = SHORT_TIMEOUTS,
     **sections: Any,
 ) -> AsyncIterator[Scene]:
     """A scene with a topic of its own, and a daemon in it that is ready and takes ticks; ended when the block is left."""
     (metrics,) = free_ports(1)
     name = f"made_{secrets.token_hex(4)}"
     async with (
-        exchanging(script or Script(rate=1_000.0, ping_seconds=0.25)) as venue,
+        run_exchange(script or Script(rate=1_000.0, ping_seconds=0.25)) as venue,
         proxying(int(venue.address.rstrip("/").rpartition(":")[2])) as line,
         proxying(broker.ports[0], at=wire_port) as wire,
     ):
@@ -161,7 +161,7 @@ async def played(
         )  # fmt: skip
         try:
             await scene.start()
-            await scene.flowing(50)
+            await scene.wait_for_flow(50)
             yield scene
         finally:
             wire.healthy()

@@ -23,7 +23,7 @@ from spotlightd.settings.sources import BusSettings
 from tests.daemon.process import until
 from tests.real.kafka import Kafka as Broken
 from tests.streams.conftest import Broker, Verdict
-from tests.streams.scene import Scene, played
+from tests.streams.scene import Scene, run_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 LATE = 1.0
@@ -32,7 +32,7 @@ LATE = 1.0
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def life(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> AsyncIterator[Scene]:
     folder = tmp_path_factory.mktemp("bus")
-    async with played(folder, broker.kafka, broker.wire_port, warehouse={"query_seconds": 2.0}) as scene:
+    async with run_scene(folder, broker.kafka, broker.wire_port, warehouse={"query_seconds": 2.0}) as scene:
         yield scene
 
 
@@ -49,7 +49,7 @@ async def scene(life: Scene) -> AsyncIterator[Scene]:
 
 async def late_turns(scene: Scene) -> float:
     """How often the loop came round more than LATE seconds too late."""
-    turns = await scene.lagged()
+    turns = await scene.loop_lags()
     return turns[float("inf")] - turns[LATE]
 
 
@@ -61,7 +61,7 @@ async def test_fault_9_a_frozen_kafka_fills_the_spool_which_empties_again(scene:
     await until(lambda: spooled(scene, 3_000), "3,000 frames wait in the spool", every=0.1)
     await scene.daemon.says("forward held", times=held + 1)
     scene.kafka.thaw()
-    count = await scene.over()
+    count = await scene.recover()
     assert await late_turns(scene) == late
     verdict("9", count)
 
@@ -77,22 +77,22 @@ async def test_fault_11_answers_that_are_lost_make_repeats_that_are_known(scene:
     scene.wires.deaf = True
     await scene.daemon.says("forward held", times=held + 1)
     scene.wires.healthy()
-    verdict("11", await scene.over(), f"{await repeats(scene) - before} repeats known as such")
+    verdict("11", await scene.recover(), f"{await repeats(scene) - before} repeats known as such")
     assert await repeats(scene) > before
 
 
 async def repeats(scene: Scene) -> int:
-    return int((await scene.asked(f"SELECT sum(repeat) FROM {scene.source}_frames"))[0][0])
+    return int((await scene.query(f"SELECT sum(repeat) FROM {scene.source}_frames"))[0][0])
 
 
 async def test_fault_12_connections_cut_in_mid_produce_lose_and_double_nothing(scene: Scene, verdict: Verdict) -> None:
     """12: connections to Kafka are cut off again and again while pieces of requests are under way."""
     scene.wires.piece_bytes, scene.wires.delay_seconds = 1_024, 0.001
     for _ in range(10):
-        await scene.made(100)
+        await scene.wait_for_ticks(100)
         scene.wires.reset()
     scene.wires.healthy()
-    verdict("12", await scene.over())
+    verdict("12", await scene.recover())
 
 
 async def test_fault_12_a_sequence_out_of_order_costs_a_new_number_and_no_record(scene: Scene) -> None:
@@ -117,25 +117,25 @@ async def test_fault_8_poison_messages_are_rejected_once_and_others_flow(scene: 
     async with Kafka(BusSettings(kind="kafka", servers=[scene.wires.address])) as bus:
         for partition, keys in ((0, [strange, b"", b""]), (1, [b"", b"", b""])):
             await bus.append(scene.source, partition, keys, bad)
-    count = await scene.over()
+    count = await scene.recover()
     told = scene.rejected()[len(before) :]
     assert sorted(one[:20] for one in told) == sorted(2 * [one[:20].decode() for one in bad])
     verdict("8", count, "each rejected once")
 
 
-async def test_fault_13_a_spool_that_is_full_sheds_and_says_so(scene: Scene, verdict: Verdict) -> None:
+async def test_fault_13_a_full_spool_sheds_and_records_gaps(scene: Scene, verdict: Verdict) -> None:
     """13: Kafka cannot be reached until the spool is full; what is shed is in gaps, the spool stays in its bounds."""
     limit = 100_000
     assert await scene.daemon.stop() == 0
     daemon = await scene.start(streams={"spool_bytes": limit})
-    await scene.flowing()
+    await scene.wait_for_flow()
     scene.wires.refusing = True
     scene.wires.reset()
     await until(lambda: shed(scene, 500), "500 frames are shed", every=0.1)
     assert await scene.metric("spool_bytes", scene.source) <= limit
-    await scene.holds("the spool is full")
+    await scene.wait_until_holding("the spool is full")
     scene.wires.healthy()
-    count = await scene.over()
+    count = await scene.recover()
     assert "spool full" in scene.causes()
     assert not daemon.said("frames missing")  # what was shed is not looked for on the bus
     assert await daemon.stop() == 0
@@ -149,13 +149,13 @@ async def shed(scene: Scene, frames: int) -> bool:
 
 async def test_fault_10_a_wiped_kafka_is_a_new_epoch_and_nothing_is_lost(scene: Scene, verdict: Verdict) -> None:
     """10: frames that Kafka acknowledged and nobody drained are gone; the spool has them, and sends them again."""
-    epoch, missing = scene.epoch(), (await scene.settled()).in_gaps
+    epoch, missing = scene.epoch(), (await scene.settle()).in_gaps
     with scene.frozen_engine():
         drained = scene.drained()
         await until(lambda: acknowledged(scene, drained + 1_000), "Kafka has 1,000 frames that are not drained")
         await scene.kafka.wipe()
     await until(lambda: scene.epoch() == epoch + 1, "a new epoch", seconds=60)
-    count = await scene.over()
+    count = await scene.recover()
     assert scene.daemon.said("log lost")
     assert "log lost" in scene.causes()
     assert count.in_gaps == missing
@@ -171,7 +171,7 @@ async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spoo
     scene: Scene, verdict: Verdict
 ) -> None:
     """14: retention was too short; a gap says so, the drain goes on once, and the spool sends again what is missing."""
-    missing, holds = (await scene.settled()).in_gaps, len(scene.daemon.said("drain held"))
+    missing, holds = (await scene.settle()).in_gaps, len(scene.daemon.said("drain held"))
     with scene.frozen_engine():
         drained = scene.drained()
         await until(lambda: acknowledged(scene, drained + 1_000), "Kafka has 1,000 frames that are not drained")
@@ -179,25 +179,25 @@ async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spoo
             ends = await bus.ends(scene.source)
             all_of = {TopicPartition(scene.source, at): RecordsToDelete(one.end) for at, one in ends.items()}
             await admin.delete_records(all_of)
-        await scene.made(500)
-    count = await scene.over()
+        await scene.wait_for_ticks(500)
+    count = await scene.recover()
     assert count.in_gaps == missing
     assert len(scene.daemon.said("drain held")) - holds < 10
     verdict("14", count, "all of them sent again")
 
 
-@pytest.mark.parametrize("by", ["nobody", "somebody else"])
-async def test_a_topic_that_is_deleted_and_made_anew_by(by: str, scene: Scene, verdict: Verdict) -> None:
-    """The commit of the old topic comes back in the new one, and would skip rows: nobody reads it."""
-    epoch, missing = scene.epoch(), (await scene.settled()).in_gaps
+@pytest.mark.parametrize("what", ["deleted", "created again"])
+async def test_a_topic_that_is_deleted_or_created_again(what: str, scene: Scene, verdict: Verdict) -> None:
+    """The committed offset of the old topic reappears in the new one. Reading it would skip rows, so it is not read."""
+    epoch, missing = scene.epoch(), (await scene.settle()).in_gaps
     async with scene.admin() as admin, Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         await admin.delete_topics([scene.source])
-        if by == "somebody else":
+        if what == "created again":
             await bus.ensure(Topic(scene.source, 2))
     await until(lambda: scene.epoch() == epoch + 1, "a new epoch", seconds=60)
-    count = await scene.over()
+    count = await scene.recover()
     assert count.in_gaps == missing
-    verdict(f"topic made anew by {by}", count, "all of them sent again")
+    verdict(f"topic {what}", count, "all of them sent again")
 
 
 async def test_offsets_that_expired_at_kafka_are_not_missed(scene: Scene, verdict: Verdict) -> None:
@@ -208,7 +208,7 @@ async def test_offsets_that_expired_at_kafka_are_not_missed(scene: Scene, verdic
         answer = await bus._brokers.send(DeleteGroupsRequest([f"spotlightd-{scene.source}"]))
         assert [code for _, code in answer.results] == [0]
     await scene.start()
-    count = await scene.over()
+    count = await scene.recover()
     assert scene.epoch() == epoch
     verdict("committed offsets gone", count)
 
@@ -219,10 +219,10 @@ async def test_messages_that_are_too_large_for_the_topic_wait_until_it_takes_the
     """Somebody lowers max.message.bytes below what we send, and raises it again: held with an alarm, then all comes."""
     async with scene.admin() as admin:
         await limited(admin, scene, 300)
-        await scene.holds("MessageSizeTooLarge", seconds=30)
+        await scene.wait_until_holding("MessageSizeTooLarge", seconds=30)
         await limited(admin, scene, 1 << 20)
-    count = await scene.over()
-    await scene.well()
+    count = await scene.recover()
+    await scene.wait_until_ready()
     verdict("message size", count)
 
 
@@ -237,11 +237,11 @@ async def test_a_kafka_that_ends_on_a_full_disk_and_comes_back(scene: Scene, bro
         pytest.skip("no small disk can be mounted: A FULL DISK OF KAFKA IS NOT TESTED HERE; run as root")
     broker.disk.fill()
     await until(lambda: ended(scene.kafka), "Kafka has ended", seconds=60, every=0.1)
-    await scene.made(1_000)
+    await scene.wait_for_ticks(1_000)
     broker.disk.clear()
     scene.kafka.kill()
     await scene.kafka.start()
-    verdict("disk of Kafka full", await scene.over())
+    verdict("disk of Kafka full", await scene.recover())
 
 
 def ended(kafka: Broken) -> bool:
@@ -253,7 +253,7 @@ async def test_fault_6_an_engine_that_stands_still_does_a_statement_once(scene: 
     held = len(scene.daemon.said("drain held"))
     with scene.frozen_engine():
         await scene.daemon.says("drain held", times=held + 1)
-    verdict("6", await scene.over())
+    verdict("6", await scene.recover())
 
 
 async def test_fault_7_a_table_that_takes_nothing_stops_the_stream_with_an_alarm(
@@ -262,10 +262,10 @@ async def test_fault_7_a_table_that_takes_nothing_stops_the_stream_with_an_alarm
     """7: the table is gone; the alarm comes within 10 s, nothing advances, and all goes on once it is back."""
     async with scene.reading() as opened:
         await opened.execute("RENAME TABLE trades TO trades_elsewhere")
-        await scene.holds("trades")
+        await scene.wait_until_holding("trades")
         drained = scene.drained()
-        await scene.made(1_000)
+        await scene.wait_for_ticks(1_000)
         assert scene.drained() == drained
         await opened.execute("RENAME TABLE trades_elsewhere TO trades")
-    verdict("7", await scene.over())
-    await scene.well()
+    verdict("7", await scene.recover())
+    await scene.wait_until_ready()

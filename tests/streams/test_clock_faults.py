@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from spotlightd.clients.kafka.bus import Kafka
-from spotlightd.demo.exchange import Script, exchanging
-from spotlightd.model.bus import Frame, Topic, mark, packed
+from spotlightd.demo.exchange import Script, run_exchange
+from spotlightd.model.bus import Frame, Topic, pack_key, source_mark
 from spotlightd.settings.sources import BusSettings
 from tests.daemon.process import until
 from tests.streams.conftest import Broker, Verdict
@@ -53,7 +53,7 @@ async def test_faults_4_44_45_days_are_the_same_in_every_zone_of_time(
     """4, 44, 45: the same records, across midnights, drained by three daemons in three zones of time: equal tables."""
     source, told = f"made_{secrets.token_hex(4)}", []
     async with (
-        exchanging(Script(rate=0.001, ping_seconds=3_600)) as venue,
+        run_exchange(Script(rate=0.001, ping_seconds=3_600)) as venue,
         proxying(broker.kafka.ports[0], at=broker.wire_port),
     ):
         await produced(broker, source)
@@ -79,7 +79,7 @@ async def produced(broker: Broker, source: str) -> None:
         received = int((at - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) * 1000
         trade = {"c": None, "p": 1.5, "s": "AAPL", "t": received // 10**6, "v": number}
         values.append(json.dumps({"data": [trade], "type": "trade"}, separators=(",", ":")).encode())
-        keys.append(packed(mark(source), Frame(7, number, received, b"")))
+        keys.append(pack_key(source_mark(source), Frame(7, number, received, b"")))
     async with Kafka(BusSettings(kind="kafka", servers=[broker.kafka.address])) as bus:
         await bus.ensure(Topic(source))
         await bus.append(source, 0, keys, values)
@@ -114,10 +114,10 @@ async def test_a_clock_that_is_set_while_frames_flow(
         for hours in (2, 0, -2, 0):
             (clock / "new").write_text(str(hours * HOUR_NANOSECONDS))
             (clock / "new").rename(clock / "offset")
-            await place.flowing(500)
+            await place.wait_for_flow(500)
             gaps = len(place.gaps())
             await place.venue.close()
             await until(lambda had=gaps: len(place.gaps()) > had, "a gap", every=0.05)  # type: ignore[misc]
-            await place.flowing(50)  # the frames around a gap tell which ticks lie in it, so both by one clock
-        verdict("clock", await place.over(), "four gaps where the venue hung up")
-        assert place.our_causes() == ["stopped", *["closed by the venue"] * 4]
+            await place.wait_for_flow(50)  # the frames around a gap tell which ticks lie in it, so both by one clock
+        verdict("clock", await place.recover(), "four gaps where the venue hung up")
+        assert place.gap_causes() == ["stopped", *["closed by the venue"] * 4]

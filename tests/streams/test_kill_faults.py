@@ -28,26 +28,28 @@ async def test_faults_1_2_and_5_killed_between_intent_and_done(scene: Scenes, ve
     """1, 2: killed while an intent is open, some milliseconds after it was written: before its insert, within, after.
     5: each time it starts with another size of batches, and settles the intent as it was cut.
     """
-    chance, kept = random.Random(SEED), [0, 0]
+    chance, settled = random.Random(SEED), [0, 0]
     async with scene(script=FAST) as place:
         for number in range(KILLS):
-            await place.flowing(50)
-            tally(place, kept)
-            await until(lambda: opened(place), "an open intent", every=0.0)
+            await place.wait_for_flow(50)
+            count_settled(place, settled)
+            await until(lambda: has_open_intent(place), "an open intent", every=0.0)
             await asyncio.sleep(chance.choice((0.0, 0.0, 0.005, 0.01, 0.02, 0.04)))
             await place.restart(streams={"batch_frames": (50_000, 333, 1_000)[number % 3]})
-        count = await place.over()
-        tally(place, kept)
-        verdict("1, 2, 5", count, f"{KILLS} kills; of the open intents {kept[1]} were kept, {kept[0]} moved anew")
-        assert sum(kept) > KILLS // 3
+        count = await place.recover()
+        count_settled(place, settled)
+        verdict(
+            "1, 2, 5", count, f"{KILLS} kills; of the open intents {settled[1]} were kept, {settled[0]} moved again"
+        )
+        assert sum(settled) > KILLS // 3
 
 
-def tally(place: Scene, kept: list[int]) -> None:
-    for settled in place.daemon.said("intent settled"):
-        kept[settled["kept"]] += 1
+def count_settled(place: Scene, settled: list[int]) -> None:
+    for event in place.daemon.said("intent settled"):
+        settled[event["kept"]] += 1
 
 
-def opened(place: Scene) -> bool:
+def has_open_intent(place: Scene) -> bool:
     with suppress(sqlite3.OperationalError):
         return bool(place.ledger("SELECT 1 FROM intents"))
     return False
@@ -57,48 +59,48 @@ async def test_fault_3_fifteen_random_kills_of_daemon_engine_and_kafka(scene: Sc
     """3: SIGKILL of daemon, engine and Kafka in turn, at random moments, at 2,000 ticks/s."""
     async with scene(script=FAST) as place:
         chaos = Chaos(place, random.Random(SEED))
-        count = await chaos.done(["kill_daemon", "kill_engine", "kill_kafka"] * 5, print)
+        count = await chaos.run_acts(["kill_daemon", "kill_engine", "kill_kafka"] * 5, print)
         verdict("3", count, f"15 kills, seed {SEED}")
 
 
-async def test_fault_52_told_to_stop_under_load_once_and_twice(scene: Scenes, verdict: Verdict) -> None:
+async def test_fault_52_sigterm_under_load_once_and_twice(scene: Scenes, verdict: Verdict) -> None:
     """52: SIGTERM ends it with 0 within 10 s, and a second one changes nothing; what was received is not lost."""
     async with scene(script=FAST) as place:
         assert await place.daemon.stop() == 0
         await place.start()
-        await place.flowing()
+        await place.wait_for_flow()
         place.daemon.send(signal.SIGTERM)
         await place.daemon.says("daemon stopping")
         place.daemon.send(signal.SIGTERM)
         assert await place.daemon.ended() == 0
         await place.start()
-        verdict("52", await place.over())
-        assert place.our_causes() == ["stopped", "stopped"]
+        verdict("52", await place.recover())
+        assert place.gap_causes() == ["stopped", "stopped"]
 
 
-async def test_fault_52_told_to_stop_while_kafka_and_engine_stand_still(scene: Scenes, verdict: Verdict) -> None:
+async def test_fault_52_sigterm_while_kafka_and_the_engine_stand_still(scene: Scenes, verdict: Verdict) -> None:
     """52: nobody answers, and it ends all the same, and listens again though Kafka still stands still; what is in the
     spool comes later.
     """
     async with scene(script=FAST) as place:
         place.kafka.freeze()
-        await place.made(1_000)
+        await place.wait_for_ticks(1_000)
         assert await place.daemon.stop() == 0
-        await place.start(well=False)
+        await place.start(wait_ready=False)
         await place.daemon.says("feed connected")
         place.kafka.thaw()
-        await place.flowing()
+        await place.wait_for_flow()
         with place.frozen_engine():
-            await place.made(1_000)
+            await place.wait_for_ticks(1_000)
             place.daemon.send(signal.SIGTERM)
             status = await place.daemon.ended(seconds=30)
         assert status == 0
         await place.start()
-        verdict("52, nobody answers", await place.over())
+        verdict("52, stores frozen", await place.recover())
 
 
 async def test_a_short_run_of_chaos(scene: Scenes, verdict: Verdict) -> None:
     """`make chaos`, for some seconds and with a fixed seed."""
     async with scene(script=FAST, warehouse={"query_seconds": 5.0}) as place:
-        count = await Chaos(place, random.Random(SEED)).drawn(20.0, print)
+        count = await Chaos(place, random.Random(SEED)).run_random(20.0, print)
         verdict("chaos, 20 s", count, f"seed {SEED}")

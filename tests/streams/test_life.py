@@ -5,26 +5,26 @@ from __future__ import annotations
 from tests.streams.place import Place
 
 
-async def test_what_the_venue_makes_is_in_the_table_and_on_the_pages(here: Place) -> None:
-    async with here.ready() as daemon:
-        await here.flowing(1_000)
-        count = await here.settled()
-        assert count.made > 1_000
+async def test_what_the_venue_makes_is_in_the_table_and_on_the_pages(place: Place) -> None:
+    async with place.ready() as daemon:
+        await place.wait_for_flow(1_000)
+        count = await place.settle()
+        assert count.ticks > 1_000
         status = (await daemon.status())["state"]
-        assert [one["source"] for one in status["feeds"]] == ["finnhub"]
+        assert [feed["source"] for feed in status["feeds"]] == ["finnhub"]
         assert (await daemon.get("/live")).status == 200
         assert (await daemon.get("/topics")).status == 200
         assert await daemon.stop() == 0
 
 
-async def test_a_stop_and_a_kill_lose_nothing_but_what_a_gap_says(here: Place) -> None:
-    async with here.ready() as daemon:
-        await here.flowing()
+async def test_a_stop_and_a_kill_lose_nothing_outside_gaps(place: Place) -> None:
+    async with place.ready() as daemon:
+        await place.wait_for_flow()
         assert await daemon.stop() == 0
-    async with here.ready() as daemon:
-        await here.flowing()
+    async with place.ready() as daemon:
+        await place.wait_for_flow()
         await daemon.kill()
-    async with here.ready():
-        await here.flowing()
-        await here.settled()
-        assert here.our_causes() == ["stopped", "crash"]
+    async with place.ready():
+        await place.wait_for_flow()
+        await place.settle()
+        assert place.gap_causes() == ["stopped", "crash"]

@@ -14,7 +14,7 @@ import pytest_asyncio
 from spotlightd.demo.exchange import GARBAGE, Script
 from tests.daemon.process import until
 from tests.streams.conftest import Broker, Verdict
-from tests.streams.scene import Scene, played
+from tests.streams.scene import Scene, run_scene
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 MIB = 1 << 20
@@ -26,7 +26,7 @@ SCALED = f"stale_seconds={STALE_SECONDS}, ping_seconds=1.5"
 async def life(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> AsyncIterator[Scene]:
     script = Script(rate=100.0, per_frame=5, ping_seconds=0.25)
     folder = tmp_path_factory.mktemp("venue")
-    async with played(folder, broker.kafka, broker.wire_port, script=script, changes=SCALED) as scene:
+    async with run_scene(folder, broker.kafka, broker.wire_port, script=script, changes=SCALED) as scene:
         yield scene
 
 
@@ -40,12 +40,12 @@ async def scene(life: Scene) -> AsyncIterator[Scene]:
 
 async def test_fault_22_a_burst_is_taken_whole_in_bounded_memory(scene: Scene, verdict: Verdict) -> None:
     """22: a hundred times as many ticks for 5 s."""
-    before, missing = scene.daemon.memory(), (await scene.settled()).in_gaps
+    before, missing = scene.daemon.memory(), (await scene.settle()).in_gaps
     made = len(scene.venue.ticks)
     await scene.venue.burst(100.0, 5.0)
     made = len(scene.venue.ticks) - made
     grown = scene.daemon.memory() - before
-    count = await scene.over(seconds=120)
+    count = await scene.recover(seconds=120)
     assert max(grown, scene.daemon.memory() - before) <= 150 * MIB
     assert count.in_gaps == missing
     verdict("22", count, f"{made} ticks in 5 s; {grown / MIB:.0f} MiB more memory")
@@ -56,14 +56,14 @@ async def test_fault_16_a_venue_that_hangs_up_makes_a_gap_of_each_time(scene: Sc
     had = len(scene.gaps())
     for hang_up in (scene.venue.close, scene.venue.close):
         await hang_up(1001, "going away")
-        await gone(scene, had := had + 1)
+        await wait_for_gaps(scene, had := had + 1)
     scene.venue.abort()
-    await gone(scene, had + 1)
-    verdict("16", await scene.over(), "three gaps")
+    await wait_for_gaps(scene, had + 1)
+    verdict("16", await scene.recover(), "three gaps")
     assert len(scene.gaps()) == had + 1
 
 
-async def gone(scene: Scene, gaps: int) -> None:
+async def wait_for_gaps(scene: Scene, gaps: int) -> None:
     await until(lambda: len(scene.gaps()) == gaps, f"{gaps} gaps", seconds=60, every=0.05)
 
 
@@ -73,18 +73,18 @@ async def test_fault_17_a_venue_that_is_mute_is_left_for_a_new_connection(scene:
     scene.venue.mute()
     await scene.daemon.says("feed lost", times=lost + 1, seconds=15)
     scene.venue.resume()
-    await gone(scene, had + 1)
-    verdict("17", await scene.over(), "found by its silence")
+    await wait_for_gaps(scene, had + 1)
+    verdict("17", await scene.recover(), "found by its silence")
     assert scene.causes()[-1] == "stale"
 
 
 async def test_fault_18_a_quiet_market_is_not_dead(scene: Scene, verdict: Verdict) -> None:
     """18: no tick for three times the feed's limit, but the venue's own pings: no new connection."""
-    count, had, connections = await scene.settled(), scene.gaps(), scene.venue.connections
+    count, had, connections = await scene.settle(), scene.gaps(), scene.venue.connections
     with scene.quiet():
         pings = len(scene.venue.sent) + 3 * STALE_SECONDS / scene.venue.script.ping_seconds
         await until(lambda: len(scene.venue.sent) >= pings, "pings for three times the limit", every=0.1)
-    count = await scene.over()
+    count = await scene.recover()
     assert (scene.gaps(), scene.venue.connections) == (had, connections)
     verdict("18", count, "no new connection")
 
@@ -95,8 +95,8 @@ async def test_fault_21_a_half_open_connection_is_found_by_its_pings(scene: Scen
     scene.lines.stalled = True
     await scene.daemon.says("feed lost", times=lost + 1, seconds=15)
     scene.lines.healthy()
-    await gone(scene, had + 1)
-    verdict("21", await scene.over(), "found by its pings")
+    await wait_for_gaps(scene, had + 1)
+    verdict("21", await scene.recover(), "found by its pings")
 
 
 async def test_fault_23_garbage_is_rejected_frame_by_frame(scene: Scene, verdict: Verdict) -> None:
@@ -106,6 +106,6 @@ async def test_fault_23_garbage_is_rejected_frame_by_frame(scene: Scene, verdict
         await scene.venue.garbage(kind)
         await until(lambda n=times: len(scene.rejected()) == before + n, f"{kind} is rejected", every=0.1)  # type: ignore[misc]
     await scene.venue.garbage("huge")
-    await gone(scene, had + 1)
-    verdict("23", await scene.over(), f"{len(GARBAGE)} frames rejected")
+    await wait_for_gaps(scene, had + 1)
+    verdict("23", await scene.recover(), f"{len(GARBAGE)} frames rejected")
     assert len(scene.rejected()) == before + len(GARBAGE)
