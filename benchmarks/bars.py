@@ -33,11 +33,11 @@ from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.flows.loads.publish import Publications
-from spotlightd.flows.transform import Transforming
+from spotlightd.flows.transform import TransformRunner
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.settings.stores import EngineSettings, WarehouseSettings
-from spotlightd.sql.visibility import source
+from spotlightd.sql.visibility import table_expression
 
 DAY = date(2025, 10, 3)
 FIRST = datetime(2025, 10, 3)  # noqa: DTZ001 (a bound value, UTC by its column)
@@ -95,7 +95,7 @@ async def filled(bench: Bench, rows: int) -> Load:
         print(f"{first:,} of {rows:,} trades", file=sys.stderr)
     await bench.warehouse.execute("OPTIMIZE TABLE trades FINAL")
     publications = Publications(bench.ledger, bench.warehouse)
-    return await publications.publish(await bench.ledger.loaded(begun.load_id, {}, ()))
+    return await publications.publish(await bench.ledger.mark_loaded(begun.load_id, {}, ()))
 
 
 async def asked(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -106,7 +106,7 @@ async def asked(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
     for symbol in (BUSIEST, CRYPTO, SMALL):
         for name, hours in ASKED.items():
             values = {"symbol": symbol, "since": f"{FIRST.replace(hour=hours)}", "seq": seq}
-            sql = f"SELECT * FROM {source(bars)} WHERE symbol = {{symbol:String}} AND minute >= {{since:String}} ORDER BY minute"
+            sql = f"SELECT * FROM {table_expression(bars)} WHERE symbol = {{symbol:String}} AND minute >= {{since:String}} ORDER BY minute"
             took[f"{symbol} {name}"], answers[f"{symbol} {name}"] = await timed(bench, sql, values)
     return took, answers
 
@@ -135,7 +135,7 @@ async def main(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
         await ledger.close_load(load.load_id)
         began = time.perf_counter()
         publications = Publications(ledger, warehouse)
-        await Transforming(minutely, ledger, warehouse, publications, SqlitePositions(ledger)).round()
+        await TransformRunner(minutely, ledger, warehouse, publications, SqlitePositions(ledger)).run_round()
         built = time.perf_counter() - began
         kept = await asked(bench)
         assert kept[1] == computed[1]

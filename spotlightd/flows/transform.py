@@ -1,19 +1,19 @@
-"""The flow that makes transforms of closed loads: one-minute bars of the trades of a day, and whatever comes after them.
+"""The flow that computes transforms of closed loads: one-minute bars of the trades of a day, and any other transform.
 
-Each load of the source dataset gives one load of the transform, derived from it: inserted, counted, published. Whatever
-ends in between leaves a dead load, which is swept, and the next round begins anew. Nothing here decides what a reader
-is shown: until a load has its bars, and wherever they should be missing, they are computed at reading.
+Each load of the input dataset gives one load of the transform, derived from it: inserted, counted, published. If anything
+ends in between, a dead load is left, which is swept, and the next round computes it again. This flow does not decide what
+readers see: where a load has no bars, they are computed at reading.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
+from spotlightd.backoff import Backoff
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.publish import Publications, select_current
@@ -25,121 +25,122 @@ from spotlightd.model.transform import Transform
 from spotlightd.ports.ledger import Ledger, Positions
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives, NoArchives, Span
-from spotlightd.sql.visibility import all_rows as stored
+from spotlightd.sql.visibility import all_rows
 
-EVERY_SECONDS = 10.0
+ROUND_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 600.0
 LONGEST_LOAD_SECONDS = 900.0
+JITTER = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class TransformRunner:
-    """Makes one transform. Call it as a flow, or `round` once."""
+    """Computes one transform. Call it as a flow, or `run_round` once."""
 
     transform: Transform
     ledger: Ledger
     warehouse: Warehouse
     publications: Publications
     positions: Positions
-    every_seconds: float = EVERY_SECONDS
+    every_seconds: float = ROUND_SECONDS
     gate: Gate = field(default_factory=Gate)
     archives: Archives = NoArchives()
 
     async def __call__(self, report: Reporter) -> None:
-        """For ever; holds while our stores fail."""
+        """For ever; holds while a store fails."""
         report.expect_beats(60.0 / LONGEST_LOAD_SECONDS)
-        failures = 0
+        backoff, failures = Backoff(self.every_seconds, LONGEST_PAUSE_SECONDS, JITTER), 0
         while True:
             try:
-                made = await self.round(report)
+                loads = await self.run_round(report)
             except StoreError as problem:
                 failures += 1
                 report.set_holding(str(problem))
                 logger(flow=report.name).warning("store failed", error=str(problem))
             else:
                 failures = 0
-                report.set_waiting(f"{made} loads made" if made else "all closed loads are made")
+                report.set_waiting(f"{loads} loads computed" if loads else "all closed loads are computed")
             report.beat(did_something=not failures)
-            pause = min(LONGEST_PAUSE_SECONDS, self.every_seconds * 2 ** min(failures, 10))
-            await asyncio.sleep(pause * random.uniform(0.8, 1.0))  # noqa: S311
+            await asyncio.sleep(backoff.pause(failures + 1))
 
-    async def round(self, report: Reporter | None = None) -> int:
-        """Make all that is missing, oldest first; how many loads that were. One that fails does not hold up the others;
-        the first failure is raised when all were tried.
+    async def run_round(self, report: Reporter | None = None) -> int:
+        """Compute all missing loads, oldest first. Returns how many. A load that fails does not stop the others; the
+        first failure is raised after all were tried.
         """
-        await self._give_up_stale()
-        missing = await self.missing()
-        failed: StoreError | None = None
+        await self._mark_unfinished_dead()
+        missing = await self.list_missing()
+        failure: StoreError | None = None
         for done, load in enumerate(missing):
             if report:
                 await self.gate.wait_until_open("the sink", report)
                 report.set_working(f"{self.transform.name} of {load.source} {load.covers}", done, len(missing))
             try:
-                await self._make(load)
+                await self._compute(load)
             except StoreError as problem:
-                failed = failed or problem
-        if failed:
-            raise failed
+                failure = failure or problem
+        if failure:
+            raise failure
         return len(missing)
 
-    async def missing(self) -> list[Load]:
-        """Visible loads of the source dataset, whole by now, of which nothing is made with this version.
+    async def list_missing(self) -> list[Load]:
+        """Closed visible loads of the input dataset of which this version has computed nothing.
 
-        A load that is closed takes no new intents; those from before still bring rows, and are waited for.
+        A closed load takes no new intents. Open intents still add rows, so their loads are left for a later round.
         """
         published = await self.ledger.loads(states=("published",))
-        mine = [one for one in published if one.source == self.transform.name]
-        made = {one.derived_from for one in mine if one.parser == self.transform.parser}
-        closed = [one for one in select_current(published) if one.closed and self.transform.input.name in one.datasets]
-        wanted = [one for one in closed if one.load_id not in made]
-        moving = {one.load_id for name in {one.source for one in wanted} for one in await self.positions.intents(name)}
-        return [one for one in wanted if one.load_id not in moving]
+        own = [load for load in published if load.source == self.transform.name]
+        computed = {load.derived_from for load in own if load.parser == self.transform.parser}
+        inputs = [load for load in select_current(published) if self.transform.input.name in load.datasets]
+        missing = [load for load in inputs if load.closed and load.load_id not in computed]
+        sources = {load.source for load in missing}
+        in_motion = {intent.load_id for source in sources for intent in await self.positions.intents(source)}
+        return [load for load in missing if load.load_id not in in_motion]
 
-    async def _give_up_stale(self) -> None:
-        """What was whole when our stores failed, before its publication was intended, is made again."""
-        for stale in await self.ledger.loads(self.transform.name, states=("loaded", "loading")):
-            await self.ledger.mark_dead(stale.load_id)
+    async def _mark_unfinished_dead(self) -> None:
+        """Loads that were not yet intended to be published when a store failed are computed again."""
+        for load in await self.ledger.loads(self.transform.name, states=("loaded", "loading")):
+            await self.ledger.mark_dead(load.load_id)
 
-    async def _make(self, of: Load) -> None:
-        covers = f"{of.source}/{of.covers}/{of.load_id}"
-        digest = hashlib.sha256(
-            f"{self.transform.name} of load {of.load_id}, {of.source} {of.covers}".encode()
-        ).hexdigest()
-        begun = await self.ledger.begin_load(self.transform, digest, covers, derived_from=of.load_id)
+    async def _compute(self, source_load: Load) -> None:
+        covers = f"{source_load.source}/{source_load.covers}/{source_load.load_id}"
+        text = f"{self.transform.name} of load {source_load.load_id}, {source_load.source} {source_load.covers}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        load = await self.ledger.begin_load(self.transform, digest, covers, derived_from=source_load.load_id)
         try:
-            rows = await self._fill(begun, of)
+            rows = await self._fill(load, source_load)
         except (StoreError, asyncio.CancelledError):
-            logger(source=self.transform.name).warning("load failed", covers=covers, load_id=begun.load_id)
+            logger(source=self.transform.name).warning("load failed", covers=covers, load_id=load.load_id)
             with suppress(StoreError):
-                await self.ledger.mark_dead(begun.load_id)
+                await self.ledger.mark_dead(load.load_id)
             raise
-        loaded = await self.ledger.mark_loaded(begun.load_id, {self.transform.dataset.name: rows}, ())
+        loaded = await self.ledger.mark_loaded(load.load_id, {self.transform.dataset.name: rows}, ())
         await self.publications.publish(loaded)
 
-    async def _fill(self, load: Load, of: Load) -> int:
-        """Insert, and count what is really there: the rows, and what they were made of."""
-        dataset = self.transform.dataset
-        made = [one.name for one in (*dataset.columns, *dataset.pointer)]
-        names = ", ".join(f"`{name}`" for name in made)
-        values = {"load_id": load.load_id, "of": of.load_id, "day": day_of(of)}
-        select = self._select(day_of(of))
+    async def _fill(self, load: Load, source_load: Load) -> int:
+        """Insert the rows, and compare the number that is stored with the number that the SELECT gives."""
+        dataset, day = self.transform.dataset, day_of(source_load)
+        names = ", ".join(f"`{column.name}`" for column in (*dataset.columns, *dataset.pointer))
+        values = {"load_id": load.load_id, "of": source_load.load_id, "day": day}
+        select = self._select(day)
         await self.warehouse.execute(
             f"INSERT INTO {dataset.name} ({names}, load_id) SELECT {names}, {{load_id:UInt64}} FROM ({select})",
             values,
             token=f"{self.transform.name}-{load.load_id}",
         )
-        wanted = f"SELECT count() FROM ({select})"
-        here = f"SELECT count() FROM {dataset.name} WHERE load_id = {{load_id:UInt64}}"
-        want, have = [int((await self.warehouse.rows(sql, values)).rows[0][0]) for sql in (wanted, here)]
-        if want != have:
+        count_expected = f"SELECT count() FROM ({select})"
+        count_stored = f"SELECT count() FROM {dataset.name} WHERE load_id = {{load_id:UInt64}}"
+        expected, stored = [
+            int((await self.warehouse.rows(sql, values)).rows[0][0]) for sql in (count_expected, count_stored)
+        ]
+        if expected != stored:
             raise StoreError(
-                f"{have} of {want} {dataset.name} of load {of.load_id} are there: is the warehouse's disk full?"
+                f"{stored} of {expected} {dataset.name} of load {source_load.load_id} are stored: is the warehouse's"
+                " disk full?"
             )
-        return have
+        return stored
 
     def _select(self, day: date) -> str:
-        """The transform's SELECT over all rows of that received day, those included that have left the warehouse."""
+        """The transform's SELECT over all rows of that received day, including archived ones."""
         since = datetime.combine(day, time(), UTC)
         span = Span({self.transform.input.split_by: (since, since + timedelta(days=1, microseconds=-1))})
-        rows = stored(self.transform.input, self.archives.archived, span)
-        return self.transform.format_select(rows)
+        return self.transform.format_select(all_rows(self.transform.input, self.archives.archived, span))

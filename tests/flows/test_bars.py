@@ -22,13 +22,13 @@ from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
-from spotlightd.flows.transform import Transforming
+from spotlightd.flows.transform import TransformRunner
 from spotlightd.model.offsets import Intent
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.query import filters, select
 from spotlightd.query.errors import HttpProblem
 from spotlightd.sql.tiers import NoArchives
-from spotlightd.sql.visibility import Snapshot, source
+from spotlightd.sql.visibility import Snapshot, table_expression
 
 from .world import CrashError, Fuse, Fused
 
@@ -84,15 +84,17 @@ class Market:
     def publications(self) -> Publications:
         return Publications(self.ledger, self.warehouse)
 
-    def transforming(self, fuse: Fuse | None = None) -> Transforming:
+    def runner(self, fuse: Fuse | None = None) -> TransformRunner:
         fused: Any = (lambda store: Fused(store, fuse)) if fuse else (lambda store: store)
         ledger, warehouse = fused(self.ledger), fused(self.warehouse)
-        return Transforming(minutely, ledger, warehouse, Publications(ledger, warehouse), SqlitePositions(self.ledger))
+        return TransformRunner(
+            minutely, ledger, warehouse, Publications(ledger, warehouse), SqlitePositions(self.ledger)
+        )
 
     async def open(self, feed: Stream, day: date) -> int:
         part = 1 + sum(one.covers.startswith(covers(day)) for one in await self.ledger.loads(feed.name))
         begun = await self.ledger.begin_load(feed, load_digest(feed.name, day, part), covers(day, part))
-        await self.publications().publish(await self.ledger.loaded(begun.load_id, {}, ()))
+        await self.publications().publish(await self.ledger.mark_loaded(begun.load_id, {}, ()))
         self.rows[begun.load_id] = []
         return begun.load_id
 
@@ -142,13 +144,13 @@ class Market:
         self.rows[begun.load_id] = []
         at = stored("load_id")
         await self.bring(begun.load_id, [(*row[:at], begun.load_id, *row[at + 1 :]) for row in again])
-        await self.ledger.loaded(begun.load_id, {}, ())
+        await self.ledger.mark_loaded(begun.load_id, {}, ())
         await self.publications().publish(await self.ledger.close_load(begun.load_id))
 
     async def kill(self, step: int) -> None:
         """Everything ends at that step of making bars, and starts again."""
         try:
-            await self.transforming(Fuse(step)).round()
+            await self.runner(Fuse(step)).run_round()
         except CrashError:
             await recover(
                 self.ledger, self.warehouse, self.publications(), (trades, bars, *SYSTEM_DATASETS), NoArchives()
@@ -163,7 +165,7 @@ class Market:
         return recomputed(row for one in published if one.load_id not in gone for row in self.rows.get(one.load_id, ()))
 
     async def read(self, seq: int) -> list[Bar]:
-        return sorted((await self.warehouse.rows(f"SELECT * FROM {source(bars)}", {"seq": seq})).rows)
+        return sorted((await self.warehouse.rows(f"SELECT * FROM {table_expression(bars)}", {"seq": seq})).rows)
 
     async def check(self) -> None:
         newest = await self.newest()
@@ -191,11 +193,11 @@ async def _step(market: Market) -> None:
     elif what == "close":
         await market.close(draw.choice(loads))
     elif what == "replay":
-        current = [one for one in await market.transforming().ledger.loads() if one.load_id in market.rows]
+        current = [one for one in await market.runner().ledger.loads() if one.load_id in market.rows]
         gone = {load_id for one in current for load_id in one.supersedes}
         await market.replay(draw.choice([one.load_id for one in current if one.load_id not in gone]))
     elif what == "round":
-        await market.transforming().round()
+        await market.runner().run_round()
     else:
         await market.kill(draw.randrange(1, 40))
 
@@ -210,10 +212,10 @@ async def test_bars_are_what_their_trades_say_whatever_happens(market: Market, s
     assert kept.rows[0][0] > 1
     for load in list(market.opened.values()):
         await market.close(load)
-    await market.transforming().round()
+    await market.runner().run_round()
     await market.warehouse.execute("TRUNCATE TABLE trades")
     assert await market.read(await market.newest()) == await market.expected(await market.newest())
-    assert await market.transforming().round() == 0
+    assert await market.runner().run_round() == 0
 
 
 @pytest.mark.slow
@@ -224,13 +226,13 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
         await market.close(load)
         fuse = Fuse(step)
         try:
-            await market.transforming(fuse).round()
+            await market.runner(fuse).run_round()
         except CrashError:
             await recover(
                 market.ledger, market.warehouse, market.publications(), (trades, bars, *SYSTEM_DATASETS), NoArchives()
             )
         await market.check()
-        await market.transforming().round()
+        await market.runner().run_round()
         kept = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")
         assert sum(count for _, count in kept.rows) == sum(map(len, market.rows.values()))
         if fuse.steps < step:
@@ -246,17 +248,17 @@ async def test_bars_of_a_load_wait_until_nothing_is_moved_into_it(market: Market
     moving = Intent(name, 1, 0, 0, 10, 10, DAYS[0], 1, load, "decode", "nonce")
     await positions.intend(moving)
     await market.close(load)
-    assert await market.transforming().round() == 0
-    await positions.done(moving, b"")
-    assert await market.transforming().round() == 1
+    assert await market.runner().run_round() == 0
+    await positions.complete(moving, b"")
+    assert await market.runner().run_round() == 1
     await market.check()
 
 
 async def test_another_version_makes_all_bars_anew(market: Market) -> None:
     await market.close(await market.tick())
-    await market.transforming().round()
-    newer = replace(market.transforming(), transform=replace(minutely, parser="2"))
-    assert (await newer.round(), await newer.round()) == (1, 0)
+    await market.runner().run_round()
+    newer = replace(market.runner(), transform=replace(minutely, parser="2"))
+    assert (await newer.run_round(), await newer.run_round()) == (1, 0)
     first, second = await market.ledger.loads("bars", states=("published",))
     assert second.supersedes == (first.load_id,)
     await market.check()
@@ -266,10 +268,10 @@ async def test_bars_of_a_load_that_cannot_be_written_are_given_up_and_made_later
     await market.close(await market.tick())
     await market.warehouse.execute("RENAME TABLE bars TO hidden")
     with pytest.raises(StoreError):
-        await market.transforming().round()
+        await market.runner().run_round()
     await market.warehouse.execute("RENAME TABLE hidden TO bars")
     assert [one.state for one in await market.ledger.loads("bars")] == ["dead"]
-    assert await market.transforming().round() == 1
+    assert await market.runner().run_round() == 1
     await market.check()
 
 
@@ -288,7 +290,7 @@ async def test_a_bar_that_cannot_hold_its_volume_is_an_error_and_not_another_num
 async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) -> None:
     for _ in range(4):
         await market.close(await market.tick())
-        await market.transforming().round()
+        await market.runner().run_round()
         await market.tick()
     seq = await market.newest()
     bounds = [("symbol", "BINANCE:BTCUSDT"), ("minute__gte", "2025-10-02T23:59:00Z"), ("source__ne", "feed_x")]
@@ -296,16 +298,16 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
     seen: list[dict[str, Any]] = []
     following = ""
     while True:
-        asked = filters.read(bars, [*bounds, *([("_next", following)] if following else [])])
-        query = select.page(asked, Snapshot(seq), 2)
+        asked = filters.parse_question(bars, [*bounds, *([("_next", following)] if following else [])])
+        query = select.select_page(asked, Snapshot(seq), 2)
         rows = (await market.warehouse.rows(query.sql, query.params)).dicts()
         seen += rows[:2]
         if len(rows) < 3:
             break
-        following = filters.cursor(filters.sorted_as(asked), rows[1])
+        following = filters.make_cursor(filters.with_page_order(asked), rows[1])
     assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
     assert sorted(tuple(one.values()) for one in seen) == wanted
-    counted = select.count(filters.read(bars, bounds), Snapshot(seq))
+    counted = select.select_count(filters.parse_question(bars, bounds), Snapshot(seq))
     assert (await market.warehouse.rows(counted.sql, counted.params)).rows[0][0] == len(wanted)
     current = await market.warehouse.rows("SELECT * FROM bars_current")
     assert sorted(current.rows) == await market.expected(seq)
@@ -314,7 +316,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
 @pytest.mark.parametrize("parameter", ["_document", "_receipt", "open_at"])
 def test_a_bar_has_no_receipt_of_its_own_and_says_where_to_look(parameter: str) -> None:
     with pytest.raises(HttpProblem, match=r"computed from other rows|no column"):
-        filters.read(bars, [(parameter, "1")])
+        filters.parse_question(bars, [(parameter, "1")])
 
 
 async def test_only_what_is_asked_for_is_read_of_the_trades(market: Market) -> None:
@@ -324,8 +326,8 @@ async def test_only_what_is_asked_for_is_read_of_the_trades(market: Market) -> N
     for (_, day), load in list(market.opened.items()):
         if day == DAYS[0]:
             await market.close(load)
-    await market.transforming().round()
-    sql = f"EXPLAIN indexes = 1 SELECT * FROM {source(bars)} WHERE symbol = 'AAPL' AND minute >= '2025-10-03 00:01:00'"
+    await market.runner().run_round()
+    sql = f"EXPLAIN indexes = 1 SELECT * FROM {table_expression(bars)} WHERE symbol = 'AAPL' AND minute >= '2025-10-03 00:01:00'"
     told = "\n".join(row[0] for row in (await market.warehouse.rows(sql, {"seq": await market.newest()})).rows)
     index = told[told.rindex("PrimaryKey") :]
     assert "(toYYYYMMDD(received) in 1-element set)" in told, told
