@@ -26,7 +26,7 @@ class KnownAddress:
     digest: str = ""
     etag: str = ""
     last_modified: str = ""
-    first_seen: datetime | None = None
+    first_fetched_at: datetime | None = None
     checked_at: datetime | None = None
     outcome: str = ""
     parser: str = ""

@@ -178,7 +178,7 @@ async def test_the_time_in_an_address_is_the_time_that_is_cited(world: World, pa
 
 
 async def test_two_different_times_are_refused(world: World) -> None:
-    with pytest.raises(HttpProblem, match=f"the address says {BEFORE}, and beside it stands 2021-03-20T10:00:00Z"):
+    with pytest.raises(HttpProblem, match=f"the address has {BEFORE}, the separate parameter 2021-03-20T10:00:00Z"):
         await cited(world, f"/data/sec_ftd?as_of={BEFORE}", datetime(2021, 3, 20, 10, tzinfo=UTC))
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime
 from importlib import resources
 from typing import Any, ClassVar
 
-from spotlightd.clients.sqlite import SqliteFile, marks, micros, moment
+from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
 from spotlightd.datasets.system import MIRRORED
 from spotlightd.errors import StoreError
 from spotlightd.model.document_tiers import StoredDocument
@@ -39,30 +39,30 @@ class SqliteLedger(SqliteFile):
 
     # what publishers have, and what became of asking them
 
-    async def known(self, source: str) -> Mapping[str, KnownAddress]:
+    async def known_addresses(self, source: str) -> Mapping[str, KnownAddress]:
         rows = await self.run("SELECT * FROM known WHERE source = ?", (source,))
         return {row["url"]: _known(row) for row in rows}
 
-    async def answered(self, source: str, known: KnownAddress) -> None:
+    async def save_address(self, source: str, known: KnownAddress) -> None:
         values = (
-            source, known.url, known.covers, known.digest, known.etag, known.last_modified, micros(known.first_seen),
-            micros(known.checked_at), known.outcome, known.parser, known.failures, micros(known.not_before),
+            source, known.url, known.covers, known.digest, known.etag, known.last_modified, to_micros(known.first_fetched_at),
+            to_micros(known.checked_at), known.outcome, known.parser, known.failures, to_micros(known.not_before),
         )  # fmt: skip
-        await self.run(f"INSERT OR REPLACE INTO known VALUES ({marks(values)})", values)
+        await self.run(f"INSERT OR REPLACE INTO known VALUES ({placeholders(values)})", values)
 
-    async def keep_document(self, document: Document) -> None:
+    async def save_document(self, document: Document) -> None:
         values = (
             document.digest, document.size, document.source, document.url, document.via, document.covers,
-            micros(document.fetched_at), document.etag, document.last_modified, document.media_type,
+            to_micros(document.fetched_at), document.etag, document.last_modified, document.media_type,
         )  # fmt: skip
-        await self.run(f"INSERT OR IGNORE INTO documents VALUES (NULL, {marks(values)})", values)
+        await self.run(f"INSERT OR IGNORE INTO documents VALUES (NULL, {placeholders(values)})", values)
 
     async def document(self, digest: str) -> Document | None:
         rows = await self.run("SELECT * FROM documents WHERE digest = ? ORDER BY id LIMIT 1", (digest,))
         if not rows:
             return None
         named = {key: rows[0][key] for key in rows[0].keys() if key not in {"id", "fetched_at"}}  # noqa: SIM118
-        return Document(**named, fetched_at=moment(rows[0]["fetched_at"]))
+        return Document(**named, fetched_at=from_micros(rows[0]["fetched_at"]))
 
     async def documents(self) -> Mapping[str, StoredDocument]:
         rows = await self.run(
@@ -74,10 +74,10 @@ class SqliteLedger(SqliteFile):
 
     async def record(self, run: Run) -> None:
         values = (
-            micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
+            to_micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
             run.seconds, run.error,
         )  # fmt: skip
-        await self.run(f"INSERT INTO runs VALUES (NULL, {marks(values)})", values)
+        await self.run(f"INSERT INTO runs VALUES (NULL, {placeholders(values)})", values)
 
     # loads
 
@@ -95,37 +95,37 @@ class SqliteLedger(SqliteFile):
     async def close_load(self, load_id: int) -> Load:
         return await self._step(load_id, "closed = 1", ())
 
-    async def loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load:
+    async def mark_loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load:
         counted = json.dumps(dict(rows))
         return await self._step(load_id, "state = 'loaded', rows = ?, rejects = ?", (counted, len(rejects)), rejects)
 
     async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
         sets = "state = 'publishing', seq = ?, supersedes = ?, published_at = ?"
-        return await self._step(load_id, sets, (seq, json.dumps(list(supersedes)), micros(at)))
+        return await self._step(load_id, sets, (seq, json.dumps(list(supersedes)), to_micros(at)))
 
-    async def published(self, load_id: int) -> Load:
+    async def mark_published(self, load_id: int) -> Load:
         return await self._step(load_id, "state = 'published'", ())
 
-    async def dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
+    async def mark_dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
         return await self._step(load_id, "state = 'dead', rejects = ?", (len(rejects),), rejects)
 
     async def _step(self, load_id: int, sets: str, values: Sequence[Any], rejects: Sequence[Reject] = ()) -> Load:
-        now = micros(datetime.now(UTC))
+        now = to_micros(datetime.now(UTC))
         keep = "INSERT OR IGNORE INTO rejects SELECT NULL, ?, source, digest, parser, ?, ?, ?, ? FROM loads WHERE load_id = ?"
         statements = [(keep, (now, one.member, one.line, one.text, one.reason, load_id)) for one in rejects]
         change = (f"UPDATE loads SET {sets} WHERE load_id = ? RETURNING *", (*values, load_id))
-        rows = await self.together([*statements, change])
+        rows = await self.run_transaction([*statements, change])
         if not rows:
             raise StoreError(f"the ledger {self.path} knows no load {load_id}")
         return _load(rows[0])
 
-    async def swept(self, load_ids: Sequence[int]) -> None:
-        await self.run(f"UPDATE loads SET state = 'swept' WHERE load_id IN ({marks(load_ids)})", load_ids)
+    async def mark_swept(self, load_ids: Sequence[int]) -> None:
+        await self.run(f"UPDATE loads SET state = 'swept' WHERE load_id IN ({placeholders(load_ids)})", load_ids)
 
     async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
         rows = await self.run(
             "SELECT * FROM loads WHERE (? = '' OR source = ?)"
-            f" AND ({len(states)} = 0 OR state IN ({marks(states)})) ORDER BY load_id",
+            f" AND ({len(states)} = 0 OR state IN ({placeholders(states)})) ORDER BY load_id",
             (source, source, *states),
         )
         return tuple(_load(row) for row in rows)
@@ -135,25 +135,25 @@ class SqliteLedger(SqliteFile):
         for load in loads:
             values = (
                 load.load_id, load.source, load.digest, load.parser, load.covers, "published", json.dumps(load.datasets),
-                json.dumps(dict(load.rows)), load.rejects, load.seq, json.dumps(load.supersedes), micros(load.published_at),
+                json.dumps(dict(load.rows)), load.rejects, load.seq, json.dumps(load.supersedes), to_micros(load.published_at),
                 load.derived_from, int(load.closed),
             )  # fmt: skip
-            statements.append((f"INSERT OR REPLACE INTO loads VALUES ({marks(values)})", values))
+            statements.append((f"INSERT OR REPLACE INTO loads VALUES ({placeholders(values)})", values))
         for table, number in taken.items():
             insert = "INSERT INTO sqlite_sequence SELECT ?, 0 WHERE ? NOT IN (SELECT name FROM sqlite_sequence)"
             statements.append((insert, (table, table)))
             statements.append(("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table)))
         if statements:
-            await self.together(statements)
+            await self.run_transaction(statements)
 
     # copies for the warehouse
 
     async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         dataset = next(one for one in MIRRORED if one.name == table)
         names = ", ".join(column.name for column in dataset.columns)
-        insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks(dataset.columns)})"
-        plain = [[micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
-        await self.together([(insert, row) for row in plain])
+        insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({placeholders(dataset.columns)})"
+        plain = [[to_micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
+        await self.run_transaction([(insert, row) for row in plain])
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
         dataset = next(one for one in MIRRORED if one.name == table)
@@ -161,7 +161,7 @@ class SqliteLedger(SqliteFile):
         times = [column.kind == "time" for column in dataset.columns]
         rows = await self.run(f"SELECT {names} FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
         return tuple(
-            tuple(moment(value) if time else value for value, time in zip(row, times, strict=True)) for row in rows
+            tuple(from_micros(value) if time else value for value, time in zip(row, times, strict=True)) for row in rows
         )
 
     # jobs
@@ -171,11 +171,11 @@ class SqliteLedger(SqliteFile):
             job.kind, job.target, job.first.isoformat(), job.last.isoformat(), job.partition, job.into, job.state, job.done,
             job.total, job.detail,
         )  # fmt: skip
-        rows = await self.run(f"INSERT INTO jobs VALUES (NULL, {marks(values)}) RETURNING *", values)
+        rows = await self.run(f"INSERT INTO jobs VALUES (NULL, {placeholders(values)}) RETURNING *", values)
         return _job(rows[0])
 
     async def open_jobs(self, *kinds: JobKind) -> tuple[Job, ...]:
-        sql = f"SELECT * FROM jobs WHERE kind IN ({marks(kinds)}) AND state IN ('waiting', 'running') ORDER BY number"
+        sql = f"SELECT * FROM jobs WHERE kind IN ({placeholders(kinds)}) AND state IN ('waiting', 'running') ORDER BY number"
         return tuple(_job(row) for row in await self.run(sql, kinds))
 
     async def job(self, number: int) -> Job:
@@ -192,9 +192,11 @@ class SqliteLedger(SqliteFile):
 
 
 def _known(row: sqlite3.Row) -> KnownAddress:
-    times = ("first_seen", "checked_at", "not_before")
-    plain = {key: row[key] for key in row.keys() if key not in (*times, "source")}  # noqa: SIM118
-    return KnownAddress(**plain, **{key: moment(row[key]) for key in times})
+    return KnownAddress(
+        url=row["url"], covers=row["covers"], digest=row["digest"], etag=row["etag"], last_modified=row["last_modified"],
+        first_fetched_at=from_micros(row["first_seen"]), checked_at=from_micros(row["checked_at"]), outcome=row["outcome"],
+        parser=row["parser"], failures=row["failures"], not_before=from_micros(row["not_before"]),
+    )  # fmt: skip
 
 
 def _load(row: sqlite3.Row) -> Load:
@@ -202,7 +204,7 @@ def _load(row: sqlite3.Row) -> Load:
         load_id=row["load_id"], source=row["source"], digest=row["digest"], parser=row["parser"], covers=row["covers"],
         state=row["state"], datasets=tuple(json.loads(row["datasets"])), rows=json.loads(row["rows"]),
         rejects=row["rejects"], seq=row["seq"], supersedes=tuple(json.loads(row["supersedes"])),
-        published_at=moment(row["published_at"]), derived_from=row["derived_from"], closed=bool(row["closed"]),
+        published_at=from_micros(row["published_at"]), derived_from=row["derived_from"], closed=bool(row["closed"]),
     )  # fmt: skip
 
 
