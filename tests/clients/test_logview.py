@@ -1,4 +1,4 @@
-"""A command beside the daemon sees the daemon's log as it grows, and cannot change it."""
+"""A command beside the daemon reads the daemon's log as it grows, and cannot change it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from spotlightd import StoreError
 from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.clients.locallog.view import LogView
 from spotlightd.errors import OffsetError
-from spotlightd.model.bus import Ends, Frame, Topic, mark, packed
+from spotlightd.model.bus import Ends, Frame, Topic, pack_key, source_mark
 from spotlightd.ports.bus import Bus
 
-PATIENCE = 20.0
+WAIT_SECONDS = 20.0
 TICKS = Topic("ticks")
 
 
@@ -28,33 +28,33 @@ async def log(tmp_path: Path) -> AsyncIterator[LocalLog]:
 
 
 async def append(log: LocalLog, values: list[bytes], *, first: int = 0) -> None:
-    keys = [packed(mark("ticks"), Frame(7, first + n, time_ns(), b"")) for n in range(len(values))]
+    keys = [pack_key(source_mark("ticks"), Frame(7, first + index, time_ns(), b"")) for index in range(len(values))]
     await log.append("ticks", 0, keys, values)
 
 
-async def test_another_process_sees_what_comes_and_changes_nothing(log: LocalLog) -> None:
+async def test_another_process_reads_new_records_and_changes_nothing(log: LocalLog) -> None:
     await append(log, [b"a", b"b"])
     view: Bus
     async with LogView(log.path) as view:
         assert await view.log_id("ticks") == await log.log_id("ticks")
         assert await view.ends("ticks") == {0: Ends(0, 2)}
-        async with view.reading("ticks", 0, 1) as reading:
-            assert (await reading.next(frames=1, size=1 << 20, seconds=0)).values == [b"b"]
-            waiting = asyncio.create_task(reading.next(frames=1, size=1 << 20, seconds=0, idle_seconds=PATIENCE))
+        async with view.open_reader("ticks", 0, 1) as reader:
+            assert (await reader.next(frames=1, size=1 << 20, seconds=0)).values == [b"b"]
+            waiting = asyncio.create_task(reader.next(frames=1, size=1 << 20, seconds=0, idle_seconds=WAIT_SECONDS))
             await append(log, [b"c"], first=2)
             assert (await waiting).values == [b"c"]
             assert (await view.peek("ticks", 0, 0, most=2)).values == [b"a", b"b"]
-            for refused in (view.append("ticks", 0, [], []), view.ensure(TICKS), view.committed("ticks", 0, 1)):
-                with pytest.raises(StoreError, match="a look only"):
-                    await refused
+            for write in (view.append("ticks", 0, [], []), view.ensure(TICKS), view.commit("ticks", 0, 1)):
+                with pytest.raises(StoreError, match="read-only"):
+                    await write
             await log.delete("ticks")
-            with pytest.raises(OffsetError, match="made anew"):
-                await reading.next(frames=1, size=1 << 20, seconds=0, idle_seconds=PATIENCE)
+            with pytest.raises(OffsetError, match="created again"):
+                await reader.next(frames=1, size=1 << 20, seconds=0, idle_seconds=WAIT_SECONDS)
             with pytest.raises(StoreError, match="no topic"):
                 await view.ends("ticks")
 
 
-async def test_a_look_needs_no_daemon_but_a_file(tmp_path: Path) -> None:
+async def test_a_view_needs_no_daemon_but_a_file(tmp_path: Path) -> None:
     path = tmp_path / "bus.sqlite"
     with pytest.raises(StoreError, match="there is no log"):
         await LogView(path).__aenter__()
