@@ -1,20 +1,20 @@
-"""Trades as Finnhub's websocket tells them: stocks (`AAPL`), crypto (`BINANCE:BTCUSDT`), forex (`OANDA:EUR_USD`).
+"""Trades as Finnhub's websocket sends them: stocks (`AAPL`), crypto (`BINANCE:BTCUSDT`), forex (`OANDA:EUR_USD`).
 
-Known from frames that people made public (2020, 2023, 2024): a frame holds one trade or several; `t` is in milliseconds;
-`c`, the conditions, is a list of codes, an empty list, null (crypto) or absent (2020); prices may be whole numbers, volumes
-0 or fractions. There is no number of the trade: two equal trades in one frame are both real, and the server has sent
-every frame three times over (Finnhub-API, issue 143), so nothing is dropped for being equal. Order is not by time.
+Known from frames that people made public (2020, 2023, 2024): a frame holds one trade or several. `t` is in milliseconds.
+`c`, the conditions, is a list of codes, an empty list, null (crypto) or absent (2020). Prices may be whole numbers, and
+volumes 0 or fractions. Trades have no number: two equal trades in one frame are both real, and the server has sent every
+frame three times (Finnhub-API, issue 143), so equal trades are never dropped. Order is not by time.
 
-Claimed by users, not tried here: one connection for each key, about 50 symbols on the free plan, and connections that stay
-open after the pings have stopped. The server pings about once a minute, also when no market is open; half as long again
-and half a minute more without any frame is taken for death.
+Claimed by users, not tried here: one connection per key, about 50 symbols on the free plan, and connections that stay
+open after the pings have stopped. The server pings about once a minute, also when no market is open. A connection
+without any frame for one and a half minutes and another half minute counts as dead.
 
-`decode` looks at each frame's text first. One that reads exactly like those above needs no further question: the pattern
-allows numbers of at most 15 digits, whole times, texts and lists of texts where they belong, each field once. All other
-frames are asked field by field, because the engine's JSON functions would take a number in quotes, cut a fraction of a
-time, and turn what is missing into 0, without a word. Numbers from 10^19 on are refused: asked again, the engine takes
-them for texts. The pattern costs about a quarter of
-the rate (benchmarks/decode.py: 0.73 to 0.83 of a decode that checks nothing); what is around it, a twentieth.
+`decode` first compares each frame's text with a pattern. A frame that matches needs no further check: the pattern allows
+numbers of at most 15 digits, whole times, and texts and lists of texts in their places, each field once. All other frames
+are checked field by field, because the engine's JSON functions silently read a number in quotes, cut a fraction off a
+time, and turn a missing field into 0. Numbers from 10^19 on are refused, because the engine then reports them as texts.
+The pattern costs about a quarter of the rate (benchmarks/decode.py: 0.73 to 0.83 of a decode that checks nothing), the
+code around it a twentieth.
 """
 
 from __future__ import annotations
@@ -28,23 +28,24 @@ from spotlightd import Feed, Stream, trades
 HOST = "ws.finnhub.io"
 PING_APART_SECONDS = 60.0
 
-_TEXT = "[ !#-[^-~]"  # of plain characters, none of which is written with a backslash
+_TEXT = "[ !#-[^-~]"  # plain characters that JSON writes without a backslash
 _NUMBER = "(?:0(?:[.][0-9]{1,14})?|[1-9][0-9]{0,8}(?:[.][0-9]{1,6})?|[1-9][0-9]{9,14})(?:e-[0-9]{1,2})?"
 _CODE = f'"{_TEXT}+"'
 _CONDITIONS = f'"c":(?:null|[[](?:{_CODE}(?:,{_CODE})*)?[]]),'
 _TIME = "(?:0|[1-9][0-9]{0,12})"
 _TRADE = f'[{{](?:{_CONDITIONS})?"p":{_NUMBER},"s":"{_TEXT}+","t":{_TIME},"v":{_NUMBER}[}}]'
 USUAL = f'^[{{]"data":[[](?:{_TRADE}(?:,{_TRADE})*)?[]],"type":"trade"[}}]$'
-"""What it matches is valid JSON, with all fields in their types. No backslash and no quote, so it can stand in SQL as it is."""
+"""Matches only valid JSON with all fields in their types. It has no backslash and no quote, so it fits into SQL as it is."""
 LONG = ":[ \t\r\n]*-?[0.]*[1-9](?:[.]?[0-9]){15}"
-"""A number of more than 15 digits, leading zeros not counted; times have 13."""
+"""A number of more than 15 digits, without leading zeros. Times have 13."""
 
 SHAPE = "Tuple(data Array(Tuple(p Float64, s String, t Int64, v Float64, c Array(String))))"
 USUAL_SHAPE = SHAPE.replace("c Array(String)", "c String")
-"""The list of conditions as its text: splitting that is cheaper than having JSONExtract make an Array of each."""
-ONE = '{"data":[{"p":0}]}'  # what a reject unfolds into: one row, of which only the reason is read
+"""The list of conditions as text: splitting it is cheaper than an Array from JSONExtract."""
+REJECT = '{"data":[{"p":0}]}'  # a rejected frame gives one row, of which only the reason is read
 NUMBERS = "('Int64', 'UInt64', 'Double')"
 
+# A change of these texts is another decode: its digest is in loads and citations.
 TRADE_REASON = f"""multiIf(
     JSONType(one) != 'Object', 'is no object',
     length(arrayDistinct(JSONExtractKeys(one))) != length(JSONExtractKeys(one)), 'has a field twice',
@@ -72,15 +73,13 @@ REASON = f"""multiIf(
         (one, number) -> if({TRADE_REASON} AS said_of_one = '', '', concat('trade ', toString(number), ' ', said_of_one)),
         JSONExtractArrayRaw(frame, 'data'), arrayEnumerate(JSONExtractArrayRaw(frame, 'data')))))"""
 
-TOLD = f"multiIf(usual, frame, reject != '', '{ONE}', JSONExtractString(frame, 'type') = 'trade', frame, '')"
-
-
+TRADES = f"multiIf(usual, frame, reject != '', '{REJECT}', JSONExtractString(frame, 'type') = 'trade', frame, '')"
 CODES = "trade.c"
 USUAL_CODES = """if(length(trade.c) > 2, splitByString('","', substring(trade.c, 3, length(trade.c) - 4)), [])"""
-"""Of a list of plain, non-empty texts."""
+"""The conditions of a list of plain, non-empty texts."""
 
 
-def _select(usual: str, reason: str, told: str, shape: str, codes: str) -> str:
+def _make_select(usual: str, reason: str, trades_json: str, shape: str, codes: str) -> str:
     return f"""SELECT
     trade.s AS symbol,
     if(position(symbol, ':') = 0, '', substringIndex(symbol, ':', 1)) AS venue,
@@ -101,7 +100,7 @@ FROM (
         {usual} AS usual,
         if(usual, '', {reason}) AS reject,
         NOT usual AND match(frame, '{LONG}') AS long_digits,
-        {told} AS told,
+        {trades_json} AS told,
         JSONExtract(told, '{shape}').data AS data
     FROM {{frames}}
 )
@@ -109,12 +108,12 @@ ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
 
 
 IS_USUAL = f"length(frame) < 1000000 AND match(frame, '{USUAL}')"
-DECODE = _select(IS_USUAL, REASON, TOLD, SHAPE, CODES)
+DECODE = _make_select(IS_USUAL, REASON, TRADES, SHAPE, CODES)
 PING = '{"type":"ping"}'
-FIRST_LOOK = _select(
+FAST_DECODE = _make_select(
     f"({IS_USUAL}) OR frame = '{PING}'",
     "'it does not read as usual'",
-    f"if(usual, frame, '{ONE}')",
+    f"if(usual, frame, '{REJECT}')",
     USUAL_SHAPE,
     USUAL_CODES,
 )
@@ -129,17 +128,17 @@ def hello(feed: Feed) -> Iterator[str]:
         yield json.dumps({"type": "subscribe", "symbol": symbol})
 
 
-def trouble(value: bytes) -> str:
-    """The sentence of an error frame, such as `Subscribing to too many symbols`. Most frames are told by their bytes."""
+def venue_error(value: bytes) -> str:
+    """The message of an error frame, such as `Subscribing to too many symbols`. Other frames are mostly known by bytes."""
     if b'"error"' not in value[:64] and b'"error"' not in value[-64:]:
         return ""
     try:
-        told = json.loads(value)
+        frame = json.loads(value)
     except (ValueError, RecursionError):
         return ""
-    if not isinstance(told, dict) or told.get("type") != "error":
+    if not isinstance(frame, dict) or frame.get("type") != "error":
         return ""
-    return str(told.get("msg") or "an error without a word")[:500]
+    return str(frame.get("msg") or "an error without a message")[:500]
 
 
 finnhub = Stream(
@@ -150,8 +149,8 @@ finnhub = Stream(
     address=address,
     hello=hello,
     decode=DECODE,
-    first_look=FIRST_LOOK,
-    trouble=trouble,
+    fast_decode=FAST_DECODE,
+    venue_error=venue_error,
     hosts=(HOST,),
     stale_seconds=PING_APART_SECONDS * 1.5 + 30.0,
     ping_seconds=20.0,

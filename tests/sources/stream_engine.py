@@ -69,14 +69,14 @@ class Kept:
 
     async def decode(self, *, strict: bool = False, load_id: int = 1) -> None:
         await self.warehouse.execute(
-            decode.insert(self.source, decode.SPAN, strict=strict), self.span | {"load_id": load_id}
+            decode.insert_decoded(self.source, decode.SPAN, strict=strict), self.span | {"load_id": load_id}
         )
 
     async def wanted(self) -> int:
-        return int((await self.warehouse.rows(decode.wanted(self.source, decode.SPAN), self.span)).rows[0][0])
+        return int((await self.warehouse.rows(decode.count_decoded(self.source, decode.SPAN), self.span)).rows[0][0])
 
     async def rejected(self) -> list[tuple[Any, ...]]:
-        return list((await self.warehouse.rows(decode.rejected(self.source, decode.SPAN), self.span)).rows)
+        return list((await self.warehouse.rows(decode.select_rejects(self.source, decode.SPAN), self.span)).rows)
 
     async def rows(self, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
         """What the dataset's table holds of these frames, by their place."""

@@ -12,7 +12,7 @@ from spotlightd import Reject, Rows, SettingsError
 from spotlightd.model.stream import frames_of
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources.finnhub import finnhub
-from spotlightd.workers.inline import parse_here
+from spotlightd.workers.inline import parse_inline
 from spotlightd.workers.parser import ChildParser
 from tests.sources import constructed_stream
 from tests.sources.constructed_stream import constructed_packed, packed, source
@@ -51,7 +51,7 @@ def test_the_file_of_frames_has_the_columns_of_the_frames_table() -> None:
 
 
 def test_rows_carry_their_source_and_pointer_and_rejects_their_place(file: Path) -> None:
-    found = list(parse_here(source, file, "frames"))
+    found = list(parse_inline(source, file, "frames"))
     assert shown(one.columns for one in found if isinstance(one, Rows)) == ROWS
     assert [one for one in found if isinstance(one, Reject)] == REJECTS
 
@@ -65,7 +65,7 @@ async def test_the_parsers_child_reads_them_under_a_load(file: Path) -> None:
     ):
         async for piece in parsing.columns(constructed_packed.name):
             pieces += piece
-        parsed = await parsing.parsed()
+        parsed = await parsing.result()
     assert (parsed.rows, parsed.rejects, parsed.lines) == ({"constructed_packed": 3}, tuple(REJECTS), 5)
     with pa.ipc.open_stream(bytes(pieces)) as stream:
         table = stream.read_all()
@@ -75,8 +75,8 @@ async def test_the_parsers_child_reads_them_under_a_load(file: Path) -> None:
 
 
 def test_a_stream_that_the_warehouse_decodes_is_not_parsed_here(file: Path) -> None:
-    with pytest.raises(SettingsError, match="decoded by the warehouse"):
-        list(parse_here(finnhub, file, "frames"))
+    with pytest.raises(SettingsError, match="the warehouse decodes it"):
+        list(parse_inline(finnhub, file, "frames"))
 
 
 def test_its_decode_is_told_by_its_version() -> None:

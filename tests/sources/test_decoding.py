@@ -82,11 +82,11 @@ async def test_a_load_is_the_frames_of_a_part_of_a_day(warehouse: ClickHouse) ->
     first = await kept(finnhub, warehouse, AAPL, part=51)
     second = await kept(finnhub, warehouse, TSLA, part=52)
     day = datetime.fromtimestamp(RECEIVED // 10**9, UTC).date()
-    insert = decode.insert(finnhub, decode.PART, strict=True)
+    insert = decode.insert_decoded(finnhub, decode.PART, strict=True)
     await warehouse.execute(insert, {"day": day, "part": 52, "load_id": 9})
     assert await first.rows() == []
     assert len(await second.rows()) == len(json.loads(TSLA[0])["data"])
-    wanted = decode.wanted(finnhub, decode.PART)
+    wanted = decode.count_decoded(finnhub, decode.PART)
     before = day.replace(day=day.day - 1)
     assert (await warehouse.rows(wanted, {"day": day, "part": 51})).rows == ((len(AAPL),),)
     assert (await warehouse.rows(wanted, {"day": before, "part": 51})).rows == ((0,),)

@@ -65,7 +65,7 @@ async def test_it_subscribes_to_each_symbol() -> None:
     [
         (b'{"type":"error","msg":"Subscribing to too many symbols"}', "Subscribing to too many symbols"),
         (b'{"msg":"Invalid API key","type":"error"}', "Invalid API key"),
-        (b'{"type":"error"}', "an error without a word"),
+        (b'{"type":"error"}', "an error without a message"),
         (b'{"type":"ping"}', ""),
         (b'{"type":"error"', ""),
         (b'["error"]', ""),
@@ -278,3 +278,8 @@ async def test_the_first_look_gives_the_same_rows_and_is_sure_of_what_the_venue_
     assert both[0] == both[1] != []
     assert not unsure & set(range(len(frames) - len(TAPED), len(frames)))
     assert set(range(len(RIGHT), len(RIGHT) + len(WRONG))) <= unsure
+
+
+def test_the_decode_has_the_digest_that_loads_and_citations_name() -> None:
+    """A change of one letter of its SQL is another decode. Change this digest only together with its meaning."""
+    assert finnhub.parser == "e6629fd789b894e5"
