@@ -15,10 +15,10 @@ HERE = Path(__file__).parent
 
 
 def pages() -> Mapping[str, str]:
-    """File name to text."""
-    found = load_catalog()
+    """The text of each page, by file name."""
+    catalog = load_catalog()
     return {
-        "datasets.md": docs.datasets_page((*found.datasets, *SYSTEM_DATASETS), found.sources),
+        "datasets.md": docs.datasets_page((*catalog.datasets, *SYSTEM_DATASETS), catalog.sources),
         "settings.md": docs.settings_page(),
         "commands.md": docs.commands_page(build_parser()),
         "metrics.md": docs.metrics_page(PrometheusMetrics().list_metrics()),

@@ -18,7 +18,7 @@ from spotlightd import __version__, commands, log
 from spotlightd.commands.command import Command, find_commands
 from spotlightd.commands.output import Out
 from spotlightd.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
-from spotlightd.settings.load import load
+from spotlightd.settings.load import load_settings
 from spotlightd.workers.confine import block_pandas
 
 EXIT = """exit status:
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> i
     command: Command = arguments.command
     out = Out(as_json=arguments.json)
     try:
-        settings = load(arguments.config)
+        settings = load_settings(arguments.config)
         if arguments.state is not None:
             settings = replace(settings, state_dir=arguments.state)
         log.configure(settings.log.level if command.is_daemon else "warning", settings.log.format)

@@ -1,7 +1,7 @@
-"""What the daemon says: constant events in the past tense from this closed list, everything else as key and value.
+"""The log: events from one closed list, in the past tense; everything else is a key with a value.
 
-Dashboards and alerts read these words, so the list is an interface: tests fail on an event that is not in it, and on
-a dashboard that asks for one that does not exist.
+Dashboards and alerts depend on the event names, so the list is an interface. Tests fail on an event that is not in it,
+and on a dashboard that queries one that does not exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped",
     "engine started", "engine ready", "engine died", "engine restarted", "engine stopped", "engine not sandboxed",
     "flow started", "flow failed", "flow stopped", "flow restarted",
-    "publisher asked again", "source checked", "source failed", "source late",
+    "request retried", "source checked", "source failed", "source late",
     "document stored", "document unchanged", "document not found", "document refused", "document failed",
     "load published", "load failed", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "page shown without archive", "port taken", "parser child ended", "parser child started", "verifier child ended",
@@ -44,51 +44,53 @@ _SECRETS = (
     re.compile(r"(?i)([?&]key=)[^\s&\"']+"),
     re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),
 )
-"""How a secret looks in an address, a header or a dump of settings. Ours are never said on purpose; the texts of others,
-such as a library's error with the whole address in it, may hold one.
+"""How a secret looks in an address, a header or a dump of settings. We never log ours, but the error text of a library may
+contain a whole address.
 """
 
 
 class UnknownEventError(ValueError):
-    """An event that is not in EVENTS: a mistake of ours, found by the tests."""
+    """An event that is not in EVENTS: a programming error, found by the tests."""
 
 
-def _listed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _check_event(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     if event["event"] not in EVENTS:
         raise UnknownEventError(event["event"])
     return event
 
 
-def _without_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _hide_event_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {name: HIDDEN if _SECRET_NAME.search(name) else hide_secrets(value) for name, value in event.items()}
 
 
 def hide_secrets(value: Any) -> Any:
-    """The value with whatever looks like a secret in its texts taken out."""
+    """The value, with `(hidden)` for everything in its texts that looks like a secret."""
     if isinstance(value, str):
-        for pattern in _SECRETS if "=" in value or ":" in value else ():  # each has one: most words are done with here
+        for pattern in (
+            _SECRETS if "=" in value or ":" in value else ()
+        ):  # every pattern needs one of them: most texts end here
             value = pattern.sub(rf"\g<1>{HIDDEN}", value)
         return value
     if isinstance(value, dict):
-        return {name: HIDDEN if _SECRET_NAME.search(str(name)) else hide_secrets(one) for name, one in value.items()}
+        return {name: HIDDEN if _SECRET_NAME.search(str(name)) else hide_secrets(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [hide_secrets(one) for one in value]
+        return [hide_secrets(item) for item in value]
     return value if isinstance(value, int | float | None) else hide_secrets(str(value))
 
 
-class _Libraries(logging.Handler):
-    """What libraries say through Python's own logging: events like all others, not loose lines between them."""
+class _LibraryHandler(logging.Handler):
+    """Turns messages of libraries, which use Python's own logging, into events."""
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        told = {"error": repr(error)} if error else {}
-        logger().log(record.levelno, "library warned", library=record.name, says=record.getMessage(), **told)
+        fields = {"error": repr(error)} if error else {}
+        logger().log(record.levelno, "library warned", library=record.name, detail=record.getMessage(), **fields)
 
 
 def configure(
     level: str = "info", form: Literal["auto", "json", "console"] = "auto", out: TextIO | None = None
 ) -> None:
-    """Set structlog up for the process. Lines go to stderr: stdout belongs to what a command was asked for."""
+    """Set structlog up for the process. Lines go to stderr: stdout is for the results of commands."""
     target = out or sys.stderr
     console = form == "console" or (form == "auto" and target.isatty())
     last: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
@@ -96,10 +98,10 @@ def configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            _listed,
+            _check_event,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _without_secrets,
+            _hide_event_secrets,
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -107,9 +109,9 @@ def configure(
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    for handler in [one for one in root.handlers if isinstance(one, _Libraries)]:
+    for handler in [handler for handler in root.handlers if isinstance(handler, _LibraryHandler)]:
         root.removeHandler(handler)
-    root.addHandler(_Libraries(logging.WARNING))
+    root.addHandler(_LibraryHandler(logging.WARNING))
 
 
 def logger(**context: Any) -> structlog.typing.FilteringBoundLogger:
@@ -119,25 +121,25 @@ def logger(**context: Any) -> structlog.typing.FilteringBoundLogger:
 
 
 def log_context(**context: Any) -> AbstractContextManager[Any]:
-    """Every line that is said in the block, by whomever and in tasks begun there, bears that context."""
+    """Add that context to every line that is logged in the block, and in tasks that are started in it."""
     return structlog.contextvars.bound_contextvars(**context)
 
 
 @contextmanager
-def forward_events(keep: EventSink) -> Iterator[None]:
-    """While the block runs every event that is printed is handed to `keep` too, without its secrets.
+def forward_events(sink: EventSink) -> Iterator[None]:
+    """While the block runs, pass every logged event to `sink` too, without its secrets.
 
-    The list of processors is changed where it lies: loggers that were made before hold on to it.
+    The list of processors is changed in place, because existing loggers hold a reference to it.
     """
 
-    def handed(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        keep(event)
+    def forward(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        sink(event)
         return event
 
     processors: MutableSequence[Any] = structlog.get_config()["processors"]
-    processors.insert(max(len(processors) - 1, 0), handed)
+    processors.insert(max(len(processors) - 1, 0), forward)
     try:
         yield
     finally:
-        with suppress(ValueError):  # somebody set structlog up anew meanwhile
-            processors.remove(handed)
+        with suppress(ValueError):  # structlog was configured again in the meantime
+            processors.remove(forward)

@@ -1,4 +1,4 @@
-"""In-memory twins of the ports, for our tests and for those of source authors. Each passes its port's contract suite."""
+"""In-memory twins of the ports, for our tests and those of source authors. Each passes the contract tests of its port."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spotlightd.clients.atomic import PIECE_BYTES
-from spotlightd.clients.documents.folder import place
+from spotlightd.clients.documents.folder import document_path
 from spotlightd.clients.http import address, body
 from spotlightd.errors import PublisherError, StoreError
 from spotlightd.metrics.table import REPORTED, Metric, find_metric, index
@@ -21,7 +21,7 @@ from spotlightd.ports.storage import StoredFile
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a publisher has under one address. With `breaks`, that error is raised after the bytes, or at once if none."""
+    """The content of one address. `breaks` is raised after the content, or at once when there is none."""
 
     content: bytes = b""
     media_type: str = "application/octet-stream"
@@ -36,10 +36,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPublishers:
-    """Publishers that have what `replies` holds by address, and nothing else. `asked` lists every request."""
+    """Publishers whose content is `replies`, by address. `requests` lists the address of every request."""
 
     replies: dict[str, Reply] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def for_source(self, source: Batch) -> MemoryPublisher:
         return MemoryPublisher(self, source)
@@ -47,16 +47,16 @@ class MemoryPublishers:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPublisher:
-    """The twin of a source's publisher: the same hosts, beginnings and sizes are refused, in the same words."""
+    """The twin of a source's publisher. It refuses the same hosts, first bytes and sizes, with the same messages."""
 
     publishers: MemoryPublishers
     source: Batch
 
     async def page(self, url: str) -> str:
         reply = self._reply(url)
-        async with aclosing(_checked(reply, url, b"", 4_000_000)) as chunks:
+        async with aclosing(_check_reply(reply, url, b"", 4_000_000)) as chunks:
             whole = b"".join([chunk async for chunk in chunks])
-        return body.text(whole, "utf-8", url)
+        return body.decode_page(whole, "utf-8", url)
 
     @asynccontextmanager
     async def fetch(
@@ -66,12 +66,12 @@ class MemoryPublisher:
         if etag == reply.etag or (last_modified and last_modified == reply.last_modified):
             yield None
             return
-        async with aclosing(_checked(reply, url, self.source.begins_with, self.source.max_bytes)) as chunks:
+        async with aclosing(_check_reply(reply, url, self.source.begins_with, self.source.max_bytes)) as chunks:
             yield PublisherResponse(url, reply.via, reply.etag, reply.last_modified, reply.media_type, chunks)
 
     def _reply(self, url: str) -> Reply:
-        host = address.allowed(url, self.source.hosts).host
-        self.publishers.asked.append(url)
+        host = address.check_address(url, self.source.hosts).host
+        self.publishers.requests.append(url)
         reply = self.publishers.replies.get(url)
         if reply is None:
             raise PublisherError(f"{host} has no {url} (404 Not Found)", outcome="absent", status=404)
@@ -80,13 +80,13 @@ class MemoryPublisher:
         return reply
 
 
-async def _checked(reply: Reply, url: str, begins_with: bytes, most: int) -> AsyncGenerator[bytes]:
-    async with aclosing(_arriving(reply)) as arriving:
-        async for chunk in body.checked(arriving, url, begins_with=begins_with, most=most):
+async def _check_reply(reply: Reply, url: str, begins_with: bytes, most: int) -> AsyncGenerator[bytes]:
+    async with aclosing(_read_content(reply)) as chunks:
+        async for chunk in body.check_body(chunks, url, begins_with=begins_with, most=most):
             yield chunk
 
 
-async def _arriving(reply: Reply) -> AsyncGenerator[bytes]:
+async def _read_content(reply: Reply) -> AsyncGenerator[bytes]:
     for start in range(0, len(reply.content), 1000):
         yield reply.content[start : start + 1000]
     if reply.breaks:
@@ -94,7 +94,7 @@ async def _arriving(reply: Reply) -> AsyncGenerator[bytes]:
 
 
 class MemoryDocuments:
-    """Documents in memory; `path` writes one into `folder`. With `refuses` set, every write and `ping` raises it."""
+    """Documents in memory; `file` writes one into `folder`. With `refuses` set, every write and `ping` raises it."""
 
     def __init__(self, folder: Path, objects: Mapping[str, bytes] | None = None) -> None:
         self.objects = dict(objects or {})
@@ -125,7 +125,7 @@ class MemoryDocuments:
     def _file(self, digest: str) -> Path:
         target = self._folder / digest
         if digest not in self.objects:
-            raise StoreError(f"there is no document {place(self._folder, digest).name} in {self._folder}")
+            raise StoreError(f"there is no document {document_path(self._folder, digest).name} in {self._folder}")
         if not target.exists():
             target.write_bytes(self.objects[digest])
             target.chmod(0o444)
@@ -150,8 +150,8 @@ class SilentMetrics:
 
 @dataclass
 class MemoryDisks:
-    """File systems that are as full as a test says: by mount their size and what others use of them. `hanging` do not
-    answer.
+    """File systems that are as full as the test needs: by mount, the size and the bytes used by others. Those in
+    `hanging` do not answer.
     """
 
     mounts: dict[Path, tuple[int, int]]
@@ -159,30 +159,30 @@ class MemoryDisks:
     hanging: set[Path] = field(default_factory=set)
 
     async def measure(self, folder: Path) -> DiskUsage:
-        mount = self._mount(folder)
+        mount = self._require_mount(folder)
         size, used = self.mounts[mount]
-        ours = sum(taken for file, taken in self.files.items() if self._mounted(file) == mount)
-        return DiskUsage(str(mount), size, used + ours)
+        own = sum(allocated for file, allocated in self.files.items() if self._find_mount(file) == mount)
+        return DiskUsage(str(mount), size, used + own)
 
     async def allocated_bytes(self, file: Path) -> int:
-        self._mount(file)
+        self._require_mount(file)
         return self.files.get(file, 0)
 
     async def reserve(self, file: Path, size: int) -> None:
-        now = await self.measure(file)
-        if size > now.free + self.files.get(file, 0):
+        usage = await self.measure(file)
+        if size > usage.free + self.files.get(file, 0):
             raise StoreError(f"{file}: No space left on device")
         self.files[file] = size
 
     async def remove(self, file: Path) -> None:
-        self._mount(file)
+        self._require_mount(file)
         self.files.pop(file, None)
 
-    def _mount(self, at: Path) -> Path:
-        mount = self._mounted(at)
+    def _require_mount(self, path: Path) -> Path:
+        mount = self._find_mount(path)
         if mount in self.hanging:
-            raise StoreError(f"the disk of {at} did not answer within 0 s: does it hang?")
+            raise StoreError(f"the disk of {path} did not answer within 0 s: does it hang?")
         return mount
 
-    def _mounted(self, at: Path) -> Path:
-        return next(one for one in (at, *at.parents) if one in self.mounts)
+    def _find_mount(self, path: Path) -> Path:
+        return next(folder for folder in (path, *path.parents) if folder in self.mounts)

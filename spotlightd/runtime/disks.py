@@ -1,4 +1,4 @@
-"""Wires the watch over the disks: which folders, what of our work needs them, where the ballast lies."""
+"""Wires the disk monitor: which folders it measures, which work each one holds, where the ballast is."""
 
 from __future__ import annotations
 
@@ -23,72 +23,73 @@ ALL: tuple[Work, ...] = ("batch loads", "the sink")
 
 
 def make_disk_monitor(settings: Settings, gate: Gate, *, on_critical: Critical = drop_nothing) -> DiskWatch:
-    """The watch, to be run as a flow. SettingsError when the marks do not grow.
+    """The monitor, to be run as a flow. SettingsError when a watermark is not above the one before.
 
-    The disk of the tables holds all that fills it. That of the ledger, the bus and the spool does not hold the sink: what is
-    drained may be forgotten there. Others are only watched: what finds no room in a temporary folder fails cleanly.
+    The disk of the tables holds batch loads and the sink. The disk of the ledger, the bus and the spool does not hold the
+    sink, because drained frames may be dropped there. Other disks hold nothing: work that finds no space in a temporary
+    folder fails cleanly.
     """
-    told, state = settings.disk, settings.state_dir.absolute()
+    section, state = settings.disk, settings.state_dir.absolute()
     folders = [
-        *_tables(settings, state),
-        *_bucket(settings, state),
+        *_table_folders(settings, state),
+        *_bucket_folders(settings, state),
         Folder("documents", state / "documents", BATCH),
         Folder("ledger, bus and spool", state, BATCH),
         Folder("temporary files", Path(tempfile.gettempdir())),
-        *(Folder(one, Path(one).absolute()) for one in told.folders),
+        *(Folder(folder, Path(folder).absolute()) for folder in section.folders),
     ]
     return DiskWatch(
-        LocalDisks(told.answer_seconds), folders, watermarks(told), gate,
-        every_seconds=told.every_seconds, ballast=ballast_file(settings),
-        configured_ballast=told.ballast_bytes, files=_files(state), on_critical=on_critical,
+        LocalDisks(section.answer_seconds), folders, watermarks(section), gate,
+        every_seconds=section.every_seconds, ballast=ballast_file(settings),
+        configured_ballast=section.ballast_bytes, files=_list_files(state), on_critical=on_critical,
     )  # fmt: skip
 
 
-def _tables(settings: Settings, state: Path) -> list[Folder]:
-    """None for a server elsewhere: it watches its own disks."""
+def _table_folders(settings: Settings, state: Path) -> list[Folder]:
+    """The folders of the tables. A ClickHouse server on another machine has to monitor its own disks."""
     if settings.warehouse.kind == "embedded":
-        tmp = Folder("temporary files of the engine", state / "engine" / "tmp")
-        return [Folder("tables", state / "engine", ALL), tmp]
+        temporary = Folder("temporary files of the engine", state / "engine" / "tmp")
+        return [Folder("tables", state / "engine", ALL), temporary]
     return [Folder("tables", Path(settings.disk.server_folder), ALL)] if settings.disk.server_folder else []
 
 
-def _bucket(settings: Settings, state: Path) -> list[Folder]:
-    """Watched only: what finds no room in the bucket stays in the warehouse."""
-    ours = settings.bucket
-    return [Folder("bucket", bucket_folder(ours, state))] if ours.kind == "folder" else []
+def _bucket_folders(settings: Settings, state: Path) -> list[Folder]:
+    """The bucket's folder holds no work: rows that find no space there stay in the warehouse."""
+    bucket = settings.bucket
+    return [Folder("bucket", bucket_folder(bucket, state))] if bucket.kind == "folder" else []
 
 
 async def release_ballast(settings: Settings) -> None:
-    """Before anything is opened: on a disk that filled up meanwhile not even a start would be possible.
+    """Remove the ballast if the disk is too full to start: to be called before anything is opened.
 
-    What else is wrong with the folder is said by those who open it.
+    Other errors of the folder are left to the clients that open it.
     """
     disks, file = LocalDisks(settings.disk.answer_seconds), ballast_file(settings)
     with suppress(StoreError):
-        now, taken = await disks.measure(file.parent), await disks.allocated_bytes(file)
-        if taken and percent_of(now.used, now.size) >= settings.disk.ballast_percent:
+        usage, ballast_bytes = await disks.measure(file.parent), await disks.allocated_bytes(file)
+        if ballast_bytes and percent_of(usage.used, usage.size) >= settings.disk.ballast_percent:
             await disks.remove(file)
-            logger(disk=now.mount).warning("ballast released", bytes=taken)
+            logger(disk=usage.mount).warning("ballast released", bytes=ballast_bytes)
 
 
 def ballast_file(settings: Settings) -> Path:
-    """Beside the tables, where they are ours."""
+    """On the disk of the tables with the embedded engine; with a ClickHouse server on the disk of the state folder."""
     state = settings.state_dir.absolute()
     return (state / "engine" if settings.warehouse.kind == "embedded" else state) / BALLAST_FILE
 
 
-def _files(state: Path) -> dict[str, list[Path]]:
-    """What lies in the state folder itself, with what SQLite keeps beside it."""
-    names = {"ledger": "ledger.sqlite", "bus": "bus.sqlite", "spool": "spool.sqlite"}
-    return {what: [state / f"{name}{end}" for end in ("", "-wal")] for what, name in names.items()}
+def _list_files(state: Path) -> dict[str, list[Path]]:
+    """The files of the state folder itself, each with its write-ahead log."""
+    files = {"ledger": "ledger.sqlite", "bus": "bus.sqlite", "spool": "spool.sqlite"}
+    return {name: [state / f"{file}{suffix}" for suffix in ("", "-wal")] for name, file in files.items()}
 
 
 def read_disk_metrics(state: DiskState) -> tuple[DiskReading, ...]:
-    """The file systems as the metrics read them."""
+    """The file systems, in the form that the metrics need."""
     return tuple(
         DiskReading(
-            one.name, one.usage.size, one.usage.free, int(one.level), one.ballast_held,
-            None if one.forecast.rate is None else one.forecast.seconds or math.inf, not one.error,
+            disk.name, disk.usage.size, disk.usage.free, int(disk.level), disk.ballast_held,
+            None if disk.forecast.rate is None else disk.forecast.seconds or math.inf, not disk.error,
         )
-        for one in state.file_systems
+        for disk in state.file_systems
     )  # fmt: skip

@@ -6,8 +6,9 @@ from dataclasses import field
 from typing import Any
 
 
-def setting(default: Any, says: str) -> Any:
-    """A settings field: its default, and one sentence for the operator (printed by `check` and docs/settings.md)."""
+def setting(default: Any, description: str) -> Any:
+    """A field of a settings section: its default, and one phrase for the operator, which docs/settings.md shows."""
+    metadata = {"description": description}
     if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata={"says": says})
-    return field(default=default, metadata={"says": says})
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Settings of what the daemon shows: pages, metrics, log."""
+"""Settings of the daemon's output: metrics, pages, log."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spotlightd.settings.section import setting
 
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
-    """Numbers about the daemon for Prometheus, on a port of their own."""
+    """Metrics of the daemon for Prometheus, on a separate port."""
 
     host: str = setting("127.0.0.1", "address to listen on; there are no accounts, so keep it on loopback")
-    port: int = setting(9108, "port to listen on; 0 = no metrics; taken: the next free one, said aloud")
-    heartbeat_seconds: float = setting(15.0, "pause between two rows of a flow's heartbeat; 0 = none are written")
+    port: int = setting(9108, "port to listen on; 0 = no metrics; if it is in use: the next free one, which is logged")
+    heartbeat_seconds: float = setting(15.0, "pause between two heartbeat rows of a flow; 0 = none are written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,26 +24,24 @@ class WebSettings:
     host: str = setting(
         "127.0.0.1", "address to listen on; the explorer has no accounts, so keep it on loopback or behind a proxy"
     )
-    port: int = setting(8080, "port to listen on; taken: the next free one, said aloud")
+    port: int = setting(8080, "port to listen on; if it is in use: the next free one, which is logged")
     query_seconds: float = setting(5.0, "longest time for one query of a page")
     page_rows: int = setting(1_000, "most rows on one page")
     download_seconds: float = setting(600.0, "longest time for one download")
     download_rows: int = setting(0, "most rows of one download; 0 = no limit")
     query_memory_bytes: int = setting(1 << 30, "most memory of one query of a page")
-    at_once: int = setting(8, "page queries at the same time, half of them to the archive; more wait their turn")
-    hosts: list[str] = setting([], "names under which the explorer may be called besides localhost and its own address")
+    at_once: int = setting(8, "concurrent page queries, half of which may read the archive; more wait")
+    hosts: list[str] = setting([], "host names of the explorer besides localhost and its own address")
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """What the daemon says."""
+    """The log, and the table `logs`."""
 
-    level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe event that is written")
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "least severe events that are written")
     format: Literal["auto", "json", "console"] = setting("auto", "json, or coloured lines on a terminal")
-    table_seconds: float = setting(2.0, "pause between two writings to the table `logs`; 0 = nothing is written there")
-    table_waiting_events: int = setting(
-        10_000, "most events that wait for the table; beyond it they are counted, not kept"
-    )
+    table_seconds: float = setting(2.0, "pause between two inserts into the table `logs`; 0 = the table is not written")
+    table_waiting_events: int = setting(10_000, "most events that wait for the table; more are counted, not stored")
     table_minute_events: int = setting(
-        600, "most events of one kind that are kept in a minute; beyond it they are counted, not kept"
+        600, "most events of one kind per minute in the table; more are counted, not stored"
     )

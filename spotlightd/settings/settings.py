@@ -1,7 +1,7 @@
-"""All settings: one TOML file read into frozen values. Every field has a default, its unit in its name, a sentence.
+"""All settings: one TOML file, read into frozen values. Every field has a default, a unit in its name, a description.
 
-An unknown key is an error that names the nearest known one. Secrets never stand in the file: they come from files that
-only the daemon may read (systemd credentials, or 0600), named by settings that end in `_file`.
+An unknown key is an error that names the nearest known one. The file contains no secrets: settings that end in `_file`
+name files that only the daemon may read (systemd credentials, or mode 0600).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from spotlightd.settings.stores import (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole file. `state_dir` holds everything that is kept."""
+    """The whole file."""
 
-    state_dir: Path = setting(Path("state"), "folder of everything that is kept: documents, ledger, engine")
+    state_dir: Path = setting(Path("state"), "folder that holds all data: documents, ledger, engine")
     warehouse: WarehouseSettings = field(default_factory=WarehouseSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     publisher: PublisherSettings = field(default_factory=PublisherSettings)

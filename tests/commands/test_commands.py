@@ -103,7 +103,7 @@ def test_exports_hold_the_same_rows_in_every_format(demo: Path, tmp_path: Path) 
         words = ("export", "sec_ftd", "--format", name, "--where", "symbol=GME", "--to", str(tmp_path / f"out.{name}"))
         spotlightd(*words, "--state", str(demo), "--json")
         counts[name] = _rows(tmp_path / f"out.{name}")
-    assert counts == dict.fromkeys(counts, 18)
+    assert counts == dict.fromkeys(counts, 38)
 
 
 def test_an_export_has_the_types_of_the_explorers_download(demo: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ class Place:
 
     def asked_for(self, one: HalfMonth) -> int:
         """How often the publisher was asked for a document."""
-        return sum(request.path == one.path for request in self.server.asked)
+        return sum(request.path == one.path for request in self.server.requests)
 
     def ledger(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         return publisher.ledger(self.state, sql, *values)

@@ -93,8 +93,8 @@ def index(paths: Iterable[str]) -> Answer:
 def show(server: ScriptedPublisher, *shown: HalfMonth) -> None:
     """From now on the publisher has these documents, and no others."""
     for one in shown:
-        server.says(one.path, document(one.content, etag=f'"{hash(one.content)}"'))
-    server.says(INDEX_PATH, index(one.path for one in shown))
+        server.script(one.path, document(one.content, etag=f'"{hash(one.content)}"'))
+    server.script(INDEX_PATH, index(one.path for one in shown))
 
 
 def state_folder(folder: Path) -> Path:

@@ -49,7 +49,7 @@ async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_deat
     async with here.ready() as daemon:
         await here.all_seen()
         here.show(*(half_month(number) for number in range(1, 5)))
-        here.server.says(half_month(2).path, silence())  # newest first: there it hangs, half done
+        here.server.script(half_month(2).path, silence())  # newest first: there it hangs, half done
         asking = asyncio.create_task(here.command("backfill", "fast_ftd", "--from", "2010-01-15", "--to", "2010-02-28"))
         await until(lambda: here.asked_for(half_month(2)), "the backfill is under way")
         await daemon.kill()
@@ -65,7 +65,7 @@ async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_deat
 
 async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(here: Place) -> None:
     here.show(half_month(0), half_month(1))
-    here.server.says(half_month(1).path, reply(404))
+    here.server.script(half_month(1).path, reply(404))
     said = (
         "2 documents: 1 absent, 1 published; 1,200 rows; 2010/01/b: www.sec.gov has no https://www.sec.gov/files/data/"
     )

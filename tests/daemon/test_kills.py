@@ -98,7 +98,7 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         await here.all_seen()
         assert daemon.said("load failed", covers=big.covers)
         assert daemon.said("store recovered")
-        assert len([one for one in here.server.asked if one.path == big.path]) == 1  # its bytes were here already
+        assert len([one for one in here.server.requests if one.path == big.path]) == 1  # its bytes were here already
         status = await daemon.status()
         assert status["state"]["engine"]["restarts"] == 1
         assert daemon.engine_pid() != engine

@@ -79,9 +79,9 @@ async def test_sigterm_during_a_load_ends_it_with_0_and_the_next_start_finishes(
 
 async def test_sigterm_while_a_publisher_keeps_us_waiting_does_not_wait_for_it(here: Place) -> None:
     here.show(half_month(0))
-    here.server.says(half_month(0).path, silence(b"PK", of=1_000_000))
+    here.server.script(half_month(0).path, silence(b"PK", of=1_000_000))
     async with here.ready() as daemon:
-        await until(lambda: any(one.path.endswith(".zip") for one in here.server.asked), "the document is asked for")
+        await until(lambda: any(one.path.endswith(".zip") for one in here.server.requests), "the document is asked for")
         assert await daemon.stop() == 0
 
 
@@ -151,7 +151,7 @@ async def test_a_source_that_fails_is_started_again_with_pauses_and_holds_up_no_
 
 async def test_an_index_that_cannot_be_had_is_asked_for_again_and_then_all_is_loaded(here: Place) -> None:
     here.show(half_month(0))
-    here.server.says(INDEX_PATH, reply(500), reply(500), index([half_month(0).path]))
+    here.server.script(INDEX_PATH, reply(500), reply(500), index([half_month(0).path]))
     async with here.ready() as daemon:
         await daemon.says("flow failed", flow="collect fast_ftd")
         await here.all_seen()

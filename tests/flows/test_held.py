@@ -108,7 +108,7 @@ async def test_a_held_collector_asks_the_publisher_nothing_and_makes_it_up(world
         beats = status(board).beats
         assert status(board).error == FULL
         await until(lambda: status(board).beats > beats)
-        assert world.publishers.asked == []
+        assert world.publishers.requests == []
         gate.hold({})
         await until(lambda: status(board).message == "waiting for the next check" and status(board).state == "waiting")
     assert await world.read_counts() == {"2021-01-04": 1}
@@ -119,5 +119,5 @@ async def test_what_only_holds_the_sink_lets_a_collector_pass(world: World) -> N
     gate = Gate()
     gate.hold({"the sink": FULL})
     async with collecting(world, gate) as board:
-        await until(lambda: bool(world.publishers.asked) and status(board).state == "waiting")
+        await until(lambda: bool(world.publishers.requests) and status(board).state == "waiting")
     assert await world.read_counts() == {"2021-01-04": 1}

@@ -78,9 +78,9 @@ async def test_a_refused_document_is_stored_and_reported_and_does_not_stop_the_n
 async def test_a_raised_parser_version_loads_stored_documents_again_without_a_request(world: World) -> None:
     world.serve({"2021/a": A})
     await world.ingest()
-    world.publishers.asked.clear()
+    world.publishers.requests.clear()
     assert [result.outcome for result in await world.ingest(source(parser="2"), again=False)] == ["published"]
-    assert world.publishers.asked == [INDEX]
+    assert world.publishers.requests == [INDEX]
     assert await world.read_counts() == {"2021-01-04": 1, "2021-01-05": 2}
 
 
@@ -95,7 +95,7 @@ async def test_a_new_parser_reads_documents_that_are_in_the_bucket_alone(world: 
             await world.ingest()
             for digest in [document.digest async for document in documents.folder.local()]:
                 await move_to_bucket(documents, bucket, digest)
-            world.publishers.asked.clear()
+            world.publishers.requests.clear()
             bucket.is_away = True
             with pytest.raises(StoreError, match="cannot be read from the bucket now"):
                 await world.ingest(source(parser="2"), again=False)
@@ -103,7 +103,7 @@ async def test_a_new_parser_reads_documents_that_are_in_the_bucket_alone(world: 
             bucket.is_away = False
             assert [result.outcome for result in await world.ingest(source(parser="2"), again=False)] == ["published"]
             assert await world.read_counts() == seen
-            assert url("2021/a") not in world.publishers.asked
+            assert url("2021/a") not in world.publishers.requests
 
 
 async def test_the_same_bytes_for_another_slice_are_refused(world: World) -> None:
@@ -181,7 +181,7 @@ def test_a_document_is_fetched_less_often_as_it_grows_older(
     first_seen_days: float, checked_days: float, due: bool
 ) -> None:
     known = KnownAddress(
-        "u", "2021", "d", first_seen=NOW - timedelta(days=first_seen_days), outcome="published", parser="1",
+        "u", "2021", "d", first_fetched_at=NOW - timedelta(days=first_seen_days), outcome="published", parser="1",
         checked_at=NOW - timedelta(days=checked_days),
     )  # fmt: skip
     assert is_due(source(), known, NOW) is due
