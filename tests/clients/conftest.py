@@ -1,4 +1,4 @@
-"""What the tests of the clients share."""
+"""Fixtures shared by the tests of the clients."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.clients.publisher_server import ScriptedPublisher
-from tests.clients.publisher_world import Desk, HandClock
+from tests.clients.publisher_world import ManualClock, PublisherWorld
 
 
 @pytest.fixture
-async def desk() -> AsyncIterator[Desk]:
-    hand = HandClock()
-    async with ScriptedPublisher(hand.now) as server:
-        desk = Desk(server, hand)
-        yield desk
-        for publishers in desk.open:
+async def world() -> AsyncIterator[PublisherWorld]:
+    clock = ManualClock()
+    async with ScriptedPublisher(clock.now) as server:
+        world = PublisherWorld(server, clock)
+        yield world
+        for publishers in world.open:
             await publishers.__aexit__()

@@ -1,7 +1,7 @@
-"""A scripted publisher on loopback that can misbehave in every way we know of. Its documents are constructed.
+"""A scripted publisher on loopback that can misbehave in every known way. Its documents are constructed.
 
-Each path has a list of answers, played one by one; the last repeats. An answer is an async function of the request and
-the writer that says whether the connection may be used again. `asked` keeps every request with the time it came.
+Each path has a list of answers, sent one after the other; the last one repeats. An answer is an async function of the
+request and the writer; it returns whether the connection stays open. `requests` lists every request with its time.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[bool]]
 
 
 class ScriptedPublisher:
-    """An HTTP/1.1 server that answers by script and 404 elsewhere. `now` is the clock that `asked` is stamped by."""
+    """An HTTP/1.1 server that answers by script, and 404 to other paths. `now` gives the times in `requests`."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self.asked: list[Request] = []
+        self.requests: list[Request] = []
         self._now = now
         self._answers: dict[str, list[Answer]] = {}
-        self._talks: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve_connection, "127.0.0.1", 0)
         return self
 
     async def __aexit__(
         self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
     ) -> None:
         self._server.close()
-        for talk in self._talks:
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
         await self._server.wait_closed()
 
     @property
@@ -55,24 +55,24 @@ class ScriptedPublisher:
         host, port = self._server.sockets[0].getsockname()
         return f"http://{host}:{port}"
 
-    def says(self, path: str, *answers: Answer) -> None:
+    def script(self, path: str, *answers: Answer) -> None:
         self._answers[path] = list(answers)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talk = asyncio.current_task()
-        assert talk is not None
-        self._talks.add(talk)
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.current_task()
+        assert connection is not None
+        self._connections.add(connection)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._answer(await reader.readuntil(b"\r\n\r\n"), writer):
                 pass
         writer.transport.abort() if writer.is_closing() else writer.close()
-        self._talks.discard(talk)
+        self._connections.discard(connection)
 
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
         first, *lines = head.decode("latin-1").splitlines()
         pairs = (line.split(":", 1) for line in lines if ":" in line)
         request = Request(first.split(" ")[1], {name.lower(): value.strip() for name, value in pairs}, self._now())
-        self.asked.append(request)
+        self.requests.append(request)
         answers = self._answers.get(request.path, [reply(404)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
         return await answer(request, writer)
@@ -86,11 +86,11 @@ def head(status: int, headers: dict[str, str]) -> bytes:
 
 def reply(status: int = 200, content: bytes = b"", **headers: str) -> Answer:
     """A whole answer. Header names are written with _ for -."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    header_lines = {name.replace("_", "-"): value for name, value in headers.items()}
 
     async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
         length = {} if status == HTTPStatus.NOT_MODIFIED else {"Content-Length": str(len(content))}
-        writer.write(head(status, length | named) + content)
+        writer.write(head(status, length | header_lines) + content)
         await writer.drain()
         return True
 
@@ -99,14 +99,14 @@ def reply(status: int = 200, content: bytes = b"", **headers: str) -> Answer:
 
 def document(content: bytes, *, etag: str = "", last_modified: str = "", media_type: str = "application/zip") -> Answer:
     """A whole answer, or 304 to who has it already."""
-    named = {"Content_Type": media_type} | ({"ETag": etag} if etag else {})
-    named |= {"Last_Modified": last_modified} if last_modified else {}
+    header_lines = {"Content_Type": media_type} | ({"ETag": etag} if etag else {})
+    header_lines |= {"Last_Modified": last_modified} if last_modified else {}
 
     async def answer(request: Request, writer: asyncio.StreamWriter) -> bool:
-        same = (etag and request.headers.get("if-none-match") == etag) or (
+        is_known = (etag and request.headers.get("if-none-match") == etag) or (
             last_modified and request.headers.get("if-modified-since") == last_modified
         )
-        return await (reply(304) if same else reply(200, content, **named))(request, writer)
+        return await (reply(304) if is_known else reply(200, content, **header_lines))(request, writer)
 
     return answer
 
@@ -183,8 +183,8 @@ def trickle(content: bytes, *, every: float) -> Answer:
 
     async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
         writer.write(head(200, {"Content-Length": str(len(content))}))
-        for place in range(len(content)):
-            writer.write(content[place : place + 1])
+        for index in range(len(content)):
+            writer.write(content[index : index + 1])
             await writer.drain()
             await asyncio.sleep(every)
         return True
@@ -204,11 +204,11 @@ def endless(begins_with: bytes = b"") -> Answer:
     return answer
 
 
-def garbage(said: bytes) -> Answer:
+def garbage(content: bytes) -> Answer:
     """Bytes that are not HTTP."""
 
     async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
-        writer.write(said)
+        writer.write(content)
         await writer.drain()
         return False
 

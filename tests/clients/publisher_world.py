@@ -1,17 +1,17 @@
-"""What the publisher's tests share: a constructed source, settings that point at the scripted server, a clock by hand."""
+"""Shared by the tests of publishers: a constructed source, settings that point at the scripted server, a manual clock."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from spotlightd.backoff import Clock
 from spotlightd.clients.http.publisher import HttpPublisher, HttpPublishers
-from spotlightd.clients.http.rate_limit import Clock
 from spotlightd.errors import PublisherError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
@@ -22,6 +22,7 @@ HOST = "www.publisher.invalid"
 HOME = f"https://{HOST}"
 PATH = "/fails.zip"
 URL = HOME + PATH
+START = datetime(2021, 3, 1, tzinfo=UTC)
 ZIP = b"PK\x03\x04\x00constructed"
 
 
@@ -67,52 +68,52 @@ def limits(server: ScriptedPublisher, **changes: Any) -> sources.PublisherSettin
 
 
 @dataclass(slots=True)
-class HandClock:
-    """A clock that moves only when somebody sleeps by it. `slept` lists the pauses."""
+class ManualClock:
+    """A clock that advances only when somebody sleeps by it. `pauses` lists the sleeps, in seconds."""
 
     seconds: float = 1000.0
-    slept: list[float] = field(default_factory=list)
-    moved: asyncio.Event = field(default_factory=asyncio.Event)
+    pauses: list[float] = field(default_factory=list)
+    has_slept: asyncio.Event = field(default_factory=asyncio.Event)
     chances: Iterator[float] = field(default_factory=lambda: iter(()))
 
     def now(self) -> float:
         return self.seconds
 
     async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.moved.set()
+        self.pauses.append(seconds)
+        self.has_slept.set()
         self.seconds += seconds
         await asyncio.sleep(0)
 
-    def wall(self) -> datetime:
-        return datetime(2021, 3, 1, tzinfo=UTC) + timedelta(seconds=self.seconds - 1000.0)
+    def wall(self) -> int:
+        return int((START.timestamp() + self.seconds - 1000.0) * 1e9)
 
-    def clock(self) -> Clock:
-        return Clock(self.now, self.wall, self.sleep, lambda: next(self.chances, 0.5))
+    def to_clock(self) -> Clock:
+        return Clock(wall=self.wall, now=self.now, sleep=self.sleep, chance=lambda: next(self.chances, 0.5))
 
 
-class Desk:
-    """A client at the scripted server, by a clock that moves only when the client sleeps."""
+class PublisherWorld:
+    """A client of the scripted server, with a clock that advances only when the client sleeps."""
 
-    def __init__(self, server: ScriptedPublisher, hand: HandClock) -> None:
+    def __init__(self, server: ScriptedPublisher, clock: ManualClock) -> None:
         self.server = server
-        self.hand = hand
+        self.clock = clock
         self.open: list[HttpPublishers] = []
 
     async def publisher(self, source: dict[str, Any] | None = None, **changes: Any) -> HttpPublisher:
-        publishers = await HttpPublishers(limits(self.server, **changes), clock=self.hand.clock()).__aenter__()
+        publishers = await HttpPublishers(limits(self.server, **changes), clock=self.clock.to_clock()).__aenter__()
         self.open.append(publishers)
-        return publishers.of(batch(**(source or {})))
+        return publishers.for_source(batch(**(source or {})))
 
 
-async def whole(publisher: HttpPublisher, url: str = URL) -> bytes:
+async def fetch_all(publisher: HttpPublisher, url: str = URL) -> bytes:
     async with publisher.fetch(url) as fetched:
         assert fetched is not None
         return b"".join([chunk async for chunk in fetched.chunks])
 
 
-async def refusal(publisher: HttpPublisher, url: str = URL) -> PublisherError:
+async def get_refusal(publisher: HttpPublisher, url: str = URL) -> PublisherError:
     with pytest.raises(PublisherError) as caught:
-        await whole(publisher, url)
+        await fetch_all(publisher, url)
     assert type(caught.value) is PublisherError
     return caught.value

@@ -1,4 +1,4 @@
-"""Tables of 0.1.0, and of builds since, become tables of this release at a start: every row, wherever a start is cut off."""
+"""A start upgrades tables of 0.1.0, and of builds since, without losing a row, even when it is interrupted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROWS: dict[str, Any] = {
     "sec_ftd": lambda n, at: (at.date(), f"{n:09}", "GME", n, "GAMESTOP", Decimal("1.5") if n % 2 else None, 7, 0, n),
 }
 DATASETS = (runs, rejects, gaps, lost_frames, sec_ftd)
-NEW = {
+PARTITION_KEYS = {
     "runs": "toYYYYMM(at), archive_generation", "rejects": "toYYYYMM(at), archive_generation",
     "gaps": "toYYYYMM(until), archive_generation", "lost_frames": "toYYYYMM(at), archive_generation",
     "sec_ftd": "toYear(settlement_date), archive_generation",
@@ -51,71 +51,71 @@ async def warehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[C
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def as_it_was(dataset: Dataset) -> str:
-    """CREATE TABLE of 0.1.0: no partitions for our own records, and none by generation."""
-    plain = ddl.table(replace(dataset, partition="", retention=Retention()), DATABASE)
+def old_create_table(dataset: Dataset) -> str:
+    """CREATE TABLE of 0.1.0: no partitions for spotlightd's own records, and none by generation."""
+    plain = ddl.create_table(replace(dataset, partition="", retention=Retention()), DATABASE)
     if dataset == sec_ftd:
         plain = plain.replace("ENGINE = MergeTree\n", "ENGINE = MergeTree\nPARTITION BY toYear(settlement_date)\n")
     assert "archive_generation" not in plain
     return plain
 
 
-async def old(warehouse: ClickHouse, dataset: Dataset) -> list[Any]:
-    """A table of 0.1.0 with rows of several years; those rows."""
+async def create_old_table(warehouse: ClickHouse, dataset: Dataset) -> list[Any]:
+    """Create a table of 0.1.0 with rows of several years; returns those rows."""
     await warehouse.execute(f"DROP TABLE IF EXISTS {dataset.name} SYNC")
-    await warehouse.execute(as_it_was(dataset))
+    await warehouse.execute(old_create_table(dataset))
     await warehouse.insert(dataset, [ROWS[dataset.name](n, AT + timedelta(days=20 * n)) for n in range(1, 31)])
-    return await every(warehouse, dataset)
+    return await read_rows(warehouse, dataset)
 
 
-async def every(warehouse: Warehouse, dataset: Dataset) -> list[Any]:
+async def read_rows(warehouse: Warehouse, dataset: Dataset) -> list[Any]:
     names = ", ".join(column.name for column in dataset.stored)
     return list((await warehouse.rows(f"SELECT {names} FROM {dataset.name} ORDER BY ALL")).rows)
 
 
-async def key(warehouse: ClickHouse, table: str) -> str:
-    found = await warehouse.rows(
+async def partition_key(warehouse: ClickHouse, table: str) -> str:
+    answer = await warehouse.rows(
         "SELECT partition_key FROM system.tables WHERE name = {table:String}", {"table": table}
     )
-    return str(found.rows[0][0])
+    return str(answer.rows[0][0])
 
 
-@pytest.mark.parametrize("dataset", DATASETS, ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
 async def test_a_table_of_an_older_release_gets_its_partitions_and_keeps_every_row(
     warehouse: ClickHouse, dataset: Dataset
 ) -> None:
-    before = await old(warehouse, dataset)
+    before = await create_old_table(warehouse, dataset)
     await warehouse.ensure(dataset)
-    assert await every(warehouse, dataset) == before
-    assert (await key(warehouse, dataset.name)).strip("()") == NEW[dataset.name]
+    assert await read_rows(warehouse, dataset) == before
+    assert (await partition_key(warehouse, dataset.name)).strip("()") == PARTITION_KEYS[dataset.name]
     assert (await warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
     await warehouse.insert(dataset, [ROWS[dataset.name](31, AT)])
     await warehouse.ensure(dataset)
-    assert len(await every(warehouse, dataset)) == 31
-    made = (await warehouse.rows(f"SHOW CREATE TABLE {dataset.name}")).rows[0][0]
-    assert "non_replicated_deduplication_window = 1000" in made
+    assert len(await read_rows(warehouse, dataset)) == 31
+    create_sql = (await warehouse.rows(f"SHOW CREATE TABLE {dataset.name}")).rows[0][0]
+    assert "non_replicated_deduplication_window = 1000" in create_sql
 
 
-@pytest.mark.parametrize("dataset", [runs, sec_ftd], ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", [runs, sec_ftd], ids=lambda dataset: dataset.name)
 async def test_a_start_that_is_cut_off_is_finished_by_the_next(warehouse: ClickHouse, dataset: Dataset) -> None:
-    before, steps, ended = await old(warehouse, dataset), 0, True
-    while ended:
+    before, steps, crashed = await create_old_table(warehouse, dataset), 0, True
+    while crashed:
         steps += 1
-        await old(warehouse, dataset)
+        await create_old_table(warehouse, dataset)
         try:
             await schema.ensure(Fused(warehouse, Fuse(steps), ("execute",)), dataset, DATABASE, ArchivedPartitions())
-            ended = False
+            crashed = False
         except CrashError:
-            assert await every(warehouse, dataset) == before, f"ended at step {steps}"
+            assert await read_rows(warehouse, dataset) == before, f"ended at step {steps}"
             await warehouse.ensure(dataset)
-        assert await every(warehouse, dataset) == before, f"ended at step {steps}"
-        assert (await key(warehouse, dataset.name)).strip("()") == NEW[dataset.name]
+        assert await read_rows(warehouse, dataset) == before, f"ended at step {steps}"
+        assert (await partition_key(warehouse, dataset.name)).strip("()") == PARTITION_KEYS[dataset.name]
         assert (await warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
     assert steps > 10
 
 
-class Forgetful:
-    """A warehouse whose disk is full: it says that it has written, and has not."""
+class FullDiskWarehouse:
+    """A warehouse with a full disk: it reports inserts as written that are not."""
 
     def __init__(self, warehouse: ClickHouse) -> None:
         self._warehouse = warehouse
@@ -128,13 +128,13 @@ class Forgetful:
 
 
 async def test_a_copy_that_is_not_the_same_takes_nobodys_place(warehouse: ClickHouse) -> None:
-    before = await old(warehouse, runs)
-    forgetful: Any = Forgetful(warehouse)
-    with pytest.raises(StoreError, match=r"table spotlightd.runs was copied into new partitions, and the copy is not"):
-        await schema.ensure(forgetful, runs, DATABASE, ArchivedPartitions())
-    assert await every(warehouse, runs) == before
+    before = await create_old_table(warehouse, runs)
+    full_disk: Any = FullDiskWarehouse(warehouse)
+    with pytest.raises(StoreError, match=r"table spotlightd.runs was copied into new partitions, and the copy differs"):
+        await schema.ensure(full_disk, runs, DATABASE, ArchivedPartitions())
+    assert await read_rows(warehouse, runs) == before
     await warehouse.ensure(runs)
-    assert await every(warehouse, runs) == before
+    assert await read_rows(warehouse, runs) == before
 
 
 async def test_a_table_that_may_have_been_archived_is_refused_and_not_touched(warehouse: ClickHouse) -> None:
@@ -142,11 +142,11 @@ async def test_a_table_that_may_have_been_archived_is_refused_and_not_touched(wa
     await warehouse.ensure(daily)
     with pytest.raises(StoreError, match=r"daily_runs is partitioned by .*toYYYYMMDD.* copy the table by hand"):
         await warehouse.ensure(replace(daily, partition="toYYYYMM(at)"))
-    assert (await key(warehouse, "daily_runs")).strip("()") == "toYYYYMMDD(at), archive_generation"
+    assert (await partition_key(warehouse, "daily_runs")).strip("()") == "toYYYYMMDD(at), archive_generation"
 
 
 async def test_a_table_with_a_column_that_nobody_declares_is_refused_and_not_touched(warehouse: ClickHouse) -> None:
-    await old(warehouse, runs)
+    await create_old_table(warehouse, runs)
     await warehouse.execute("ALTER TABLE runs ADD COLUMN more String DEFAULT 'kept'")
     with pytest.raises(StoreError, match=r"runs is partitioned by nothing, but the dataset declares"):
         await warehouse.ensure(runs)
@@ -155,8 +155,8 @@ async def test_a_table_with_a_column_that_nobody_declares_is_refused_and_not_tou
 
 
 async def test_a_table_too_large_for_a_start_is_refused(warehouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    await old(warehouse, runs)
-    monkeypatch.setattr(schema, "MOST_BYTES", 10)
+    await create_old_table(warehouse, runs)
+    monkeypatch.setattr(schema, "MAX_COPY_BYTES", 10)
     with pytest.raises(StoreError, match="too many to be copied"):
         await warehouse.ensure(runs)
     await warehouse.execute("DROP TABLE runs SYNC")
@@ -168,15 +168,15 @@ async def test_a_state_folder_of_0_1_0_is_opened_with_all_its_rows(tmp_path: Pat
     before = {}
     async with engine_on(tmp_path) as engine, client_of(engine) as warehouse:
         for dataset in DATASETS:
-            before[dataset.name] = await old(warehouse, dataset)
+            before[dataset.name] = await create_old_table(warehouse, dataset)
         await warehouse.ensure(loads)
         await warehouse.insert(loads, [(1, "sec_ftd", 7, "sec_ftd", "2024", "a" * 64, "1", 30, 0, [], AT, 0)])
-        await warehouse.execute(ddl.current_view(sec_ftd, DATABASE))
+        await warehouse.execute(ddl.create_current_view(sec_ftd, DATABASE))
     for _ in range(2):
-        async with open_instance(settings) as house:
+        async with open_instance(settings) as instance:
             for dataset in DATASETS:
-                assert await every(house.stores.warehouse, dataset) == before[dataset.name]
-            assert [row[0] for row in await house.stores.ledger.history("runs", 0, 100)] == list(range(1, 31))
-            seen = await house.stores.warehouse.rows("SELECT count(), min(settlement_date) FROM sec_ftd_current")
+                assert await read_rows(instance.warehouse, dataset) == before[dataset.name]
+            assert [row[0] for row in await instance.ledger.history("runs", 0, 100)] == list(range(1, 31))
+            seen = await instance.warehouse.rows("SELECT count(), min(settlement_date) FROM sec_ftd_current")
             assert seen.rows == ((30, date(2024, 11, 30)),)
-            assert (await house.stores.warehouse.rows("SELECT count() FROM runs_all")).rows == ((30,),)
+            assert (await instance.warehouse.rows("SELECT count() FROM runs_all")).rows == ((30,),)

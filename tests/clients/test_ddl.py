@@ -1,4 +1,4 @@
-"""From a dataset to ClickHouse's words, without an engine."""
+"""The SQL that creates tables and views, tested without an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from spotlightd.clients.clickhouse import ddl
 from spotlightd.datasets.system import documents, loads, runs
 from spotlightd.model import bucket
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.sql.visibility import visible
+from spotlightd.sql.visibility import visible_condition
 
 FAILS = Dataset(
     name="fails",
@@ -26,14 +26,14 @@ FAILS = Dataset(
 
 
 def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> None:
-    assert ddl.table(FAILS, "spotlightd") == (
+    assert ddl.create_table(FAILS, "spotlightd") == (
         "CREATE TABLE IF NOT EXISTS spotlightd.fails\n"
         "(\n"
         "    day Date CODEC(DoubleDelta, ZSTD(1)) COMMENT 'settlement day',\n"
         "    price Nullable(Decimal(18, 4)) COMMENT 'the day\\'s close (USD)',\n"
         "    load_id UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'the load that brought the row; never shown outside this instance',\n"
-        "    member UInt16 CODEC(ZSTD(1)) COMMENT 'which file of the archive the row stands in, 0 for the first',\n"
-        "    line UInt32 CODEC(T64, ZSTD(1)) COMMENT 'which line of that file, 1 for the first',\n"
+        "    member UInt16 CODEC(ZSTD(1)) COMMENT 'file within the document, 0 for the first or only one',\n"
+        "    line UInt32 CODEC(T64, ZSTD(1)) COMMENT 'line of that file, 1 for the first',\n"
         "    archive_generation UInt16 DEFAULT 0 COMMENT 'how often rows of this partition were sealed before'\n"
         ")\n"
         "ENGINE = MergeTree\n"
@@ -45,11 +45,11 @@ def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> No
 
 
 def test_a_dataset_without_partition_has_none() -> None:
-    assert "PARTITION" not in ddl.table(loads, "spotlightd")
+    assert "PARTITION" not in ddl.create_table(loads, "spotlightd")
 
 
 def test_rows_for_a_sealed_partition_get_the_next_generation() -> None:
-    assert ddl.sealing(FAILS, {202601: 1, 202602: 2}, "spotlightd") == (
+    assert ddl.alter_generation(FAILS, {202601: 1, 202602: 2}, "spotlightd") == (
         "ALTER TABLE spotlightd.fails MODIFY COLUMN archive_generation UInt16 DEFAULT "
         "transform(toYYYYMM(day), [202601, 202602], [1, 2], 0) "
         "COMMENT 'how often rows of this partition were sealed before'"
@@ -57,7 +57,7 @@ def test_rows_for_a_sealed_partition_get_the_next_generation() -> None:
 
 
 def test_the_unpinned_view_says_that_it_can_tear() -> None:
-    view = ddl.current_view(FAILS, "spotlightd")
+    view = ddl.create_current_view(FAILS, "spotlightd")
     assert view.startswith(
         "CREATE OR REPLACE VIEW spotlightd.fails_current AS\nSELECT day, price, load_id, member, line\n"
     )
@@ -66,19 +66,19 @@ def test_the_unpinned_view_says_that_it_can_tear() -> None:
 
 
 def test_records_that_leave_have_a_view_of_all_of_them_and_others_need_none() -> None:
-    view = ddl.view(runs, "spotlightd")
+    view = ddl.create_view(runs, "spotlightd")
     assert view.startswith("CREATE OR REPLACE VIEW spotlightd.runs_all AS\nSELECT id, at, source, url,")
     assert "\nFROM spotlightd.runs\n" in view
-    assert ddl.view(documents, "spotlightd") == ""
-    assert ddl.view(FAILS, "spotlightd") == ddl.current_view(FAILS, "spotlightd")
+    assert ddl.create_view(documents, "spotlightd") == ""
+    assert ddl.create_view(FAILS, "spotlightd") == ddl.create_current_view(FAILS, "spotlightd")
 
 
 def test_the_pin_binds_the_sequence_and_names_the_dataset() -> None:
-    condition = visible(FAILS)
+    condition = visible_condition(FAILS)
     assert "dataset = 'fails'" in condition
     assert "{seq:UInt64}" in condition
-    assert visible(loads) == "1"
+    assert visible_condition(loads) == "1"
 
 
 def test_a_text_stays_inside_its_quotes() -> None:
-    assert bucket.quoted("it's \\ '; DROP TABLE t; --") == "'it\\'s \\\\ \\'; DROP TABLE t; --'"
+    assert bucket.quote("it's \\ '; DROP TABLE t; --") == "'it\\'s \\\\ \\'; DROP TABLE t; --'"

@@ -14,7 +14,7 @@ from spotlightd.clients.http import address
 from spotlightd.clients.http.publisher import HttpPublishers
 from spotlightd.errors import PublisherError
 from spotlightd.settings import sources
-from tests.clients.publisher_world import HOME, HOST, HandClock, batch
+from tests.clients.publisher_world import HOME, HOST, ManualClock, batch
 
 
 class Names(AbstractResolver):
@@ -36,21 +36,21 @@ class Names(AbstractResolver):
 
 @pytest.mark.parametrize("private", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"])
 async def test_a_name_that_leads_to_a_private_address_is_refused_at_the_socket_and_once(private: str) -> None:
-    hand = HandClock()
-    async with HttpPublishers(sources.PublisherSettings(), clock=hand.clock(), resolver=Names(private)) as publishers:
+    clock = ManualClock()
+    async with HttpPublishers(sources.PublisherSettings(), clock=clock.to_clock(), resolver=Names(private)) as publishers:
         with pytest.raises(PublisherError) as caught:
-            await publishers.of(batch()).page(HOME + "/")
+            await publishers.for_source(batch()).page(HOME + "/")
     assert str(caught.value) == (
-        f"{HOST} leads to a private address ({private} is not a public address): {HOME}/ not asked; "
-        "only a host named in [publisher.mirrors] may stand on a private network"
+        f"{HOST} resolves to a private address ({private} is not a public address): {HOME}/ not requested; "
+        "only a host named in [publisher.mirrors] may be on a private network"
     )
-    assert (caught.value.outcome, hand.slept) == ("failed", [])
+    assert (caught.value.outcome, clock.pauses) == ("failed", [])
 
 
 async def test_a_source_cannot_name_a_private_address_itself() -> None:
     async with HttpPublishers(sources.PublisherSettings()) as publishers:
-        with pytest.raises(PublisherError, match=r"^127\.0\.0\.1 leads to a private address"):
-            await publishers.of(batch(hosts=("127.0.0.1",))).page("https://127.0.0.1/")
+        with pytest.raises(PublisherError, match=r"^127\.0\.0\.1 resolves to a private address"):
+            await publishers.for_source(batch(hosts=("127.0.0.1",))).page("https://127.0.0.1/")
 
 
 @pytest.mark.parametrize(
@@ -63,21 +63,21 @@ async def test_a_source_cannot_name_a_private_address_itself() -> None:
     ],
 )  # fmt: skip
 def test_private_and_special_addresses_are_not_public(text: str) -> None:
-    assert not address.public(text)
+    assert not address.is_public(text)
 
 
 @pytest.mark.parametrize(
     "text", ["1.1.1.1", "23.45.67.89", "172.15.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 )
 def test_ordinary_addresses_are_public(text: str) -> None:
-    assert address.public(text)
+    assert address.is_public(text)
 
 
 @given(some.text())
 def test_no_text_is_asked_unless_it_is_https_at_a_host_of_the_source(text: str) -> None:
     for url in (text, f"https://{text}", f"https://{HOST}{text}", f"https://{text}@{HOST}/", f"https://{HOST}:{text}/"):
         with suppress(PublisherError):
-            asked = address.allowed(url, (HOST,))
+            asked = address.check_address(url, (HOST,))
             assert (asked.scheme, asked.host, asked.port, asked.user, asked.password) == (
                 "https",
                 HOST,
@@ -89,6 +89,6 @@ def test_no_text_is_asked_unless_it_is_https_at_a_host_of_the_source(text: str) 
 
 @given(some.text())
 def test_no_sentence_holds_more_than_one_line_or_a_password(text: str) -> None:
-    shown = address.shown(f"https://me:secret@{text}")
+    shown = address.format_address(f"https://me:secret@{text}")
     assert shown.isprintable()
     assert "secret" not in shown

@@ -8,93 +8,103 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.documents.folder import FolderDocuments
-from spotlightd.clients.http.body import Wire, arriving
+from spotlightd.clients.http.body import BodyStream, read_body
 from spotlightd.clients.http.publisher import HttpPublisher
 from spotlightd.errors import PublisherError
-from spotlightd.ports.storage import Stored
+from spotlightd.ports.storage import StoredFile
 from spotlightd.settings import sources
 from tests.clients import publisher_server as scripted
 from tests.clients.publisher_server import document, reply
-from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, Desk, HandClock, refusal, whole
+from tests.clients.publisher_world import (
+    HOME,
+    HOST,
+    PATH,
+    URL,
+    ZIP,
+    ManualClock,
+    PublisherWorld,
+    fetch_all,
+    get_refusal,
+)
 
 
-async def test_a_connection_lost_before_the_answer_is_tried_again(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.hang_up(), scripted.garbage(b"not HTTP at all\r\n\r\n"), document(ZIP))
-    assert await whole(await desk.publisher()) == ZIP
+async def test_a_connection_lost_before_the_answer_is_tried_again(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.hang_up(), scripted.garbage(b"not HTTP at all\r\n\r\n"), document(ZIP))
+    assert await fetch_all(await world.publisher()) == ZIP
 
 
-async def test_a_publisher_who_always_hangs_up_is_given_up(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.garbage(b"not HTTP at all\r\n\r\n"))
-    problem = await refusal(await desk.publisher())
+async def test_a_publisher_who_always_hangs_up_is_given_up(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.garbage(b"not HTTP at all\r\n\r\n"))
+    problem = await get_refusal(await world.publisher())
     assert str(problem) == f"{HOST} hung up before it answered: {URL}; tried 3 times"
 
 
-async def test_a_publisher_who_is_not_there_is_given_up(desk: Desk, free_port: int) -> None:
-    publisher = await desk.publisher(mirrors={HOST: f"http://127.0.0.1:{free_port}"})
-    problem = await refusal(publisher)
+async def test_a_publisher_who_is_not_there_is_given_up(world: PublisherWorld, free_port: int) -> None:
+    publisher = await world.publisher(mirrors={HOST: f"http://127.0.0.1:{free_port}"})
+    problem = await get_refusal(publisher)
     assert str(problem).startswith(f"no connection to {HOST}: ")
     assert str(problem).endswith(f": {URL}; tried 3 times")
     assert problem.outcome == "failed"
 
 
-async def test_a_name_that_does_not_exist_is_given_up(desk: Desk) -> None:
-    problem = await refusal(await desk.publisher(mirrors={}))
+async def test_a_name_that_does_not_exist_is_given_up(world: PublisherWorld) -> None:
+    problem = await get_refusal(await world.publisher(mirrors={}))
     assert str(problem) == f"no connection to {HOST}: Name or service not known: {URL}; tried 3 times"
 
 
-async def test_a_publisher_who_never_answers_is_tried_again_and_given_up(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.silence())
-    problem = await refusal(await desk.publisher(connect_seconds=0.1, stall_seconds=0.1))
+async def test_a_publisher_who_never_answers_is_tried_again_and_given_up(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.silence())
+    problem = await get_refusal(await world.publisher(connect_seconds=0.1, stall_seconds=0.1))
     assert str(problem) == f"{HOST} did not begin to answer within 0.2 s: {URL}; tried 3 times"
 
 
 @pytest.mark.parametrize("answer", [scripted.cut_short(ZIP, of=5000), scripted.reset(ZIP, of=5000)])
 async def test_a_body_that_breaks_off_says_how_far_it_came_and_is_not_asked_again(
-    desk: Desk, answer: scripted.Answer
+    world: PublisherWorld, answer: scripted.Answer
 ) -> None:
-    desk.server.says(PATH, answer)
-    problem = await refusal(await desk.publisher())
+    world.server.script(PATH, answer)
+    problem = await get_refusal(await world.publisher())
     assert str(problem) == f"{URL} broke off after {len(ZIP)} bytes of 5,000"
-    assert (problem.outcome, len(desk.server.asked)) == ("failed", 1)
+    assert (problem.outcome, len(world.server.requests)) == ("failed", 1)
 
 
-async def test_a_chunked_body_without_its_end_broke_off(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.cut_short_chunked(ZIP))
-    problem = await refusal(await desk.publisher())
+async def test_a_chunked_body_without_its_end_broke_off(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.cut_short_chunked(ZIP))
+    problem = await get_refusal(await world.publisher())
     assert str(problem) == f"{URL} broke off after {len(ZIP)} bytes"
 
 
-async def test_a_body_that_falls_silent_is_given_up(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.silence(ZIP, of=5000))
-    problem = await refusal(await desk.publisher(stall_seconds=0.2))
-    assert str(problem) == f"{URL} fell silent for 0.2 s after {len(ZIP)} bytes of 5,000"
+async def test_a_body_that_falls_silent_is_given_up(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.silence(ZIP, of=5000))
+    problem = await get_refusal(await world.publisher(stall_seconds=0.2))
+    assert str(problem) == f"{URL} sent nothing for 0.2 s after {len(ZIP)} bytes of 5,000"
 
 
-async def test_a_packed_answer_is_refused_unread(desk: Desk) -> None:
+async def test_a_packed_answer_is_refused_unread(world: PublisherWorld) -> None:
     bomb = gzip.compress(bytes(50_000_000))
-    desk.server.says(PATH, reply(200, bomb, Content_Encoding="gzip"))
-    publisher = await desk.publisher()
-    problem = await refusal(publisher)
+    world.server.script(PATH, reply(200, bomb, Content_Encoding="gzip"))
+    publisher = await world.publisher()
+    problem = await get_refusal(publisher)
     assert problem.outcome == "wrong body"
-    assert str(problem) == f"{URL} came packed (gzip) though plain bytes were asked for: not unpacked"
-    with pytest.raises(PublisherError, match=r"came packed \(gzip\)"):
+    assert str(problem) == f"{URL} came compressed (gzip) though plain bytes were requested: not decompressed"
+    with pytest.raises(PublisherError, match=r"came compressed \(gzip\)"):
         await publisher.page(URL)
 
 
-async def test_a_document_that_claims_5_gb_is_refused_before_its_body(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.silence(ZIP, of=5_000_000_000))
-    problem = await refusal(await desk.publisher())
-    assert str(problem).startswith(f"{URL} is longer than 1,000,000 bytes, the most that its source takes")
+async def test_a_document_that_claims_5_gb_is_refused_before_its_body(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.silence(ZIP, of=5_000_000_000))
+    problem = await get_refusal(await world.publisher())
+    assert str(problem).startswith(f"{URL} is longer than 1,000,000 bytes, the limit of its source")
 
 
-async def test_a_document_without_a_length_is_counted_and_cut(desk: Desk) -> None:
-    desk.server.says(PATH, scripted.endless(ZIP))
-    problem = await refusal(await desk.publisher())
-    assert str(problem).startswith(f"{URL} is longer than 1,000,000 bytes, the most that its source takes")
+async def test_a_document_without_a_length_is_counted_and_cut(world: PublisherWorld) -> None:
+    world.server.script(PATH, scripted.endless(ZIP))
+    problem = await get_refusal(await world.publisher())
+    assert str(problem).startswith(f"{URL} is longer than 1,000,000 bytes, the limit of its source")
 
 
-async def test_a_page_in_another_charset_is_read_by_it_and_a_lying_one_does_no_harm(desk: Desk) -> None:
-    publisher = await desk.publisher()
+async def test_a_page_in_another_charset_is_read_by_it_and_a_lying_one_does_no_harm(world: PublisherWorld) -> None:
+    publisher = await world.publisher()
     for charset, content in (
         ("iso-8859-1", b"Zur\xfcck"),
         ("utf-8", b"Zur\xfcck"),
@@ -102,46 +112,48 @@ async def test_a_page_in_another_charset_is_read_by_it_and_a_lying_one_does_no_h
         ("nonsense", "Zurück".encode()),
         ("utf-16", "Zurück".encode("utf-16")),
     ):
-        desk.server.says("/", reply(200, content, Content_Type=f"text/html; charset={charset}"))
+        world.server.script("/", reply(200, content, Content_Type=f"text/html; charset={charset}"))
         assert await publisher.page(HOME + "/") == "Zurück"
 
 
 # ---- what the library below us should never let through
 
 
-def wire(*pieces: bytes, length: int | None, takes: float = 0.0) -> tuple[Wire, HandClock]:
+def make_stream(*pieces: bytes, length: int | None, takes: float = 0.0) -> tuple[BodyStream, ManualClock]:
     """A body of these pieces, each of which takes so many seconds by a clock moved by hand."""
-    hand, coming = HandClock(), iter(pieces)
+    clock, coming = ManualClock(), iter(pieces)
 
     async def read() -> bytes:
-        hand.seconds += takes
+        clock.seconds += takes
         return next(coming, b"")
 
-    return Wire(URL, read, length, ends_at=hand.now() + 60.0), hand
+    return BodyStream(URL, read, length, ends_at=clock.now() + 60.0), clock
 
 
 @pytest.mark.parametrize(("pieces", "length"), [((b"ab", b"c"), 4), ((b"ab", b"c"), 2), ((), 1)])
 async def test_another_length_than_announced_is_a_body_that_broke_off(pieces: tuple[bytes, ...], length: int) -> None:
-    body, hand = wire(*pieces, length=length)
+    body, clock = make_stream(*pieces, length=length)
     with pytest.raises(PublisherError) as caught:
-        [_ async for _ in arriving(body, sources.PublisherSettings(), hand.clock())]
+        [_ async for _ in read_body(body, sources.PublisherSettings(), clock.to_clock())]
     assert str(caught.value) == f"{URL} broke off after {len(b''.join(pieces))} bytes of {length}"
 
 
 async def test_bytes_that_never_let_us_wait_are_held_to_the_total_limit_all_the_same() -> None:
-    body, hand = wire(*[bytes(1_000_000)] * 100, length=None, takes=1.0)
+    body, clock = make_stream(*[bytes(1_000_000)] * 100, length=None, takes=1.0)
     with pytest.raises(PublisherError) as caught:
-        [_ async for _ in arriving(body, sources.PublisherSettings(total_seconds=60.0), hand.clock())]
-    assert str(caught.value) == f"{URL} was not complete after 60 s: 60,000,000 bytes had come"
+        [_ async for _ in read_body(body, sources.PublisherSettings(total_seconds=60.0), clock.to_clock())]
+    assert str(caught.value) == f"{URL} was not complete after 60 s: 60,000,000 bytes had arrived"
 
 
 # ---- into the documents
 
 
 @pytest.mark.parametrize("answer", [scripted.cut_short(ZIP, of=5000), reply(200, b"<html>"), scripted.endless(ZIP)])
-async def test_nothing_of_a_bad_body_reaches_the_bucket(desk: Desk, tmp_path: Path, answer: scripted.Answer) -> None:
-    desk.server.says(PATH, answer, document(ZIP * 50_000))
-    publisher = await desk.publisher()
+async def test_nothing_of_a_bad_body_reaches_the_bucket(
+    world: PublisherWorld, tmp_path: Path, answer: scripted.Answer
+) -> None:
+    world.server.script(PATH, answer, document(ZIP * 50_000))
+    publisher = await world.publisher()
     async with FolderDocuments(tmp_path) as documents:
         with pytest.raises(PublisherError):
             await fetched_into(documents, publisher)
@@ -151,7 +163,7 @@ async def test_nothing_of_a_bad_body_reaches_the_bucket(desk: Desk, tmp_path: Pa
             assert path.read_bytes() == ZIP * 50_000
 
 
-async def fetched_into(documents: FolderDocuments, publisher: HttpPublisher) -> Stored:
+async def fetched_into(documents: FolderDocuments, publisher: HttpPublisher) -> StoredFile:
     async with publisher.fetch(URL) as fetched:
         assert fetched is not None
         return await documents.put(fetched.chunks)

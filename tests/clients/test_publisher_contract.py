@@ -21,7 +21,7 @@ class MemoryWorld:
 
     def __init__(self) -> None:
         self.publishers = MemoryPublishers()
-        self.publisher: Publisher = self.publishers.of(batch())
+        self.publisher: Publisher = self.publishers.for_source(batch())
 
     def has(self, path: str, content: bytes, media_type: str = "application/zip") -> None:
         self.publishers.replies[HOME + path] = Reply(content, media_type, LATER)
@@ -36,13 +36,13 @@ class HttpWorld:
 
     def __init__(self, server: ScriptedPublisher, publishers: HttpPublishers) -> None:
         self.server = server
-        self.publisher: Publisher = publishers.of(batch())
+        self.publisher: Publisher = publishers.for_source(batch())
 
     def has(self, path: str, content: bytes, media_type: str = "application/zip") -> None:
-        self.server.says(path, document(content, etag='"one"', last_modified=LATER, media_type=media_type))
+        self.server.script(path, document(content, etag='"one"', last_modified=LATER, media_type=media_type))
 
     def breaks(self, path: str, content: bytes) -> None:
-        self.server.says(path, cut_short(content, of=100))
+        self.server.script(path, cut_short(content, of=100))
 
 
 World = MemoryWorld | HttpWorld
@@ -118,7 +118,7 @@ async def test_a_document_longer_than_its_source_takes_is_refused(world: World) 
     problem = await refusal(world, "/fails.zip")
     assert problem.outcome == "failed"
     assert str(problem) == (
-        f"{HOME}/fails.zip is longer than 1,000,000 bytes, the most that its source takes; "
+        f"{HOME}/fails.zip is longer than 1,000,000 bytes, the limit of its source; "
         "if it has really grown, raise the source's max_bytes"
     )
 
@@ -136,17 +136,17 @@ async def test_a_document_that_breaks_off_raises_after_the_bytes_that_came(world
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("https://elsewhere.invalid/a.zip", f"is not at a host of the source ({HOST}): not asked"),
-        (f"https://{HOST}:8443/a.zip", f"is not at a host of the source ({HOST}): not asked"),
-        (f"https://{HOST}.elsewhere.invalid/a.zip", f"is not at a host of the source ({HOST}): not asked"),
+        ("https://elsewhere.invalid/a.zip", f"is not at a host of the source ({HOST}): not requested"),
+        (f"https://{HOST}:8443/a.zip", f"is not at a host of the source ({HOST}): not requested"),
+        (f"https://{HOST}.elsewhere.invalid/a.zip", f"is not at a host of the source ({HOST}): not requested"),
         (f"https://elsewhere.invalid\\@{HOST}/a.zip", "is not an address"),
         (f"https://me:secret@{HOST}:port/a.zip", "is not an address"),
-        (f"http://{HOST}/a.zip", "is not https: not asked"),
-        ("file:///etc/passwd", "is not https: not asked"),
-        (f"https://me:secret@{HOST}/a.zip", f"an address at {HOST} holds a user name or password: not asked"),
+        (f"http://{HOST}/a.zip", "is not https: not requested"),
+        ("file:///etc/passwd", "is not https: not requested"),
+        (f"https://me:secret@{HOST}/a.zip", f"an address at {HOST} contains a user name or password: not requested"),
         (f"https://{HOST}:port/a.zip", "is not an address"),
         ("https:///a.zip", "not"),
-        ("", "is not https: not asked"),
+        ("", "is not https: not requested"),
     ],
 )
 async def test_addresses_outside_the_hosts_of_a_source_are_never_asked(world: World, url: str, why: str) -> None:

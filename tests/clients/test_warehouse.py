@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.clients.clickhouse.values import block
+from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.datasets.system import SYSTEM_DATASETS, loads
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
@@ -25,7 +25,7 @@ from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.settings.stores import EngineSettings, WarehouseSettings
-from spotlightd.sql.visibility import visible
+from spotlightd.sql.visibility import visible_condition
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -89,7 +89,7 @@ def constructed(name: str, *columns: Column, by_load: bool = True) -> Dataset:
     )
 
 
-def named(kind: str) -> str:
+def table_name(kind: str) -> str:
     return "t_" + "".join(letter.lower() if letter.isalnum() else "_" for letter in kind).strip("_")
 
 
@@ -105,10 +105,10 @@ async def warehouse(
             yield client
             await client.execute(f"DROP DATABASE {database} SYNC")
         return
-    with state_lock(tmp_path_factory.mktemp("state")) as held:
-        tell = lambda *_, **__: None  # noqa: E731
+    with state_lock(tmp_path_factory.mktemp("state")) as state:
+        ignore_events = lambda *_, **__: None  # noqa: E731
         async with (
-            Engine(held, EngineSettings(memory_bytes=2 << 30), on_event=tell) as engine,
+            Engine(state, EngineSettings(memory_bytes=2 << 30), on_event=ignore_events) as engine,
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", settings) as client,
         ):
             yield client
@@ -141,23 +141,23 @@ async def test_ping_asks_a_query(warehouse: ClickHouse) -> None:
 
 @pytest.mark.parametrize("kind", VALUES)
 async def test_every_kind_of_value_comes_back_as_it_was_inserted(warehouse: ClickHouse, kind: str) -> None:
-    dataset = constructed(named(kind), Column("value", kind, "a value"))
+    dataset = constructed(table_name(kind), Column("value", kind, "a value"))
     await warehouse.ensure(dataset)
-    rows = [[at, value, 1, 0, at] for at, value in enumerate(VALUES[kind])]
+    rows = [[index, value, 1, 0, index] for index, value in enumerate(VALUES[kind])]
     await warehouse.insert(dataset, rows)
-    found = await warehouse.rows(f"SELECT value FROM {dataset.name} ORDER BY n")
-    assert [row[0] for row in found.rows] == VALUES[kind]
-    for (value,) in found.rows:
-        for one in value if isinstance(value, list) else [value]:
-            assert not isinstance(one, datetime) or one.tzinfo is UTC
+    answer = await warehouse.rows(f"SELECT value FROM {dataset.name} ORDER BY n")
+    assert [row[0] for row in answer.rows] == VALUES[kind]
+    for (value,) in answer.rows:
+        for item in value if isinstance(value, list) else [value]:
+            assert not isinstance(item, datetime) or item.tzinfo is UTC
 
 
 @pytest.mark.parametrize("kind", VALUES)
 async def test_every_kind_of_value_can_be_bound(warehouse: ClickHouse, kind: str) -> None:
     plain = kind.removeprefix("LowCardinality(").removesuffix(")") if kind.startswith("LowC") else kind
     for value in VALUES[kind]:
-        found = await warehouse.rows(f"SELECT {{value:{plain}}} AS value", {"value": value})
-        assert found.rows == ((value,),)
+        answer = await warehouse.rows(f"SELECT {{value:{plain}}} AS value", {"value": value})
+        assert answer.rows == ((value,),)
 
 
 async def test_a_time_of_another_zone_is_bound_as_the_same_instant(warehouse: ClickHouse) -> None:
@@ -171,8 +171,8 @@ async def test_a_time_of_another_zone_is_bound_as_the_same_instant(warehouse: Cl
     "text", ["'", "\\", "\\'", "\t", "\n", "`", "\\N", "{a:String}", "'; DROP TABLE t; --", "%s", "é\0x"]
 )
 async def test_a_hostile_text_is_only_a_value(warehouse: ClickHouse, text: str) -> None:
-    found = await warehouse.rows("SELECT {a:String} AS a, {b:Array(String)} AS b", {"a": text, "b": [text]})
-    assert found.dicts() == [{"a": text, "b": [text]}]
+    answer = await warehouse.rows("SELECT {a:String} AS a, {b:Array(String)} AS b", {"a": text, "b": [text]})
+    assert answer.dicts() == [{"a": text, "b": [text]}]
 
 
 async def test_thousands_of_values_can_be_bound(warehouse: ClickHouse) -> None:
@@ -182,8 +182,8 @@ async def test_thousands_of_values_can_be_bound(warehouse: ClickHouse) -> None:
 
 
 async def test_an_answer_without_rows_has_its_names(warehouse: ClickHouse) -> None:
-    found = await warehouse.rows("SELECT 1 AS a, 'x' AS b WHERE 0")
-    assert (found.names, found.rows) == (("a", "b"), ())
+    answer = await warehouse.rows("SELECT 1 AS a, 'x' AS b WHERE 0")
+    assert (answer.names, answer.rows) == (("a", "b"), ())
 
 
 async def test_text_that_is_not_utf8_is_shown_and_not_refused(warehouse: ClickHouse) -> None:
@@ -242,11 +242,11 @@ async def test_what_the_reader_of_a_stream_raises_is_not_changed(warehouse: Clic
 async def test_a_stream_inserted_is_counted(warehouse: ClickHouse) -> None:
     dataset = constructed("streamed", Column("text", "String", "a text"))
     await warehouse.ensure(dataset)
-    whole = block(dataset, [[number, f"row {number}", 1, 0, number] for number in range(200_000)])
+    stream = encode_block(dataset, [[number, f"row {number}", 1, 0, number] for number in range(200_000)])
 
     async def pieces() -> AsyncIterator[bytes]:
-        for at in range(0, len(whole), 100_000):
-            yield whole[at : at + 100_000]
+        for index in range(0, len(stream), 100_000):
+            yield stream[index : index + 100_000]
 
     assert await warehouse.insert_stream(dataset, pieces()) == 200_000
     assert await count(warehouse, dataset) == 200_000
@@ -308,7 +308,7 @@ async def test_a_stream_that_lacks_a_column_is_refused(warehouse: ClickHouse) ->
     await warehouse.ensure(dataset)
 
     async def lacking() -> AsyncIterator[bytes]:
-        yield block(constructed("lacking"), [[1, 1, 0, 1]])
+        yield encode_block(constructed("lacking"), [[1, 1, 0, 1]])
 
     with pytest.raises(StoreError):
         await warehouse.insert_stream(dataset, lacking())
@@ -323,8 +323,8 @@ async def test_a_table_is_made_once_and_gains_new_columns(warehouse: ClickHouse)
     for _ in range(2):
         await warehouse.ensure(new)
     await warehouse.insert(new, [[2, "x", 1, 0, 2]])
-    found = await warehouse.rows("SELECT n, text FROM growing ORDER BY n")
-    assert found.rows == ((1, ""), (2, "x"))
+    answer = await warehouse.rows("SELECT n, text FROM growing ORDER BY n")
+    assert answer.rows == ((1, ""), (2, "x"))
     assert "text" in (await warehouse.rows("SELECT * FROM growing_current")).names
 
 
@@ -337,8 +337,8 @@ async def test_a_column_of_another_type_is_refused_in_a_sentence(warehouse: Clic
 
 async def test_tables_keep_tokens_and_are_written_through_to_the_disk(warehouse: ClickHouse) -> None:
     await warehouse.ensure(loads)
-    found = await warehouse.rows("SELECT create_table_query FROM system.tables WHERE name = 'loads'")
-    text = found.rows[0][0]
+    answer = await warehouse.rows("SELECT create_table_query FROM system.tables WHERE name = 'loads'")
+    text = answer.rows[0][0]
     for setting in ("non_replicated_deduplication_window = 1000", "fsync_after_insert = 1", "fsync_part_directory = 1"):
         assert setting in text
 
@@ -346,10 +346,10 @@ async def test_tables_keep_tokens_and_are_written_through_to_the_disk(warehouse:
 async def test_our_own_records_have_tables_and_no_view(warehouse: ClickHouse) -> None:
     for dataset in SYSTEM_DATASETS:
         await warehouse.ensure(dataset)
-    found = await warehouse.rows(
+    answer = await warehouse.rows(
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"
     )
-    assert not {f"{dataset.name}_current" for dataset in SYSTEM_DATASETS} & {name for (name,) in found.rows}
+    assert not {f"{dataset.name}_current" for dataset in SYSTEM_DATASETS} & {name for (name,) in answer.rows}
 
 
 async def test_a_reader_sees_what_was_published_and_not_superseded_by_its_pin(warehouse: ClickHouse) -> None:
@@ -359,14 +359,15 @@ async def test_a_reader_sees_what_was_published_and_not_superseded_by_its_pin(wa
         await warehouse.insert(dataset, [[load_id, load_id, 0, 1]])
     published = [(1, "pinned", 11, []), (2, "other", 12, [11]), (3, "pinned", 12, []), (4, "pinned", 13, [11, 12])]
     rows = [
-        [seq, name, load_id, "s", "c", "a" * 64, "1", 1, 0, gone, NOON, 0] for seq, name, load_id, gone in published
+        [seq, name, load_id, "s", "c", "a" * 64, "1", 1, 0, superseded, NOON, 0]
+        for seq, name, load_id, superseded in published
     ]
     await warehouse.insert(loads, rows)
-    seen = []
+    visible = []
     for seq in range(6):
-        sql = f"SELECT n FROM pinned WHERE {visible(dataset)} ORDER BY n"
-        seen.append([n for (n,) in (await warehouse.rows(sql, {"seq": seq})).rows])
-    assert seen == [[], [11], [11], [11, 12], [13], [13]]
+        sql = f"SELECT n FROM pinned WHERE {visible_condition(dataset)} ORDER BY n"
+        visible.append([n for (n,) in (await warehouse.rows(sql, {"seq": seq})).rows])
+    assert visible == [[], [11], [11], [11, 12], [13], [13]]
     assert (await warehouse.rows("SELECT n FROM pinned_current")).rows == ((13,),)
 
 

@@ -1,7 +1,7 @@
-"""The index of the archive, kept in memory and read from the warehouse's `archives`; and the ledger's part of it.
+"""The index of the archive: read from the warehouse's table `archives`, and kept in memory.
 
-Only the daemon writes `archives`, so what it wrote and read last is how it is. A command that reads beside the daemon
-looks once, when it begins.
+Only the daemon writes `archives`, so that its copy in memory is always current. A command that runs beside the daemon
+reads the table once, at its start.
 """
 
 from __future__ import annotations
@@ -13,90 +13,95 @@ from spotlightd.clients.sqlite import EPOCH
 from spotlightd.datasets.system import MIRRORED, archives
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.model.partition import Event, Partition, next_after
+from spotlightd.model.partition import Event, Partition, first_day_after
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archived, ArchivedPartitions, Table
 
-NEWEST = """
+SWITCHED = """
 SELECT dataset, partition, toInt64(splitByChar('-', partition)[1]), objects, rows, since, until, newest_id, columns FROM archives
 WHERE number IN (SELECT max(number) FROM archives GROUP BY dataset, partition) AND event = 'switched'
 ORDER BY dataset, partition
 """
-MINE = "SELECT number FROM archives WHERE dataset = {dataset:String} AND partition = {partition:String} AND event = {event:String}"
 
 
-def _columns(told: Sequence[str]) -> dict[str, str]:
-    """Name and type of each, as `record` wrote them."""
-    return {name: word for name, _, word in (one.partition(" ") for one in told)}
+def _parse_columns(words: Sequence[str]) -> dict[str, str]:
+    """Type by name of each column, from the `name type` texts that `record` wrote."""
+    return {name: column_type for name, _, column_type in (text.partition(" ") for text in words)}
 
 
 class WarehouseArchives:
-    """The port `Archives`; `record` is for the archiver alone."""
+    """The port `Archives`; only the archiver calls `record`."""
 
     def __init__(self, warehouse: Warehouse, datasets: Sequence[Dataset], table: Table) -> None:
         self._warehouse = warehouse
-        self._datasets: Mapping[str, Dataset] = {one.name: one for one in datasets}
+        self._datasets: Mapping[str, Dataset] = {dataset.name: dataset for dataset in datasets}
         self._table = table
-        self._cold = ArchivedPartitions()
+        self._archived = ArchivedPartitions()
 
     @property
-    def cold(self) -> ArchivedPartitions:
-        return self._cold
+    def archived(self) -> ArchivedPartitions:
+        return self._archived
 
     async def refresh(self) -> None:
-        """Read the index anew."""
-        found: dict[str, list[Archived]] = {}
-        for name, partition, number, keys, rows, since, until, top, held in (await self._warehouse.rows(NEWEST)).rows:
-            if name in self._datasets:  # else its source was removed: nothing reads it
+        """Read the index from the warehouse again."""
+        archived: dict[str, list[Archived]] = {}
+        for name, partition, number, keys, rows, start, end, newest_id, columns in (
+            await self._warehouse.rows(SWITCHED)
+        ).rows:
+            if name in self._datasets:  # else its source was removed, and nothing reads it
                 dataset = self._datasets[name]
-                bounds = {dataset.split_by: _days(number), dataset.time: (since, until)}
-                found.setdefault(name, []).append(
-                    Archived(dataset, partition, tuple(keys), rows, bounds, top, _columns(held))
+                bounds = {dataset.split_by: _day_bounds(number), dataset.time: (start, end)}
+                archived.setdefault(name, []).append(
+                    Archived(dataset, partition, tuple(keys), rows, bounds, newest_id, _parse_columns(columns))
                 )
-        self._cold = ArchivedPartitions({name: tuple(some) for name, some in found.items()}, self._table)
+        self._archived = ArchivedPartitions(
+            {name: tuple(partitions) for name, partitions in archived.items()}, self._table
+        )
 
     async def record(self, partition: Partition, event: Event) -> None:
-        """From now on rows of the partition are read from the bucket, or from the warehouse again. One at a time."""
+        """Record that rows of the partition are now read from the bucket, or from the warehouse again. One at a time."""
         newest, at = (await self._warehouse.rows("SELECT max(number), max(at) FROM archives")).rows[0]
-        dataset, mark = self._datasets[partition.dataset], partition.fingerprint
-        since, until = moments(dataset.column(dataset.time), mark)
+        dataset, fingerprint = self._datasets[partition.dataset], partition.fingerprint
+        start, end = time_range(dataset.column(dataset.time), fingerprint)
         row = (
             newest + 1, max(datetime.now(UTC), at + timedelta(microseconds=1)), partition.dataset, partition.id,
-            partition.day, partition.generation, event, list(partition.keys), partition.manifest, mark.rows,
-            partition.size, mark.total, mark.mixed, mark.low, mark.high,
-            [f"{name} {word}" for name, word in partition.columns], since, until, await self._newest_id(partition),
+            partition.day, partition.generation, event, list(partition.keys), partition.manifest, fingerprint.rows,
+            partition.size, fingerprint.total, fingerprint.mixed, fingerprint.low, fingerprint.high,
+            [f"{name} {column_type}" for name, column_type in partition.columns], start, end, await self._newest_id(partition),
         )  # fmt: skip
         await self._warehouse.insert(archives, [row])
         await self.refresh()
-        await self.show(partition.dataset)
+        await self.refresh_view(partition.dataset)
 
     async def _newest_id(self, partition: Partition) -> int:
-        """Where the copy of the ledger stood in it, taken while its rows are in the table: nobody then asks the bucket."""
-        if partition.dataset not in {one.name for one in MIRRORED}:
+        """The newest mirrored ledger id in the partition, else 0. Read while the rows are still in the table, so that
+        later nobody needs the bucket for it.
+        """
+        if partition.dataset not in {dataset.name for dataset in MIRRORED}:
             return 0
         sql = f"SELECT max(id) FROM {partition.dataset} WHERE _partition_id = {{partition:String}}"
         return int((await self._warehouse.rows(sql, {"partition": partition.id})).rows[0][0])
 
-    async def show(self, name: str) -> None:
-        """Bring the dataset's unpinned view in line, if it has one."""
-        await self._warehouse.show(self._datasets[name], self._cold)
+    async def refresh_view(self, name: str) -> None:
+        """Update the dataset's view of current rows, if it has one."""
+        await self._warehouse.refresh_view(self._datasets[name], self._archived)
 
     async def is_switched(self, partition: Partition) -> bool:
-        """Whether readers take it from the bucket, as the warehouse says."""
+        """Whether readers read the partition from the bucket, according to the warehouse."""
         await self.refresh()
-        return any(one.partition == partition.id for one in self._cold.of(partition.dataset))
+        return any(entry.partition == partition.id for entry in self._archived.of_dataset(partition.dataset))
 
 
-def moments(column: Column, mark: Fingerprint) -> tuple[datetime, datetime]:
-    """The least and greatest time of a fingerprint, in whole microseconds outwards."""
+def time_range(column: Column, fingerprint: Fingerprint) -> tuple[datetime, datetime]:
+    """The least and the greatest time of a fingerprint, rounded outwards to microseconds."""
     if column.kind == "date":
-        return EPOCH + timedelta(days=mark.low), EPOCH + timedelta(days=mark.high)
+        return EPOCH + timedelta(days=fingerprint.low), EPOCH + timedelta(days=fingerprint.high)
     per = 10 ** int(column.type.partition("DateTime64(")[2][0])
-    low, high = mark.low * 10**6 // per, -(-mark.high * 10**6 // per)
+    low, high = fingerprint.low * 10**6 // per, -(-fingerprint.high * 10**6 // per)
     return EPOCH + timedelta(microseconds=low), EPOCH + timedelta(microseconds=high)
 
 
-def _days(number: int) -> tuple[datetime, datetime]:
+def _day_bounds(number: int) -> tuple[datetime, datetime]:
     first = Partition("", number, 0).day
-    end = datetime.combine(next_after(number), time(), UTC) - timedelta(microseconds=1)
+    end = datetime.combine(first_day_after(number), time(), UTC) - timedelta(microseconds=1)
     return datetime.combine(first, time(), UTC), end

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from spotlightd.model.bucket import quote
 from spotlightd.model.dataset import GENERATION, Column, Dataset, Derived
 from spotlightd.sql.tiers import ArchivedPartitions
-from spotlightd.sql.visibility import Snapshot, format_reading, newest_condition
-from spotlightd.sql.visibility import all_rows as stored_rows
+from spotlightd.sql.visibility import Snapshot, all_rows, format_reading, newest_condition
 
 NO_ARCHIVE = ArchivedPartitions()
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
@@ -19,7 +18,7 @@ power cut: a one-row insert takes 4.1 ms instead of 1.6, two million rows 0.12 s
 
 def create_table(dataset: Dataset, database: str, name: str = "") -> str:
     """CREATE TABLE with all stored columns, sorted by the columns that people search; under `name` if one is given."""
-    clauses = [*map(column_clause, dataset.stored_rows), *map(derived_clause, dataset.derived)]
+    clauses = [*map(column_clause, dataset.stored), *map(derived_clause, dataset.derived)]
     if dataset.split_by:
         clauses.append(generation_clause(dataset, {}))
     columns = ",\n".join(f"    {clause}" for clause in clauses)
@@ -66,25 +65,23 @@ def create_view(dataset: Dataset, database: str, archived: ArchivedPartitions = 
 
 def create_full_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
     """The view `<dataset>_all` of spotlightd's own records: those in the table and those in the archive."""
-    names = ", ".join(column.name for column in dataset.stored_rows)
+    names = ", ".join(column.name for column in dataset.stored)
     comment = f"{dataset.title}: all rows, those in the table and those in the archive. Filter by time: each file is looked at."
     return (
         f"CREATE OR REPLACE VIEW {database}.{dataset.name}_all AS\n"
-        f"SELECT {names}\nFROM {stored_rows(dataset, archived, database=database)}\n"
+        f"SELECT {names}\nFROM {all_rows(dataset, archived, database=database)}\n"
         f"COMMENT {quote(comment)}"
     )
 
 
 def create_current_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
     """The view `<dataset>_current`: the rows visible now, without a snapshot. Two reads of it can differ or tear."""
-    names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored_rows))
+    names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored))
     if dataset.reading:
         newest = f"(SELECT max(seq) FROM {database}.loads)"
         rows = f"({format_reading(dataset, Snapshot(0, archived=archived), seq=newest, database=database)})"
     else:
-        rows = (
-            f"{stored_rows(dataset, archived, database=database)}\nWHERE {newest_condition(dataset, database=database)}"
-        )
+        rows = f"{all_rows(dataset, archived, database=database)}\nWHERE {newest_condition(dataset, database=database)}"
     comment = (
         f"{dataset.title}: rows visible now. For a quick look only: while something is being published an answer can "
         "miss or mix loads, and two queries need not agree. The pages pin one publication instead."

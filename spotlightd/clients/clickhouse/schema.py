@@ -1,4 +1,4 @@
-"""Tables as they are in the warehouse, brought in line with what datasets declare."""
+"""Bring the tables of the warehouse in line with the declared datasets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spotlightd.clients.clickhouse import ddl
 from spotlightd.datasets.system import loads
 from spotlightd.errors import StoreError
 from spotlightd.log import logger
-from spotlightd.model.dataset import ANEW, Dataset
+from spotlightd.model.dataset import REBUILD_PREFIX, Dataset
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.fingerprint import row_hash
 from spotlightd.sql.tiers import ArchivedPartitions
@@ -19,111 +19,114 @@ SEAL_SECONDS = 60.0
 SEAL_PAUSE_SECONDS = 0.05
 
 
-async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, cold: ArchivedPartitions) -> None:
-    """Make the table and its view if missing; add new columns; copy a table that has other partitions and can never have
-    been archived; StoreError if a column has another type, or the table other partitions all the same.
+async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, archived: ArchivedPartitions) -> None:
+    """Create the table and its view if they are missing, and add new columns.
+
+    A table that has other partitions and was never archived is copied. StoreError if a column has another type, or if the
+    table has other partitions and cannot be copied.
     """
-    await tidy(warehouse, dataset, database)
-    await warehouse.execute(ddl.table(dataset, database))
-    have = await _columns(warehouse, dataset, database)
-    await _partitions(warehouse, dataset, database, have)
+    await drop_leftover_copy(warehouse, dataset, database)
+    await warehouse.execute(ddl.create_table(dataset, database))
+    existing = await _ensure_columns(warehouse, dataset, database)
+    await _ensure_partitions(warehouse, dataset, database, existing)
     if dataset.by_load:
-        await warehouse.execute(ddl.table(loads, database))
-    if view := ddl.view(dataset, database, cold):
+        await warehouse.execute(ddl.create_table(loads, database))
+    if view := ddl.create_view(dataset, database, archived):
         await warehouse.execute(view)
 
 
 async def seal(warehouse: Warehouse, dataset: Dataset, sealed: Mapping[int, int], database: str) -> None:
-    """Change the table's default generation, and wait until no insert is at work that does not know of it.
+    """Change the table's default generation, and wait until every insert that may still use the old one has ended.
 
-    An insert reads the table's description after it has been entered into the list of those that run: whoever is not in
-    the list after the change has read it.
+    An insert reads the table's definition after it has been added to the list of running statements. So an insert that is
+    not in the list right after the change uses the new definition.
     """
-    await warehouse.execute(ddl.sealing(dataset, sealed, database))
-    before = [one for (one,) in (await warehouse.rows(f"SELECT query_id FROM system.processes WHERE {INSERTS}")).rows]
-    until = asyncio.get_running_loop().time() + SEAL_SECONDS
+    await warehouse.execute(ddl.alter_generation(dataset, sealed, database))
+    answer = await warehouse.rows(f"SELECT query_id FROM system.processes WHERE {INSERTS}")
+    running_ids = [query_id for (query_id,) in answer.rows]
+    deadline = asyncio.get_running_loop().time() + SEAL_SECONDS
     running = f"SELECT count() FROM system.processes WHERE {INSERTS} AND query_id IN {{ids:Array(String)}}"
-    while before and (await warehouse.rows(running, {"ids": before})).rows[0][0]:
-        if asyncio.get_running_loop().time() > until:
-            raise StoreError(f"an insert that began before {dataset.name} was sealed is still at work")
+    while running_ids and (await warehouse.rows(running, {"ids": running_ids})).rows[0][0]:
+        if asyncio.get_running_loop().time() > deadline:
+            raise StoreError(f"an insert that began before {dataset.name} was sealed is still running")
         await asyncio.sleep(SEAL_PAUSE_SECONDS)
 
 
-async def _columns(warehouse: Warehouse, dataset: Dataset, database: str) -> set[str]:
-    """Names of those that it had before, and keeps rows in."""
-    found = await warehouse.rows(
+async def _ensure_columns(warehouse: Warehouse, dataset: Dataset, database: str) -> set[str]:
+    """Add missing columns; returns the names of the stored columns that the table had before."""
+    answer = await warehouse.rows(
         "SELECT name, type, default_kind FROM system.columns WHERE database = {database:String} AND table = {table:String}",
         {"database": database, "table": dataset.name},
     )
-    have = {name: word for name, word, _ in found.rows}
+    existing = {name: column_type for name, column_type, _ in answer.rows}
     for column in dataset.stored:
-        if column.name not in have:
-            await warehouse.execute(ddl.added_column(dataset, database, column))
-        elif _same(have[column.name]) != _same(column.type):
+        if column.name not in existing:
+            await warehouse.execute(ddl.add_column(dataset, database, column))
+        elif _normalize(existing[column.name]) != _normalize(column.type):
             raise StoreError(
-                f"table {database}.{dataset.name}: column {column.name} is {have[column.name]}, but the "
+                f"table {database}.{dataset.name}: column {column.name} is {existing[column.name]}, but the "
                 f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
             )
-    return {name for name, _, kind in found.rows if kind != "ALIAS"}
+    return {name for name, _, kind in answer.rows if kind != "ALIAS"}
 
 
-async def _partitions(warehouse: Warehouse, dataset: Dataset, database: str, have: set[str]) -> None:
-    found = await warehouse.rows(
+async def _ensure_partitions(warehouse: Warehouse, dataset: Dataset, database: str, existing: set[str]) -> None:
+    answer = await warehouse.rows(
         "SELECT partition_key FROM system.tables WHERE database = {database:String} AND name = {table:String}",
         {"database": database, "table": dataset.name},
     )
-    key, wanted = found.rows[0][0], ddl.partition_key(dataset)
-    if _same(key) == _same(wanted):
+    key, expected = answer.rows[0][0], ddl.partition_key(dataset)
+    if _normalize(key) == _normalize(expected):
         return
-    if have <= {column.name for column in dataset.stored}:
-        await copy(warehouse, dataset, database)
+    if existing <= {column.name for column in dataset.stored}:
+        await copy_table(warehouse, dataset, database)
         return
     raise StoreError(
         f"table {database}.{dataset.name} is partitioned by {key or 'nothing'}, but the dataset declares"
-        f" {wanted or 'nothing'}: give the dataset a new name, or copy the table by hand"
+        f" {expected or 'nothing'}: give the dataset a new name, or copy the table by hand"
     )
 
 
-def _same(word: str) -> str:
-    """As words are compared: engines differ in where they write spaces, and brackets round a list."""
-    return word.replace(" ", "").replace("(", "").replace(")", "")
+def _normalize(column_type: str) -> str:
+    """A type or key without spaces and brackets: engine versions write them differently."""
+    return column_type.replace(" ", "").replace("(", "").replace(")", "")
 
 
-MOST_BYTES = 32 << 30  # larger tables would hold up a start for long, and be in the way of the disk
+MAX_COPY_BYTES = 32 << 30  # copying a larger table would delay a start for long, and could fill the disk
 
 
 SIZE = "SELECT total_bytes FROM system.tables WHERE database = {database:String} AND name = {table:String}"
 
 
-AS_THEY_ARE = "insert_deduplicate = 0, max_partitions_per_insert_block = 0"
+COPY_SETTINGS = "insert_deduplicate = 0, max_partitions_per_insert_block = 0"
 
 
-async def tidy(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
-    """Throw away what a copy left that was cut off."""
-    await warehouse.execute(f"DROP TABLE IF EXISTS {database}.{ANEW}{dataset.name} SYNC")
+async def drop_leftover_copy(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+    """Drop the table that an interrupted copy left."""
+    await warehouse.execute(f"DROP TABLE IF EXISTS {database}.{REBUILD_PREFIX}{dataset.name} SYNC")
 
 
-async def copy(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
-    """Put a copy in the place of the table. StoreError when it is too large for that, or the copy is not the same."""
-    old, new = f"{database}.{dataset.name}", f"{database}.{ANEW}{dataset.name}"
+async def copy_table(warehouse: Warehouse, dataset: Dataset, database: str) -> None:
+    """Replace the table by a copy with the declared partitions. StoreError when it is too large, or the copy differs."""
+    old, new = f"{database}.{dataset.name}", f"{database}.{REBUILD_PREFIX}{dataset.name}"
     size = (await warehouse.rows(SIZE, {"database": database, "table": dataset.name})).rows[0][0] or 0
-    if size > MOST_BYTES:
-        raise StoreError(f"table {old} has {size:,} bytes, too many to be copied into new partitions at a start")
-    await warehouse.execute(ddl.table(dataset, database, f"{ANEW}{dataset.name}"))
+    if size > MAX_COPY_BYTES:
+        raise StoreError(f"table {old} has {size:,} bytes, too many to copy into new partitions at a start")
+    await warehouse.execute(ddl.create_table(dataset, database, f"{REBUILD_PREFIX}{dataset.name}"))
     names = ", ".join(column.name for column in dataset.stored)
     part = "_partition_id = {part:String}"
     for (name,) in (await warehouse.rows(f"SELECT DISTINCT _partition_id FROM {old} ORDER BY 1")).rows:
-        sql = f"INSERT INTO {new} ({names}) SELECT {names} FROM {old} WHERE {part} SETTINGS {AS_THEY_ARE}"
+        sql = f"INSERT INTO {new} ({names}) SELECT {names} FROM {old} WHERE {part} SETTINGS {COPY_SETTINGS}"
         await warehouse.execute(sql, {"part": name})
-    rows, *held = await _mark(warehouse, dataset, new)
-    if [rows, *held] != await _mark(warehouse, dataset, old):
-        raise StoreError(f"table {old} was copied into new partitions, and the copy is not the same: is the disk full?")
+    rows, *fingerprint = await _fingerprint(warehouse, dataset, new)
+    if [rows, *fingerprint] != await _fingerprint(warehouse, dataset, old):
+        raise StoreError(f"table {old} was copied into new partitions, and the copy differs: is the disk full?")
     await warehouse.execute(f"EXCHANGE TABLES {old} AND {new}")
-    await tidy(warehouse, dataset, database)
+    await drop_leftover_copy(warehouse, dataset, database)
     logger(dataset=dataset.name).info("table copied", rows=rows, partitions=ddl.partition_key(dataset))
 
 
-async def _mark(warehouse: Warehouse, dataset: Dataset, table: str) -> list[int]:
-    """How many rows, and two numbers that change with any of their values."""
+async def _fingerprint(warehouse: Warehouse, dataset: Dataset, table: str) -> list[int]:
+    """The number of rows, and two hashes over all of their values."""
     sql = f"SELECT count(), sumWithOverflow({row_hash(dataset.stored)} AS _hash), groupBitXor(_hash) FROM {table}"
     return [int(value) for value in (await warehouse.rows(sql)).rows[0]]

@@ -1,4 +1,4 @@
-"""Values of a dataset's columns in Arrow, both ways: what the warehouse's client sends and what it gets back. Pure."""
+"""Convert values of a dataset's columns to and from Arrow, for the warehouse's client. Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ READ_SETTINGS = {
     "output_format_arrow_date_as_uint16": 0,
     "output_format_arrow_compression_method": "none",
 }
-"""How `answer` wants its stream. Texts come as bytes, because a reader that is told `string` fails as a whole on one
-value that is not UTF-8.
+"""The format that `decode_answer` reads. Texts are sent as bytes: as `string`, one value that is not UTF-8 would make the
+whole answer unreadable.
 """
 
-_PLAIN: dict[str, pa.DataType] = {
+_SIMPLE_TYPES: dict[str, pa.DataType] = {
     "Int8": pa.int8(), "Int16": pa.int16(), "Int32": pa.int32(), "Int64": pa.int64(),
     "UInt8": pa.uint8(), "UInt16": pa.uint16(), "UInt32": pa.uint32(), "UInt64": pa.uint64(),
     "Float64": pa.float64(), "String": pa.string(), "Date": pa.date32(), "Bool": pa.bool_(), "UUID": pa.string(),
@@ -36,16 +36,16 @@ _UNITS = ("s", "ms", "ms", "ms", "us", "us", "us", "ns", "ns", "ns")
 _DECIMAL128_DIGITS = 38
 
 
-def arrow_type(word: str) -> pa.DataType:
-    """The Arrow type that ClickHouse reads into a column of that type word without loss."""
-    if word in _PLAIN:
-        return _PLAIN[word]
-    if wrapped := _WRAPPED.match(word):
+def arrow_type(type_name: str) -> pa.DataType:
+    """The Arrow type that ClickHouse reads into a column of that type without loss."""
+    if type_name in _SIMPLE_TYPES:
+        return _SIMPLE_TYPES[type_name]
+    if wrapped := _WRAPPED.match(type_name):
         inner = arrow_type(wrapped[2])
         return pa.list_(inner) if wrapped[1] == "Array" else inner
-    sized = _SIZED.match(word)
+    sized = _SIZED.match(type_name)
     if sized is None:
-        raise StoreError(f"no Arrow type is known for the column type {word}")
+        raise StoreError(f"no Arrow type is known for the column type {type_name}")
     kind, size = sized[1], int(sized[2])
     if kind == "FixedString":
         return pa.string()
@@ -54,12 +54,13 @@ def arrow_type(word: str) -> pa.DataType:
     return (pa.decimal128 if size <= _DECIMAL128_DIGITS else pa.decimal256)(size, int(sized[3]))
 
 
-def block(dataset: Dataset, rows: Sequence[Sequence[Any]]) -> bytes:
-    """Rows in `dataset.stored` order as an Arrow IPC stream of one batch. StoreError for a value of a wrong kind."""
+def encode_block(dataset: Dataset, rows: Sequence[Sequence[Any]]) -> bytes:
+    """Encode rows in the order of `dataset.stored` as an Arrow IPC stream of one batch. StoreError for a wrong type."""
     schema = pa.schema([(column.name, arrow_type(column.type)) for column in dataset.stored])
     try:
         columns = [
-            pa.array([_exact(row[at], field.type) for row in rows], type=field.type) for at, field in enumerate(schema)
+            pa.array([_check_exact(row[index], field.type) for row in rows], type=field.type)
+            for index, field in enumerate(schema)
         ]
         batch = pa.RecordBatch.from_arrays(columns, schema=schema)
     except (pa.ArrowException, TypeError, ValueError, OverflowError, IndexError) as problem:
@@ -70,10 +71,10 @@ def block(dataset: Dataset, rows: Sequence[Sequence[Any]]) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _exact(value: Any, kind: pa.DataType) -> Any:
-    """The value, if Arrow would not quietly make another one of it: cut a fraction off, or take any zone for UTC."""
+def _check_exact(value: Any, kind: pa.DataType) -> Any:
+    """The value. TypeError if Arrow would change it silently: cut a fraction off, or read a time without zone as UTC."""
     if isinstance(value, list | tuple) and pa.types.is_list(kind):
-        return [_exact(one, kind.value_type) for one in value]
+        return [_check_exact(item, kind.value_type) for item in value]
     if isinstance(value, UUID):
         return str(value)
     cut = isinstance(value, float) and pa.types.is_integer(kind)
@@ -84,8 +85,8 @@ def _exact(value: Any, kind: pa.DataType) -> Any:
     return value
 
 
-def answer(stream: bytes) -> Answer:
-    """An ArrowStream answer as Python values: text `str`, days `date`, times aware UTC, amounts Decimal, lists."""
+def decode_answer(stream: bytes) -> Answer:
+    """Decode an ArrowStream answer: texts as `str`, days as `date`, times aware in UTC, amounts as Decimal, lists."""
     if not stream:
         return Answer(names=(), rows=())
     try:
@@ -107,7 +108,7 @@ def _values(column: Any) -> list[Any]:
 
 
 def _converter(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """What is to be done to each value of that Arrow type after `to_pylist`; None when it is right as it comes."""
+    """The conversion of each value of that Arrow type after `to_pylist`; None when no conversion is needed."""
     if pa.types.is_fixed_size_binary(kind):
         return lambda value: _text(value.rstrip(b"\0"))
     if pa.types.is_binary(kind):
@@ -116,7 +117,7 @@ def _converter(kind: pa.DataType) -> Callable[[Any], Any] | None:
         return _utc
     if pa.types.is_list(kind):
         inner = _converter(kind.value_type)
-        return None if inner is None else lambda values: [None if one is None else inner(one) for one in values]
+        return None if inner is None else lambda values: [None if item is None else inner(item) for item in values]
     return None
 
 
@@ -128,18 +129,18 @@ def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC)
 
 
-def bound(params: Mapping[str, Value] | None) -> dict[str, Any]:
-    """Parameters as the client sends them without loss: it cuts fractions of a second off a datetime."""
-    return {name: _plain(value) for name, value in (params or {}).items()}
+def bind_parameters(params: Mapping[str, Value] | None) -> dict[str, Any]:
+    """Parameters as texts that the client sends without loss: it would cut the fraction of a second off a datetime."""
+    return {name: _to_parameter(value) for name, value in (params or {}).items()}
 
 
-def _plain(value: Value) -> Any:
+def _to_parameter(value: Value) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise ValueError(f"a time without a zone cannot be asked for: {value}")
+            raise ValueError(f"a query parameter cannot be a time without a zone: {value}")
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_to_parameter(item) for item in value]
     return value

@@ -1,8 +1,7 @@
-"""Which addresses may be asked: a source's own hosts by https, at public addresses, or the mirror that stands in.
+"""Which addresses may be requested: a source's own hosts by https, at public IP addresses, or a configured mirror.
 
-The host list is checked before the request and at every redirect. Where a name leads is checked once more at the
-socket, on the very address that is about to be connected to: a name server that answers differently the second time
-(rebinding) gains nothing by it.
+The host is checked before the request and at every redirect. The IP address is checked at the socket, right before the
+connection. So a name server that gives another answer the second time (DNS rebinding) gains nothing.
 """
 
 from __future__ import annotations
@@ -18,55 +17,57 @@ from yarl import URL
 from spotlightd.errors import PublisherError, SettingsError
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")))  # unknown to older Pythons
+SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")))  # older Pythons lack them
 EXACT = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
 _REMEDY = "write host = address in [publisher.mirrors], such as \"www.sec.gov\" = 'http://127.0.0.1:8090'"
 
 
 class PrivateAddressError(OSError):
-    """A name led to an address that is not on the public internet."""
+    """A host name resolved to an address that is not on the public internet."""
 
     def __init__(self, address: str) -> None:
         super().__init__(errno.EACCES, f"{address} is not a public address")
 
 
-def allowed(url: str, hosts: Collection[str]) -> URL:
-    """The address, if it is one that a source with these hosts may ask. PublisherError says why not."""
+def check_address(url: str, hosts: Collection[str]) -> URL:
+    """The parsed address. PublisherError unless a source with these hosts may request it."""
     try:
-        address = _read(url)
+        address = _parse(url)
         port = address.port
     except ValueError as problem:
-        raise PublisherError(f"{shown(url)} is not an address: {problem}") from None
+        raise PublisherError(f"{format_address(url)} is not an address: {problem}") from None
     if address.scheme != "https":
-        raise PublisherError(f"{shown(url)} is not https: not asked")
+        raise PublisherError(f"{format_address(url)} is not https: not requested")
     if address.user is not None or address.password is not None:
-        raise PublisherError(f"an address at {address.host} holds a user name or password: not asked")
+        raise PublisherError(f"an address at {address.host} contains a user name or password: not requested")
     if address.host not in hosts or port != 443:  # noqa: PLR2004  the port of https
-        raise PublisherError(f"{shown(url)} is not at a host of the source ({', '.join(hosts)}): not asked")
+        raise PublisherError(
+            f"{format_address(url)} is not at a host of the source ({', '.join(hosts)}): not requested"
+        )
     return address.with_fragment(None)
 
 
-def moved(target: URL, place: str, hosts: Collection[str]) -> URL:
-    """Where a redirect leads, seen from the publisher's own address even when a mirror answered."""
+def resolve_redirect(target: URL, location: str, hosts: Collection[str]) -> URL:
+    """The target of a redirect, resolved against the publisher's own address even when a mirror answered."""
     try:
-        return allowed(str(target.join(_read(place))), hosts)
+        return check_address(str(target.join(_parse(location))), hosts)
     except (PublisherError, ValueError) as problem:
-        raise PublisherError(f"{shown(str(target))} was redirected: {problem}") from None
+        raise PublisherError(f"{format_address(str(target))} was redirected: {problem}") from None
 
 
-def _read(url: str) -> URL:
-    """An address as it was written, if that is well-formed: escapes that mean the same are part of some signatures."""
+def _parse(url: str) -> URL:
+    """An address. A well-formed one keeps its escapes as written, because some signatures cover them."""
     return URL(url, encoded=EXACT.fullmatch(url) is not None)
 
 
-def shown(url: str) -> str:
-    """An address as it may stand in a sentence: one line, not endless, without a password."""
+def format_address(url: str) -> str:
+    """An address for a message: one line, cut to 200 characters, without a password."""
     plain = re.sub(r"//[^/]*@", "//…@", "".join(char if char.isprintable() else "?" for char in url))
     return plain if len(plain) <= 200 else f"{plain[:200]}…"  # noqa: PLR2004  more than any real one
 
 
-def mirror_bases(mirrors: Mapping[str, str]) -> dict[str, URL]:
-    """The mirrors of the settings, checked. SettingsError names the one that cannot be."""
+def parse_mirrors(mirrors: Mapping[str, str]) -> dict[str, URL]:
+    """The mirrors of the settings by host. SettingsError names one that is unusable."""
     return {host.lower(): _base(host, text) for host, text in mirrors.items()}
 
 
@@ -77,11 +78,11 @@ def _base(host: str, text: str) -> URL:
     except ValueError:
         usable = False
     if not usable or base.query_string or base.fragment or base.user is not None:
-        raise SettingsError(f"publisher.mirrors: {text!r} cannot stand in for {host}; {_REMEDY}")
+        raise SettingsError(f"publisher.mirrors: {text!r} cannot be the mirror of {host}; {_REMEDY}")
     return base
 
 
-def mirrored(address: URL, mirrors: Mapping[str, URL]) -> URL | None:
+def mirror_address(address: URL, mirrors: Mapping[str, URL]) -> URL | None:
     """The mirror's address with the same path and query, or None for a host that has no mirror."""
     base = mirrors.get(address.host or "")
     if base is None:
@@ -89,26 +90,26 @@ def mirrored(address: URL, mirrors: Mapping[str, URL]) -> URL | None:
     return URL(str(base).rstrip("/") + address.raw_path_qs, encoded=True)
 
 
-def public(text: str) -> bool:
-    """Whether an IP address is on the public internet, looking through IPv6 forms that carry an IPv4 address."""
+def is_public(text: str) -> bool:
+    """Whether an IP address is on the public internet. An IPv4 address embedded in an IPv6 address counts."""
     address = ipaddress.ip_address(re.sub("%.*", "", text))
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if inner is None and address in NAT64:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
-            return public(str(inner))
+            return is_public(str(inner))
         if address.is_site_local or address.teredo is not None:
             return False
     special = any(address in network for network in SPECIAL)
     return address.is_global and not special and not address.is_multicast
 
 
-def public_socket(
+def open_public_socket(
     info: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[str | int, ...]],
 ) -> socket.socket:
-    """A socket for that address, as the connector asks for; PrivateAddressError if it is not a public one."""
+    """A socket for that address, for aiohttp's connector. PrivateAddressError if the address is not public."""
     family, kind, protocol, _, target = info
-    if not public(str(target[0])):
+    if not is_public(str(target[0])):
         raise PrivateAddressError(str(target[0]))
     return socket.socket(family=family, type=kind, proto=protocol)

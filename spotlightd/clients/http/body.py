@@ -1,6 +1,6 @@
-"""Whether bytes arrive fast enough, are complete, and are the document that was asked for: over any stream of bytes.
+"""Check a body while it arrives: is it fast enough, complete, and the document that was requested?
 
-A 200 proves nothing: publishers answer a missing file with their site's HTML page, and a limit with a notice.
+A status of 200 proves nothing: publishers answer a missing file with an HTML page, and an exceeded limit with a notice.
 """
 
 from __future__ import annotations
@@ -11,15 +11,21 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-from spotlightd.clients.http.rate_limit import Clock
+from spotlightd.backoff import Clock
 from spotlightd.errors import PublisherError
 from spotlightd.settings import sources
 
-GLANCE_BYTES = 16_384
-TITLE_LETTERS = 80
+PREFIX_BYTES = 16_384
+MAX_TITLE_LETTERS = 80
 SLOWEST_BYTES_PER_SECOND = 1_000
 
-_KNOWN = ((b"PK", "a zip archive"), (b"%PDF", "a PDF"), (b"\x1f\x8b", "a gzip file"), (b"{", "JSON"), (b"[", "JSON"))
+_SIGNATURES = (
+    (b"PK", "a zip archive"),
+    (b"%PDF", "a PDF"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"{", "JSON"),
+    (b"[", "JSON"),
+)
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{0,1000})", re.IGNORECASE)
 _HTML = re.compile(rb"<(?:!doctype|html|head|body|!--)", re.IGNORECASE)
 _CHARSET = re.compile(r"utf-?(?:8|16|16le|16be)|(?:us-)?ascii|iso-8859-\d+|latin-?1|(?:windows-|cp)125\d")
@@ -27,10 +33,11 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
-    """A body that is about to arrive. `read` gives the next bytes, none at the end, and OSError when it was cut off.
+class BodyStream:
+    """A body that is about to arrive.
 
-    `length` is what the publisher announced, if it did; `ends_at` the time of `Clock.now` when it must be complete.
+    `read` returns the next bytes, none at the end; OSError when the connection was cut. `length` is the announced length,
+    if there is one. `ends_at` is the time of `Clock.now` by which the body must be complete.
     """
 
     about: str
@@ -39,140 +46,146 @@ class Wire:
     ends_at: float
 
 
-async def arriving(wire: Wire, limits: sources.PublisherSettings, clock: Clock) -> AsyncGenerator[bytes]:
-    """The bytes as they come; PublisherError when they stop, trickle, break off or take too long.
+async def read_body(stream: BodyStream, limits: sources.PublisherSettings, clock: Clock) -> AsyncGenerator[bytes]:
+    """The bytes as they arrive; PublisherError when they stop, are too slow, break off or take too long.
 
-    Slow is less than 1,000 bytes a second over `stall_seconds` of waiting for the publisher: the time that our own
-    disk takes does not count. Each wait is bounded by `stall_seconds`, all of it by `total_seconds`.
+    Too slow is less than 1,000 bytes a second over `stall_seconds` of waiting for the publisher. The time for writing to
+    disk does not count. Each wait is bounded by `stall_seconds`, the whole body by `total_seconds`.
     """
-    got, waited, lately = 0, 0.0, 0
+    received, waited, recent = 0, 0.0, 0
     while True:
-        began = clock.now()
-        chunk = await _next(wire, got, limits, wire.ends_at - began)
+        started = clock.now()
+        chunk = await _next(stream, received, limits, stream.ends_at - started)
         if not chunk:
             break
-        got, lately, waited = got + len(chunk), lately + len(chunk), waited + clock.now() - began
+        received, recent, waited = received + len(chunk), recent + len(chunk), waited + clock.now() - started
         yield chunk
         if waited >= limits.stall_seconds:
-            if lately < SLOWEST_BYTES_PER_SECOND * waited:
+            if recent < SLOWEST_BYTES_PER_SECOND * waited:
                 raise PublisherError(
-                    f"{wire.about} came too slowly: {lately:,} bytes in the last {waited:.3g} s, "
+                    f"{stream.about} came too slowly: {recent:,} bytes in the last {waited:.3g} s, "
                     f"less than {SLOWEST_BYTES_PER_SECOND:,} a second"
                 )
-            waited, lately = 0.0, 0
-    if wire.length is not None and got != wire.length:
-        raise _broken(wire, got)
+            waited, recent = 0.0, 0
+    if stream.length is not None and received != stream.length:
+        raise _make_broken_error(stream, received)
 
 
-async def _next(wire: Wire, got: int, limits: sources.PublisherSettings, left: float) -> bytes:
+async def _next(stream: BodyStream, received: int, limits: sources.PublisherSettings, seconds_left: float) -> bytes:
     try:
-        async with asyncio.timeout(max(0.0, min(limits.stall_seconds, left))):
-            chunk = await wire.read()
+        async with asyncio.timeout(max(0.0, min(limits.stall_seconds, seconds_left))):
+            chunk = await stream.read()
     except TimeoutError:
-        if left <= limits.stall_seconds:
-            raise _overdue(wire, got, limits) from None
+        if seconds_left <= limits.stall_seconds:
+            raise _make_overdue_error(stream, received, limits) from None
         raise PublisherError(
-            f"{wire.about} fell silent for {limits.stall_seconds:g} s after {got:,} bytes{_of(wire)}"
+            f"{stream.about} sent nothing for {limits.stall_seconds:g} s after {received:,} bytes{_format_length(stream)}"
         ) from None
     except OSError:
-        raise _broken(wire, got) from None
-    if left <= 0:
-        raise _overdue(wire, got, limits)
+        raise _make_broken_error(stream, received) from None
+    if seconds_left <= 0:
+        raise _make_overdue_error(stream, received, limits)
     return chunk
 
 
-def _overdue(wire: Wire, got: int, limits: sources.PublisherSettings) -> PublisherError:
+def _make_overdue_error(stream: BodyStream, received: int, limits: sources.PublisherSettings) -> PublisherError:
     return PublisherError(
-        f"{wire.about} was not complete after {limits.total_seconds:g} s: {got:,} bytes{_of(wire)} had come"
+        f"{stream.about} was not complete after {limits.total_seconds:g} s: "
+        f"{received:,} bytes{_format_length(stream)} had arrived"
     )
 
 
-def _broken(wire: Wire, got: int) -> PublisherError:
-    return PublisherError(f"{wire.about} broke off after {got:,} bytes{_of(wire)}")
+def _make_broken_error(stream: BodyStream, received: int) -> PublisherError:
+    return PublisherError(f"{stream.about} broke off after {received:,} bytes{_format_length(stream)}")
 
 
-def _of(wire: Wire) -> str:
-    return "" if wire.length is None else f" of {wire.length:,}"
+def _format_length(stream: BodyStream) -> str:
+    return "" if stream.length is None else f" of {stream.length:,}"
 
 
-async def checked(chunks: AsyncIterator[bytes], about: str, *, begins_with: bytes, most: int) -> AsyncGenerator[bytes]:
-    """The same bytes, held back until they begin as they should, and an end as soon as they are too many."""
-    size, held, begun = 0, b"", not begins_with
+async def check_body(
+    chunks: AsyncIterator[bytes], about: str, *, begins_with: bytes, most: int
+) -> AsyncGenerator[bytes]:
+    """The same bytes, buffered until their start is right. PublisherError when it is wrong, or they are too many."""
+    size, buffered, is_accepted = 0, b"", not begins_with
     async for chunk in chunks:
         size += len(chunk)
         if size > most:
-            raise too_long(about, most)
-        if begun:
+            raise make_too_long_error(about, most)
+        if is_accepted:
             yield chunk
             continue
-        held += chunk
-        if held.startswith(begins_with):
-            begun = True
-            yield held
-            held = b""
-        elif len(held) >= max(GLANCE_BYTES, len(begins_with)):
+        buffered += chunk
+        if buffered.startswith(begins_with):
+            is_accepted = True
+            yield buffered
+            buffered = b""
+        elif len(buffered) >= max(PREFIX_BYTES, len(begins_with)):
             break
-    if not begun:
-        wanted = begins_with.decode("latin-1").encode("unicode_escape").decode("ascii")
+    if not is_accepted:
+        expected = begins_with.decode("latin-1").encode("unicode_escape").decode("ascii")
         raise PublisherError(
-            f"{about} is {seen(held)}, not a document that begins with '{wanted}'", outcome="wrong body"
+            f"{about} is {describe_bytes(buffered)}, not a document that begins with '{expected}'", outcome="wrong body"
         )
 
 
-def announced(about: str, encoding: str, length: int, most: int) -> None:
-    """PublisherError for an answer whose head already says that its body is not to be read.
+def check_head(about: str, encoding: str, length: int, most: int) -> None:
+    """PublisherError for a response whose headers already show that its body must not be read.
 
-    Nothing is ever unpacked on the way: what we keep are the publisher's bytes, and a bomb stays asleep.
+    Bodies are never decompressed: the publisher's own bytes are stored, and a decompression bomb does no harm.
     """
     if encoding.strip().lower() != "identity":
-        packed = "".join(char for char in encoding[:40] if char.isprintable())
+        encoding_name = "".join(char for char in encoding[:40] if char.isprintable())
         raise PublisherError(
-            f"{about} came packed ({packed}) though plain bytes were asked for: not unpacked", outcome="wrong body"
+            f"{about} came compressed ({encoding_name}) though plain bytes were requested: not decompressed",
+            outcome="wrong body",
         )
     if length > most:
-        raise too_long(about, most)
+        raise make_too_long_error(about, most)
 
 
-def too_long(about: str, most: int) -> PublisherError:
+def make_too_long_error(about: str, most: int) -> PublisherError:
     return PublisherError(
-        f"{about} is longer than {most:,} bytes, the most that its source takes; if it has really grown, "
+        f"{about} is longer than {most:,} bytes, the limit of its source; if the document has really grown, "
         "raise the source's max_bytes"
     )
 
 
-def seen(first: bytes) -> str:
-    """What bytes seem to be, for a sentence: an HTML page by its title, a known kind of file, or their start."""
+def describe_bytes(first: bytes) -> str:
+    """What the bytes seem to be, for a message: an HTML page with its title, a known kind of file, or their start."""
     if not first:
         return "empty"
     if _HTML.match(first.lstrip(b"\xef\xbb\xbf \t\r\n")):
-        named = title(first)
-        return f"an HTML page titled '{named}'" if named else "an HTML page"
-    for start, kind in _KNOWN:
+        page_title = extract_title(first)
+        return f"an HTML page titled '{page_title}'" if page_title else "an HTML page"
+    for start, kind in _SIGNATURES:
         if first.startswith(start):
             return kind
     return f"something that begins with {first[:16]!r}"
 
 
-def title(first: bytes) -> str:
-    """The title of an HTML page, on one line, cut; empty when there is none."""
-    found = _TITLE.search(first[:GLANCE_BYTES].decode("utf-8", errors="replace"))
-    words = html.unescape(found[1]).split() if found else []
+def extract_title(first: bytes) -> str:
+    """The title of an HTML page, on one line, cut to its limit; empty when there is none."""
+    match = _TITLE.search(first[:PREFIX_BYTES].decode("utf-8", errors="replace"))
+    words = html.unescape(match[1]).split() if match else []
     line = "".join(char for char in " ".join(words) if char.isprintable())
-    return line if len(line) <= TITLE_LETTERS else f"{line[:TITLE_LETTERS]}…"
+    return line if len(line) <= MAX_TITLE_LETTERS else f"{line[:MAX_TITLE_LETTERS]}…"
 
 
-def text(body: bytes, charset: str, about: str) -> str:
-    """A page's text: by the charset that the publisher declared, else UTF-8, else Latin-1 (which takes any byte)."""
+def decode_page(body: bytes, charset: str, about: str) -> str:
+    """A page's text: decoded with the declared charset, else as UTF-8, else as Latin-1 (which accepts any byte)."""
     if not body:
         raise PublisherError(f"{about} is empty, not a page", outcome="wrong body")
-    decoded = _decoded(body, charset.strip().lower())
+    decoded = _decode(body, charset.strip().lower())
     if _CONTROL.search(decoded[:4096]) or body.startswith(b"%PDF"):
-        raise PublisherError(f"{about} is {seen(body[:GLANCE_BYTES])}, not a page of text", outcome="wrong body")
+        raise PublisherError(
+            f"{about} is {describe_bytes(body[:PREFIX_BYTES])}, not a page of text", outcome="wrong body"
+        )
     return decoded
 
 
-def _decoded(body: bytes, charset: str) -> str:
-    """Only well-known charsets are followed: Python's registry also holds slow and surprising ones."""
+def _decode(body: bytes, charset: str) -> str:
+    """Decode with the charset if it is well known: Python's registry also has slow and surprising ones."""
     for name in (charset, "utf-8-sig"):
         if name == "utf-8-sig" or _CHARSET.fullmatch(name):
             try:

@@ -1,8 +1,8 @@
-"""The publishers' side of the web, over HTTP: politely paced, strictly bounded, and never anywhere but where we meant.
+"""Fetch documents from publishers over HTTP: rate-limited, bounded in time and size, only from the hosts of a source.
 
-What surprises: a host that has a mirror is reached through a session of its own, because the publishers' session can
-open no socket to a private address at all, and the demo's mirror stands on loopback. Only time spent waiting for the
-publisher counts against its speed: while our own disk is slow, the clock of `stall_seconds` stands still.
+A host that has a mirror is reached through a separate session: the session for publishers cannot connect to a private
+address, and the demo's mirror is on loopback. Only the time spent waiting for the publisher counts against its speed:
+`stall_seconds` does not run while the local disk is slow.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from spotlightd import log
+from spotlightd.backoff import Backoff, Clock
 from spotlightd.clients.http import address, body, status
-from spotlightd.clients.http.rate_limit import Clock, HostQueues, asked_pause, backoff
+from spotlightd.clients.http.rate_limit import HostQueues, parse_retry_after
 from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.model.source import Batch
-from spotlightd.ports.publisher import Fetched
+from spotlightd.ports.publisher import PublisherResponse
 from spotlightd.settings import sources
 
 PAGE_BYTES = 4_000_000
-REDIRECTS = 5
-CONNECTIONS = 32
-HEADER_LETTERS = 1_000
+MAX_REDIRECTS = 5
+MAX_CONNECTIONS = 32
+MAX_HEADER_LETTERS = 1_000
 
 
 class HttpPublishers:
-    """All publishers, through one connection pool; one bucket of requests per host, whoever asks.
+    """All publishers, through one connection pool, with one request queue per host for all sources.
 
-    `clock` and `resolver` are for tests.
+    Tests pass `clock` and `resolver`.
     """
 
     def __init__(
@@ -46,41 +47,44 @@ class HttpPublishers:
             raise SettingsError("publisher.contact must be plain ASCII on one line: it is sent in a header")
         self.limits = limits
         self.clock = clock or Clock()
-        self.mirrors = address.mirror_bases(limits.mirrors)
+        self.mirrors = address.parse_mirrors(limits.mirrors)
         self._resolver = resolver
-        self.turns = HostQueues(self.clock, limits.backoff_most_seconds)
+        self.queues = HostQueues(self.clock, limits.backoff_most_seconds)
+        self.backoff = Backoff(limits.backoff_seconds, limits.backoff_most_seconds)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.limits.connect_seconds)
-        guarded = aiohttp.TCPConnector(limit=CONNECTIONS, resolver=self._resolver, socket_factory=address.public_socket)
-        self._guarded = await self._open.enter_async_context(self._session(guarded, timeout))
-        self._mirrored = await self._open.enter_async_context(
-            self._session(aiohttp.TCPConnector(limit=CONNECTIONS), timeout)
+        connector = aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS, resolver=self._resolver, socket_factory=address.open_public_socket
+        )
+        self._public_session = await self._open.enter_async_context(self._session(connector, timeout))
+        self._mirror_session = await self._open.enter_async_context(
+            self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS), timeout)
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
 
-    def of(self, source: Batch) -> HttpPublisher:
-        """The web as that source may see it. SettingsError when one of its hosts asks for a contact and has none."""
+    def for_source(self, source: Batch) -> HttpPublisher:
+        """The publisher of a source. SettingsError when one of its hosts requires a contact and none is set."""
         if source.requests_per_second <= 0:
             raise SettingsError(f"source {source.name}: requests_per_second must be above 0")
         for host in source.hosts:
             self._check_contact(source, host)
-            self.turns.limit(host, source.requests_per_second)
+            self.queues.set_limit(host, source.requests_per_second)
         return HttpPublisher(self, source)
 
     async def send(self, target: URL, headers: Mapping[str, str]) -> tuple[aiohttp.ClientResponse, str]:
-        """One request, up to the head of its answer; with the mirror's address if a mirror was asked."""
-        via = address.mirrored(target, self.mirrors)
-        session = self._guarded if via is None else self._mirrored
+        """Send one request; returns the response without its body, and the mirror's address if a mirror was used."""
+        via = address.mirror_address(target, self.mirrors)
+        session = self._public_session if via is None else self._mirror_session
         try:
             async with asyncio.timeout(self.limits.connect_seconds + self.limits.stall_seconds):
                 response = await session.get(via or target, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as problem:
-            raise _unreached(problem, target, self.limits) from problem
+            raise _explain_failure(problem, target, self.limits) from problem
         return response, str(via or "")
 
     def _session(self, connector: aiohttp.TCPConnector, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
@@ -99,14 +103,14 @@ class HttpPublishers:
     def _check_contact(self, source: Batch, host: str) -> None:
         if source.contact_required and not self.limits.contact and host not in self.mirrors:
             raise SettingsError(
-                f"source {source.name}: {host} wants to know whom to write to, and answers 403 to who does not say so; "
+                f"source {source.name}: {host} requires a contact address, and answers 403 to requests without one; "
                 'set contact = "you@example.org" in [publisher]'
             )
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """An open answer, the mirror's address if one answered, and when the document must be complete."""
+class _OpenResponse:
+    """An open response, the address of the mirror that sent it, if any, and when the document must be complete."""
 
     response: aiohttp.ClientResponse
     via: str
@@ -115,7 +119,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class HttpPublisher:
-    """The web as one source may see it."""
+    """The port `Publisher` for one source."""
 
     publishers: HttpPublishers
     source: Batch
@@ -123,111 +127,116 @@ class HttpPublisher:
     async def page(self, url: str) -> str:
         """The text of a page; see the port."""
         async with (
-            self._opened(url, {}, PAGE_BYTES) as answer,
+            self._open_response(url, {}, PAGE_BYTES) as answer,
             aclosing(self._body(answer, url, b"", PAGE_BYTES)) as chunks,
         ):
-            whole = b"".join([chunk async for chunk in chunks])
-            return body.text(whole, answer.response.charset or "", address.shown(url))
+            content = b"".join([chunk async for chunk in chunks])
+            return body.decode_page(content, answer.response.charset or "", address.format_address(url))
 
     @asynccontextmanager
-    async def fetch(self, url: str, *, etag: str = "", last_modified: str = "") -> AsyncIterator[Fetched | None]:
-        """An open document; see the port. `Fetched.url` is the address that was asked, after redirects too."""
-        asked = {"If-None-Match": etag, "If-Modified-Since": last_modified}
-        conditions = {name: value for name, value in asked.items() if value}
+    async def fetch(
+        self, url: str, *, etag: str = "", last_modified: str = ""
+    ) -> AsyncIterator[PublisherResponse | None]:
+        """An open document; see the port. Its `url` is the requested address, also after redirects."""
+        headers = {"If-None-Match": etag, "If-Modified-Since": last_modified}
+        conditions = {name: value for name, value in headers.items() if value}
         most = self.source.max_bytes
-        async with self._opened(url, conditions, most) as answer:
+        async with self._open_response(url, conditions, most) as answer:
             if answer.response.status == HTTPStatus.NOT_MODIFIED:
                 yield None
                 return
             async with aclosing(self._body(answer, url, self.source.begins_with, most)) as chunks:
-                yield _fetched(answer, url, chunks)
+                yield _to_response(answer, url, chunks)
 
     @asynccontextmanager
-    async def _opened(self, url: str, conditions: Mapping[str, str], most: int) -> AsyncIterator[_Answer]:
-        answer = await self._tries(url, conditions)
+    async def _open_response(self, url: str, conditions: Mapping[str, str], most: int) -> AsyncIterator[_OpenResponse]:
+        answer = await self._request_with_retries(url, conditions)
         try:
             encoding = answer.response.headers.get("Content-Encoding", "identity")
-            body.announced(address.shown(url), encoding, answer.response.content_length or 0, most)
+            body.check_head(address.format_address(url), encoding, answer.response.content_length or 0, most)
             yield answer
         finally:
             answer.response.close()
 
-    async def _body(self, answer: _Answer, url: str, begins_with: bytes, most: int) -> AsyncGenerator[bytes]:
-        """The body's bytes, checked; ends normally only when it was complete."""
-        about, limits, clock = address.shown(url), self.publishers.limits, self.publishers.clock
-        wire = body.Wire(about, _piece(answer.response), _length(answer.response), answer.ends_at)
+    async def _body(self, answer: _OpenResponse, url: str, begins_with: bytes, most: int) -> AsyncGenerator[bytes]:
+        """The body's bytes, checked. Ends without an error only when the body is complete."""
+        about, limits, clock = address.format_address(url), self.publishers.limits, self.publishers.clock
+        stream = body.BodyStream(
+            about, _make_reader(answer.response), _announced_length(answer.response), answer.ends_at
+        )
         async with (
-            aclosing(body.arriving(wire, limits, clock)) as arriving,
-            aclosing(body.checked(arriving, about, begins_with=begins_with, most=most)) as chunks,
+            aclosing(body.read_body(stream, limits, clock)) as received,
+            aclosing(body.check_body(received, about, begins_with=begins_with, most=most)) as chunks,
         ):
             async for chunk in chunks:
                 yield chunk
 
-    async def _tries(self, url: str, conditions: Mapping[str, str]) -> _Answer:
-        """Ask, and ask again after failures that may pass; bounded in number and in the length of each pause."""
+    async def _request_with_retries(self, url: str, conditions: Mapping[str, str]) -> _OpenResponse:
+        """Send the request, and retry it after transient failures. The number of tries and each pause are bounded."""
         limits, clock = self.publishers.limits, self.publishers.clock
         attempt = 1
         while True:
             try:
-                return await self._follow(url, conditions)
+                return await self._follow_redirects(url, conditions)
             except status.TransientError as problem:
-                asked = problem.retry_after_seconds or 0.0
-                if attempt >= limits.attempts or asked > limits.backoff_most_seconds:
-                    raise status.given_up(problem, attempt) from problem
-                pause = backoff(attempt, limits, clock.chance())
+                retry_after = problem.retry_after_seconds or 0.0
+                if attempt >= limits.attempts or retry_after > limits.backoff_most_seconds:
+                    raise status.add_attempts(problem, attempt) from problem
+                pause = self.publishers.backoff.pause(attempt, clock.chance)
                 log.logger(source=self.source.name, url=url).info(
-                    "publisher asked again", reason=str(problem), attempt=attempt, seconds=max(pause, asked)
+                    "request retried", reason=str(problem), attempt=attempt, seconds=max(pause, retry_after)
                 )
             await clock.sleep(pause)
             attempt += 1
 
-    async def _follow(self, url: str, conditions: Mapping[str, str]) -> _Answer:
-        """Ask, following redirects inside the source's hosts."""
-        target = address.allowed(url, self.source.hosts)
-        for _ in range(REDIRECTS + 1):
-            answer = await self._ask(target, conditions)
-            if answer.response.status not in status.MOVED:
+    async def _follow_redirects(self, url: str, conditions: Mapping[str, str]) -> _OpenResponse:
+        """Send the request, and follow redirects to hosts of the source."""
+        target = address.check_address(url, self.source.hosts)
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = await self._request(target, conditions)
+            if answer.response.status not in status.REDIRECTS:
                 return answer
             answer.response.close()
-            target = address.moved(target, answer.response.headers.get("Location", ""), self.source.hosts)
-        raise PublisherError(f"{address.shown(url)} was redirected more than {REDIRECTS} times")
+            target = address.resolve_redirect(target, answer.response.headers.get("Location", ""), self.source.hosts)
+        raise PublisherError(f"{address.format_address(url)} was redirected more than {MAX_REDIRECTS} times")
 
-    async def _ask(self, target: URL, conditions: Mapping[str, str]) -> _Answer:
-        """One request in its turn, and an answer that is a body, a redirect or "not modified"."""
+    async def _request(self, target: URL, conditions: Mapping[str, str]) -> _OpenResponse:
+        """Wait for a turn and send one request. The response is a document, a redirect or "not modified"."""
         host = str(target.host)
-        await self.publishers.turns.take(host)
+        await self.publishers.queues.wait_turn(host)
         ends_at = self.publishers.clock.now() + self.publishers.limits.total_seconds
         response, via = await self.publishers.send(target, conditions)
         try:
-            await self._judge(response, target, conditional=bool(conditions))
+            await self._check_status(response, target, conditional=bool(conditions))
         except BaseException:
             response.close()
             raise
-        return _Answer(response, via, ends_at)
+        return _OpenResponse(response, via, ends_at)
 
-    async def _judge(self, response: aiohttp.ClientResponse, target: URL, *, conditional: bool) -> None:
-        """PublisherError for an answer that brings nothing; the pause it asks for holds for the whole host."""
-        if status.brings(response.status, conditional=conditional):
+    async def _check_status(self, response: aiohttp.ClientResponse, target: URL, *, conditional: bool) -> None:
+        """PublisherError for a response without a document. The pause that it requests holds for the whole host."""
+        if status.is_usable(response.status, conditional=conditional):
             return
-        host, about, reason = str(target.host), address.shown(str(target)), address.shown(response.reason or "")
-        asked = asked_pause(response.headers.get("Retry-After", ""), self.publishers.clock.wall())
-        if asked is not None:
-            self.publishers.turns.hold(host, asked)
-        title = await self._title(response) if response.status == HTTPStatus.FORBIDDEN else ""
-        raise status.refusal(status.Head(host, about, response.status, reason, asked), title)
+        host, about = str(target.host), address.format_address(str(target))
+        retry_after = parse_retry_after(response.headers.get("Retry-After", ""), self.publishers.clock.utc())
+        if retry_after is not None:
+            self.publishers.queues.pause(host, retry_after)
+        title = await self._read_title(response) if response.status == HTTPStatus.FORBIDDEN else ""
+        reason = address.format_address(response.reason or "")
+        raise status.make_refusal(status.ResponseHead(host, about, response.status, reason, retry_after), title)
 
-    async def _title(self, response: aiohttp.ClientResponse) -> str:
-        """The title of the page that explains a refusal, if it comes at once."""
+    async def _read_title(self, response: aiohttp.ClientResponse) -> str:
+        """The title of the page that explains a refusal, if it arrives within a few seconds."""
         try:
             async with asyncio.timeout(min(5.0, self.publishers.limits.stall_seconds)):
-                return body.title(await response.content.read(body.GLANCE_BYTES))
+                return body.extract_title(await response.content.read(body.PREFIX_BYTES))
         except (aiohttp.ClientError, OSError):
             return ""
 
 
-def _unreached(problem: Exception, target: URL, limits: sources.PublisherSettings) -> PublisherError:
-    """Why there was no answer at all, in a sentence. What cannot pass by itself is not tried again."""
-    about = address.shown(str(target))
+def _explain_failure(problem: Exception, target: URL, limits: sources.PublisherSettings) -> PublisherError:
+    """The error for a request without a response. It is a TransientError, and retried, only if it may pass by itself."""
+    about = address.format_address(str(target))
     match problem:
         case aiohttp.ConnectionTimeoutError():
             return status.TransientError(f"no connection to {target.host} within {limits.connect_seconds:g} s: {about}")
@@ -236,12 +245,12 @@ def _unreached(problem: Exception, target: URL, limits: sources.PublisherSetting
             return status.TransientError(f"{target.host} did not begin to answer within {seconds:g} s: {about}")
         case aiohttp.ClientConnectorCertificateError():
             return PublisherError(
-                f"{target.host} has no valid certificate: {problem.certificate_error}; {about} not asked"
+                f"{target.host} has no valid certificate: {problem.certificate_error}; {about} not requested"
             )
         case aiohttp.ClientConnectorError(os_error=address.PrivateAddressError() as private):
             return PublisherError(
-                f"{target.host} leads to a private address ({private.strerror}): {about} not asked; only a host named in "
-                "[publisher.mirrors] may stand on a private network"
+                f"{target.host} resolves to a private address ({private.strerror}): {about} not requested; only a host "
+                "named in [publisher.mirrors] may be on a private network"
             )
         case aiohttp.ClientConnectorError():
             return status.TransientError(
@@ -251,34 +260,34 @@ def _unreached(problem: Exception, target: URL, limits: sources.PublisherSetting
             return status.TransientError(f"{target.host} hung up before it answered: {about}")
 
 
-def _fetched(answer: _Answer, url: str, chunks: AsyncIterator[bytes]) -> Fetched:
-    return Fetched(
+def _to_response(answer: _OpenResponse, url: str, chunks: AsyncIterator[bytes]) -> PublisherResponse:
+    return PublisherResponse(
         url=url,
         via=answer.via,
-        etag=_word(answer, "ETag"),
-        last_modified=_word(answer, "Last-Modified"),
-        media_type=_word(answer, "Content-Type"),
+        etag=_read_header(answer, "ETag"),
+        last_modified=_read_header(answer, "Last-Modified"),
+        media_type=_read_header(answer, "Content-Type"),
         chunks=chunks,
     )
 
 
-def _word(answer: _Answer, header: str) -> str:
-    """A header that is safe to keep and to send back; empty when it is not plain or absurdly long."""
+def _read_header(answer: _OpenResponse, header: str) -> str:
+    """A header's value, if it is safe to store and to send back; empty when it is not printable ASCII or too long."""
     value = answer.response.headers.get(header, "")
-    return value if value.isascii() and value.isprintable() and len(value) <= HEADER_LETTERS else ""
+    return value if value.isascii() and value.isprintable() and len(value) <= MAX_HEADER_LETTERS else ""
 
 
-def _length(response: aiohttp.ClientResponse) -> int | None:
+def _announced_length(response: aiohttp.ClientResponse) -> int | None:
     return None if "Transfer-Encoding" in response.headers else response.content_length
 
 
-def _piece(response: aiohttp.ClientResponse) -> Callable[[], Awaitable[bytes]]:
-    """What reads the next bytes of a body; OSError when the connection is lost or the body cut short."""
+def _make_reader(response: aiohttp.ClientResponse) -> Callable[[], Awaitable[bytes]]:
+    """A function that reads the next bytes of a body; OSError when the connection was lost."""
 
-    async def piece() -> bytes:
+    async def read_piece() -> bytes:
         try:
             return await response.content.readany()
         except aiohttp.ClientError as problem:
             raise ConnectionError(str(problem)) from problem
 
-    return piece
+    return read_piece
