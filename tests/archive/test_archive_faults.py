@@ -135,7 +135,7 @@ async def test_an_archived_file_that_is_damaged_is_an_error_and_never_a_shorter_
 
 
 async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Minio) -> None:
-    access = BucketAccess(*minio.account(least_rights("closed/")), "closed/")
+    access = BucketAccess(*minio.create_user(least_rights("closed/")), "closed/")
     async with archive_world(tmp_path, minio, access=access) as world:
         await world.archiver().round()
         minio.admin().user_disable(access.access_key)

@@ -195,7 +195,7 @@ async def test_a_sweep_ends_no_upload_that_is_under_way(bucket: Bucket) -> None:
 
 
 async def test_a_key_with_the_least_rights_is_enough(minio: Minio) -> None:
-    access, secret = await asyncio.to_thread(minio.account, least_rights("narrow/"))
+    access, secret = await asyncio.to_thread(minio.create_user, least_rights("narrow/"))
     async with open_bucket(minio, access=BucketAccess(access, secret, "narrow/")) as bucket:
         await bucket.ping()
         await put_object(bucket, "a/b", LARGE)

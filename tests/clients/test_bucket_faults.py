@@ -193,7 +193,7 @@ async def test_access_keys_that_are_revoked_during_an_upload(store: ConstructedS
 
 
 async def test_a_disabled_user_of_minio_is_an_error(minio: Minio) -> None:
-    access, secret = await asyncio.to_thread(minio.account, least_rights("off/"))
+    access, secret = await asyncio.to_thread(minio.create_user, least_rights("off/"))
     async with open_bucket(minio, access=BucketAccess(access, secret, "off/")) as bucket:
         await put_object(bucket, "a", b"abc")
         await asyncio.to_thread(minio.admin().user_disable, access)

@@ -61,9 +61,9 @@ def storage_in(store: Minio, **changes: Any) -> ServerStorage:
     place = f"tests/{secrets.token_hex(6)}/"
     settings: dict[str, Any] = {
         "archive_url": f"{store.url}/{BUCKET}/{place}archive/",
-        "archive_keys": Keys(*store.account(least_rights(f"{place}archive/"))),
+        "archive_keys": Keys(*store.create_user(least_rights(f"{place}archive/"))),
         "cold_url": f"{store.url}/{BUCKET}/{place}clickhouse-parts/",
-        "cold_keys": Keys(*store.account(cold_rights(f"{place}clickhouse-parts/"))),
+        "cold_keys": Keys(*store.create_user(cold_rights(f"{place}clickhouse-parts/"))),
         "policy": "tiered",
         "region": "us-east-1",
         "cache_bytes": 64 << 20,

@@ -1,7 +1,7 @@
-"""A real Apache Kafka for the tests: fetched by Maven once, then run as one KRaft node on loopback.
+"""A real Apache Kafka for the tests: downloaded by Maven once, then run as one KRaft node on loopback.
 
-It is killed, frozen and wiped like the real thing, because it is the real thing. `python -m tests.real.kafka` fetches
-it (that is `make kafka`): the jars go to a cache outside the tree, named by version. Needs a JDK of at least 17.
+Tests kill, freeze and wipe it. `python -m tests.real.kafka` downloads it (that is `make kafka`): the jars go to a cache
+outside the tree, named by version. It needs a JDK of at least 17.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ START_SECONDS = 60.0
 LISTENERS = ("PLAIN", "LOCKED", "SECURE", "CONTROLLER")
 USER = "spotlightd"
 SECRET = "constructed-secret"
-KEYS = "broker.p12"  # the broker's own key, made once; its certificate is for 127.0.0.1
+KEYSTORE = "broker.p12"  # the broker's own key, created once; its certificate is for 127.0.0.1
 CERTIFICATE = "broker.pem"
 POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -39,7 +39,7 @@ POM = f"""\
   </dependencies>
 </project>
 """
-# What a single node of the tests needs to be quick, small, and to invent nothing by itself.
+# Settings for a single node that starts fast, is small, and creates no topics by itself.
 PROPERTIES: Mapping[str, object] = {
     "process.roles": "broker,controller",
     "node.id": 1,
@@ -77,72 +77,72 @@ PROPERTIES: Mapping[str, object] = {
 
 
 class KafkaMissingError(Exception):
-    """No broker here, and why: the reason of a skip."""
+    """There is no broker here; the text is the reason of a skip."""
 
 
-def jars() -> Path:
+def jars_folder() -> Path:
     """Where the jars are, or will be."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "spotlightd" / f"kafka-{VERSION}"
 
 
 def fetch() -> Path:
-    """The folder with Kafka's jars, fetched if need be. KafkaMissingError when that is impossible here."""
-    folder = jars()
+    """The folder with Kafka's jars, downloaded if needed. KafkaMissingError when that is impossible here."""
+    folder = jars_folder()
     if not shutil.which("java") or not (folder.exists() or shutil.which("mvn")):
-        install()
+        install_java()
     if not folder.exists():
-        fill(folder)
+        download_jars(folder)
     return folder
 
 
-def fill(folder: Path) -> None:
+def download_jars(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        (Path(made) / "pom.xml").write_text(POM, encoding="utf-8")
-        told(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], Path(made))
-        store = ["-alias", "broker", "-keystore", f"libs/{KEYS}", "-storepass", SECRET]
-        named = ["-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1", "-keyalg", "EC", "-validity", "3650"]
-        told(["keytool", "-genkeypair", *named, "-storetype", "PKCS12", *store], Path(made))
-        told(["keytool", "-exportcert", "-rfc", "-file", f"libs/{CERTIFICATE}", *store], Path(made))
-        if not folder.exists():  # another run may have been quicker
-            (Path(made) / "libs").rename(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        (Path(temporary) / "pom.xml").write_text(POM, encoding="utf-8")
+        run_command(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"], Path(temporary))
+        store = ["-alias", "broker", "-keystore", f"libs/{KEYSTORE}", "-storepass", SECRET]
+        subject = ["-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1", "-keyalg", "EC", "-validity", "3650"]
+        run_command(["keytool", "-genkeypair", *subject, "-storetype", "PKCS12", *store], Path(temporary))
+        run_command(["keytool", "-exportcert", "-rfc", "-file", f"libs/{CERTIFICATE}", *store], Path(temporary))
+        if not folder.exists():  # another run may have finished first
+            (Path(temporary) / "libs").rename(folder)
 
 
-def install() -> None:
+def install_java() -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise KafkaMissingError(
             "no Java or no Maven, and not root to install them: apt-get install default-jre-headless maven"
         )
-    told([*APT, "update"], Path("/"))
-    told([*APT, "install", "--no-install-recommends", "default-jre-headless", "maven"], Path("/"))
+    run_command([*APT, "update"], Path("/"))
+    run_command([*APT, "install", "--no-install-recommends", "default-jre-headless", "maven"], Path("/"))
 
 
-def told(command: list[str], folder: Path) -> None:
+def run_command(command: list[str], folder: Path) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=600
     )
-    if done.returncode:
-        raise KafkaMissingError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()[-500:]}")
+    if result.returncode:
+        raise KafkaMissingError(f"{' '.join(command)}: {(result.stderr or result.stdout).strip()[-500:]}")
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of 127.0.0.1 below those that outgoing connections take, which could have them while the broker is down."""
-    found: list[int] = []
-    while len(found) < number:
+    """Free ports of 127.0.0.1, below the range of outgoing connections, which could take them while the broker is down."""
+    ports: list[int] = []
+    while len(ports) < number:
         port = random.randrange(15_000, 32_000)
         with socket.socket() as probe:
-            if port not in found and probe.connect_ex(("127.0.0.1", port)):
-                found.append(port)
-    return found
+            if port not in ports and probe.connect_ex(("127.0.0.1", port)):
+                ports.append(port)
+    return ports
 
 
 class Kafka:
-    """One node, with its data in `folder`. `address` stays the same over restarts; at `locked` it asks for a password
-    (PLAIN), at `secure` too (SCRAM-SHA-512) and speaks TLS with `certificate`.
+    """One node, with its data in `folder`. `address` stays the same over restarts. `locked` needs a password (PLAIN);
+    `secure` needs one too (SCRAM-SHA-512) and uses TLS with `certificate`.
 
-    Use `async with`: started when entered, ended when left. Where its speed is `measured`, it starts less quickly.
+    `async with` starts it and ends it. With `measured` it starts more slowly and runs faster.
     """
 
     def __init__(self, folder: Path, properties: Mapping[str, object] | None = None, *, measured: bool = False) -> None:
@@ -187,29 +187,29 @@ class Kafka:
             start_new_session=True,
         )
         async with asyncio.timeout(START_SECONDS):
-            while not await self._listens():
+            while not await self._answers():
                 if self._broker.poll() is not None:
-                    raise RuntimeError(f"Kafka ended at once: {self._says()}")
+                    raise RuntimeError(f"Kafka ended at once: {self._read_log()}")
                 await asyncio.sleep(0.05)
 
     async def stop(self, seconds: float = 30.0) -> None:
-        """Ask it to stop, and wait for that."""
+        """Stop it in order, and wait until it has ended."""
         if self._broker is None:
             return
         self.thaw()
         self._broker.terminate()
         await asyncio.to_thread(self._broker.wait, seconds)
-        self._gone()
+        self._on_end()
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nothing is said."""
+        """SIGKILL: nothing is flushed, and no connection is closed in order."""
         if self._broker is not None:
             self._broker.kill()
             self._broker.wait(10)
-            self._gone()
+            self._on_end()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open, and nobody answers."""
+        """SIGSTOP: connections stay open, and no request is answered."""
         os.kill(self.pid, signal.SIGSTOP)
         self._frozen = True
 
@@ -219,12 +219,12 @@ class Kafka:
         self._frozen = False
 
     async def wipe(self) -> None:
-        """Another cluster at the same address: everything that was there is gone."""
+        """Start another cluster at the same address, without any data."""
         self.kill()
         await asyncio.to_thread(shutil.rmtree, self.folder / "data")
         await self.start()
 
-    def _gone(self) -> None:
+    def _on_end(self) -> None:
         self._broker = None
         self._frozen = False
         if self._log:
@@ -235,24 +235,26 @@ class Kafka:
         settings = {
             **self.properties,
             "log.dirs": self.folder / "data",
-            "ssl.keystore.location": self.jars / KEYS,
+            "ssl.keystore.location": self.jars / KEYSTORE,
             "listeners": ",".join(
                 f"{name}://127.0.0.1:{port}" for name, port in zip(LISTENERS, self.ports, strict=True)
             ),
             "controller.quorum.voters": f"1@127.0.0.1:{controller}",
         }
-        told = self.folder / "server.properties"
-        told.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
-        cluster = "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]  # none may begin with a dash
+        properties = self.folder / "server.properties"
+        properties.write_text("".join(f"{key}={value}\n" for key, value in settings.items()), encoding="utf-8")
+        cluster = (
+            "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+        )  # an id must not start with a dash
         scram = f"SCRAM-SHA-512=[name={USER},password={SECRET}]"
         formatting = await asyncio.create_subprocess_exec(
-            *self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(told), "-S", scram),
+            *self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties), "-S", scram),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said = (await formatting.communicate())[0].decode()
+        output = (await formatting.communicate())[0].decode()
         if formatting.returncode:
-            raise RuntimeError(f"Kafka's storage could not be formatted: {said}")
+            raise RuntimeError(f"Kafka's storage could not be formatted: {output}")
 
     def _java(self, *command: str) -> list[str]:
         options = [
@@ -264,21 +266,21 @@ class Kafka:
         ]
         return ["java", *options, "-cp", f"{self.jars}/*", *command]
 
-    async def _listens(self) -> bool:
-        """Whether it answers a request, not only a connection: the version of its protocol, which anyone may ask."""
-        ask = bytes.fromhex("0000000e 0012 0000 00000001 0004 74657374".replace(" ", ""))
+    async def _answers(self) -> bool:
+        """Whether it answers a request, and not only accepts a connection: ApiVersions, which needs no login."""
+        request = bytes.fromhex("0000000e 0012 0000 00000001 0004 74657374".replace(" ", ""))
         try:
             async with asyncio.timeout(1):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.ports[0])
                 try:
-                    writer.write(ask)
+                    writer.write(request)
                     return len(await reader.readexactly(8)) == 8
                 finally:
                     writer.close()
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return False
 
-    def _says(self) -> str:
+    def _read_log(self) -> str:
         lines = (self.folder / "kafka.log").read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(line for line in lines if not line.startswith("\tat "))[-2000:]
 

