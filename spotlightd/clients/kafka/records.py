@@ -26,9 +26,7 @@ from spotlightd.errors import StoreError
 from spotlightd.model.bus import FOREIGN_CONNECTION, KEY, Records
 
 MAGIC = 2  # the format of batches since Kafka 0.11, and the only one now
-BATCH_BYTES = (
-    1 << 20
-)  # uncompressed; larger ones compress little better, and unpacking this blocks the loop for some 5 ms
+BATCH_BYTES = 1 << 20  # uncompressed; larger batches compress little better, and unpacking this one takes some 5 ms
 ENVELOPE = struct.Struct(">qi")  # first offset, length of the rest
 HEADER_BYTES = 61
 EMPTY = Records(range(0), b"", [])
@@ -64,15 +62,15 @@ def split_batches(raw: bytes) -> list[tuple[int, bytes]]:
     A last batch that is incomplete is left out: brokers cut the response at so many bytes.
     """
     batches = []
-    at = 0
-    while at + HEADER_BYTES <= len(raw):
-        _, length = ENVELOPE.unpack_from(raw, at)
-        end = at + ENVELOPE.size + length
+    start = 0
+    while start + HEADER_BYTES <= len(raw):
+        _, length = ENVELOPE.unpack_from(raw, start)
+        end = start + ENVELOPE.size + length
         if end > len(raw):
             break
-        batch = raw[at:end]
+        batch = raw[start:end]
         batches.append((int(DefaultRecordBatch(batch).next_offset), batch))
-        at = end
+        start = end
     return batches
 
 
