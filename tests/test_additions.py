@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
+import re
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
+import aiohttp
 import pytest
 
 from spotlightd.cli import main
@@ -13,8 +18,12 @@ from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.metrics.table import REPORTED, STREAM, Metric
 from spotlightd.ports.metrics import Metrics
 from spotlightd.runtime.catalog import PACKAGES, load_catalog
+from spotlightd.settings.serving import WebSettings
 from spotlightd.settings.settings import Settings
 from spotlightd.testing import SilentMetrics
+from spotlightd.web import pages
+from spotlightd.web.app import build_application, serve
+from spotlightd.web.state import DaemonState, EngineState, ExplorerContext
 
 
 def test_a_counter_is_one_row_of_the_table_and_the_call() -> None:
@@ -101,3 +110,52 @@ def test_a_transform_that_no_source_feeds_is_left_out(tmp_path: Path) -> None:
     text = TOY_TRANSFORM.replace("input=trades", "input=trade_counts")
     (tmp_path / "sources" / "trade_counts.py").write_text(text.replace("{trades}", "{trade_counts}"), encoding="utf-8")
     assert [transform.name for transform in load_catalog(Settings(state_dir=tmp_path)).transforms] == ["bars"]
+
+
+TOY_PAGE = """
+from aiohttp import web
+
+from spotlightd.web import responses
+from spotlightd.web.routes import Nav, Route
+
+
+async def show_toys(request: web.Request) -> web.Response:
+    return responses.render_page(request, "toys.html", {"toys": ["top", "kite"]})
+
+
+ROUTES = (Route("/toys", show_toys),)
+NAV = Nav("Toys", "/toys", 35)
+"""
+TOY_TEMPLATE = """{% extends "base.html" %}
+{% block main %}{% for toy in toys %}<p>{{ toy }}</p>{% endfor %}{% endblock %}
+"""
+
+
+async def test_a_page_is_one_module_and_one_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are found in the folders of a package of pages: the page is served and is in the navigation of every page."""
+    for folder, name, text in (("pages", "toys.py", TOY_PAGE), ("templates", "toys.html", TOY_TEMPLATE)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(pages, "__path__", [*pages.__path__, str(tmp_path / "pages")])
+    context = ExplorerContext(
+        warehouse=mock.Mock(), documents=mock.Mock(), datasets=(), sources=(), settings=WebSettings(),
+        state=lambda: DaemonState("0", datetime(2021, 1, 1, tzinfo=UTC), EngineState("")), excerpt=mock.Mock(),
+    )  # fmt: skip
+    async with (
+        serve(build_application(context), "127.0.0.1", 0) as port,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session,
+    ):
+        async with session.get("/toys") as response:
+            page = await response.text()
+        async with session.get("/archive") as response:
+            archive = await response.text()
+    assert "<p>kite</p>" in page
+    links = re.findall(r'<a href="([^"]+)">[^<]+</a>', archive.split("<nav")[1].split("</nav>")[0])
+    assert links == ["/#datasets", "/status", "/toys", "/archive", "/logs"]
+
+
+def test_every_module_of_pages_is_a_page() -> None:
+    """Helpers of pages are beside the package, so that the list of its modules is the list of pages."""
+    for module in pkgutil.iter_modules(pages.__path__):
+        page = importlib.import_module(f"{pages.__name__}.{module.name}")
+        assert page.ROUTES, f"{module.name} has no ROUTES"
