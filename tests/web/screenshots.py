@@ -56,7 +56,7 @@ TALL = ("home", "symbol", "row", "trade")
 LOADED_SECONDS = 120.0
 
 
-def asked(address: str, path: str) -> Any:
+def fetch_json(address: str, path: str) -> Any:
     with urlopen(address + path, timeout=30) as answer:
         return json.load(answer)
 
@@ -71,20 +71,22 @@ def demo() -> Iterator[str]:
         command = [sys.executable, "-m", "spotlightd", "demo", "--state", folder, "--port", str(port)]
         process = subprocess.Popen(command, cwd=ROOT)
         try:
-            yield loaded(f"http://127.0.0.1:{port}")
+            yield wait_until_loaded(f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
             process.wait(timeout=30)
 
 
-def loaded(address: str) -> str:
+def wait_until_loaded(address: str) -> str:
     """The address, once there are a correction, a gap of today that is over, and ticks that are archived."""
     deadline = time.monotonic() + LOADED_SECONDS
     while time.monotonic() < deadline:
         try:
-            corrected = any(load["supersedes"] for load in asked(address, "/data/loads.json?_size=20")["rows"])
-            gaps = asked(address, "/data/gaps.json?_size=10")["rows"]  # the first is that before the demo began
-            archived = any(one["stage"] == "switched" for one in asked(address, "/archive.json")["partitions"])
+            corrected = any(load["supersedes"] for load in fetch_json(address, "/data/loads.json?_size=20")["rows"])
+            gaps = fetch_json(address, "/data/gaps.json?_size=10")["rows"]  # the first is that before the demo began
+            archived = any(
+                partition["stage"] == "switched" for partition in fetch_json(address, "/archive.json")["partitions"]
+            )
             if corrected and archived and len(gaps) > 1:
                 return address
         except URLError:
@@ -93,23 +95,23 @@ def loaded(address: str) -> str:
     raise TimeoutError("the demo published no correction, had no gap, or archived nothing")
 
 
-def places(address: str) -> dict[str, str]:
+def find_pages(address: str) -> dict[str, str]:
     """Addresses of the corrected row and of its line, and of a trade."""
-    row = asked(address, f"/data/sec_ftd.json?symbol={SYMBOL}&settlement_date={CORRECTED}&_size=1")["rows"][0]
+    row = fetch_json(address, f"/data/sec_ftd.json?symbol={SYMBOL}&settlement_date={CORRECTED}&_size=1")["rows"][0]
     key = f"/data/sec_ftd/{row['settlement_date']},{row['cusip']},{SYMBOL}"
-    line = asked(address, f"{key}.json")["rows"][-1]["receipt"]["line"]
-    return {"row": key, "line": line, "trade": trade(address)}
+    line = fetch_json(address, f"{key}.json")["rows"][-1]["receipt"]["line"]
+    return {"row": key, "line": line, "trade": newest_trade(address)}
 
 
-def trade(address: str) -> str:
+def newest_trade(address: str) -> str:
     """The address of the newest trade."""
     with urlopen(f"{address}/data/trades?_sort_desc=received&_size=1", timeout=30) as answer:
         text: str = answer.read().decode()
     return text.partition('<td class="receipt"><a href="')[2].partition('"')[0]
 
 
-def taken(browser: Browser, address: str, folder: Path) -> None:
-    known = places(address)
+def take_screenshots(browser: Browser, address: str, folder: Path) -> None:
+    known = find_pages(address)
     for name, path, look in PICTURES:
         page: Page = browser.new_page(**look)
         page.goto(address + path.format(**known))
@@ -127,10 +129,10 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         if len(sys.argv) > 1:
-            taken(browser, sys.argv[1].rstrip("/"), folder)
+            take_screenshots(browser, sys.argv[1].rstrip("/"), folder)
         else:
             with demo() as address:
-                taken(browser, address, folder)
+                take_screenshots(browser, address, folder)
         browser.close()
 
 

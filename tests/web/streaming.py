@@ -18,11 +18,11 @@ from typing import Any
 from spotlightd.datasets import system
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import StoreError
-from spotlightd.model.bus import KEY, Ends, Frame, Records, Topic, mark, packed
+from spotlightd.model.bus import KEY, Ends, Frame, Records, Topic, pack_key, source_mark
 from spotlightd.model.offsets import DrainState, Epoch, FeedState, Gap, Intent, LostFrame, Position
 from spotlightd.model.stream import Stream, covers, frames_of, load_digest
-from spotlightd.ports.bus import Reading
-from tests.web.world import FAILS, World, opened, state
+from spotlightd.ports.bus import PartitionReader
+from tests.web.world import FAILS, World, open_world, state
 
 CONNECTION = 7_000_000_000_000_000_001
 LOAD = 9_001
@@ -70,16 +70,16 @@ class MemoryBus:
     async def append(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         raise NotImplementedError
 
-    def reading(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[Reading]:
+    def open_reader(self, topic: str, partition: int, offset: int) -> AbstractAsyncContextManager[PartitionReader]:
         raise NotImplementedError
 
     async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
         self._open(topic, partition)
-        found = [one for one in sorted(self.records) if one >= max(offset, self.start)][:most]
-        keys = b"".join(self.records[one][0] for one in found)
-        return Records(found, keys, [self.records[one][1] for one in found])
+        offsets = [known for known in sorted(self.records) if known >= max(offset, self.start)][:most]
+        keys = b"".join(self.records[known][0] for known in offsets)
+        return Records(offsets, keys, [self.records[known][1] for known in offsets])
 
-    async def committed(self, topic: str, partition: int, offset: int) -> None:
+    async def commit(self, topic: str, partition: int, offset: int) -> None:
         raise NotImplementedError
 
 
@@ -104,16 +104,16 @@ class MemoryPositions:
     async def intend(self, intent: Intent) -> None:
         raise NotImplementedError
 
-    async def done(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
+    async def complete(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
         raise NotImplementedError
 
-    async def gap(self, gap: Gap) -> None:
+    async def add_gap(self, gap: Gap) -> None:
         raise NotImplementedError
 
-    async def feed(self, source: str) -> tuple[str, datetime] | None:
+    async def get_feed_state(self, source: str) -> tuple[str, datetime] | None:
         raise NotImplementedError
 
-    async def note_feed(self, source: str, state: str, at: datetime) -> None:
+    async def save_feed_state(self, source: str, state: str, at: datetime) -> None:
         raise NotImplementedError
 
 
@@ -158,7 +158,7 @@ class Venue:
         """One frame, on the bus and in its table; its offset."""
         offset, self.offset = self.offset, self.offset + 1
         sent = Frame(CONNECTION, offset, int(at.timestamp() * 1e6) * 1000 + 789, value)
-        self.bus.records[offset] = (packed(mark(FEED.name), sent), value)
+        self.bus.records[offset] = (pack_key(source_mark(FEED.name), sent), value)
         text = f"{at:%Y-%m-%d %H:%M:%S.%f}789"
         names = ", ".join(column.name for column in FRAMES.stored)
         await self.world.warehouse.execute(
@@ -169,20 +169,20 @@ class Venue:
         self.positions.offset = self.offset
         return offset
 
-    async def trade(self, some: Sequence[Trade], *, times: int = 1) -> int:
+    async def trade(self, sent_trades: Sequence[Trade], *, times: int = 1) -> int:
         """A frame of trades, received when the last of them was made, and its rows. The offset of the last frame."""
-        told = [
+        data = [
             {"c": ["1", "12"], "p": t.price, "s": t.symbol, "t": int(t.at.timestamp() * 1000), "v": t.volume}
-            for t in some
+            for t in sent_trades
         ]
-        value = json.dumps({"data": told, "type": "trade"}, separators=(",", ":")).encode()
-        received = some[-1].at
+        value = json.dumps({"data": data, "type": "trade"}, separators=(",", ":")).encode()
+        received = sent_trades[-1].at
         for _ in range(times):
             offset = await self.frame(value, received)
             rows: list[tuple[Any, ...]] = [
                 (t.symbol, t.symbol.partition(":")[0] if ":" in t.symbol else "", t.at, received, received, t.price, t.volume,
                  "", "", ["1", "12"], "trade", False, FEED.name, LOAD, 1, 0, offset, index)
-                for index, t in enumerate(some)
+                for index, t in enumerate(sent_trades)
             ]  # fmt: skip
             await self.world.warehouse.insert(trades, rows)
         return offset
@@ -195,7 +195,7 @@ class Venue:
 @asynccontextmanager
 async def streaming(folder: Path) -> AsyncIterator[Venue]:
     """The world of fails, with a stream beside it, served."""
-    async with opened(folder) as plain:
+    async with open_world(folder) as plain:
         for dataset in (trades, FRAMES):
             await plain.warehouse.ensure(dataset)
         venue = Venue(plain)
@@ -205,7 +205,7 @@ async def streaming(folder: Path) -> AsyncIterator[Venue]:
             now = datetime.now(UTC)
             feed = FeedState(
                 FEED.name, "connected", began, ("AAPL", "BINANCE:BTCUSDT"), frames=venue.offset, size=venue.offset * 120,
-                connects=2, last_frame_at=now - timedelta(seconds=2), says="one <b>sentence</b>",
+                connects=2, last_frame_at=now - timedelta(seconds=2), detail="one <b>sentence</b>",
             )  # fmt: skip
             drain = DrainState(
                 FEED.name,
@@ -229,6 +229,6 @@ async def streaming(folder: Path) -> AsyncIterator[Venue]:
             yield venue
 
 
-def stranger(value: bytes) -> tuple[bytes, bytes]:
-    """A record that no listener of ours wrote."""
+def foreign_record(value: bytes) -> tuple[bytes, bytes]:
+    """A record that another program wrote."""
     return KEY.pack(0, 0, 0, 0), value

@@ -1,4 +1,6 @@
-"""The explorer in a real Chromium: no other host, no broken rule, no serious finding, with a keyboard, without script."""
+"""The explorer in a real Chromium: no requests to other hosts, no policy violation, no serious accessibility problem, with a
+keyboard, without script.
+"""
 
 from __future__ import annotations
 
@@ -27,34 +29,39 @@ PAGES = {
 
 @dataclass
 class Watched:
-    """A page and what went wrong on it: console errors, and requests to hosts that are not ours."""
+    """A page and what went wrong on it: console errors, and requests to other hosts."""
 
     page: Page
     errors: list[str] = field(default_factory=list)
-    strangers: list[str] = field(default_factory=list)
+    foreign_requests: list[str] = field(default_factory=list)
 
 
 @asynccontextmanager
-async def visiting(world: World, browser: Browser, path: str, **options: Any) -> AsyncIterator[Watched]:
+async def open_page(world: World, browser: Browser, path: str, **options: Any) -> AsyncIterator[Watched]:
     context = await browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     page = await context.new_page()
-    seen = Watched(page)
-    page.on("console", lambda said: seen.errors.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: seen.errors.append(str(error)))
-    page.on("request", lambda asked: None if asked.url.startswith(world.address) else seen.strangers.append(asked.url))
+    watched = Watched(page)
+    page.on(
+        "console", lambda message: watched.errors.append(message.text) if message.type in ("error", "warning") else None
+    )
+    page.on("pageerror", lambda error: watched.errors.append(str(error)))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(world.address) else watched.foreign_requests.append(request.url),
+    )
     await page.goto(world.address + path.format(again=world.digests["again"], refused=world.digests["refused"]))
-    yield seen
+    yield watched
     await context.close()
 
 
 @pytest.mark.parametrize("name", PAGES)
-async def test_a_page_keeps_the_rules(world: World, browser: Browser, name: str) -> None:
-    async with visiting(world, browser, PAGES[name], bypass_csp=False) as seen:
+async def test_a_page_has_no_errors_and_no_foreign_requests(world: World, browser: Browser, name: str) -> None:
+    async with open_page(world, browser, PAGES[name], bypass_csp=False) as watched:
         if name == "symbol":
-            await seen.page.wait_for_selector("html[data-ready]")
-        await seen.page.wait_for_load_state("networkidle")
-        assert seen.strangers == []
-        assert [one for one in seen.errors if not (name == "problem" and "404" in one)] == []
+            await watched.page.wait_for_selector("html[data-ready]")
+        await watched.page.wait_for_load_state("networkidle")
+        assert watched.foreign_requests == []
+        assert [error for error in watched.errors if not (name == "problem" and "404" in error)] == []
 
 
 @pytest.mark.parametrize(
@@ -62,49 +69,51 @@ async def test_a_page_keeps_the_rules(world: World, browser: Browser, name: str)
     [*((name, "light") for name in PAGES), *((name, "dark") for name in ("home", "symbol", "line", "status", "disk"))],
 )
 async def test_axe_finds_nothing_serious(world: World, browser: Browser, name: str, scheme: str) -> None:
-    async with visiting(world, browser, PAGES[name], bypass_csp=True, color_scheme=scheme) as seen:
-        await seen.page.evaluate(AXE)
-        found = await seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
+    async with open_page(world, browser, PAGES[name], bypass_csp=True, color_scheme=scheme) as watched:
+        await watched.page.evaluate(AXE)
+        results = await watched.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [violation for violation in results["violations"] if violation["impact"] in ("serious", "critical")]
     assert serious == [], json.dumps(
-        [[one["id"], [node["html"][:200] for node in one["nodes"]]] for one in serious], indent=1
+        [[violation["id"], [node["html"][:200] for node in violation["nodes"]]] for violation in serious], indent=1
     )
 
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_phone_needs_no_sideways_scrolling(world: World, browser: Browser, name: str) -> None:
-    async with visiting(world, browser, PAGES[name], viewport={"width": 390, "height": 844}, bypass_csp=True) as seen:
-        wide = await seen.page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 390
+    async with open_page(
+        world, browser, PAGES[name], viewport={"width": 390, "height": 844}, bypass_csp=True
+    ) as watched:
+        width = await watched.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390
 
 
 async def test_the_chart_is_drawn_and_its_bars_lead_to_rows(world: World, browser: Browser) -> None:
-    async with visiting(world, browser, "/s/GME") as seen:
-        chart = seen.page.locator("figure[data-chart=amounts][data-ready] .u-over")
+    async with open_page(world, browser, "/s/GME") as watched:
+        chart = watched.page.locator("figure[data-chart=amounts][data-ready] .u-over")
         await expect(chart).to_be_visible()
         box = await chart.bounding_box()
         assert box
-        await seen.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 5)
-        await expect(seen.page.locator("h1")).to_contain_text("36467W109")
+        await watched.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] - 5)
+        await expect(watched.page.locator("h1")).to_contain_text("36467W109")
 
 
 async def test_without_script_everything_is_there(world: World, browser: Browser) -> None:
-    async with visiting(world, browser, "/s/GME", java_script_enabled=False) as seen:
-        await expect(seen.page.locator("figure svg").first).to_be_visible()
-        await seen.page.locator(f'svg a[href="{ROW}"]').first.click()
-        await expect(seen.page.locator("h1")).to_contain_text("2021-01-15")
-        await seen.page.get_by_role("link", name="Show the line in the document").click()
-        await expect(seen.page.locator("tr.here")).to_contain_text("20210115|36467W109|GME|")
-        await seen.page.goto(f"{world.address}/data/sec_ftd")
-        await seen.page.locator("select[name=_filter_column]").select_option("symbol")
-        await seen.page.locator("input[name=_filter_value]").fill("AMC")
-        await seen.page.get_by_role("button", name="Apply").click()
-        await expect(seen.page.locator(".count")).to_contain_text("19 rows")
+    async with open_page(world, browser, "/s/GME", java_script_enabled=False) as watched:
+        await expect(watched.page.locator("figure svg").first).to_be_visible()
+        await watched.page.locator(f'svg a[href="{ROW}"]').first.click()
+        await expect(watched.page.locator("h1")).to_contain_text("2021-01-15")
+        await watched.page.get_by_role("link", name="Show the line in the document").click()
+        await expect(watched.page.locator("tr.here")).to_contain_text("20210115|36467W109|GME|")
+        await watched.page.goto(f"{world.address}/data/sec_ftd")
+        await watched.page.locator("select[name=_filter_column]").select_option("symbol")
+        await watched.page.locator("input[name=_filter_value]").fill("AMC")
+        await watched.page.get_by_role("button", name="Apply").click()
+        await expect(watched.page.locator(".count")).to_contain_text("19 rows")
 
 
 async def test_a_keyboard_leads_from_the_search_to_a_download(world: World, browser: Browser) -> None:
-    async with visiting(world, browser, "/", accept_downloads=True) as seen:
-        page = seen.page
+    async with open_page(world, browser, "/", accept_downloads=True) as watched:
+        page = watched.page
         await tab_to(page, "INPUT")
         await page.keyboard.type("gme")
         await page.keyboard.press("Enter")

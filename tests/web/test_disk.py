@@ -1,4 +1,4 @@
-"""The page of disks: how full, what waits, when full, what takes the space; also while the warehouse is silent."""
+"""The page of disks: how full, what waits, when full, what uses the space; also without the warehouse."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.web.world import FAILS, World
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_a_disk_is_told_in_words_bytes_and_a_forecast(world: World) -> None:
+async def test_a_disk_is_shown_in_words_bytes_and_a_forecast(world: World) -> None:
     status, text, _ = await world.get("/disk")
     assert status == 200
     assert "batch loads and the sink held, ballast released" in text
@@ -27,7 +27,7 @@ async def test_a_disk_is_told_in_words_bytes_and_a_forecast(world: World) -> Non
     assert "<b>data" not in text
 
 
-async def test_the_marks_are_said_in_their_order(world: World) -> None:
+async def test_the_marks_are_shown_in_their_order(world: World) -> None:
     _, text, _ = await world.get("/disk")
     places = [text.index(f"From {mark} %") for mark in (85, 92, 95, 97)]
     assert places == sorted(places)
@@ -35,17 +35,17 @@ async def test_the_marks_are_said_in_their_order(world: World) -> None:
 
 async def test_json_has_what_the_page_has(world: World) -> None:
     _, text, _ = await world.get("/disk.json")
-    told = json.loads(text)
-    assert set(told["held"]) == {"batch loads", "the sink"}
-    full, other = told["file_systems"]
+    document = json.loads(text)
+    assert set(document["held"]) == {"batch loads", "the sink"}
+    full, other = document["file_systems"]
     assert (full["level"], full["free"], full["ballast"]["held"]) == (4, 29 * 10**9, 0)
     assert full["full_in_seconds"] == pytest.approx(29 * 10**9 / 14_600)
     assert (other["level"], other["full_in_seconds"]) == (0, None)
-    sizes = {one["dataset"]: one for one in told["datasets"]}
+    sizes = {size["dataset"]: size for size in document["datasets"]}
     assert sizes[FAILS.name]["rows"] > 0
     assert sizes[FAILS.name]["bytes"] > 0
-    assert told["takes"]["ledger"] == 123_456
-    assert told["takes"]["documents, as published"] > 0
+    assert document["takes"]["ledger"] == 123_456
+    assert document["takes"]["documents, as published"] > 0
 
 
 async def test_it_opens_while_the_warehouse_is_silent(world: World) -> None:
@@ -57,9 +57,9 @@ async def test_it_opens_while_the_warehouse_is_silent(world: World) -> None:
         assert (status, json.loads(text)["datasets"]) == (200, [])
 
 
-async def test_before_the_first_look_there_is_nothing_to_tell(world: World) -> None:
+async def test_before_the_first_check_there_is_nothing_to_show(world: World) -> None:
     async with world.served(disks=lambda: DiskState(Watermarks())) as blind:
-        assert "No disk has been looked at yet." in (await blind.get("/disk"))[1]
+        assert "No disk has been checked yet." in (await blind.get("/disk"))[1]
         assert 'id="disks"' not in (await blind.get("/status"))[1]
 
 

@@ -1,4 +1,4 @@
-"""What stands around every answer: names, headers, limits, and pages for what goes wrong."""
+"""What surrounds every response: host names, headers, limits, and error pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spotlightd.errors import SettingsError, StoreError
 from spotlightd.ports.warehouse import Answer
 from spotlightd.settings.serving import WebSettings
 from spotlightd.web import middleware
-from spotlightd.web.app import application, serving
+from spotlightd.web.app import build_application, serve
 from tests.web.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -44,14 +44,14 @@ async def test_every_answer_carries_its_guards(world: World, path: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "10.0.0.7", "[::2]", "localhost.evil"]
 )
-async def test_a_foreign_name_is_refused(world: World, host: str) -> None:
+async def test_a_foreign_host_name_is_refused(world: World, host: str) -> None:
     status, text, _ = await world.get("/data/sec_ftd", headers={"Host": host})
     assert status == 421
     assert "web.hosts" in text
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "data.paper.example:443"])
-async def test_names_of_ours_are_answered(world: World, host: str) -> None:
+async def test_own_and_allowed_host_names_are_answered(world: World, host: str) -> None:
     async with world.served(settings=WebSettings(hosts=["Data.Paper.example"])) as named:
         status, _, _ = await named.get("/status", headers={"Host": host})
     assert status == 200
@@ -60,22 +60,22 @@ async def test_names_of_ours_are_answered(world: World, host: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/nope", "/data/", "/data/sec_ftd/", "/s/", "/static/0/x.css", "/static/../app.py", "/source/12"]
 )
-async def test_what_is_not_there_is_a_page_that_says_so(world: World, path: str) -> None:
+async def test_a_missing_page_is_a_404_page(world: World, path: str) -> None:
     status, text, _ = await world.get(path)
     assert status == 404
     assert "<h1>" in text
 
 
-async def test_only_reading_is_possible(world: World) -> None:
+async def test_the_explorer_is_read_only(world: World) -> None:
     assert world.session
     async with world.session.post(f"{world.address}/data/sec_ftd") as answer:
         assert answer.status == 405
         assert answer.headers["Allow"] == "GET, HEAD"
-        assert "only reads" in await answer.text()
+        assert "read-only" in await answer.text()
 
 
 class Broken:
-    """A warehouse that fails in the way it is told to."""
+    """A warehouse that fails with the given error."""
 
     def __init__(self, problem: Exception) -> None:
         self._problem = problem
@@ -85,30 +85,30 @@ class Broken:
 
 
 @pytest.mark.parametrize(
-    ("problem", "status", "says"),
+    ("problem", "status", "detail"),
     [
         (StoreError("no answer within 6 s", slow=True), 503, "The warehouse cannot answer: no answer within 6 s"),
         (StoreError("connection refused"), 503, "The warehouse cannot answer: connection refused"),
-        (StoreError("limit of 5 s", code=159, slow=True), 400, "needs more than a page may take: limit of 5 s"),
-        (StoreError("too many", code=202), 503, "Too many downloads are under way."),
-        (ZeroDivisionError("ours"), 500, "Something is wrong in spotlightd itself"),
-        (KeyError("ours"), 500, "Something is wrong in spotlightd itself"),
+        (StoreError("limit of 5 s", code=159, slow=True), 400, "exceeds the limits of a page: limit of 5 s"),
+        (StoreError("too many", code=202), 503, "Too many downloads are running."),
+        (ZeroDivisionError("ours"), 500, "This is an error in spotlightd itself"),
+        (KeyError("ours"), 500, "This is an error in spotlightd itself"),
     ],
 )
-async def test_what_fails_is_named_with_its_remedy(
-    world: World, said: list[MutableMapping[str, Any]], problem: Exception, status: int, says: str
+async def test_an_error_is_named_with_its_remedy(
+    world: World, log_lines: list[MutableMapping[str, Any]], problem: Exception, status: int, detail: str
 ) -> None:
     async with world.served(warehouse=Broken(problem)) as broken:
         for path in ("/", "/data/sec_ftd", "/data/sec_ftd.json", "/s/GME"):
-            found, text, answer = await broken.get(path)
-            assert found == status
-            assert says in text
+            answer_status, text, answer = await broken.get(path)
+            assert answer_status == status
+            assert detail in text
             assert answer.headers["Cache-Control"] == "no-store"
             assert ("Retry-After" in answer.headers) == (status == 503)
             assert "Traceback" not in text
             if path.endswith(".json"):
                 assert json.loads(text)["error"]["remedy"]
-    failed = [line for line in said if line["event"] == "request failed"]
+    failed = [line for line in log_lines if line["event"] == "request failed"]
     assert len(failed) == (4 if status == 500 else 0)
     assert all(line["exc_info"] for line in failed)
 
@@ -122,17 +122,17 @@ async def test_the_status_page_opens_while_the_warehouse_is_silent(world: World)
         )
         status, text, _ = await broken.get("/status")
         assert status == 200
-        assert '<mark class="tag red">not well</mark> the warehouse cannot answer: connection refused' in text
+        assert '<mark class="tag red">not ready</mark> the warehouse cannot answer: connection refused' in text
 
 
-async def test_a_slow_question_is_stopped_and_told_why(world: World) -> None:
+async def test_a_query_beyond_its_limits_is_stopped_with_a_reason(world: World) -> None:
     async with world.served(settings=WebSettings(query_memory_bytes=1)) as tight:
         status, text, _ = await tight.get("/data/sec_ftd?_sort=description")
     assert status == 400
     assert "Narrow it with a filter" in text
 
 
-async def test_pages_wait_their_turn_and_are_told_when_it_does_not_come(world: World) -> None:
+async def test_pages_wait_for_a_slot_and_fail_when_none_becomes_free(world: World) -> None:
     running = 0
     most = 0
     gate = asyncio.Event()
@@ -147,11 +147,11 @@ async def test_pages_wait_their_turn_and_are_told_when_it_does_not_come(world: W
             return Answer(("a", "b"), ((1, None),))
 
     async with world.served(warehouse=Slow(), settings=WebSettings(at_once=2, query_seconds=0.05)) as slow:
-        asked = [asyncio.create_task(slow.get("/data/sec_ftd")) for _ in range(5)]
-        done, _ = await asyncio.wait(asked, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        requests = [asyncio.create_task(slow.get("/data/sec_ftd")) for _ in range(5)]
+        done, _ = await asyncio.wait(requests, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         status, text, answer = done.pop().result()
         gate.set()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*requests)
     assert most == 2
     assert status == 503
     assert "Too many pages" in text
@@ -164,24 +164,24 @@ async def test_twenty_heavy_pages_at_once_are_all_answered(world: World) -> None
     assert [status for status, _, _ in answers] == [200] * 20
 
 
-async def test_a_taken_port_is_the_next_free_one(world: World) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        async with serving(application(world.context), "127.0.0.1", port) as found:
-            assert port < found <= port + 20
-            status, _, _ = await replace(world, address=f"http://127.0.0.1:{found}").get("/healthz")
+async def test_the_next_free_port_is_used_when_one_is_taken(world: World) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        async with serve(build_application(world.context), "127.0.0.1", port) as bound_port:
+            assert port < bound_port <= port + 20
+            status, _, _ = await replace(world, address=f"http://127.0.0.1:{bound_port}").get("/healthz")
             assert status == 200
 
 
-async def test_an_address_that_is_not_ours_is_a_setting_to_be_put_right(world: World) -> None:
+async def test_an_address_of_another_machine_is_a_settings_error(world: World) -> None:
     with pytest.raises(SettingsError, match=r"cannot listen on 192\.0\.2\.1"):
-        async with serving(application(world.context), "192.0.2.1", 0):
+        async with serve(build_application(world.context), "192.0.2.1", 0):
             pass
 
 
-async def test_static_files_may_be_kept_for_a_year_under_their_digest(world: World) -> None:
+async def test_static_files_may_be_cached_for_a_year_under_their_digest(world: World) -> None:
     _, text, _ = await world.get("/")
     address = text.split('rel="stylesheet" href="')[1].split('"')[0]
     status, _, answer = await world.get(address)
@@ -191,11 +191,11 @@ async def test_static_files_may_be_kept_for_a_year_under_their_digest(world: Wor
     assert status == 404
 
 
-async def test_every_answer_says_how_long_its_queries_took(world: World) -> None:
+async def test_every_response_states_the_time_of_its_queries(world: World) -> None:
     _, _, answer = await world.get("/s/GME")
     assert answer.headers["Server-Timing"].startswith("sql;dur=")
 
 
-async def test_robots_are_kept_from_endless_addresses(world: World) -> None:
+async def test_robots_are_excluded_from_endless_addresses(world: World) -> None:
     _, text, _ = await world.get("/robots.txt")
     assert "Disallow: /*?" in text

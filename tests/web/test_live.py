@@ -1,4 +1,4 @@
-"""The live page: what it says without script, what events bring, and who is let go."""
+"""The live page: its content without script, its events, and which listeners are disconnected."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ from spotlightd.errors import StoreError
 from spotlightd.model.offsets import FeedState
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web.live import poller, ticks
-from spotlightd.web.live.poller import MOST_LISTENERS, QUEUED, LivePoller
+from spotlightd.web.live.poller import MOST_LISTENERS, QUEUE_LENGTH, LivePoller
 from tests.web.streaming import Trade, Venue, streaming
-from tests.web.test_browser import AXE, visiting
+from tests.web.test_browser import AXE, open_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 BOTH = "AAPL,BINANCE:BTCUSDT"
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
-def STATE(at: datetime) -> str:  # noqa: N802
+def render_state(at: datetime) -> str:
     return f"as of {at}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def venue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
-    async with streaming(tmp_path_factory.mktemp("live")) as one:
-        await one.open_load()
+    async with streaming(tmp_path_factory.mktemp("live")) as venue:
+        await venue.open_load()
         now = datetime.now(UTC)
-        await one.trade([Trade("QUIET", 7.25, 1, now - timedelta(minutes=10))])
-        for ahead in (90, 60, 40, 12, 8):
-            at = now - timedelta(seconds=ahead)
-            prices = [100.0, 102.5 + ahead / 100, 99.5, 101.0]
-            await one.trade([Trade("AAPL", price, 10, at) for price in prices])
-            await one.trade([Trade("BINANCE:BTCUSDT", 61_000 + ahead, 0.5, at)])
-        await one.gap(1, now - timedelta(seconds=35), now - timedelta(seconds=15))
-        yield one
+        await venue.trade([Trade("QUIET", 7.25, 1, now - timedelta(minutes=10))])
+        for seconds in (90, 60, 40, 12, 8):
+            at = now - timedelta(seconds=seconds)
+            prices = [100.0, 102.5 + seconds / 100, 99.5, 101.0]
+            await venue.trade([Trade("AAPL", price, 10, at) for price in prices])
+            await venue.trade([Trade("BINANCE:BTCUSDT", 61_000 + seconds, 0.5, at)])
+        await venue.gap(1, now - timedelta(seconds=35), now - timedelta(seconds=15))
+        yield venue
 
 
 class Events:
-    """What a live page is told, one event after the other."""
+    """The events of a live page, one after the other."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
         self._answer = answer
 
     async def next(self) -> tuple[str, dict[str, Any]]:
         kind = ""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             async for line in self._answer.content:
                 if line.startswith(b"event: "):
                     kind = line[7:].decode().strip()
@@ -66,18 +66,18 @@ class Events:
 
     async def until(self, holds: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         while True:
-            _, told = await self.next()
-            if holds(told):
-                return told
+            _, message = await self.next()
+            if holds(message):
+                return message
 
 
-async def waited(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+async def wait_until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
-async def test_the_page_says_everything_without_script(venue: Venue) -> None:
+async def test_the_page_is_complete_without_script(venue: Venue) -> None:
     status, text, _ = await venue.world.get("/live")
     assert status == 200
     assert '<noscript><meta http-equiv="refresh"' in text
@@ -93,12 +93,12 @@ async def test_the_page_says_everything_without_script(venue: Venue) -> None:
 
 async def test_symbols_are_chosen_in_the_address_and_old_prices_are_found(venue: Venue) -> None:
     _, text, _ = await venue.world.get("/live.json?symbols=QUIET,NOBODY")
-    told = json.loads(text)
-    (quiet, nobody) = told["values"]
+    message = json.loads(text)
+    (quiet, nobody) = message["values"]
     assert quiet[:3] == ["QUIET", 7.25, 0.0]
     assert 590 < quiet[4] < 700
     assert nobody == ["NOBODY", None, 0.0, 0.0, None]
-    assert told["bars"].get("QUIET", []) == []
+    assert message["bars"].get("QUIET", []) == []
 
 
 async def test_bars_are_those_of_the_trades(venue: Venue) -> None:
@@ -108,68 +108,66 @@ async def test_bars_are_those_of_the_trades(venue: Venue) -> None:
 
 
 @pytest.mark.parametrize("query", ["symbols=" + ",".join(f"S{at}" for at in range(25)), f"symbols={'x' * 41}", "a=b"])
-async def test_too_much_is_refused(venue: Venue, query: str) -> None:
+async def test_too_many_symbols_are_refused(venue: Venue, query: str) -> None:
     assert (await venue.world.get(f"/live?{query}"))[0] == 400
 
 
-async def test_events_begin_with_everything_and_go_on_with_what_is_new(venue: Venue) -> None:
+async def test_events_begin_with_the_window_and_go_on_with_updates(venue: Venue) -> None:
     assert venue.world.session
     async with venue.world.session.get(f"{venue.world.address}/live/events?symbols={BOTH}") as answer:
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/event-stream"
         events = Events(answer)
-        kind, told = await events.next()
-        assert kind == "whole"
-        assert set(told["bars"]) == {"AAPL", "BINANCE:BTCUSDT"}
-        assert told["feeds"][0][:2] == ["finnhub", "connected"]
-        assert len(told["spans"]["AAPL"]) == 1
+        kind, message = await events.next()
+        assert kind == "window"
+        assert set(message["bars"]) == {"AAPL", "BINANCE:BTCUSDT"}
+        assert message["feeds"][0][:2] == ["finnhub", "connected"]
+        assert len(message["spans"]["AAPL"]) == 1
         await venue.trade([Trade("AAPL", 111.5, 3, datetime.now(UTC))])
-        told = await events.until(lambda one: one["bars"].get("AAPL"))
-        assert told["bars"]["AAPL"][-1][4] == 111.5
-        assert [row[1] for row in told["values"] if row[0] == "AAPL"] == [111.5]
+        message = await events.until(lambda message: message["bars"].get("AAPL"))
+        assert message["bars"]["AAPL"][-1][4] == 111.5
+        assert [row[1] for row in message["values"] if row[0] == "AAPL"] == [111.5]
 
 
-async def test_nobody_looks_when_nobody_listens(venue: Venue) -> None:
-    one = LivePoller(venue.world.context, trades, STATE)
-    looking = [one.looking]
-    with one.listening(("AAPL",), lambda: None) as listener:
-        assert await asyncio.wait_for(listener.queue.get(), PATIENCE)
-        looking.append(one.looking)
-    await waited(lambda: not one.looking)
-    assert looking == [False, True]
-    with one.listening(("AAPL",), lambda: None) as listener:
-        assert await asyncio.wait_for(listener.queue.get(), PATIENCE)
-    await one.close()
+async def test_the_poller_runs_only_while_there_are_listeners(venue: Venue) -> None:
+    live_poller = LivePoller(venue.world.context, trades, render_state)
+    running = [live_poller.is_running]
+    with live_poller.listen(("AAPL",), lambda: None) as listener:
+        assert await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS)
+        running.append(live_poller.is_running)
+    await wait_until(lambda: not live_poller.is_running)
+    assert running == [False, True]
+    with live_poller.listen(("AAPL",), lambda: None) as listener:
+        assert await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS)
+    await live_poller.close()
 
 
-async def test_a_reader_that_takes_nothing_is_dropped_and_others_are_not(
-    venue: Venue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_slow_listener_is_dropped_and_others_are_not(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poller, "PAUSE_SECONDS", 0.02)
-    one, dropped = LivePoller(venue.world.context, trades, STATE), list[str]()
+    live_poller, dropped = LivePoller(venue.world.context, trades, render_state), list[str]()
     with (
-        one.listening(("AAPL",), lambda: dropped.append("slow")) as slow,
-        one.listening(("AAPL",), lambda: dropped.append("quick")) as quick,
+        live_poller.listen(("AAPL",), lambda: dropped.append("slow")) as slow,
+        live_poller.listen(("AAPL",), lambda: dropped.append("quick")) as quick,
     ):
-        for _ in range(QUEUED + 3):
-            assert await asyncio.wait_for(quick.queue.get(), PATIENCE)
+        for _ in range(QUEUE_LENGTH + 3):
+            assert await asyncio.wait_for(quick.queue.get(), TIMEOUT_SECONDS)
         assert dropped == ["slow"]
         assert slow.queue.full()
-    await one.close()
+    await live_poller.close()
 
 
-async def test_a_bounded_number_listens(venue: Venue) -> None:
-    one = LivePoller(venue.world.context, trades, STATE)
+async def test_the_number_of_listeners_is_bounded(venue: Venue) -> None:
+    live_poller = LivePoller(venue.world.context, trades, render_state)
     with ExitStack() as stack:
         for _ in range(MOST_LISTENERS):
-            stack.enter_context(one.listening(("AAPL",), lambda: None))
+            stack.enter_context(live_poller.listen(("AAPL",), lambda: None))
         with pytest.raises(HttpProblem) as refused:
-            stack.enter_context(one.listening(("AAPL",), lambda: None))
+            stack.enter_context(live_poller.listen(("AAPL",), lambda: None))
         assert refused.value.status == 503
-    await one.close()
+    await live_poller.close()
 
 
-async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_warehouse_failure_is_shown_and_retried(venue: Venue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poller, "PAUSE_SECONDS", 0.02)
 
     class Broken:
@@ -181,14 +179,14 @@ async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypa
             return await venue.world.warehouse.rows(*args, **more)
 
     broken = Broken()
-    one = LivePoller(replace(venue.world.context, warehouse=broken), trades, STATE)  # type: ignore[arg-type]
-    with one.listening(("AAPL",), lambda: None) as listener:
-        assert b"out of <order>" in (await asyncio.wait_for(listener.queue.get(), PATIENCE) or b"")
+    live_poller = LivePoller(replace(venue.world.context, warehouse=broken), trades, render_state)  # type: ignore[arg-type]
+    with live_poller.listen(("AAPL",), lambda: None) as listener:
+        assert b"out of <order>" in (await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS) or b"")
         broken.refuses = False
-        while b'"trouble":""' not in (told := await asyncio.wait_for(listener.queue.get(), PATIENCE) or b""):
-            assert told
-        assert told.startswith(b"event: whole")
-    await one.close()
+        while b'"trouble":""' not in (message := await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS) or b""):
+            assert message
+        assert message.startswith(b"event: window")
+    await live_poller.close()
     async with venue.world.served(warehouse=Broken()) as other:
         status, text, _ = await other.get("/live")
     assert (status, "out of &lt;order&gt;" in text) == (200, True)
@@ -200,54 +198,54 @@ async def test_a_silent_warehouse_is_told_and_asked_again(venue: Venue, monkeypa
      ({"Origin": "http://[bad"}, 403), ({"Origin": "http://127.0.0.1:1"}, 403), ({"Origin": "http://localhost:3000"}, 403),
      ({"Origin": "{here}"}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200)],
 )  # fmt: skip
-async def test_only_our_own_pages_listen(venue: Venue, headers: dict[str, str], status: int) -> None:
+async def test_only_pages_of_the_explorer_may_listen(venue: Venue, headers: dict[str, str], status: int) -> None:
     assert venue.world.session
     headers = {name: value.format(here=venue.world.address) for name, value in headers.items()}
     async with venue.world.session.get(f"{venue.world.address}/live/events?symbols=AAPL", headers=headers) as answer:
         assert answer.status == status
 
 
-async def test_live_pages_are_let_go_when_the_explorer_stops(venue: Venue) -> None:
+async def test_live_pages_are_disconnected_when_the_explorer_stops(venue: Venue) -> None:
     assert venue.world.session
     async with venue.world.served() as other:
         answer = await venue.world.session.get(f"{other.address}/live/events?symbols=AAPL")
         assert await Events(answer).next()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await answer.read()
     answer.close()
 
 
 async def test_without_a_stream_the_page_says_so(venue: Venue) -> None:
-    few = tuple(one for one in venue.world.context.datasets if one.name != "trades")
+    few = tuple(dataset for dataset in venue.world.context.datasets if dataset.name != "trades")
     async with venue.world.served(
         datasets=few, streams=(), state=lambda: replace(venue.world.context.state(), feeds=())
     ) as other:
         status, text, _ = await other.get("/live")
-        assert (status, "nothing is live" in text) == (200, True)
+        assert (status, "there is nothing live to show" in text) == (200, True)
         assert (await other.get("/live/events?symbols=A"))[0] == 404
         assert 'href="/live"' not in (await other.get("/"))[1]
 
 
-async def test_an_open_gap_is_of_the_feed_that_carries_the_symbol() -> None:
+async def test_an_open_gap_concerns_the_symbols_of_its_feed() -> None:
     now = datetime.now(UTC)
     feeds = [FeedState("finnhub", "waiting", now, ("AAPL",)), FeedState("other", "connected", now, ("MSFT",))]
-    (hole,) = ticks.open_holes(feeds)
-    assert hole.until is None
-    assert [ticks.concern(hole, symbol, feeds) for symbol in ("AAPL", "MSFT")] == [True, False]
+    (gap,) = ticks.open_gaps(feeds)
+    assert gap.until is None
+    assert [ticks.concerns(gap, symbol, feeds) for symbol in ("AAPL", "MSFT")] == [True, False]
 
 
-async def test_a_feed_that_finds_no_room_is_an_open_gap_although_it_is_connected() -> None:
+async def test_a_feed_that_sheds_frames_is_an_open_gap_although_it_is_connected() -> None:
     now = datetime.now(UTC)
-    (hole,) = ticks.open_holes([FeedState("finnhub", "connected", now, shed_since=now, says="the spool is full")])
-    assert (hole.since, hole.until, hole.cause) == (now, None, "spool full")
+    (gap,) = ticks.open_gaps([FeedState("finnhub", "connected", now, shed_since=now, detail="the spool is full")])
+    assert (gap.since, gap.until, gap.cause) == (now, None, "spool full")
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390, 320])
-async def test_the_page_moves_in_a_browser(venue: Venue, browser: Browser, width: int) -> None:
+async def test_the_page_is_updated_in_a_browser(venue: Venue, browser: Browser, width: int) -> None:
     look = {"viewport": {"width": width, "height": 900}}
-    async with visiting_live(venue, browser, look) as seen:
-        page = seen.page
+    async with open_live(venue, browser, look) as watched:
+        page = watched.page
         await page.wait_for_selector("html[data-live=green]")
         chart = page.locator('figure[data-live="AAPL"]')
         await expect(chart.locator("canvas")).to_be_visible()
@@ -256,12 +254,12 @@ async def test_the_page_moves_in_a_browser(venue: Venue, browser: Browser, width
         await venue.trade([Trade("AAPL", price, 5, datetime.now(UTC))])
         await expect(page.locator('tr[data-symbol="AAPL"] [data-cell=price]')).to_have_text(f"{price:g}")
         assert await page.evaluate("document.documentElement.scrollWidth") <= width
-        assert (seen.errors, seen.strangers) == ([], [])
+        assert (watched.errors, watched.foreign_requests) == ([], [])
 
 
-def visiting_live(venue: Venue, browser: Browser, look: dict[str, Any]) -> Any:
+def open_live(venue: Venue, browser: Browser, look: dict[str, Any]) -> Any:
     venue.world.digests.update({"again": "", "refused": ""})
-    return visiting(venue.world, browser, "/live", **look)
+    return open_page(venue.world, browser, "/live", **look)
 
 
 @pytest.mark.browser
@@ -272,12 +270,14 @@ async def test_pages_of_streams_fit_a_phone_and_axe_finds_nothing_serious(
     _, text, _ = await venue.world.get("/data/trades?symbol=AAPL")
     row = text.split('<td class="receipt"><a href="')[1].split('"')[0]
     look = {"viewport": {"width": 390, "height": 844}, "bypass_csp": True, "color_scheme": scheme}
-    async with visiting_live(venue, browser, look) as seen:
+    async with open_live(venue, browser, look) as watched:
         for path in ("/live", "/topics", "/topics/finnhub", row, "/data/finnhub_frames/1,0,1", "/status", "/"):
-            await seen.page.goto(venue.world.address + path)
-            assert await seen.page.evaluate("document.documentElement.scrollWidth") <= 390, path
-            await seen.page.evaluate(AXE)
-            found = await seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            serious = [one for one in found["violations"] if one["impact"] in ("serious", "critical")]
-            told = [[one["id"], [node["html"][:200] for node in one["nodes"]]] for one in serious]
-            assert not serious, (path, told)
+            await watched.page.goto(venue.world.address + path)
+            assert await watched.page.evaluate("document.documentElement.scrollWidth") <= 390, path
+            await watched.page.evaluate(AXE)
+            results = await watched.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            serious = [
+                violation for violation in results["violations"] if violation["impact"] in ("serious", "critical")
+            ]
+            summary = [[violation["id"], [node["html"][:200] for node in violation["nodes"]]] for violation in serious]
+            assert not serious, (path, summary)

@@ -1,4 +1,4 @@
-"""The log as people look at it: filters, full text, pages, and nothing in a logged text that could act on the page."""
+"""The log as a page: filters, full text, paging, and no logged text that is interpreted as HTML."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spotlightd.flows.upkeep.log_buffer import LogBuffer
 from spotlightd.flows.upkeep.logs import run_log_writer
 from spotlightd.query.log_filters import LINES
 from spotlightd.testing import SilentMetrics
-from tests.web.test_browser import AXE, visiting
+from tests.web.test_browser import AXE, open_page
 from tests.web.test_guard import Broken
 from tests.web.world import HOSTILE, World
 
@@ -64,7 +64,7 @@ def constructed() -> list[tuple[Any, ...]]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def told(world: World) -> AsyncIterator[World]:
+async def logged(world: World) -> AsyncIterator[World]:
     await world.warehouse.execute("TRUNCATE TABLE logs")
     await world.warehouse.insert(logs, constructed())
     yield world
@@ -74,16 +74,16 @@ async def told(world: World) -> AsyncIterator[World]:
 async def seqs(world: World, query: str = "") -> list[int]:
     status, text, _ = await world.get(f"/logs.json{query}")
     assert status == 200, text
-    return [one["seq"] for one in json.loads(text)["rows"]]
+    return [line["seq"] for line in json.loads(text)["rows"]]
 
 
-async def test_the_newest_lines_come_first_and_no_older_than_a_day_unless_asked(told: World) -> None:
-    found = await seqs(told)
+async def test_the_newest_lines_come_first_and_no_older_than_a_day_unless_asked(logged: World) -> None:
+    found = await seqs(logged)
     assert found[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
     assert len(found) == LINES
-    assert await seqs(told, "?event=daemon+started") == []
-    assert await seqs(told, "?event=daemon+started&span=week") == [9]
-    assert await seqs(told, f"?until={NOW - timedelta(days=2, hours=20):%Y-%m-%dT%H:%M:%SZ}") == [9]
+    assert await seqs(logged, "?event=daemon+started") == []
+    assert await seqs(logged, "?event=daemon+started&span=week") == [9]
+    assert await seqs(logged, f"?until={NOW - timedelta(days=2, hours=20):%Y-%m-%dT%H:%M:%SZ}") == [9]
 
 
 @pytest.mark.parametrize(
@@ -111,34 +111,34 @@ async def test_the_newest_lines_come_first_and_no_older_than_a_day_unless_asked(
         ("event=&flow=&level=&text=+&span=hour&load=", [1, 2, 3, 4, 5, 6, 7, 8]),
     ],
 )
-async def test_filters_narrow_it(told: World, query: str, expected: list[int]) -> None:
-    assert await seqs(told, f"?{query}") == expected
-    status, text, _ = await told.get(f"/logs?{query}")
+async def test_filters_narrow_it(logged: World, query: str, expected: list[int]) -> None:
+    assert await seqs(logged, f"?{query}") == expected
+    status, text, _ = await logged.get(f"/logs?{query}")
     assert status == 200
     assert text.count('<li class="line') == max(len(expected), 1)
 
 
-async def test_pages_lead_back_and_forth_and_miss_nothing_though_times_are_equal(told: World) -> None:
-    seen, path, back = list[int](), "/logs.json?flow=many", ""
+async def test_paging_back_and_forth_misses_no_line_with_equal_times(logged: World) -> None:
+    sequence_numbers, path, back = list[int](), "/logs.json?flow=many", ""
     while path:
-        _, text, _ = await told.get(path)
+        _, text, _ = await logged.get(path)
         page = json.loads(text)
-        seen += [one["seq"] for one in page["rows"]]
+        sequence_numbers += [line["seq"] for line in page["rows"]]
         path, back = page["older"] or "", page["newer"] or back
-    assert seen == [100 + at for at in reversed(range(MANY))]
-    _, text, _ = await told.get(back)
+    assert sequence_numbers == [100 + at for at in reversed(range(MANY))]
+    _, text, _ = await logged.get(back)
     page = json.loads(text)
-    assert [one["seq"] for one in page["rows"]] == [100 + at for at in reversed(range(30, 30 + LINES))]
-    _, text, _ = await told.get(page["newer"])
+    assert [line["seq"] for line in page["rows"]] == [100 + at for at in reversed(range(30, 30 + LINES))]
+    _, text, _ = await logged.get(page["newer"])
     page = json.loads(text)
-    assert [one["seq"] for one in page["rows"]] == [100 + at for at in reversed(range(130, 130 + LINES))]
+    assert [line["seq"] for line in page["rows"]] == [100 + at for at in reversed(range(130, 130 + LINES))]
     assert page["newer"] is None
 
 
-async def test_the_page_leads_to_what_is_older_than_its_span(told: World) -> None:
+async def test_the_page_links_to_the_span_before(logged: World) -> None:
     path, found = "/logs?event=daemon+started", False
     for _ in range(5):
-        _, text, _ = await told.get(path)
+        _, text, _ = await logged.get(path)
         found = "daemon started</a>" in text
         if found:
             break
@@ -150,30 +150,30 @@ async def test_the_page_leads_to_what_is_older_than_its_span(told: World) -> Non
     assert 'name="until"' in text
 
 
-async def test_no_text_that_was_logged_acts_on_the_page(told: World, browser: Browser) -> None:
-    _, text, _ = await told.get("/logs?source=%3Cscript%3Ealert(9)%3C/script%3E&text=%22%3E%3Cb%3E")
+async def test_no_logged_text_is_interpreted_as_html(logged: World, browser: Browser) -> None:
+    _, text, _ = await logged.get("/logs?source=%3Cscript%3Ealert(9)%3C/script%3E&text=%22%3E%3Cb%3E")
     assert "<script>alert" not in text
     assert '"><b>' not in text
     page = await browser.new_page()
     alarms = list[str]()
     page.on("dialog", lambda dialog: alarms.append(dialog.message))
-    page.on("console", lambda said: alarms.append(said.text) if said.type == "error" else None)
-    await page.goto(f"{told.address}/logs")
-    for one in await page.query_selector_all("summary"):
-        await one.click()
-    shown = await page.inner_text("ol.log")
+    page.on("console", lambda message: alarms.append(message.text) if message.type == "error" else None)
+    await page.goto(f"{logged.address}/logs")
+    for summary in await page.query_selector_all("summary"):
+        await summary.click()
+    log_text = await page.inner_text("ol.log")
     assert await page.query_selector("ol.log img, ol.log script, ol.log i") is None
     assert alarms == []
-    assert HOSTILE in shown
-    assert "</code></pre><script>alert(2)</script>" in shown
-    assert "no json <b>" in shown
+    assert HOSTILE in log_text
+    assert "</code></pre><script>alert(2)</script>" in log_text
+    assert "no json <b>" in log_text
     await page.close()
 
 
-async def test_the_form_works_without_script_and_on_a_phone(told: World, browser: Browser) -> None:
+async def test_the_form_works_without_script_and_on_a_phone(logged: World, browser: Browser) -> None:
     context = await browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = await context.new_page()
-    await page.goto(f"{told.address}/status")
+    await page.goto(f"{logged.address}/status")
     await page.click("nav >> text=Log")
     await page.select_option("select[name=level]", "warning")
     await page.fill("input[name=text]", "größe")
@@ -182,7 +182,7 @@ async def test_the_form_works_without_script_and_on_a_phone(told: World, browser
     assert await page.input_value("input[name=text]") == "größe"
     assert await page.input_value("select[name=level]") == "warning"
     assert await page.locator("mark.tag.amber").inner_text() == "warning"
-    await page.goto(f"{told.address}/logs")
+    await page.goto(f"{logged.address}/logs")
     box = await page.locator("ol.log").bounding_box()
     assert box
     assert box["x"] + box["width"] <= 390
@@ -196,36 +196,36 @@ async def test_the_form_works_without_script_and_on_a_phone(told: World, browser
         "until=yesterday", "what=1", "text=" + "x" * 400, "until=0001-01-01", "before=%D9%A1-1-1",
     ],
 )  # fmt: skip
-async def test_a_question_that_is_none_is_refused(told: World, query: str) -> None:
-    status, text, _ = await told.get(f"/logs?{query}")
+async def test_an_invalid_query_is_refused(logged: World, query: str) -> None:
+    status, text, _ = await logged.get(f"/logs?{query}")
     assert status == 400
     assert query.partition("=")[0] in text
 
 
-async def test_marks_at_the_edges_of_time_are_answered(told: World) -> None:
+async def test_marks_at_the_edges_of_time_are_answered(logged: World) -> None:
     for query in ("before=0-0-0", f"after={10**17 - 1}-{10**17 - 1}-{(1 << 64) - 1}", "until=1900-01-02&span=year"):
-        assert await seqs(told, f"?{query}") == []
+        assert await seqs(logged, f"?{query}") == []
 
 
-async def test_the_table_the_row_and_the_files_work_as_for_every_dataset(told: World) -> None:
-    _, text, _ = await told.get("/logs?run=r1&event=document+stored")
+async def test_the_table_the_row_and_the_files_work_as_for_every_dataset(logged: World) -> None:
+    _, text, _ = await logged.get("/logs?run=r1&event=document+stored")
     place = re.search(r'class="when" href="([^"]+)"', text)
     assert place
-    status, text, _ = await told.get(unescape(place[1]))
+    status, text, _ = await logged.get(unescape(place[1]))
     assert status == 200
     assert "document stored" in text
-    status, text, _ = await told.get("/data/logs?source=sec_ftd")
+    status, text, _ = await logged.get("/data/logs?source=sec_ftd")
     assert status == 200
     assert "load published" in text
-    status, text, _ = await told.get("/data/logs.ndjson?source=sec_ftd&_cols=seq")
+    status, text, _ = await logged.get("/data/logs.ndjson?source=sec_ftd&_cols=seq")
     assert (status, len(text.splitlines())) == (200, 4)
 
 
-async def test_places_lead_to_their_lines(told: World) -> None:
-    _, text, _ = await told.get("/status")
+async def test_pages_link_to_their_log_lines(logged: World) -> None:
+    _, text, _ = await logged.get("/status")
     assert 'href="/logs?flow=collect%20sec_ftd"' in text
     assert 'href="/logs?source=sec_ftd' in text
-    _, text, _ = await told.get(f"/source/{told.digests['2021/01/a']}")
+    _, text, _ = await logged.get(f"/source/{logged.digests['2021/01/a']}")
     assert 'href="/logs?load=1001&amp;span=day&amp;until=2021-' in text
 
 
@@ -233,34 +233,34 @@ async def test_places_lead_to_their_lines(told: World) -> None:
 
 
 @pytest.fixture
-def speaking() -> Iterator[io.StringIO]:
+def console() -> Iterator[io.StringIO]:
     out = io.StringIO()
     log.configure("debug", "json", out)
     yield out
     structlog.reset_defaults()
     root = logging.getLogger()
-    root.handlers = [one for one in root.handlers if type(one).__name__ != "_Libraries"]
+    root.handlers = [handler for handler in root.handlers if type(handler).__name__ != "_Libraries"]
 
 
 @pytest.fixture
-def said() -> None:
-    """Here what is said is listened to by the log itself."""
+def log_lines() -> None:
+    """Here the log itself handles what is logged."""
 
 
-async def test_a_request_is_found_again_by_what_its_answer_bears(told: World, speaking: io.StringIO) -> None:
-    said = LogBuffer(1_000, 1_000)
-    with log.kept(said.take):
-        async with run_log_writer(Board(), said, told.warehouse, SilentMetrics(), 60.0):
-            _, page, fine = await told.get("/status")
-            status, text, refused = await told.get("/data/nothing", headers={"Accept": "application/json"})
-            _, html, missing = await told.get("/nowhere")
-            async with told.served(warehouse=Broken(KeyError("ours"))) as broken:
+async def test_the_log_lines_of_a_request_are_found_by_its_id(logged: World, console: io.StringIO) -> None:
+    buffer = LogBuffer(1_000, 1_000)
+    with log.forward_events(buffer.add):
+        async with run_log_writer(Board(), buffer, logged.warehouse, SilentMetrics(), 60.0):
+            _, page, fine = await logged.get("/status")
+            status, text, refused = await logged.get("/data/nothing", headers={"Accept": "application/json"})
+            _, html, missing = await logged.get("/nowhere")
+            async with logged.served(warehouse=Broken(KeyError("ours"))) as broken:
                 _, broke, failed = await broken.get("/")
-            _, _, moved = await told.get("/data/sec_ftd?_filter_column=symbol&_filter_value=GME")
-            _, _, streamed = await told.get("/data/sec_ftd.csv?_size=1")
-    marks = [one.headers["X-Request-Id"] for one in (fine, refused, missing, failed, moved, streamed)]
+            _, _, moved = await logged.get("/data/sec_ftd?_filter_column=symbol&_filter_value=GME")
+            _, _, streamed = await logged.get("/data/sec_ftd.csv?_size=1")
+    marks = [response.headers["X-Request-Id"] for response in (fine, refused, missing, failed, moved, streamed)]
     assert len(set(marks)) == 6
-    assert all(re.fullmatch(r"[0-9a-f]{12}", one) for one in marks)
+    assert all(re.fullmatch(r"[0-9a-f]{12}", mark) for mark in marks)
     assert (status, json.loads(text)["error"]["request"]) == (404, marks[1])
     assert f'href="/logs?request={marks[2]}"' in html
     assert marks[3] in broke
@@ -269,25 +269,27 @@ async def test_a_request_is_found_again_by_what_its_answer_bears(told: World, sp
         (marks[0], ["request served"]), (marks[1], ["request served", "request refused"]),
         (marks[3], ["request served", "request refused", "request failed"]), (marks[5], ["request served"]),
     ):  # fmt: skip
-        _, text, _ = await told.get(f"/logs.json?request={mark}")
-        assert [one["event"] for one in json.loads(text)["rows"]] == events
-    _, text, _ = await told.get(f"/logs.json?request={marks[3]}&event=request+failed")
+        _, text, _ = await logged.get(f"/logs.json?request={mark}")
+        assert [line["event"] for line in json.loads(text)["rows"]] == events
+    _, text, _ = await logged.get(f"/logs.json?request={marks[3]}&event=request+failed")
     assert "KeyError" in json.loads(text)["rows"][0]["fields"]["exception"]
-    assert marks[0] in speaking.getvalue()
+    assert marks[0] in console.getvalue()
 
 
-async def test_a_warehouse_that_is_silent_is_told_like_on_every_page(told: World) -> None:
-    async with told.served(warehouse=Broken(StoreError("connection refused"))) as broken:
+async def test_a_warehouse_failure_is_shown_as_on_every_page(logged: World) -> None:
+    async with logged.served(warehouse=Broken(StoreError("connection refused"))) as broken:
         status, text, _ = await broken.get("/logs")
     assert (status, "The warehouse cannot answer" in text) == (503, True)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_axe_finds_nothing_serious_in_lines_of_all_kinds(told: World, browser: Browser, scheme: str) -> None:
-    async with visiting(told, browser, "/logs?span=week", bypass_csp=True, color_scheme=scheme) as seen:
-        await seen.page.add_script_tag(content=AXE)
-        found = await seen.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    wrong = [
-        (one["id"], one["nodes"][0]["html"]) for one in found["violations"] if one["impact"] in ("serious", "critical")
+async def test_axe_finds_nothing_serious_in_lines_of_all_kinds(logged: World, browser: Browser, scheme: str) -> None:
+    async with open_page(logged, browser, "/logs?span=week", bypass_csp=True, color_scheme=scheme) as watched:
+        await watched.page.add_script_tag(content=AXE)
+        results = await watched.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    serious = [
+        (violation["id"], violation["nodes"][0]["html"])
+        for violation in results["violations"]
+        if violation["impact"] in ("serious", "critical")
     ]
-    assert wrong == []
+    assert serious == []

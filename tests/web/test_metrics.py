@@ -1,4 +1,4 @@
-"""`/metrics` on its own port: what Prometheus expects, nothing else there, and nobody under a foreign name."""
+"""`/metrics` on its own port: what Prometheus expects, nothing else, and no answer for foreign host names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.settings import serving
 from spotlightd.web.metrics import CONTENT_TYPE, serve_metrics
 
-Said = list[MutableMapping[str, Any]]
+LogLines = list[MutableMapping[str, Any]]
 
 
-async def asked(address: str, *, method: str = "GET", host: str = "") -> tuple[int, str, str]:
+async def fetch(address: str, *, method: str = "GET", host: str = "") -> tuple[int, str, str]:
     """Status, content type and text."""
     headers = {"Host": host} if host else {}
     async with aiohttp.ClientSession() as session, session.request(method, address, headers=headers) as answer:
@@ -30,20 +30,20 @@ async def test_prometheus_reads_it(free_port: int) -> None:
     metrics.count("frames_received_total", 3, source="finnhub")
     async with serve_metrics(metrics.text, serving.MetricsSettings(port=free_port)) as address:
         assert address == f"http://127.0.0.1:{free_port}/metrics"
-        status, kind, text = await asked(address)
+        status, kind, text = await fetch(address)
     assert (status, kind) == (200, CONTENT_TYPE)
     assert CONTENT_TYPE == CONTENT_TYPE_PLAIN_0_0_4
-    families = {one.name: one for one in text_string_to_metric_families(text)}
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     assert {sample.labels["source"]: sample.value for sample in families["spotlightd_frames_received"].samples} == {
         "finnhub": 3, "other": 0,
     }  # fmt: skip
 
 
-async def test_there_is_nothing_else(free_port: int) -> None:
+async def test_no_other_path_or_method_is_answered(free_port: int) -> None:
     async with serve_metrics(lambda: b"x 1\n", serving.MetricsSettings(port=free_port)) as address:
         root = address.removesuffix("/metrics")
-        assert [(await asked(root + path))[0] for path in ("/", "/status", "/metrics/", "/static/x")] == [404] * 4
-        assert [(await asked(address, method=method))[0] for method in ("POST", "PUT", "DELETE")] == [405] * 3
+        assert [(await fetch(root + path))[0] for path in ("/", "/status", "/metrics/", "/static/x")] == [404] * 4
+        assert [(await fetch(address, method=method))[0] for method in ("POST", "PUT", "DELETE")] == [405] * 3
 
 
 @pytest.mark.parametrize(
@@ -54,27 +54,30 @@ async def test_there_is_nothing_else(free_port: int) -> None:
     ],
 )  # fmt: skip
 async def test_a_foreign_name_is_refused(free_port: int, host: str, status: int) -> None:
-    wanted = serving.MetricsSettings(port=free_port)
-    async with serve_metrics(lambda: b"x 1\n", wanted, ["metrics.example.org"]) as address:
-        answered, _, text = await asked(address, host=host)
+    settings = serving.MetricsSettings(port=free_port)
+    async with serve_metrics(lambda: b"x 1\n", settings, ["metrics.example.org"]) as address:
+        answered, _, text = await fetch(address, host=host)
     assert answered == status
     assert (text == "x 1\n") == (status == 200)
 
 
-async def test_a_taken_port_gives_the_next_one_aloud(free_port: int, said: Said) -> None:
-    wanted = serving.MetricsSettings(port=free_port)
-    async with serve_metrics(lambda: b"one 1\n", wanted) as one, serve_metrics(lambda: b"two 2\n", wanted) as two:
-        assert one != two
-        assert ((await asked(one))[2], (await asked(two))[2]) == ("one 1\n", "two 2\n")
-    assert [line["port"] for line in said if line["event"] == "port taken"][:1] == [free_port]
+async def test_the_next_free_port_is_used_and_logged_when_one_is_taken(free_port: int, log_lines: LogLines) -> None:
+    settings = serving.MetricsSettings(port=free_port)
+    async with (
+        serve_metrics(lambda: b"one 1\n", settings) as first,
+        serve_metrics(lambda: b"two 2\n", settings) as second,
+    ):
+        assert first != second
+        assert ((await fetch(first))[2], (await fetch(second))[2]) == ("one 1\n", "two 2\n")
+    assert [line["port"] for line in log_lines if line["event"] == "port taken"][:1] == [free_port]
 
 
-async def test_port_0_is_no_metrics() -> None:
+async def test_port_0_switches_metrics_off() -> None:
     async with serve_metrics(lambda: b"", serving.MetricsSettings(port=0)) as address:
         assert address == ""
 
 
-async def test_a_host_that_is_not_ours_is_a_setting_to_be_put_right(free_port: int) -> None:
+async def test_an_address_of_another_machine_is_a_settings_error(free_port: int) -> None:
     with pytest.raises(SettingsError, match=r"the metrics cannot listen on 192\.0\.2\.1"):
         async with serve_metrics(lambda: b"", serving.MetricsSettings(host="192.0.2.1", port=free_port)):
             pass

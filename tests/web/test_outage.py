@@ -15,16 +15,16 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import outage
-from spotlightd.query.outage import Heeding, Outage, StillAwayError
+from spotlightd.query.outage import ArchiveUnavailableError, Outage, OutageAwareArchives
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sql.tiers import Archived, ArchivedPartitions
 from tests.web.test_partly import BOUNDS, NOTE, Index
 from tests.web.world import FAILS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-AT_ONCE, CROWD, PATIENCE = 4, 24, 20.0
+AT_ONCE, CROWD, TIMEOUT_SECONDS = 4, 24, 20.0
 TABLE = f"/data/{FAILS.name}"
-GONE = Archived(FAILS, "20090601-0", ("sec_ftd/gone.parquet",), 1234, BOUNDS)
+MISSING = Archived(FAILS, "20090601-0", ("sec_ftd/gone.parquet",), 1234, BOUNDS)
 SILENT = "Timeout exceeded: connect timed out"
 
 
@@ -35,29 +35,29 @@ def no_rows(keys: Sequence[str], structure: str) -> str:
 
 @dataclass
 class Silent:
-    """The real warehouse, whose questions to the archive hang until `given_up`; then they fail, or `well` are answered."""
+    """The real warehouse. Queries that read the archive hang until `released`; then they fail, or with `is_back` are answered."""
 
     real: ClickHouse
-    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
     full: asyncio.Event = field(default_factory=asyncio.Event)
-    well: bool = False
-    asked: int = 0
+    is_back: bool = False
+    queries: int = 0
     most: int = 0
     hanging: int = 0
 
     async def _read(self, sql: str) -> None:
-        if GONE.keys[0] not in sql:
+        if MISSING.keys[0] not in sql:
             return
-        self.asked, self.hanging = self.asked + 1, self.hanging + 1
+        self.queries, self.hanging = self.queries + 1, self.hanging + 1
         self.most = max(self.most, self.hanging)
         if self.hanging == AT_ONCE // 2:
             self.full.set()
         try:
-            async with asyncio.timeout(PATIENCE):
-                await self.given_up.wait()
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await self.released.wait()
         finally:
             self.hanging -= 1
-        if not self.well:
+        if not self.is_back:
             raise StoreError(SILENT, code=209)
 
     async def rows(self, sql: str, *args: Any, **more: Any) -> Answer:
@@ -80,34 +80,34 @@ class Place:
 @pytest_asyncio.fixture(loop_scope="session")
 async def place(world: World) -> AsyncIterator[Place]:
     store = Silent(world.warehouse)
-    index = Index(ArchivedPartitions({FAILS.name: (GONE,)}, no_rows))
-    settings = WebSettings(at_once=AT_ONCE, query_seconds=PATIENCE)
+    index = Index(ArchivedPartitions({FAILS.name: (MISSING,)}, no_rows))
+    settings = WebSettings(at_once=AT_ONCE, query_seconds=TIMEOUT_SECONDS)
     async with world.served(warehouse=store, archives=index, settings=settings) as served:
         yield Place(served, store)
 
 
-async def test_a_crowd_before_a_silent_store_leaves_places_for_hot_rows(place: Place) -> None:
+async def test_many_queries_to_a_silent_archive_leave_slots_for_other_queries(place: Place) -> None:
     crowd = [asyncio.create_task(place.world.get(TABLE)) for _ in range(CROWD)]
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         await place.store.full.wait()
         for path in ("/data/loads", f"{TABLE}?settlement_date__gte=2021-01-01", "/"):
             assert (await place.world.get(path))[0] == 200
     assert place.store.most == AT_ONCE // 2
-    assert not any(one.done() for one in crowd)
-    place.store.given_up.set()
+    assert not any(request.done() for request in crowd)
+    place.store.released.set()
     answers = await asyncio.gather(*crowd)
     assert [status for status, _, _ in answers] == [200] * CROWD
-    assert all(f"The archive is not reachable now, and these rows are left out here: {NOTE}" in text
+    assert all(f"The archive cannot be reached now, so this page leaves these rows out: {NOTE}" in text
                for _, text, _ in answers)  # fmt: skip
-    assert all("Nothing is lost" in text for _, text, _ in answers)
-    assert place.store.asked == AT_ONCE // 2
+    assert all("No data is lost" in text for _, text, _ in answers)
+    assert place.store.queries == AT_ONCE // 2
 
 
-async def test_who_comes_later_does_not_wait_for_it(place: Place) -> None:
-    place.store.given_up.set()
+async def test_later_requests_do_not_wait_for_the_archive(place: Place) -> None:
+    place.store.released.set()
     assert (await place.world.get(TABLE))[0] == 200
-    asked = place.store.asked
-    place.store.given_up.clear()
+    queries = place.store.queries
+    place.store.released.clear()
     for path in (TABLE, "/s/GME", "/search?q=g"):
         status, text, _ = await place.world.get(path)
         assert (status, NOTE in text) == (200, True), path
@@ -115,15 +115,15 @@ async def test_who_comes_later_does_not_wait_for_it(place: Place) -> None:
         status, text, answer = await place.world.get(path)
         assert (status, SILENT in text) == (503, True), path
         assert answer.headers["Retry-After"] == "30"
-    assert place.store.asked == asked
+    assert place.store.queries == queries
 
 
 @pytest.mark.parametrize("path", [TABLE, f"{TABLE}.csv", f"/cite?address={TABLE}"])
-async def test_it_is_tried_again_after_a_while(place: Place, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+async def test_the_archive_is_retried_after_a_while(place: Place, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(outage, "RETRY_SECONDS", 0.0)
-    place.store.given_up.set()
+    place.store.released.set()
     assert (await place.world.get(f"{TABLE}.csv"))[0] == 503
-    place.store.well = True
+    place.store.is_back = True
     assert (await place.world.get(path))[0] == 200
     monkeypatch.undo()
     status, text, _ = await place.world.get(TABLE)
@@ -133,36 +133,36 @@ async def test_it_is_tried_again_after_a_while(place: Place, monkeypatch: pytest
 async def test_one_request_at_a_time_tries_again() -> None:
     now = 100.0
     known = Outage(asyncio.Semaphore(), lambda: now)
-    index = Index(ArchivedPartitions({FAILS.name: (GONE,)}, no_rows))
+    index = Index(ArchivedPartitions({FAILS.name: (MISSING,)}, no_rows))
 
     def tries() -> bool:
-        cold = Heeding(index, known).cold
+        cold = OutageAwareArchives(index, known).archived
         try:
-            return all(cold.table(GONE.keys, "symbol String") for _ in range(3))
-        except StillAwayError:
+            return all(cold.table(MISSING.keys, "symbol String") for _ in range(3))
+        except ArchiveUnavailableError:
             return False
 
     assert tries()
-    known.note(StoreError("HTTP response code: 404: while reading", code=499))
+    known.record_failure(StoreError("HTTP response code: 404: while reading", code=499))
     assert tries()
-    known.note(StoreError(SILENT, code=209))
+    known.record_failure(StoreError(SILENT, code=209))
     assert not tries()
     now += outage.RETRY_SECONDS
     assert [tries(), tries(), tries()] == [True, False, False]
     now += outage.RETRY_SECONDS
     assert [tries(), tries()] == [True, False]
-    known.over()
+    known.record_success()
     assert [tries(), tries()] == [True, True]
 
 
 @pytest.mark.parametrize(
-    ("code", "says", "gone", "silent"),
+    ("code", "message", "is_missing", "is_silent"),
     [(107, "File x doesn't exist", True, False), (499, "No response body.. HTTP response code: 404: while reading 'a' in bucket 'b'", True, False),
      (499, "The specified key does not exist.", True, False), (499, "HTTP response code: 503: while reading '404/a'", False, True),
      (209, SILENT, False, True), (60, "no such table", False, False)],
 )  # fmt: skip
-async def test_what_is_not_there_is_told_from_who_does_not_answer(
-    code: int, says: str, gone: bool, silent: bool
+async def test_missing_objects_are_distinguished_from_an_outage(
+    code: int, message: str, is_missing: bool, is_silent: bool
 ) -> None:
-    problem = StoreError(says, code=code)
-    assert (outage.not_there(problem), outage.away(problem)) == (gone, silent)
+    problem = StoreError(message, code=code)
+    assert (outage.is_object_missing(problem), outage.is_unavailable(problem)) == (is_missing, is_silent)

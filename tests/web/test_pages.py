@@ -12,16 +12,16 @@ import pytest
 
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.sources.sec_ftd import source
-from spotlightd.web.pages.status import covered
+from spotlightd.web.pages.status import is_covered
 from spotlightd.web.state import DaemonState, EngineState
 from tests.web.world import STARTED, World, state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROW = "/data/sec_ftd/2021-01-15,36467W109,GME"
-GONE = "/data/sec_ftd/2021-01-15,00165C104,AMC"
+WITHDRAWN = "/data/sec_ftd/2021-01-15,00165C104,AMC"
 
 
-async def test_a_row_shows_where_it_stands_and_what_it_said_before(world: World) -> None:
+async def test_a_row_shows_its_line_and_its_earlier_values(world: World) -> None:
     status, text, _ = await world.get(ROW)
     assert status == 200
     again = world.digests["again"]
@@ -40,18 +40,18 @@ async def test_a_row_as_json_carries_its_receipt(world: World) -> None:
     assert row["fields"]["quantity"]["unit"] == "shares"
 
 
-async def test_a_withdrawn_row_is_told_to_be_withdrawn(world: World) -> None:
-    status, text, _ = await world.get(GONE)
+async def test_a_withdrawn_row_is_shown_as_withdrawn(world: World) -> None:
+    status, text, _ = await world.get(WITHDRAWN)
     assert status == 200
     assert "published and then withdrawn" in text
-    status, text, _ = await world.get(f"{GONE}?as_of=2021-03-20T09:02:30Z")
+    status, text, _ = await world.get(f"{WITHDRAWN}?as_of=2021-03-20T09:02:30Z")
     assert "Later publications" not in text
     assert "published and then withdrawn" not in text
 
 
 async def test_an_earlier_state_of_a_row_points_to_what_came_later(world: World) -> None:
     _, text, _ = await world.get(f"{ROW}?as_of=2021-03-20T09:02:30Z")
-    assert "Later publications changed what is known here" in text
+    assert "Later publications changed this row" in text
     assert f"/source/{world.digests['2021/01/b']}?member=0&amp;line=2" in text
 
 
@@ -72,9 +72,9 @@ async def test_a_record_of_this_instance_has_a_page_too(world: World) -> None:
 
 async def test_the_line_stands_in_its_surroundings(world: World) -> None:
     _, text, _ = await world.get(f"/source/{world.digests['again']}?member=0&line=2")
-    here = re.search(r'<tr class="here".*?</tr>', text, re.DOTALL)
-    assert here
-    assert "20210115|36467W109|GME|" in here[0]
+    marked_row = re.search(r'<tr class="here".*?</tr>', text, re.DOTALL)
+    assert marked_row
+    assert "20210115|36467W109|GME|" in marked_row[0]
     assert "SETTLEMENT DATE|CUSIP" in text
     assert "of cnsfails.txt" in text
 
@@ -94,7 +94,7 @@ async def test_a_refused_document_shows_its_sentence_and_its_lines(world: World)
     assert "2021&lt;b&gt;␀|" in text
 
 
-async def test_a_superseded_document_says_by_what(world: World) -> None:
+async def test_a_superseded_document_names_its_successor(world: World) -> None:
     _, text, _ = await world.get(f"/source/{world.digests['2021/01/b']}")
     assert "superseded" in text
     assert world.digests["again"] in text
@@ -107,7 +107,7 @@ async def test_a_place_that_is_no_number_is_refused(world: World, query: str) ->
     assert "is not a number from" in text
 
 
-async def test_a_line_that_cannot_be_shown_says_why(world: World) -> None:
+async def test_a_line_that_cannot_be_shown_has_a_reason(world: World) -> None:
     _, text, _ = await world.get(f"/source/{world.digests['again']}?member=3&line=2")
     assert "The line cannot be shown: the document has no line 2 in member 3" in text
 
@@ -136,7 +136,7 @@ async def test_a_symbol_has_a_sentence_a_drawing_and_a_table(world: World) -> No
     assert "A balance, not a flow" in text
     told = json.loads(re.findall(r'<script type="application/json" class="series">(.*?)</script>', text, re.DOTALL)[0])
     assert len(told["days"]) == len(told["amounts"]) == len(told["worths"]) == 20
-    _, _, answer = await world.get(told["leads"] + "2021-01-15")
+    _, _, answer = await world.get(told["address"] + "2021-01-15")
     assert answer.headers["Location"] == ROW
     assert told["corrected"] == [9]
 
@@ -162,7 +162,7 @@ async def test_a_day_of_a_symbol_leads_to_its_row_or_its_rows(world: World) -> N
         assert status == 404
 
 
-async def test_a_symbol_without_prices_says_so(world: World) -> None:
+async def test_a_symbol_without_prices_shows_no_worth(world: World) -> None:
     _, text, _ = await world.get("/s/ZERO")
     assert "No worth is shown: the publisher gives no price" in text
 
@@ -180,19 +180,19 @@ async def test_an_unknown_symbol_is_not_found_and_not_run(world: World, symbol: 
     assert "<script>" not in text
 
 
-async def test_a_symbol_before_anything_was_published_says_so(world: World) -> None:
+async def test_a_symbol_before_the_first_publication_is_not_found(world: World) -> None:
     status, text, _ = await world.get("/s/GME?as_of=2020-01-01")
     assert status == 404
     assert "Nothing was published by then" in text
 
 
 @pytest.mark.parametrize(
-    ("asked", "leads"),
+    ("query", "address"),
     [("gme", "/s/GME"), (" GME ", "/s/GME"), ("36467W109", "/s/GME"), ("36467w10", "/s/GME"), ("BRK/B", "/s/BRK%2FB")],
 )
-async def test_one_exact_hit_leads_to_its_page(world: World, asked: str, leads: str) -> None:
-    status, _, answer = await world.get("/search", params={"q": asked})
-    assert (status, answer.headers["Location"]) == (303, leads)
+async def test_a_single_exact_match_redirects_to_its_page(world: World, query: str, address: str) -> None:
+    status, _, answer = await world.get("/search", params={"q": query})
+    assert (status, answer.headers["Location"]) == (303, address)
 
 
 async def test_the_beginning_of_a_name_lists_companies(world: World) -> None:
@@ -201,9 +201,9 @@ async def test_the_beginning_of_a_name_lists_companies(world: World) -> None:
     assert "GAMESTOP" not in text
 
 
-@pytest.mark.parametrize("asked", ["", "zzz", "<b>", "'", "%", "\\", "AMC%"])
-async def test_a_search_without_a_hit_says_so(world: World, asked: str) -> None:
-    status, text, _ = await world.get("/search", params={"q": asked})
+@pytest.mark.parametrize("query", ["", "zzz", "<b>", "'", "%", "\\", "AMC%"])
+async def test_a_search_without_a_match_shows_a_message(world: World, query: str) -> None:
+    status, text, _ = await world.get("/search", params={"q": query})
     assert status == 200
     assert 'href="/s/' not in text
 
@@ -228,10 +228,10 @@ async def test_the_status_page_judges_lateness_by_the_publishers_calendar(world:
     assert "Landlock ABI 4" in text
     async with world.served(judged_on=date(2021, 3, 1)) as earlier:
         _, text, _ = await earlier.get("/status")
-    assert ">on time</mark> 2021/01/b is here" in text
+    assert ">on time</mark> 2021/01/b is published" in text
 
 
-async def test_a_suspended_source_says_why(world: World) -> None:
+async def test_a_suspended_source_shows_the_reason(world: World) -> None:
     async with world.served(sources=(replace(source, suspended="The publisher stopped in 2024."),)) as other:
         _, text, _ = await other.get("/status")
     assert "The publisher stopped in 2024." in text
@@ -247,11 +247,11 @@ async def test_the_status_can_be_read_by_machines(world: World) -> None:
 
 
 async def test_a_coarser_slice_covers_a_finer_one() -> None:
-    assert covered("2021/01/b", {"2021/01"})
-    assert not covered("2021/01/b", {"2021/01/a", "2021/1"})
+    assert is_covered("2021/01/b", {"2021/01"})
+    assert not is_covered("2021/01/b", {"2021/01/a", "2021/1"})
 
 
-async def test_readiness_tells_the_truth(world: World) -> None:
+async def test_readiness_reports_problems(world: World) -> None:
     assert (await world.get("/readyz"))[:2] == (200, "ready\n")
 
     class Down:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.commands.output import Out
-from spotlightd.commands.receipts import _tell
+from spotlightd.commands.receipts.verify import print_verdict
 from spotlightd.model.stream import load_digest
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation, verify
@@ -23,13 +23,15 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def venue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
-    async with streaming(tmp_path_factory.mktemp("receipts")) as one:
-        await one.open_load()
+    async with streaming(tmp_path_factory.mktemp("receipts")) as venue:
+        await venue.open_load()
         at = datetime.now(UTC) - timedelta(seconds=30)
-        await one.trade([Trade("AAPL", 101.5, 10, at), Trade("AAPL", 101.25, 0.123456789012345, at)])
-        await one.trade([Trade("BINANCE:BTCUSDT", 61_000.5, 0.000012345678901234, at + timedelta(seconds=1))], times=3)
-        await one.frame(b"\x00\xff\xfe not text", at + timedelta(seconds=2))
-        yield one
+        await venue.trade([Trade("AAPL", 101.5, 10, at), Trade("AAPL", 101.25, 0.123456789012345, at)])
+        await venue.trade(
+            [Trade("BINANCE:BTCUSDT", 61_000.5, 0.000012345678901234, at + timedelta(seconds=1))], times=3
+        )
+        await venue.frame(b"\x00\xff\xfe not text", at + timedelta(seconds=2))
+        yield venue
 
 
 async def key(venue: Venue, symbol: str, offset: int, index: int = 0) -> str:
@@ -43,15 +45,15 @@ async def test_a_trade_shows_the_frame_that_it_came_in(venue: Venue) -> None:
     assert status == 200
     assert "0.123456789012345" in text
     assert f"of connection {CONNECTION}" in text
-    assert "No other frame with the very same bytes" in text
+    assert "No other frame with the same bytes" in text
     assert 'href="/data/finnhub_frames/1,0,0"' in text
     assert "&#34;c&#34;: [&#34;1&#34;, &#34;12&#34;]" in text
     assert "/source/" not in text
 
 
-async def test_a_frame_that_came_three_times_says_so(venue: Venue) -> None:
+async def test_a_frame_received_three_times_is_marked(venue: Venue) -> None:
     _, text, _ = await venue.world.get(await key(venue, "BINANCE:BTCUSDT", 2))
-    assert "came 3 times" in text
+    assert "received 3 times" in text
     assert "1.2345678901234e-05" in text
 
 
@@ -75,18 +77,18 @@ async def test_a_frame_has_a_page_even_when_it_is_no_text(venue: Venue) -> None:
 
 @pytest.mark.parametrize("sort", ["_sort", "_sort_desc"])
 async def test_frames_are_paged_to_the_end_by_when_they_came(venue: Venue, sort: str) -> None:
-    path, seen = f"/data/finnhub_frames.json?{sort}=received&_size=1", list[int]()
-    while path and len(seen) < 10:
+    path, offsets = f"/data/finnhub_frames.json?{sort}=received&_size=1", list[int]()
+    while path and len(offsets) < 10:
         _, text, _ = await venue.world.get(path)
-        told = json.loads(text)
-        seen += [row["offset"] for row in told["rows"]]
-        path = told["next"] or ""
-    assert sorted(seen) == list(range(venue.offset))
+        page = json.loads(text)
+        offsets += [row["offset"] for row in page["rows"]]
+        path = page["next"] or ""
+    assert sorted(offsets) == list(range(venue.offset))
 
 
 async def test_what_was_decoded_from_a_frame_is_one_link_away(venue: Venue) -> None:
     _, text, _ = await venue.world.get("/data/finnhub_frames/1,0,0")
-    link = text.split('">What was decoded from it')[0].rpartition('href="')[2].replace("&amp;", "&")
+    link = text.split('">Rows decoded from it')[0].rpartition('href="')[2].replace("&amp;", "&")
     status, text, _ = await venue.world.get(link)
     assert status == 200
     assert "<strong>2</strong> rows" in text
@@ -115,13 +117,13 @@ async def test_trades_are_downloaded_with_their_receipts(venue: Venue, suffix: s
         assert len(lines) == 6
 
 
-async def test_the_first_page_tells_trades_without_counting_them(venue: Venue) -> None:
+async def test_the_first_page_shows_trades_without_counting_them(venue: Venue) -> None:
     status, text, _ = await venue.world.get("/")
     assert status == 200
     card = text.split('href="/data/trades"')[1].split("</article>")[0]
     assert ">5</dd>" in card
     assert f"{datetime.now(UTC):%Y-}" in card
-    assert "rows as they are decoded" in text
+    assert "rows are added as they are decoded" in text
     for name in ("gaps", "lost_frames", "heartbeats", "finnhub_frames"):
         assert f'href="/data/{name}"' in text
 
@@ -132,9 +134,9 @@ async def test_status_shows_feeds_and_drains(venue: Venue) -> None:
     assert ">connected</mark>" in text
     assert "one &lt;b&gt;sentence&lt;/b&gt;" in text
     _, text, _ = await venue.world.get("/status.json")
-    told = json.loads(text)
-    assert (told["feeds"][0]["source"], told["feeds"][0]["state"]) == ("finnhub", "connected")
-    assert (told["drains"][0]["lag_frames"], told["drains"][0]["lag_seconds"]) == (3, 1.5)
+    status_json = json.loads(text)
+    assert (status_json["feeds"][0]["source"], status_json["feeds"][0]["state"]) == ("finnhub", "connected")
+    assert (status_json["drains"][0]["lag_frames"], status_json["drains"][0]["lag_seconds"]) == (3, 1.5)
 
 
 async def cited(venue: Venue, address: str) -> citation.Citation:
@@ -148,33 +150,33 @@ def library(venue: Venue) -> citation.Library:
 
 
 async def test_a_citation_of_trades_stays_the_same_while_more_come(venue: Venue) -> None:
-    made = await cited(venue, "/data/trades?symbol=AAPL")
-    assert made.result.rows == 2
-    assert "ingested__lt=" in made.address
-    (document,) = made.documents
+    first_citation = await cited(venue, "/data/trades?symbol=AAPL")
+    assert first_citation.result.rows == 2
+    assert "ingested__lt=" in first_citation.address
+    (document,) = first_citation.documents
     assert (document.source, document.parser, document.url) == ("finnhub", FEED.parser, "")
     assert document.sha256 == load_digest("finnhub", datetime.now(UTC).date(), 0)
     later = datetime.now(UTC) + timedelta(seconds=5)
     await venue.trade([Trade("AAPL", 300.0, 1, later)])
-    verdict = await verify.verify(library(venue), made)
+    verdict = await verify.verify(library(venue), first_citation)
     assert (verdict.outcome, verdict.rows_found) == ("same", 2)
-    again = await cited(venue, made.address)
-    assert again.address == made.address
-    forged = replace(made, result=replace(made.result, rows=3))
+    again = await cited(venue, first_citation.address)
+    assert again.address == first_citation.address
+    forged = replace(first_citation, result=replace(first_citation.result, rows=3))
     assert (await verify.verify(library(venue), forged)).outcome == "differs"
 
 
 async def test_one_trade_is_cited_by_its_place(venue: Venue) -> None:
     address = await key(venue, "BINANCE:BTCUSDT", 3)
-    made = await cited(venue, address)
-    assert (made.result.rows, "ingested" in made.address) == (1, False)
-    assert (await verify.verify(library(venue), made)).outcome == "same"
+    first_citation = await cited(venue, address)
+    assert (first_citation.result.rows, "ingested" in first_citation.address) == (1, False)
+    assert (await verify.verify(library(venue), first_citation)).outcome == "same"
 
 
-async def test_frames_that_are_not_here_are_told_to_be_nowhere_else(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_missing_frames_cannot_be_fetched_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     document = citation.CitedDocument("1" * 64, "d", "finnhub", "", 5, "2" * 64)
-    _tell(Out(), verify.Verdict("missing documents", 5, missing=(verify.Missing(document),)))
-    said = capsys.readouterr().out
-    assert "not received here: frames of finnhub" in said
-    assert "cannot be fetched" in said
-    assert "--fetch" not in said
+    print_verdict(Out(), verify.Verdict("missing documents", 5, missing=(verify.Missing(document),)))
+    output = capsys.readouterr().out
+    assert "not received here: frames of finnhub" in output
+    assert "cannot be fetched" in output
+    assert "--fetch" not in output

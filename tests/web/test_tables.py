@@ -24,8 +24,8 @@ INJECTIONS = (
 async def rows(world: World, **filters: Any) -> list[dict[str, Any]]:
     status, text, _ = await world.get(f"/data/sec_ftd.json?{urlencode(filters)}")
     assert status == 200, text
-    found: list[dict[str, Any]] = json.loads(text)["rows"]
-    return found
+    parsed: list[dict[str, Any]] = json.loads(text)["rows"]
+    return parsed
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ async def rows(world: World, **filters: Any) -> list[dict[str, Any]]:
         ({"quantity__gte": "0", "symbol": "GME"}, 20),
     ],
 )
-async def test_filters_find_the_rows_they_say(world: World, filters: dict[str, str], count: int) -> None:
+async def test_filters_select_the_right_rows(world: World, filters: dict[str, str], count: int) -> None:
     assert len(await rows(world, **filters)) == count
 
 
@@ -72,28 +72,28 @@ async def test_hostile_values_are_only_ever_values(world: World, name: str, text
 @pytest.mark.parametrize(
     "name", ["1", "quantity)--", "quantity`", "sleep(3)", "__class__", "symbol__", "a" * 300, "_next", "%F0%9F%A6%8A"]
 )
-async def test_hostile_column_names_are_told_to_be_no_columns(world: World, name: str) -> None:
+async def test_hostile_column_names_are_refused(world: World, name: str) -> None:
     status, answer, _ = await world.get(f"/data/sec_ftd.json?{quote(name)}=x")
     assert status == 400, answer
-    assert json.loads(answer)["error"]["says"]
+    assert json.loads(answer)["error"]["detail"]
 
 
 @pytest.mark.parametrize("way", ["_sort", "_sort_desc"])
 @pytest.mark.parametrize("column", SORTABLE)
 async def test_pages_follow_one_another_through_every_row_once(world: World, column: str, way: str) -> None:
-    seen: list[tuple[Any, ...]] = []
+    read_rows: list[tuple[Any, ...]] = []
     address: str | None = f"/data/sec_ftd.json?{way}={column}&_size=37"
     while address:
         status, text, answer = await world.get(address)
         assert status == 200, text
         page = json.loads(text)
-        seen += [tuple(row.values()) for row in page["rows"]]
+        read_rows += [tuple(row.values()) for row in page["rows"]]
         address = page["next"]
         assert ("next" in answer.links) == bool(address)
-    assert len(seen) == VISIBLE
-    assert len(set(seen)) == VISIBLE
+    assert len(read_rows) == VISIBLE
+    assert len(set(read_rows)) == VISIBLE
     if column != "line":
-        values = [row[SORTABLE.index(column)] for row in seen]
+        values = [row[SORTABLE.index(column)] for row in read_rows]
         known = [value for value in values if value is not None]
         assert known == sorted(known, reverse=way == "_sort_desc")
         assert values[len(known) :] == [None] * (len(values) - len(known))
@@ -104,7 +104,7 @@ async def test_a_cursor_of_another_order_is_refused(world: World) -> None:
     mark = parse_qs(json.loads(text)["next"])["_next"][0]
     status, text, _ = await world.get(f"/data/sec_ftd.json?_sort=symbol&_size=5&_next={mark}")
     assert status == 400
-    assert "_next" in json.loads(text)["error"]["says"]
+    assert "_next" in json.loads(text)["error"]["detail"]
 
 
 async def test_as_of_shows_what_was_known_then(world: World) -> None:
@@ -123,7 +123,7 @@ def half_month_b() -> Any:
 async def test_a_page_says_which_publication_it_shows(world: World) -> None:
     _, text, _ = await world.get("/data/sec_ftd?as_of=2021-03-20T09:01:30Z")
     assert "As of publication 1," in text
-    assert "the state asked for with as_of=2021-03-20T09:01:30Z" in text
+    assert "the state requested with as_of=2021-03-20T09:01:30Z" in text
     _, text, _ = await world.get("/data/sec_ftd")
     assert "As of publication 3," in text
 
@@ -131,10 +131,10 @@ async def test_a_page_says_which_publication_it_shows(world: World) -> None:
 async def test_records_of_this_instance_have_no_earlier_states(world: World) -> None:
     status, text, _ = await world.get("/data/runs.json?as_of=2021-03-20")
     assert status == 400
-    assert "has no earlier states" in json.loads(text)["error"]["says"]
+    assert "has no earlier states" in json.loads(text)["error"]["detail"]
 
 
-async def test_facets_count_the_rows_that_are_asked_for(world: World) -> None:
+async def test_facets_count_the_filtered_rows(world: World) -> None:
     _, text, _ = await world.get("/data/sec_ftd?_facet=symbol&symbol__ne=AMC")
     assert "By symbol" in text
     for symbol, *_ in COMPANIES:
@@ -173,9 +173,9 @@ async def test_the_same_state_is_not_sent_twice(world: World) -> None:
 
 async def test_schema_json_names_every_column(world: World) -> None:
     _, text, _ = await world.get("/data/sec_ftd/schema.json")
-    told = json.loads(text)
-    assert [one["name"] for one in told["columns"]] == [column.name for column in FAILS.columns]
-    assert told["notes"] == list(FAILS.notes)
+    schema = json.loads(text)
+    assert [column["name"] for column in schema["columns"]] == [column.name for column in FAILS.columns]
+    assert schema["notes"] == list(FAILS.notes)
 
 
 async def test_an_unknown_dataset_or_format_names_those_that_exist(world: World) -> None:
@@ -187,7 +187,7 @@ async def test_an_unknown_dataset_or_format_names_those_that_exist(world: World)
     assert ".parquet" in text
 
 
-async def test_the_constructed_correction_is_one() -> None:
+async def test_the_constructed_correction_lacks_one_row() -> None:
     rows = half_month_b()
     assert len(corrected(rows)) == len(rows) - 1
 

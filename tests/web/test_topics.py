@@ -1,4 +1,4 @@
-"""Topics and their newest messages, as people look at them; and what is said while the bus does not answer."""
+"""Topics and their newest messages as pages, and what the pages show while the bus does not answer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.errors import OffsetError, StoreError
-from spotlightd.model.bus import Frame, mark, packed
-from spotlightd.web.pages.frame import laid_out, readable
-from spotlightd.web.pages.topics import MESSAGES
-from tests.web.streaming import FEED, MemoryBus, Venue, stranger, streaming
+from spotlightd.model.bus import Frame, pack_key, source_mark
+from spotlightd.web.frame_text import lay_out_json, make_readable
+from spotlightd.web.topic_reader import MESSAGES
+from tests.web.streaming import FEED, MemoryBus, Venue, foreign_record, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 COUNT = 2 * MESSAGES + 5
@@ -21,18 +21,18 @@ COUNT = 2 * MESSAGES + 5
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def venue(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Venue]:
-    async with streaming(tmp_path_factory.mktemp("topics")) as one:
+    async with streaming(tmp_path_factory.mktemp("topics")) as venue:
         began = datetime.now(UTC) - timedelta(seconds=COUNT)
         for at in range(COUNT):
             moment = began + timedelta(seconds=at)
             value = b'{"type":"ping"}' if at % 2 else f'{{"data":[{{"p":1.50,"s":"<b>{at}"}}],"type":"trade"}}'.encode()
             frame = Frame(77, at, int(moment.timestamp() * 1e9), value)
-            one.bus.records[at] = (packed(mark(FEED.name), frame), value)
-        one.positions.offset = COUNT - 4
-        yield one
+            venue.bus.records[at] = (pack_key(source_mark(FEED.name), frame), value)
+        venue.positions.offset = COUNT - 4
+        yield venue
 
 
-async def test_topics_tell_ends_position_and_lag(venue: Venue) -> None:
+async def test_topics_show_ends_position_and_lag(venue: Venue) -> None:
     status, text, _ = await venue.world.get("/topics")
     assert status == 200
     assert "log-of-finnhub" in text
@@ -46,17 +46,17 @@ async def test_topics_tell_ends_position_and_lag(venue: Venue) -> None:
 
 
 async def test_the_newest_messages_come_first_and_lead_back_page_by_page(venue: Venue) -> None:
-    seen: list[int] = []
+    offsets: list[int] = []
     path = "/topics/finnhub.json"
     while path:
         _, text, _ = await venue.world.get(path)
-        told = json.loads(text)
-        seen += [one["offset"] for one in told["messages"]]
-        path = told["older"] or ""
-    assert seen == list(reversed(range(COUNT)))
+        page = json.loads(text)
+        offsets += [message["offset"] for message in page["messages"]]
+        path = page["older"] or ""
+    assert offsets == list(reversed(range(COUNT)))
 
 
-async def test_a_message_is_shown_with_all_that_is_known_of_it(venue: Venue) -> None:
+async def test_a_message_is_shown_with_its_receipt_time_and_frame(venue: Venue) -> None:
     status, text, _ = await venue.world.get("/topics/finnhub?partition=0&before=3")
     assert status == 200
     assert "frame 2 of connection 77" in text
@@ -68,21 +68,21 @@ async def test_a_message_is_shown_with_all_that_is_known_of_it(venue: Venue) -> 
     assert ">Newest</a>" in text
     assert "older →" not in text
     _, text, _ = await venue.world.get("/topics/finnhub")
-    assert text.count(">waits</mark>") == 4
+    assert text.count(">waiting</mark>") == 4
 
 
-async def test_records_of_others_and_bytes_are_shown_too(venue: Venue) -> None:
-    odd = MemoryBus({0: stranger(b"\xff\x00<"), 1: stranger(b'{"a":' * 5000)})
+async def test_records_of_other_programs_and_bytes_are_shown_too(venue: Venue) -> None:
+    odd = MemoryBus({0: foreign_record(b"\xff\x00<"), 1: foreign_record(b'{"a":' * 5000)})
     async with venue.world.served(bus=odd) as other:
         status, text, _ = await other.get("/topics/finnhub")
     assert status == 200
-    assert "not written by us" in text
+    assert "written by another program" in text
     assert "ff 00 3c" in text
     assert "only its beginning is shown" in text
 
 
 @pytest.mark.parametrize("path", ["/topics", "/topics/finnhub", "/topics.json", "/topics/finnhub.json"])
-async def test_a_bus_in_trouble_is_told_and_no_mistake_of_ours(venue: Venue, path: str) -> None:
+async def test_a_bus_failure_is_shown_and_is_no_server_error(venue: Venue, path: str) -> None:
     async with venue.world.served(bus=MemoryBus(refuses=StoreError("broker <1> is gone"))) as other:
         status, text, _ = await other.get(path)
     assert status == 200
@@ -91,14 +91,14 @@ async def test_a_bus_in_trouble_is_told_and_no_mistake_of_ours(venue: Venue, pat
     async with venue.world.served(bus=None, positions=None) as other:
         status, text, _ = await other.get(path)
     assert status == 200
-    assert "No bus is open here" in text
+    assert "There is no bus here" in text
 
 
-async def test_messages_that_are_gone_are_told_to_be_gone(venue: Venue) -> None:
-    kept = {at: one for at, one in venue.bus.records.items() if at >= 30}
-    async with venue.world.served(bus=MemoryBus(kept, start=30)) as other:
+async def test_trimmed_messages_are_reported_as_trimmed(venue: Venue) -> None:
+    records = {offset: record for offset, record in venue.bus.records.items() if offset >= 30}
+    async with venue.world.served(bus=MemoryBus(records, start=30)) as other:
         _, text, _ = await other.get("/topics/finnhub?before=10")
-    assert "keeps nothing before 30 any more" in text
+    assert "no longer keeps messages before offset 30" in text
 
     class Trimmed(MemoryBus):
         async def peek(self, *_: object, **__: object) -> object:  # type: ignore[override]
@@ -112,22 +112,22 @@ async def test_messages_that_are_gone_are_told_to_be_gone(venue: Venue) -> None:
 @pytest.mark.parametrize(
     "query", ["before=x", "before=-1", "partition=70000", "before=99999999999999999999", "offset=1"]
 )
-async def test_a_place_that_is_none_is_refused(venue: Venue, query: str) -> None:
+async def test_an_invalid_position_is_refused(venue: Venue, query: str) -> None:
     status, _, _ = await venue.world.get(f"/topics/finnhub?{query}")
     assert status == 400
 
 
-async def test_what_is_not_there_is_not_found(venue: Venue) -> None:
+async def test_an_unknown_topic_or_partition_is_not_found(venue: Venue) -> None:
     assert (await venue.world.get("/topics/nothing"))[0] == 404
     assert (await venue.world.get("/topics/finnhub?partition=3"))[0] == 404
 
 
 async def test_json_is_laid_out_without_changing_a_token() -> None:
     text = '{"data":[{"p":1.50,"v":1e-05,"s":"a,b:{\\"x\\"}"},{"p":12345678901234567890}],"e":[],"n":null,"type":"a-longer-trade"}'
-    shown = laid_out(text)
-    assert "".join(shown.replace('": ', '":').replace(", ", ",").split()) == text.replace(", ", ",")
+    laid_out = lay_out_json(text)
+    assert "".join(laid_out.replace('": ', '":').replace(", ", ",").split()) == text.replace(", ", ",")
     line = '  "data": [{"p": 1.50, "v": 1e-05, "s": "a,b:{\\"x\\"}"}, {"p": 12345678901234567890}],'
-    assert shown.splitlines()[1] == line
+    assert laid_out.splitlines()[1] == line
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ async def test_json_is_laid_out_without_changing_a_token() -> None:
      (b"[" * 30_000, "text", True), ("é".encode() * 40_000, "text", True), (b'"' + b"a" * 9_000 + b'"', "JSON", True)],
 )  # fmt: skip
 async def test_every_frame_has_a_bounded_readable_form(value: bytes, kind: str, cut: bool) -> None:
-    one = readable(value)
-    assert (one.kind, one.cut, one.size) == (kind, cut, len(value))
-    assert len(one.text) <= 8_000
-    assert "\0" not in one.text
+    readable = make_readable(value)
+    assert (readable.kind, readable.cut, readable.size) == (kind, cut, len(value))
+    assert len(readable.text) <= 8_000
+    assert "\0" not in readable.text

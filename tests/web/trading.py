@@ -17,7 +17,7 @@ from spotlightd.datasets import system
 from spotlightd.datasets.bars import bars, minutely
 from spotlightd.datasets.trades import trades
 from spotlightd.model.stream import covers, load_digest
-from tests.web.world import FAILS, World, opened
+from tests.web.world import FAILS, World, open_world
 
 CLOSED, OPEN, KEPT = 2001, 2002, 2003
 DAYS = {CLOSED: date(2021, 3, 18), OPEN: date(2021, 3, 19)}
@@ -70,8 +70,8 @@ async def filled(world: World) -> None:
     for dataset in (trades, bars):
         await warehouse.ensure(dataset)
     for load in DAYS:
-        for one in WALKS:
-            await warehouse.insert(trades, walk(load, *one))
+        for walk_arguments in WALKS:
+            await warehouse.insert(trades, walk(load, *walk_arguments))
     values = {"load_id": KEPT, "of": CLOSED, "day": DAYS[CLOSED]}
     names = ", ".join(column.name for column in (*bars.columns, *bars.pointer))
     await warehouse.execute(
@@ -99,7 +99,7 @@ async def filled(world: World) -> None:
 @asynccontextmanager
 async def trading(folder: Path) -> AsyncIterator[World]:
     """The world of fails with trades beside it, served."""
-    async with opened(folder) as plain:
+    async with open_world(folder) as plain:
         await filled(plain)
         async with plain.served(datasets=(FAILS, trades, bars, *system.SYSTEM_DATASETS)) as world:
             yield world

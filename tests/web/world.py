@@ -1,7 +1,7 @@
 """A small world for the explorer's tests: a real engine, constructed rows in real tables, the application on loopback.
 
 Constructed: three half-months of fails for a handful of symbols, one of them republished with a correction, a new row
-and one row less; a refused document; a reject. Each row stands in a text document that is really kept.
+and one row less; a refused document; a reject. Each row is in a text document that is really stored.
 """
 
 from __future__ import annotations
@@ -24,22 +24,13 @@ from spotlightd.datasets import system
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import FormatError
-from spotlightd.model.disk import (
-    Ballast,
-    DiskState,
-    FileSystem,
-    Folder,
-    Level,
-    Measured,
-    Watermarks,
-    held_by,
-)
+from spotlightd.model.disk import Ballast, DiskState, DiskUsage, FileSystem, Folder, Level, Watermarks, find_holds
 from spotlightd.model.disk_forecast import forecast
 from spotlightd.ports.parser import Excerpt, ExcerptLine
 from spotlightd.settings import stores
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sources import sec_ftd
-from spotlightd.web.app import application, serving
+from spotlightd.web.app import build_application, serve
 from spotlightd.web.state import DaemonState, EngineState, ExplorerContext, FlowState
 
 FAILS = sec_ftd.sec_ftd
@@ -58,17 +49,17 @@ Row = tuple[date, str, str, int, str, Decimal | None]
 
 def half_month(first: date, days: int, seed: int) -> list[Row]:
     rows: list[Row] = []
-    for ahead in range(days):
-        day = first + timedelta(days=ahead)
+    for offset in range(days):
+        day = first + timedelta(days=offset)
         for at, (symbol, cusip, name, price) in enumerate(COMPANIES):
-            quantity = 1_000 + (seed * 7919 + ahead * 104_729 + at * 1_299_709) % 900_000
+            quantity = 1_000 + (seed * 7919 + offset * 104_729 + at * 1_299_709) % 900_000
             rows.append((day, cusip, symbol, quantity, name, Decimal(price) if price else None))
     return rows
 
 
 @dataclass
 class World:
-    """What a test may touch. `address` is where the explorer answers; `parts` its context, to be changed and served anew."""
+    """What a test may use. `address` is that of the explorer. `served` starts another application with a changed context."""
 
     address: str
     context: ExplorerContext
@@ -85,13 +76,13 @@ class World:
 
     @asynccontextmanager
     async def served(self, **changes: Any) -> AsyncIterator[World]:
-        """The same world, explored through another application."""
+        """The same world through another application, with these changes of its context."""
         context = replace(self.context, **changes)
-        async with serving(application(context), "127.0.0.1", 0) as port:
+        async with serve(build_application(context), "127.0.0.1", 0) as port:
             yield replace(self, address=f"http://127.0.0.1:{port}", context=context)
 
 
-def written(rows: Sequence[Row]) -> bytes:
+def to_document(rows: Sequence[Row]) -> bytes:
     lines = ["SETTLEMENT DATE|CUSIP|SYMBOL|QUANTITY (FAILS)|DESCRIPTION|PRICE"]
     lines += [f"{d:%Y%m%d}|{c}|{s}|{q}|{n}|{'.' if p is None else p}" for d, c, s, q, n, p in rows]
     return ("\n".join(lines) + "\n").encode("latin-1")
@@ -151,10 +142,10 @@ async def _filled(warehouse: ClickHouse, documents: FolderDocuments) -> dict[str
     digests: dict[str, str] = {}
     slices = {"2021/01/a": half_month(date(2021, 1, 4), 9, 1), "2021/01/b": half_month(date(2021, 1, 15), 11, 2)}
     for seq, (covers, rows) in enumerate(slices.items(), 1):
-        digests[covers] = await publishing.document(f"cnsfails{covers.replace('/', '')}.zip", written(rows), covers)
+        digests[covers] = await publishing.document(f"cnsfails{covers.replace('/', '')}.zip", to_document(rows), covers)
         await publishing.load(seq, digests[covers], covers, rows)
     again = corrected(slices["2021/01/b"])
-    digests["again"] = await publishing.document("cnsfails202101b.zip", written(again), "2021/01/b")
+    digests["again"] = await publishing.document("cnsfails202101b.zip", to_document(again), "2021/01/b")
     await publishing.load(3, digests["again"], "2021/01/b", again, supersedes=[1002])
     digests["refused"] = await publishing.document("cnsfails202102b.zip", b"not as it should be\n", "2021/02/b")
     await publishing.refusal(
@@ -172,7 +163,7 @@ def state() -> DaemonState:
 
 
 def excerpts(documents: FolderDocuments) -> Any:
-    """Lines of a plain text document: what the parser child does for archives."""
+    """Lines of a plain text document, as the parser child gives those of archives."""
 
     async def excerpt(digest: str, member: int, line: int, around: int) -> Excerpt:
         async with documents.file(digest) as path:
@@ -180,10 +171,10 @@ def excerpts(documents: FolderDocuments) -> Any:
         if member or line >= len(lines):
             raise FormatError(f"the document has no line {line} in member {member}")
         first = max(line - around, 1)
-        shown = [
+        excerpt_lines = [
             ExcerptLine(number, lines[number - 1]) for number in range(first, min(line + around, len(lines) - 1) + 1)
         ]
-        return Excerpt("cnsfails.txt", tuple(shown))
+        return Excerpt("cnsfails.txt", tuple(excerpt_lines))
 
     return excerpt
 
@@ -193,16 +184,16 @@ def disks() -> DiskState:
     tables = Folder("tables", Path("/srv/<b>data</b>/engine"), ("batch loads", "the sink"))
     ballast = Ballast(tables.path / "ballast", 10**9, 0, "it was released, and is made again when there is room")
     full = FileSystem(
-        Measured("/srv/<b>data</b>", 10**12, 971 * 10**9), Level.BALLAST_RELEASED, (tables,), forecast(14_600.0, 29 * 10**9),
+        DiskUsage("/srv/<b>data</b>", 10**12, 971 * 10**9), Level.BALLAST_RELEASED, (tables,), forecast(14_600.0, 29 * 10**9),
         ballast, "the disk of /srv did not answer within 3 s: does it hang?",
     )  # fmt: skip
-    other = FileSystem(Measured("/", 10**11, 2 * 10**10), Level.FINE, (Folder("temporary files", Path("/tmp")),))
-    found, marks = (full, other), Watermarks()
-    return DiskState(marks, found, held_by(found, marks), {"ledger": 123_456})
+    other = FileSystem(DiskUsage("/", 10**11, 2 * 10**10), Level.FINE, (Folder("temporary files", Path("/tmp")),))
+    file_systems, marks = (full, other), Watermarks()
+    return DiskState(marks, file_systems, find_holds(file_systems, marks), {"ledger": 123_456})
 
 
 @asynccontextmanager
-async def opened(folder: Path, web: WebSettings | None = None) -> AsyncIterator[World]:
+async def open_world(folder: Path, web: WebSettings | None = None) -> AsyncIterator[World]:
     """Engine, tables, rows, explorer and a client: all closed at the end."""
     async with AsyncExitStack() as stack:
         held = stack.enter_context(state_lock(folder))
@@ -216,7 +207,7 @@ async def opened(folder: Path, web: WebSettings | None = None) -> AsyncIterator[
             warehouse, documents, (FAILS, *system.SYSTEM_DATASETS), (sec_ftd.source,), web or WebSettings(), state, excerpts(documents),
             judged_on=date(2021, 3, 20), notice="Demo: constructed rows of 2021", disks=disks,
         )  # fmt: skip
-        port = await stack.enter_async_context(serving(application(context), "127.0.0.1", 0))
+        port = await stack.enter_async_context(serve(build_application(context), "127.0.0.1", 0))
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
         yield World(f"http://127.0.0.1:{port}", context, warehouse, documents, digests, session)
 
