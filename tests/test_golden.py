@@ -2,40 +2,44 @@
 
 A case is a folder `golden/<source>/<case>/` with `expected.json`:
 
-    published | constructed   who made the document; one of the two must be said
-    document    the file, or a folder whose files become the members of a zip; from the case's folder
-    name        the publisher's name of it, where it is not the file's
+    published | constructed   who made the document; exactly one of the two
+    document    the file, or a folder whose files become the members of a zip; relative to the case's folder
+    name        the publisher's name of it, if that is not the file's name
     rows        how many, by dataset
-    rejects     how many lines could not be understood; `rejected` says which: [member, line, the reason's beginning]
+    rejects     how many lines could not be read; `rejected` lists some: [member, line, the beginning of the reason]
     sums        by "dataset.column"
-    has         rows that must be there, as {"dataset": [{column: text}, …]}; columns left out may be anything
-    error       the sentence with which it is refused; then nothing else is asked but `at`: [member, line]
+    has         rows that must be there, as {"dataset": [{column: text}, …]}; `line` and `member` (0 if absent) say which
+                row, and columns left out may be anything
+    error       the sentence with which it is refused; then nothing else is given but `at`: [member, line]
+
+Of a whole file, give totals and a handful of rows, not all rows.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from spotlightd.errors import FormatError
 from spotlightd.model.dataset import NAME
 from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Batch, Rows
-from spotlightd.runtime.catalog import catalog
-from spotlightd.workers.inline import parse_here
+from spotlightd.runtime.catalog import load_catalog
+from spotlightd.workers.inline import parse_inline
 
 GOLDEN = Path(__file__).parent / "golden"
-SOURCES = {source.name: source for source in catalog().sources}
-STREAMS = {stream.name for stream in catalog().streams}  # their cases are read by test_golden_streams.py
+SOURCES = {source.name: source for source in load_catalog().sources}
+STREAMS = {stream.name for stream in load_catalog().streams}  # their cases are read by test_golden_streams.py
 ALL = sorted(path.parent for path in GOLDEN.glob("*/*/expected.json"))
 CASES = [case for case in ALL if case.parent.name not in STREAMS]
-WORDS = {"published", "constructed", "document", "name", "rows", "rejects", "rejected", "sums", "has", "error", "at"}
+KEYS = {"published", "constructed", "document", "name", "rows", "rejects", "rejected", "sums", "has", "error", "at"}
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -51,23 +55,27 @@ def test_every_golden_case_belongs_to_a_source() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
-def test_a_document_gives_what_its_case_says(case: Path, tmp_path: Path) -> None:
+def test_a_document_gives_what_its_case_expects(case: Path, tmp_path: Path) -> None:
+    check_case(case, SOURCES[case.parent.name], tmp_path)
+
+
+def check_case(case: Path, source: Batch, scratch: Path) -> None:
+    """Parse the document of a case and compare. AssertionError for any difference."""
     expected = json.loads((case / "expected.json").read_text(encoding="utf-8"))
-    assert set(expected) <= WORDS
+    assert set(expected) <= KEYS
     assert ("published" in expected) != ("constructed" in expected)
-    document = _document(case, expected, tmp_path)
-    source = SOURCES[case.parent.name]
+    document = _open_document(case, expected, scratch)
     name = expected.get("name", document.name)
     if "error" in expected:
         with pytest.raises(FormatError) as refused:
-            list(parse_here(source, document, name))
+            list(parse_inline(source, document, name))
         assert str(refused.value) == expected["error"]
         assert [refused.value.member, refused.value.line] == expected["at"]
     else:
-        _compare(expected, source, list(parse_here(source, document, name)))
+        _compare(expected, source, list(parse_inline(source, document, name)))
 
 
-def _document(case: Path, expected: dict[str, Any], scratch: Path) -> Path:
+def _open_document(case: Path, expected: dict[str, Any], scratch: Path) -> Path:
     document: Path = (case / expected["document"]).resolve()
     if document.is_file():
         return document
@@ -78,31 +86,35 @@ def _document(case: Path, expected: dict[str, Any], scratch: Path) -> Path:
     return packed
 
 
-def _compare(expected: dict[str, Any], source: Batch, found: list[Rows | Reject]) -> None:
+def _compare(expected: dict[str, Any], source: Batch, blocks: list[Rows | Reject]) -> None:
     tables = {
-        dataset.name: [one.columns for one in found if isinstance(one, Rows) and one.dataset.name == dataset.name]
+        dataset.name: [rows.columns for rows in blocks if isinstance(rows, Rows) and rows.dataset.name == dataset.name]
         for dataset in source.datasets
     }
-    rejects = [one for one in found if isinstance(one, Reject)]
+    rejects = [block for block in blocks if isinstance(block, Reject)]
     assert {name: sum(map(len, batches)) for name, batches in tables.items()} == expected["rows"]
     assert len(rejects) == expected["rejects"]
     for member, line, reason in expected.get("rejected", []):
-        assert [one for one in rejects if (one.member, one.line) == (member, line) and one.reason.startswith(reason)]
+        places = [(reject.member, reject.line) for reject in rejects if reject.reason.startswith(reason)]
+        assert (member, line) in places
     for place, total in expected.get("sums", {}).items():
         dataset, column = place.split(".")
         assert sum(sum(batch[column].drop_null().to_pylist()) for batch in tables[dataset]) == total
     for dataset, rows in expected.get("has", {}).items():
         wanted = {(int(row.get("member", 0)), int(row["line"])): row for row in rows}
-        there = {place: row for place, row in _rows(tables[dataset]) if place in wanted}
-        assert {place: {key: there[place][key] for key in row} for place, row in wanted.items()} == wanted
+        parsed = {place: row for place, row in _read_rows(tables[dataset], wanted) if place in wanted}
+        assert {place: {key: parsed[place][key] for key in row} for place, row in wanted.items()} == wanted
 
 
-def _rows(batches: list[pa.RecordBatch]) -> Iterator[tuple[tuple[int, int], dict[str, str | None]]]:
-    """Rows as texts, by member and line."""
+def _read_rows(
+    batches: list[pa.RecordBatch], places: Collection[tuple[int, int]]
+) -> Iterator[tuple[tuple[int, int], dict[str, str | None]]]:
+    """The rows on these lines as texts, by member and line."""
+    lines = pa.array([line for _, line in places], pa.uint32())
     for batch in batches:
-        for row in batch.to_pylist():
-            yield (row["member"], row["line"]), {name: _text(value) for name, value in row.items()}
+        for row in batch.filter(pc.is_in(batch["line"], lines)).to_pylist():
+            yield (row["member"], row["line"]), {name: _to_text(value) for name, value in row.items()}
 
 
-def _text(value: Any) -> str | None:
+def _to_text(value: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
