@@ -1,4 +1,4 @@
-"""What holds for all tests: no network but loopback, and no quiet skips."""
+"""Rules for all tests: no network but loopback, and no unnoticed skips."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CI = os.environ.get("CI", "").lower() not in {"", "0", "false", "no"}
 
 
 class NetworkForbiddenError(RuntimeError):
-    """A test that reached for the network. No OSError, so that no client takes it for a publisher who is down."""
+    """A test tried to use the network. It is not an OSError, so that no client takes it for a publisher that is down."""
 
 
-def _local(host: object) -> bool:
+def _is_local(host: object) -> bool:
     if not isinstance(host, str) or host in {"", "localhost"}:
         return True
     try:
@@ -37,36 +37,36 @@ def _local(host: object) -> bool:
 
 @pytest.fixture(autouse=True, scope="session")
 def _loopback_only() -> Iterator[None]:
-    """Connections to other machines and look-ups of their names raise. Child processes are not held by this."""
+    """Connections to other machines and look-ups of their names raise. Child processes are not covered."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex"):
-            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
-        patch.setattr(socket, "getaddrinfo", _named(socket.getaddrinfo))
+            patch.setattr(socket.socket, name, _guard_connect(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", _guard_lookup(socket.getaddrinfo))
         yield
 
 
-def _guarded(connect: Any) -> Any:
-    def guarded(self: socket.socket, address: Any) -> Any:
-        if self.family in {socket.AF_INET, socket.AF_INET6} and not _local(address[0]):
-            raise NetworkForbiddenError(f"a test wanted to connect to {address[0]}: tests stay on loopback")
+def _guard_connect(connect: Any) -> Any:
+    def guarded_connect(self: socket.socket, address: Any) -> Any:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and not _is_local(address[0]):
+            raise NetworkForbiddenError(f"a test tried to connect to {address[0]}: tests may use loopback only")
         return connect(self, address)
 
-    return guarded
+    return guarded_connect
 
 
-def _named(getaddrinfo: Any) -> Any:
-    def named(host: Any, *rest: Any, **options: Any) -> Any:
+def _guard_lookup(getaddrinfo: Any) -> Any:
+    def guarded_lookup(host: Any, *rest: Any, **options: Any) -> Any:
         text = host.decode() if isinstance(host, bytes) else host
         if isinstance(text, str) and text.endswith(".invalid"):
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        if not _local(text) and not _literal(text):
-            raise NetworkForbiddenError(f"a test wanted to look up {text}: use a name under .invalid, or localhost")
+        if not _is_local(text) and not _is_address(text):
+            raise NetworkForbiddenError(f"a test tried to look up {text}: use a name under .invalid, or localhost")
         return getaddrinfo(host, *rest, **options)
 
-    return named
+    return guarded_lookup
 
 
-def _literal(host: str) -> bool:
+def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -75,8 +75,8 @@ def _literal(host: str) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _log_as_it_was() -> Iterator[None]:
-    """A command that a test calls sets the log up for the whole process: later tests are not to hear less for it."""
+def _restore_log() -> Iterator[None]:
+    """A command that a test calls configures the log of the whole process. Restore it for later tests."""
     before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
     yield
     structlog.configure(**before)
@@ -85,7 +85,7 @@ def _log_as_it_was() -> Iterator[None]:
 
 @pytest.fixture
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago; where the code can bind port 0 itself, let it."""
+    """A TCP port of 127.0.0.1 that was free a moment ago. Code that can bind port 0 itself should do so."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -93,13 +93,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A real Apache Kafka for the whole run. Who stops, kills or wipes it starts it again; topics are one's own."""
+    """A real Apache Kafka for the whole run. A test that stops, kills or wipes it starts it again, and uses its own topics."""
     try:
         broker = Kafka(tmp_path_factory.mktemp("kafka"))
-    except KafkaMissingError as problem:
-        pytest.skip(f"no real Kafka: {problem}")
+    except KafkaMissingError as error:
+        pytest.skip(f"no real Kafka: {error}")
     try:
-        with ThreadPoolExecutor(1) as thread:  # a test that asks from inside a loop has none to lend
+        with ThreadPoolExecutor(1) as thread:  # a test inside an event loop cannot run another one in its thread
             thread.submit(asyncio.run, broker.start()).result()
         yield broker
     finally:
@@ -108,8 +108,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
-    """A real MinIO for the whole run, with the bucket `spotlightd`. Who stops it starts it again; prefixes are one's own."""
-    with _serving(Minio, tmp_path_factory) as store:
+    """A real MinIO for the whole run, with the bucket `spotlightd`. A test that stops it starts it again; own prefixes."""
+    with _serve(Minio, tmp_path_factory) as store:
         assert isinstance(store, Minio)
         yield store
 
@@ -117,16 +117,16 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """A real SeaweedFS for the whole run, with the bucket `spotlightd`."""
-    with _serving(SeaweedFS, tmp_path_factory) as store:
+    with _serve(SeaweedFS, tmp_path_factory) as store:
         yield store
 
 
 @contextmanager
-def _serving(kind: type[Store], places: pytest.TempPathFactory) -> Iterator[Store]:
+def _serve(kind: type[Store], folders: pytest.TempPathFactory) -> Iterator[Store]:
     try:
-        store = kind(places.mktemp(kind.__name__.lower()))
-    except StoreMissingError as problem:
-        pytest.skip(f"no real {kind.__name__}: {problem}")
+        store = kind(folders.mktemp(kind.__name__.lower()))
+    except StoreMissingError as error:
+        pytest.skip(f"no real {kind.__name__}: {error}")
     try:
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, store.start()).result()
@@ -145,7 +145,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, Any, Any]:
-    """A module that skips itself while it is collected would otherwise leave no test to fail."""
+    """A module that is skipped while it is collected has no test that could fail."""
     report = yield
     if CI and report.skipped:
         _fail(report, collector.nodeid)
@@ -155,11 +155,11 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, A
 def _fail(report: Any, name: str) -> None:
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     report.outcome = "failed"
-    report.longrepr = f"{name} was skipped, and under CI nothing may be: {reason}"
+    report.longrepr = f"{name} was skipped, which is not allowed under CI: {reason}"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped:
         terminalreporter.section("NOT TESTED HERE", red=True, bold=True)
-        terminalreporter.line(f"{len(skipped)} skipped, for the reasons above; with CI=true they fail")
+        terminalreporter.line(f"{len(skipped)} skipped for the reasons above; with CI=true they fail")

@@ -1,4 +1,4 @@
-"""What no fingerprint can be made of is told, with the column's name."""
+"""Columns that cannot be fingerprinted are refused by name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from spotlightd.sql.fingerprint import fingerprint_columns, row_hash
 from .proof_world import columns_of
 
 
-@pytest.mark.parametrize("word", ["Nullable(Date)", "String", "Array(Date)", "Bool", "Float64"])
-def test_a_time_must_be_counted(word: str) -> None:
+@pytest.mark.parametrize("type_name", ["Nullable(Date)", "String", "Array(Date)", "Bool", "Float64"])
+def test_a_time_column_must_be_ordered(type_name: str) -> None:
     with pytest.raises(SettingsError, match=r"column c0: .* is no time"):
-        fingerprint_columns(columns_of([word]), "c0")
+        fingerprint_columns(columns_of([type_name]), "c0")
 
 
-def test_a_time_must_be_there() -> None:
+def test_the_time_column_must_exist() -> None:
     with pytest.raises(SettingsError, match="nothing: no such column"):
         fingerprint_columns(columns_of([]), "nothing")
 

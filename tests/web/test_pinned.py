@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.datasets import system
-from tests.web.world import FAILS, STARTED, World, opened
+from tests.web.world import FAILS, STARTED, World, open_world
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROWS = 300
@@ -26,28 +26,28 @@ PATHS = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def alone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """A world of its own: what is published here would show in the others' tests."""
-    async with opened(tmp_path_factory.mktemp("pulse")) as one:
-        yield one
+    """A separate instance, because its publications would change the results of other tests."""
+    async with open_world(tmp_path_factory.mktemp("pulse")) as world:
+        yield world
 
 
 async def publish(world: World, seq: int) -> None:
-    """A load of so many rows, each with the publication's number as its quantity; the one before is superseded."""
+    """A load whose rows have the number of the publication as their quantity. It supersedes the load before it."""
     day, load_id = date(2021, 2, 1), 50_000 + seq
     rows = [
         (day + timedelta(days=at), "PULSE0000", "PULSE", seq, "PULSE", None, load_id, 0, at + 2) for at in range(ROWS)
     ]
     await world.warehouse.insert(FAILS, rows)
-    gone = [load_id - 1] if seq > 101 else []
+    superseded = [load_id - 1] if seq > 101 else []
     at = STARTED + timedelta(hours=1, seconds=seq)
-    row = (seq, FAILS.name, load_id, "sec_ftd", "2021/02/pulse", f"{seq:064x}", "1", ROWS, 0, gone, at, 0)
+    row = (seq, FAILS.name, load_id, "sec_ftd", "2021/02/pulse", f"{seq:064x}", "1", ROWS, 0, superseded, at, 0)
     await world.warehouse.insert(system.loads, [row])
 
 
 async def test_readers_see_one_publication_at_a_time_and_never_none(alone: World) -> None:
     await publish(alone, 101)
     done = asyncio.Event()
-    seen: list[set[int]] = []
+    quantities: list[set[int]] = []
 
     async def reading(at: int) -> None:
         while not done.is_set():
@@ -56,7 +56,7 @@ async def test_readers_see_one_publication_at_a_time_and_never_none(alone: World
             assert status == 200, text
             rows = [json.loads(line) for line in text.splitlines()] if "ndjson" in path else json.loads(text)["rows"]
             assert len(rows) == ROWS
-            seen.append({row["quantity"] for row in rows})
+            quantities.append({row["quantity"] for row in rows})
 
     async def publishing() -> None:
         for seq in range(102, 102 + PUBLICATIONS):
@@ -67,8 +67,8 @@ async def test_readers_see_one_publication_at_a_time_and_never_none(alone: World
         for at in range(READERS):
             group.create_task(reading(at), name=f"reader {at}")
         group.create_task(publishing(), name="publisher")
-    assert all(len(one) == 1 for one in seen)
-    assert len(set.union(*seen)) > 1
+    assert all(len(values) == 1 for values in quantities)
+    assert len(set.union(*quantities)) > 1
 
 
 async def test_twenty_heavy_pages_are_answered_while_rows_are_loaded(alone: World) -> None:

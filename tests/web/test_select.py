@@ -1,4 +1,4 @@
-"""A request becomes a SELECT: whatever a reader writes, it is refused or bound, and never part of the statement."""
+"""A request becomes a SELECT. Text of a reader is refused or bound, and never part of the statement."""
 
 from __future__ import annotations
 
@@ -56,32 +56,33 @@ WORDS = {
 }  # fmt: skip
 SIGNS = re.compile(r"[\s,().{}:`<>=*]|'UTC'")
 
-PIN = Snapshot(7)
+SNAPSHOT = Snapshot(7)
 
 
-def statements(asked: filters.Question) -> list[Query]:
+def statements(question: filters.Question) -> list[Query]:
     return [
-        select.select_page(asked, PIN, 100), select.select_count(asked, PIN), select.select_download(asked, PIN), select.select_loads_used(asked, PIN),
-        *(select.select_facet(asked, column, PIN) for column in asked.facets),
+        select.select_page(question, SNAPSHOT, 100), select.select_count(question, SNAPSHOT), select.select_download(question, SNAPSHOT), select.select_loads_used(question, SNAPSHOT),
+        *(select.select_facet(question, column, SNAPSHOT) for column in question.facets),
     ]  # fmt: skip
 
 
-def strange(sql: str) -> list[str]:
-    """What stands in a statement that is neither declared, nor ours, nor a number of ours."""
+def unexpected_tokens(sql: str) -> list[str]:
+    """Tokens of a statement that are neither declared names, nor words of SQL, nor numbers."""
     rest = sql.replace(visible_condition(EVERY_KIND), "")
     tokens = re.findall(r"'UTC'|\w+|[^\w]", rest)
-    return [one for one in tokens if not (one in WORDS or SIGNS.fullmatch(one) or re.fullmatch(r"p?\d+", one))]
+    return [
+        token for token in tokens if not (token in WORDS or SIGNS.fullmatch(token) or re.fullmatch(r"p?\d+", token))
+    ]
 
 
-def understood(pairs: list[tuple[str, str]]) -> filters.Question | None:
-    """The question, or None when it was refused as it should be."""
-    told: HttpProblem | None = None
+def parse_or_refuse(pairs: list[tuple[str, str]]) -> filters.Question | None:
+    """The question, or None when it was refused with 400 and a detail."""
     try:
         return filters.parse_question(EVERY_KIND, pairs, most=1000)
-    except HttpProblem as refusal:
-        told = refusal
-    assert told.status == 400
-    assert told.detail
+    except HttpProblem as problem:
+        refusal = problem
+    assert refusal.status == 400
+    assert refusal.detail
     return None
 
 
@@ -90,13 +91,13 @@ texts = st.one_of(
     st.text(max_size=30),
     st.integers().map(str),
     st.dates().map(str),
-    st.datetimes().map(lambda one: one.isoformat() + "Z"),
+    st.datetimes().map(lambda moment: moment.isoformat() + "Z"),
     st.decimals(allow_nan=True).map(str),
     st.sampled_from(["true", "false", "0", "1", "a,b", "1,2", "2021-01-01,2021-01-31", *NAMES]),
 )
 names = st.one_of(
     st.sampled_from(NAMES),
-    st.sampled_from([f"{name}__{word}" for name in NAMES for word in filters.OPERATORS]),
+    st.sampled_from([f"{name}__{operator}" for name in NAMES for operator in filters.OPERATORS]),
     st.sampled_from(filters.RESERVED_PARAMETERS),
     st.sampled_from(["member", "line", "load_id", "line__gte"]),
     st.text(max_size=12),
@@ -105,37 +106,37 @@ names = st.one_of(
 
 
 @given(st.lists(st.tuples(names, texts), max_size=6))
-def test_any_parameters_are_refused_with_400_or_become_a_statement_without_a_readers_text(
+def test_any_parameters_are_refused_with_400_or_become_a_statement_without_text_of_the_reader(
     pairs: list[tuple[str, str]],
 ) -> None:
-    asked = understood(pairs)
-    for query in statements(asked) if asked else []:
-        assert strange(query.sql) == []
+    question = parse_or_refuse(pairs)
+    for query in statements(question) if question else []:
+        assert unexpected_tokens(query.sql) == []
         assert set(re.findall(r"\{(\w+):", query.sql)) <= set(query.params)
 
 
 @given(st.sampled_from([name for name in NAMES if name != "venues"]), st.booleans(), st.lists(texts, max_size=8))
-def test_a_cursor_of_anybodys_making_is_refused_or_bound(name: str, down: bool, values: list[str]) -> None:
+def test_an_invented_cursor_is_refused_or_bound(name: str, down: bool, values: list[str]) -> None:
     mark = base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
-    asked = understood([("_sort_desc" if down else "_sort", name), ("_next", mark)])
-    assert asked is None or strange(select.select_page(asked, PIN, 10).sql) == []
+    question = parse_or_refuse([("_sort_desc" if down else "_sort", name), ("_next", mark)])
+    assert question is None or unexpected_tokens(select.select_page(question, SNAPSHOT, 10).sql) == []
 
 
 @given(st.text(max_size=40))
 def test_a_cursor_of_noise_is_refused(text: str) -> None:
-    asked = understood([("_next", text)])
-    assert asked is None or not text or asked.after
+    question = parse_or_refuse([("_next", text)])
+    assert question is None or not text or question.after
 
 
-def refused(pairs: list[tuple[str, str]], **options: Any) -> str:
-    with pytest.raises(HttpProblem) as told:
+def get_refusal(pairs: list[tuple[str, str]], **options: Any) -> str:
+    with pytest.raises(HttpProblem) as error:
         filters.parse_question(EVERY_KIND, pairs, **options)
-    assert told.value.status == 400
-    return told.value.detail
+    assert error.value.status == 400
+    return error.value.detail
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "says"),
+    ("name", "text", "message"),
     [
         ("amount", "many", "amount: 'many' is not a whole number"),
         ("amount", "4294967296", "amount: 4294967296 is outside of 0 to 4294967295"),
@@ -164,24 +165,24 @@ def refused(pairs: list[tuple[str, str]], **options: Any) -> str:
         ("as_of", "yesterday", "as_of: 'yesterday' is not a date like 2021-01-27 or a time like 2021-01-27T14:30:00Z"),
     ],
 )
-def test_a_bad_value_is_named_with_its_parameter(name: str, text: str, says: str) -> None:
-    assert refused([(name, text)]) == says
+def test_a_bad_value_is_named_with_its_parameter(name: str, text: str, message: str) -> None:
+    assert get_refusal([(name, text)]) == message
 
 
-def test_a_page_larger_than_allowed_says_so() -> None:
-    assert refused([("_size", "1001")], most=1000) == "_size: a page has at most 1,000 rows"
+def test_a_page_larger_than_allowed_is_refused_with_the_limit() -> None:
+    assert get_refusal([("_size", "1001")], most=1000) == "_size: a page has at most 1,000 rows"
 
 
 def test_a_day_as_of_means_its_end() -> None:
-    asked = filters.parse_question(EVERY_KIND, [("as_of", "2021-03-01")])
-    assert asked.as_of
-    assert asked.as_of.isoformat() == "2021-03-01T23:59:59.999999+00:00"
+    question = filters.parse_question(EVERY_KIND, [("as_of", "2021-03-01")])
+    assert question.as_of
+    assert question.as_of.isoformat() == "2021-03-01T23:59:59.999999+00:00"
 
 
 def test_a_plus_in_an_offset_may_have_become_a_blank() -> None:
-    asked = filters.parse_question(EVERY_KIND, [("as_of", "2021-03-01T12:00:00 02:00")])
-    assert asked.as_of
-    assert asked.as_of.isoformat() == "2021-03-01T10:00:00+00:00"
+    question = filters.parse_question(EVERY_KIND, [("as_of", "2021-03-01T12:00:00 02:00")])
+    assert question.as_of
+    assert question.as_of.isoformat() == "2021-03-01T10:00:00+00:00"
 
 
 def test_a_form_without_script_becomes_a_permalink() -> None:

@@ -1,4 +1,4 @@
-"""Where a statement reads from: hot rows, archived rows, or both, as its filters by time say."""
+"""What a statement reads: hot rows, archived rows, or both, depending on its filters by time."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def day(number: int) -> Archived:
 
 
 COLD = ArchivedPartitions({"trades": (day(1), day(2), day(3))}, table)
-PIN = Snapshot(7, archived=COLD)
+SNAPSHOT = Snapshot(7, archived=COLD)
 HOT = "_partition_id NOT IN ('20260301-0', '20260302-0', '20260303-0')"
 
 
-def read_from(*pairs: tuple[str, str]) -> str:
-    return select.select_page(filters.parse_question(trades, list(pairs)), PIN, 100).sql
+def page_sql(*pairs: tuple[str, str]) -> str:
+    return select.select_page(filters.parse_question(trades, list(pairs)), SNAPSHOT, 100).sql
 
 
 def test_without_a_filter_by_time_everything_is_read() -> None:
-    sql = read_from(("symbol", "AAPL"))
+    sql = page_sql(("symbol", "AAPL"))
     assert HOT in sql
     assert "COLD(1.parquet 2.parquet 3.parquet)" in sql
 
@@ -58,14 +58,14 @@ def test_without_a_filter_by_time_everything_is_read() -> None:
     ],
 )  # fmt: skip
 def test_filters_by_time_choose_the_files(pairs: list[tuple[str, str]], files: str) -> None:
-    sql = read_from(*pairs)
+    sql = page_sql(*pairs)
     assert HOT in sql
     assert (files in sql) if files else ("COLD" not in sql)
 
 
-def test_with_nothing_archived_a_statement_is_what_it_was() -> None:
-    asked = filters.parse_question(trades, [("symbol", "AAPL")])
-    sql = select.select_page(asked, Snapshot(7), 100).sql
+def test_without_archived_partitions_a_statement_reads_the_table_alone() -> None:
+    question = filters.parse_question(trades, [("symbol", "AAPL")])
+    sql = select.select_page(question, Snapshot(7), 100).sql
     assert "FROM `trades` WHERE" in sql
     assert "_partition_id" not in sql
 
@@ -73,7 +73,7 @@ def test_with_nothing_archived_a_statement_is_what_it_was() -> None:
 def test_bars_of_now_do_not_touch_the_bucket() -> None:
     """Nothing is archived before its bars are made, and they are read instead."""
     window = minutes.window_ending("1d", datetime(2026, 3, 3, tzinfo=UTC), is_moved=False)
-    for query in (minutes.newest_query("AAPL", None, PIN), minutes.bars_query("AAPL", window, PIN)):
+    for query in (minutes.newest_query("AAPL", None, SNAPSHOT), minutes.bars_query("AAPL", window, SNAPSHOT)):
         assert HOT in query.sql
         assert "COLD" not in query.sql
 
@@ -115,19 +115,22 @@ def test_a_chart_looks_for_gaps_where_one_may_reach_into_its_time(last: datetime
     assert (files in sql) if files else ("COLD" not in sql)
 
 
-def test_what_is_asked_again_and_again_never_touches_the_bucket() -> None:
-    left = Archived(system.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
-    pin = Snapshot(
-        0, archived=ArchivedPartitions({"gaps": (JANUARY,), "runs": (left,)}, lambda keys, _: f"COLD({' '.join(keys)})")
+def test_frequent_queries_never_read_the_bucket() -> None:
+    archived = Archived(system.runs, "202501-0", ("1.parquet",), 10, {"at": JANUARY.bounds["until"]})
+    snapshot = Snapshot(
+        0,
+        archived=ArchivedPartitions(
+            {"gaps": (JANUARY,), "runs": (archived,)}, lambda keys, _: f"COLD({' '.join(keys)})"
+        ),
     )
     now = datetime(2026, 3, 1, tzinfo=UTC)
     for query in (
-        ticks.gaps_query(now, pin),
-        records.failed_runs(5, pin),
-        records.last_runs(pin),
-        records.runs("a" * 64, now, pin),
+        ticks.gaps_query(now, snapshot),
+        records.failed_runs(5, snapshot),
+        records.last_runs(snapshot),
+        records.runs("a" * 64, now, snapshot),
     ):
         assert "_partition_id NOT IN ('202501-0')" in query.sql
         assert "COLD" not in query.sql
     for fetched in (datetime(2025, 1, 5, tzinfo=UTC), None):
-        assert "COLD(1.parquet)" in records.runs("a" * 64, fetched, pin).sql
+        assert "COLD(1.parquet)" in records.runs("a" * 64, fetched, snapshot).sql

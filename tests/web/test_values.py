@@ -1,4 +1,4 @@
-"""Values and row addresses: what is written can be read back, and shows itself whole."""
+"""Values and row addresses: a value that is written can be read back unchanged."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_a_rows_address_can_be_read_by_people() -> None:
 @pytest.mark.parametrize("segment", ["", "2021-01-27", "2021-01-27,1,GME,x", "27.1.2021,36467W109,GME", "2021-01-27,1234567890,A",
                                      "2021-01-27,36467W109,~z"])  # fmt: skip
 def test_an_address_that_no_row_can_have_is_not_found(segment: str) -> None:
-    with pytest.raises(HttpProblem) as told:
+    with pytest.raises(HttpProblem) as error:
         key.split_key(sec_ftd, segment)
-    assert told.value.status == 404
+    assert error.value.status == 404
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**13), max_value=10**13))
@@ -66,15 +66,15 @@ def test_a_time_that_was_written_is_read_back_to_the_microsecond(moment: datetim
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=8, min_value=-(10**20), max_value=10**20), PLAIN)
 def test_json_keeps_every_digit_of_a_decimal_and_every_text(number: Decimal, text: str) -> None:
-    found = json.loads(responses.to_json({"number": number, "text": text}), parse_float=Decimal, parse_int=Decimal)
-    assert found == {"number": number, "text": text}
+    value = json.loads(responses.to_json({"number": number, "text": text}), parse_float=Decimal, parse_int=Decimal)
+    assert value == {"number": number, "text": text}
 
 
 def test_nuls_and_controls_are_shown_as_signs() -> None:
     assert formatting.show_controls("A\0B\x1b[31m\x7f") == "A␀B␛[31m␡"
 
 
-def test_numbers_are_grouped_and_prices_keep_what_they_say() -> None:
+def test_numbers_are_grouped_and_prices_keep_their_digits() -> None:
     assert formatting.format_number(1_988_791_343) == "1,988,791,343"
     assert formatting.format_number(Decimal("40.6900")) == "40.69"
     assert formatting.format_number(Decimal("0.0001")) == "0.0001"
@@ -97,9 +97,9 @@ def test_an_address_quotes_a_slash_inside_of_a_segment() -> None:
 def test_a_drawing_stays_inside_of_its_frame(days: list[tuple[date, float]]) -> None:
     days.sort()
     drawing = daily_chart.draw_days(
-        [day for day, _ in days], [value for _, value in days], lambda at: daily_chart.Point(str(at), "")
+        [day for day, _ in days], [value for _, value in days], lambda index: daily_chart.Point(str(index), "")
     )
-    assert [bar.point.text for bar in drawing.bars] == [str(at) for at in range(len(days))]
+    assert [bar.point.text for bar in drawing.bars] == [str(index) for index in range(len(days))]
     for bar in drawing.bars:
         assert bar.x >= daily_chart.LEFT - 0.1
         assert bar.x + bar.width <= daily_chart.WIDTH
@@ -107,9 +107,9 @@ def test_a_drawing_stays_inside_of_its_frame(days: list[tuple[date, float]]) -> 
 
 
 def test_more_days_than_pixels_become_one_outline() -> None:
-    days = [date(2004, 3, 22) + timedelta(days=at) for at in range(5_000)]
+    days = [date(2004, 3, 22) + timedelta(days=index) for index in range(5_000)]
     drawing = daily_chart.draw_days(
-        days, [float(at) for at in range(5_000)], lambda _: pytest.fail("no bar is told of")
+        days, [float(index) for index in range(5_000)], lambda _: pytest.fail("a bar has a text")
     )
     assert drawing.bars == ()
     assert 100 < drawing.outline.count("M") <= daily_chart.WIDTH
