@@ -43,7 +43,7 @@ from _watched import MB, Counts, Watch, counts, loop_lag, means, memory, since_t
 from spotlightd import log
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.runtime.endpoint import Endpoint
-from spotlightd.runtime.instance import joined
+from spotlightd.runtime.instance import make_warehouse
 from spotlightd.settings.settings import Settings
 
 SYMBOLS = ["AAPL", "TSLA", "BINANCE:BTCUSDT"]
@@ -104,12 +104,12 @@ async def listening(
             schedule={"enabled": False, "sources": ["sec_ftd"]}, log={"format": "json", "level": "warning"},
             streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": at.address}}, **(more or {}),
         )  # fmt: skip
-        daemon = await stack.enter_async_context(process.begun(config))
+        daemon = await stack.enter_async_context(process.start(config))
         endpoint = await process.until(lambda: _endpoint(state_of / "state/daemon.json", daemon.pid), "daemon.json")
-        warehouse = await stack.enter_async_context(joined(endpoint, Settings()))
+        warehouse = await stack.enter_async_context(make_warehouse(endpoint, Settings()))
         engine = max(psutil.Process(daemon.pid).children(), key=lambda one: one.memory_info().rss).pid
         yield Bench(
-            at, state_of / "state", warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.told
+            at, state_of / "state", warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.describe
         )
 
 

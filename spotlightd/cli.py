@@ -22,14 +22,14 @@ from spotlightd.settings.load import load_settings
 from spotlightd.workers.confine import block_pandas
 
 EXIT = """exit status:
-   0  done; for verify and audit: the same
-   1  differs, or was found wanting
-   2  the command was misspelt
-  65  a document is not what it should be
+   0  done; for verify and audit: the data are the same
+   1  the data differ, or a part of the work failed
+   2  the command line is wrong
+  65  a document is not what its source describes
   69  a publisher, or the daemon, did not answer
-  74  the warehouse, documents, ledger or disk refused
+  74  the warehouse, documents, ledger or disk failed
   75  the state folder is in use by another daemon
-  78  a setting must be put right first
+  78  a setting must be corrected first
 """
 STATUSES: tuple[tuple[type[SpotlightError], int], ...] = (
     (InUseError, 75),
@@ -44,7 +44,7 @@ def build_parser(package: ModuleType = commands) -> argparse.ArgumentParser:
     """The parser with every command of that package."""
     parser = argparse.ArgumentParser(
         prog="spotlightd",
-        description="Collects what powerful institutions must publish; keeps it, shows it and cites it, with receipts.",
+        description="Collects what powerful institutions must publish; stores it, shows it and cites it, with receipts.",
         epilog=EXIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -35,7 +35,7 @@ def generated() -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize("name", ["datasets.md", "settings.md", "commands.md", "metrics.md"])
-def test_a_generated_page_is_as_the_code_says(name: str) -> None:
+def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
 
 
@@ -58,7 +58,7 @@ def test_each_row_of_reliability_names_a_test() -> None:
     assert [row for row in rows if "`tests/" not in row and "does not apply" not in row] == []
 
 
-def test_every_setting_and_every_option_says_what_it_is_for() -> None:
+def test_every_setting_and_every_option_has_a_description() -> None:
     silent = re.compile(r"^\| `(?:\w|-).*\|\s+\|$", re.MULTILINE)
     found = silent.findall(generated()["settings.md"]) + silent.findall(generated()["commands.md"])
     assert [line for line in found if not re.match(r"\| `[A-Z]+`", line)] == []
@@ -76,7 +76,7 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## {project()['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_every_verb_of_the_makefile_says_what_it_does() -> None:
+def test_every_target_of_the_makefile_has_a_description() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split()
     silent = {"developer", "browser", "kafka", "stores", "ahead"}
@@ -87,12 +87,12 @@ def test_every_verb_of_the_makefile_says_what_it_does() -> None:
 
 
 def locked(name: str) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    versions: dict[str, list[str]] = {}
     for package, version in re.findall(
         r"^([a-z0-9-]+)==(\S+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE
     ):
-        found.setdefault(package, []).append(version)
-    return found
+        versions.setdefault(package, []).append(version)
+    return versions
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def locked(name: str) -> Mapping[str, list[str]]:
 )
 def test_the_lock_holds_what_the_project_asks_for(name: str, extras: list[str]) -> None:
     asked = [*project()["project"]["dependencies"]]
-    asked += [one for extra in extras for one in project()["project"]["optional-dependencies"][extra]]
+    asked += [requirement for extra in extras for requirement in project()["project"]["optional-dependencies"][extra]]
     held = locked(name)
-    for one in map(Requirement, asked):
-        versions = held.get(one.name.lower().replace("_", "-"), [])
-        assert versions, f"{one.name} is not in {name}: run `make lock`"
-        assert all(one.specifier.contains(version) for version in versions), (
-            f"{one} is not what {name} holds: {versions}"
+    for requirement in map(Requirement, asked):
+        versions = held.get(requirement.name.lower().replace("_", "-"), [])
+        assert versions, f"{requirement.name} is not in {name}: run `make lock`"
+        assert all(requirement.specifier.contains(version) for version in versions), (
+            f"{requirement} is not what {name} holds: {versions}"
         )
 
 

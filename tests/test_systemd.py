@@ -23,7 +23,7 @@ def no_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["path", "abstract"])
-def heard(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+def messages(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """Systemd's end of the socket, in both forms that its address can take."""
     name = str(tmp_path / "notify") if request.param == "path" else f"@spotlightd-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
@@ -33,20 +33,20 @@ def heard(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield end
 
 
-def test_ready_is_said_with_a_status_line(heard: socket.socket) -> None:
+def test_ready_is_said_with_a_status_line(messages: socket.socket) -> None:
     assert systemd.ready("explorer on http://127.0.0.1:8080")
-    assert heard.recv(4096) == b"READY=1\nSTATUS=explorer on http://127.0.0.1:8080"
+    assert messages.recv(4096) == b"READY=1\nSTATUS=explorer on http://127.0.0.1:8080"
 
 
-def test_the_watchdog_is_fed_and_stopping_is_said(heard: socket.socket) -> None:
+def test_the_watchdog_is_fed_and_stopping_is_said(messages: socket.socket) -> None:
     assert systemd.alive()
     assert systemd.stopping()
-    assert [heard.recv(4096) for _ in range(2)] == [b"WATCHDOG=1", b"STOPPING=1"]
+    assert [messages.recv(4096) for _ in range(2)] == [b"WATCHDOG=1", b"STOPPING=1"]
 
 
-def test_a_status_of_two_lines_cannot_smuggle_a_key(heard: socket.socket) -> None:
+def test_a_status_of_two_lines_cannot_smuggle_a_key(messages: socket.socket) -> None:
     assert systemd.status("loading\nREADY=1")
-    assert heard.recv(4096) == b"STATUS=loading READY=1"
+    assert messages.recv(4096) == b"STATUS=loading READY=1"
 
 
 def test_nothing_is_said_without_systemd() -> None:

@@ -42,9 +42,9 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
 def bundle(archived: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("bundle") / "january.bundle.tar"
     words = ("--from", "2021-01-01", "--to", "2021-01-31", "--out", str(file))
-    told = spotlightd("bundle", "sec_ftd", *words, *archived)
-    assert (told["rows"], told["loads"], told["left_out"]) == (104_187, 2, [])
-    assert told["bytes"] == file.stat().st_size
+    result = spotlightd("bundle", "sec_ftd", *words, *archived)
+    assert (result["rows"], result["loads"], result["left_out"]) == (104_187, 2, [])
+    assert result["bytes"] == file.stat().st_size
     assert list(file.parent.iterdir()) == [file]
     return file
 
@@ -53,8 +53,8 @@ def bundle(archived: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) 
 def other(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A colleague's folder, into which the bundle was imported."""
     state = str(tmp_path_factory.mktemp("other") / "state")
-    told = spotlightd("import", str(bundle), "--state", state, "--json")
-    assert (told["rows"], {one["came"] for one in told["loads"]}) == (104_187, {"imported"})
+    result = spotlightd("import", str(bundle), "--state", state, "--json")
+    assert (result["rows"], {one["came"] for one in result["loads"]}) == (104_187, {"imported"})
     return state
 
 
@@ -75,23 +75,23 @@ def test_archived_rows_are_the_same_at_the_other_instance_and_stand_in_its_docum
         "same": 104_187,
         "faults": [],
     }
-    told = spotlightd("query", "SELECT url, via FROM documents", "--state", other, "--json")
-    assert all(one["url"].startswith("https://www.sec.gov/") and "bundle" in one["via"] for one in told)
+    result = spotlightd("query", "SELECT url, via FROM documents", "--state", other, "--json")
+    assert all(one["url"].startswith("https://www.sec.gov/") and "bundle" in one["via"] for one in result)
 
 
 def test_a_citation_of_the_one_instance_verifies_at_the_other(
     archived: tuple[str, ...], other: str, tmp_path: Path
 ) -> None:
-    told = spotlightd("cite", JANUARY, *archived)
+    result = spotlightd("cite", JANUARY, *archived)
     file = tmp_path / "january.json"
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(result))
     verdict = spotlightd("verify", str(file), "--state", other, "--json")
     assert (verdict["outcome"], verdict["rows_found"]) == ("same", 104_187)
 
 
 def test_a_second_import_says_that_all_is_here(bundle: Path, other: str) -> None:
-    told = spotlightd("import", str(bundle), "--state", other, "--json")
-    assert (told["rows"], {one["came"] for one in told["loads"]}) == (0, {"here"})
+    result = spotlightd("import", str(bundle), "--state", other, "--json")
+    assert (result["rows"], {one["came"] for one in result["loads"]}) == (0, {"here"})
 
 
 def test_any_program_reads_the_rows_and_the_documents(bundle: Path, tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_any_program_reads_the_rows_and_the_documents(bundle: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "says"),
+    ("arguments", "status", "detail"),
     [
         (("bundle", "nothing"), 78, "no dataset is called 'nothing'"),
         (("bundle", "bars"), 78, "bars is computed from trades: bundle that"),
@@ -119,8 +119,8 @@ def test_any_program_reads_the_rows_and_the_documents(bundle: Path, tmp_path: Pa
         (("import", "spotlightd/demo/data/cnsfails202101a.zip"), 65, "is no bundle of spotlightd"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_its_remedy(
-    archived: tuple[str, ...], words: tuple[str, ...], status: int, says: str
+def test_an_impossible_request_is_refused_with_a_remedy(
+    archived: tuple[str, ...], arguments: tuple[str, ...], status: int, detail: str
 ) -> None:
-    told: Any = spotlightd(*words, *archived, status=status)
-    assert says in told["detail"]
+    result: Any = spotlightd(*arguments, *archived, status=status)
+    assert detail in result["detail"]

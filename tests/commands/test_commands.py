@@ -36,14 +36,14 @@ BY_HALF_MONTH = (
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("demo") / "state"
-    told = spotlightd("demo", "--once", "--json", "--state", str(state))
-    assert (told["documents"], told["rows"]) == (5, 274_226)
-    assert [one["covers"] for one in told["refused"]] == ["2021/02/b"]
+    result = spotlightd("demo", "--once", "--json", "--state", str(state))
+    assert (result["documents"], result["rows"]) == (5, 274_226)
+    assert [one["covers"] for one in result["refused"]] == ["2021/02/b"]
     return state
 
 
 def spotlightd(*words: str, status: int = 0) -> Any:
-    """What the command said, as JSON, in a process of its own."""
+    """The JSON result of a command that runs in its own process."""
     done = subprocess.run(
         [sys.executable, "-m", "spotlightd", *words], capture_output=True, text=True, timeout=120, check=False
     )
@@ -66,8 +66,8 @@ def test_each_half_month_has_the_count_and_the_sum_of_its_files_trailers(demo: P
 
 
 def test_a_second_demo_loads_nothing_twice(demo: Path) -> None:
-    told = spotlightd("demo", "--once", "--json", "--state", str(demo))
-    assert (told["documents"], told["unchanged"], told["rows"]) == (0, 4, 0)
+    result = spotlightd("demo", "--once", "--json", "--state", str(demo))
+    assert (result["documents"], result["unchanged"], result["rows"]) == (0, 4, 0)
 
 
 def test_what_was_known_before_the_correction_is_asked_for_with_as_of(demo: Path) -> None:
@@ -83,8 +83,8 @@ def test_what_was_known_before_the_correction_is_asked_for_with_as_of(demo: Path
 
 
 def test_every_row_is_read_again_from_the_line_that_it_points_to(demo: Path) -> None:
-    told = spotlightd("audit", "--state", str(demo), "--json")
-    assert told == {"rows": 218_254, "same": 218_254, "faults": []}
+    result = spotlightd("audit", "--state", str(demo), "--json")
+    assert result == {"rows": 218_254, "same": 218_254, "faults": []}
 
 
 def _rows(file: Path) -> int:
@@ -120,9 +120,9 @@ def test_a_citation_of_an_earlier_state_is_taken_from_its_address(demo: Path) ->
         "query", "SELECT toString(published_at) AS at FROM loads WHERE seq = 3", "--state", str(demo), "--json"
     )
     then = at[0]["at"].replace(" ", "T") + "Z"
-    told = spotlightd("cite", f"/data/sec_ftd?symbol=GME&as_of={then}", "--state", str(demo), "--json")
-    assert told["as_of"] == then
-    assert told != spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
+    result = spotlightd("cite", f"/data/sec_ftd?symbol=GME&as_of={then}", "--state", str(demo), "--json")
+    assert result["as_of"] == then
+    assert result != spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
 
 
 @pytest.mark.parametrize(("parsers", "advised"), [((), True), (("2",), False)])
@@ -137,8 +137,8 @@ def test_fetching_is_advised_only_for_documents_that_are_not_here(
 
 
 def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo: Path, tmp_path: Path) -> None:
-    told = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
-    text = json.dumps(told)
+    result = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
+    text = json.dumps(result)
     assert "load_id" not in text
     assert '"seq"' not in text
     file = tmp_path / "gme.json"
@@ -149,36 +149,36 @@ def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo
 
 
 def test_a_citation_that_was_changed_is_found_out(demo: Path, tmp_path: Path) -> None:
-    told = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
-    told["address"] = "/data/sec_ftd?symbol=AMC"
+    result = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
+    result["address"] = "/data/sec_ftd?symbol=AMC"
     file = tmp_path / "changed.json"
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(result))
     assert spotlightd("verify", str(file), "--state", str(demo), "--json", status=1)["outcome"] == "differs"
 
 
 def test_trying_a_file_shows_rows_and_a_bad_one_says_why(tmp_path: Path) -> None:
     real = Path("spotlightd/demo/data/cnsfails202101a.zip").resolve()
-    told = spotlightd("try", "sec_ftd", str(real), "--rows", "1", "--json")
-    assert told["rows"] == {"sec_ftd": 48_215}
-    assert told["shown"]["sec_ftd"][0]["cusip"] == "B38564108"
+    result = spotlightd("try", "sec_ftd", str(real), "--rows", "1", "--json")
+    assert result["rows"] == {"sec_ftd": 48_215}
+    assert result["shown"]["sec_ftd"][0]["cusip"] == "B38564108"
     bad = tmp_path / "cnsfails202101a.zip"
     bad.write_text("<html>not found</html>")
     assert "it is a web page" in spotlightd("try", "sec_ftd", str(bad), "--json", status=65)["detail"]
 
 
 def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_path: Path) -> None:
-    told = spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json")
-    document = Path(told["case"]) / "document.txt"
-    said = spotlightd("try", told["source"], str(document), "--json", status=65)["detail"]
+    result = spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json")
+    document = Path(result["case"]) / "document.txt"
+    said = spotlightd("try", result["source"], str(document), "--json", status=65)["detail"]
     assert "parse is not written yet" in said
     assert (
-        "is there already"
+        "exists already"
         in spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json", status=78)["detail"]
     )
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("arguments", "detail"),
     [
         (("query", "DROP TABLE sec_ftd"), "query only reads"),
         (("query", "SELECT 1", "--as-of", "yesterday"), "is not a date like"),
@@ -192,8 +192,8 @@ def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_pat
         (("audit", "nothing"), "no dataset is called 'nothing'"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_its_remedy(demo: Path, words: tuple[str, ...], says: str) -> None:
-    assert says in spotlightd(*words, "--state", str(demo), "--json", status=78)["detail"]
+def test_an_impossible_request_is_refused_with_a_remedy(demo: Path, arguments: tuple[str, ...], detail: str) -> None:
+    assert detail in spotlightd(*arguments, "--state", str(demo), "--json", status=78)["detail"]
 
 
 def test_a_state_folder_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_every_command_helps_with_an_example(capsys: pytest.CaptureFixture[str])
         assert f"spotlightd {word}" in capsys.readouterr().out.split("example:")[1]
 
 
-def test_a_misspelt_command_is_exit_2() -> None:
+def test_a_wrong_command_is_exit_2() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["quary"])
     assert ended.value.code == 2

@@ -24,18 +24,18 @@ KEYS = {
 
 def settings(folder: Path, **changes: Any) -> Path:
     """A file of settings with keys, such as `bucket__name="x"`."""
-    told: dict[str, dict[str, Any]] = {"bucket": {"kind": "s3", "url": "https://s3.example.org"}, "storage": {}}
+    sections: dict[str, dict[str, Any]] = {"bucket": {"kind": "s3", "url": "https://s3.example.org"}, "storage": {}}
     for setting, key in KEYS.items():
         section, _, name = setting.partition(".")
-        told[section][name] = str(folder / setting)
+        sections[section][name] = str(folder / setting)
         (folder / setting).write_text(key, encoding="utf-8")
         (folder / setting).chmod(0o600)
     for setting, value in changes.items():
         section, _, name = setting.partition("__")
-        told[section][name] = value
+        sections[section][name] = value
     lines = [
         line
-        for section, values in told.items()
+        for section, values in sections.items()
         for line in (f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in values.items()))
     ]
     file = folder / "settings.toml"
@@ -43,12 +43,12 @@ def settings(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def written(folder: Path, *words: str, **changes: Any) -> int:
+def write_files(folder: Path, *words: str, **changes: Any) -> int:
     return main(["server-config", "--config", str(settings(folder, **changes)), "--to", str(folder / "to"), *words])
 
 
 def test_the_keys_are_in_a_file_of_their_own_that_only_its_owner_may_read(tmp_path: Path) -> None:
-    assert written(tmp_path) == 0
+    assert write_files(tmp_path) == 0
     places, keys = (tmp_path / "to" / name for name in (STORAGE_FILE, KEYS_FILE))
     assert [one.stat().st_mode & 0o777 for one in (places, keys)] == [0o640, 0o600]
     assert {one.name for one in (tmp_path / "to").iterdir()} == {STORAGE_FILE, KEYS_FILE}
@@ -60,19 +60,19 @@ def test_the_keys_are_in_a_file_of_their_own_that_only_its_owner_may_read(tmp_pa
 
 
 def test_what_it_says_holds_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert written(tmp_path, "--json") == 0
+    assert write_files(tmp_path, "--json") == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["files"] == [str(tmp_path / "to" / name) for name in (STORAGE_FILE, KEYS_FILE)]
     assert not any(key in said.out + said.err for key in KEYS.values())
 
 
 def test_the_example_is_what_it_writes(tmp_path: Path) -> None:
-    assert written(tmp_path) == 0
+    assert write_files(tmp_path) == 0
     assert (tmp_path / "to" / STORAGE_FILE).read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
 
 
 def test_no_table_forgets_rows_and_no_statement_can_send_the_keys_elsewhere(tmp_path: Path) -> None:
-    assert written(tmp_path) == 0
+    assert write_files(tmp_path) == 0
     for name in (STORAGE_FILE, KEYS_FILE):
         found = ET.parse(tmp_path / "to" / name).getroot()  # noqa: S314
         assert "ttl" not in {one.tag for one in found.iter()}
@@ -80,13 +80,13 @@ def test_no_table_forgets_rows_and_no_statement_can_send_the_keys_elsewhere(tmp_
 
 
 def test_a_file_that_is_there_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -> None:
-    assert written(tmp_path) == 0
+    assert write_files(tmp_path) == 0
     (tmp_path / "to" / STORAGE_FILE).write_text("mine", encoding="utf-8")
     (tmp_path / "to" / KEYS_FILE).unlink()
-    assert written(tmp_path) == 78
+    assert write_files(tmp_path) == 78
     assert (tmp_path / "to" / STORAGE_FILE).read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "to" / KEYS_FILE).exists()
-    assert written(tmp_path, "--replace") == 0
+    assert write_files(tmp_path, "--replace") == 0
     assert (tmp_path / "to" / STORAGE_FILE).read_text(encoding="utf-8") == EXAMPLE.read_text(encoding="utf-8")
 
 
@@ -111,12 +111,12 @@ def test_a_file_that_is_there_is_replaced_only_when_that_is_asked_for(tmp_path: 
     ],
 )
 def test_what_could_harm_the_archive_or_cannot_work_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    assert written(tmp_path, **changes) == 78
+    assert write_files(tmp_path, **changes) == 78
     assert not (tmp_path / "to").exists()
 
 
 def test_the_archives_own_key_is_refused_because_the_cold_disk_deletes(tmp_path: Path) -> None:
-    assert written(tmp_path, storage__access_key_file=str(tmp_path / "bucket.access_key_file")) == 78
+    assert write_files(tmp_path, storage__access_key_file=str(tmp_path / "bucket.access_key_file")) == 78
 
 
 @pytest.mark.parametrize(
@@ -128,4 +128,4 @@ def test_the_archives_own_key_is_refused_because_the_cold_disk_deletes(tmp_path:
     ],
 )
 def test_names_apart_from_the_archives_are_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
-    assert written(tmp_path, **changes) == 0
+    assert write_files(tmp_path, **changes) == 0

@@ -14,55 +14,55 @@ from tests.streams.place import SYMBOLS, Place
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
     async with run_exchange(Script(rate=200.0, ping_seconds=0.5)) as venue:
         yield Place(tmp_path, venue)
 
 
-async def test_messages_are_shown_and_kept_frames_decoded_again(here: Place) -> None:
-    async with here.ready() as daemon:
-        await here.wait_for_flow(100)
+async def test_messages_are_shown_and_kept_frames_decoded_again(place: Place) -> None:
+    async with place.ready() as daemon:
+        await place.wait_for_flow(100)
         shown = [
-            json.loads(line) for line in (await here.command("tail", "finnhub", "--once", "--json")).out.splitlines()
+            json.loads(line) for line in (await place.command("tail", "finnhub", "--once", "--json")).out.splitlines()
         ]
         assert len(shown) >= 10
         assert [one["offset"] for one in shown] == list(range(shown[0]["offset"], shown[-1]["offset"] + 1))
         trade = json.loads(next(one["frame"] for one in shown if "trade" in one["frame"]))
         assert trade["data"][0]["s"] in SYMBOLS
-        beside = await here.command("replay", "finnhub", "--json")
+        beside = await place.command("replay", "finnhub", "--json")
         assert (beside.status, beside.json()["documents"]) == (0, 1)
-        await here.wait_for_flow(100)
-        await here.settle()
+        await place.wait_for_flow(100)
+        await place.settle()
         assert await daemon.stop() == 0
-    without = (await here.command("replay", "finnhub", "--json")).json()
+    without = (await place.command("replay", "finnhub", "--json")).json()
     assert [(one["part"], one["rejects"]) for one in without["parts"]] == [(1, 0), (2, 0)]
-    assert sum(one["rows"] for one in without["parts"]) <= len(here.venue.ticks)
+    assert sum(one["rows"] for one in without["parts"]) <= len(place.venue.ticks)
 
 
-async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(here: Place, tmp_path: Path) -> None:
-    async with here.ready() as daemon:
-        await here.wait_for_flow(100)
-        await here.settle()
+async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(place: Place, tmp_path: Path) -> None:
+    async with place.ready() as daemon:
+        await place.wait_for_flow(100)
+        await place.settle()
         assert await daemon.stop() == 0
     file, other = str(tmp_path / "trades.bundle.tar"), str(tmp_path / "other")
-    early = await here.command("bundle", "trades", "--out", file)
+    early = await place.command("bundle", "trades", "--out", file)
     assert early.status == 78
     assert "bundled when its day is over" in early.err
-    assert (await here.command("replay", "finnhub")).status == 0  # which closes the day
-    made = (await here.command("bundle", "trades", "--out", file, "--json")).json()
-    own = await here.command("import", file)
+    assert (await place.command("replay", "finnhub")).status == 0  # which closes the day
+    made = (await place.command("bundle", "trades", "--out", file, "--json")).json()
+    own = await place.command("import", file)
     assert own.status == 78
     assert "receives finnhub itself" in own.err
     told = (await process.command("import", "--state", other, file, "--json")).json()
     assert ({one["came"] for one in told["loads"]}, told["rows"]) == ({"imported"}, made["rows"])
     sql = "SELECT count() AS n, sum(cityHash64(* EXCEPT (ingested, load_id))) AS hash FROM trades"
     there = (await process.command("query", "--state", other, sql, "--json")).json()
-    assert there == (await here.command("query", sql, "--json")).json()
+    assert there == (await place.command("query", sql, "--json")).json()
     assert there[0]["n"] == made["rows"] > 0
 
 
-async def test_a_stream_that_is_none_is_told(here: Place) -> None:
-    here.settings()
-    done = await here.command("replay", "finhub")
+async def test_a_stream_that_is_none_is_told(place: Place) -> None:
+    place.settings()
+    done = await place.command("replay", "finhub")
     assert done.status == 78
     assert "no stream is called 'finhub'; there are: finnhub" in done.err

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.clients.publisher_server import ScriptedPublisher
-from tests.daemon.place import Place, place
+from tests.daemon.place import Place, make_place
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
     """A publisher that has nothing yet, and a state folder that no daemon has seen."""
     async with ScriptedPublisher() as server:
-        yield place(tmp_path, server)
+        yield make_place(tmp_path, server)

@@ -1,7 +1,6 @@
-"""The real daemon as a process: begun from a settings file, listened to, asked, told to stop, killed; always ended.
+"""The real daemon as a process: started from a settings file, observed, queried, stopped or killed; always ended.
 
-Nothing here waits for a fixed time: whatever is expected is polled for until a deadline, and the failure says what the
-daemon told until then.
+Nothing waits for a fixed time. What is expected is polled until a deadline, and a failure prints the daemon's log.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ import aiohttp
 import psutil
 
 POLL_SECONDS = 0.01
-PATIENCE_SECONDS = 30.0
-# Whatever else lies on the disk of this machine, nothing is held, and no ballast is made.
+WAIT_SECONDS = 30.0
+# However full the disk of this machine is, nothing is held, and no ballast is created.
 NO_MARKS = {
     "warn_percent": 99.6, "batch_percent": 99.7, "sink_percent": 99.8, "ballast_percent": 99.9,
     "hysteresis_percent": 0.05, "ballast_bytes": 0, "every_seconds": 0.5,
@@ -33,18 +32,18 @@ COMMAND = (sys.executable, "-m", "spotlightd")
 
 
 async def until(
-    what: Callable[[], Any], says: str, *, seconds: float = PATIENCE_SECONDS, every: float = POLL_SECONDS
+    condition: Callable[[], Any], description: str, *, seconds: float = WAIT_SECONDS, every: float = POLL_SECONDS
 ) -> Any:
-    """The first truthy answer of a function or coroutine. AssertionError when there is none in time."""
+    """The first truthy result of a function or coroutine. AssertionError when there is none in time."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while True:
-        found = what()
-        if isinstance(found, Awaitable):
-            found = await found
-        if found:
-            return found
-        assert loop.time() < end, f"not within {seconds:g} s: {says}"
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
+        assert loop.time() < end, f"not within {seconds:g} s: {description}"
         await asyncio.sleep(every)
 
 
@@ -60,12 +59,12 @@ class Answer:
 
 @dataclass
 class Daemon:
-    """A daemon that was begun. `events` are its lines of JSON, `words` the lines that are none."""
+    """A daemon that was started. `events` are its lines of JSON, `other_lines` all others."""
 
     process: asyncio.subprocess.Process
     session: aiohttp.ClientSession
     events: list[dict[str, Any]] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
+    other_lines: list[str] = field(default_factory=list)
 
     @property
     def pid(self) -> int:
@@ -73,33 +72,35 @@ class Daemon:
 
     @property
     def web(self) -> str:
-        return str(self.said("daemon ready")[-1]["web"])
+        return str(self.find_events("daemon ready")[-1]["web"])
 
-    def said(self, event: str, **facts: Any) -> list[dict[str, Any]]:
-        """Its events of that name with those facts."""
-        return [one for one in self.events if one["event"] == event and facts.items() <= one.items()]
+    def find_events(self, event: str, **facts: Any) -> list[dict[str, Any]]:
+        """The events of that name with these fields."""
+        return [line for line in self.events if line["event"] == event and facts.items() <= line.items()]
 
-    async def says(self, event: str, *, times: int = 1, seconds: float = PATIENCE_SECONDS, **facts: Any) -> Any:
-        """Wait until it has said an event so often; the last one."""
+    async def wait_for(self, event: str, *, times: int = 1, seconds: float = WAIT_SECONDS, **facts: Any) -> Any:
+        """Wait until the event was logged that many times; the last one."""
 
-        def heard() -> list[dict[str, Any]]:
-            found = self.said(event, **facts)
-            over = self.process.returncode is not None
-            assert not (over and len(found) < times), f"it ended ({self.process.returncode}): {self.told()}"
-            return found if len(found) >= times else []
+        def matching() -> list[dict[str, Any]]:
+            events = self.find_events(event, **facts)
+            has_ended = self.process.returncode is not None
+            assert not (has_ended and len(events) < times), f"it ended ({self.process.returncode}): {self.describe()}"
+            return events if len(events) >= times else []
 
         try:
-            return (await until(heard, f"{event} {facts}", seconds=seconds))[-1]
+            return (await until(matching, f"{event} {facts}", seconds=seconds))[-1]
         except AssertionError as late:
-            raise AssertionError(f"{late}: {self.told()}") from None
+            raise AssertionError(f"{late}: {self.describe()}") from None
 
-    def told(self) -> str:
-        lines = [str({name: fact for name, fact in one.items() if name not in _DULL}) for one in self.events[-40:]]
-        return "\n  ".join(["the daemon said:", *lines, *self.words[-40:]])
+    def describe(self) -> str:
+        lines = [
+            str({name: fact for name, fact in line.items() if name not in _LEFT_OUT}) for line in self.events[-40:]
+        ]
+        return "\n  ".join(["the daemon logged:", *lines, *self.other_lines[-40:]])
 
     async def ready(self) -> Daemon:
         """Wait until /readyz answers 200."""
-        await self.says("daemon ready")
+        await self.wait_for("daemon ready")
         await until(self.is_ready, "/readyz answers 200")
         return self
 
@@ -111,9 +112,9 @@ class Daemon:
         answer = await self.get("/readyz")
         return answer.status == 503 and because in answer.text
 
-    async def get(self, path: str, *, seconds: float = PATIENCE_SECONDS) -> Answer:
+    async def get(self, path: str, *, seconds: float = WAIT_SECONDS) -> Answer:
         """A page, read to its end within that time."""
-        await self.says("daemon ready")
+        await self.wait_for("daemon ready")
         loop = asyncio.get_running_loop()
         began = loop.time()
         async with self.session.get(self.web + path, timeout=aiohttp.ClientTimeout(total=seconds)) as answer:
@@ -125,13 +126,15 @@ class Daemon:
         return answer.json()
 
     async def flow(self, name: str) -> Any:
-        return next(one for one in (await self.status())["state"]["flows"] if one["name"] == name)
+        return next(flow for flow in (await self.status())["state"]["flows"] if flow["name"] == name)
 
     def engine_pid(self) -> int:
-        """Of the engine that lives now; 0 while none does."""
+        """The process of the running engine; 0 while none runs."""
         with contextlib.suppress(psutil.NoSuchProcess):
-            ours = {child.pid for child in psutil.Process(self.pid).children()}
-            return next((one["pid"] for one in reversed(self.said("engine ready")) if one["pid"] in ours), 0)
+            children = {child.pid for child in psutil.Process(self.pid).children()}
+            return next(
+                (event["pid"] for event in reversed(self.find_events("engine ready")) if event["pid"] in children), 0
+            )
         return 0
 
     def memory(self) -> int:
@@ -139,7 +142,7 @@ class Daemon:
         return int(psutil.Process(self.pid).memory_info().rss)
 
     def send(self, number: int) -> None:
-        """Not by the process object, which looks for its end first, and may see it before asyncio does: status 255."""
+        """With os.kill: the process object polls the process first, may see its end before asyncio does, and give status 255."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -149,40 +152,40 @@ class Daemon:
             async with asyncio.timeout(seconds):
                 return await self.process.wait()
         except TimeoutError:
-            raise AssertionError(f"it has not ended within {seconds:g} s: {self.told()}") from None
+            raise AssertionError(f"it has not ended within {seconds:g} s: {self.describe()}") from None
 
     async def stop(self) -> int:
-        """Tell it to stop; its exit status. All that it ever said must have been events."""
+        """Send SIGTERM; its exit status. Every line that it logged must have been an event."""
         self.send(signal.SIGTERM)
         status = await self.ended()
-        assert not self.words, "\n".join(self.words)
+        assert not self.other_lines, "\n".join(self.other_lines)
         return status
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
 
     async def listen(self) -> None:
-        """Take down what it says, line by line."""
+        """Collect its log, line by line."""
         assert self.process.stderr is not None
         while line := await self.process.stderr.readline():
             text = line.decode(errors="replace").rstrip("\n")
             try:
                 self.events.append(json.loads(text))
             except ValueError:
-                self.words.append(text)
+                self.other_lines.append(text)
 
 
-_DULL = frozenset({"timestamp", "level", "url"})
+_LEFT_OUT = frozenset({"timestamp", "level", "url"})
 
 
 @asynccontextmanager
-async def begun(
+async def start(
     config: Path, *more: str, env: Mapping[str, str] | None = None, prefix: Sequence[str] = ()
 ) -> AsyncIterator[Daemon]:
-    """A daemon while the block runs, ready or not; killed at its end if it still lives."""
+    """A daemon while the block runs, ready or not; killed at the end of the block if it still runs."""
     process = await asyncio.create_subprocess_exec(
         *prefix, *COMMAND, "run", "--config", str(config), *more,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
@@ -206,7 +209,7 @@ async def begun(
 @asynccontextmanager
 async def ready(config: Path, *more: str, **how: Any) -> AsyncIterator[Daemon]:
     """A daemon that is ready."""
-    async with begun(config, *more, **how) as daemon:
+    async with start(config, *more, **how) as daemon:
         yield await daemon.ready()
 
 
@@ -224,7 +227,7 @@ class Done:
 
 
 async def command(*words: str, seconds: float = 60.0, prefix: Sequence[str] = ()) -> Done:
-    """Run one command of ours to its end; killed when it takes longer."""
+    """Run one command to its end; it is killed when it takes longer."""
     process = await asyncio.create_subprocess_exec(
         *prefix, *COMMAND, *words,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -241,13 +244,13 @@ async def command(*words: str, seconds: float = 60.0, prefix: Sequence[str] = ()
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours, without what systemd may have told the test run itself."""
+    """Our environment, without the variables that systemd may have set for the test run."""
     return {name: text for name, text in os.environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
 
 
 def settings_file(folder: Path, at: str, **sections: Any) -> Path:
-    """A settings file for a daemon whose publisher stands at that address: patient with nobody, on a free port."""
-    told: dict[str, Any] = {
+    """A settings file for a daemon whose publisher is at that address: short time-outs, a free port."""
+    settings: dict[str, Any] = {
         "state_dir": str(folder / "state"),
         "publisher": {"attempts": 2, "backoff_seconds": 0.05, "connect_seconds": 5.0, "stall_seconds": 10.0},
         "web": {"port": 0},
@@ -257,22 +260,22 @@ def settings_file(folder: Path, at: str, **sections: Any) -> Path:
         "disk": NO_MARKS,
     }
     for name, values in sections.items():
-        told[name] = {**told.get(name, {}), **values} if isinstance(values, Mapping) else values
-    told["publisher"] = {**told["publisher"], "mirrors": {"www.sec.gov": at}}
+        settings[name] = {**settings.get(name, {}), **values} if isinstance(values, Mapping) else values
+    settings["publisher"] = {**settings["publisher"], "mirrors": {"www.sec.gov": at}}
     path = folder / "spotlightd.toml"
-    path.write_text(_toml(told), encoding="utf-8")
+    path.write_text(_to_toml(settings), encoding="utf-8")
     return path
 
 
-def _toml(told: Mapping[str, Any], where: str = "") -> str:
-    plain = {name: value for name, value in told.items() if not isinstance(value, Mapping)}
-    lines = [f"{json.dumps(name)} = {_word(value)}" for name, value in plain.items()]
-    for name, value in told.items():
+def _to_toml(settings: Mapping[str, Any], prefix: str = "") -> str:
+    plain = {name: value for name, value in settings.items() if not isinstance(value, Mapping)}
+    lines = [f"{json.dumps(name)} = {_render_value(value)}" for name, value in plain.items()]
+    for name, value in settings.items():
         if isinstance(value, Mapping):
-            inner = f"{where}{json.dumps(name)}"
-            lines += [f"[{inner}]", _toml(value, f"{inner}.")]
+            section = f"{prefix}{json.dumps(name)}"
+            lines += [f"[{section}]", _to_toml(value, f"{section}.")]
     return "\n".join(lines)
 
 
-def _word(value: Any) -> str:
+def _render_value(value: Any) -> str:
     return value.isoformat() if isinstance(value, date) else json.dumps(value)

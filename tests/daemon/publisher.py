@@ -1,4 +1,4 @@
-"""A publisher of constructed half-months of fails, in the SEC's form, and what a reader should then see of them."""
+"""A publisher of constructed half-months of fails, in the SEC's format, and what a reader should see of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spotlightd.sql.visibility import visible_condition
 from tests.clients.publisher_server import Answer, ScriptedPublisher, document, reply
 
 INDEX_PATH = urlsplit(INDEX).path
-FAST = '''"""constructed: the fails of the SEC as they are, asked for as fast as a test likes."""
+FAST = '''"""constructed: the fails of the SEC, without the limit on requests."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ from spotlightd.sources import sec_ftd
 
 source = replace(sec_ftd.source, name="fast_ftd", requests_per_second=1000.0, contact_required=False)
 '''
-SEEN = f"""
+VISIBLE = f"""
 SELECT formatDateTime(settlement_date, '%Y/%m') || if(toDayOfMonth(settlement_date) < 15, '/a', '/b') AS covers,
     count() AS rows, sum(quantity) AS shares
 FROM sec_ftd WHERE {visible_condition(sec_ftd)} GROUP BY covers
@@ -41,7 +41,7 @@ FROM sec_ftd WHERE {visible_condition(sec_ftd)} GROUP BY covers
 
 @dataclass(frozen=True, slots=True)
 class HalfMonth:
-    """A constructed document: its bytes, and what its own trailers say."""
+    """A constructed document: its bytes, and the counts in its trailers."""
 
     covers: str
     content: bytes
@@ -54,7 +54,7 @@ class HalfMonth:
 
 
 def half(number: int) -> tuple[str, date]:
-    """What half-month number so and so since 2010 is called, and its first day."""
+    """The name and the first day of a half-month, numbered from 2010."""
     month = date(2010 + number // 24, number // 2 % 12 + 1, 1)
     return f"{month:%Y/%m}/{'ab'[number % 2]}", month.replace(day=15 if number % 2 else 1)
 
@@ -71,9 +71,9 @@ def lines(number: int, rows: int, edition: int = 0) -> list[str]:
 
 @lru_cache(maxsize=512)
 def half_month(number: int, rows: int = 1200, edition: int = 0) -> HalfMonth:
-    """A whole and right document. Another edition has other quantities."""
-    made = lines(number, rows, edition)
-    return HalfMonth(half(number)[0], zipped(add_trailers(made)), rows, sum(int(one.split("|")[3]) for one in made))
+    """A complete and correct document. Another edition has other quantities."""
+    texts = lines(number, rows, edition)
+    return HalfMonth(half(number)[0], zipped(add_trailers(texts)), rows, sum(int(text.split("|")[3]) for text in texts))
 
 
 def zipped(text: str, member: str = "cnsfails.txt") -> bytes:
@@ -90,15 +90,16 @@ def index(paths: Iterable[str]) -> Answer:
     return reply(200, f"<!doctype html><title>Fails</title><ul>{links}</ul>".encode(), Content_Type="text/html")
 
 
-def show(server: ScriptedPublisher, *shown: HalfMonth) -> None:
+def show(server: ScriptedPublisher, *documents: HalfMonth) -> None:
     """From now on the publisher has these documents, and no others."""
-    for one in shown:
-        server.script(one.path, document(one.content, etag=f'"{hash(one.content)}"'))
-    server.script(INDEX_PATH, index(one.path for one in shown))
+    for half_month in documents:
+        content = half_month.content
+        server.script(half_month.path, document(content, etag=f'"{hash(content)}"'))
+    server.script(INDEX_PATH, index(half_month.path for half_month in documents))
 
 
 def state_folder(folder: Path) -> Path:
-    """A state folder with the fast source in it, made beforehand."""
+    """A new state folder with the fast source in it."""
     state = folder / "state"
     (state / "sources").mkdir(parents=True, mode=0o700)
     (state / "sources" / "fast.py").write_text(FAST, encoding="utf-8")
@@ -110,27 +111,27 @@ def endpoint(state: Path) -> Endpoint:
 
 
 def warehouse(state: Path) -> ClickHouse:
-    """The running daemon's warehouse, as a command joins it; to be entered."""
+    """The running daemon's warehouse, as a command opens it; to be entered."""
     return make_warehouse(endpoint(state), Settings())
 
 
-async def seen(opened: ClickHouse) -> dict[str, tuple[int, int]]:
+async def read_visible(opened: ClickHouse) -> dict[str, tuple[int, int]]:
     """Rows and shares that a pinned reader sees, by half-month."""
     seq = (await opened.rows("SELECT max(seq) FROM loads")).rows[0][0]
-    return {covers: (rows, shares) for covers, rows, shares in (await opened.rows(SEEN, {"seq": seq})).rows}
+    return {covers: (rows, shares) for covers, rows, shares in (await opened.rows(VISIBLE, {"seq": seq})).rows}
 
 
-async def seen_in(state: Path) -> dict[str, tuple[int, int]]:
+async def read_visible_in(state: Path) -> dict[str, tuple[int, int]]:
     async with warehouse(state) as opened:
-        return await seen(opened)
+        return await read_visible(opened)
 
 
-def expected(shown: Sequence[HalfMonth]) -> dict[str, tuple[int, int]]:
-    return {one.covers: (one.rows, one.shares) for one in shown}
+def expected(documents: Sequence[HalfMonth]) -> dict[str, tuple[int, int]]:
+    return {document.covers: (document.rows, document.shares) for document in documents}
 
 
 def ledger(state: Path, sql: str, *values: object) -> list[tuple[object, ...]]:
-    """What the ledger's file says, read beside its daemon; nothing while there is none."""
+    """Rows of the ledger, read beside its daemon; none while the file does not exist."""
     path = state / "ledger.sqlite"
     if not path.exists():
         return []

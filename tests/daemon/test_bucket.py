@@ -32,13 +32,13 @@ def s3(folder: Path, url: str, access: str = ACCESS, secret: str = SECRET, **cha
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "detail"),
     [
         ({"url": "127.0.0.1:9000"}, "setting bucket.url: '127.0.0.1:9000' is not like http://127.0.0.1:9000"),
         ({"url": "http://127.0.0.1:9000/path"}, "is not like http://127.0.0.1:9000"),
         ({"url": "http://me:secret@127.0.0.1:9000"}, "is not like http://127.0.0.1:9000"),
         ({"name": "No"}, "setting bucket.name: 'No' is no name of a bucket"),
-        ({"prefix": "a b"}, "setting bucket.prefix: 'a b' is to be words"),
+        ({"prefix": "a b"}, "setting bucket.prefix: 'a b' must be words"),
         ({"threads": 0}, "must not be 0"),
         ({"secret": "minioadmin"}, "holds a secret that is too short or well known"),
         ({"secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, "holds a secret that is too short or well known"),
@@ -46,39 +46,39 @@ def s3(folder: Path, url: str, access: str = ACCESS, secret: str = SECRET, **cha
     ],
 )
 async def test_settings_that_cannot_work_are_refused_before_anything_starts(
-    tmp_path: Path, changes: dict[str, Any], says: str
+    tmp_path: Path, changes: dict[str, Any], detail: str
 ) -> None:
-    told = s3(tmp_path, "http://127.0.0.1:9000", secret=changes.pop("secret", SECRET)) | changes
+    settings = s3(tmp_path, "http://127.0.0.1:9000", secret=changes.pop("secret", SECRET)) | changes
     with pytest.raises(SettingsError) as caught:
-        async with open_instance(Settings(state_dir=tmp_path / "state", bucket=BucketSettings(**told))):
+        async with open_instance(Settings(state_dir=tmp_path / "state", bucket=BucketSettings(**settings))):
             pass
-    assert says in str(caught.value)
+    assert detail in str(caught.value)
     assert not (tmp_path / "state" / "engine").exists()
 
 
-async def test_a_store_that_is_gone_holds_up_nothing_and_comes_back(here: Place, free_port: int, minio: Store) -> None:
-    here.show(half_month(0))
+async def test_a_store_that_is_gone_holds_up_nothing_and_comes_back(place: Place, free_port: int, minio: Store) -> None:
+    place.show(half_month(0))
     gone = f"bucket spotlightd at 127.0.0.1:{free_port} cannot be reached"
-    async with here.begun(bucket=s3(here.folder, f"http://127.0.0.1:{free_port}")) as daemon:
-        await daemon.says("daemon ready")
-        await here.all_seen()
+    async with place.start(bucket=s3(place.folder, f"http://127.0.0.1:{free_port}")) as daemon:
+        await daemon.wait_for("daemon ready")
+        await place.wait_until_visible()
         await until(lambda: daemon.is_not_ready(f"bucket: {gone}"), "it says so")
-        assert daemon.said("store failed", flow="bucket")
-    done = await here.command("check")
+        assert daemon.find_events("store failed", flow="bucket")
+    done = await place.command("check")
     assert done.status == 74
     assert gone in done.err
-    here.settings(bucket=s3(here.folder, minio.url, minio.access_key, minio.secret_key))
-    done = await here.command("check")
+    place.settings(bucket=s3(place.folder, minio.url, minio.access_key, minio.secret_key))
+    done = await place.command("check")
     assert done.status == 0, done.err
     assert minio.secret_key not in done.out
-    async with here.ready(bucket=s3(here.folder, minio.url, minio.access_key, minio.secret_key)) as again:
-        await again.says("bucket swept")
-    assert SECRET not in daemon.words
-    assert minio.secret_key not in again.words
+    async with place.ready(bucket=s3(place.folder, minio.url, minio.access_key, minio.secret_key)) as again:
+        await again.wait_for("bucket swept")
+    assert SECRET not in daemon.other_lines
+    assert minio.secret_key not in again.other_lines
 
 
-async def test_a_folder_on_a_disk_that_is_gone_is_told(here: Place) -> None:
-    (here.folder / "disk").write_text("no folder\n")
-    async with here.begun(bucket={"folder": str(here.folder / "disk" / "bucket")}) as daemon:
-        said = f"bucket: bucket folder {here.folder}/disk/bucket failed (Not a directory)"
+async def test_a_folder_on_a_disk_that_is_gone_is_told(place: Place) -> None:
+    (place.folder / "disk").write_text("no folder\n")
+    async with place.start(bucket={"folder": str(place.folder / "disk" / "bucket")}) as daemon:
+        said = f"bucket: bucket folder {place.folder}/disk/bucket failed (Not a directory)"
         await until(lambda: daemon.is_not_ready(said), "it says so")

@@ -12,100 +12,104 @@ import pytest
 
 from spotlightd.runtime.endpoint import process_start_ticks
 from tests.clients.publisher_server import reply, silence
-from tests.daemon.place import Place, place
+from tests.daemon.place import Place, make_place
 from tests.daemon.process import until
 from tests.daemon.publisher import half_month
 
 SUM = "SELECT count() AS rows, sum(quantity) AS shares FROM sec_ftd"
 
 
-async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(here: Place) -> None:
-    here.show(*(half_month(number) for number in range(3)))
-    cited, rows = here.folder / "citation.json", here.folder / "rows.csv"
-    async with here.ready() as daemon:
-        await here.all_seen()
+async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(place: Place) -> None:
+    place.show(*(half_month(number) for number in range(3)))
+    cited, rows = place.folder / "citation.json", place.folder / "rows.csv"
+    async with place.ready() as daemon:
+        await place.wait_until_visible()
         made, summed, exported, listed = await asyncio.gather(
-            here.command("cite", "/data/sec_ftd?symbol=S7"),
-            here.command("query", SUM, "--json"),
-            here.command("export", "sec_ftd", "--where", "symbol=S7", "--to", str(rows)),
-            here.command("sources", "--json"),
+            place.command("cite", "/data/sec_ftd?symbol=S7"),
+            place.command("query", SUM, "--json"),
+            place.command("export", "sec_ftd", "--where", "symbol=S7", "--to", str(rows)),
+            place.command("sources", "--json"),
         )
         cited.write_text(made.out, encoding="utf-8")
-        verified = await here.command("verify", str(cited), "--json")
+        verified = await place.command("verify", str(cited), "--json")
         assert await daemon.stop() == 0
     assert [one.status for one in (made, summed, exported, listed, verified)] == [0] * 5
-    sums = {"rows": sum(one.rows for one in here.shown), "shares": sum(one.shares for one in here.shown)}
+    sums = {"rows": sum(one.rows for one in place.documents), "shares": sum(one.shares for one in place.documents)}
     assert summed.json() == [sums]
     assert rows.read_text().count("\n") == 1 + 6
     assert next(one["newest"] for one in listed.json() if one["source"] == "fast_ftd") == half_month(2).covers
     same = {"outcome": "same", "rows_cited": 6, "rows_found": 6, "missing": [], "differences": []}
     assert verified.json() == same
-    assert (await here.command("verify", str(cited), "--json")).json() == same
-    assert (await here.command("query", SUM, "--json")).json() == [sums]
+    assert (await place.command("verify", str(cited), "--json")).json() == same
+    assert (await place.command("query", SUM, "--json")).json() == [sums]
 
 
-async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_death(here: Place) -> None:
-    here.show(half_month(0))
-    async with here.ready() as daemon:
-        await here.all_seen()
-        here.show(*(half_month(number) for number in range(1, 5)))
-        here.server.script(half_month(2).path, silence())  # newest first: there it hangs, half done
-        asking = asyncio.create_task(here.command("backfill", "fast_ftd", "--from", "2010-01-15", "--to", "2010-02-28"))
-        await until(lambda: here.asked_for(half_month(2)), "the backfill is under way")
+async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_death(place: Place) -> None:
+    place.show(half_month(0))
+    async with place.ready() as daemon:
+        await place.wait_until_visible()
+        place.show(*(half_month(number) for number in range(1, 5)))
+        place.server.script(half_month(2).path, silence())  # newest first: there it hangs, half done
+        asking = asyncio.create_task(
+            place.command("backfill", "fast_ftd", "--from", "2010-01-15", "--to", "2010-02-28")
+        )
+        await until(lambda: place.count_requests(half_month(2)), "the backfill is under way")
         await daemon.kill()
-    assert here.ledger("SELECT state, done, total FROM jobs") == [("running", 1, 3)]
-    here.show()
-    async with here.ready(schedule={"on_start": False}) as daemon:
+    assert place.ledger("SELECT state, done, total FROM jobs") == [("running", 1, 3)]
+    place.show()
+    async with place.ready(schedule={"on_start": False}) as daemon:
         done = await asking
         assert (done.status, done.out) == (0, "3 documents: 2 published, 1 unchanged; 2,400 rows\n")
         assert "the running daemon does it, as job 1" in done.err
-        assert await here.seen() == {one.covers: (one.rows, one.shares) for one in here.shown[:4]}
+        assert await place.visible() == {one.covers: (one.rows, one.shares) for one in place.documents[:4]}
         assert await daemon.stop() == 0
 
 
-async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(here: Place) -> None:
-    here.show(half_month(0), half_month(1))
-    here.server.script(half_month(1).path, reply(404))
+async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(place: Place) -> None:
+    place.show(half_month(0), half_month(1))
+    place.server.script(half_month(1).path, reply(404))
     said = (
         "2 documents: 1 absent, 1 published; 1,200 rows; 2010/01/b: www.sec.gov has no https://www.sec.gov/files/data/"
     )
-    async with here.ready(schedule={"on_start": False}) as daemon:
-        done = await here.command("backfill", "fast_ftd")
+    async with place.ready(schedule={"on_start": False}) as daemon:
+        done = await place.command("backfill", "fast_ftd")
         assert (done.status, done.out[: len(said)]) == (1, said)
-        other = await here.command("backfill", "sec_ftd")
+        other = await place.command("backfill", "sec_ftd")
         assert other.status == 78
         assert "the running daemon does not collect sec_ftd" in other.err
-        missing = await here.command("backfill", "nothing")
+        missing = await place.command("backfill", "nothing")
         assert "no source is called 'nothing'" in missing.err
-        refused = await here.command("rebuild")
+        refused = await place.command("rebuild")
         assert refused.status == 78
         assert refused.err == "spotlightd: the daemon is running: stop it first, so that the ledger does not change\n"
         assert await daemon.stop() == 0
-    here.show()
-    alone = await here.command("backfill", "fast_ftd")  # a person asks: what failed a moment ago is asked for again
+    place.show()
+    alone = await place.command("backfill", "fast_ftd")  # a person asks: what failed a moment ago is asked for again
     assert (alone.status, alone.out) == (0, "2 documents: 1 published, 1 unchanged; 1,200 rows\n")
-    rebuilt = await here.command("rebuild", "--json")
+    rebuilt = await place.command("rebuild", "--json")
     assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + 4)
 
 
-async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_work(here: Place, tmp_path: Path) -> None:
-    here.show(half_month(0), half_month(1))
+async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_work(
+    place: Place, tmp_path: Path
+) -> None:
+    place.show(half_month(0), half_month(1))
     file = tmp_path / "all.bundle.tar"
-    async with here.ready() as daemon:
-        await here.all_seen()
-        made = await here.command("bundle", "sec_ftd", "--out", str(file), "--json")
-        refused = await here.command("import", str(file))
+    async with place.ready() as daemon:
+        await place.wait_until_visible()
+        made = await place.command("bundle", "sec_ftd", "--out", str(file), "--json")
+        refused = await place.command("import", str(file))
         assert await daemon.stop() == 0
-    assert (made.status, made.json()["rows"]) == (0, sum(one.rows for one in here.shown))
+    assert (made.status, made.json()["rows"]) == (0, sum(one.rows for one in place.documents))
     assert refused.status == 78
     assert "stop it (`systemctl stop spotlightd`), import, and start it again" in refused.err
     (tmp_path / "other").mkdir()
-    other = place(tmp_path / "other", here.server)
+    other = make_place(tmp_path / "other", place.server)
     other.settings(schedule={"on_start": False})
     told = await other.command("import", str(file), "--json")
     assert {one["came"] for one in told.json()["loads"]} == {"imported"}
     async with other.ready(schedule={"on_start": False}) as daemon:
-        assert await other.seen() == here.expected
+        assert await other.visible() == place.expected
         sql = "SELECT settlement_date, cusip, symbol, quantity FROM sec_ftd LIMIT 1"
         row = (await other.command("query", sql, "--json")).json()[0]
         key = ",".join(str(row[name]) for name in ("settlement_date", "cusip", "symbol"))
@@ -116,15 +120,15 @@ async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_wo
 
 
 @pytest.mark.slow
-async def test_what_a_killed_daemon_left_behind_misleads_no_command(here: Place) -> None:
+async def test_what_a_killed_daemon_left_behind_misleads_no_command(place: Place) -> None:
     """Its number may be another process's by now; here it is this one's."""
-    here.show(half_month(0))
-    async with here.ready() as daemon:
-        await here.all_seen()
+    place.show(half_month(0))
+    async with place.ready() as daemon:
+        await place.wait_until_visible()
         daemon.send(signal.SIGKILL)
         await daemon.ended()
-    path = here.state / "daemon.json"
+    path = place.state / "daemon.json"
     left = json.loads(path.read_text())
     path.write_text(json.dumps(left | {"pid": os.getpid()}))
     assert process_start_ticks(os.getpid()) != left["start_ticks"]
-    assert (await here.command("query", SUM, "--json")).json() == [{"rows": 1200, "shares": half_month(0).shares}]
+    assert (await place.command("query", SUM, "--json")).json() == [{"rows": 1200, "shares": half_month(0).shares}]

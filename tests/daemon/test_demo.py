@@ -1,4 +1,4 @@
-"""The demo as a newcomer sees it: it goes through all stages of its publisher by itself, and ends when told."""
+"""The demo as a newcomer sees it: it goes through all stages of its publisher by itself, and ends when endpoint."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ async def test_the_demo_shows_the_correction_and_what_was_refused_at_first(tmp_p
         async with asyncio.timeout(STAGES_SECONDS):
             while len(await _seqs(state)) < PUBLICATIONS:  # noqa: ASYNC110  (it stands in a file)
                 await asyncio.sleep(0.2)
-        told: dict[str, Any] = json.loads((state / "daemon.json").read_text())
-        assert told["web"].endswith(str(free_port))
+        endpoint: dict[str, Any] = json.loads((state / "daemon.json").read_text())
+        assert endpoint["web"].endswith(str(free_port))
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):
             assert await process.wait() == 0

@@ -24,19 +24,19 @@ from tests.real.store import Store
 LEAVING = {"hot_days": {"fast_ftd": 1}, "every_seconds": 0.2, "cache_bytes": 1 << 30}
 
 
-def local(here: Place) -> list[Path]:
-    return sorted((here.state / "documents").glob("??/??/*"))
+def local(place: Place) -> list[Path]:
+    return sorted((place.state / "documents").glob("??/??/*"))
 
 
-def aged(here: Place) -> None:
+def aged(place: Place) -> None:
     """As if they had come two days ago; those that come after are new."""
-    for path in local(here):
+    for path in local(place):
         told = path.stat().st_mtime - 2 * 86_400
         os.utime(path, (told, told))
 
 
-async def all_downloaded(here: Place, daemon: Daemon) -> None:
-    for one in here.shown:
+async def all_downloaded(place: Place, daemon: Daemon) -> None:
+    for one in place.documents:
         address = f"{daemon.web}/source/{hashlib.sha256(one.content).hexdigest()}/raw"
 
         async def known(address: str = address) -> bool:
@@ -48,58 +48,58 @@ async def all_downloaded(here: Place, daemon: Daemon) -> None:
             assert (answer.status, await answer.read()) == (200, one.content)
 
 
-async def all_read(here: Place, daemon: Daemon) -> None:
+async def all_read(place: Place, daemon: Daemon) -> None:
     """Each document is downloaded whole, and its line is shown."""
-    await all_downloaded(here, daemon)
-    for one in here.shown:
+    await all_downloaded(place, daemon)
+    for one in place.documents:
         page = await daemon.get(f"/source/{hashlib.sha256(one.content).hexdigest()}?line=2&member=0")
         assert "The line cannot be shown" not in page.text
 
 
 @pytest.mark.parametrize("where", ["folder", "minio"])
 async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
-    here: Place, request: pytest.FixtureRequest, where: str
+    place: Place, request: pytest.FixtureRequest, where: str
 ) -> None:
     store: Store | None = request.getfixturevalue("minio") if where == "minio" else None
     sections: dict[str, Any] = {"documents": LEAVING}
     if store:
         sections["bucket"] = s3(
-            here.folder, store.url, store.access_key, store.secret_key, prefix=f"{here.folder.name}/"
+            place.folder, store.url, store.access_key, store.secret_key, prefix=f"{place.folder.name}/"
         )
-    here.show(half_month(0), half_month(1))
-    async with here.ready(**sections) as daemon:
-        await here.all_seen()
-        aged(here)
-        await until(lambda: not local(here), "they left")
-        await all_read(here, daemon)
-        beside = await here.command("audit", "--json")
-        assert beside.json()["same"] == sum(one.rows for one in here.shown), beside.err
+    place.show(half_month(0), half_month(1))
+    async with place.ready(**sections) as daemon:
+        await place.wait_until_visible()
+        aged(place)
+        await until(lambda: not local(place), "they left")
+        await all_read(place, daemon)
+        beside = await place.command("audit", "--json")
+        assert beside.json()["same"] == sum(one.rows for one in place.documents), beside.err
         await daemon.kill()
-    shutil.rmtree(here.state / "cache")
-    alone = await here.command("audit", "--json")
-    assert alone.json()["same"] == sum(one.rows for one in here.shown), alone.err
-    async with here.ready(**sections) as again:
+    shutil.rmtree(place.state / "cache")
+    alone = await place.command("audit", "--json")
+    assert alone.json()["same"] == sum(one.rows for one in place.documents), alone.err
+    async with place.ready(**sections) as again:
 
-        async def told() -> bool:
+        async def are_in_the_bucket() -> bool:
             found = (await again.get("/archive.json")).json()["documents"]
             return bool(found["alone"]["documents"] == 2 and not found["amiss"])
 
-        await until(told, "the page tells where they lie")
-        await all_read(here, again)
+        await until(are_in_the_bucket, "the page shows where they are")
+        await all_read(place, again)
         assert await again.stop() == 0
 
 
 @pytest.mark.parametrize(
-    ("told", "says"),
+    ("settings", "detail"),
     [
         ({"hot_days": {"nothing": 3}}, "setting documents.hot_days names no source: nothing"),
         ({"hot_days": {"sec_ftd": 3}, "cache_bytes": 1000}, "setting documents.cache_bytes: a document of sec_ftd may"),
     ],
 )
-async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, told: dict[str, Any], says: str) -> None:
+async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, settings: dict[str, Any], detail: str) -> None:
     async with open_instance(
-        Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**told))
-    ) as house:
+        Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**settings))
+    ) as instance:
         with pytest.raises(SettingsError) as caught:
-            make_document_tiering(house)
-    assert str(caught.value).startswith(says)
+            make_document_tiering(instance)
+    assert str(caught.value).startswith(detail)

@@ -35,18 +35,18 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
         yield end
 
 
-def heard(end: socket.socket) -> list[str]:
-    """What was sent since it was asked for last."""
-    said: list[str] = []
+def read_messages(end: socket.socket) -> list[str]:
+    """All messages since the last call."""
+    messages: list[str] = []
     while True:
         try:
-            said.append(end.recv(4096).decode())
+            messages.append(end.recv(4096).decode())
         except BlockingIOError:
-            return said
+            return messages
 
 
 @dataclass
-class House:
+class Flows:
     """A board, its metrics, and three flows: one that raises, one that hangs, one that works until it is to block."""
 
     board: Board = field(default_factory=Board)
@@ -96,7 +96,7 @@ class House:
 
 
 async def test_what_raises_is_begun_again_and_what_hangs_shows(systemd: socket.socket) -> None:
-    house = House()
+    house = Flows()
     with capture_logs():
         async with house.at_work():
             await until(lambda: house.status("raises").restarts >= 3, "what raises is begun again")
@@ -105,18 +105,20 @@ async def test_what_raises_is_begun_again_and_what_hangs_shows(systemd: socket.s
             assert not house.status("works").is_hanging
             beats = house.status("works").beats
             await until(lambda: house.status("works").beats > beats, "the others go on")
-            await until(lambda: "hangs: it hangs" in "".join(heard(systemd)), "systemctl status tells")
+            await until(lambda: "hangs: it hangs" in "".join(read_messages(systemd)), "systemctl status tells")
 
 
 async def test_a_loop_that_is_held_up_is_measured_and_does_not_feed_the_watchdog(systemd: socket.socket) -> None:
-    house = House()
+    house = Flows()
     with capture_logs():
         async with house.at_work():
-            await until(lambda: "WATCHDOG=1" in heard(systemd), "the watchdog is fed")
+            await until(lambda: "WATCHDOG=1" in read_messages(systemd), "the watchdog is fed")
             house.blocks = True
             while house.blocks:
-                heard(systemd)
+                read_messages(systemd)
                 await asyncio.sleep(0)
-            assert heard(systemd).count("WATCHDOG=1") <= 1, "of the five that were due while the loop was held up"
+            assert read_messages(systemd).count("WATCHDOG=1") <= 1, (
+                "of the five that were due while the loop was held up"
+            )
             await until(lambda: house.metric("loop_lag_seconds_sum") > 0.8, "the lag is measured")
-            await until(lambda: "WATCHDOG=1" in heard(systemd), "the watchdog is fed again")
+            await until(lambda: "WATCHDOG=1" in read_messages(systemd), "the watchdog is fed again")

@@ -53,52 +53,52 @@ def stepped(path: Path, sql: str, covers: str) -> Callable[[], bool]:
     return reached
 
 
-async def queue_backfill(here: Place) -> None:
+async def queue_backfill(place: Place) -> None:
     """Have the running daemon look again, as `backfill` does."""
-    with closing(sqlite3.connect(here.state / "ledger.sqlite", timeout=10)) as ledger, ledger:
+    with closing(sqlite3.connect(place.state / "ledger.sqlite", timeout=10)) as ledger, ledger:
         ledger.execute(
             "INSERT INTO jobs VALUES (NULL, 'backfill', 'fast_ftd', '0001-01-01', '9999-12-31', '', '', 'waiting', 0, 0, '')"
         )
 
 
 @pytest.mark.slow
-async def test_a_daemon_killed_at_any_step_of_a_load_goes_on_where_it_was(here: Place) -> None:
+async def test_a_daemon_killed_at_any_step_of_a_load_goes_on_where_it_was(place: Place) -> None:
     """One state folder through all deaths. What is visible is whole at every look, and all of it in the end."""
-    here.show(half_month(0, ROWS))
+    place.show(half_month(0, ROWS))
     for number, (step, sql) in enumerate(STEPS.items(), 1):
-        async with here.ready() as daemon:
-            await here.all_seen()
-            here.show(half_month(number, ROWS))
-            reached = stepped(here.state / "ledger.sqlite", sql, half_month(number).covers)
+        async with place.ready() as daemon:
+            await place.wait_until_visible()
+            place.show(half_month(number, ROWS))
+            reached = stepped(place.state / "ledger.sqlite", sql, half_month(number).covers)
             killing = asyncio.create_task(asyncio.to_thread(kill_when, daemon.pid, reached))
-            await queue_backfill(here)
+            await queue_backfill(place)
             assert await killing, step
             assert await daemon.ended() == -signal.SIGKILL
-    async with here.ready():
-        await here.all_seen()
-        again = await here.command("audit", "sec_ftd", "--json")
-    assert again.json()["same"] == again.json()["rows"] == ROWS * len(here.shown)
-    assert not here.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
+    async with place.ready():
+        await place.wait_until_visible()
+        again = await place.command("audit", "sec_ftd", "--json")
+    assert again.json()["same"] == again.json()["rows"] == ROWS * len(place.documents)
+    assert not place.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
 
 
-async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_made_up(here: Place) -> None:
-    here.show(half_month(0, 1_200))
-    async with here.ready() as daemon:
-        await here.all_seen()
+async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_made_up(place: Place) -> None:
+    place.show(half_month(0, 1_200))
+    async with place.ready() as daemon:
+        await place.wait_until_visible()
         big = half_month(1, 200_000)
-        here.show(big)
+        place.show(big)
         engine = daemon.engine_pid()
-        inserting = stepped(here.state / "ledger.sqlite", STEPS["the load is begun"], big.covers)
+        inserting = stepped(place.state / "ledger.sqlite", STEPS["the load is begun"], big.covers)
         killing = asyncio.create_task(asyncio.to_thread(kill_when, engine, inserting))
-        await queue_backfill(here)
+        await queue_backfill(place)
         assert await killing
         await until(lambda: daemon.is_not_ready("collect fast_ftd"), "/readyz says which flow holds", every=0)
-        await daemon.says("engine restarted")
-        await daemon.says("load published", covers=big.covers)
-        await here.all_seen()
-        assert daemon.said("load failed", covers=big.covers)
-        assert daemon.said("store recovered")
-        assert len([one for one in here.server.requests if one.path == big.path]) == 1  # its bytes were here already
+        await daemon.wait_for("engine restarted")
+        await daemon.wait_for("load published", covers=big.covers)
+        await place.wait_until_visible()
+        assert daemon.find_events("load failed", covers=big.covers)
+        assert daemon.find_events("store recovered")
+        assert len([one for one in place.server.requests if one.path == big.path]) == 1  # its bytes were here already
         status = await daemon.status()
         assert status["state"]["engine"]["restarts"] == 1
         assert daemon.engine_pid() != engine
@@ -107,16 +107,16 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
 
 
 @pytest.mark.slow
-async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(here: Place) -> None:
-    here.show(half_month(0, 1_200))
-    async with here.ready() as daemon, warehouse(here.state) as reader:
-        await here.all_seen()
+async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(place: Place) -> None:
+    place.show(half_month(0, 1_200))
+    async with place.ready() as daemon, warehouse(place.state) as reader:
+        await place.wait_until_visible()
         sql = "SELECT sum(cityHash64(number)) FROM numbers(1000000000000)"
         long = asyncio.create_task(reader.rows(sql, limits=Limits(seconds=5)))
         running = (
             "SELECT count() FROM system.processes WHERE query LIKE '%1000000000000%' AND query NOT LIKE '%processes%'"
         )
-        await until(lambda: _one(reader, running), "the query runs")
+        await until(lambda: _run_query(reader, running), "the query runs")
         pages = [asyncio.create_task(daemon.get(path)) for path in ("/data/sec_ftd", "/status", "/") * 3]
         os.kill(daemon.engine_pid(), signal.SIGKILL)
         with pytest.raises(StoreError):  # at once, or, asked again by the client, when its time is over
@@ -126,9 +126,9 @@ async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(h
         assert (await daemon.get("/healthz")).status == 200
         await until(daemon.is_ready, "/readyz answers 200 again")
         assert (await daemon.get("/data/sec_ftd")).status == 200
-        await here.all_seen()
+        await place.wait_until_visible()
         assert await daemon.stop() == 0
 
 
-async def _one(reader: ClickHouse, sql: str) -> int:
+async def _run_query(reader: ClickHouse, sql: str) -> int:
     return int((await reader.rows(sql)).rows[0][0])

@@ -31,81 +31,83 @@ def systemd_at(path: Path) -> Iterator[socket.socket]:
         yield end
 
 
-async def hear(end: socket.socket, heard: list[str], key: str, *, times: int = 1) -> None:
+async def hear(end: socket.socket, messages: list[str], key: str, *, times: int = 1) -> None:
     """Take datagrams down until one says so, so often, from now on."""
     loop, fresh = asyncio.get_running_loop(), 0
     async with asyncio.timeout(30):
         while fresh < times:
             said = (await loop.sock_recv(end, 4096)).decode()
-            heard.append(said)
+            messages.append(said)
             fresh += key in said.split("\n")
 
 
-async def test_systemd_hears_that_it_is_ready_alive_and_stopping(here: Place) -> None:
-    heard: list[str] = []
-    with systemd_at(here.folder / "notify") as end:
-        env = {"NOTIFY_SOCKET": str(here.folder / "notify"), "WATCHDOG_USEC": "400000"}
-        async with here.begun(env=env) as daemon:
-            await hear(end, heard, "READY=1")
+async def test_systemd_hears_that_it_is_ready_alive_and_stopping(place: Place) -> None:
+    messages: list[str] = []
+    with systemd_at(place.folder / "notify") as end:
+        env = {"NOTIFY_SOCKET": str(place.folder / "notify"), "WATCHDOG_USEC": "400000"}
+        async with place.start(env=env) as daemon:
+            await hear(end, messages, "READY=1")
             assert (await daemon.get("/readyz")).status == 200
-            await hear(end, heard, "WATCHDOG=1", times=5)
-            assert any(re.search(r"^STATUS=\d+ flows at work$", said, re.MULTILINE) for said in heard)
+            await hear(end, messages, "WATCHDOG=1", times=5)
+            assert any(re.search(r"^STATUS=\d+ flows at work$", said, re.MULTILINE) for said in messages)
             daemon.send(signal.SIGTERM)
-            await hear(end, heard, "STOPPING=1")
+            await hear(end, messages, "STOPPING=1")
             assert await daemon.ended() == 0
 
 
-async def test_sigterm_at_rest_ends_it_with_0_and_leaves_no_process_and_no_secret(here: Place) -> None:
-    async with here.ready() as daemon:
+async def test_sigterm_at_rest_ends_it_with_0_and_leaves_no_process_and_no_secret(place: Place) -> None:
+    async with place.ready() as daemon:
         engine = daemon.engine_pid()
-        assert (here.state / "daemon.json").stat().st_mode & 0o777 == 0o600
+        assert (place.state / "daemon.json").stat().st_mode & 0o777 == 0o600
         assert await daemon.stop() == 0
-        assert daemon.said("daemon stopped")
+        assert daemon.find_events("daemon stopped")
         await until(lambda: not Path(f"/proc/{engine}").exists(), "the engine is gone")
-    assert not (here.state / "daemon.json").exists()
+    assert not (place.state / "daemon.json").exists()
 
 
-async def test_sigterm_during_a_load_ends_it_with_0_and_the_next_start_finishes(here: Place) -> None:
-    here.show(half_month(0, 150_000), half_month(1, 1_500))
-    async with here.ready() as daemon:
-        await until(lambda: here.ledger("SELECT 1 FROM loads WHERE rows = '{}' AND covers = '2010/01/a'"), "a load")
+async def test_sigterm_during_a_load_ends_it_with_0_and_the_next_start_finishes(place: Place) -> None:
+    place.show(half_month(0, 150_000), half_month(1, 1_500))
+    async with place.ready() as daemon:
+        await until(lambda: place.ledger("SELECT 1 FROM loads WHERE rows = '{}' AND covers = '2010/01/a'"), "a load")
         assert await daemon.stop() == 0
-        assert not daemon.said("flow failed")
-    assert not here.ledger("SELECT * FROM loads WHERE state IN ('loading', 'publishing')")
-    async with here.ready():
-        await here.all_seen()
-    assert [row[0] for row in here.ledger("PRAGMA integrity_check")] == ["ok"]
+        assert not daemon.find_events("flow failed")
+    assert not place.ledger("SELECT * FROM loads WHERE state IN ('loading', 'publishing')")
+    async with place.ready():
+        await place.wait_until_visible()
+    assert [row[0] for row in place.ledger("PRAGMA integrity_check")] == ["ok"]
 
 
-async def test_sigterm_while_a_publisher_keeps_us_waiting_does_not_wait_for_it(here: Place) -> None:
-    here.show(half_month(0))
-    here.server.script(half_month(0).path, silence(b"PK", of=1_000_000))
-    async with here.ready() as daemon:
-        await until(lambda: any(one.path.endswith(".zip") for one in here.server.requests), "the document is asked for")
+async def test_sigterm_while_a_publisher_keeps_us_waiting_does_not_wait_for_it(place: Place) -> None:
+    place.show(half_month(0))
+    place.server.script(half_month(0).path, silence(b"PK", of=1_000_000))
+    async with place.ready() as daemon:
+        await until(
+            lambda: any(one.path.endswith(".zip") for one in place.server.requests), "the document is asked for"
+        )
         assert await daemon.stop() == 0
 
 
-async def test_sigterm_again_and_again_ends_it_with_0_all_the_same(here: Place) -> None:
-    here.show(half_month(0, 100_000))
-    async with here.ready() as daemon:
+async def test_sigterm_again_and_again_ends_it_with_0_all_the_same(place: Place) -> None:
+    place.show(half_month(0, 100_000))
+    async with place.ready() as daemon:
         while daemon.process.returncode is None:
             daemon.send(signal.SIGTERM)
             await asyncio.sleep(0.02)
         assert await daemon.ended() == 0
-        assert daemon.said("daemon stopped")
+        assert daemon.find_events("daemon stopped")
 
 
-async def test_sigterm_while_it_starts_ends_it_with_0(here: Place) -> None:
-    async with here.begun() as daemon:
-        await daemon.says("daemon started")
+async def test_sigterm_while_it_starts_ends_it_with_0(place: Place) -> None:
+    async with place.start() as daemon:
+        await daemon.wait_for("daemon started")
         assert await daemon.stop() == 0
 
 
 @pytest.mark.slow
-async def test_sigterm_during_a_slow_download_ends_it_within_10_seconds(here: Place) -> None:
-    here.show(half_month(0, 100_000))
-    async with here.ready() as daemon:
-        await here.all_seen()
+async def test_sigterm_during_a_slow_download_ends_it_within_10_seconds(place: Place) -> None:
+    place.show(half_month(0, 100_000))
+    async with place.ready() as daemon:
+        await place.wait_until_visible()
         async with daemon.session.get(daemon.web + "/data/sec_ftd.csv") as answer:  # and never read to its end
             assert answer.status == 200
             assert await daemon.stop() == 0
@@ -127,43 +129,43 @@ source = replace(sec_ftd.source, name="broken", discover=discover, contact_requi
 '''
 
 
-async def test_a_source_that_fails_is_started_again_with_pauses_and_holds_up_no_other(here: Place) -> None:
-    (here.state / "sources" / "broken.py").write_text(BROKEN)
-    here.show(half_month(0))
-    async with here.ready(schedule={"sources": ["broken", "fast_ftd"]}) as daemon:
-        await daemon.says("flow failed", flow="collect broken", times=3)
-        await here.all_seen()
+async def test_a_source_that_fails_is_started_again_with_pauses_and_holds_up_no_other(place: Place) -> None:
+    (place.state / "sources" / "broken.py").write_text(BROKEN)
+    place.show(half_month(0))
+    async with place.ready(schedule={"sources": ["broken", "fast_ftd"]}) as daemon:
+        await daemon.wait_for("flow failed", flow="collect broken", times=3)
+        await place.wait_until_visible()
 
-        async def told() -> bool:
+        async def is_failed() -> bool:
             return bool((await daemon.flow("collect broken"))["state"] == "failed")
 
-        await until(told, "the flow is shown as failed")
+        await until(is_failed, "the flow is shown as failed")
         flow = await daemon.flow("collect broken")
         assert flow["restarts"] >= 3
         assert flow["error"] == "a bug in spotlightd: ZeroDivisionError: constructed mistake"
         assert "ZeroDivisionError: constructed mistake" in (await daemon.get("/status")).text
         assert (await daemon.get("/readyz")).status == 200
-        times = [datetime.fromisoformat(one["timestamp"]) for one in daemon.said("flow failed")]
+        times = [datetime.fromisoformat(one["timestamp"]) for one in daemon.find_events("flow failed")]
         pauses = [(later - sooner).total_seconds() for sooner, later in pairwise(times)]
         assert pauses[1] > pauses[0] > 0.4
         assert await daemon.stop() == 0
 
 
-async def test_an_index_that_cannot_be_had_is_asked_for_again_and_then_all_is_loaded(here: Place) -> None:
-    here.show(half_month(0))
-    here.server.script(INDEX_PATH, reply(500), reply(500), index([half_month(0).path]))
-    async with here.ready() as daemon:
-        await daemon.says("flow failed", flow="collect fast_ftd")
-        await here.all_seen()
-        said = daemon.said("source failed")[0]["error"]
+async def test_an_index_that_cannot_be_had_is_asked_for_again_and_then_all_is_loaded(place: Place) -> None:
+    place.show(half_month(0))
+    place.server.script(INDEX_PATH, reply(500), reply(500), index([half_month(0).path]))
+    async with place.ready() as daemon:
+        await daemon.wait_for("flow failed", flow="collect fast_ftd")
+        await place.wait_until_visible()
+        said = daemon.find_events("source failed")[0]["error"]
         assert said.startswith("www.sec.gov answered 500 Internal Server Error to https://www.sec.gov/data-research/")
         assert said.endswith("; tried 2 times")
 
 
-async def test_a_vital_flow_that_fails_ends_the_process_so_that_systemd_starts_it_anew(here: Place) -> None:
+async def test_a_vital_flow_that_fails_ends_the_process_so_that_systemd_starts_it_anew(place: Place) -> None:
     """A record whose time is beyond all calendars cannot be copied; nothing in the ledger could write it."""
-    async with here.ready() as daemon:
-        with closing(sqlite3.connect(here.state / "ledger.sqlite", timeout=10)) as ledger, ledger:
+    async with place.ready() as daemon:
+        with closing(sqlite3.connect(place.state / "ledger.sqlite", timeout=10)) as ledger, ledger:
             ledger.execute("INSERT INTO runs VALUES (NULL, 1 << 62, 'x', 'x', '', 'failed', '', 0, 0, 0, 0.0, '')")
         assert await daemon.ended(seconds=30) == 1
-        assert daemon.said("flow failed", flow="bookkeeping")
+        assert daemon.find_events("flow failed", flow="bookkeeping")

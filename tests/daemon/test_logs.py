@@ -16,8 +16,8 @@ LOG = {"table_seconds": 0.2, "level": "debug"}
 BY_PROCESS = "SELECT * FROM logs WHERE process = {pid:UInt32} ORDER BY seq"
 
 
-async def rows_of(here: Place, pid: int) -> list[dict[str, Any]]:
-    async with warehouse(here.state) as reader:
+async def rows_of(place: Place, pid: int) -> list[dict[str, Any]]:
+    async with warehouse(place.state) as reader:
         return (await reader.rows(BY_PROCESS, {"pid": pid})).dicts()
 
 
@@ -29,21 +29,21 @@ def is_all(rows: list[dict[str, Any]], daemon: Daemon, until_event: str) -> None
     assert Counter(row["event"] for row in rows[: len(lines)]) == Counter(lines)
 
 
-async def test_all_that_it_said_from_start_to_stop_is_in_the_table_once(here: Place) -> None:
-    here.show(half_month(0, 1_200))
-    async with here.ready(log=LOG) as daemon:
-        await here.all_seen()
+async def test_all_that_it_said_from_start_to_stop_is_in_the_table_once(place: Place) -> None:
+    place.show(half_month(0, 1_200))
+    async with place.ready(log=LOG) as daemon:
+        await place.wait_until_visible()
         mark = (await daemon.session.get(daemon.web + "/nothing")).headers["X-Request-Id"]
-        await until(lambda: daemon.said("request refused", request=mark), "the line is said")
+        await until(lambda: daemon.find_events("request refused", request=mark), "the line is said")
         await until(lambda: _there(daemon, f"/logs.json?request={mark}&event=request+refused"), "the row is written")
         (load,) = await _there(daemon, "/logs.json?event=load+published")
         run = await _there(daemon, f"/logs.json?run={load['run']}")
         assert {one["event"] for one in run} >= {"document stored", "load published"}
         assert (await _there(daemon, f"/logs.json?load={load['load_id']}"))[0]["seq"] == load["seq"]
-        secret = json.loads((here.state / "daemon.json").read_text())["password"]
+        secret = json.loads((place.state / "daemon.json").read_text())["password"]
         assert await daemon.stop() == 0
-    async with here.ready(log=LOG) as again:
-        rows = await rows_of(here, daemon.pid)
+    async with place.ready(log=LOG) as again:
+        rows = await rows_of(place, daemon.pid)
         is_all(rows, daemon, "daemon stopping")
         assert all(secret not in repr(row) for row in rows)
         assert rows[0]["event"] == "daemon started"
@@ -55,10 +55,10 @@ async def _there(daemon: Daemon, path: str) -> list[dict[str, Any]]:
     return found
 
 
-async def test_an_engine_that_dies_takes_no_event_with_it_and_doubles_none(here: Place) -> None:
-    here.show(half_month(0, 1_200))
-    async with here.ready(log=LOG) as daemon:
-        await here.all_seen()
+async def test_an_engine_that_dies_takes_no_event_with_it_and_doubles_none(place: Place) -> None:
+    place.show(half_month(0, 1_200))
+    async with place.ready(log=LOG) as daemon:
+        await place.wait_until_visible()
         for _ in range(3):
             engine = daemon.engine_pid()
             for at in range(20):
@@ -71,7 +71,7 @@ async def test_an_engine_that_dies_takes_no_event_with_it_and_doubles_none(here:
             return len(await _there(daemon, "/logs.json?event=engine+restarted")) == 3
 
         await until(written, "all is written")
-        rows = await rows_of(here, daemon.pid)
+        rows = await rows_of(place, daemon.pid)
         is_all(rows, daemon, "daemon ready")
         assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
         assert sum(row["event"] == "request refused" for row in rows) == 60

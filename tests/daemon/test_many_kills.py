@@ -15,7 +15,7 @@ import pytest
 from spotlightd.errors import StoreError
 from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
-from tests.daemon.publisher import half_month, seen, warehouse
+from tests.daemon.publisher import half_month, read_visible, warehouse
 
 KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "30"))
 SLICES = 40
@@ -31,7 +31,7 @@ WHERE NOT EXISTS (SELECT * FROM jobs WHERE state IN ('waiting', 'running'))
 class Storm:
     """Kills daemons and engines while the publisher shows ever new documents, and new editions of old ones."""
 
-    here: Place
+    place: Place
     chance: random.Random
     kills: dict[str, int] = field(default_factory=lambda: {"daemon": 0, "starting": 0, "engine": 0})
     ever: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
@@ -40,20 +40,20 @@ class Storm:
 
     def publish(self) -> None:
         for _ in range(self.chance.randint(2, 5)):
-            number = min(len(self.here.shown), self.chance.randrange(SLICES * 2))
+            number = min(len(self.place.documents), self.chance.randrange(SLICES * 2))
             number = number if number < SLICES else self.chance.randrange(SLICES)
             made = half_month(number, self.chance.randint(*ROWS), edition=self.chance.randrange(1 << 30))
             self.ever.setdefault(made.covers, set()).add((made.rows, made.shares))
-            self.here.show(made)
+            self.place.show(made)
 
     async def live(self, daemon: Daemon) -> None:
         """Kill it while it starts; or kill its engine some times, and then it."""
         if self.chance.random() < 0.15:
-            await daemon.says("daemon started")
+            await daemon.wait_for("daemon started")
             await self._some_moment()
             await self._end(daemon, "starting")
             return
-        await daemon.says("daemon ready")
+        await daemon.wait_for("daemon ready")
         await self.look()
         watching = asyncio.create_task(self._watch(), name="a reader all the while")
         try:
@@ -77,7 +77,7 @@ class Storm:
             await asyncio.sleep(self.chance.uniform(0.0, LONGEST_LIFE_SECONDS))
 
     def _loading(self) -> bool:
-        return bool(self.here.ledger("SELECT 1 FROM loads WHERE state = 'loading'"))
+        return bool(self.place.ledger("SELECT 1 FROM loads WHERE state = 'loading'"))
 
     def _end_engine(self, daemon: Daemon) -> None:
         if engine := daemon.engine_pid():
@@ -95,8 +95,8 @@ class Storm:
 
     async def look(self) -> None:
         """Whatever a reader sees is some edition of a document, whole; and what was visible once stays so."""
-        async with warehouse(self.here.state) as reader:
-            found = await seen(reader)
+        async with warehouse(self.place.state) as reader:
+            found = await read_visible(reader)
         torn = {covers: one for covers, one in found.items() if one not in self.ever.get(covers, ())}
         assert not torn, f"torn or doubled: {torn}"
         assert self.visible <= set(found), f"lost: {self.visible - set(found)}"
@@ -105,36 +105,36 @@ class Storm:
 
     def queue_backfill(self) -> None:
         """Have all documents asked for again, as a backfill does: else the daemon looks at old ones once a day."""
-        with closing(sqlite3.connect(self.here.state / "ledger.sqlite", timeout=30)) as ledger, ledger:
+        with closing(sqlite3.connect(self.place.state / "ledger.sqlite", timeout=30)) as ledger, ledger:
             ledger.execute(JOB)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(here: Place) -> None:
+async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(place: Place) -> None:
     seed = int(os.environ.get("SPOTLIGHTD_SEED", "") or random.SystemRandom().randrange(1 << 32))
     print(f"SPOTLIGHTD_SEED={seed}")
-    storm = Storm(here, random.Random(seed))
+    storm = Storm(place, random.Random(seed))
     while sum(storm.kills.values()) < KILLS:
         storm.publish()
-        async with here.begun() as daemon:
+        async with place.start() as daemon:
             if storm.visible:
                 storm.queue_backfill()
             await storm.live(daemon)
-    async with here.ready() as daemon:
+    async with place.ready() as daemon:
         await storm.look()
         storm.queue_backfill()
-        await daemon.says("source checked", times=2, seconds=120)
-        assert await here.seen() == here.expected
+        await daemon.wait_for("source checked", times=2, seconds=120)
+        assert await place.visible() == place.expected
         assert await daemon.stop() == 0
-    swept = here.ledger("SELECT count(*) FROM loads WHERE state = 'swept'")[0][0]
-    print(f"{storm.kills}, {storm.looks} looks, {len(here.shown)} documents, {swept} loads were cut off")
+    swept = place.ledger("SELECT count(*) FROM loads WHERE state = 'swept'")[0][0]
+    print(f"{storm.kills}, {storm.looks} looks, {len(place.documents)} documents, {swept} loads were cut off")
     assert storm.kills["daemon"] > KILLS // 5
     assert storm.kills["engine"] > KILLS // 5
     assert isinstance(swept, int)
     assert swept > KILLS // 10
-    assert not here.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
-    assert here.ledger("PRAGMA integrity_check") == [("ok",)]
-    audited = await here.command("audit", "--json", seconds=300)
+    assert not place.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
+    assert place.ledger("PRAGMA integrity_check") == [("ok",)]
+    audited = await place.command("audit", "--json", seconds=300)
     assert audited.status == 0, audited.err
-    assert audited.json()["same"] == sum(one.rows for one in here.shown)
+    assert audited.json()["same"] == sum(one.rows for one in place.documents)

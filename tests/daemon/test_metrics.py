@@ -25,11 +25,11 @@ async def scraped(daemon: Daemon, port: int) -> dict[tuple[str, frozenset[str]],
     }
 
 
-async def test_metrics_heartbeats_and_status_tell_the_same(here: Place, free_port: int) -> None:
-    here.show(half_month(0, 1_500), half_month(1, 1_500))
+async def test_metrics_heartbeats_and_status_tell_the_same(place: Place, free_port: int) -> None:
+    place.show(half_month(0, 1_500), half_month(1, 1_500))
     told: dict[str, dict[str, Any]] = {}
-    async with here.ready(metrics={"port": free_port, "heartbeat_seconds": 0.5}) as daemon:
-        await here.all_seen()
+    async with place.ready(metrics={"port": free_port, "heartbeat_seconds": 0.5}) as daemon:
+        await place.wait_until_visible()
 
         async def waits_again() -> bool:
             return bool((await daemon.flow("collect fast_ftd"))["state"] == "waiting")
@@ -39,7 +39,7 @@ async def test_metrics_heartbeats_and_status_tell_the_same(here: Place, free_por
                 "SELECT flow, sum(beats) AS beats, argMax(state, at) AS state, argMax(expected_per_minute, at) AS expected, "
                 "count() AS rows FROM heartbeats GROUP BY flow"
             )
-            async with warehouse(here.state) as opened:
+            async with warehouse(place.state) as opened:
                 told.update({row["flow"]: row for row in (await opened.rows(sql)).dicts()})
             return told.keys() >= FLOWS and all(told[flow]["rows"] > 2 and told[flow]["beats"] for flow in FLOWS)
 

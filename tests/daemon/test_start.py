@@ -29,11 +29,11 @@ async def test_an_unknown_setting_names_the_nearest_one(tmp_path: Path) -> None:
 async def test_a_source_that_asks_for_a_contact_is_not_started_without_one(tmp_path: Path) -> None:
     config = tmp_path / "spotlightd.toml"
     config.write_text(f'state_dir = "{tmp_path / "state"}"\n[log]\nformat = "json"\n[web]\nport = 0\n')
-    async with process.begun(config) as daemon:
+    async with process.start(config) as daemon:
         assert await daemon.ended(seconds=30) == 78
-        assert not daemon.said("daemon ready")
+        assert not daemon.find_events("daemon ready")
     said = "www.sec.gov wants to know whom to write to, and answers 403 to who does not say so"
-    assert f'spotlightd: source sec_ftd: {said}; set contact = "you@example.org" in [publisher]' in daemon.words
+    assert f'spotlightd: source sec_ftd: {said}; set contact = "you@example.org" in [publisher]' in daemon.other_lines
 
 
 async def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
@@ -61,28 +61,28 @@ async def test_a_state_folder_that_cannot_be_written_is_refused(with_lock: bool)
         state.chmod(0o755)
 
 
-async def test_a_second_daemon_is_refused_at_once_and_touches_nothing(here: Place) -> None:
+async def test_a_second_daemon_is_refused_at_once_and_touches_nothing(place: Place) -> None:
     """The first one is frozen meanwhile, with its children, so that every change would be the second one's."""
-    here.show(half_month(0))
-    async with here.ready() as first:
-        await here.all_seen()
+    place.show(half_month(0))
+    async with place.ready() as first:
+        await place.wait_until_visible()
         family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
         for one in family:
             one.send_signal(signal.SIGSTOP)
         try:
-            before = listing(here.state)
-            async with here.begun() as second:
+            before = listing(place.state)
+            async with place.start() as second:
                 assert await second.ended(seconds=3 * slowness()) == 75
-            assert listing(here.state) == before
+            assert listing(place.state) == before
         finally:
             for one in family:
                 one.send_signal(signal.SIGCONT)
-        says = f"state folder {here.state} is in use by another spotlightd (process {first.pid})"
-        assert second.words == [f"spotlightd: {says}: stop that one, or set another state_dir"]
+        says = f"state folder {place.state} is in use by another spotlightd (process {first.pid})"
+        assert second.other_lines == [f"spotlightd: {says}: stop that one, or set another state_dir"]
         assert [one["event"] for one in second.events] == ["daemon started"]
-        here.show(half_month(1))
-        assert (await here.command("backfill", "fast_ftd")).status == 0
-        await here.all_seen()
+        place.show(half_month(1))
+        assert (await place.command("backfill", "fast_ftd")).status == 0
+        await place.wait_until_visible()
         assert await first.stop() == 0
 
 

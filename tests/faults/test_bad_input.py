@@ -52,7 +52,7 @@ class Case:
     about: str
     answers: tuple[Answer, ...]
     outcome: str
-    says: str
+    detail: str
 
 
 def text(change: Callable[[str], str], number: int = 1) -> Answer:
@@ -80,7 +80,7 @@ def claiming(length: int) -> Answer:
 
 
 CASES = (  # asked for from the last to the first: the pause that is too long holds for the whole host
-    Case("503 with a pause that is too long for us", (reply(503, Retry_After="3"),), "failed", "asks for a pause of 3 s"),
+    Case("503 with a pause that is too long for us", (reply(503, Retry_After="3"),), "failed", "requests a pause of 3 s"),
     Case("42 with a pause, then the document", (reply(42, Retry_After="1"), document(half_month(1).content)), "published", ""),
     Case("503, then the document", (reply(503), document(half_month(2).content)), "published", ""),
     Case("a zip that was cut off", (document(GOOD[: len(GOOD) // 2]),), "refused", "zip"),
@@ -114,26 +114,26 @@ CASES = (  # asked for from the last to the first: the pause that is too long ho
 )  # fmt: skip
 
 
-async def test_bad_input_is_told_in_a_sentence_and_the_next_good_document_is_loaded(here: Place) -> None:
+async def test_bad_input_is_told_in_a_sentence_and_the_next_good_document_is_loaded(place: Place) -> None:
     shown = {half_month(number): case for number, case in enumerate(CASES)}
     for one, case in shown.items():
-        here.server.says(one.path, *case.answers)
-    here.server.says(INDEX_PATH, index(one.path for one in shown))
-    async with here.ready(publisher={"stall_seconds": 1.0, "backoff_most_seconds": 2.0}) as daemon:
+        place.server.script(one.path, *case.answers)
+    place.server.script(INDEX_PATH, index(one.path for one in shown))
+    async with place.ready(publisher={"stall_seconds": 1.0, "backoff_most_seconds": 2.0}) as daemon:
         before = daemon.memory()
-        await daemon.says("source checked", seconds=90)
+        await daemon.wait_for("source checked", seconds=90)
         assert daemon.memory() - before < GROWTH_BYTES
-        async with warehouse(here.state) as reader:
+        async with warehouse(place.state) as reader:
             runs = await all_runs(reader)
         for one, case in shown.items():
             outcome, error = runs[one.covers]
-            assert (outcome, case.says in error) == (case.outcome, True), f"{case.about}: {outcome}: {error}"
+            assert (outcome, case.detail in error) == (case.outcome, True), f"{case.about}: {outcome}: {error}"
         good = [one for one, case in shown.items() if case.outcome == "published"]
-        assert await here.seen() == expected(good)
-        await said_on_the_status_page(daemon, runs)
-        await then_good_ones(here, good)
+        assert await place.visible() == expected(good)
+        await read_status_errors(daemon, runs)
+        await wait_for_good_documents(place, good)
         assert await daemon.stop() == 0
-    assert not list((here.state / "documents" / "incoming").iterdir())
+    assert not list((place.state / "documents" / "incoming").iterdir())
 
 
 async def all_runs(reader: ClickHouse) -> dict[str, tuple[str, str]]:
@@ -147,7 +147,7 @@ async def all_runs(reader: ClickHouse) -> dict[str, tuple[str, str]]:
     return {covers: (outcome, error) for covers, outcome, error in rows}
 
 
-async def said_on_the_status_page(daemon: Daemon, runs: dict[str, tuple[str, str]]) -> None:
+async def read_status_errors(daemon: Daemon, runs: dict[str, tuple[str, str]]) -> None:
     """The newest troubles stand there, each with its sentence; the flow itself is well."""
     told = (await daemon.status())["troubles"]
     assert len(told) >= 20
@@ -158,10 +158,10 @@ async def said_on_the_status_page(daemon: Daemon, runs: dict[str, tuple[str, str
     assert (await daemon.get("/readyz")).status == 200
 
 
-async def then_good_ones(here: Place, good: list[HalfMonth]) -> None:
+async def wait_for_good_documents(place: Place, good: list[HalfMonth]) -> None:
     """What was cut off is served whole, and a new one appears: both are loaded when they are asked for."""
     mended, new = half_month(3), half_month(len(CASES) + 1)
-    show(here.server, mended, new)
-    done = await here.command("backfill", "fast_ftd")
+    show(place.server, mended, new)
+    done = await place.command("backfill", "fast_ftd")
     assert (done.status, done.out) == (0, f"2 documents: 2 published; {mended.rows + new.rows:,} rows\n")
-    assert await here.seen() == expected([*good, mended, new])
+    assert await place.visible() == expected([*good, mended, new])

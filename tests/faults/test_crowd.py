@@ -27,21 +27,21 @@ ALIVE_SECONDS = 5.0
 
 
 @pytest.mark.slow
-async def test_twenty_heavy_pages_at_once_hold_up_neither_a_load_nor_the_loop(here: Place) -> None:
-    here.show(*(half_month(number, 150_000) for number in range(3)))
-    async with here.ready(web={"query_seconds": 20.0}) as daemon:
-        await here.all_seen()
-        here.show(*(half_month(number, 50_000) for number in range(3, 6)))
-        await queue_backfill(here)
-        await daemon.says("load published", times=4)
+async def test_twenty_heavy_pages_at_once_hold_up_neither_a_load_nor_the_loop(place: Place) -> None:
+    place.show(*(half_month(number, 150_000) for number in range(3)))
+    async with place.ready(web={"query_seconds": 20.0}) as daemon:
+        await place.wait_until_visible()
+        place.show(*(half_month(number, 50_000) for number in range(3, 6)))
+        await queue_backfill(place)
+        await daemon.wait_for("load published", times=4)
         crowd = [asyncio.create_task(daemon.get(HEAVY[at % len(HEAVY)], seconds=ANSWER_SECONDS)) for at in range(20)]
         beating = asyncio.create_task(_heart(daemon))
         counted = Counter([(await page).status for page in crowd])
-        await here.all_seen(seconds=60)
+        await place.wait_until_visible(seconds=60)
         assert set(counted) <= {200, 503}, counted
         assert counted[200] >= len(HEAVY)
         beating.cancel()
-        slowest = max(await _told(beating), default=0.0)
+        slowest = max(await _latencies(beating), default=0.0)
         assert slowest < ALIVE_SECONDS
         assert await daemon.stop() == 0
 
@@ -58,16 +58,16 @@ async def _heart(daemon: Daemon) -> list[float]:
         return seconds
 
 
-async def _told(task: asyncio.Task[list[float]]) -> list[float]:
+async def _latencies(task: asyncio.Task[list[float]]) -> list[float]:
     return await task
 
 
 @pytest.mark.slow
-async def test_pages_say_so_while_the_engine_does_not_answer(here: Place) -> None:
+async def test_pages_say_so_while_the_engine_does_not_answer(place: Place) -> None:
     """It is stopped, not dead: nothing tells that it will not answer but the time that passes."""
-    here.show(half_month(0))
-    async with here.ready(web={"query_seconds": 1.0}, warehouse={"query_seconds": 5.0}) as daemon:
-        await here.all_seen()
+    place.show(half_month(0))
+    async with place.ready(web={"query_seconds": 1.0}, warehouse={"query_seconds": 5.0}) as daemon:
+        await place.wait_until_visible()
         engine = psutil.Process(daemon.engine_pid())
         engine.send_signal(signal.SIGSTOP)
         try:
@@ -100,15 +100,15 @@ async def test_pages_say_so_while_the_engine_does_not_answer(here: Place) -> Non
 
 
 @pytest.mark.slow
-async def test_it_works_with_256_files(here: Place) -> None:
-    here.show(half_month(0), half_month(1))
-    here.server.says(half_month(1).path, document(half_month(1).content))
-    async with here.begun(prefix=("prlimit", "--nofile=256")) as daemon:
+async def test_it_works_with_256_files(place: Place) -> None:
+    place.show(half_month(0), half_month(1))
+    place.server.script(half_month(1).path, document(half_month(1).content))
+    async with place.start(prefix=("prlimit", "--nofile=256")) as daemon:
         await daemon.ready()
-        await here.all_seen()
+        await place.wait_until_visible()
         pages = [asyncio.create_task(daemon.get("/data/sec_ftd")) for _ in range(100)]
         assert {(await page).status for page in pages} <= {200, 503}
-        async with warehouse(here.state) as reader:
+        async with warehouse(place.state) as reader:
             await reader.ping()
         assert await daemon.is_ready()
         assert await daemon.stop() == 0

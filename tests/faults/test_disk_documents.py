@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.publisher_server import ScriptedPublisher
-from tests.daemon.place import Place, place
+from tests.daemon.place import Place, make_place
 from tests.daemon.process import until
 from tests.daemon.publisher import half_month
 from tests.daemon.test_documents import LEAVING, aged, all_downloaded, local
@@ -17,31 +17,31 @@ from tests.faults.test_disk_marks import MARKS, SIZE, leaving
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
     (tmp_path / "state").mkdir(mode=0o700)
     with small_disk(tmp_path / "state", SIZE):
         async with ScriptedPublisher() as server:
-            yield place(tmp_path, server)
+            yield make_place(tmp_path, server)
 
 
-def cached(here: Place) -> list[Path]:
-    return list((here.state / "cache").glob("?" * 64))
+def cached(place: Place) -> list[Path]:
+    return list((place.state / "cache").glob("?" * 64))
 
 
-async def test_the_cache_is_given_up_and_documents_are_read_all_the_same(here: Place) -> None:
-    here.show(half_month(0), half_month(1))
-    disk, bucket = Disk(here.state), {"folder": str(here.folder / "bucket")}
-    async with here.ready(documents=LEAVING, bucket=bucket, disk=MARKS) as daemon:
-        await here.all_seen()
-        aged(here)
-        await until(lambda: not local(here), "they left")
-        await all_downloaded(here, daemon)
-        assert len(cached(here)) == 2
+async def test_the_cache_is_given_up_and_documents_are_read_all_the_same(place: Place) -> None:
+    place.show(half_month(0), half_month(1))
+    disk, bucket = Disk(place.state), {"folder": str(place.folder / "bucket")}
+    async with place.ready(documents=LEAVING, bucket=bucket, disk=MARKS) as daemon:
+        await place.wait_until_visible()
+        aged(place)
+        await until(lambda: not local(place), "they left")
+        await all_downloaded(place, daemon)
+        assert len(cached(place)) == 2
         disk.fill(leaving=leaving(2.0))
-        await until(lambda: not cached(here), "the cache is given up")
-        await all_downloaded(here, daemon)
-        assert not cached(here)
+        await until(lambda: not cached(place), "the cache is given up")
+        await all_downloaded(place, daemon)
+        assert not cached(place)
         disk.clear()
         await daemon.ready()
-        await all_downloaded(here, daemon)
-        assert len(cached(here)) == 2
+        await all_downloaded(place, daemon)
+        assert len(cached(place)) == 2

@@ -26,7 +26,7 @@ from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import DiskSettings
 from tests.clients.publisher_server import ScriptedPublisher
-from tests.daemon.place import Place, place
+from tests.daemon.place import Place, make_place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month
 from tests.daemon.test_kills import queue_backfill
@@ -47,14 +47,14 @@ def leaving(percent: float) -> int:
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[Place]:
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
     (tmp_path / "state").mkdir(mode=0o700)
     with small_disk(tmp_path / "state", SIZE):
         async with ScriptedPublisher() as server:
-            yield place(tmp_path, server)
+            yield make_place(tmp_path, server)
 
 
-async def told_in_time(daemon: Daemon, because: str) -> None:
+async def wait_until_reported(daemon: Daemon, because: str) -> None:
     """/readyz says so within 5 s, while the process is up and readers are answered."""
     began = time.monotonic()
     await until(lambda: daemon.is_not_ready(because), f"/readyz says {because!r}", seconds=HELD_SECONDS)
@@ -68,28 +68,28 @@ async def file_system(daemon: Daemon, at: Path) -> Any:
     return next(one for one in found if one["name"] == str(at))
 
 
-async def test_documents_wait_and_are_made_up(here: Place) -> None:
-    disk = Disk(here.state)
-    here.show(half_month(0))
-    async with here.ready(disk=MARKS) as daemon:
-        await here.all_seen()
+async def test_documents_wait_and_are_made_up(place: Place) -> None:
+    disk = Disk(place.state)
+    place.show(half_month(0))
+    async with place.ready(disk=MARKS) as daemon:
+        await place.wait_until_visible()
         disk.fill(leaving=leaving(7))
-        await told_in_time(daemon, "batch loads held")
-        here.show(half_month(2))
-        asked = len(here.server.asked)
-        await queue_backfill(here)
+        await wait_until_reported(daemon, "batch loads held")
+        place.show(half_month(2))
+        asked = len(place.server.requests)
+        await queue_backfill(place)
 
         async def flow_holds() -> bool:
             flow = await daemon.flow("collect fast_ftd")
             return flow["state"] == "holding" and "batch loads are held until it is below 91 %" in flow["error"]
 
         await until(flow_holds, "the collector says that it holds, and why")
-        assert len(here.server.asked) == asked
+        assert len(place.server.requests) == asked
         assert not (await daemon.get("/disk.json")).json()["held"].get("the sink")
         disk.clear()
-        await here.all_seen()
+        await place.wait_until_visible()
         await until(daemon.is_ready, "/readyz answers 200 again")
-        assert not daemon.said("store failed")
+        assert not daemon.find_events("store failed")
         assert await daemon.stop() == 0
 
 
@@ -98,28 +98,28 @@ async def test_40_the_sink_stops_before_a_disk_is_full_and_nothing_is_lost_or_do
     (tmp_path / "state").mkdir(mode=0o700)
     with small_disk(tmp_path / "state", SIZE) as disk:
         async with run_exchange(Script(rate=500.0, ping_seconds=0.5)) as venue:
-            here = Streams(tmp_path, venue)
-            async with here.ready(disk=MARKS) as daemon:
-                await here.wait_for_flow(500)
+            place = Streams(tmp_path, venue)
+            async with place.ready(disk=MARKS) as daemon:
+                await place.wait_for_flow(500)
                 disk.fill(leaving=leaving(4))
-                await told_in_time(daemon, "batch loads and the sink held")
+                await wait_until_reported(daemon, "batch loads and the sink held")
                 await _drain_holds(daemon)
-                await _nothing_is_drained_while_ticks_are_made(here)
+                await _assert_nothing_is_drained(place)
                 disk.clear()
                 await until(daemon.is_ready, "/readyz answers 200 again")
-                await here.wait_for_flow()
-                count = await here.settle()
+                await place.wait_for_flow()
+                count = await place.settle()
                 print(f"held at 96 %: {count}")
                 assert count.is_good
-                assert here.causes() == []  # the spool had room: nothing was shed
+                assert place.causes() == []  # the spool had room: nothing was shed
                 disk.fill()  # to the last byte
-                await told_in_time(daemon, "the sink held")
-                await _made(here, 1_000)
+                await wait_until_reported(daemon, "the sink held")
+                await _wait_for_ticks(place, 1_000)
                 assert (await daemon.get("/healthz")).status == 200
                 disk.clear()
-                await here.wait_for_flow()
-                count = await here.settle()
-                print(f"held at 100 %: {count}, gaps {here.causes()}")
+                await place.wait_for_flow()
+                count = await place.settle()
+                print(f"held at 100 %: {count}, gaps {place.causes()}")
                 assert count.is_good
                 await until(daemon.is_ready, "/readyz answers 200 again")
                 assert await daemon.stop() == 0
@@ -129,20 +129,20 @@ async def _drain_holds(daemon: Daemon) -> None:
     async def wait_until_holding() -> bool:
         return bool((await daemon.flow("drain finnhub"))["state"] == "holding")
 
-    await until(holds, "the drain holds")
+    await until(wait_until_holding, "the drain holds")
 
 
-async def _made(here: Streams, more: int) -> None:
-    wanted = len(here.venue.ticks) + more
-    await until(lambda: len(here.venue.ticks) >= wanted, f"{more} more ticks are made")
+async def _wait_for_ticks(place: Streams, more: int) -> None:
+    wanted = len(place.venue.ticks) + more
+    await until(lambda: len(place.venue.ticks) >= wanted, f"{more} more ticks are made")
 
 
-async def _nothing_is_drained_while_ticks_are_made(here: Streams) -> None:
+async def _assert_nothing_is_drained(place: Streams) -> None:
     sql = "SELECT sum(offset) FROM positions WHERE source = ?"
-    before = here.ledger(sql, here.source)
-    assert here.ledger("SELECT count(*) FROM intents") == [(0,)]
-    await _made(here, 1_000)
-    assert here.ledger(sql, here.source) == before
+    before = place.ledger(sql, place.source)
+    assert place.ledger("SELECT count(*) FROM intents") == [(0,)]
+    await _wait_for_ticks(place, 1_000)
+    assert place.ledger(sql, place.source) == before
 
 
 @pytest.mark.slow
@@ -179,69 +179,69 @@ async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_g
             assert await LocalDisks(5.0).allocated_bytes(ballast) == BALLAST
 
 
-async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(here: Place) -> None:
-    disk, ballast = Disk(here.state), here.state / "engine" / BALLAST_FILE
-    here.show(half_month(0))
-    async with here.ready(disk=MARKS) as daemon:
-        await here.all_seen()
-        await daemon.says("ballast created")
+async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(place: Place) -> None:
+    disk, ballast = Disk(place.state), place.state / "engine" / BALLAST_FILE
+    place.show(half_month(0))
+    async with place.ready(disk=MARKS) as daemon:
+        await place.wait_until_visible()
+        await daemon.wait_for("ballast created")
         disk.fill(leaving=leaving(1))
-        await told_in_time(daemon, "ballast released")
+        await wait_until_reported(daemon, "ballast released")
         await until(lambda: not ballast.exists(), "the ballast is gone")
-        one = await file_system(daemon, here.state)
+        one = await file_system(daemon, place.state)
         assert one["ballast"]["held"] == 0
         disk.clear()
-        await daemon.says("ballast created", times=2)
+        await daemon.wait_for("ballast created", times=2)
         await until(daemon.is_ready, "/readyz answers 200 again")
-        assert [one["now"] for one in daemon.said("disk level changed")][-1] == "fine"
+        assert [one["now"] for one in daemon.find_events("disk level changed")][-1] == "fine"
         assert await daemon.stop() == 0
 
 
-async def test_a_daemon_starts_on_a_full_disk_by_giving_up_its_ballast(here: Place) -> None:
-    disk = Disk(here.state)
-    here.show(half_month(0))
-    async with here.ready(disk=MARKS) as daemon:
-        await here.all_seen()
-        await daemon.says("ballast created")
+async def test_a_daemon_starts_on_a_full_disk_by_giving_up_its_ballast(place: Place) -> None:
+    disk = Disk(place.state)
+    place.show(half_month(0))
+    async with place.ready(disk=MARKS) as daemon:
+        await place.wait_until_visible()
+        await daemon.wait_for("ballast created")
         assert await daemon.stop() == 0
     disk.fill()
-    async with here.begun(disk=MARKS) as daemon:
-        await daemon.says("ballast released")
-        await daemon.says("daemon ready")
-        await told_in_time(daemon, "batch loads and the sink held")
+    async with place.start(disk=MARKS) as daemon:
+        await daemon.wait_for("ballast released")
+        await daemon.wait_for("daemon ready")
+        await wait_until_reported(daemon, "batch loads and the sink held")
         disk.clear()
         await until(daemon.is_ready, "/readyz answers 200 again")
-        await here.all_seen()
+        await place.wait_until_visible()
         assert await daemon.stop() == 0
 
 
-async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_them(here: Place, tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "tmp", here.state / "engine" / "tmp"
+async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_them(place: Place, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "tmp", place.state / "engine" / "tmp"
     ours.mkdir()
     theirs.mkdir(parents=True, mode=0o700)
     with small_disk(ours, MIB) as one, small_disk(theirs, MIB) as other:
-        here.show(half_month(0))
-        async with here.ready(disk=MARKS, env={"TMPDIR": str(ours)}) as daemon:
-            await here.all_seen()
+        place.show(half_month(0))
+        async with place.ready(disk=MARKS, env={"TMPDIR": str(ours)}) as daemon:
+            await place.wait_until_visible()
             one.fill()
             other.fill()
             for each in (ours, theirs):
-                await until(partial(_is_told, daemon, each), f"/disk.json says that {each} is full")
+                await until(partial(_is_reported, daemon, each), f"/disk.json says that {each} is full")
             assert await daemon.is_ready()
-            here.show(half_month(2, 50_000))
-            await queue_backfill(here)
-            await until(lambda: here.asked_for(half_month(2, 50_000)), "it is fetched beside them")
-            await here.all_seen()
-            audited = await here.command("audit", "--json")
-            assert audited.json()["same"] == sum(one.rows for one in here.shown)
+            place.show(half_month(2, 50_000))
+            await queue_backfill(place)
+            await until(lambda: place.count_requests(half_month(2, 50_000)), "it is fetched beside them")
+            await place.wait_until_visible()
+            audited = await place.command("audit", "--json")
+            assert audited.json()["same"] == sum(one.rows for one in place.documents)
             one.clear()
             other.clear()
-            here.show(half_month(4, 50_000))
-            await queue_backfill(here)
-            await here.all_seen()
+            place.show(half_month(4, 50_000))
+            await queue_backfill(place)
+            await place.wait_until_visible()
             assert await daemon.stop() == 0
 
 
-async def _is_told(daemon: Daemon, at: Path) -> bool:
+async def _is_reported(daemon: Daemon, at: Path) -> bool:
     one = await file_system(daemon, at)
     return bool(one["level"] == 4 and one["says"] == "nearly full, holds nothing up")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.loads.load import IngestContext, load
+from spotlightd.flows.loads.load import IngestContext, load_document
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.source import Link
 from spotlightd.sources.sec_ftd import source
@@ -27,7 +27,7 @@ class FullLedger:
     async def begin_load(self, *_: object) -> Load:
         return Load(1, source.name, "0" * 64, "1", "2021/01/a", "loading", ("sec_ftd",))
 
-    async def dead(self, *_: object) -> Load:
+    async def mark_dead(self, *_: object) -> Load:
         raise StoreError("database or disk is full")
 
 
@@ -53,7 +53,7 @@ async def test_a_load_that_is_cancelled_on_a_full_disk_ends_cancelled() -> None:
     stores = IngestContext(*cast("Any", (parser, FullLedger(), None, parser, None)))
     link = Link("https://www.sec.gov/cnsfails202101a.zip", "2021/01/a", date(2021, 1, 1), date(2021, 1, 14))
     document = cast("Document", type("Constructed", (), {"digest": "0" * 64, "name": "cnsfails202101a.zip"}))
-    loading = asyncio.create_task(load(source, stores, link, document))
+    loading = asyncio.create_task(load_document(source, stores, link, document))
     await parser.begun.wait()
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -44,7 +44,7 @@ class Chaos:
         """Told to stop: it ends well, whatever else is the matter."""
         self.scene.daemon.send(signal.SIGTERM)
         status = await self.scene.daemon.ended(seconds=20)
-        assert status == 0, self.scene.daemon.told()
+        assert status == 0, self.scene.daemon.describe()
         await self.scene.start()
 
     async def kill_engine(self) -> None:

@@ -118,7 +118,7 @@ class Place:
 
     @asynccontextmanager
     async def begun(self, *, env: Mapping[str, str] | None = None, **sections: Any) -> AsyncIterator[Daemon]:
-        async with process.begun(self.settings(**sections), env=env) as daemon:
+        async with process.start(self.settings(**sections), env=env) as daemon:
             yield daemon
             self.check_secrets(daemon)
 
@@ -131,7 +131,7 @@ class Place:
         """O6: while the daemon lives, its engine's secret is known; no line may hold it."""
         with contextlib.suppress(OSError):
             secret = endpoint(self.state).password
-            assert not any(secret in str(line) for line in (*daemon.events, *daemon.words))
+            assert not any(secret in str(line) for line in (*daemon.events, *daemon.other_lines))
 
     async def command(self, *words: str, seconds: float = 60.0) -> Done:
         return await process.command(

@@ -58,7 +58,7 @@ class Scene(Place):
         self._daemon = await self._life.enter_async_context(self.begun(**self.options | sections))
         if wait_ready:
             return await self._daemon.ready()
-        await self._daemon.says("daemon ready")
+        await self._daemon.wait_for("daemon ready")
         return self._daemon
 
     async def restart(self, **sections: Any) -> Daemon:

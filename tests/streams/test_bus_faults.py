@@ -44,7 +44,7 @@ async def scene(life: Scene) -> AsyncIterator[Scene]:
     yield life
     life.wires.healthy()
     life.kafka.thaw()
-    assert len(life.daemon.said("daemon ready")) == 1
+    assert len(life.daemon.find_events("daemon ready")) == 1
 
 
 async def late_turns(scene: Scene) -> float:
@@ -56,10 +56,10 @@ async def late_turns(scene: Scene) -> float:
 async def test_fault_9_a_frozen_kafka_fills_the_spool_which_empties_again(scene: Scene, verdict: Verdict) -> None:
     """9: Kafka SIGSTOP; the spool grows, the loop goes on, all comes when it thaws."""
     late = await late_turns(scene)
-    held = len(scene.daemon.said("forward held"))
+    held = len(scene.daemon.find_events("forward held"))
     scene.kafka.freeze()
     await until(lambda: spooled(scene, 3_000), "3,000 frames wait in the spool", every=0.1)
-    await scene.daemon.says("forward held", times=held + 1)
+    await scene.daemon.wait_for("forward held", times=held + 1)
     scene.kafka.thaw()
     count = await scene.recover()
     assert await late_turns(scene) == late
@@ -73,9 +73,9 @@ async def spooled(scene: Scene, frames: int) -> bool:
 async def test_fault_11_answers_that_are_lost_make_repeats_that_are_known(scene: Scene, verdict: Verdict) -> None:
     """11: what is produced arrives, Kafka's answers do not; the same frames are sent again and kept once as trades."""
     before = await repeats(scene)
-    held = len(scene.daemon.said("forward held"))
+    held = len(scene.daemon.find_events("forward held"))
     scene.wires.deaf = True
-    await scene.daemon.says("forward held", times=held + 1)
+    await scene.daemon.wait_for("forward held", times=held + 1)
     scene.wires.healthy()
     verdict("11", await scene.recover(), f"{await repeats(scene) - before} repeats known as such")
     assert await repeats(scene) > before
@@ -137,7 +137,7 @@ async def test_fault_13_a_full_spool_sheds_and_records_gaps(scene: Scene, verdic
     scene.wires.healthy()
     count = await scene.recover()
     assert "spool full" in scene.causes()
-    assert not daemon.said("frames missing")  # what was shed is not looked for on the bus
+    assert not daemon.find_events("frames missing")  # what was shed is not looked for on the bus
     assert await daemon.stop() == 0
     await scene.start()
     verdict("13", count)
@@ -156,7 +156,7 @@ async def test_fault_10_a_wiped_kafka_is_a_new_epoch_and_nothing_is_lost(scene: 
         await scene.kafka.wipe()
     await until(lambda: scene.epoch() == epoch + 1, "a new epoch", seconds=60)
     count = await scene.recover()
-    assert scene.daemon.said("log lost")
+    assert scene.daemon.find_events("log lost")
     assert "log lost" in scene.causes()
     assert count.in_gaps == missing
     verdict("10", count, "all of them sent again")
@@ -171,7 +171,7 @@ async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spoo
     scene: Scene, verdict: Verdict
 ) -> None:
     """14: retention was too short; a gap says so, the drain goes on once, and the spool sends again what is missing."""
-    missing, holds = (await scene.settle()).in_gaps, len(scene.daemon.said("drain held"))
+    missing, holds = (await scene.settle()).in_gaps, len(scene.daemon.find_events("drain held"))
     with scene.frozen_engine():
         drained = scene.drained()
         await until(lambda: acknowledged(scene, drained + 1_000), "Kafka has 1,000 frames that are not drained")
@@ -182,7 +182,7 @@ async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spoo
         await scene.wait_for_ticks(500)
     count = await scene.recover()
     assert count.in_gaps == missing
-    assert len(scene.daemon.said("drain held")) - holds < 10
+    assert len(scene.daemon.find_events("drain held")) - holds < 10
     verdict("14", count, "all of them sent again")
 
 
@@ -250,9 +250,9 @@ def ended(kafka: Broken) -> bool:
 
 async def test_fault_6_an_engine_that_stands_still_does_a_statement_once(scene: Scene, verdict: Verdict) -> None:
     """6: the engine is stopped until a statement has timed out, and goes on with it when it wakes."""
-    held = len(scene.daemon.said("drain held"))
+    held = len(scene.daemon.find_events("drain held"))
     with scene.frozen_engine():
-        await scene.daemon.says("drain held", times=held + 1)
+        await scene.daemon.wait_for("drain held", times=held + 1)
     verdict("6", await scene.recover())
 
 

@@ -45,7 +45,7 @@ async def test_faults_1_2_and_5_killed_between_intent_and_done(scene: Scenes, ve
 
 
 def count_settled(place: Scene, settled: list[int]) -> None:
-    for event in place.daemon.said("intent settled"):
+    for event in place.daemon.find_events("intent settled"):
         settled[event["kept"]] += 1
 
 
@@ -70,7 +70,7 @@ async def test_fault_52_sigterm_under_load_once_and_twice(scene: Scenes, verdict
         await place.start()
         await place.wait_for_flow()
         place.daemon.send(signal.SIGTERM)
-        await place.daemon.says("daemon stopping")
+        await place.daemon.wait_for("daemon stopping")
         place.daemon.send(signal.SIGTERM)
         assert await place.daemon.ended() == 0
         await place.start()
@@ -87,7 +87,7 @@ async def test_fault_52_sigterm_while_kafka_and_the_engine_stand_still(scene: Sc
         await place.wait_for_ticks(1_000)
         assert await place.daemon.stop() == 0
         await place.start(wait_ready=False)
-        await place.daemon.says("feed connected")
+        await place.daemon.wait_for("feed connected")
         place.kafka.thaw()
         await place.wait_for_flow()
         with place.frozen_engine():

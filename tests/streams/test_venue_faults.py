@@ -38,7 +38,7 @@ async def scene(life: Scene) -> AsyncIterator[Scene]:
     life.venue.accept()
 
 
-async def test_fault_22_a_burst_is_taken_whole_in_bounded_memory(scene: Scene, verdict: Verdict) -> None:
+async def test_fault_22_a_burst_is_received_whole_in_bounded_memory(scene: Scene, verdict: Verdict) -> None:
     """22: a hundred times as many ticks for 5 s."""
     before, missing = scene.daemon.memory(), (await scene.settle()).in_gaps
     made = len(scene.venue.ticks)
@@ -69,9 +69,9 @@ async def wait_for_gaps(scene: Scene, gaps: int) -> None:
 
 async def test_fault_17_a_venue_that_is_mute_is_left_for_a_new_connection(scene: Scene, verdict: Verdict) -> None:
     """17: pings of the protocol are answered and no frame comes, for longer than the feed's limit of 3 s."""
-    had, lost = len(scene.gaps()), len(scene.daemon.said("feed lost"))
+    had, lost = len(scene.gaps()), len(scene.daemon.find_events("feed lost"))
     scene.venue.mute()
-    await scene.daemon.says("feed lost", times=lost + 1, seconds=15)
+    await scene.daemon.wait_for("feed lost", times=lost + 1, seconds=15)
     scene.venue.resume()
     await wait_for_gaps(scene, had + 1)
     verdict("17", await scene.recover(), "found by its silence")
@@ -89,11 +89,11 @@ async def test_fault_18_a_quiet_market_is_not_dead(scene: Scene, verdict: Verdic
     verdict("18", count, "no new connection")
 
 
-async def test_fault_21_a_half_open_connection_is_found_by_its_pings(scene: Scene, verdict: Verdict) -> None:
+async def test_fault_21_a_half_open_connection_is_noticed_by_its_pings(scene: Scene, verdict: Verdict) -> None:
     """21: the proxy passes nothing on in either direction, and closes nothing. Scaled: pings each 1.5 s."""
-    had, lost = len(scene.gaps()), len(scene.daemon.said("feed lost"))
+    had, lost = len(scene.gaps()), len(scene.daemon.find_events("feed lost"))
     scene.lines.stalled = True
-    await scene.daemon.says("feed lost", times=lost + 1, seconds=15)
+    await scene.daemon.wait_for("feed lost", times=lost + 1, seconds=15)
     scene.lines.healthy()
     await wait_for_gaps(scene, had + 1)
     verdict("21", await scene.recover(), "found by its pings")

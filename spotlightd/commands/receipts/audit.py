@@ -52,8 +52,8 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
                 if dataset.pointer != LINES:
                     out.note(f"{dataset.name} is left out: its rows do not point to lines of documents")
                     continue
-                rows, found = await _audit_dataset(session, dataset, snapshot, progress)
-                checked, faults = checked + rows, faults + found
+                rows, dataset_faults = await _audit_dataset(session, dataset, snapshot, progress)
+                checked, faults = checked + rows, faults + dataset_faults
     for fault in faults[:MOST_FAULTS]:
         out.note(
             f"{fault.dataset}: document {fault.document}, member {fault.member}, line {fault.line}: {fault.detail}"
@@ -80,8 +80,8 @@ async def _audit_dataset(
             offset, body = 0, Body(path, load["document"])
             while rows := await _read_rows(session, dataset, load["load_id"], offset):
                 checked, offset = checked + len(rows), offset + BATCH_ROWS
-                found = await asyncio.to_thread(_compare, source, dataset, body, rows)
-                faults += [Fault(dataset.name, load["document"], *position, detail) for position, detail in found]
+                differences = await asyncio.to_thread(_compare, source, dataset, body, rows)
+                faults += [Fault(dataset.name, load["document"], *position, detail) for position, detail in differences]
     return checked, faults
 
 

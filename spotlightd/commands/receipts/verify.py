@@ -83,8 +83,8 @@ def print_verdict(out: Out, verdict: Verdict) -> None:
         out.value({"outcome": verdict.outcome, "rows_cited": verdict.rows_cited, "rows_found": verdict.rows_found,
                    "missing": missing, "differences": differences})  # fmt: skip
         return
-    found = "" if missing else f", {verdict.rows_found:,} found here"
-    out.result(f"{verdict.outcome}: {verdict.rows_cited:,} rows cited{found}")
+    rows_found = "" if missing else f", {verdict.rows_found:,} found here"
+    out.result(f"{verdict.outcome}: {verdict.rows_cited:,} rows cited{rows_found}")
     for document in sorted(missing, key=lambda document: bool(document["url"])):  # frames first
         out.result(f"  {_describe_missing(document)}")
     for row in differences:

@@ -95,7 +95,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     source = folder / f"{name}.py"
     for path in (source, case):
         if path.exists():
-            raise SettingsError(f"{path} is there already")
+            raise SettingsError(f"{path} exists already")
     try:
         case.mkdir(parents=True)
         source.write_text(SKELETON.format(name=name, title=name.replace("_", " ")), encoding="utf-8")

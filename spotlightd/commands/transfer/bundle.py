@@ -42,7 +42,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
             async with BundleWriter(path) as writer:
                 with out.progress(f"bundle {dataset.name}") as progress:
                     manifest = await write_bundle(context, selection, __version__, writer, progress)
-                bundle = await writer.keep(manifest)
+                bundle = await writer.finish(manifest)
     _print_result(out, path, manifest, bundle, selection)
     return 0
 
