@@ -1,15 +1,16 @@
 """Requests to an S3 store through the `minio` library. Each call is one request, and blocks its thread.
 
-The library's `put_object` cannot send `If-None-Match: *`, which alone makes two writers of one key safe, so the private
+The library's `put_object` cannot send `If-None-Match: *`, which alone makes two writers of one key safe. So the private
 methods below it are called here. The alternatives were tried against MinIO, on two cores shared with other work (medians
 of three, processor seconds of our process):
 - minio's public calls: version 7.2.20 turns a header of `put_object` into `x-amz-meta-…`, sends a large object in one
   call without a deadline for each part, and has no list of unfinished uploads.
-- boto3 1.44 has all of it publicly and passes the contract suite. 300 puts of 20 kB through `S3Bucket` cost 2.04 s
-  instead of 1.03, 300 gets 1.10 instead of 0.52, a put of 64 MiB in parts 0.27 instead of 0.23; its packages take 37 MB.
+- boto3 1.44 has all of it publicly and passes the contract suite with MinIO. Through `S3Bucket`, 300 puts of 20 kB cost
+  2.04 s instead of 1.03, 300 gets 1.10 instead of 0.52, and a put of 64 MiB in parts 0.27 instead of 0.23. Its packages
+  take 37 MB.
 
-Time-outs and retries are those of the settings: with the library's own, a store that does not answer would be waited for
-for half an hour. The time-out for connecting also holds for sending one part.
+Time-outs and retries are those of the settings: the library's own would wait half an hour for a store that does not
+answer. The time-out for connecting also holds for sending one part.
 """
 
 from __future__ import annotations
