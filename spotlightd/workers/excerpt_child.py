@@ -29,7 +29,7 @@ def read_excerpt(body: Body, member: int, line: int, around: int) -> tuple[str, 
     name, pieces = _open_member(body, member)
     first, last = max(1, line - around), line + around
     excerpt: list[tuple[int, str]] = []
-    for block in lines.blocks(pieces, "latin-1", member=member):
+    for block in lines.read_blocks(pieces, "latin-1", member=member):
         if block.first + block.count <= first:
             continue
         texts = block.text.decode().split("\n")

@@ -21,7 +21,7 @@ LIMITS = ParserSettings()
 def parse_inline(
     source: Batch | Stream, path: Path, name: str, limits: ParserSettings = LIMITS
 ) -> Generator[Rows | Reject, None, None]:
-    """Rows and rejects of one document. A bug in the source is a FormatError too, with the exception's type and line."""
+    """Rows and rejects of one document. A bug in the source is a FormatError with the exception's type and line."""
     if source.parse is None:
         raise SettingsError(f"stream {source.name} has no parser: the warehouse decodes it")
     with AuthorErrors(lambda error: FormatError(f"a bug in the source {source.name}: {error}")):

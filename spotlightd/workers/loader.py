@@ -23,7 +23,7 @@ from spotlightd.model.transform import Transform
 
 @dataclass(frozen=True, slots=True)
 class AuthorErrors:
-    """Turns an exception of an author's code into `error`, with its type and line. SpotlightError and MemoryError pass."""
+    """Turns an exception of an author's code into `error`, with type and line. SpotlightError and MemoryError pass."""
 
     error: Callable[[str], SpotlightError]
 

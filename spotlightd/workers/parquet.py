@@ -1,4 +1,5 @@
-"""The fingerprint of a Parquet file, by Arrow and numpy: the same numbers that sql/fingerprint.py has the engine compute.
+"""The fingerprint of a Parquet file, by Arrow and numpy: the same numbers that sql/fingerprint.py has the engine
+compute.
 
 The file is read by row group, a few thousand rows at a time, two groups at once. Texts in a dictionary are hashed once
 per entry. Where the writer gave up the dictionary, nearly all texts differ, and each is hashed by itself. The checksums

@@ -168,7 +168,9 @@ class ChildParser:
 
 
 async def _spawn(limits: ParserSettings) -> _Child:
-    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the daemon."""
+    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the
+    daemon.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-I", "-m", "spotlightd.workers.parser_child", str(limits.memory_bytes), str(os.getpid())),

@@ -55,7 +55,9 @@ class Hasher:
 
 @dataclass(slots=True)
 class HashCache:
-    """Facts from earlier batches of the row group: hashes of the last dictionaries, and columns of mostly distinct texts."""
+    """Facts from earlier batches of the row group: hashes of the last dictionaries, and columns of mostly distinct
+    texts.
+    """
 
     dictionaries: dict[str, tuple[pa.Array, Hashes]] = field(default_factory=dict)
     distinct: set[str] = field(default_factory=set)
@@ -97,7 +99,9 @@ class Term:
         return at_ends[1:] - at_ends[:-1]
 
     def _hash_elements(self, elements: pa.Array, places: NDArray[np.int64], longest: int, cache: HashCache) -> Hashes:
-        """The hash of each element at its place in its list. A few distinct values at a few places are hashed once each."""
+        """The hash of each element at its place in its list. A few distinct values at a few places are hashed once
+        each.
+        """
         if pa.types.is_dictionary(elements.type):
             known = self._hash_dictionary(elements, cache)
             if known.size * longest < len(elements):

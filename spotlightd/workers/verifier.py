@@ -79,7 +79,9 @@ class ChildVerifier:
 
 
 async def _spawn(limits: Limits) -> asyncio.subprocess.Process:
-    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the daemon."""
+    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the
+    daemon.
+    """
     arguments = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
     try:
         return await asyncio.create_subprocess_exec(

@@ -1,8 +1,9 @@
-"""The child that reads archived files: `python -I -m spotlightd.workers.verifier_child`, started only by workers/verifier.py.
+"""The child that reads archived files: `python -I -m spotlightd.workers.verifier_child`, started only by
+workers/verifier.py.
 
 It reads one file and writes one answer, a line of JSON. It limits itself first: the size of its data (the code of the
-program and its libraries, some 40 MB, is extra), open files, no writing of files, no sockets, processor time. It dies with
-its parent.
+program and its libraries, some 40 MB, is extra), open files, no writing of files, no sockets, processor time. It dies
+with its parent.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> None:
 
 def _answer_request(request: dict[str, Any]) -> dict[str, Any]:
     try:
-        from spotlightd.workers.parquet import fingerprint_file  # noqa: PLC0415  (imported here, so that its libraries count as data)
+        from spotlightd.workers.parquet import fingerprint_file  # noqa: PLC0415  (its libraries must count as data)
 
         columns = [Column(name, column_type, "") for name, column_type in request["columns"]]
         fingerprint = fingerprint_file(Path(request["path"]), columns, request["time"], request["threads"])

@@ -90,7 +90,7 @@ async def test_a_restore_never_sends_readers_to_rows_other_than_the_sealed_ones(
     whole, archiver = await world.read(), await held(world)
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
     put_back(world)
-    with pytest.raises(HeldError, match=r"warehouse holds .* sealed were .*the copy in the bucket is what was sealed"):
+    with pytest.raises(HeldError, match=r"warehouse holds .* sealed were .*the copy in the bucket is as sealed"):
         await run_job(archiver, Job("restore", "trades", partition=FIRST))
     assert await world.read() == whole
     assert (await world.hot())[FIRST] == 999

@@ -1,4 +1,4 @@
-"""The archiver takes each partition from stage to stage and records a stage in the ledger after its effect is verified."""
+"""The archiver takes each partition from stage to stage. It records a stage after its effect is verified."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Archiver:
                 raise error
 
     async def retry_partition(self, dataset: str, partition_id: str) -> Partition:
-        """Take up a held partition again. HeldError when its copies are not as sealed, SettingsError when it is not held."""
+        """Take up a held partition again. HeldError when a copy is not as sealed, SettingsError when it is not held."""
         async with self._lock:
             partition = await retry_held(self.context, await self._find_partition(dataset, partition_id))
             await self._save_new_stage(partition)

@@ -1,8 +1,8 @@
 """Checks whether the bucket still has all archived objects, and whether the ledger knows all switched partitions.
 
-The audit lists the bucket and compares names and lengths. That is cheap, and detects a bucket that was emptied in part or
-whole. It expects the objects that readers use according to the dataset `archives`, whatever the ledger holds, and the
-verified copies that are not in use yet. Each day it also reads some objects back, so that each is read once in
+The audit lists the bucket and compares names and lengths. That is cheap, and detects a bucket that was emptied in part
+or whole. It expects the objects that readers use according to the dataset `archives`, whatever the ledger holds, and
+the verified copies that are not in use yet. Each day it also reads some objects back, so that each is read once in
 SCRUB_DAYS. While an object is missing or damaged, nothing is dropped.
 """
 
@@ -28,7 +28,9 @@ SCRUB_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """The result of an audit: the number of expected objects, a sentence for each defect, and the number of copies read back."""
+    """The result of an audit: the number of expected objects, a sentence for each defect, and the number of copies read
+    back.
+    """
 
     objects: int
     defects: tuple[str, ...]
@@ -36,7 +38,7 @@ class AuditResult:
 
 
 async def audit(context: ArchiveContext, known: Iterable[Partition], today: date, days: int = 1) -> AuditResult:
-    """Audit every partition with a verified copy. `days` since the last audit: the copies due on any of them are read."""
+    """Audit every partition with a verified copy. `days` since the last audit: copies due on any of them are read."""
     archived = [partition for partition in known if partition.stage == "verified"]
     archived += [_make_partition(row, "switched") for row in await _read_newest(context) if row["event"] == "switched"]
     expected = {key: partition for partition in archived for key in (*partition.keys, partition.manifest)}

@@ -24,13 +24,15 @@ IN_PARTITION = "_partition_id = {partition:String}"
 
 
 class HeldError(Exception):
-    """Two copies differ, or something else is wrong: the partition is held until a person looks, and nothing is dropped."""
+    """Two copies differ, or something else is wrong: the partition is held until a person looks, and nothing is
+    dropped.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContext:
-    """`folder` holds temporary files. `require_space` raises StoreError when the disk of that folder must not take so many
-    more bytes. `feeds`: all sources, streams and transforms by name.
+    """`folder` holds temporary files. `require_space` raises StoreError when the disk of that folder must not take so
+    many more bytes. `feeds`: all sources, streams and transforms by name.
     """
 
     datasets: Mapping[str, Dataset]
@@ -60,5 +62,6 @@ class ArchiveContext:
     async def fingerprint(self, partition: Partition) -> Fingerprint:
         """The fingerprint of the rows of the partition in the warehouse."""
         dataset = self.datasets[partition.dataset]
-        sql = f"SELECT {fingerprint_columns(self.columns(partition), dataset.time)} FROM {dataset.name} WHERE {IN_PARTITION}"
+        columns = fingerprint_columns(self.columns(partition), dataset.time)
+        sql = f"SELECT {columns} FROM {dataset.name} WHERE {IN_PARTITION}"
         return Fingerprint(*(await self.warehouse.rows(sql, {"partition": partition.id})).rows[0])

@@ -51,16 +51,16 @@ async def _find_parsers(context: ArchiveContext, partition: Partition) -> list[s
     if not dataset.by_load:
         return []
     sql = (
-        f"SELECT DISTINCT concat(source, ' ', parser) AS parser_version FROM loads WHERE dataset = {{dataset:String}} AND load_id IN"
-        f" (SELECT load_id FROM {dataset.name} WHERE {IN_PARTITION}) ORDER BY parser_version"
+        f"SELECT DISTINCT concat(source, ' ', parser) AS parser_version FROM loads WHERE dataset = {{dataset:String}}"
+        f" AND load_id IN (SELECT load_id FROM {dataset.name} WHERE {IN_PARTITION}) ORDER BY parser_version"
     )
     answer = await context.warehouse.rows(sql, {"dataset": dataset.name, "partition": partition.id})
     return [parser_version for (parser_version,) in answer.rows]
 
 
 async def upload(context: ArchiveContext, partition: Partition) -> Partition:
-    """Upload the file and its manifest. Returns the partition as `uploaded`, or as `sealed` when the local file is gone:
-    then it is exported again. Meanwhile the engine, which is idle, computes the fingerprint of its rows.
+    """Upload the file and its manifest. Returns the partition as `uploaded`, or as `sealed` when the local file is
+    gone: then it is exported again. Meanwhile the engine, which is idle, computes the fingerprint of its rows.
     """
     path = export_path(context, partition)
     if not await asyncio.to_thread(path.is_file):
@@ -82,7 +82,9 @@ async def upload(context: ArchiveContext, partition: Partition) -> Partition:
 
 
 def object_folder(partition: Partition) -> str:
-    """The folder of the partition's objects, named as Hive does, so that other programs can read them without spotlightd."""
+    """The folder of the partition's objects, named as Hive does, so that other programs can read them without
+    spotlightd.
+    """
     return f"{partition.dataset}/archive_day={partition.day}/archive_generation={partition.generation}"
 
 
@@ -111,7 +113,9 @@ def render_manifest(context: ArchiveContext, partition: Partition) -> bytes:
 
 
 def manifest_facts(partition: Partition) -> dict[str, Any]:
-    """The part of the manifest that identifies objects and rows, without the descriptions that a later release may change."""
+    """The part of the manifest that identifies objects and rows, without the descriptions that a later release may
+    change.
+    """
     fingerprint = partition.fingerprint
     return {
         "dataset": partition.dataset, "partition": partition.id, "archive_day": partition.day.isoformat(),

@@ -1,4 +1,6 @@
-"""When a partition may take its next step: the pauses after failures, the grace, the rest before a drop, the day's limit."""
+"""When a partition may take its next step: the pauses after failures, the grace, the rest before a drop, the day's
+limit.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ DAY = timedelta(days=1)
 
 @dataclass(slots=True)
 class Pacing:
-    """Decides when a partition has to wait. `rest_starts`: the monotonic time at which the rest of a partition began."""
+    """Decides when a partition has to wait. `rest_starts`: the monotonic time when the rest of a partition began."""
 
     policy: ArchiveSettings
     clock: Clock

@@ -1,9 +1,9 @@
 """Finds the partitions that are due to leave the warehouse, and seals them.
 
-A partition is due when its day, month or year ended longer ago than its dataset stays hot. A partition of late rows is due
-when no row has arrived for a while, because each generation costs two objects for ever. It can be sealed when no writer
-is in the middle of its work: no load of its dataset is unfinished or waits to be swept, no batch of its days is being
-moved, and the datasets computed from its rows (bars) are complete, because readers use those instead.
+A partition is due when its day, month or year ended longer ago than its dataset stays hot. A partition of late rows is
+due when no row has arrived for a while, because each generation costs two objects for ever. It can be sealed when no
+writer is in the middle of its work: no load of its dataset is unfinished or waits to be swept, no batch of its days is
+being moved, and the datasets computed from its rows (bars) are complete, because readers use those instead.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ async def find_obstacle(context: ArchiveContext, partition: Partition) -> str:
 
 
 async def find_unfinished_transform(context: ArchiveContext, partition: Partition) -> str:
-    """The transform that has not processed all rows of the partition, in a sentence; empty when there is none. Readers use
-    its result instead of the rows. It is checked before the seal, the switch and the drop, because a replay may have
-    added a load in between.
+    """The transform that has not processed all rows of the partition, in a sentence; empty when there is none. Readers
+    use its result instead of the rows. It is checked before the seal, the switch and the drop, because a replay may
+    have added a load in between.
     """
     dataset = context.datasets[partition.dataset]
     transforms = [transform for transform in context.transforms if transform.input == dataset]

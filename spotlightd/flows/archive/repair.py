@@ -1,7 +1,7 @@
 """Takes up a held partition again after a person has looked. It compares each copy with the fingerprint at sealing.
 
-The dataset `archives` says where readers find the rows. A partition that was not switched is read from the warehouse, so
-it is exported again. A switched partition is read from the bucket, so it continues only if the copy there is intact.
+The dataset `archives` says where readers find the rows. A partition that was not switched is read from the warehouse,
+so it is exported again. A switched partition is read from the bucket, so it continues only if the copy there is intact.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def describe_remedy(partition: Partition) -> str:
 
 
 async def retry_held(context: ArchiveContext, partition: Partition) -> Partition:
-    """The partition at the stage from which it continues: `sealed` when readers use the warehouse, `switched` when they use
-    the bucket and both copies are as sealed. HeldError when a copy is not.
+    """The partition at the stage from which it continues: `sealed` when readers use the warehouse, `switched` when they
+    use the bucket and both copies are as sealed. HeldError when a copy is not.
     """
     if partition.stage != "held":
         reason = "it stays in the warehouse" if partition.stage == "restored" else "it is not held"
@@ -38,8 +38,8 @@ async def retry_held(context: ArchiveContext, partition: Partition) -> Partition
 
 
 async def resolve_held(context: ArchiveContext, partition: Partition) -> Partition:
-    """A held partition at its real stage, for a restore: `switched` when the warehouse has its rows, `dropped` when it has
-    none and the copy is verified. Otherwise a HeldError that describes the defect of each copy.
+    """A held partition at its real stage, for a restore: `switched` when the warehouse has its rows, `dropped` when it
+    has none and the copy is verified. Otherwise a HeldError that describes the defect of each copy.
     """
     if not await context.index.is_switched(partition):
         raise SettingsError(
@@ -61,8 +61,8 @@ def _export_again(partition: Partition, fingerprint: Fingerprint) -> Partition:
     """The partition as `sealed`, to be exported with its present rows. Its seal was in force all the time."""
     if not fingerprint.rows:
         raise HeldError(
-            f"{partition.dataset} {partition.id}: according to `archives` it was not switched, and the warehouse has no rows"
-            " of it"
+            f"{partition.dataset} {partition.id}: according to `archives` it was not switched, and the warehouse has no"
+            " rows of it"
         )
     return replace(
         partition, stage="sealed", keys=(), manifest="", digest="", size=0, fingerprint=Fingerprint(), detail="", failures=0,
@@ -71,7 +71,9 @@ def _export_again(partition: Partition, fingerprint: Fingerprint) -> Partition:
 
 
 def _compare_warehouse(partition: Partition, fingerprint: Fingerprint) -> str:
-    """The defect of the warehouse's rows, or empty. No rows at all are right: the drop was interrupted after its effect."""
+    """The defect of the warehouse's rows, or empty. No rows at all are right: the drop was interrupted after its
+    effect.
+    """
     if not fingerprint.rows or fingerprint == partition.fingerprint:
         return ""
     return f"the warehouse holds {fingerprint}, sealed were {partition.fingerprint}"

@@ -42,8 +42,9 @@ class DrillResult:
 
 
 async def restore(context: ArchiveContext, partition: Partition) -> Partition:
-    """Bring the rows back to the warehouse and let readers use them there. Returns the partition as `restored`, which is
-    never archived again automatically. HeldError when a held partition has no verified copy: readers never get another.
+    """Bring the rows back to the warehouse and let readers use them there. Returns the partition as `restored`, which
+    is never archived again automatically. HeldError when a held partition has no verified copy: readers never get
+    another.
     """
     dataset = context.datasets[partition.dataset]
     if partition.stage == "held":
@@ -68,11 +69,13 @@ async def restore(context: ArchiveContext, partition: Partition) -> Partition:
 
 
 async def restore_into(context: ArchiveContext, partition: Partition, table: str) -> int:
-    """Restore into a new table of that name, and return the number of rows. SettingsError when the name is not available."""
+    """Restore into a new table of that name, and return the number of rows. SettingsError when the name is not
+    available.
+    """
     _scratch_dataset(context, partition, table)
     if table.startswith((REBUILD_PREFIX, DRILL_PREFIX)):
         raise SettingsError(
-            f"table name {table!r}: names that begin with {REBUILD_PREFIX} or {DRILL_PREFIX} are reserved for temporary tables"
+            f"table name {table!r}: names that begin with {REBUILD_PREFIX} or {DRILL_PREFIX} are reserved"
         )
     if (await context.warehouse.rows(TABLE_EXISTS, {"name": table})).rows[0][0]:
         raise SettingsError(f"table {table} exists already: choose another name, or drop it")

@@ -16,7 +16,9 @@ from spotlightd.model.partition import Partition
 
 
 async def switch(context: ArchiveContext, partition: Partition) -> Partition:
-    """Write the row in `archives` that makes readers use the bucket, unless it exists. Returns the partition as `switched`."""
+    """Write the row in `archives` that makes readers use the bucket, unless it exists. Returns the partition as
+    `switched`.
+    """
     await require_objects(context, partition)
     if obstacle := await find_unfinished_transform(context, partition):
         return replace(partition, detail=obstacle)
@@ -27,8 +29,8 @@ async def switch(context: ArchiveContext, partition: Partition) -> Partition:
 
 
 async def drop(context: ArchiveContext, partition: Partition) -> Partition:
-    """Read both copies once more, then drop the original. Returns the partition as `dropped`. A missing original is no error:
-    an earlier attempt dropped it and crashed.
+    """Read both copies once more, then drop the original. Returns the partition as `dropped`. A missing original is no
+    error: an earlier attempt dropped it and crashed.
     """
     await require_undamaged(context, partition)
     if not await context.index.is_switched(partition):

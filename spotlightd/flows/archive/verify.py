@@ -59,8 +59,8 @@ async def require_objects(context: ArchiveContext, partition: Partition) -> None
 
 
 async def read_exact(context: ArchiveContext, partition: Partition, key: str) -> AsyncIterator[bytes]:
-    """The bytes of an object as they arrive. HeldError at the end unless they are the exported ones; StoreError when the
-    transfer breaks off.
+    """The bytes of an object as they arrive. HeldError at the end unless they are the exported ones; StoreError when
+    the transfer breaks off.
     """
     sha256, size = hashlib.sha256(), 0
     try:

@@ -46,8 +46,8 @@ async def ingest(
 ) -> list[IngestResult]:
     """Fetch and load every document of a source that is due, newest first. One failure does not stop the others.
 
-    The check of the source and each document have their own `run` in the log. StoreError ends the ingest: a store of this
-    instance has failed, and the other documents would fail too.
+    The check of the source and each document have their own `run` in the log. StoreError ends the ingest: a store of
+    this instance has failed, and the other documents would fail too.
     """
     checkpoint = checkpoint or to_checkpoint(ignore_progress)
     await checkpoint("listing the documents", 0, 0)
@@ -75,16 +75,16 @@ async def ingest(
 def is_due(source: Batch, known: KnownAddress | None, now: datetime, span: IngestRange = IngestRange()) -> bool:
     """Whether a document is to be fetched, or loaded again from the stored copy because its parser changed.
 
-    A new document is due. One that failed waits for its pause. A known one is fetched again after a day, and less often as
-    it grows older: publishers replace files without notice.
+    A new document is due. One that failed waits for its pause. A known one is fetched again after a day, and less often
+    as it grows older: publishers replace files without notice.
     """
-    if span.again or known is None or known.checked_at is None or known.first_seen is None:
+    if span.again or known is None or known.checked_at is None or known.first_fetched_at is None:
         return True
     if known.digest and known.parser != source.parser:
         return True
     if known.not_before is not None:
         return now >= known.not_before
-    return now - known.checked_at >= max(DAY, (now - known.first_seen) / REFRESH_SHARE)
+    return now - known.checked_at >= max(DAY, (now - known.first_fetched_at) / REFRESH_SHARE)
 
 
 def _is_wanted(link: Link, span: IngestRange) -> bool:
@@ -106,7 +106,7 @@ async def _discover(source: Batch, publisher: Publisher, context: IngestContext)
 async def _ingest_link(
     source: Batch, publisher: Publisher, context: IngestContext, link: Link, known: KnownAddress | None
 ) -> IngestResult:
-    started, before = time.monotonic(), known or KnownAddress(link.url, link.covers, first_seen=datetime.now(UTC))
+    started, before = time.monotonic(), known or KnownAddress(link.url, link.covers, first_fetched_at=datetime.now(UTC))
     log = logger(source=source.name, covers=link.covers, url=link.url)
     is_final = True
     try:
@@ -129,7 +129,7 @@ async def _ingest_link(
         document, is_final = refused.document, refused.is_final
         result = IngestResult(link, "refused", rejects=len(refused.rejects), error=str(refused))
     except StoreError as problem:
-        log.error("store failed", error=str(problem))  # noqa: TRY400  (the operator needs the message, not the traceback)
+        log.error("store failed", error=str(problem))  # noqa: TRY400  (operators need no traceback)
         raise
     address = _mark_checked(source, before, document, result.outcome)
     await context.ledger.save_address(source.name, address if is_final else replace(address, outcome="twin"))
@@ -193,7 +193,9 @@ def _mark_checked(source: Batch, before: KnownAddress, document: Document, outco
 
 
 def _mark_failed(before: KnownAddress, problem: PublisherError) -> KnownAddress:
-    """Record the failure and when to fetch again: after ten minutes, doubling up to a day, or later if the publisher asks."""
+    """Record the failure and when to fetch again: after ten minutes, doubling up to a day, or later if the publisher
+    asks.
+    """
     failures = before.failures + 1
     pause = timedelta(seconds=RETRY.pause(failures))
     if problem.retry_after_seconds is not None:

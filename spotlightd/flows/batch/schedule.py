@@ -54,7 +54,9 @@ class Wakeups:
 @asynccontextmanager
 async def run_triggers(sources: Iterable[Batch], wakeups: Wakeups, *, on_start: bool) -> AsyncIterator[None]:
     """Wake the flow of each source by its `cron`, in UTC, while the block runs."""
-    scheduler = AsyncIOScheduler(timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS})
+    scheduler = AsyncIOScheduler(
+        timezone=UTC, job_defaults={"coalesce": True, "misfire_grace_time": MISFIRE_GRACE_SECONDS}
+    )
     for source in sources:
         trigger = CronTrigger.from_crontab(source.cron, timezone=UTC)
         scheduler.add_job(wakeups.of(source.name).set, trigger, name=source.name)
@@ -111,7 +113,9 @@ class Collector:
                 return None
 
     async def _run_until_stored(self, report: Reporter, job: Job | None) -> None:
-        """Run one check or job, and repeat it while a store fails: a full disk or a dead engine delays it, nothing is lost."""
+        """Run one check or job, and repeat it while a store fails: a full disk or a dead engine delays it, nothing is
+        lost.
+        """
         failures = 0
         while True:
             try:

@@ -19,7 +19,7 @@ REMEDY = "use the release, or the source file, that the bundle was made with"
 
 
 def check_manifest(manifest: Manifest, feeds: Mapping[str, Batch | Stream]) -> None:
-    """Raise SettingsError for a source or dataset that is unknown or different here, FormatError for impossible values."""
+    """SettingsError for a source or dataset that is unknown or different here, FormatError for impossible values."""
     if not manifest.loads:
         raise FormatError("the bundle holds no rows")
     if not any(dataset.name == manifest.dataset for feed in feeds.values() for dataset in feed.datasets):

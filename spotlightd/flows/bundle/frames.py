@@ -35,7 +35,9 @@ Row = tuple[int, int, int, int, int, int, int, bytes]  # COLUMNS
 
 @dataclass(frozen=True, slots=True)
 class FrameGroup:
-    """Frames of one topic partition and epoch, ordered by offset. `repeats` holds 1 for each duplicate of an earlier frame."""
+    """Frames of one topic partition and epoch, ordered by offset. `repeats` holds 1 for each duplicate of an earlier
+    frame.
+    """
 
     epoch: int
     partition: int
@@ -64,7 +66,7 @@ def _stored_frames(source: Stream, archives: Archives, day: date) -> str:
 
 
 async def read_groups(source: Stream, day: date, chunks: AsyncIterator[bytes]) -> AsyncIterator[FrameGroup]:
-    """The frames of an untrusted bundle. FormatError for bytes that are no frame of that day, or frames out of order."""
+    """The frames of an untrusted bundle. FormatError for frames of another day or out of order."""
     group: list[Row] = []
     size, last, is_of_day = 0, (-1, -1, -1), _day_check(day)
     async for rows in _read_rows(chunks, source.topic.max_message_bytes):

@@ -78,7 +78,7 @@ class DocumentImporter:
         """
         for known in (await self.context.ledger.known_addresses(source.name)).values():
             if known.digest in digests:
-                new = KnownAddress(known.url, known.covers, first_seen=known.first_seen)
+                new = KnownAddress(known.url, known.covers, first_fetched_at=known.first_fetched_at)
                 await self.context.ledger.save_address(source.name, new)
 
     async def _load(self, source: Batch, packed: PackedLoad, document: Document, bundle: OpenBundle) -> ImportOutcome:

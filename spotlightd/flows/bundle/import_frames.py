@@ -2,12 +2,12 @@
 
 Only the bytes are taken over, as for documents: this instance's own decoder makes the rows, and they are published only
 when they equal the bundle's rows in everything but the moment of decoding. The positions (epoch, partition, offset) are
-kept, so that the pointer of a row is the same at both instances. For that reason an instance that receives the same feed
-itself cannot import it: its own frames have the same positions, and each trade would appear twice.
+kept, so that the pointer of a row is the same at both instances. For that reason an instance that receives the same
+feed itself cannot import it: its own frames have the same positions, and each trade would appear twice.
 
-Publishing the load is the last step, and nothing depends on the frames before it. After an interruption the next
-import therefore compares the stored frames of the part with the bundle's fingerprint: equal frames stay, anything else
-is deleted and inserted again.
+Publishing the load is the last step, and nothing depends on the frames before it. After an interruption the next import
+therefore compares the stored frames of the part with the bundle's fingerprint: equal frames stay, anything else is
+deleted and inserted again.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class FrameImporter:
             raise FormatError(f"the frames of {part.day}, part {part.part}, do not match the bundle's manifest")
 
     def _intent(self, part: Frames, group: FrameGroup) -> Intent:
-        """Where the frames go. The ledger does not record it: nothing looks for the frames before they are published."""
+        """Where the frames go. The ledger does not record it: nothing uses the frames before they are published."""
         lo, hi = group.records.offsets[0], group.records.offsets[-1] + 1
         return Intent(
             self.source.name, group.epoch, group.partition, lo, hi, len(group.records), part.day, part.part, 0,
@@ -127,7 +127,7 @@ class FrameImporter:
         )  # fmt: skip
 
     async def _check_positions(self, part: Frames) -> None:
-        """FormatError when another frame has the position of one of these: the pointer of a row must lead to one frame."""
+        """FormatError when another frame has the position of one of these: a pointer must lead to one frame."""
         table, values = frames_of(self.source), {"day": part.day, "part": part.part}
         all_frames = stored_rows(table, self.archives.archived)
         spans = f"SELECT epoch, partition, min(offset), max(offset) FROM {table.name} WHERE {decode.PART} GROUP BY 1, 2"

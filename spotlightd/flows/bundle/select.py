@@ -151,7 +151,8 @@ async def _fingerprint_loads(
     name = dataset.time
     sql = (
         f"SELECT load_id, min(`{name}`), max(`{name}`), {fingerprint_columns(portable_columns(dataset), name)}"
-        f" FROM {stored_rows(dataset, context.archives.archived)} WHERE load_id IN {{ids:Array(UInt64)}} GROUP BY load_id"
+        f" FROM {stored_rows(dataset, context.archives.archived)}"
+        " WHERE load_id IN {ids:Array(UInt64)} GROUP BY load_id"
     )
     answer = await context.warehouse.rows(sql, {"ids": list(ids)})
     return [
@@ -167,7 +168,8 @@ def _to_datetime(value: date | datetime) -> datetime:
 async def fingerprint_load(warehouse: Warehouse, dataset: Dataset, load_id: int, archives: Archives) -> Fingerprint:
     """The fingerprint of the rows of one load in a dataset, hot and archived."""
     sql = (
-        f"SELECT {fingerprint_columns(portable_columns(dataset), dataset.time)} FROM {stored_rows(dataset, archives.archived)}"
+        f"SELECT {fingerprint_columns(portable_columns(dataset), dataset.time)}"
+        f" FROM {stored_rows(dataset, archives.archived)}"
         " WHERE load_id = {load_id:UInt64}"
     )
     return Fingerprint(*(await warehouse.rows(sql, {"load_id": load_id})).rows[0])

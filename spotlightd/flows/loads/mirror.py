@@ -76,8 +76,8 @@ def _missing_records(dataset: Dataset) -> StoreError:
 
 
 async def restore_records(ledger: Ledger, warehouse: Warehouse, archives: Archives) -> int:
-    """Give the ledger back the records that it lost (a lost file, an old backup) from the copies, archived ones included.
-    Returns their number. StoreError while a bucket that is needed for that does not answer.
+    """Give the ledger back the records that it lost (a lost file, an old backup) from the copies, archived ones
+    included. Returns their number. StoreError while a bucket that is needed for that does not answer.
     """
     return sum([await _restore_table(ledger, warehouse, archives.archived, dataset) for dataset in MIRRORED])
 

@@ -1,8 +1,8 @@
 """The one serial publisher. Only its row in the warehouse's dataset `loads` makes a load visible.
 
 The ledger holds the intent (seq and superseded loads) before that row is written, and the outcome after it. A
-publication in an unknown state is finished before the next one begins: earlier attempts are ended, the row is looked up,
-and written if it is missing. So every seq is used by exactly one load. Each attempt has its own token: the engine
+publication in an unknown state is finished before the next one begins: earlier attempts are ended, the row is looked
+up, and written if it is missing. So every seq is used by exactly one load. Each attempt has its own token: the engine
 records a token before the rows are in the table, so if it dies in between, it would ignore every repeat with the same
 token as a duplicate.
 """
@@ -27,7 +27,7 @@ PRESENT = "SELECT countIf(load_id = {load_id:UInt64}) AS own_rows, max(seq) AS n
 
 
 class Publications:
-    """Publishes loads one after the other. There is one such object per state folder, made by the holder of its lock."""
+    """Publishes loads one after the other. One object per state folder, made by the holder of its lock."""
 
     def __init__(
         self, ledger: Ledger, warehouse: Warehouse, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -39,7 +39,7 @@ class Publications:
         self._newest: tuple[int, datetime] | None = None  # seq and time; None when only the warehouse knows
 
     async def publish(self, load: Load) -> Load:
-        """Make a `loaded` load visible. After a StoreError it stays `publishing` or `loaded`, and `resume` finishes it."""
+        """Make a `loaded` load visible. After a StoreError it stays `publishing` or `loaded`; `resume` finishes it."""
         async with self._lock:
             if self._newest is None:
                 await self._finish_intended()
@@ -113,7 +113,7 @@ def is_outdated(load: Load, published: Iterable[Load]) -> bool:
 
 
 def replaces(newer: str, older: str) -> bool:
-    """Whether a document for `newer` replaces one for `older`: it does when `older` is the same slice or a part of it."""
+    """Whether a document for `newer` replaces one for `older`: `older` is the same slice or a part of it."""
     return older == newer or older.startswith(newer + "/")
 
 
