@@ -1,4 +1,4 @@
-"""What is said: nothing that looks like a secret, context that ends with its block, and a copy for whoever keeps it."""
+"""The log: no secrets, context that ends with its block, and a copy of every event for a sink."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SECRET = "h0nest-Secret.17"
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was() -> Iterator[None]:
+def _reset_logging() -> Iterator[None]:
     yield
     structlog.reset_defaults()
     root = logging.getLogger()
-    root.handlers = [one for one in root.handlers if type(one).__name__ != "_Libraries"]
+    root.handlers = [handler for handler in root.handlers if type(handler).__name__ != "_LibraryHandler"]
 
 
 @pytest.mark.parametrize(
@@ -39,30 +39,30 @@ def _as_it_was() -> Iterator[None]:
         f"X-Amz-Signature={SECRET}",
     ],
 )
-def test_whatever_looks_like_a_secret_is_neither_printed_nor_kept(text: str) -> None:
-    out, seen = io.StringIO(), list[Any]()
+def test_what_looks_like_a_secret_is_neither_printed_nor_forwarded(text: str) -> None:
+    out, events = io.StringIO(), list[Any]()
     log.configure("info", "json", out)
-    with log.kept(lambda event: seen.append(dict(event))):
+    with log.forward_events(lambda event: events.append(dict(event))):
         log.logger().info("source failed", error=text, nested={"a": [text]}, api_key=SECRET, url=ValueError(text))
         logging.getLogger("aiohttp").warning("cannot connect to %s", text)
         try:
             int(text)
         except ValueError:
             log.logger().exception("flow failed")
-    assert len(seen) == 3
+    assert len(events) == 3
     assert len(out.getvalue().splitlines()) == 3
     assert SECRET not in out.getvalue()
-    assert SECRET not in repr(seen)
+    assert SECRET not in repr(events)
     assert log.HIDDEN in out.getvalue()
 
 
 def test_a_long_text_is_read_for_secrets_in_no_time() -> None:
     text = "a-" * 200_000 + "password=x"
-    assert log.hidden(text).endswith(f"password={log.HIDDEN}")
+    assert log.hide_secrets(text).endswith(f"password={log.HIDDEN}")
 
 
 def test_harmless_values_stay_as_they_are() -> None:
-    told = {
+    values = {
         "rows": 3,
         "seconds": 0.5,
         "none": None,
@@ -70,29 +70,29 @@ def test_harmless_values_stay_as_they_are() -> None:
         "text": "a keyboard, monkey=1",
         "path": "/s?symbol=GME",
     }
-    assert log.hidden(told) == told
+    assert log.hide_secrets(values) == values
 
 
 async def test_context_is_in_all_lines_of_its_block_and_in_no_other() -> None:
     out = io.StringIO()
     log.configure("info", "json", out)
 
-    async def elsewhere() -> None:
+    async def log_in_task() -> None:
         log.logger().info("flow started")
 
-    with log.within(run="r1", load_id=7):
-        await asyncio.create_task(elsewhere())
+    with log.log_context(run="r1", load_id=7):
+        await asyncio.create_task(log_in_task())
         log.logger(source="sec_ftd").info("load published", load_id=8)
     log.logger().info("flow stopped")
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [(one.get("run"), one.get("load_id")) for one in lines] == [("r1", 7), ("r1", 8), (None, None)]
+    assert [(line.get("run"), line.get("load_id")) for line in lines] == [("r1", 7), ("r1", 8), (None, None)]
 
 
-def test_loggers_made_before_are_kept_too_and_nothing_is_kept_after_the_block() -> None:
+def test_existing_loggers_are_forwarded_too_and_nothing_is_after_the_block() -> None:
     log.configure("info", "json", io.StringIO())
-    early, seen = log.logger(flow="heart"), list[str]()
-    with log.kept(lambda event: seen.append(event["event"])):
+    early, events = log.logger(flow="watchdog"), list[str]()
+    with log.forward_events(lambda event: events.append(event["event"])):
         early.info("flow started")
         early.debug("request served")
     early.info("flow stopped")
-    assert seen == ["flow started"]
+    assert events == ["flow started"]

@@ -17,13 +17,15 @@ pytestmark = pytest.mark.usefixtures("no_systemd")
 
 @pytest.fixture
 def no_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test run that is itself under systemd must not tell it anything."""
+    """A test run that is itself under systemd must not send it anything."""
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(params=["path", "abstract"])
-def messages(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+def receiver(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[socket.socket]:
     """Systemd's end of the socket, in both forms that its address can take."""
     name = str(tmp_path / "notify") if request.param == "path" else f"@spotlightd-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
@@ -33,23 +35,23 @@ def messages(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         yield end
 
 
-def test_ready_is_said_with_a_status_line(messages: socket.socket) -> None:
+def test_ready_is_sent_with_a_status_line(receiver: socket.socket) -> None:
     assert systemd.ready("explorer on http://127.0.0.1:8080")
-    assert messages.recv(4096) == b"READY=1\nSTATUS=explorer on http://127.0.0.1:8080"
+    assert receiver.recv(4096) == b"READY=1\nSTATUS=explorer on http://127.0.0.1:8080"
 
 
-def test_the_watchdog_is_fed_and_stopping_is_said(messages: socket.socket) -> None:
+def test_watchdog_and_stopping_are_sent(receiver: socket.socket) -> None:
     assert systemd.alive()
     assert systemd.stopping()
-    assert [messages.recv(4096) for _ in range(2)] == [b"WATCHDOG=1", b"STOPPING=1"]
+    assert [receiver.recv(4096) for _ in range(2)] == [b"WATCHDOG=1", b"STOPPING=1"]
 
 
-def test_a_status_of_two_lines_cannot_smuggle_a_key(messages: socket.socket) -> None:
+def test_a_status_of_two_lines_cannot_smuggle_a_key(receiver: socket.socket) -> None:
     assert systemd.status("loading\nREADY=1")
-    assert messages.recv(4096) == b"STATUS=loading READY=1"
+    assert receiver.recv(4096) == b"STATUS=loading READY=1"
 
 
-def test_nothing_is_said_without_systemd() -> None:
+def test_nothing_is_sent_without_systemd() -> None:
     assert not systemd.ready()
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from spotlightd.tasks import together
+from spotlightd.tasks import run_together
 
 
 async def _number(number: int) -> int:
@@ -34,29 +34,29 @@ def _counted() -> int:
 
 
 async def test_results_come_back_by_name() -> None:
-    assert await together({"one": _number(1), "two": _number(2)}) == {"one": 1, "two": 2}
-    assert await together({}) == {}
+    assert await run_together({"one": _number(1), "two": _number(2)}) == {"one": 1, "two": 2}
+    assert await run_together({}) == {}
 
 
 async def test_the_first_failure_ends_the_others_and_is_raised_itself() -> None:
     ended: list[str] = []
     with pytest.raises(ValueError, match="ours"):
-        await together({"a": _forever(ended), "b": _fail(ValueError("ours")), "c": _forever(ended)})
+        await run_together({"a": _forever(ended), "b": _fail(ValueError("ours")), "c": _forever(ended)})
     assert ended == ["ended", "ended"]
 
 
 async def test_a_failure_leaves_no_trace_in_the_task() -> None:
     with pytest.raises(ValueError, match="ours"):
-        await together({"a": _fail(ValueError("ours"))})
+        await run_together({"a": _fail(ValueError("ours"))})
     assert _counted() == 0
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await asyncio.Event().wait()
 
 
-async def test_whoever_is_cancelled_ends_the_work_first() -> None:
+async def test_a_cancelled_caller_ends_the_work_first() -> None:
     ended: list[str] = []
-    task = asyncio.create_task(together({"a": _forever(ended), "b": _forever(ended)}))
+    task = asyncio.create_task(run_together({"a": _forever(ended), "b": _forever(ended)}))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()
@@ -65,6 +65,6 @@ async def test_whoever_is_cancelled_ends_the_work_first() -> None:
     assert ended == ["ended", "ended"]
 
 
-async def test_two_failures_at_once_are_both_taken_note_of() -> None:
+async def test_two_simultaneous_failures_are_both_retrieved() -> None:
     with pytest.raises(ValueError, match="first"):
-        await together({"a": _fail(ValueError("first")), "b": _fail(KeyError("second"))})
+        await run_together({"a": _fail(ValueError("first")), "b": _fail(KeyError("second"))})

@@ -60,7 +60,7 @@ async def _bind(runner: web.AppRunner, host: str, port: int, what: str, setting:
             if error.errno != errno.EADDRINUSE:
                 raise SettingsError(f"{what} cannot listen on {host}:{candidate}: {error.strerror}") from None
             await site.stop()
-            logger().warning("port taken", host=host, port=candidate)
+            logger().warning("port in use", host=host, port=candidate)
         else:
             return int(runner.addresses[-1][1])
     raise SettingsError(f"ports {port} to {port + PORTS_TRIED} of {host} are in use: set {setting} to a free port")

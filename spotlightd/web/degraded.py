@@ -35,7 +35,7 @@ def with_fallback(handler: Handler, reads_archived: DatasetTest | None = None) -
         except StoreError as error:
             if not (is_archive_failure(request, error) and responses.wants_html(request)):
                 raise
-            logger().warning("page shown without archive", path=request.path_qs, error=str(error))
+            logger().warning("page served without archive", path=request.path_qs, error=str(error))
             left_out = _left_out_rows(request, reads_archived or _named_dataset(request), error)
             responses.read_without_archive(request, left_out)
         return await handler(request)

@@ -239,7 +239,7 @@ def console() -> Iterator[io.StringIO]:
     yield out
     structlog.reset_defaults()
     root = logging.getLogger()
-    root.handlers = [handler for handler in root.handlers if type(handler).__name__ != "_Libraries"]
+    root.handlers = [handler for handler in root.handlers if type(handler).__name__ != "_LibraryHandler"]
 
 
 @pytest.fixture

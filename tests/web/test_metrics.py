@@ -69,7 +69,7 @@ async def test_the_next_free_port_is_used_and_logged_when_one_is_taken(free_port
     ):
         assert first != second
         assert ((await fetch(first))[2], (await fetch(second))[2]) == ("one 1\n", "two 2\n")
-    assert [line["port"] for line in log_lines if line["event"] == "port taken"][:1] == [free_port]
+    assert [line["port"] for line in log_lines if line["event"] == "port in use"][:1] == [free_port]
 
 
 async def test_port_0_switches_metrics_off() -> None:

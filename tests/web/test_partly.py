@@ -109,4 +109,4 @@ async def test_a_query_within_hot_days_is_complete(cut_off: World) -> None:
 
 async def test_left_out_rows_are_logged(cut_off: World, log_lines: list[dict[str, str]]) -> None:
     await cut_off.get("/s/GME")
-    assert [line["path"] for line in log_lines if line["event"] == "page shown without archive"] == ["/s/GME"]
+    assert [line["path"] for line in log_lines if line["event"] == "page served without archive"] == ["/s/GME"]

@@ -1,4 +1,4 @@
-"""`archive`: which partitions are due, how far each one is, and the work on them."""
+"""`archive`: lists the partitions that are due or under way, and works on them."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def _check(check: Check) -> dict[str, object]:
 
 COMMAND = Command(
     "archive",
-    "what is old enough to leave the warehouse, and how far each partition is",
+    "show and run the archive: the partitions that are due to leave the warehouse, and the stage of each",
     "spotlightd archive status",
     (
         argument(
             "verb", choices=("plan", "run", "status", "retry"),
-            help="plan: what is due; run: move every partition as far as it goes now; status: how far each one is; retry:"
+            help="plan: list what is due; run: move every partition as far as it goes now; status: list all; retry:"
             " resume a partition that is held, once its cause is removed",
         ),
         argument("dataset", metavar="DATASET", nargs="?", default="", help="for retry: the dataset of the partition"),

@@ -1,4 +1,4 @@
-"""`sources`: what is collected."""
+"""`sources`: lists the sources."""
 
 from __future__ import annotations
 
@@ -40,4 +40,6 @@ async def _row(source: Batch, warehouse: Warehouse, settings: Settings) -> tuple
     return source.name, source.title, newest, at, expected.covers, following.covers, following.due.isoformat(), state
 
 
-COMMAND = Command("sources", "what is collected, when it is due, and how late it is", "spotlightd sources", (), run)
+COMMAND = Command(
+    "sources", "list the sources: what is collected, when it is due, and how late it is", "spotlightd sources", (), run
+)

@@ -91,7 +91,9 @@ def _cold_url(settings: Settings) -> str:
         raise SettingsError(f"setting storage.prefix: {cold.prefix!r} must be words of letters, digits and ._=-")
     archive = bucket.prefix.strip("/") + "/" if bucket.prefix.strip("/") else ""
     first_part = prefix.removeprefix(archive).partition("/")[0]
-    if name == bucket.name and (archive.startswith(prefix) or (prefix.startswith(archive) and NAME.fullmatch(first_part))):
+    if name == bucket.name and (
+        archive.startswith(prefix) or (prefix.startswith(archive) and NAME.fullmatch(first_part))
+    ):
         raise SettingsError(
             f"setting storage.prefix: {cold.prefix!r} is where the archive may have names: use one with a hyphen in it, "
             "such as clickhouse-parts/"

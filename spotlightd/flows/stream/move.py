@@ -222,6 +222,6 @@ async def finish_moves(moves: Collection[asyncio.Task[None]]) -> None:
             task.cancel()
     for task in moves:
         if not task.cancelled() and (problem := task.exception()):
-            logger().warning("move unfinished", error=str(problem))
+            logger().warning("move not completed", error=str(problem))
     if cancelled is not None:
         raise cancelled
