@@ -5,7 +5,7 @@ They are written to the warehouse first and are the only record of what is visib
 
 from __future__ import annotations
 
-from spotlightd.datasets.system_table import moment, system_table, word
+from spotlightd.datasets.system_table import label_column, system_table, time_column
 from spotlightd.model.dataset import Column
 
 loads = system_table(
@@ -15,16 +15,16 @@ loads = system_table(
     "it supersedes are not. Rows of one load are written as one block; `seq` only grows.",
     (
         Column("seq", "UInt64", "number of the publication; a reader sees the state after one of them"),
-        word("dataset", "the dataset that changed"),
+        label_column("dataset", "the dataset that changed"),
         Column("load_id", "UInt64", "the load that became visible"),
-        word("source", "the source of the load"),
+        label_column("source", "the source of the load"),
         Column("covers", "String", "what the document reports, from coarse to fine, such as 2021/01/b"),
         Column("document", "FixedString(64)", "SHA-256 of the document; for frames of a stream, of the text that names them"),
-        word("parser", "version of the parser, or digest of the decode"),
+        label_column("parser", "version of the parser, or digest of the decode"),
         Column("rows", "UInt64", "rows in this dataset; 0 for a stream, which is filled after it is published", unit="rows"),
         Column("rejects", "UInt64", "lines of the document that could not be parsed", unit="lines"),
         Column("supersedes", "Array(UInt64)", "loads that are no longer visible from here on"),
-        moment("published_at", "when it became visible; never goes back"),
+        time_column("published_at", "when it became visible; never goes back"),
         Column("derived_from", "UInt64", "the load that it was computed from; 0 for one that came from outside"),
     ),
     key=("seq", "dataset"),
@@ -39,12 +39,12 @@ archives = system_table(
     "or from the warehouse again (`withdrawn`). The newest row of a partition tells where its rows are.",
     (
         Column("number", "UInt64", "number of the record; it only grows"),
-        moment("at", "when the record was written"),
-        word("dataset", "the dataset of the rows"),
+        time_column("at", "when the record was written"),
+        label_column("dataset", "the dataset of the rows"),
         Column("partition", "String", "the partition: its day, month or year, and its generation"),
         Column("day", "Date", "the day of the partition, or the first day of its month or year"),
         Column("generation", "UInt16", "how often rows of that day were sealed before these"),
-        word("event", "switched or withdrawn"),
+        label_column("event", "switched or withdrawn"),
         Column("objects", "Array(String)", "keys of the Parquet files in the bucket"),
         Column("manifest", "String", "key of the file that describes them"),
         Column("rows", "UInt64", "number of rows", unit="rows"),
@@ -54,8 +54,8 @@ archives = system_table(
         Column("low", "Int64", "the least time of the rows, in the unit of its column"),
         Column("high", "Int64", "the greatest time of the rows, in the unit of its column"),
         Column("columns", "Array(String)", "name and type of each column of the files"),
-        moment("since", "the least time of the rows"),
-        moment("until", "the greatest time of the rows"),
+        time_column("since", "the least time of the rows"),
+        time_column("until", "the greatest time of the rows"),
         Column("newest_id", "UInt64", "the greatest `id` of the rows, for copies of the ledger's records; else 0"),
     ),
     key=("number",),

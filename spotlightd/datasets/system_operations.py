@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotlightd.datasets.system_table import moment, system_table, word
+from spotlightd.datasets.system_table import label_column, system_table, time_column
 from spotlightd.model.dataset import Column
 
 heartbeats = system_table(
@@ -10,14 +10,14 @@ heartbeats = system_table(
     "Heartbeats",
     "The state of each flow, written by the loop that does the work: a flow that hangs writes none.",
     (
-        moment("at", "when the heartbeat was written"),
-        word("flow", "the flow"),
+        time_column("at", "when the heartbeat was written"),
+        label_column("flow", "the flow"),
         Column("beats", "UInt32", "how often its loop ran since the row before"),
         Column("expected_per_minute", "Float64", "how often it should run, when nothing is wrong"),
         Column("lag", "Float64", "how far behind it is", unit="s"),
         Column("queue", "UInt64", "how much waits for it", unit="items"),
-        moment("last_event_at", "when it last had something to do; 1970 when never"),
-        word("state", "running, waiting, holding, failed or stopped"),
+        time_column("last_event_at", "when it last had something to do; 1970 when never"),
+        label_column("state", "running, waiting, holding, failed or stopped"),
         Column("error", "String", "what holds it up, in a sentence"),
     ),
     order=("flow", "at"),
@@ -30,12 +30,12 @@ disks = system_table(
     "Disks",
     "How full the file systems were: one row a minute for each. The forecast of when one will be full uses them.",
     (
-        moment("at", "when the row was written"),
-        word("filesystem", "where the file system is mounted"),
+        time_column("at", "when the row was written"),
+        label_column("filesystem", "where the file system is mounted"),
         Column("size", "UInt64", "usable size", unit="bytes"),
         Column("used", "UInt64", "used space, the ballast included", unit="bytes"),
         Column("ballast", "UInt64", "space that the ballast file takes", unit="bytes"),
-        word("level", "the level that the watermarks give for that"),
+        label_column("level", "the level that the watermarks give for that"),
     ),
     order=("filesystem", "at"),
     partition="toYYYYMM(at)",
@@ -48,17 +48,17 @@ logs = system_table(
     "What the daemon logged: one row for each event, with names from a closed list. Where events were left out, because "
     "too many came or the table could not be written, a row tells how many.",
     (
-        moment("at", "when it was logged"),
-        word("level", "debug, info, warning, error or critical"),
-        word("event", "what happened, in a few constant words"),
-        word("flow", "the flow that logged it; empty when it was none"),
-        word("source", "the source that it is about; empty when none"),
+        time_column("at", "when it was logged"),
+        label_column("level", "debug, info, warning, error or critical"),
+        label_column("event", "what happened, in a few constant words"),
+        label_column("flow", "the flow that logged it; empty when it was none"),
+        label_column("source", "the source that it is about; empty when none"),
         Column("load_id", "UInt64", "the load that it is about; 0 when none"),
         Column("run", "String", "identifies the attempt that it belongs to: one look for documents, or one document"),
         Column("request", "String", "identifies the page request that it belongs to, as in its header X-Request-Id"),
         Column("fields", "String", "all other values of the event, as a JSON object; long texts are cut in the middle"),
         Column("process", "UInt32", "process id of the daemon"),
-        moment("started_at", "when that process began to record its log"),
+        time_column("started_at", "when that process began to record its log"),
         Column("seq", "UInt64", "number of events that the process had logged by then; jumps where some were left out"),
     ),
     order=("at", "started_at", "seq"),

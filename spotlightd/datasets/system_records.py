@@ -6,7 +6,7 @@ worth reading the bucket for each receipt that somebody opens.
 
 from __future__ import annotations
 
-from spotlightd.datasets.system_table import ID, RECORD_DAYS, SOURCE, moment, system_table, word
+from spotlightd.datasets.system_table import ID, RECORD_DAYS, SOURCE, label_column, system_table, time_column
 from spotlightd.model.dataset import Column
 
 documents = system_table(
@@ -17,14 +17,14 @@ documents = system_table(
         ID,
         Column("digest", "FixedString(64)", "SHA-256 of the bytes, hexadecimal"),
         Column("size", "UInt64", "length of the document", unit="bytes"),
-        word("source", "the source that it was fetched for"),
+        label_column("source", "the source that it was fetched for"),
         Column("url", "String", "the publisher's address"),
         Column("via", "String", "what answered instead of the publisher: a mirror, or a bundle of another instance; else empty"),
         Column("covers", "String", "what the document reports, from coarse to fine, such as 2021/01/b"),
-        moment("fetched_at", "when it was fetched"),
+        time_column("fetched_at", "when it was fetched"),
         Column("etag", "String", "the publisher's ETag header"),
         Column("last_modified", "String", "the publisher's Last-Modified header, as sent"),
-        word("media_type", "the publisher's content type"),
+        label_column("media_type", "the publisher's content type"),
     ),
     key=("id",),
     order=("digest", "id"),
@@ -37,11 +37,13 @@ runs = system_table(
     "The outcome of every attempt to look for, fetch and load a document, successful or not.",
     (
         ID,
-        moment("at", "when the attempt ended"),
+        time_column("at", "when the attempt ended"),
         SOURCE,
         Column("url", "String", "the requested address"),
         Column("covers", "String", "what the document reports, from coarse to fine, such as 2021/01/b"),
-        word("outcome", "published, unchanged, refused, absent, failed, wrong body, store failed or discovered"),
+        label_column(
+            "outcome", "published, unchanged, refused, absent, failed, wrong body, store failed or discovered"
+        ),
         Column("digest", "String", "SHA-256 of the document; empty when there was none"),
         Column("rows", "UInt64", "rows of the document", unit="rows"),
         Column("rejects", "UInt64", "lines that could not be parsed", unit="lines"),
@@ -61,10 +63,10 @@ rejects = system_table(
     "Lines of documents that could not be parsed, each with the reason.",
     (
         ID,
-        moment("at", "when the line was rejected"),
+        time_column("at", "when the line was rejected"),
         SOURCE,
         Column("digest", "FixedString(64)", "SHA-256 of the document"),
-        word("parser", "version of the parser that rejected the line"),
+        label_column("parser", "version of the parser that rejected the line"),
         Column("member", "UInt16", "file within the document, 0 for the first or only one"),
         Column("line", "UInt32", "line of that file, 1 for the first"),
         Column("text", "String", "the line, cut at 2,000 characters"),
@@ -82,12 +84,12 @@ gaps = system_table(
     "Spans in which messages of a stream may be missing: every disconnect, missing number, full spool and crash.",
     (
         ID,
-        moment("at", "when the gap was recorded"),
+        time_column("at", "when the gap was recorded"),
         SOURCE,
         Column("symbol", "String", "the symbol; empty when all symbols of the source are affected"),
-        moment("since", "the last moment before the gap at which something was received"),
-        moment("until", "the first moment after the gap at which something could be received"),
-        word("cause", "the kind of event that caused the gap"),
+        time_column("since", "the last moment before the gap at which something was received"),
+        time_column("until", "the first moment after the gap at which something could be received"),
+        label_column("cause", "the kind of event that caused the gap"),
         Column("says", "String", "more about the cause, in a sentence"),
         Column("repaired_by", "String", "what has filled the gap since; empty when nothing has"),
     ),
@@ -104,9 +106,9 @@ lost_frames = system_table(
     "Frames of streams that could not be decoded: stored in the frames table, listed here with the reason.",
     (
         ID,
-        moment("at", "when the frame was rejected"),
+        time_column("at", "when the frame was rejected"),
         SOURCE,
-        word("decode", "digest of the decode that rejected the frame"),
+        label_column("decode", "digest of the decode that rejected the frame"),
         Column("epoch", "UInt16", "log of the bus: it grows by 1 when the topic was lost or created again"),
         Column("partition", "UInt16", "partition of the topic"),
         Column("offset", "UInt64", "offset in the partition"),

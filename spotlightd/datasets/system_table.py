@@ -10,12 +10,12 @@ ID = Column("id", "UInt64", "number of the record")
 SOURCE = Column("source", "LowCardinality(String)", "the source")
 
 
-def moment(name: str, meaning: str) -> Column:
+def time_column(name: str, meaning: str) -> Column:
     """A column with a time in UTC, to the microsecond."""
     return Column(name, "DateTime64(6, 'UTC')", meaning)
 
 
-def word(name: str, meaning: str) -> Column:
+def label_column(name: str, meaning: str) -> Column:
     """A column with few different texts."""
     return Column(name, "LowCardinality(String)", meaning)
 
