@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from spotlightd import Column, Dataset, Rhythm, Stream
-from spotlightd.model.bus import Frame, mark, packed
+from spotlightd.model.bus import Frame, pack_key, source_mark
 from spotlightd.model.stream import PLACE
 
 SECOND = 10**9
@@ -50,7 +50,7 @@ def frame(connection: int, sequence: int, numbers: list[int], received: int) -> 
 
 def records(frames: list[Frame]) -> tuple[list[bytes], list[bytes]]:
     """Keys and values, as a bus takes them."""
-    return [packed(mark(ticks.name), one) for one in frames], [one.value for one in frames]
+    return [pack_key(source_mark(ticks.name), one) for one in frames], [one.value for one in frames]
 
 
 def numbered(many: int, *, connection: int = 7, first: int = 0, around: int = MIDNIGHT, per: int = 2) -> list[Frame]:

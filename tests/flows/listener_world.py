@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from spotlightd.backoff import Clock
-from spotlightd.clients.http.websocket import connecting
+from spotlightd.clients.http.websocket import open_websocket
 from spotlightd.errors import StoreError
 from spotlightd.flows.stream.listen import Listener
 from spotlightd.flows.stream.timing import ListenerTiming
@@ -150,7 +150,7 @@ async def run_listener(
     *,
     spool: Spool | None = None,
     feeds: MemoryFeeds | Positions | None = None,
-    connect: Connect = connecting,
+    connect: Connect = open_websocket,
     timing: ListenerTiming = FAST_TIMING,
     clock: Clock | None = None,
     symbols: tuple[str, ...] = ("AAPL", "TSLA", "BINANCE:BTCUSDT"),

@@ -55,9 +55,9 @@ class MemoryBus:
     def __init__(self) -> None:
         self.logs: dict[str, dict[int, Log]] = {}
         self.ids: dict[str, str] = {}
-        self.told: dict[tuple[str, int], int] = {}
-        self.told_often: list[int] = []
-        self.trouble: StoreError | None = None
+        self.committed: dict[tuple[str, int], int] = {}
+        self.commits: list[int] = []
+        self.error: StoreError | None = None
 
     async def ping(self) -> None:
         self._fail()
@@ -82,16 +82,16 @@ class MemoryBus:
         self.logs[topic][partition].pairs += zip(keys, values, strict=True)
 
     @asynccontextmanager
-    async def open_reader(self, topic: str, partition: int, offset: int) -> AsyncIterator[MemoryReading]:
-        yield MemoryReading(self, topic, partition, offset)
+    async def open_reader(self, topic: str, partition: int, offset: int) -> AsyncIterator[MemoryReader]:
+        yield MemoryReader(self, topic, partition, offset)
 
     async def peek(self, topic: str, partition: int, offset: int, *, most: int) -> Records:
         self._fail()
         return self.take(topic, partition, offset, most)
 
     async def commit(self, topic: str, partition: int, offset: int) -> None:
-        self.told[topic, partition] = offset
-        self.told_often.append(offset)
+        self.committed[topic, partition] = offset
+        self.commits.append(offset)
 
     def take(self, topic: str, partition: int, offset: int, most: int) -> Records:
         log = self.logs[topic][partition]
@@ -103,17 +103,17 @@ class MemoryBus:
         )
 
     def lose(self, topic: str) -> None:
-        """The topic is made anew, empty."""
+        """Create the topic again, empty."""
         self.logs[topic] = {at: Log() for at in self.logs[topic]}
         self.ids[topic] = secrets.token_hex(4)
 
     def _fail(self) -> None:
-        if self.trouble:
-            raise self.trouble
+        if self.error:
+            raise self.error
 
 
 @dataclass
-class MemoryReading:
+class MemoryReader:
     bus: MemoryBus
     topic: str
     partition: int
@@ -128,8 +128,8 @@ class MemoryReading:
         return found
 
 
-class NoSpool:
-    """A spool that is asked to free what is durable, and remembers it."""
+class FakeSpool:
+    """A spool that remembers what was marked durable."""
 
     def __init__(self) -> None:
         self.durable: dict[int, int] = {}
@@ -153,13 +153,13 @@ class NoSpool:
         self.durable |= durable
 
 
-class HeldUp:
-    """The warehouse, to which one block of frames gets through only when told: as on its way, or in the engine's queue."""
+class DelayedWarehouse:
+    """The warehouse, which receives one block of frames only after `release`: as if it were in the engine's queue."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
         self.waiting = False
-        self.go_on = asyncio.Event()
+        self.release = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._warehouse, name)
@@ -167,7 +167,7 @@ class HeldUp:
     async def insert_stream(self, dataset: Dataset, blocks: AsyncIterator[bytes], *, token: str = "") -> int:
         if not self.waiting:
             self.waiting = True
-            await self.go_on.wait()
+            await self.release.wait()
         return await self._warehouse.insert_stream(dataset, blocks, token=token)
 
 
@@ -179,8 +179,8 @@ class StreamWorld:
     warehouse: Warehouse
     parser: Parser = field(default_factory=InlineParser)
     bus: MemoryBus = field(default_factory=MemoryBus)
-    spool: NoSpool = field(default_factory=NoSpool)
-    held: HeldUp | None = None
+    spool: FakeSpool = field(default_factory=FakeSpool)
+    delayed: DelayedWarehouse | None = None
     archives: Archives = NoArchives()
     settings: StreamsSettings = field(
         default_factory=lambda: replace(StreamsSettings(), batch_frames=40, batch_seconds=0.01)
@@ -201,14 +201,14 @@ class StreamWorld:
             positions: Any = SqlitePositions(ledger)
             publications = Publications(ledger, self.warehouse)
             await recover(ledger, self.warehouse, publications, (constructed_ticks,), NoArchives())
-            warehouse: Any = self.held or self.warehouse
+            warehouse: Any = self.delayed or self.warehouse
             if fuse:
                 positions, warehouse = Fused(positions, fuse), Fused(warehouse, fuse)
             yield Stores(self, ledger, positions, publications, warehouse)
 
-    async def drained(self, source: Stream = ticks, fuse: Fuse | None = None) -> None:
-        """A daemon's life: start, drain until all that is on the bus is drained, stop."""
-        async with self.stores(fuse) as stores, stores.draining(source) as flow:
+    async def drain(self, source: Stream = ticks, fuse: Fuse | None = None) -> None:
+        """What a daemon does: start, drain until the bus is drained, stop."""
+        async with self.stores(fuse) as stores, stores.run_drain(source) as flow:
             await until(lambda: self.is_drained(flow))
 
     def is_drained(self, flow: Drain) -> bool:
@@ -221,7 +221,7 @@ class StreamWorld:
         sql = f"SELECT number FROM constructed_ticks WHERE {visible_condition(constructed_ticks)} ORDER BY number"
         return [row[0] for row in (await self.warehouse.rows(sql, {"seq": seq})).rows]
 
-    async def one(self, sql: str) -> Any:
+    async def query_value(self, sql: str) -> Any:
         return (await self.warehouse.rows(sql)).rows[0][0]
 
 
@@ -239,8 +239,8 @@ class Stores:
         self.parts = Parts(self.ledger, self.publications, self.positions)
 
     @asynccontextmanager
-    async def draining(self, source: Stream = ticks) -> AsyncIterator[Drain]:
-        """A drain at work; what it raises is raised here."""
+    async def run_drain(self, source: Stream = ticks) -> AsyncIterator[Drain]:
+        """Run a drain while the block runs; what it raises is raised here."""
         parts = self.parts
         means = DrainContext(
             self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMetrics(), self.world.settings,
@@ -274,8 +274,8 @@ class Stores:
         return [(row["cause"], row["says"]) for row in rows]
 
 
-async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for it, but not for ever."""
+async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for the condition, but not for ever."""
     async with asyncio.timeout(seconds):
-        while not true():  # noqa: ASYNC110  (several things may make it true)
+        while not condition():  # noqa: ASYNC110  (several events may make it true)
             await asyncio.sleep(0.005)

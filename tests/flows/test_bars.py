@@ -203,7 +203,7 @@ async def _step(market: Market) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(one, marks=pytest.mark.slow) for one in range(2, 6))])
-async def test_bars_are_what_their_trades_say_whatever_happens(market: Market, seed: int) -> None:
+async def test_bars_always_equal_their_trades(market: Market, seed: int) -> None:
     market.random.seed(seed)
     for _ in range(25):
         await _step(market)
@@ -264,7 +264,7 @@ async def test_another_version_makes_all_bars_anew(market: Market) -> None:
     await market.check()
 
 
-async def test_bars_of_a_load_that_cannot_be_written_are_given_up_and_made_later(market: Market) -> None:
+async def test_bars_of_a_load_that_cannot_be_written_are_computed_later(market: Market) -> None:
     await market.close(await market.tick())
     await market.warehouse.execute("RENAME TABLE bars TO hidden")
     with pytest.raises(StoreError):
@@ -314,12 +314,12 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
 
 
 @pytest.mark.parametrize("parameter", ["_document", "_receipt", "open_at"])
-def test_a_bar_has_no_receipt_of_its_own_and_says_where_to_look(parameter: str) -> None:
+def test_a_bar_has_no_receipt_of_its_own_and_names_where_to_look(parameter: str) -> None:
     with pytest.raises(HttpProblem, match=r"computed from other rows|no column"):
         filters.parse_question(bars, [(parameter, "1")])
 
 
-async def test_only_what_is_asked_for_is_read_of_the_trades(market: Market) -> None:
+async def test_only_the_queried_trades_are_read(market: Market) -> None:
     """The filters on symbol and minute reach the index of the trades, and days that are kept as bars are left alone."""
     for _ in range(6):
         await market.tick()

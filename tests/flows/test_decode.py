@@ -45,7 +45,7 @@ async def counted(world: StreamWorld) -> tuple[int, int]:
 async def test_frames_are_decoded_once_rejects_are_named_and_a_replay_gives_the_same(streams: StreamWorld) -> None:
     good = ticks_packed(("AAPL", 1_000_000, 1.5), ("AAPL", 2_000_000, 2.5))
     await send(streams, [good, b"x", good, good])
-    await streams.drained(source)
+    await streams.drain(source)
     assert await counted(streams) == (6, 6)
 
     async with streams.stores() as stores:
@@ -63,6 +63,6 @@ async def test_a_crash_in_a_batch_loses_and_doubles_nothing(streams: StreamWorld
     for turn, step in enumerate((9, 10, 11, 12, 13, 14, 15)):
         await send(streams, [good, good], first=2 * turn)
         with pytest.raises(CrashError):
-            await streams.drained(source, Fuse(crash_step=step))
-    await streams.drained(source)
+            await streams.drain(source, Fuse(crash_step=step))
+    await streams.drain(source)
     assert await counted(streams) == (28, 28)

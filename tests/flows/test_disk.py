@@ -107,13 +107,13 @@ async def test_a_disk_holds_only_what_needs_it() -> None:
     assert watch.held == (False, False)
 
 
-async def test_why_it_holds_says_what_would_end_it() -> None:
+async def test_the_reason_for_holding_names_the_percentage_that_ends_it() -> None:
     watch = Watch(ballast=0)
     await watch.seen(960)
     assert watch.gate.hold_reason("the sink") == "disk /tables is 96.0 % full: the sink is held until it is below 94 %"
 
 
-async def test_each_change_of_level_is_said_once(said: Said) -> None:
+async def test_each_change_of_level_is_logged_once(said: Said) -> None:
     watch = Watch(ballast=0)
     for used in (930, 931, 930, 929, 930, 919, 915, 925, 921, 912):
         await watch.seen(used)
@@ -123,7 +123,7 @@ async def test_each_change_of_level_is_said_once(said: Said) -> None:
 
 
 @given(st.lists(st.integers(0, SIZE), max_size=30))
-def test_whatever_comes_the_gate_is_as_the_levels_say_and_free_space_frees_all(told: list[int]) -> None:
+def test_the_gate_always_follows_the_levels_and_free_space_releases_all_work(told: list[int]) -> None:
     async def all_of_it() -> None:
         watch = Watch(ballast=0)
         for used in told:
@@ -135,7 +135,7 @@ def test_whatever_comes_the_gate_is_as_the_levels_say_and_free_space_frees_all(t
     asyncio.run(all_of_it())
 
 
-async def test_the_ballast_is_made_released_and_made_again(said: Said) -> None:
+async def test_the_ballast_is_created_released_and_created_again(said: Said) -> None:
     watch = Watch(ballast=20)
     assert (await watch.seen(100)).ballast_held == 20
     assert (await watch.seen(960)).ballast_held == 0  # with the ballast that is 98 %
@@ -146,7 +146,7 @@ async def test_the_ballast_is_made_released_and_made_again(said: Said) -> None:
     assert events == ["ballast created", "ballast released", "ballast created"]
 
 
-async def test_a_ballast_that_would_itself_hold_something_is_not_made() -> None:
+async def test_a_ballast_that_would_itself_hold_work_is_not_created() -> None:
     """Else it would be made and released for ever."""
     watch = Watch(ballast=200)
     for _ in range(3):
@@ -165,7 +165,7 @@ async def test_no_ballast_is_wanted() -> None:
         assert watch.at(TABLES).ballast is None
 
 
-async def test_when_it_is_critical_the_hook_is_called_after_the_ballast_is_gone_and_not_twice_at_once() -> None:
+async def test_at_the_last_level_the_hook_is_called_after_the_ballast_is_released_and_not_twice_at_once() -> None:
     called, may_end = list[tuple[str, int]](), asyncio.Event()
 
     async def drop(one: FileSystem) -> None:
@@ -183,7 +183,7 @@ async def test_when_it_is_critical_the_hook_is_called_after_the_ballast_is_gone_
         may_end.set()
 
 
-async def test_a_hook_that_fails_is_said_and_the_watch_goes_on(said: Said) -> None:
+async def test_a_hook_that_fails_is_logged_and_the_watch_goes_on(said: Said) -> None:
     async def drop(_: FileSystem) -> None:
         raise StoreError("the bucket does not answer")
 
@@ -193,7 +193,7 @@ async def test_a_hook_that_fails_is_said_and_the_watch_goes_on(said: Said) -> No
     assert (await watch.seen(100)).level == Level.FINE
 
 
-async def test_a_disk_that_hangs_keeps_its_level_and_is_told_and_others_are_still_watched(said: Said) -> None:
+async def test_a_disk_that_hangs_keeps_its_level_is_reported_and_others_are_still_watched(said: Said) -> None:
     watch = Watch()
     async with watch.running() as board:
         await until(lambda: bool(watch.disks.files))
@@ -208,10 +208,10 @@ async def test_a_disk_that_hangs_keeps_its_level_and_is_told_and_others_are_stil
         watch.disks.mounts[PAPERS] = (SIZE, 0)
         await until(lambda: board.read()[0].state == "waiting")
     events = [one["event"] for one in said if one["event"].startswith("disk ") and "disk" in one]
-    assert sorted(events) == ["disk answered", "disk stopped answering", "disk level changed", "disk level changed"]
+    assert sorted(events) == ["disk answered", "disk level changed", "disk level changed", "disk stopped answering"]
 
 
-async def test_a_disk_that_hangs_from_the_beginning_is_told() -> None:
+async def test_a_disk_that_hangs_from_the_beginning_is_reported() -> None:
     watch = Watch()
     watch.disks.hanging.add(TABLES)
     await watch.flow.check()
@@ -221,7 +221,7 @@ async def test_a_disk_that_hangs_from_the_beginning_is_told() -> None:
     assert len(watch.flow.state().file_systems) == 3
 
 
-async def test_who_waits_at_the_gate_says_why_beats_and_goes_on_by_itself() -> None:
+async def test_a_flow_that_waits_at_the_gate_reports_why_beats_and_goes_on_by_itself() -> None:
     gate, board = Gate(), Board()
     report = board.reporter("drain")
     gate.hold({"the sink": "full"})

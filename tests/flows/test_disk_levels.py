@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spotlightd.errors import SettingsError
 from spotlightd.model.disk import GIB, Level, Watermarks, ballast_bytes, ballast_fits
-from spotlightd.model.disk_forecast import MOST_POINTS, YEAR, Forecast, History, Point, forecast, remembered
+from spotlightd.model.disk_forecast import MOST_POINTS, YEAR, Forecast, History, Point, build_history, forecast
 
 MARKS = Watermarks()
 SIZE = 1_000_000
@@ -31,7 +31,7 @@ def points(values: Sequence[float], *, every: float = 60.0) -> list[Point]:
     [(0, 0), (84.9, 0), (85, 1), (91.9, 1), (92, 2), (94.9, 2), (95, 3), (96.9, 3), (97, 4), (100, 4)],
 )
 def test_a_level_is_reached_at_its_mark(percent: float, level: int) -> None:
-    assert MARKS.judged(int(percent * 10_000), SIZE) == level
+    assert MARKS.find_level(int(percent * 10_000), SIZE) == level
 
 
 @pytest.mark.parametrize(
@@ -45,25 +45,27 @@ def test_marks_that_do_not_grow_are_a_setting_to_be_put_right(marks: tuple[float
 @given(used, used, levels)
 def test_more_in_use_is_never_better(one: int, other: int, before: Level) -> None:
     low, high = sorted((one, other))
-    assert MARKS.judged(low, SIZE, before) <= MARKS.judged(high, SIZE, before)
+    assert MARKS.find_level(low, SIZE, before) <= MARKS.find_level(high, SIZE, before)
 
 
 @given(used, levels)
 def test_what_was_worse_before_is_never_better_now(now: int, before: Level) -> None:
-    assert MARKS.judged(now, SIZE) <= MARKS.judged(now, SIZE, before) <= max(before, MARKS.judged(now, SIZE))
+    assert (
+        MARKS.find_level(now, SIZE) <= MARKS.find_level(now, SIZE, before) <= max(before, MARKS.find_level(now, SIZE))
+    )
 
 
 @given(used, levels)
 def test_a_second_look_changes_nothing(now: int, before: Level) -> None:
-    level = MARKS.judged(now, SIZE, before)
-    assert MARKS.judged(now, SIZE, level) == level
+    level = MARKS.find_level(now, SIZE, before)
+    assert MARKS.find_level(now, SIZE, level) == level
 
 
 @given(st.lists(st.floats(0.0, 0.99), max_size=50), st.sampled_from([level for level in Level if level]))
 def test_a_disk_that_trembles_below_a_mark_keeps_its_level(below: list[float], level: Level) -> None:
     now = level
     for one in below:
-        now = MARKS.judged(int((MARKS.marks[level] - one) * 10_000) + 1, SIZE, now)
+        now = MARKS.find_level(int((MARKS.marks[level] - one) * 10_000) + 1, SIZE, now)
         assert now == level
 
 
@@ -80,13 +82,13 @@ def test_a_ballast_takes_a_fiftieth_at_most(size: int) -> None:
 def test_a_ballast_that_fits_holds_nothing(share: int, now: int) -> None:
     wanted = share * SIZE // 100
     if ballast_fits(MARKS, now, SIZE, wanted):
-        assert MARKS.judged(now + wanted, SIZE) < Level.BATCH_HELD
-        assert MARKS.judged(now, SIZE, Level.BALLAST_RELEASED) == Level.FINE
+        assert MARKS.find_level(now + wanted, SIZE) < Level.BATCH_HELD
+        assert MARKS.find_level(now, SIZE, Level.BALLAST_RELEASED) == Level.FINE
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(6, 200), st.integers(60, 3600))
 def test_the_rate_of_a_steady_disk_is_its_rate(rate: int, many: int, every: int) -> None:
-    made = remembered(points([10**15 + rate * every * at for at in range(many)], every=every))
+    made = build_history(points([10**15 + rate * every * at for at in range(many)], every=every))
     assert made.rate == pytest.approx(rate, rel=1e-6, abs=1e-3)
 
 
@@ -94,14 +96,14 @@ def test_the_rate_of_a_steady_disk_is_its_rate(rate: int, many: int, every: int)
 def test_a_fifth_of_wild_points_does_not_turn_the_rate(rate: int, wild: set[int], chance: object) -> None:
     values = [10**12 + rate * 60 * at for at in range(60)]
     told = [chance.randrange(0, 2 * 10**12) if at in wild else value for at, value in enumerate(values)]  # type: ignore[attr-defined]
-    assert remembered(points(told)).rate == pytest.approx(rate, rel=0.5)
+    assert build_history(points(told)).rate == pytest.approx(rate, rel=0.5)
 
 
 @given(st.lists(st.tuples(st.integers(-(10**6), 10**7), st.integers(0, 1 << 50)), max_size=400))
 def test_a_history_is_bounded_and_in_order_whatever_the_clock_does(told: list[tuple[int, int]]) -> None:
     made = History()
     for seconds, value in told:
-        made = made.added(Point(BEGUN + timedelta(seconds=seconds), value))
+        made = made.with_point(Point(BEGUN + timedelta(seconds=seconds), value))
         times = [one.at for one in made.points]
         assert times == sorted(set(times))
         assert len(times) <= MOST_POINTS
@@ -109,7 +111,7 @@ def test_a_history_is_bounded_and_in_order_whatever_the_clock_does(told: list[tu
 
 
 def test_a_long_history_stays_even() -> None:
-    made = remembered(points(range(5_000)))
+    made = build_history(points(range(5_000)))
     gaps = [(b.at - a.at).total_seconds() for a, b in zip(made.points, made.points[1:], strict=False)]
     assert made.points[0].at == BEGUN
     assert max(gaps) < 5 * 5_000 * 60 / MOST_POINTS
@@ -136,4 +138,4 @@ def test_less_room_is_never_full_later(rate: float, one: int, other: int) -> Non
     ],
 )
 def test_a_forecast_is_a_sentence(told: Forecast, says: str) -> None:
-    assert told.says == says
+    assert told.summary == says

@@ -102,7 +102,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             yield World(tmp_path, documents, watched, ledger)
 
 
-async def test_new_ones_are_copied_old_ones_leave_and_all_are_read(world: World) -> None:
+async def test_new_documents_are_copied_old_ones_leave_and_all_are_read(world: World) -> None:
     old, new = await world.keep(1, 2), await world.keep(3, days=3)
     found = await world.round()
     assert found == DocumentTiers(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
@@ -127,14 +127,14 @@ async def test_a_copy_is_read_back_when_it_is_made_and_again_before_the_drop(wor
     assert world.in_folder(name) == [False]
 
 
-async def test_without_a_policy_nothing_is_asked_of_the_bucket(world: World) -> None:
+async def test_without_a_policy_the_bucket_is_not_read(world: World) -> None:
     world.policy, world.bucket.is_away = TieringPolicy(), True
     names = await world.keep(1, 2, days=4000)
     assert await world.round() == DocumentTiers(Tally(2, 2000), Tally(), Tally(), (), NOW)
     assert world.in_folder(*names) == [True, True]
 
 
-async def test_sources_stay_as_long_as_each_says_and_of_two_the_most_patient_decides(world: World) -> None:
+async def test_each_source_has_its_retention_and_of_two_the_longest_counts(world: World) -> None:
     world.policy = TieringPolicy({"constructed": 10, "patient": 100})
     (mine,), (other,), (kept,) = (
         await world.keep(1),
@@ -246,7 +246,7 @@ async def test_a_process_killed_again_and_again_on_the_way_loses_no_document(wor
 
 
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "gone"])
-async def test_a_copy_that_went_bad_before_the_drop_holds_all_drops_and_is_told(world: World, damage: str) -> None:
+async def test_a_copy_damaged_before_the_drop_stops_all_drops_and_is_reported(world: World, damage: str) -> None:
     (bad,) = await world.keep(1, days=3)
     tiering = world.tiering()
     await world.round(tiering)
@@ -285,7 +285,7 @@ async def test_a_document_damaged_in_the_folder_is_not_copied_and_does_not_hold_
     assert (world.copy(bad).exists(), world.copy(good).exists()) == (False, True)
 
 
-async def test_a_bucket_that_was_emptied_behind_our_back_is_told_and_holds_drops(world: World) -> None:
+async def test_a_bucket_emptied_by_another_program_is_reported_and_stops_drops(world: World) -> None:
     gone, lost = await world.keep(1, 2)
     await world.round()
     for name in (gone, lost):
@@ -303,7 +303,7 @@ async def test_a_bucket_that_was_emptied_behind_our_back_is_told_and_holds_drops
     assert world.in_folder(gone, new) == [False, False]
 
 
-async def test_without_a_policy_what_is_missing_is_told_all_the_same(world: World) -> None:
+async def test_without_a_policy_missing_documents_are_reported_too(world: World) -> None:
     world.policy = TieringPolicy()
     (name,) = await world.keep(1)
     await world.documents.folder.drop(name)

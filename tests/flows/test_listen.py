@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from spotlightd.clients.http.websocket import connecting
+from spotlightd.clients.http.websocket import open_websocket
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.demo.recordings import read_recordings
 from spotlightd.flows.stream.timing import ListenerTiming
@@ -62,7 +62,7 @@ async def wait_for_gaps(running: RunningListener, number: int) -> None:
     await running.until(lambda: len(running.feeds.gaps) == number)
 
 
-def check_each_tick_is_taken_once_or_in_a_gap(exchange: Exchange, running: RunningListener) -> None:
+def check_each_tick_is_received_once_or_in_a_gap(exchange: Exchange, running: RunningListener) -> None:
     """O1 and O2, for all that the market made between the first and the last that was taken."""
     taken = tick_numbers(running)
     assert len(taken) == len(set(taken))
@@ -76,7 +76,7 @@ def check_each_tick_is_taken_once_or_in_a_gap(exchange: Exchange, running: Runni
 # -- frames ------------------------------------------------------------------------------------------------------------
 
 
-async def test_frames_are_taken_untouched_numbered_and_timed() -> None:
+async def test_frames_are_received_unchanged_numbered_and_timed() -> None:
     async with run_listener_and_venue(Script(speed=50)) as (exchange, running):
         real = {frame.value for frame in read_recordings()}
         await running.until(lambda: real <= set(running.spool.values))
@@ -103,7 +103,7 @@ async def test_the_state_of_a_listener_is_known() -> None:
     assert running.board.read()[0].message.startswith("connected since")
 
 
-async def test_fault_22_a_burst_is_taken_whole_and_memory_stays_bounded() -> None:
+async def test_fault_22_a_burst_is_received_whole_and_memory_stays_bounded() -> None:
     async with run_listener_and_venue(Script(rate=200)) as (exchange, running):
         await running.until(lambda: len(tick_numbers(running)) > 20)
         running.spool.frames.clear()
@@ -121,7 +121,7 @@ async def test_fault_22_a_burst_is_taken_whole_and_memory_stays_bounded() -> Non
         assert running.feeds.gaps == []
 
 
-async def test_fault_23_garbage_is_kept_like_everything_else() -> None:
+async def test_fault_23_garbage_is_stored_like_any_frame() -> None:
     async with run_listener_and_venue(QUIET) as (exchange, running):
         sent = [await exchange.garbage(kind) for kind in ("bad json", "deep", "utf8", "nan", "no json", "empty")]
         await running.until(lambda: len(running.spool.frames) == len(sent))
@@ -137,10 +137,10 @@ async def test_fault_23_a_frame_that_is_too_large_costs_the_connection_and_is_a_
         assert running.feeds.gaps[0].cause == "connection lost"
         assert "more than 16,777,216 bytes" in running.feeds.gaps[0].detail
         await wait_for_more(running)
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
-async def test_repeats_and_disorder_are_kept_as_they_come() -> None:
+async def test_repeats_and_disorder_are_stored_as_they_arrive() -> None:
     async with run_listener_and_venue() as (exchange, running):
         exchange.repeat(3)
         exchange.reorder(4)
@@ -167,7 +167,7 @@ async def test_each_hanging_up_is_one_gap_from_the_last_frame_to_the_new_subscri
         await wait_for_more(running)
         assert running.feeds.causes == [cause] * 3
         check_gaps_fit_the_frames(running)
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
         assert exchange.connections == 4
         assert len(exchange.requests) == 4 * 3
 
@@ -205,7 +205,7 @@ async def test_fault_17_a_venue_that_answers_pings_and_sends_nothing_is_stale() 
         await running.until(lambda: running.feeds.causes == ["stale"])
         exchange.resume()
         await wait_for_more(running)
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
 async def test_fault_18_a_quiet_market_whose_venue_pings_is_not_dead() -> None:
@@ -218,7 +218,7 @@ async def test_fault_18_a_quiet_market_whose_venue_pings_is_not_dead() -> None:
         assert (exchange.connections, running.feeds.gaps) == (1, [])
 
 
-async def test_fault_21_a_half_open_connection_is_found_and_made_anew() -> None:
+async def test_fault_21_a_half_open_connection_is_noticed_and_replaced() -> None:
     source = stream(ping_seconds=0.3)
     async with run_exchange(TICKING) as exchange, run_listener(exchange.address, source) as running:
         await running.until(lambda: len(tick_numbers(running)) > 20)
@@ -226,10 +226,10 @@ async def test_fault_21_a_half_open_connection_is_found_and_made_anew() -> None:
         await running.until(lambda: running.feeds.causes == ["connection lost"])
         assert "ping" in running.feeds.gaps[0].detail
         await wait_for_more(running)
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
-async def test_a_full_spool_sheds_says_so_and_goes_on() -> None:
+async def test_a_full_spool_sheds_records_a_gap_and_goes_on() -> None:
     async with run_listener_and_venue() as (exchange, running):
         await running.until(lambda: len(tick_numbers(running)) > 20)
         running.spool.full = True
@@ -244,7 +244,7 @@ async def test_a_full_spool_sheds_says_so_and_goes_on() -> None:
         assert running.feeds.notes[-1] == "listening"
         assert [frame.sequence for frame in running.spool.frames] == list(range(len(running.spool.frames)))
         assert exchange.connections == 1
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
 async def test_a_spool_that_is_full_again_and_again_does_not_make_a_gap_of_each_frame() -> None:
@@ -267,14 +267,14 @@ async def test_a_ledger_that_cannot_be_written_stops_no_frame_and_loses_no_gap()
         assert running.feeds.gaps == []
         running.feeds.broken = False
         await running.until(lambda: running.feeds.causes == ["closed by the venue"])
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
-async def test_a_venue_that_refuses_us_is_asked_rarely_and_the_operator_told(status: int) -> None:
+async def test_a_venue_that_refuses_us_is_tried_rarely_and_the_flow_holds(status: int) -> None:
     async with run_exchange(TICKING) as exchange:
         exchange.refuse(status)
         async with run_listener(exchange.address, backoff=(0.01, 0.4)) as running:
@@ -287,7 +287,7 @@ async def test_a_venue_that_refuses_us_is_asked_rarely_and_the_operator_told(sta
             assert exchange.connections <= 3
 
 
-async def test_a_refusal_of_a_part_is_said_and_the_rest_still_taken() -> None:
+async def test_a_partial_refusal_is_reported_and_the_rest_still_received() -> None:
     async with run_exchange(replace(TICKING, max_symbols=2)) as exchange, run_listener(exchange.address) as running:
         await running.until(lambda: len(tick_numbers(running)) > 50)
         assert running.state.state == "refused"
@@ -300,7 +300,7 @@ async def test_a_refusal_of_a_part_is_said_and_the_rest_still_taken() -> None:
         assert "Subscribing to too many symbols; then" in running.feeds.gaps[0].detail
 
 
-async def test_the_key_is_in_no_sentence() -> None:
+async def test_the_key_is_in_no_message() -> None:
     async with run_listener_and_venue(QUIET) as (exchange, running):
         await exchange.send(json.dumps({"type": "error", "msg": f"Invalid API key {KEY}"}).encode())
         await running.until(lambda: running.state.state == "refused")
@@ -316,7 +316,7 @@ async def test_the_key_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: 
 
         def connect(url: str, hosts: Collection[str], **limits: Any) -> AbstractAsyncContextManager[Socket]:
             assert KEY in url
-            return connecting(f"{exchange.address}?token={KEY}", hosts, **limits | {"allow_private": True})
+            return open_websocket(f"{exchange.address}?token={KEY}", hosts, **limits | {"allow_private": True})
 
         exchange.refuse(401)
         caplog.set_level("DEBUG")
@@ -359,7 +359,7 @@ class ClosesAfter:
 
 
 @pytest.mark.parametrize("lives", [0.0, 2.0, 61.0])
-async def test_fault_16_a_venue_that_hangs_up_again_and_again_is_never_stormed(lives: float) -> None:
+async def test_fault_16_a_venue_that_hangs_up_again_and_again_gets_few_connections(lives: float) -> None:
     hand = HandClock()
     venue = ScriptedVenue(lambda _: ClosesAfter(hand, lives), hand)
     async with run_listener(
@@ -456,7 +456,7 @@ async def test_a_clean_stop_is_noted_and_the_next_start_knows_of_it() -> None:
         async with run_listener(exchange.address, feeds=feeds, spool=spool, last_received=last) as running:
             await wait_for_more(running)
             assert feeds.causes == ["stopped"]
-            check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+            check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
 @pytest.mark.parametrize("how", ["shedding", "pausing"])
@@ -488,7 +488,7 @@ async def test_a_bug_in_the_listener_is_a_gap_of_its_own() -> None:
         await running.until(lambda: running.feeds.causes == ["crash"])
         assert "ZeroDivisionError" in running.feeds.gaps[0].detail
         await wait_for_more(running)
-        check_each_tick_is_taken_once_or_in_a_gap(exchange, running)
+        check_each_tick_is_received_once_or_in_a_gap(exchange, running)
 
 
 # -- the venue's own numbers -------------------------------------------------------------------------------------------
@@ -517,7 +517,7 @@ def run_numbered_listener(refill: object = None) -> AbstractAsyncContextManager[
     return run()
 
 
-async def test_fault_19_a_hole_in_the_numbers_is_a_gap_and_what_comes_late_or_twice_is_kept() -> None:
+async def test_fault_19_a_hole_in_the_numbers_is_a_gap_and_late_or_repeated_frames_are_stored() -> None:
     async with run_numbered_listener() as (exchange, running):
         await send_numbers(running, exchange, [1, 2, 3, 4, 10, 11, 11, 9, 12, 14, 13])
         await running.until(lambda: len(running.feeds.gaps) == 1)
@@ -547,7 +547,7 @@ async def test_fault_19_a_hole_is_refilled_where_the_venue_allows_it() -> None:
         assert [frame.sequence for frame in running.spool.frames] == list(range(8))
 
 
-async def test_a_refill_that_fails_leaves_the_gap_open_and_numbers_begin_anew_with_a_connection() -> None:
+async def test_a_refill_that_fails_leaves_the_gap_open_and_numbering_begins_again_with_a_connection() -> None:
     async def refill(channel: str, first: int, last: int) -> list[bytes]:
         raise FeedError("connection lost", f"no answer for {channel} {first} {last}")
 

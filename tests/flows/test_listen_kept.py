@@ -71,7 +71,7 @@ async def wait_for_more(running: RunningListener, frames: int = 100) -> None:
     await running.until(lambda: running.state.frames >= wanted)
 
 
-async def test_every_tick_is_kept_once_or_lies_in_a_gap_through_hang_ups_full_spool_and_restart(tmp_path: Path) -> None:
+async def test_every_tick_is_stored_once_or_in_a_gap_through_hang_ups_full_spool_and_restart(tmp_path: Path) -> None:
     limits, tight = StreamsSettings(), StreamsSettings(spool_bytes=20_000)
     async with run_exchange(Script(rate=1000)) as exchange:
         async with process(tmp_path, exchange, limits) as (_, running):

@@ -67,7 +67,7 @@ class Table:
 
     async def rows(self, sql: str, *_: Any, **__: Any) -> Answer:
         assert "FROM logs" in sql
-        return Answer(("seq",), tuple((one["seq"],) for one in self.rows_))
+        return Answer(("seq",), tuple((row["seq"],) for row in self.rows_))
 
 
 class Counted(SilentMetrics):
@@ -92,10 +92,10 @@ def sums(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
     return len(rows) - len(gaps), sum(gaps)
 
 
-async def until(seen: Callable[[], object], what: str) -> None:
+async def until(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + 20
-    while not seen():
-        assert time.monotonic() < end, f"never seen: {what}"
+    while not condition():
+        assert time.monotonic() < end, f"not in time: {what}"
         await asyncio.sleep(0.005)
 
 

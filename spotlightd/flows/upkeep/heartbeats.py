@@ -77,4 +77,4 @@ async def measure_loop_lag(metrics: Metrics, every_seconds: float = 0.1) -> None
     while True:
         due = loop.time() + every_seconds
         await asyncio.sleep(every_seconds)
-        metrics.observe("loop_lag_seconds", loop.time() - due)
+        metrics.observe("loop_lag_seconds", max(0.0, loop.time() - due))

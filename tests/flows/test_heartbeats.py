@@ -44,18 +44,18 @@ class Table:
 
 
 def status(board: Board, name: str) -> Status:
-    return next(one for one in board.read() if one.name == name)
+    return next(status for status in board.read() if status.name == name)
 
 
-async def until(seen: Callable[[], object], what: str) -> None:
+async def until(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + 20
-    while not seen():
-        assert time.monotonic() < end, f"never seen: {what}"
+    while not condition():
+        assert time.monotonic() < end, f"not in time: {what}"
         await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def beating(board: Board, warehouse: Any, every_seconds: float = 0.01) -> AsyncIterator[None]:
+async def run_heartbeats(board: Board, warehouse: Any, every_seconds: float = 0.01) -> AsyncIterator[None]:
     board.reporter("pulse")  # so that a test may ask for it before its task begins
     work = run_isolated(board, "pulse", lambda report: write_heartbeats(report, board, warehouse, every_seconds))
     task = asyncio.create_task(work, name="pulse")
@@ -74,7 +74,7 @@ async def test_a_row_for_each_flow_says_what_it_did_since_the_row_before(warehou
     for _ in range(3):
         report.beat(lag_seconds=0.25, queue=4)
     board.reporter("idle").set_waiting("nothing to do")
-    async with beating(board, warehouse, every_seconds=0.05):
+    async with run_heartbeats(board, warehouse, every_seconds=0.05):
         await until(lambda: status(board, "pulse").beats >= 2, "two rounds")
         report.beat(lag_seconds=0.5, did_something=False)
         now = status(board, "pulse").beats
@@ -83,20 +83,20 @@ async def test_a_row_for_each_flow_says_what_it_did_since_the_row_before(warehou
         "SELECT flow, sum(beats) AS beats, any(expected_per_minute) AS expected, max(lag) AS lag, max(queue) AS queue, "
         "any(state) AS state, max(last_event_at) > '2000-01-01' AS busy FROM heartbeats GROUP BY flow ORDER BY flow"
     )
-    told = {row["flow"]: row for row in answer.dicts()}
-    assert {"drain finnhub", "idle", "pulse"} <= set(told)
-    assert told["drain finnhub"] == {
+    by_flow = {row["flow"]: row for row in answer.dicts()}
+    assert {"drain finnhub", "idle", "pulse"} <= set(by_flow)
+    assert by_flow["drain finnhub"] == {
         "flow": "drain finnhub", "beats": 4, "expected": 600.0, "lag": 0.5, "queue": 4, "state": "running", "busy": 1,
     }  # fmt: skip
-    assert (told["idle"]["beats"], told["idle"]["busy"], told["idle"]["expected"]) == (0, 0, 0.0)
-    assert told["pulse"]["expected"] == 1200.0
+    assert (by_flow["idle"]["beats"], by_flow["idle"]["busy"], by_flow["idle"]["expected"]) == (0, 0, 0.0)
+    assert by_flow["pulse"]["expected"] == 1200.0
 
 
-async def test_beats_that_could_not_be_written_are_told_with_the_next_row() -> None:
+async def test_beats_that_could_not_be_written_are_added_to_the_next_row() -> None:
     board, table = Board(), Table(refuses=True)
     report = board.reporter("drain")
-    with capture_logs() as said:
-        async with beating(board, table):
+    with capture_logs() as events:
+        async with run_heartbeats(board, table):
             report.beat()
             await until(lambda: table.inserts >= 2, "it tries again")
             assert status(board, "pulse").state == "holding"
@@ -107,27 +107,27 @@ async def test_beats_that_could_not_be_written_are_told_with_the_next_row() -> N
             await until(lambda: status(board, "pulse").state == "waiting", "it is well again")
     assert table.of("drain")[0]["beats"] == 2
     assert sum(row["beats"] for row in table.of("drain")) == 2
-    assert "store failed" in {line["event"] for line in said}
+    assert "store failed" in {event["event"] for event in events}
 
 
-async def test_without_a_pause_none_are_written() -> None:
+async def test_with_a_pause_of_0_no_heartbeats_are_written() -> None:
     board, table = Board(), Table()
-    async with beating(board, table, every_seconds=0.0):
+    async with run_heartbeats(board, table, every_seconds=0.0):
         await until(lambda: status(board, "pulse").state == "stopped", "the end of the flow")
     assert not table.inserts
 
 
-async def test_a_flow_that_hangs_writes_none_and_shows() -> None:
+async def test_a_flow_that_hangs_has_rows_without_beats() -> None:
     board, table = Board(), Table()
     report = board.reporter("drain")
     report.expect_beats(60 / 0.01)
     report.beat()
-    async with beating(board, table):
+    async with run_heartbeats(board, table):
         await until(lambda: status(board, "drain").is_hanging, "the silence")
         before = len(table.of("drain"))
         await until(lambda: len(table.of("drain")) > before + 1, "more rows")
         assert [row["beats"] for row in table.of("drain")[-2:]] == [0, 0]
-        (read,) = [one for one in read_flows(board) if one.flow == "drain"]
+        (read,) = [reading for reading in read_flows(board) if reading.flow == "drain"]
         assert read.silent_seconds > 3 * read.pause_seconds > 0
 
 
@@ -164,11 +164,12 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
 async def test_a_loop_that_is_held_up_is_measured() -> None:
     lags: list[float] = []
 
-    class Meters(SilentMetrics):
-        def loop_lagged(self, seconds: float) -> None:
-            lags.append(seconds)
+    class LoopMetrics(SilentMetrics):
+        def observe(self, name: str, value: float, /, **labels: str) -> None:
+            assert (name, labels) == ("loop_lag_seconds", {})
+            lags.append(value)
 
-    task = asyncio.create_task(measure_loop_lag(Meters(), 0.01), name="loop")
+    task = asyncio.create_task(measure_loop_lag(LoopMetrics(), 0.01), name="loop")
     try:
         await until(lambda: len(lags) > 2, "some rounds")
         held_up = len(lags)

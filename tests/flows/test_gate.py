@@ -17,7 +17,7 @@ from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.supervise import Board, Status, run_isolated
 
 from .constructed_ticks import numbered, ticks
-from .stream_world import HeldUp, StreamWorld, until
+from .stream_world import DelayedWarehouse, StreamWorld, until
 from .world import World, source
 
 FULL = "disk / is 96.0 % full"
@@ -34,9 +34,9 @@ def status(board: Board) -> Status:
     return board.read()[0]
 
 
-async def test_a_held_drain_takes_nothing_says_what_waits_and_goes_on_by_itself(streams: StreamWorld) -> None:
+async def test_a_held_drain_moves_nothing_reports_what_waits_and_goes_on_by_itself(streams: StreamWorld) -> None:
     await streams.send(numbered(50))
-    async with streams.stores() as stores, stores.draining() as flow:
+    async with streams.stores() as stores, stores.run_drain() as flow:
         await until(lambda: streams.is_drained(flow))
         stores.gate.hold({"the sink": FULL})
         await until(lambda: status(stores.board).state == "holding")
@@ -51,12 +51,12 @@ async def test_a_held_drain_takes_nothing_says_what_waits_and_goes_on_by_itself(
 
 
 async def test_a_batch_that_is_under_way_is_finished_before_the_drain_holds(streams: StreamWorld) -> None:
-    streams.held = HeldUp(streams.warehouse)
+    streams.delayed = DelayedWarehouse(streams.warehouse)
     await streams.send(numbered(100))
-    async with streams.stores() as stores, stores.draining() as flow:
-        await until(lambda: bool(streams.held and streams.held.waiting))
+    async with streams.stores() as stores, stores.run_drain() as flow:
+        await until(lambda: bool(streams.delayed and streams.delayed.waiting))
         stores.gate.hold({"the sink": FULL})
-        streams.held.go_on.set()
+        streams.delayed.release.set()
         await until(lambda: status(stores.board).state == "holding")
         assert not await stores.positions.intents(ticks.name)
         assert len(await streams.numbers()) == 2 * flow.states()[0].offset
@@ -68,7 +68,7 @@ async def test_a_batch_that_is_under_way_is_finished_before_the_drain_holds(stre
 async def test_a_gate_that_flaps_while_frames_come_loses_and_doubles_nothing(streams: StreamWorld) -> None:
     two = replace(ticks, partitions=2)
     await streams.prepare(two)
-    async with streams.stores() as stores, stores.draining(two) as flow:
+    async with streams.stores() as stores, stores.run_drain(two) as flow:
         for first in range(0, 400, 20):
             await streams.send(numbered(20, first=first), 0)
             await streams.send(numbered(20, connection=8, first=first), 1)
