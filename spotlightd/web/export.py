@@ -17,8 +17,8 @@ from spotlightd.errors import StoreError
 from spotlightd.log import logger
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import select
-from spotlightd.query.filters import Question
 from spotlightd.query.outputs import OUTPUTS
+from spotlightd.query.question import Question
 from spotlightd.query.values import rfc3339
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
@@ -30,7 +30,7 @@ STALL_SECONDS = 60.0
 async def send_file(
     request: web.Request, question: Question, snapshot: Snapshot, suffix: str, etag: str
 ) -> web.StreamResponse:
-    """All rows of the question. StoreError(202) when all slots are taken, StoreError(slow) beyond the limits of downloads."""
+    """All rows. StoreError(202) when all slots are taken, StoreError(slow) beyond the limits of downloads."""
     output = OUTPUTS[suffix]
     response = _make_response(request, question, suffix, etag)
     if request.method == "HEAD":

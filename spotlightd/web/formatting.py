@@ -52,7 +52,7 @@ def show_controls(text: str) -> str:
 
 
 def mark_code(text: str) -> Markup:
-    """Text as HTML: escaped first, then each part in backticks as `<code>`. Only for descriptions that spotlightd wrote."""
+    """Text as HTML: escaped, then each part in backticks as `<code>`. Only for descriptions in declarations."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  (it was escaped just before)
 
 

@@ -1,4 +1,4 @@
-"""Frames of streams: the frame that a row came in, read from the frames table of its source, and addresses of frames."""
+"""Frames of streams: the frame that a row came in, read from its source's frames table, and addresses of frames."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ async def read_frame(request: web.Request, source: str, place: Mapping[str, Any]
 def _frame_query(table: str, place: Mapping[str, Any]) -> Query:
     """In hexadecimal, because a frame need not be text."""
     sql = (
-        f"SELECT toString(received), connection, sequence, repeat, length(frame), hex(substring(frame, 1, {MOST_BYTES:d})) "
-        f"FROM {table} WHERE {AT_PLACE} LIMIT 1"
+        "SELECT toString(received), connection, sequence, repeat, length(frame), "
+        f"hex(substring(frame, 1, {MOST_BYTES:d})) FROM {table} WHERE {AT_PLACE} LIMIT 1"
     )
     return Query(sql, _place_parameters(place))
 
@@ -121,7 +121,8 @@ def _same_query(table: str, place: Mapping[str, Any]) -> Query:
         f"SELECT count() FROM {table} WHERE epoch = {{epoch:UInt16}} AND partition = {{partition:UInt16}} "
         "AND offset BETWEEN {least:UInt64} AND {most:UInt64} "
         f"AND (connection, frame) IN (SELECT connection, frame {this_frame}) "
-        f"AND abs(toUnixTimestamp64Nano(received) - (SELECT any(toUnixTimestamp64Nano(received)) {this_frame})) <= 1000000000"
+        "AND abs(toUnixTimestamp64Nano(received) "
+        f"- (SELECT any(toUnixTimestamp64Nano(received)) {this_frame})) <= 1000000000"
     )
     offset = int(place["offset"])
     bounds = {"least": max(offset - NEARBY_FRAMES, 0), "most": offset + NEARBY_FRAMES}

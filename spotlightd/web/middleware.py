@@ -33,12 +33,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 REQUEST_ID = web.RequestKey("request_id", str)
-"""A short random text for each request. It is in every log line of the request, in its response, and on its error page."""
+"""A short random text for each request: in its log lines, in its response, and on its error page."""
 
 OVERLOADED = 202
 BUGS = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
-    jinja2.TemplateError,
+    ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
+    ValueError, jinja2.TemplateError,
 )  # fmt: skip
 """Exceptions that a bug in spotlightd raises. They are listed because only supervision may catch every exception."""
 
@@ -181,7 +181,7 @@ def _public_names(request: web.Request) -> set[str]:
 
 
 def is_allowed_host(request: web.Request, names: Iterable[str]) -> bool:
-    """Whether the Host header is one of the names, `localhost`, or the address of this machine that the request reached."""
+    """Whether the Host header is one of the names, `localhost`, or the local address that the request came to."""
     host = _host_name(request.host)
     if host in {"localhost", *(name.lower() for name in names)}:
         return True

@@ -1,4 +1,4 @@
-"""How pages are found. A page is one module with `ROUTES`, and `NAV` when it stands in the navigation.
+"""How pages are found. A page is one module with `ROUTES`, and `NAV` when the navigation links to it.
 
 To add a page, add a module to one of `PACKAGES` and a template to `templates/`. Nothing else lists pages.
 Modules without `ROUTES` in these packages are helpers of pages.

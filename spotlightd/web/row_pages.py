@@ -10,7 +10,8 @@ from aiohttp import web
 
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters
-from spotlightd.query.filters import Pairs, Question
+from spotlightd.query.filters import Pairs
+from spotlightd.query.question import Question
 from spotlightd.query.values import format_address, rfc3339
 from spotlightd.sql.visibility import Snapshot
 

@@ -43,7 +43,7 @@ class FlowState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """The engine process. `sandbox` is a sentence: what confines it, or why nothing does. `pid` 0: a separate server."""
+    """The engine process. `sandbox` says what confines it, or why nothing does. `pid` 0: a separate server."""
 
     sandbox: str
     restarts: int = 0
@@ -69,8 +69,8 @@ class ExplorerContext:
     """Everything that the pages read.
 
     `datasets` includes the system datasets and the frames of each of `streams`. `bus` and `positions` are None where no
-    stream is configured. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top of
-    every page, such as the demo's. The four callables give the state of other parts as of now.
+    stream is configured. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top
+    of every page, such as the demo's. The four callables give the state of other parts as of now.
     """
 
     warehouse: Warehouse
@@ -108,7 +108,7 @@ class AppState:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutRows:
-    """The archived rows that a page leaves out, as a sentence. `is_lost`: the bucket answers, but objects are missing."""
+    """The archived rows that a page leaves out, as a sentence. `is_lost`: objects are missing in the bucket."""
 
     detail: str
     is_lost: bool = False

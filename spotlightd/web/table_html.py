@@ -11,9 +11,11 @@ from aiohttp import web
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters, select
-from spotlightd.query.filters import Pairs, Question
+from spotlightd.query import question as question_module
+from spotlightd.query.filters import Pairs
 from spotlightd.query.key import join_key
 from spotlightd.query.outputs import OUTPUTS
+from spotlightd.query.question import Question
 from spotlightd.query.values import format_address, to_text
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
@@ -114,7 +116,7 @@ def _make_chips(request: web.Request, question: Question, pairs: Pairs) -> list[
     return chips
 
 
-def _describe_condition(condition: filters.Condition) -> str:
+def _describe_condition(condition: question_module.Condition) -> str:
     name = condition.column.name
     if condition.operator == "isnull":
         return f"{name} is {'empty' if condition.values[0] == '1' else 'not empty'}"

@@ -244,4 +244,4 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
 
 async def _is_reported(daemon: Daemon, at: Path) -> bool:
     one = await file_system(daemon, at)
-    return bool(one["level"] == 4 and one["says"] == "nearly full, holds nothing up")
+    return bool(one["level"] == 4 and one["detail"] == "nearly full, holds nothing up")

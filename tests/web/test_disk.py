@@ -20,7 +20,7 @@ async def test_a_disk_is_shown_in_words_bytes_and_a_forecast(world: World) -> No
     assert "batch loads and the sink held, ballast released" in text
     assert "full in 22 days at this rate" in text
     assert "971,000,000,000 bytes" in text
-    assert "+1.3 GB a day" in text
+    assert "+1.3 GB per day" in text
     assert "too early to say how fast it fills" in text
     assert "does it hang?" in text
     assert "is 97.1 % full: the sink is held until it is below 94 %" in text

@@ -14,7 +14,7 @@ VOLUME_HEIGHT = 30
 
 @dataclass(frozen=True, slots=True)
 class Stick:
-    """One bar. The line runs from `low` to `high`, `open` and `close` are its marks; its volume begins at `volume_top`."""
+    """One bar: a line from `low` to `high` with marks at `open` and `close`; `volume_top` is the top of its volume."""
 
     x: float
     high: float

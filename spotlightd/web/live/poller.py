@@ -1,7 +1,7 @@
 """One poller for all live pages. While a page is open it reads what is new once a second and sends it to every page.
 
-Each listener has a queue of a few messages. A listener that does not take them is disconnected: otherwise its queue would
-grow without end, or it would delay the others. Its browser reconnects.
+Each listener has a queue of a few messages. A listener that does not take them is disconnected: otherwise its queue
+would grow without end, or it would delay the others. Its browser reconnects.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def list_gaps(window: LiveWindow, context: ExplorerContext) -> list[LiveGap]:
 
 
 def gap_spans(gaps: Sequence[LiveGap], symbol: str, context: ExplorerContext) -> list[list[float | None]]:
-    """(from, to) of the gaps in which trades of the symbol may be missing, in seconds since 1970; to is None while open."""
+    """(from, to) in seconds since 1970 of the gaps that concern the symbol; without an end while open: (from, None)."""
     feed_states = context.state().feeds
     own_gaps = [gap for gap in gaps if ticks.concerns(gap, symbol, feed_states)]
     return [[gap.since.timestamp(), gap.until.timestamp() if gap.until else None] for gap in own_gaps]

@@ -1,4 +1,4 @@
-"""What just happened: one-second bars, last prices and gaps, read from the warehouse. Pages and the live poller share it.
+"""What just happened: one-second bars, last prices and gaps, read from the warehouse, for pages and the live poller.
 
 All times are times of receipt, as those of gaps are: a venue's clock may be minutes off. Partitions whose newest row is
 older than the window are not opened, so the cost of a read depends on what is new and not on what is stored.
@@ -88,7 +88,7 @@ class Value:
 
 @dataclass(slots=True)
 class LiveWindow:
-    """What was read so far: `bars` by symbol and second, only those of the window; `last` price and its time by symbol."""
+    """What was read so far: `bars` of the window by symbol and second; `last` price and its time by symbol."""
 
     bars: dict[str, dict[int, Bar]] = field(default_factory=dict)
     last: dict[str, tuple[float, datetime]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ NewBars = Mapping[str, Sequence[Bar]]
 async def read_new(
     reader: Reader, trades: Dataset, window: LiveWindow, symbols: Sequence[str], now: datetime
 ) -> NewBars:
-    """Read what is new of those symbols into the window, and forget all other symbols. Returns the bars that changed."""
+    """Read new trades of those symbols into the window, and forget all other symbols. Returns the changed bars."""
     new_symbols = [symbol for symbol in symbols if symbol not in window.bars]
     begin = now - timedelta(seconds=WINDOW_SECONDS)
     is_full_read = new_symbols or window.reads % FULL_READ_EVERY == 0
@@ -208,8 +208,9 @@ def _recent_trades(trades: Dataset, snapshot: Snapshot, since: datetime) -> str:
 
 
 def gaps_query(begin: datetime, snapshot: Snapshot) -> Query:
-    """Gaps that were not repaired: all that reach into the window, then the newest older ones that are not archived. The
-    archive is left out because this query runs once a second.
+    """Gaps that were not repaired: all that reach into the window, then the newest older ones that are not archived.
+
+    The archive is left out because this query runs once a second.
     """
     sql = (
         f"SELECT source, symbol, since, until, cause, says FROM {hot_rows(gaps_table, snapshot.archived)} "

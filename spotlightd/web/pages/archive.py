@@ -22,7 +22,7 @@ STAGE_TEXTS = {
     "exported": "written as Parquet, not uploaded yet",
     "uploaded": "in the bucket, not verified yet",
     "verified": "read back from the bucket and found identical; it stays for a period of grace",
-    "switched": "read from the bucket; the original rows are dropped after a rest",
+    "switched": "read from the bucket; the original rows are dropped after a waiting time",
     "dropped": "in the bucket only",
     "held": "something is wrong: nothing is dropped, and the operator has to look at it",
     "restored": "restored to the warehouse by the operator",

@@ -20,7 +20,8 @@ from spotlightd.web.state import APP_STATE
 TAGS = {Level.FINE: "green", Level.WARNED: "amber"}
 LEVEL_TEXTS = {
     Level.WARNED: (
-        "Nothing waits. There is a warning here, in the log and in the metrics. A released ballast is not created again."
+        "Nothing waits. There is a warning here, in the log and in the metrics. A released ballast is not created"
+        " again."
     ),
     Level.BATCH_HELD: (
         "No document is fetched or loaded. Publishers keep their documents, and they are fetched later."

@@ -135,7 +135,7 @@ def _make_stream_card(dataset: Dataset, answer: Answer) -> Card:
 
 
 def _first_and_last_days(dataset: Dataset, unarchived: Answer, snapshot: Snapshot) -> list[date]:
-    """First and last days: from the rows in the warehouse, and from the archive's index, which counts superseded rows too."""
+    """First and last days: of the rows in the warehouse, and of the archive's index, superseded rows included."""
     archived = () if snapshot.as_of else snapshot.archived.of_dataset(dataset.name)
     ends = [end.date() for partition in archived for end in partition.bounds.get(dataset.time, ())]
     return [*ends, *(day for day in unarchived.rows[0] if day is not None)]
@@ -174,7 +174,7 @@ async def _make_ranking(reader: Reader, snapshot: Snapshot, dataset: Dataset, lo
 
 
 async def _is_in_warehouse(reader: Reader, snapshot: Snapshot, dataset: Dataset, load: dict[str, Any]) -> bool:
-    """Whether no row of the load was archived. As of an earlier time the page reads the archive, so it does not matter."""
+    """Whether no row of the load was archived. True as of an earlier time: then the page reads the archive."""
     if snapshot.as_of or not snapshot.archived.of_dataset(dataset.name):
         return True
     rows = (await reader.rows(records.unarchived_load_rows(dataset, load["load_id"], snapshot))).rows[0][0]

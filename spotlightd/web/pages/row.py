@@ -1,4 +1,4 @@
-"""`/data/{dataset}/{key}`: one row, the line or frame that it came from, and what was published under its key before."""
+"""`/data/{dataset}/{key}`: one row, the line or frame that it came from, and earlier versions of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, key
 from spotlightd.query.errors import not_found
-from spotlightd.query.filters import Question
+from spotlightd.query.question import Question
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import frames, responses, versions

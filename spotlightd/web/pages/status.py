@@ -1,4 +1,4 @@
-"""`/status`: is everything collected, what is late, what went wrong, and the state of feeds, disks, archive and flows."""
+"""`/status`: what is late, what went wrong, and the state of sources, feeds, disks, archive and flows."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def _to_json(
         "sources": [asdict(source) for source in sources], "troubles": failures, "state": asdict(state),
         "day": context.day, "judged": context.judged_on is not None, "blind": error,
         "streams": bool(context.streams or state.feeds),
-        "feeds": feeds.feeds_to_json(feeds.list_feeds(state, {})), "drains": feeds.drains_to_json(feeds.list_drains(state)),
+        "feeds": feeds.feeds_to_json(feeds.list_feeds(state, {})),
+        "drains": feeds.drains_to_json(feeds.list_drains(state)),
         "disks": disk.disk_to_json(context.disks()), "archive": archive.archive_to_json(context.archive()),
     }  # fmt: skip
 

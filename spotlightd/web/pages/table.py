@@ -1,6 +1,6 @@
-"""`/data/{dataset}`: a table with filters, sorting, counts and pages. With a suffix, the same address is a file of its rows.
+"""`/data/{dataset}`: a table with filters, sorting, counts and pages; with a suffix, a file of its rows.
 
-The page is in `table_html`, files are in `export`. Here: which of them answers, redirects, "not modified", and JSON pages.
+The HTML page is in `table_html`, files are in `export`. Here: redirects, "not modified", JSON pages, and the choice.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, records, select
 from spotlightd.query.errors import not_found
-from spotlightd.query.filters import Pairs, Question
+from spotlightd.query.filters import Pairs
 from spotlightd.query.outputs import OUTPUTS
+from spotlightd.query.question import Question
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, export, responses, table_html
@@ -66,7 +67,7 @@ def _redirect_filter_form(request: web.Request, pairs: Pairs) -> None:
 
 
 async def _redirect_to_newest_day(request: web.Request, dataset: Dataset, snapshot: Snapshot) -> None:
-    """A computed table opens at its newest day: otherwise all of it would be computed to show the first hundred rows."""
+    """A computed table opens at its newest day: otherwise all of it would be computed to show a hundred rows."""
     newest_day = (await responses.get_reader(request).rows(records.stream_size(dataset, snapshot))).rows[0][-1]
     if newest_day:
         since = f"{newest_day.replace('/', '-')}T00:00:00Z"

@@ -1,4 +1,4 @@
-"""Candles by time with the volume below and gaps shaded, drawn on the server: the chart for readers without script. Pure."""
+"""Candles by time with the volume below and gaps shaded, drawn on the server for readers without script. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIME_STEPS = (1, 2, 5, 10, 30, 60, 120, 240, 480, 720, 1440)  # minutes
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """`stick` is a path from low to high, `body` a path around open and close, `volume` the height of its volume bar."""
+    """`stick`: path from low to high. `body`: path around open and close. `volume`: height of the volume bar."""
 
     x: float
     width: float

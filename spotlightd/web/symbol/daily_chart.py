@@ -1,7 +1,8 @@
 """A bar for each day, drawn on the server: the chart for readers without script; the script replaces it. Pure.
 
-Up to `MOST_BARS` days each bar is a link to its row. Beyond that there are more days than pixels, so one outline with the
-largest amount of each pixel is drawn (5,000 links made a page of 1.1 MB and took most of its time; the outline 2 ms).
+Up to `MOST_BARS` days each bar is a link to its row. Beyond that there are more days than pixels, so one outline with
+the largest amount of each pixel is drawn (5,000 links made a page of 1.1 MB and took most of its time; the outline
+2 ms).
 """
 
 from __future__ import annotations

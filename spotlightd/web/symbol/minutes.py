@@ -94,8 +94,8 @@ def window_ending(name: str, last: datetime, *, is_moved: bool) -> Window:
 
 
 def trim_window(window: Window, bars: Iterable[Bar], gaps: Iterable[Gap]) -> Window:
-    """The window from its first bar or gap on, but at least an hour: a night without trades is cut off, a night in which
-    the feed was not connected is not.
+    """The window from its first bar or gap on, but at least an hour. A night without trades is cut off; a night
+    without a connection is not.
     """
     starts = [*(bar.minute for bar in bars), *(min(gap.since, gap.until) for gap in gaps)]
     first = min(min(starts, default=window.since), window.until - SHORTEST)
@@ -126,7 +126,8 @@ def bars_query(symbol: str, window: Window, snapshot: Snapshot) -> Query:
     table = table_expression(bars_dataset, snapshot, Span({"time": (window.since, window.until)}))
     sql = (
         f"SELECT source, minute, open, high, low, close, volume, turnover, trades FROM {table} "
-        "WHERE symbol = {symbol:String} AND minute >= {since:DateTime64(6, 'UTC')} AND minute < {until:DateTime64(6, 'UTC')} "
+        "WHERE symbol = {symbol:String} "
+        "AND minute >= {since:DateTime64(6, 'UTC')} AND minute < {until:DateTime64(6, 'UTC')} "
         f"ORDER BY source, minute LIMIT {MOST_BARS:d}"
     )
     return Query(sql, {"symbol": symbol, "seq": snapshot.seq, **_bind_window(window)})
@@ -136,8 +137,10 @@ def gaps_query(symbol: str, window: Window, snapshot: Snapshot) -> Query:
     """Gaps of all sources that overlap the window and were not repaired."""
     table = all_rows(gaps_dataset, snapshot.archived, Overlap(window.since, window.until))
     sql = (
-        f"SELECT source, since, until, cause, says FROM {table} WHERE symbol IN ('', {{symbol:String}}) AND repaired_by = '' "
-        "AND greatest(since, until) >= {since:DateTime64(6, 'UTC')} AND least(since, until) < {until:DateTime64(6, 'UTC')} "
+        f"SELECT source, since, until, cause, says FROM {table} "
+        "WHERE symbol IN ('', {symbol:String}) AND repaired_by = '' "
+        "AND greatest(since, until) >= {since:DateTime64(6, 'UTC')} "
+        "AND least(since, until) < {until:DateTime64(6, 'UTC')} "
         f"ORDER BY source, since LIMIT {MOST_GAPS:d}"
     )
     return Query(sql, {"symbol": symbol, **_bind_window(window)})

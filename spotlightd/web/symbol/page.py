@@ -1,4 +1,4 @@
-"""`/s/{symbol}`: everything about one symbol: its price by the minute, and each dataset day by day, as charts and tables."""
+"""`/s/{symbol}`: one symbol: its price by the minute, and each dataset day by day, as charts and tables."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ class Day:
 class Panel:
     """What the page shows of one dataset.
 
-    `rows` are those of `measures.daily_series`, one for each day, oldest first. `before` has the amounts that superseded
-    loads gave for a day. A `Day` is made only for the days that are shown: making all of 5,000 days took longer than
-    everything else on the page.
+    `rows` are those of `measures.daily_series`, one for each day, oldest first. `before` has the amounts that
+    superseded loads gave for a day. A `Day` is made only for the days that are shown: making all of 5,000 days took
+    longer than everything else on the page.
     """
 
     dataset: Dataset

@@ -131,7 +131,7 @@ class PricePanel:
 
     @property
     def data(self) -> dict[str, Any]:
-        """For the script: times in seconds since 1970, columns of numbers, gaps as (from, to), and the target of clicks."""
+        """For the script: times in seconds since 1970, numbers in columns, gaps as (from, to), the target of clicks."""
         pairs = [("symbol", self.symbol), ("source", self.source)]
         return {
             "address": format_address(("data", bars_dataset.name), pairs, as_of=self.as_of) + "&minute=",
