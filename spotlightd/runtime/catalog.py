@@ -60,23 +60,23 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
 
     A transform of a dataset that no source feeds is left out.
     """
-    found: dict[str, Declaration] = {}
+    declarations: dict[str, Declaration] = {}
     places: dict[str, str] = {}
     for place in (*_list_modules(packages), *(_list_files(settings.state_dir / "sources") if settings else ())):
         for declaration in loader.load_declarations(place):
             name = declaration.name
-            if found.get(name) is declaration:  # imported by another module
+            if declarations.get(name) is declaration:  # imported by another module
                 continue
-            if name in found:
+            if name in declarations:
                 raise SettingsError(f"two sources are called {name}: in {places[name]} and in {place}")
-            found[name], places[name] = declaration, place
-    _check_dataset_names(found, places)
-    batches = tuple(batch for batch in found.values() if isinstance(batch, Batch))
-    streams = tuple(stream for stream in found.values() if isinstance(stream, Stream))
+            declarations[name], places[name] = declaration, place
+    _check_dataset_names(declarations, places)
+    batches = tuple(batch for batch in declarations.values() if isinstance(batch, Batch))
+    streams = tuple(stream for stream in declarations.values() if isinstance(stream, Stream))
     fed = _fed_datasets((*batches, *streams))
-    transforms = [transform for transform in found.values() if isinstance(transform, Transform)]
+    transforms = [transform for transform in declarations.values() if isinstance(transform, Transform)]
     used = tuple(transform for transform in transforms if transform.input.name in fed)
-    source_places = {name: place for name, place in places.items() if not isinstance(found[name], Transform)}
+    source_places = {name: place for name, place in places.items() if not isinstance(declarations[name], Transform)}
     return Catalog(batches, streams, source_places, used)
 
 
@@ -110,12 +110,12 @@ def _list_files(folder: Path) -> list[str]:
     return sorted(str(path.resolve()) for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
-def _check_dataset_names(found: Mapping[str, Declaration], places: Mapping[str, str]) -> None:
+def _check_dataset_names(declarations: Mapping[str, Declaration], places: Mapping[str, str]) -> None:
     """SettingsError for two different datasets of one name, and for a name that is reserved."""
     known: dict[str, tuple[Dataset, str]] = {
         dataset.name: (dataset, "spotlightd itself") for dataset in SYSTEM_DATASETS
     }
-    for name, declaration in found.items():
+    for name, declaration in declarations.items():
         for dataset in _datasets_of(declaration):
             other, place = known.setdefault(dataset.name, (dataset, places[name]))
             if other != dataset:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +204,16 @@ def test_a_state_folder_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path
         in spotlightd("query", "SELECT 1", "--state", str(tmp_path / "x"), "--json", status=78)["detail"]
     )
     assert not (tmp_path / "x").exists()
+
+
+def test_a_command_does_not_migrate_the_ledger_beside_a_daemon_of_another_release(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.execute("PRAGMA user_version = 3")
+    (tmp_path / "daemon.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "born": 7}))
+    result = spotlightd("archive", "status", "--state", str(tmp_path), "--json", status=78)
+    assert "was not written by this release" in result["detail"]
+    with closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as ledger:
+        assert ledger.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def test_every_command_helps_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
