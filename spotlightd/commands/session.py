@@ -15,7 +15,7 @@ from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Limits, Warehouse
-from spotlightd.query import filters
+from spotlightd.query import filters, question
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
 from spotlightd.runtime.catalog import Catalog, load_catalog
@@ -124,7 +124,7 @@ def parse_as_of(text: str) -> datetime | None:
         raise SettingsError(describe_problem(problem)) from None
 
 
-def parse_conditions(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> filters.Question:
+def parse_conditions(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> question.Question:
     """Conditions as in an address of the explorer. SettingsError when they are wrong."""
     try:
         return filters.parse_question(dataset, pairs)

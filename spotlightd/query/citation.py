@@ -29,8 +29,8 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters, key
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
-from spotlightd.query.filters import Condition, Question
 from spotlightd.query.measures import daily_datasets
+from spotlightd.query.question import Condition, Question
 from spotlightd.query.values import parse_moment, rfc3339
 from spotlightd.sql.tiers import Archives, NoArchives
 

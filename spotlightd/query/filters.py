@@ -7,18 +7,16 @@ reserved; all others are columns of the dataset.
 
 from __future__ import annotations
 
-import base64
 import difflib
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset, Kind
-from spotlightd.query.errors import HttpProblem, bad_parameter
-from spotlightd.query.values import canonical, element_column, parse_moment, to_text
+from spotlightd.query.cursor import apply_cursor
+from spotlightd.query.errors import bad_parameter
+from spotlightd.query.question import Condition, Question
+from spotlightd.query.values import canonical, element_column, parse_moment
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -39,49 +37,6 @@ MOST_VALUES = 100
 MOST_CONDITIONS = 30
 MOST_FACETS = 4
 DEFAULT_SIZE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`values` are canonical texts: one, two for `between`, any number for `in`; `1` or `0` for `isnull`."""
-
-    column: Column
-    operator: str
-    values: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question to one dataset. `size` 0: not in the address. `after`: the sort values of the last row of the page before."""
-
-    dataset: Dataset
-    conditions: tuple[Condition, ...] = ()
-    document: str = ""
-    sort: Column | None = None
-    descending: bool = False
-    size: int = 0
-    after: tuple[str | None, ...] = ()
-    columns: tuple[Column, ...] = ()
-    facets: tuple[Column, ...] = ()
-    receipt: bool = False
-    as_of: datetime | None = None
-
-    @property
-    def selected(self) -> tuple[Column, ...]:
-        return self.columns or self.dataset.columns
-
-    @property
-    def order(self) -> tuple[tuple[Column, bool], ...]:
-        """Columns and directions of a total order: the requested one, the order on disk, the place of the row."""
-        dataset = self.dataset
-        if dataset.has_receipts:
-            place = [*dataset.pointer, dataset.column("load_id")]
-        else:
-            place = [dataset.column(name) for name in dataset.key]
-        columns = {column.name: column for column in (*map(dataset.column, dataset.order), *place)}
-        first = [(self.sort, self.descending)] if self.sort else []
-        others = [column for column in columns.values() if column != self.sort and column.kind != "list"]
-        return (*first, *((column, False) for column in others))
 
 
 def parse_question(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Question:
@@ -109,7 +64,7 @@ def parse_question(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Question
         receipt=_receipt(dataset, reserved.get("_receipt", "")),
         as_of=_as_of(dataset, reserved.get("as_of", "")),
     )
-    return _after(question, reserved.get("_next", ""))
+    return apply_cursor(question, reserved.get("_next", ""))
 
 
 def _merge_parameter(reserved: dict[str, str], name: str, text: str) -> str:
@@ -238,47 +193,6 @@ def parse_as_of(parameter: str, text: str) -> datetime | None:
         return parse_moment(text.replace(" ", "+"), end_of_day=True) if text else None
     except ValueError as error:
         raise bad_parameter(parameter, str(error)) from None
-
-
-def make_cursor(question: Question, row: dict[str, Any]) -> str:
-    """The start of the next page: after that row in the order of the question."""
-    values = [to_text(row[column.name]) for column, _ in question.order]
-    raw = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _after(question: Question, text: str) -> Question:
-    """The question with its cursor parsed by its order: a cursor of another order is refused."""
-    if not text:
-        return question
-    problem = bad_parameter("_next", "is not a mark that this page gave out", "Begin again without _next.")
-    try:
-        values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, RecursionError):
-        raise problem from None
-    order = with_page_order(question).order
-    if not isinstance(values, list) or len(values) != len(order):
-        raise problem
-    try:
-        after = tuple(_cursor_value(column, value, problem) for (column, _), value in zip(order, values, strict=True))
-    except ValueError:
-        raise problem from None
-    return replace(question, after=after)
-
-
-def _cursor_value(column: Column, value: object, problem: HttpProblem) -> str | None:
-    if value is None and (column.is_nullable or column.kind == "float"):
-        return None
-    if not isinstance(value, str):
-        raise problem
-    return canonical(column, value)
-
-
-def with_page_order(question: Question) -> Question:
-    """The question with the order of a page: newest first unless it has an order."""
-    if question.sort:
-        return question
-    return replace(question, sort=question.dataset.column(question.dataset.time), descending=True)
 
 
 def fold_filter_form(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]] | None:

@@ -13,7 +13,9 @@ from time import monotonic
 from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset
-from spotlightd.query.filters import COMPARED, Condition, Question, with_page_order
+from spotlightd.query.cursor import with_page_order
+from spotlightd.query.filters import COMPARED
+from spotlightd.query.question import Condition, Question
 from spotlightd.query.values import bound_type, element_column
 from spotlightd.sql.tiers import Bound, Span
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition

@@ -20,7 +20,7 @@ from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation, select
 from spotlightd.query.citation import Citation, CitedDocument, Library, Result
 from spotlightd.query.errors import bad_parameter, not_found
-from spotlightd.query.filters import Condition, Question
+from spotlightd.query.question import Condition, Question
 from spotlightd.query.reader import snapshot_query
 from spotlightd.query.values import rfc3339
 from spotlightd.sql.visibility import Snapshot

@@ -25,7 +25,7 @@ from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.transform import TransformRunner
 from spotlightd.model.offsets import Intent
 from spotlightd.model.stream import Stream, covers, load_digest
-from spotlightd.query import filters, select
+from spotlightd.query import cursor, filters, select
 from spotlightd.query.errors import HttpProblem
 from spotlightd.sql.tiers import NoArchives
 from spotlightd.sql.visibility import Snapshot, table_expression
@@ -92,7 +92,7 @@ class Market:
         )
 
     async def open(self, feed: Stream, day: date) -> int:
-        part = 1 + sum(one.covers.startswith(covers(day)) for one in await self.ledger.loads(feed.name))
+        part = 1 + sum(load.covers.startswith(covers(day)) for load in await self.ledger.loads(feed.name))
         begun = await self.ledger.begin_load(feed, load_digest(feed.name, day, part), covers(day, part))
         await self.publications().publish(await self.ledger.mark_loaded(begun.load_id, {}, ()))
         self.rows[begun.load_id] = []
@@ -137,7 +137,7 @@ class Market:
     async def replay(self, load: int) -> None:
         """Decoded again, a third of it otherwise: a new load, whole and closed, takes the place of the old one."""
         await self.close(load)
-        old = next(one for one in await self.ledger.loads() if one.load_id == load)
+        old = next(other for other in await self.ledger.loads() if other.load_id == load)
         feed = next(one for one in FEEDS if one.name == old.source)
         begun = await self.ledger.begin_load(feed, old.digest, old.covers)
         again = [row for row in self.rows[load] if self.random.random() > 0.3]
@@ -160,9 +160,11 @@ class Market:
         return int((await self.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
 
     async def expected(self, seq: int) -> list[Bar]:
-        published = [one for one in await self.ledger.loads(states=("published",)) if one.seq <= seq]
-        gone = {load_id for one in published for load_id in one.supersedes}
-        return recomputed(row for one in published if one.load_id not in gone for row in self.rows.get(one.load_id, ()))
+        published = [load for load in await self.ledger.loads(states=("published",)) if load.seq <= seq]
+        superseded = {load_id for load in published for load_id in load.supersedes}
+        return recomputed(
+            row for load in published if load.load_id not in superseded for row in self.rows.get(load.load_id, ())
+        )
 
     async def read(self, seq: int) -> list[Bar]:
         return sorted((await self.warehouse.rows(f"SELECT * FROM {table_expression(bars)}", {"seq": seq})).rows)
@@ -193,16 +195,16 @@ async def _step(market: Market) -> None:
     elif what == "close":
         await market.close(draw.choice(loads))
     elif what == "replay":
-        current = [one for one in await market.runner().ledger.loads() if one.load_id in market.rows]
-        gone = {load_id for one in current for load_id in one.supersedes}
-        await market.replay(draw.choice([one.load_id for one in current if one.load_id not in gone]))
+        current = [load for load in await market.runner().ledger.loads() if load.load_id in market.rows]
+        superseded = {load_id for load in current for load_id in load.supersedes}
+        await market.replay(draw.choice([load.load_id for load in current if load.load_id not in superseded]))
     elif what == "round":
         await market.runner().run_round()
     else:
         await market.kill(draw.randrange(1, 40))
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(one, marks=pytest.mark.slow) for one in range(2, 6))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(number, marks=pytest.mark.slow) for number in range(2, 6))])
 async def test_bars_always_equal_their_trades(market: Market, seed: int) -> None:
     market.random.seed(seed)
     for _ in range(25):
@@ -243,7 +245,7 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
 
 async def test_bars_of_a_load_wait_until_nothing_is_moved_into_it(market: Market) -> None:
     load = await market.tick()
-    name = next(one.source for one in await market.ledger.loads() if one.load_id == load)
+    name = next(other.source for other in await market.ledger.loads() if other.load_id == load)
     positions = SqlitePositions(market.ledger)
     moving = Intent(name, 1, 0, 0, 10, 10, DAYS[0], 1, load, "decode", "nonce")
     await positions.intend(moving)
@@ -270,7 +272,7 @@ async def test_bars_of_a_load_that_cannot_be_written_are_computed_later(market: 
     with pytest.raises(StoreError):
         await market.runner().run_round()
     await market.warehouse.execute("RENAME TABLE hidden TO bars")
-    assert [one.state for one in await market.ledger.loads("bars")] == ["dead"]
+    assert [load.state for load in await market.ledger.loads("bars")] == ["dead"]
     assert await market.runner().run_round() == 1
     await market.check()
 
@@ -304,7 +306,7 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
         seen += rows[:2]
         if len(rows) < 3:
             break
-        following = filters.make_cursor(filters.with_page_order(asked), rows[1])
+        following = cursor.make_cursor(cursor.with_page_order(asked), rows[1])
     assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
     assert sorted(tuple(one.values()) for one in seen) == wanted
     counted = select.select_count(filters.parse_question(bars, bounds), Snapshot(seq))
