@@ -1,7 +1,7 @@
 """How pages are found. A page is one module with `ROUTES`, and `NAV` when the navigation links to it.
 
 To add a page, add a module to one of `PACKAGES` and a template to `templates/`. Nothing else lists pages.
-Modules without `ROUTES` in these packages are helpers of pages.
+What pages share is in `spotlightd.web.parts`.
 """
 
 from __future__ import annotations

@@ -14,9 +14,10 @@ from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import records
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
-from spotlightd.web import degraded, formatting, frames, responses
-from spotlightd.web.export import STALL_SECONDS, break_off
-from spotlightd.web.lines import read_line
+from spotlightd.web import degraded, formatting, responses
+from spotlightd.web.parts import frames
+from spotlightd.web.parts.export import STALL_SECONDS, break_off
+from spotlightd.web.parts.lines import read_line
 from spotlightd.web.routes import DIGEST, Route
 from spotlightd.web.state import APP_STATE
 

@@ -15,7 +15,8 @@ from spotlightd.query import filters, measures, records
 from spotlightd.query.measures import Measure
 from spotlightd.query.reader import Reader
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web import degraded, frames, responses
+from spotlightd.web import degraded, responses
+from spotlightd.web.parts import frames
 from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
 

@@ -17,8 +17,8 @@ from spotlightd.query.key import join_key
 from spotlightd.query.log_filters import LEVELS, LINES, SPANS, LogQuestion
 from spotlightd.query.values import format_address, rfc3339
 from spotlightd.web import formatting, responses
+from spotlightd.web.parts.row_pages import remove_parameters
 from spotlightd.web.routes import Nav, Route
-from spotlightd.web.row_pages import remove_parameters
 from spotlightd.web.state import APP_STATE
 
 TAGS = {"warning": "amber", "error": "red", "critical": "red", "info": "", "debug": ""}

@@ -13,11 +13,12 @@ from spotlightd.query.errors import not_found
 from spotlightd.query.question import Question
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web import frames, responses, versions
+from spotlightd.web import responses
+from spotlightd.web.parts import frames, versions
+from spotlightd.web.parts.versions import Version
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import minutes
-from spotlightd.web.versions import Version
 
 
 async def show_row(request: web.Request) -> web.StreamResponse:

@@ -1,6 +1,6 @@
 """`/data/{dataset}`: a table with filters, sorting, counts and pages; with a suffix, a file of its rows.
 
-The HTML page is in `table_html`, files are in `export`. Here: redirects, "not modified", JSON pages, and the choice.
+`parts.table_html` has the HTML page, `parts.export` the files. Here: redirects, "not modified", JSON pages, and the choice.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from spotlightd.query.outputs import OUTPUTS
 from spotlightd.query.question import Question
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web import degraded, export, responses, table_html
+from spotlightd.web import degraded, responses
+from spotlightd.web.parts import export, table_html
+from spotlightd.web.parts.row_pages import add_link_header, cut_page, next_address, remove_parameters
 from spotlightd.web.routes import NAME, Nav, Route
-from spotlightd.web.row_pages import add_link_header, cut_page, next_address, remove_parameters
 from spotlightd.web.state import APP_STATE
 
 

@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.query.errors import bad_parameter, not_found
-from spotlightd.web import responses, topic_reader
+from spotlightd.web import responses
+from spotlightd.web.parts import topic_reader
+from spotlightd.web.parts.topic_reader import MESSAGES, NO_BUS, Message, Partition, TopicStatus
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE, ExplorerContext
-from spotlightd.web.topic_reader import MESSAGES, NO_BUS, Message, Partition, TopicStatus
 
 _MOST_PARTITION, _MOST_OFFSET = 65_535, (1 << 63) - 1
 

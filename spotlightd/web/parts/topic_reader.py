@@ -11,8 +11,8 @@ from spotlightd.model.bus import FOREIGN_CONNECTION, KEY, Ends, Records, source_
 from spotlightd.model.offsets import Epoch, Position
 from spotlightd.model.stream import Stream
 from spotlightd.ports.bus import Bus
-from spotlightd.web import frames
-from spotlightd.web.frame_text import Readable, make_readable
+from spotlightd.web.parts import frames
+from spotlightd.web.parts.frame_text import Readable, make_readable
 from spotlightd.web.state import ExplorerContext
 
 BUS_SECONDS = 5.0

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.ports.warehouse import Answer
-from spotlightd.query import filters
+from spotlightd.query import cursor as cursor_module
 from spotlightd.query.filters import Pairs
 from spotlightd.query.question import Question
 from spotlightd.query.values import format_address, rfc3339
@@ -28,7 +28,9 @@ def cut_page(question: Question, answer: Answer, size: int) -> RowPage:
     """The first `size` rows of the answer. It has one row more when there is a next page."""
     rows = answer.dicts()
     has_more, rows = len(rows) > size, rows[:size]
-    return RowPage(rows, filters.make_cursor(filters.with_page_order(question), rows[-1]) if has_more else "")
+    return RowPage(
+        rows, cursor_module.make_cursor(cursor_module.with_page_order(question), rows[-1]) if has_more else ""
+    )
 
 
 def next_address(request: web.Request, page: RowPage, snapshot: Snapshot) -> str:

@@ -17,7 +17,7 @@ from spotlightd.query.select import Query
 from spotlightd.sql.tiers import EVER, Span
 from spotlightd.sql.visibility import all_rows
 from spotlightd.web import responses
-from spotlightd.web.frame_text import MOST_BYTES, Readable, make_readable
+from spotlightd.web.parts.frame_text import MOST_BYTES, Readable, make_readable
 from spotlightd.web.state import APP_STATE, ExplorerContext
 
 NEARBY_FRAMES = 50_000  # frames on either side are searched for equal ones: more than arrive in a second

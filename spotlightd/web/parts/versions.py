@@ -15,9 +15,9 @@ from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
 from spotlightd.query.values import bound_type, format_address
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web import frames, lines
-from spotlightd.web.frames import FoundFrame
-from spotlightd.web.lines import Line
+from spotlightd.web.parts import frames, lines
+from spotlightd.web.parts.frames import FoundFrame
+from spotlightd.web.parts.lines import Line
 from spotlightd.web.state import APP_STATE
 
 LINES_AROUND = 2
