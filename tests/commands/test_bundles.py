@@ -31,18 +31,18 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         f"""state_dir = "{folder / "state"}"\n[archive]\nhot_days = {{ sec_ftd = 30 }}\ngrace_seconds = 0.0\n"""
     )
     spotlightd("demo", "--once", "--json", "--state", str(folder / "state"))
-    words = ("--config", str(config), "--json")
-    spotlightd("archive", "run", *words)
-    stages = [one["stage"] for one in spotlightd("archive", "status", *words)["partitions"]]
+    arguments = ("--config", str(config), "--json")
+    spotlightd("archive", "run", *arguments)
+    stages = [partition["stage"] for partition in spotlightd("archive", "status", *arguments)["partitions"]]
     assert "switched" in stages
-    return words
+    return arguments
 
 
 @pytest.fixture(scope="module")
 def bundle(archived: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("bundle") / "january.bundle.tar"
-    words = ("--from", "2021-01-01", "--to", "2021-01-31", "--out", str(file))
-    result = spotlightd("bundle", "sec_ftd", *words, *archived)
+    arguments = ("--from", "2021-01-01", "--to", "2021-01-31", "--out", str(file))
+    result = spotlightd("bundle", "sec_ftd", *arguments, *archived)
     assert (result["rows"], result["loads"], result["left_out"]) == (104_187, 2, [])
     assert result["bytes"] == file.stat().st_size
     assert list(file.parent.iterdir()) == [file]
@@ -54,16 +54,16 @@ def other(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A colleague's folder, into which the bundle was imported."""
     state = str(tmp_path_factory.mktemp("other") / "state")
     result = spotlightd("import", str(bundle), "--state", state, "--json")
-    assert (result["rows"], {one["came"] for one in result["loads"]}) == (104_187, {"imported"})
+    assert (result["rows"], {load["came"] for load in result["loads"]}) == (104_187, {"imported"})
     return state
 
 
 def test_the_status_of_the_archive_names_the_zone_of_its_times(archived: tuple[str, ...]) -> None:
-    words = [sys.executable, "-m", "spotlightd", "archive", "status", *archived[:2]]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True).stdout
-    lines = [line for line in said.splitlines() if line.lstrip().startswith("sec_ftd")]
+    arguments = [sys.executable, "-m", "spotlightd", "archive", "status", *archived[:2]]
+    output = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=True).stdout
+    lines = [line for line in output.splitlines() if line.lstrip().startswith("sec_ftd")]
     assert lines
-    assert all(re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d UTC ", line) for line in lines), said
+    assert all(re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d UTC ", line) for line in lines), output
 
 
 def test_archived_rows_are_the_same_at_the_other_instance_and_stand_in_its_documents(
@@ -91,7 +91,7 @@ def test_a_citation_of_the_one_instance_verifies_at_the_other(
 
 def test_a_second_import_says_that_all_is_here(bundle: Path, other: str) -> None:
     result = spotlightd("import", str(bundle), "--state", other, "--json")
-    assert (result["rows"], {one["came"] for one in result["loads"]}) == (0, {"here"})
+    assert (result["rows"], {load["came"] for load in result["loads"]}) == (0, {"here"})
 
 
 def test_any_program_reads_the_rows_and_the_documents(bundle: Path, tmp_path: Path) -> None:

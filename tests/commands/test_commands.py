@@ -40,21 +40,21 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("demo") / "state"
     result = spotlightd("demo", "--once", "--json", "--state", str(state))
     assert (result["documents"], result["rows"]) == (5, 274_226)
-    assert [one["covers"] for one in result["refused"]] == ["2021/02/b"]
+    assert [refused["covers"] for refused in result["refused"]] == ["2021/02/b"]
     return state
 
 
-def spotlightd(*words: str, status: int = 0) -> Any:
+def spotlightd(*arguments: str, status: int = 0) -> Any:
     """The JSON result of a command that runs in its own process."""
     done = subprocess.run(
-        [sys.executable, "-m", "spotlightd", *words], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "spotlightd", *arguments], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == status, done.stderr
     return json.loads(done.stdout) if done.stdout else None
 
 
-def half_months(state: Path, *words: str) -> list[tuple[str, int, int]]:
-    rows = spotlightd("query", BY_HALF_MONTH, *words, "--state", str(state), "--json")
+def half_months(state: Path, *arguments: str) -> list[tuple[str, int, int]]:
+    rows = spotlightd("query", BY_HALF_MONTH, *arguments, "--state", str(state), "--json")
     return [(row["first"], row["rows"], row["shares"]) for row in rows]
 
 
@@ -102,17 +102,26 @@ def _rows(file: Path) -> int:
 def test_exports_hold_the_same_rows_in_every_format(demo: Path, tmp_path: Path) -> None:
     counts = {}
     for name in ("csv", "ndjson", "arrow", "parquet"):
-        words = ("export", "sec_ftd", "--format", name, "--where", "symbol=GME", "--to", str(tmp_path / f"out.{name}"))
-        spotlightd(*words, "--state", str(demo), "--json")
+        arguments = (
+            "export",
+            "sec_ftd",
+            "--format",
+            name,
+            "--where",
+            "symbol=GME",
+            "--to",
+            str(tmp_path / f"out.{name}"),
+        )
+        spotlightd(*arguments, "--state", str(demo), "--json")
         counts[name] = _rows(tmp_path / f"out.{name}")
     assert counts == dict.fromkeys(counts, 38)
 
 
 def test_an_export_has_the_types_of_the_explorers_download(demo: Path, tmp_path: Path) -> None:
-    words = ("--where", "symbol=GME", "--state", str(demo), "--json", "--to")
+    arguments = ("--where", "symbol=GME", "--state", str(demo), "--json", "--to")
     parquet, arrow = tmp_path / "out.parquet", tmp_path / "out.arrow"
-    spotlightd("export", "sec_ftd", "--format", "parquet", *words, str(parquet))
-    spotlightd("export", "sec_ftd", "--format", "arrow", *words, str(arrow))
+    spotlightd("export", "sec_ftd", "--format", "parquet", *arguments, str(parquet))
+    spotlightd("export", "sec_ftd", "--format", "arrow", *arguments, str(arrow))
     for schema in (pyarrow.parquet.read_schema(parquet), pyarrow.ipc.open_stream(arrow.read_bytes()).schema):
         assert (str(schema.field("cusip").type), str(schema.field("settlement_date").type)) == ("string", "date32[day]")
 
@@ -133,9 +142,9 @@ def test_fetching_is_advised_only_for_documents_that_are_not_here(
 ) -> None:
     document = CitedDocument("1" * 64, "1", "sec_ftd", "https://www.sec.gov/x.zip", 5, "2" * 64)
     print_verdict(Out(), Verdict("missing documents", 5, missing=(Missing(document, parsers),)))
-    said = capsys.readouterr().out
-    assert ("--fetch" in said) is advised
-    assert ("not here:" in said) is advised
+    output = capsys.readouterr().out
+    assert ("--fetch" in output) is advised
+    assert ("not here:" in output) is advised
 
 
 def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo: Path, tmp_path: Path) -> None:
@@ -171,8 +180,8 @@ def test_trying_a_file_shows_rows_and_a_bad_one_says_why(tmp_path: Path) -> None
 def test_a_new_source_loads_and_its_first_case_fails_until_it_is_written(tmp_path: Path) -> None:
     result = spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json")
     document = Path(result["case"]) / "document.txt"
-    said = spotlightd("try", result["source"], str(document), "--json", status=65)["detail"]
-    assert "parse is not written yet" in said
+    output = spotlightd("try", result["source"], str(document), "--json", status=65)["detail"]
+    assert "parse is not written yet" in output
     assert (
         "exists already"
         in spotlightd("new-source", "finra_otc", "--folder", str(tmp_path), "--json", status=78)["detail"]
@@ -217,12 +226,12 @@ def test_a_command_does_not_migrate_the_ledger_beside_a_daemon_of_another_releas
 
 
 def test_every_command_helps_with_an_example(capsys: pytest.CaptureFixture[str]) -> None:
-    words = next(one for one in build_parser()._actions if isinstance(one.choices, dict)).choices or {}
-    for word in words:
+    arguments = next(action for action in build_parser()._actions if isinstance(action.choices, dict)).choices or {}
+    for name in arguments:
         with pytest.raises(SystemExit) as ended:
-            main([str(word), "--help"])
+            main([str(name), "--help"])
         assert ended.value.code == 0
-        assert f"spotlightd {word}" in capsys.readouterr().out.split("example:")[1]
+        assert f"spotlightd {name}" in capsys.readouterr().out.split("example:")[1]
 
 
 def test_a_wrong_command_is_exit_2() -> None:

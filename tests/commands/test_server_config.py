@@ -50,20 +50,20 @@ def write_files(folder: Path, *words: str, **changes: Any) -> int:
 def test_the_keys_are_in_a_file_of_their_own_that_only_its_owner_may_read(tmp_path: Path) -> None:
     assert write_files(tmp_path) == 0
     places, keys = (tmp_path / "to" / name for name in (STORAGE_FILE, KEYS_FILE))
-    assert [one.stat().st_mode & 0o777 for one in (places, keys)] == [0o640, 0o600]
-    assert {one.name for one in (tmp_path / "to").iterdir()} == {STORAGE_FILE, KEYS_FILE}
+    assert [key.stat().st_mode & 0o777 for key in (places, keys)] == [0o640, 0o600]
+    assert {file.name for file in (tmp_path / "to").iterdir()} == {STORAGE_FILE, KEYS_FILE}
     assert not any(key in places.read_text(encoding="utf-8") for key in KEYS.values())
-    found = ET.parse(keys).getroot()  # noqa: S314
-    texts = [one for one in found.iter() if one.text and one.text.strip()]
+    root = ET.parse(keys).getroot()  # noqa: S314
+    texts = [element for element in root.iter() if element.text and element.text.strip()]
     assert [one.text for one in texts] == list(KEYS.values())
     assert {one.get("hide_in_preprocessed") for one in texts} == {"true"}
 
 
 def test_what_it_says_holds_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert write_files(tmp_path, "--json") == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["files"] == [str(tmp_path / "to" / name) for name in (STORAGE_FILE, KEYS_FILE)]
-    assert not any(key in said.out + said.err for key in KEYS.values())
+    output = capsys.readouterr()
+    assert json.loads(output.out)["files"] == [str(tmp_path / "to" / name) for name in (STORAGE_FILE, KEYS_FILE)]
+    assert not any(key in output.out + output.err for key in KEYS.values())
 
 
 def test_the_example_is_what_it_writes(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_the_example_is_what_it_writes(tmp_path: Path) -> None:
 def test_no_table_forgets_rows_and_no_statement_can_send_the_keys_elsewhere(tmp_path: Path) -> None:
     assert write_files(tmp_path) == 0
     for name in (STORAGE_FILE, KEYS_FILE):
-        found = ET.parse(tmp_path / "to" / name).getroot()  # noqa: S314
-        assert "ttl" not in {one.tag for one in found.iter()}
-        assert {one.get("overridable") for one in found.findall(f"named_collections/{COLLECTION}/*")} == {"false"}
+        root = ET.parse(tmp_path / "to" / name).getroot()  # noqa: S314
+        assert "ttl" not in {element.tag for element in root.iter()}
+        assert {one.get("overridable") for one in root.findall(f"named_collections/{COLLECTION}/*")} == {"false"}
 
 
 def test_a_file_that_is_there_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -> None:

@@ -22,12 +22,14 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
 async def test_messages_are_shown_and_kept_frames_decoded_again(place: Place) -> None:
     async with place.ready() as daemon:
         await place.wait_for_flow(100)
-        shown = [
+        messages = [
             json.loads(line) for line in (await place.command("tail", "finnhub", "--once", "--json")).out.splitlines()
         ]
-        assert len(shown) >= 10
-        assert [one["offset"] for one in shown] == list(range(shown[0]["offset"], shown[-1]["offset"] + 1))
-        trade = json.loads(next(one["frame"] for one in shown if "trade" in one["frame"]))
+        assert len(messages) >= 10
+        assert [message["offset"] for message in messages] == list(
+            range(messages[0]["offset"], messages[-1]["offset"] + 1)
+        )
+        trade = json.loads(next(message["frame"] for message in messages if "trade" in message["frame"]))
         assert trade["data"][0]["s"] in SYMBOLS
         beside = await place.command("replay", "finnhub", "--json")
         assert (beside.status, beside.json()["documents"]) == (0, 1)
@@ -35,8 +37,8 @@ async def test_messages_are_shown_and_kept_frames_decoded_again(place: Place) ->
         await place.settle()
         assert await daemon.stop() == 0
     without = (await place.command("replay", "finnhub", "--json")).json()
-    assert [(one["part"], one["rejects"]) for one in without["parts"]] == [(1, 0), (2, 0)]
-    assert sum(one["rows"] for one in without["parts"]) <= len(place.venue.ticks)
+    assert [(part["part"], part["rejects"]) for part in without["parts"]] == [(1, 0), (2, 0)]
+    assert sum(part["rows"] for part in without["parts"]) <= len(place.venue.ticks)
 
 
 async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(place: Place, tmp_path: Path) -> None:
@@ -49,16 +51,16 @@ async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(place:
     assert early.status == 78
     assert "bundled when its day is over" in early.err
     assert (await place.command("replay", "finnhub")).status == 0  # which closes the day
-    made = (await place.command("bundle", "trades", "--out", file, "--json")).json()
+    bundle = (await place.command("bundle", "trades", "--out", file, "--json")).json()
     own = await place.command("import", file)
     assert own.status == 78
     assert "receives finnhub itself" in own.err
-    told = (await process.command("import", "--state", other, file, "--json")).json()
-    assert ({one["came"] for one in told["loads"]}, told["rows"]) == ({"imported"}, made["rows"])
+    imported = (await process.command("import", "--state", other, file, "--json")).json()
+    assert ({load["came"] for load in imported["loads"]}, imported["rows"]) == ({"imported"}, bundle["rows"])
     sql = "SELECT count() AS n, sum(cityHash64(* EXCEPT (ingested, load_id))) AS hash FROM trades"
     there = (await process.command("query", "--state", other, sql, "--json")).json()
     assert there == (await place.command("query", sql, "--json")).json()
-    assert there[0]["n"] == made["rows"] > 0
+    assert there[0]["n"] == bundle["rows"] > 0
 
 
 async def test_a_stream_that_is_none_is_told(place: Place) -> None:

@@ -27,8 +27,8 @@ def s3(folder: Path, url: str, access: str = ACCESS, secret: str = SECRET, **cha
         path.touch(mode=0o600)
         path.write_text(key)
     files = {name: str(folder / name) for name in names}
-    patience = {"connect_seconds": 1.0, "read_seconds": 1.0}
-    return {"kind": "s3", "url": url, "prefix": "box1/", **files, **patience, **changes}
+    timeouts = {"connect_seconds": 1.0, "read_seconds": 1.0}
+    return {"kind": "s3", "url": url, "prefix": "box1/", **files, **timeouts, **changes}
 
 
 @pytest.mark.parametrize(
@@ -80,5 +80,5 @@ async def test_a_store_that_is_gone_holds_up_nothing_and_comes_back(place: Place
 async def test_a_folder_on_a_disk_that_is_gone_is_told(place: Place) -> None:
     (place.folder / "disk").write_text("no folder\n")
     async with place.start(bucket={"folder": str(place.folder / "disk" / "bucket")}) as daemon:
-        said = f"bucket: bucket folder {place.folder}/disk/bucket failed (Not a directory)"
-        await until(lambda: daemon.is_not_ready(said), "it says so")
+        text = f"bucket: bucket folder {place.folder}/disk/bucket failed (Not a directory)"
+        await until(lambda: daemon.is_not_ready(text), "it says so")

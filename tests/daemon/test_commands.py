@@ -24,20 +24,23 @@ async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(pla
     cited, rows = place.folder / "citation.json", place.folder / "rows.csv"
     async with place.ready() as daemon:
         await place.wait_until_visible()
-        made, summed, exported, listed = await asyncio.gather(
+        citation, summed, exported, listed = await asyncio.gather(
             place.command("cite", "/data/sec_ftd?symbol=S7"),
             place.command("query", SUM, "--json"),
             place.command("export", "sec_ftd", "--where", "symbol=S7", "--to", str(rows)),
             place.command("sources", "--json"),
         )
-        cited.write_text(made.out, encoding="utf-8")
+        cited.write_text(citation.out, encoding="utf-8")
         verified = await place.command("verify", str(cited), "--json")
         assert await daemon.stop() == 0
-    assert [one.status for one in (made, summed, exported, listed, verified)] == [0] * 5
-    sums = {"rows": sum(one.rows for one in place.documents), "shares": sum(one.shares for one in place.documents)}
+    assert [result.status for result in (citation, summed, exported, listed, verified)] == [0] * 5
+    sums = {
+        "rows": sum(document.rows for document in place.documents),
+        "shares": sum(document.shares for document in place.documents),
+    }
     assert summed.json() == [sums]
     assert rows.read_text().count("\n") == 1 + 6
-    assert next(one["newest"] for one in listed.json() if one["source"] == "fast_ftd") == half_month(2).covers
+    assert next(source["newest"] for source in listed.json() if source["source"] == "fast_ftd") == half_month(2).covers
     same = {"outcome": "same", "rows_cited": 6, "rows_found": 6, "missing": [], "differences": []}
     assert verified.json() == same
     assert (await place.command("verify", str(cited), "--json")).json() == same
@@ -61,19 +64,21 @@ async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_deat
         done = await asking
         assert (done.status, done.out) == (0, "3 documents: 2 published, 1 unchanged; 2,400 rows\n")
         assert "the running daemon does it, as job 1" in done.err
-        assert await place.visible() == {one.covers: (one.rows, one.shares) for one in place.documents[:4]}
+        assert await place.visible() == {
+            document.covers: (document.rows, document.shares) for document in place.documents[:4]
+        }
         assert await daemon.stop() == 0
 
 
 async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(place: Place) -> None:
     place.show(half_month(0), half_month(1))
     place.server.script(half_month(1).path, reply(404))
-    said = (
+    expected_output = (
         "2 documents: 1 absent, 1 published; 1,200 rows; 2010/01/b: www.sec.gov has no https://www.sec.gov/files/data/"
     )
     async with place.ready(schedule={"on_start": False}) as daemon:
         done = await place.command("backfill", "fast_ftd")
-        assert (done.status, done.out[: len(said)]) == (1, said)
+        assert (done.status, done.out[: len(expected_output)]) == (1, expected_output)
         other = await place.command("backfill", "sec_ftd")
         assert other.status == 78
         assert "the running daemon does not collect sec_ftd" in other.err
@@ -97,17 +102,17 @@ async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_wo
     file = tmp_path / "all.bundle.tar"
     async with place.ready() as daemon:
         await place.wait_until_visible()
-        made = await place.command("bundle", "sec_ftd", "--out", str(file), "--json")
+        bundled = await place.command("bundle", "sec_ftd", "--out", str(file), "--json")
         refused = await place.command("import", str(file))
         assert await daemon.stop() == 0
-    assert (made.status, made.json()["rows"]) == (0, sum(one.rows for one in place.documents))
+    assert (bundled.status, bundled.json()["rows"]) == (0, sum(document.rows for document in place.documents))
     assert refused.status == 78
     assert "stop it (`systemctl stop spotlightd`), import, and start it again" in refused.err
     (tmp_path / "other").mkdir()
     other = make_place(tmp_path / "other", place.server)
     other.settings(schedule={"on_start": False})
-    told = await other.command("import", str(file), "--json")
-    assert {one["came"] for one in told.json()["loads"]} == {"imported"}
+    imported = await other.command("import", str(file), "--json")
+    assert {load["came"] for load in imported.json()["loads"]} == {"imported"}
     async with other.ready(schedule={"on_start": False}) as daemon:
         assert await other.visible() == place.expected
         sql = "SELECT settlement_date, cusip, symbol, quantity FROM sec_ftd LIMIT 1"

@@ -36,8 +36,8 @@ def aged(place: Place) -> None:
 
 
 async def all_downloaded(place: Place, daemon: Daemon) -> None:
-    for one in place.documents:
-        address = f"{daemon.web}/source/{hashlib.sha256(one.content).hexdigest()}/raw"
+    for document in place.documents:
+        address = f"{daemon.web}/source/{hashlib.sha256(document.content).hexdigest()}/raw"
 
         async def known(address: str = address) -> bool:
             async with daemon.session.head(address) as answer:
@@ -45,14 +45,14 @@ async def all_downloaded(place: Place, daemon: Daemon) -> None:
 
         await until(known, "the records in the warehouse are in step")
         async with daemon.session.get(address) as answer:
-            assert (answer.status, await answer.read()) == (200, one.content)
+            assert (answer.status, await answer.read()) == (200, document.content)
 
 
 async def all_read(place: Place, daemon: Daemon) -> None:
     """Each document is downloaded whole, and its line is shown."""
     await all_downloaded(place, daemon)
-    for one in place.documents:
-        page = await daemon.get(f"/source/{hashlib.sha256(one.content).hexdigest()}?line=2&member=0")
+    for document in place.documents:
+        page = await daemon.get(f"/source/{hashlib.sha256(document.content).hexdigest()}?line=2&member=0")
         assert "The line cannot be shown" not in page.text
 
 
@@ -73,11 +73,11 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
         await until(lambda: not local(place), "they left")
         await all_read(place, daemon)
         beside = await place.command("audit", "--json")
-        assert beside.json()["same"] == sum(one.rows for one in place.documents), beside.err
+        assert beside.json()["same"] == sum(document.rows for document in place.documents), beside.err
         await daemon.kill()
     shutil.rmtree(place.state / "cache")
     alone = await place.command("audit", "--json")
-    assert alone.json()["same"] == sum(one.rows for one in place.documents), alone.err
+    assert alone.json()["same"] == sum(document.rows for document in place.documents), alone.err
     async with place.ready(**sections) as again:
 
         async def are_in_the_bucket() -> bool:

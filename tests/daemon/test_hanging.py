@@ -87,38 +87,38 @@ class Flows:
         )
 
     def status(self, name: str) -> Status:
-        return next(one for one in self.board.read() if one.name == name)
+        return next(status for status in self.board.read() if status.name == name)
 
     def metric(self, name: str, flow: str = "") -> float:
         families = text_string_to_metric_families(self.metrics.text().decode())
         samples = [sample for family in families for sample in family.samples if sample.name == f"spotlightd_{name}"]
-        return next(one.value for one in samples if one.labels.get("flow", "") == flow)
+        return next(sample.value for sample in samples if sample.labels.get("flow", "") == flow)
 
 
 async def test_what_raises_is_begun_again_and_what_hangs_shows(systemd: socket.socket) -> None:
-    house = Flows()
+    flows = Flows()
     with capture_logs():
-        async with house.at_work():
-            await until(lambda: house.status("raises").restarts >= 3, "what raises is begun again")
-            await until(lambda: house.status("hangs").is_hanging, "what hangs shows")
-            assert house.metric("flow_silent_seconds", "hangs") > 3 * house.metric("flow_pause_seconds", "hangs") > 0
-            assert not house.status("works").is_hanging
-            beats = house.status("works").beats
-            await until(lambda: house.status("works").beats > beats, "the others go on")
+        async with flows.at_work():
+            await until(lambda: flows.status("raises").restarts >= 3, "what raises is begun again")
+            await until(lambda: flows.status("hangs").is_hanging, "what hangs shows")
+            assert flows.metric("flow_silent_seconds", "hangs") > 3 * flows.metric("flow_pause_seconds", "hangs") > 0
+            assert not flows.status("works").is_hanging
+            beats = flows.status("works").beats
+            await until(lambda: flows.status("works").beats > beats, "the others go on")
             await until(lambda: "hangs: it hangs" in "".join(read_messages(systemd)), "systemctl status tells")
 
 
 async def test_a_loop_that_is_held_up_is_measured_and_does_not_feed_the_watchdog(systemd: socket.socket) -> None:
-    house = Flows()
+    flows = Flows()
     with capture_logs():
-        async with house.at_work():
+        async with flows.at_work():
             await until(lambda: "WATCHDOG=1" in read_messages(systemd), "the watchdog is fed")
-            house.blocks = True
-            while house.blocks:
+            flows.blocks = True
+            while flows.blocks:
                 read_messages(systemd)
                 await asyncio.sleep(0)
             assert read_messages(systemd).count("WATCHDOG=1") <= 1, (
                 "of the five that were due while the loop was held up"
             )
-            await until(lambda: house.metric("loop_lag_seconds_sum") > 0.8, "the lag is measured")
+            await until(lambda: flows.metric("loop_lag_seconds_sum") > 0.8, "the lag is measured")
             await until(lambda: "WATCHDOG=1" in read_messages(systemd), "the watchdog is fed again")

@@ -98,7 +98,9 @@ async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_m
         await place.wait_until_visible()
         assert daemon.find_events("load failed", covers=big.covers)
         assert daemon.find_events("store recovered")
-        assert len([one for one in place.server.requests if one.path == big.path]) == 1  # its bytes were here already
+        assert (
+            len([request for request in place.server.requests if request.path == big.path]) == 1
+        )  # its bytes were here already
         status = await daemon.status()
         assert status["state"]["engine"]["restarts"] == 1
         assert daemon.engine_pid() != engine
@@ -122,7 +124,7 @@ async def test_an_engine_killed_during_queries_fails_them_and_answers_the_next(p
         with pytest.raises(StoreError):  # at once, or, asked again by the client, when its time is over
             await long
         answers = [await page for page in pages]
-        assert {one.status for one in answers} <= {200, 503}, [one.text for one in answers]
+        assert {answer.status for answer in answers} <= {200, 503}, [answer.text for answer in answers]
         assert (await daemon.get("/healthz")).status == 200
         await until(daemon.is_ready, "/readyz answers 200 again")
         assert (await daemon.get("/data/sec_ftd")).status == 200

@@ -31,14 +31,14 @@ def systemd_at(path: Path) -> Iterator[socket.socket]:
         yield end
 
 
-async def hear(end: socket.socket, messages: list[str], key: str, *, times: int = 1) -> None:
-    """Take datagrams down until one says so, so often, from now on."""
+async def receive(end: socket.socket, messages: list[str], key: str, *, times: int = 1) -> None:
+    """Receive datagrams until the key came that many times."""
     loop, fresh = asyncio.get_running_loop(), 0
     async with asyncio.timeout(30):
         while fresh < times:
-            said = (await loop.sock_recv(end, 4096)).decode()
-            messages.append(said)
-            fresh += key in said.split("\n")
+            message = (await loop.sock_recv(end, 4096)).decode()
+            messages.append(message)
+            fresh += key in message.split("\n")
 
 
 async def test_systemd_hears_that_it_is_ready_alive_and_stopping(place: Place) -> None:
@@ -46,12 +46,12 @@ async def test_systemd_hears_that_it_is_ready_alive_and_stopping(place: Place) -
     with systemd_at(place.folder / "notify") as end:
         env = {"NOTIFY_SOCKET": str(place.folder / "notify"), "WATCHDOG_USEC": "400000"}
         async with place.start(env=env) as daemon:
-            await hear(end, messages, "READY=1")
+            await receive(end, messages, "READY=1")
             assert (await daemon.get("/readyz")).status == 200
-            await hear(end, messages, "WATCHDOG=1", times=5)
-            assert any(re.search(r"^STATUS=\d+ flows at work$", said, re.MULTILINE) for said in messages)
+            await receive(end, messages, "WATCHDOG=1", times=5)
+            assert any(re.search(r"^STATUS=\d+ flows at work$", message, re.MULTILINE) for message in messages)
             daemon.send(signal.SIGTERM)
-            await hear(end, messages, "STOPPING=1")
+            await receive(end, messages, "STOPPING=1")
             assert await daemon.ended() == 0
 
 
@@ -82,7 +82,7 @@ async def test_sigterm_while_a_publisher_keeps_us_waiting_does_not_wait_for_it(p
     place.server.script(half_month(0).path, silence(b"PK", of=1_000_000))
     async with place.ready() as daemon:
         await until(
-            lambda: any(one.path.endswith(".zip") for one in place.server.requests), "the document is asked for"
+            lambda: any(request.path.endswith(".zip") for request in place.server.requests), "the document is asked for"
         )
         assert await daemon.stop() == 0
 
@@ -145,7 +145,7 @@ async def test_a_source_that_fails_is_started_again_with_pauses_and_holds_up_no_
         assert flow["error"] == "a bug in spotlightd: ZeroDivisionError: constructed mistake"
         assert "ZeroDivisionError: constructed mistake" in (await daemon.get("/status")).text
         assert (await daemon.get("/readyz")).status == 200
-        times = [datetime.fromisoformat(one["timestamp"]) for one in daemon.find_events("flow failed")]
+        times = [datetime.fromisoformat(event["timestamp"]) for event in daemon.find_events("flow failed")]
         pauses = [(later - sooner).total_seconds() for sooner, later in pairwise(times)]
         assert pauses[1] > pauses[0] > 0.4
         assert await daemon.stop() == 0
@@ -157,9 +157,9 @@ async def test_an_index_that_cannot_be_had_is_asked_for_again_and_then_all_is_lo
     async with place.ready() as daemon:
         await daemon.wait_for("flow failed", flow="collect fast_ftd")
         await place.wait_until_visible()
-        said = daemon.find_events("source failed")[0]["error"]
-        assert said.startswith("www.sec.gov answered 500 Internal Server Error to https://www.sec.gov/data-research/")
-        assert said.endswith("; tried 2 times")
+        error = daemon.find_events("source failed")[0]["error"]
+        assert error.startswith("www.sec.gov answered 500 Internal Server Error to https://www.sec.gov/data-research/")
+        assert error.endswith("; tried 2 times")
 
 
 async def test_a_vital_flow_that_fails_ends_the_process_so_that_systemd_starts_it_anew(place: Place) -> None:

@@ -23,7 +23,7 @@ async def rows_of(place: Place, pid: int) -> list[dict[str, Any]]:
 
 def is_all(rows: list[dict[str, Any]], daemon: Daemon, until_event: str) -> None:
     """Of each event as many rows as lines, from the first to that one; the numbers without a gap."""
-    lines = [one["event"] for one in daemon.events]
+    lines = [event["event"] for event in daemon.events]
     lines = lines[: lines.index(until_event) + 1]
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
     assert Counter(row["event"] for row in rows[: len(lines)]) == Counter(lines)
@@ -51,8 +51,8 @@ async def test_all_that_it_said_from_start_to_stop_is_in_the_table_once(place: P
 
 
 async def _there(daemon: Daemon, path: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = (await daemon.get(path)).json()["rows"]
-    return found
+    rows: list[dict[str, Any]] = (await daemon.get(path)).json()["rows"]
+    return rows
 
 
 async def test_an_engine_that_dies_takes_no_event_with_it_and_doubles_none(place: Place) -> None:

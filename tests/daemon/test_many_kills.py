@@ -137,4 +137,4 @@ async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(plac
     assert place.ledger("PRAGMA integrity_check") == [("ok",)]
     audited = await place.command("audit", "--json", seconds=300)
     assert audited.status == 0, audited.err
-    assert audited.json()["same"] == sum(one.rows for one in place.documents)
+    assert audited.json()["same"] == sum(document.rows for document in place.documents)

@@ -1,4 +1,4 @@
-"""The real daemon tells the same about its flows to Prometheus, in `heartbeats` and on /status."""
+"""The real daemon reports the same about its flows to Prometheus, in `heartbeats` and on /status."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.daemon.publisher import half_month, warehouse
 FLOWS = {"watchdog", "heartbeats", "bookkeeping", "collect fast_ftd"}
 
 
-async def scraped(daemon: Daemon, port: int) -> dict[tuple[str, frozenset[str]], float]:
-    """The value of each series, by its name and the words of its labels."""
+async def scrape(daemon: Daemon, port: int) -> dict[tuple[str, frozenset[str]], float]:
+    """The value of each series, by its name and the values of its labels."""
     async with daemon.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
         assert answer.status == 200
         text = await answer.text()
@@ -25,31 +25,34 @@ async def scraped(daemon: Daemon, port: int) -> dict[tuple[str, frozenset[str]],
     }
 
 
-async def test_metrics_heartbeats_and_status_tell_the_same(place: Place, free_port: int) -> None:
+async def test_metrics_heartbeats_and_status_agree(place: Place, free_port: int) -> None:
     place.show(half_month(0, 1_500), half_month(1, 1_500))
-    told: dict[str, dict[str, Any]] = {}
+    heartbeats: dict[str, dict[str, Any]] = {}
     async with place.ready(metrics={"port": free_port, "heartbeat_seconds": 0.5}) as daemon:
         await place.wait_until_visible()
 
-        async def waits_again() -> bool:
+        async def is_waiting() -> bool:
             return bool((await daemon.flow("collect fast_ftd"))["state"] == "waiting")
 
-        async def written_down() -> bool:
+        async def has_rows() -> bool:
             sql = (
                 "SELECT flow, sum(beats) AS beats, argMax(state, at) AS state, argMax(expected_per_minute, at) AS expected, "
                 "count() AS rows FROM heartbeats GROUP BY flow"
             )
             async with warehouse(place.state) as opened:
-                told.update({row["flow"]: row for row in (await opened.rows(sql)).dicts()})
-            return told.keys() >= FLOWS and all(told[flow]["rows"] > 2 and told[flow]["beats"] for flow in FLOWS)
+                heartbeats.update({row["flow"]: row for row in (await opened.rows(sql)).dicts()})
+            return heartbeats.keys() >= FLOWS and all(
+                heartbeats[flow]["rows"] > 2 and heartbeats[flow]["beats"] for flow in FLOWS
+            )
 
-        await until(waits_again, "the collector waits for its next look")
-        await until(written_down, "rows of all flows, with beats")
-        series = await scraped(daemon, free_port)
+        await until(is_waiting, "the collector waits for its next look")
+        await until(has_rows, "rows of all flows, with beats")
+        series = await scrape(daemon, free_port)
         for flow in FLOWS:
-            assert series["flow_beats_total", frozenset({flow})] >= told[flow]["beats"], flow
+            assert series["flow_beats_total", frozenset({flow})] >= heartbeats[flow]["beats"], flow
             assert series["flow_silent_seconds", frozenset({flow})] < 60, flow
-            assert "beat" in (shown := await daemon.flow(flow))["progress"] + shown["error"], flow
+            status = await daemon.flow(flow)
+            assert "beat" in status["progress"] + status["error"], flow
         assert series["flow_pause_seconds", frozenset({"collect fast_ftd"})] == 2
         assert series["flow_state", frozenset({"collect fast_ftd", "waiting"})] == 1
         assert series["documents_total", frozenset({"fast_ftd", "published"})] == 2

@@ -79,7 +79,7 @@ async def test_a_second_daemon_is_refused_at_once_and_touches_nothing(place: Pla
                 one.send_signal(signal.SIGCONT)
         says = f"state folder {place.state} is in use by another spotlightd (process {first.pid})"
         assert second.other_lines == [f"spotlightd: {says}: stop that one, or set another state_dir"]
-        assert [one["event"] for one in second.events] == ["daemon started"]
+        assert [event["event"] for event in second.events] == ["daemon started"]
         place.show(half_month(1))
         assert (await place.command("backfill", "fast_ftd")).status == 0
         await place.wait_until_visible()

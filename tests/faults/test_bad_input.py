@@ -118,7 +118,7 @@ async def test_bad_input_is_told_in_a_sentence_and_the_next_good_document_is_loa
     shown = {half_month(number): case for number, case in enumerate(CASES)}
     for one, case in shown.items():
         place.server.script(one.path, *case.answers)
-    place.server.script(INDEX_PATH, index(one.path for one in shown))
+    place.server.script(INDEX_PATH, index(document.path for document in shown))
     async with place.ready(publisher={"stall_seconds": 1.0, "backoff_most_seconds": 2.0}) as daemon:
         before = daemon.memory()
         await daemon.wait_for("source checked", seconds=90)
@@ -151,7 +151,7 @@ async def read_status_errors(daemon: Daemon, runs: dict[str, tuple[str, str]]) -
     """The newest troubles stand there, each with its sentence; the flow itself is well."""
     told = (await daemon.status())["troubles"]
     assert len(told) >= 20
-    assert all((one["outcome"], one["error"]) == runs[one["covers"]] for one in told)
+    assert all((item["outcome"], item["error"]) == runs[item["covers"]] for item in told)
     page = (await daemon.get("/status")).text
     assert "came too slowly" in page
     assert (await daemon.flow("collect fast_ftd"))["state"] == "waiting"

@@ -68,7 +68,7 @@ async def test_full_during_a_fetch_and_then_during_an_insert(place: Place, disk:
         await until(daemon.is_ready, "/readyz answers 200 again")
         assert daemon.find_events("store recovered")
         audited = await place.command("audit", "--json")
-        assert audited.json()["same"] == sum(one.rows for one in place.documents)
+        assert audited.json()["same"] == sum(document.rows for document in place.documents)
         assert await daemon.stop() == 0
 
 

@@ -165,7 +165,7 @@ async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_g
             ballast = tmp_path / "state" / "engine" / BALLAST_FILE
             await watch.check()
             await until(ballast.exists, "the ballast is made")
-            await until(lambda: any(one.ballast_held for one in watch.state().file_systems), "and known")
+            await until(lambda: any(disk.ballast_held for disk in watch.state().file_systems), "and known")
             disk.fill()
             with pytest.raises(StoreError):
                 await warehouse.execute(drop)
@@ -193,7 +193,7 @@ async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(place: 
         disk.clear()
         await daemon.wait_for("ballast created", times=2)
         await until(daemon.is_ready, "/readyz answers 200 again")
-        assert [one["now"] for one in daemon.find_events("disk level changed")][-1] == "fine"
+        assert [event["now"] for event in daemon.find_events("disk level changed")][-1] == "fine"
         assert await daemon.stop() == 0
 
 
@@ -233,7 +233,7 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
             await until(lambda: place.count_requests(half_month(2, 50_000)), "it is fetched beside them")
             await place.wait_until_visible()
             audited = await place.command("audit", "--json")
-            assert audited.json()["same"] == sum(one.rows for one in place.documents)
+            assert audited.json()["same"] == sum(document.rows for document in place.documents)
             one.clear()
             other.clear()
             place.show(half_month(4, 50_000))
