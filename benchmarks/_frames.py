@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spotlightd.model.bus import Frame, mark, packed
+from spotlightd.model.bus import Frame, pack_key, source_mark
 from spotlightd.model.stream import Stream
 from spotlightd.sources.finnhub import finnhub
 
@@ -42,10 +42,10 @@ class Shape:
 
     @property
     def source(self) -> Stream:
-        return named(f"finnhub{self.per}")
+        return rename_source(f"finnhub{self.per}")
 
 
-def named(topic: str) -> Stream:
+def rename_source(topic: str) -> Stream:
     """Finnhub under another name: each topic is a source of its own."""
     return replace(finnhub, name=topic)
 
@@ -100,6 +100,6 @@ def _frame(trades: Sequence[bytes]) -> bytes:
 
 def keys(source: Stream, count: int, first: int = 0) -> list[bytes]:
     """Keys of one connection that lost nothing, from that sequence on, all received on one day."""
-    whose, begin, rnd = mark(source.name), first_moment(), random.Random(first)  # noqa: S311  (nothing secret)
+    whose, begin, rnd = source_mark(source.name), first_moment(), random.Random(first)  # noqa: S311  (nothing secret)
     moments = [begin + at * STEP_NANOSECONDS + rnd.randrange(JITTER_NANOSECONDS) for at in range(first, first + count)]
-    return [packed(whose, Frame(CONNECTION, first + at, moment, b"")) for at, moment in enumerate(moments)]
+    return [pack_key(whose, Frame(CONNECTION, first + at, moment, b"")) for at, moment in enumerate(moments)]

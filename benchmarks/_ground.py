@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from _frames import ROOT, Shape, keys, named, values
+from _frames import ROOT, Shape, keys, rename_source, values
 
 from spotlightd import log
 from spotlightd.clients.kafka.bus import Kafka
@@ -40,7 +40,7 @@ sys.path.insert(0, str(ROOT))  # for the tests' own Kafka, which nothing that is
 KAFKA_GROUP = 10_000  # frames in one append; the client makes batches of 1 MiB of them
 LOG_GROUP_BYTES = StreamsSettings().fsync_bytes  # as the spool would have appended them under load
 WARM = Shape(2_000, 1)
-WARM_SOURCE = named("finnhub_warm")
+WARM_SOURCE = rename_source("finnhub_warm")
 DRAINED_SECONDS = 900.0
 POLL_SECONDS = 0.002
 
@@ -58,12 +58,12 @@ class Place:
         return BusSettings(kind="kafka", servers=[self.servers])
 
 
-def say(text: str) -> None:
+def print_progress(text: str) -> None:
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 @asynccontextmanager
-async def broker(folder: Path) -> AsyncIterator[str]:
+async def run_broker(folder: Path) -> AsyncIterator[str]:
     """A real Kafka with its data in that folder; its address."""
     from tests.real.kafka import Kafka as Broker  # noqa: PLC0415  (the path is known only now)
 
@@ -91,7 +91,7 @@ def _end_of_group(frames: Sequence[bytes], at: int) -> int:
     return at
 
 
-async def filled(place: Place, shapes: Sequence[Shape]) -> None:
+async def fill_topics(place: Place, shapes: Sequence[Shape]) -> None:
     """Fill the topics of these shapes, and that of the warm-up, on both buses."""
     told = [(WARM_SOURCE, list(values(WARM, seed=2))), *((one.source, list(values(one))) for one in shapes)]
     async with Kafka(place.kafka) as kafka, LocalLog(Path(place.log)) as file:
@@ -104,32 +104,32 @@ async def filled(place: Place, shapes: Sequence[Shape]) -> None:
 class Ground:
     """What is open while something is measured."""
 
-    house: Instance
+    instance: Instance
     bus: Bus
-    means: DrainContext
+    context: DrainContext
 
     async def one(self, sql: str) -> tuple[Any, ...]:
-        return tuple((await self.house.warehouse.rows(sql)).rows[0])
+        return tuple((await self.instance.warehouse.rows(sql)).rows[0])
 
     def processor_seconds(self) -> dict[str, float]:
         """Spent until now by this process, and by the engine."""
-        engine = psutil.Process(self.house.engine.pid) if self.house.engine else None
+        engine = psutil.Process(self.instance.engine.pid) if self.instance.engine else None
         times = {"own": psutil.Process().cpu_times(), "engine": engine.cpu_times() if engine else None}
         return {name: one.user + one.system if one else 0.0 for name, one in times.items()}
 
 
 @asynccontextmanager
-async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIterator[Ground]:
+async def open_ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIterator[Ground]:
     """Fresh stores, and a bus that was filled before (`kafka` or `embedded`: a copy of the file)."""
     log.configure("warning")
     state = place.folder / f"state-{time.monotonic_ns()}"
     told = replace(Settings(), state_dir=state)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, state, ignore_errors=True)
-        house = await stack.enter_async_context(open_instance(told))
+        instance = await stack.enter_async_context(open_instance(told))
         every = (WARM_SOURCE, *sources)
         for source in every:
-            await house.warehouse.ensure(frames_of(source))
+            await instance.warehouse.ensure(frames_of(source))
         if bus == "embedded":
             shutil.copyfile(place.log, state / "bus.sqlite")
         file = await stack.enter_async_context(LocalLog(state / "bus.sqlite"))
@@ -139,21 +139,28 @@ async def ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIter
         own = bus == "embedded"
         topics, priorities = [one.topic for one in every], {one.name: one.priority for one in every}
         spool = await stack.enter_async_context(LogSpool(file, told.streams, topics, priorities, is_bus=own))
-        parts = Parts(house.ledger, house.publications, house.positions)
-        warehouse = house.warehouse
+        parts = Parts(instance.ledger, instance.publications, instance.positions)
+        warehouse = instance.warehouse
 
-        async def trim(source: Stream, drained: Mapping[int, int]) -> None:
-            await file.retain(source.topic, drained)
+        async def trim(source: Stream, drain_all: Mapping[int, int]) -> None:
+            await file.retain(source.topic, drain_all)
 
-        means = DrainContext(
-            chosen, spool, warehouse, house.positions, parts, SilentMetrics(), told.streams, trim=trim if own else None
+        context = DrainContext(
+            chosen,
+            spool,
+            warehouse,
+            instance.positions,
+            parts,
+            SilentMetrics(),
+            told.streams,
+            trim=trim if own else None,
         )
-        yield Ground(house, chosen, means)
+        yield Ground(instance, chosen, context)
 
 
-async def drained(on: Ground, source: Stream, frames: int) -> float:
+async def drain_all(on: Ground, source: Stream, frames: int) -> float:
     """Seconds from the start of the real flow until its state says that so many frames are drained."""
-    flow, began = Drain(source, on.means, make_replay(source, on.house, on.means.parts)), time.perf_counter()
+    flow, began = Drain(source, on.context, make_replay(source, on.instance, on.context.parts)), time.perf_counter()
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):
@@ -168,18 +175,18 @@ async def drained(on: Ground, source: Stream, frames: int) -> float:
     return seconds
 
 
-async def warmed(on: Ground) -> None:
+async def warm_up(on: Ground) -> None:
     """Pay for what only the first statements and imports of a process cost."""
-    await drained(on, WARM_SOURCE, WARM.frames)
+    await drain_all(on, WARM_SOURCE, WARM.frames)
 
 
-async def counted(on: Ground, source: Stream) -> dict[str, int]:
+async def count_rows(on: Ground, source: Stream) -> dict[str, int]:
     """What is in the tables: frames, trades, different pointers of trades, and intents that are still open."""
     frames = await on.one(f"SELECT count(), uniqExact(epoch, partition, offset) FROM {frames_of(source).name}")
     rows = (
         f"SELECT count(), uniqExact(epoch, partition, offset, frame_index) FROM trades WHERE source = '{source.name}'"
     )
     trades = await on.one(rows)
-    intents = len(await on.house.positions.intents(source.name))
+    intents = len(await on.instance.positions.intents(source.name))
     told = ("frames", "different_frames", "trades", "different_trades", "open_intents")
     return dict(zip(told, (*map(int, frames), *map(int, trades), intents), strict=True))

@@ -37,9 +37,9 @@ class Clock:
         self.processor[stage] = {name: spent - before[name] for name, spent in self.on.processor_seconds().items()}
 
 
-async def stages(on: Ground, shape: Shape) -> Clock:
+async def time_stages(on: Ground, shape: Shape) -> Clock:
     """Reading the topic and doing nothing, keeping its frames, and decoding the kept ones."""
-    source, warehouse, clock = shape.source, on.means.warehouse, Clock(on)
+    source, warehouse, clock = shape.source, on.context.warehouse, Clock(on)
     with clock.timing("consume"):
         async for records in read(on, source, shape.frames):
             del records
@@ -49,7 +49,7 @@ async def stages(on: Ground, shape: Shape) -> Clock:
     with clock.timing("frames"):
         for intent, one in zip(intents, blocks, strict=True):
             await warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
-    sql = decode.insert(source, decode.SPAN, strict=True)
+    sql = decode.insert_decoded(source, decode.SPAN, strict=True)
     with clock.timing("decode"):
         for intent in intents:
             span = {"epoch": intent.epoch, "partition": 0, "lo": intent.lo, "hi": intent.hi, "load_id": intent.load_id}
@@ -59,11 +59,14 @@ async def stages(on: Ground, shape: Shape) -> Clock:
 
 async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records]:
     """The topic, cut by the drain's own settings."""
-    told = on.means.settings
-    async with on.bus.reading(source.name, 0, 0) as reading:
+    settings = on.context.settings
+    async with on.bus.open_reader(source.name, 0, 0) as reading:
         while frames > 0:
             records = await reading.next(
-                frames=told.batch_frames, size=told.batch_bytes, seconds=told.batch_seconds, idle_seconds=10.0
+                frames=settings.batch_frames,
+                size=settings.batch_bytes,
+                seconds=settings.batch_seconds,
+                idle_seconds=10.0,
             )
             assert len(records), f"{frames} frames of {source.name} did not come"
             frames -= len(records)
@@ -81,12 +84,12 @@ def intent_of(source: Stream, records: Records, *, load_id: int) -> Intent:
 def block(intent: Intent, records: Records) -> bytes:
     """The frames as one Arrow block, as the drain sends it; made before the clock runs, so that the limit is the engine's."""
     found, many = keys_of(records), len(records)
-    told = {
+    settings = {
         "epoch": np.full(many, intent.epoch), "partition": np.full(many, intent.partition), "offset": records.offsets,
         "part": np.full(many, intent.part), "connection": found["connection"], "sequence": found["sequence"],
         "received": found["received"].astype("i8"), "repeat": np.zeros(many, int), "frame": records.values,
     }  # fmt: skip
-    arrays = [pa.array(_plain(told[one.name]), one.type) for one in SCHEMA]
+    arrays = [pa.array(_plain(settings[one.name]), one.type) for one in SCHEMA]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))

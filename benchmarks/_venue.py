@@ -1,8 +1,8 @@
 """The demo's exchange in a process of its own: `_venue.py '{"rate": 10000}'` (a Script's fields).
 
-It prints its address as JSON, then obeys one JSON object a line: {"do": "burst", "factor": 100, "seconds": 5},
-{"do": "stall"}, {"do": "count"}. Each is answered, when it is done, with how many ticks were made until then. It ends
-with its standard input. `Venue` is the other end.
+It prints its address as JSON, then runs one command per line, a JSON object: {"do": "burst", "factor": 100, "seconds": 5},
+{"do": "stall"}, {"do": "count"}. After each command it prints the number of ticks sent so far. It ends when its standard
+input ends. `Venue` is the client.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from spotlightd.demo.exchange import Exchange, Script, exchanging
+from spotlightd.demo.exchange import Exchange, Script, run_exchange
 
 FORGET_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Venue:
-    """An exchange that was begun."""
+    """A running exchange."""
 
     address: str
     process: Process
 
-    async def told(self, do: str, **facts: float) -> int:
-        """Have it do that, and wait; how many ticks it has made."""
+    async def send(self, do: str, **facts: float) -> int:
+        """Run a command, and wait. Returns the number of ticks sent so far."""
         assert self.process.stdin
         self.process.stdin.write(json.dumps({"do": do, **facts}).encode() + b"\n")
         return int((await _line(self.process))["made"])
 
 
 @asynccontextmanager
-async def venue(**script: Any) -> AsyncIterator[Venue]:
+async def run_venue(**script: Any) -> AsyncIterator[Venue]:
     """An exchange at work while the block runs."""
     command = [sys.executable, __file__, json.dumps(script)]
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
@@ -51,14 +51,14 @@ async def venue(**script: Any) -> AsyncIterator[Venue]:
 
 async def _line(process: Process) -> dict[str, Any]:
     assert process.stdout
-    told: dict[str, Any] = json.loads(await process.stdout.readline())
-    return told
+    answer: dict[str, Any] = json.loads(await process.stdout.readline())
+    return answer
 
 
 async def _serve(script: Script) -> None:
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with exchanging(script) as exchange:
+    async with run_exchange(script) as exchange:
         forgetting = asyncio.create_task(_forget(exchange), name="forget")
         print(json.dumps({"address": exchange.address}), flush=True)
         while line := await reader.readline():
@@ -67,16 +67,16 @@ async def _serve(script: Script) -> None:
         forgetting.cancel()
 
 
-async def _do(exchange: Exchange, told: dict[str, Any]) -> None:
-    if told["do"] == "burst":
-        await exchange.burst(told["factor"], told["seconds"])
-    elif told["do"] == "stall":
+async def _do(exchange: Exchange, command: dict[str, Any]) -> None:
+    if command["do"] == "burst":
+        await exchange.burst(command["factor"], command["seconds"])
+    elif command["do"] == "stall":
         exchange.stall()
         await asyncio.sleep(0.1)  # what is being sent is sent
 
 
 async def _forget(exchange: Exchange) -> None:
-    """Ticks are counted by their numbers; a list of millions of frames would only make this process slow."""
+    """Drop the list of sent frames: ticks are counted by number, and millions of frames would slow this process down."""
     while True:
         await asyncio.sleep(FORGET_SECONDS)
         exchange.sent.clear()

@@ -32,7 +32,7 @@ class Watch:
     engine: list[int] = field(default_factory=list)
 
 
-def waits(received: Any, watch: Watch) -> dict[str, Any]:
+def summarize_waits(received: Any, watch: Watch) -> dict[str, Any]:
     """Of every trade that an answer had seen, how long that was after it was received."""
     newest, answered = np.maximum.accumulate(np.array(watch.newest)), np.array(watch.answered)
     seen = received[received <= newest[-1]]
@@ -51,7 +51,7 @@ def counts(text: str) -> Counts:
     return {name: float(value) for name, value in lines}
 
 
-def since_then(before: Counts, after: Counts) -> Counts:
+def subtract_counts(before: Counts, after: Counts) -> Counts:
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
@@ -67,7 +67,7 @@ def loop_lag(seen: Counts) -> dict[str, Any]:
     }
 
 
-def means(seen: Counts) -> dict[str, float]:
+def averages(seen: Counts) -> dict[str, float]:
     """Averages of the daemon's own histograms; without those that nothing was counted in."""
     found = {}
     for name, (series, labels, times) in MEANS.items():

@@ -42,13 +42,13 @@ from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.flows.archive.archiver import Archiving
+from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
-from spotlightd.model.archive import exported
-from spotlightd.model.bucket import Access, Reach
+from spotlightd.model.archive import export_select
+from spotlightd.model.bucket import BucketAccess, EngineReach
 from spotlightd.model.partition import Partition
 from spotlightd.settings import sources, stores
-from spotlightd.sql.visibility import rows
+from spotlightd.sql.visibility import all_rows
 from spotlightd.workers.verifier import ChildVerifier
 
 sys.path.insert(0, str(ROOT))
@@ -69,18 +69,18 @@ class Scene:
     def __init__(self, folder: Path, warehouse: ClickHouse, bucket: S3Bucket, ledger: SqliteLedger) -> None:
         self.folder, self.warehouse = folder, warehouse
         self.index = WarehouseArchives(warehouse, (trades,), bucket.table)
-        self.kept = SqliteArchive(ledger)
+        self.archive_ledger = SqliteArchive(ledger)
         means = ArchiveContext(
             datasets={"trades": trades}, feeds={}, transforms=(), warehouse=warehouse, bucket=bucket, index=self.index,
-            kept=self.kept, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(sources.VerifierSettings()),
+            archive_ledger=self.archive_ledger, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(sources.VerifierSettings()),
             folder=folder / "archive", policy=POLICY,
         )  # fmt: skip
-        self.archiving = Archiving(means)
+        self.archiving = Archiver(means)
 
     async def export(self) -> Path:
         path = self.folder / "day.parquet"
         with path.open("wb") as file:
-            async with self.warehouse.stream(exported(COLUMNS, "trades", ORDER), "Parquet") as chunks:
+            async with self.warehouse.stream(export_select(COLUMNS, "trades", ORDER), "Parquet") as chunks:
                 async for chunk in chunks:
                     file.write(chunk)
         return path
@@ -88,14 +88,14 @@ class Scene:
     async def archive(self) -> Partition:
         """From planned to verified. The bucket has the object from the second round on; so its name is changed first."""
         await self.archiving.round()
-        (one,) = await self.kept.partitions()
+        (one,) = await self.archive_ledger.partitions()
         if one.stage not in ("verified", "switched"):
-            raise SystemExit(f"the partition is {one.stage}: {one.says}")
+            raise SystemExit(f"the partition is {one.stage}: {one.detail}")
         return one
 
     async def read(self, symbol: str, times: int) -> float:
         """The best of some, in milliseconds."""
-        sql = READ.format(rows=rows(trades, self.index.cold))
+        sql = READ.format(rows=all_rows(trades, self.index.archived))
         took = [await timed(self.warehouse.rows(sql, {"symbol": symbol})) for _ in range(times)]
         return round(1000 * min(took), 1)
 
@@ -107,7 +107,7 @@ async def timed(what: Awaitable[Any]) -> float:
 
 
 @contextmanager
-def watched(peaks: dict[str, int]) -> Iterator[None]:
+def watch_memory(peaks: dict[str, int]) -> Iterator[None]:
     """The greatest resident memory of this process and of any Python child that comes about meanwhile."""
     mine = psutil.Process()
     known = {child.pid for child in mine.children()}
@@ -137,25 +137,25 @@ async def sizes(scene: Scene, path: Path) -> dict[str, Any]:
         async with scene.warehouse.stream(sql, "CSVWithNames") as chunks:
             async for chunk in chunks:
                 await asyncio.to_thread(file.write, chunk)
-    told = {one.name: (await asyncio.to_thread(one.stat)).st_size for one in (path, packed)}
+    sizes = {one.name: (await asyncio.to_thread(one.stat)).st_size for one in (path, packed)}
     try:
         import pandas as pd  # noqa: PLC0415
 
         plain = scene.folder / "pandas.parquet"
         await asyncio.to_thread(lambda: pd.read_parquet(path).to_parquet(plain))
-        told["pandas to_parquet"] = (await asyncio.to_thread(plain.stat)).st_size
+        sizes["pandas to_parquet"] = (await asyncio.to_thread(plain.stat)).st_size
     except ImportError:
-        told["pandas to_parquet"] = 0
-    return told
+        sizes["pandas to_parquet"] = 0
+    return sizes
 
 
-async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Minio(folder / "minio"))
-        access = Access(store.access_key, store.secret_key, "bench/")
-        reach = Reach("", store.port, f"{store.url}/{BUCKET}/bench/", access.access_key, access.secret_key)
-        told = stores.BucketSettings(kind="s3", url=store.url, name=BUCKET)
-        bucket = await stack.enter_async_context(S3Bucket(told, access))
+        access = BucketAccess(store.access_key, store.secret_key, "bench/")
+        reach = EngineReach("", store.port, f"{store.url}/{BUCKET}/bench/", access.access_key, access.secret_key)
+        sizes = stores.BucketSettings(kind="s3", url=store.url, name=BUCKET)
+        bucket = await stack.enter_async_context(S3Bucket(sizes, access))
         held = stack.enter_context(state_lock(folder / "state"))
         engine = await stack.enter_async_context(
             Engine(held, stores.EngineSettings(threads=2), bucket=reach, on_event=lambda *_, **__: None)
@@ -167,25 +167,25 @@ async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         for dataset in (*SYSTEM_DATASETS, trades):
             await warehouse.ensure(dataset)
         scene = Scene(folder, warehouse, bucket, ledger)
-        return await _rounds(scene, asked, ledger)
+        return await _rounds(scene, arguments, ledger)
 
 
-async def _rounds(scene: Scene, asked: argparse.Namespace, ledger: SqliteLedger) -> dict[str, Any]:
+async def _rounds(scene: Scene, arguments: argparse.Namespace, ledger: SqliteLedger) -> dict[str, Any]:
     names, warehouse = ", ".join(column.name for column in COLUMNS), scene.warehouse
-    peaks, ratios, found = dict[str, int](), list[float](), dict[str, Any]()
-    for number in range(asked.rounds):
+    peaks, ratios, results = dict[str, int](), list[float](), dict[str, Any]()
+    for number in range(arguments.rounds):
         await warehouse.execute("TRUNCATE TABLE trades")
         await ledger.run("DELETE FROM partitions")
         await warehouse.execute("TRUNCATE TABLE archives")
         await scene.index.refresh()
-        made = MADE.format(names=names, rows=asked.rows).replace("numbers(", f"numbers({number}, ")
-        await warehouse.execute(made)
+        sql = MADE.format(names=names, rows=arguments.rows).replace("numbers(", f"numbers({number}, ")
+        await warehouse.execute(sql)
         await warehouse.execute("OPTIMIZE TABLE trades FINAL")
         by_size = (await warehouse.rows("SELECT symbol FROM trades GROUP BY symbol ORDER BY count()")).rows
         rare, busy = by_size[0][0], by_size[-1][0]
         export = await timed(scene.export())
-        hot = {"rare": await scene.read(rare, asked.reads), "busy": await scene.read(busy, asked.reads)}
-        with watched(peaks):
+        hot = {"rare": await scene.read(rare, arguments.reads), "busy": await scene.read(busy, arguments.reads)}
+        with watch_memory(peaks):
             took = await timed(scene.archive())
         ratios.append(export / took)
         print(
@@ -198,11 +198,11 @@ async def _rounds(scene: Scene, asked: argparse.Namespace, ledger: SqliteLedger)
         rare_read = await scene.read(rare, 1)
         after = (await warehouse.rows(FETCHED)).rows
         cold = {
-            "rare": min(rare_read, await scene.read(rare, asked.reads)),
-            "busy": await scene.read(busy, asked.reads),
+            "rare": min(rare_read, await scene.read(rare, arguments.reads)),
+            "busy": await scene.read(busy, arguments.reads),
         }
         fetched = int(after[0][0]) - (int(before[0][0]) if before else 0) if after else 0
-        found = {
+        results = {
             "rounds_of_export": [round(one, 2) for one in ratios],
             "hot_ms": hot,
             "archived_ms": cold,
@@ -210,7 +210,7 @@ async def _rounds(scene: Scene, asked: argparse.Namespace, ledger: SqliteLedger)
         }
     path = scene.folder / "day.parquet"
     return {
-        "rows": asked.rows, "of_export": round(statistics.median(ratios), 2), **found,
+        "rows": arguments.rows, "of_export": round(statistics.median(ratios), 2), **results,
         "peak_mb": {name: round(size / 1e6) for name, size in peaks.items()}, "bytes": await sizes(scene, path),
     }  # fmt: skip
 
@@ -220,11 +220,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--reads", type=int, default=5)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     log.configure("warning", "json")
     folder = Path(tempfile.mkdtemp(prefix="archive-"))
     try:
-        print(json.dumps(asyncio.run(measured(asked, folder)), indent=1))
+        print(json.dumps(asyncio.run(measure(arguments, folder)), indent=1))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

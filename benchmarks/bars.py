@@ -71,7 +71,7 @@ class Bench:
         return int((await self.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
 
 
-async def timed(bench: Bench, sql: str, values: dict[str, Any]) -> tuple[float, bytes]:
+async def time_queries(bench: Bench, sql: str, values: dict[str, Any]) -> tuple[float, bytes]:
     """The median of some whole answers in milliseconds, after one that is not counted; and the answer."""
     took = []
     for _ in range(bench.rounds + 1):
@@ -82,7 +82,7 @@ async def timed(bench: Bench, sql: str, values: dict[str, Any]) -> tuple[float, 
     return round(statistics.median(took[1:]) * 1000, 1), answer
 
 
-async def filled(bench: Bench, rows: int) -> Load:
+async def fill_table(bench: Bench, rows: int) -> Load:
     """The trades of an open day, published."""
     for dataset in (loads, trades, bars):
         await bench.warehouse.ensure(dataset)
@@ -98,7 +98,7 @@ async def filled(bench: Bench, rows: int) -> Load:
     return await publications.publish(await bench.ledger.mark_loaded(begun.load_id, {}, ()))
 
 
-async def asked(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
+async def ask_questions(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Bars of the busiest symbol, the crypto pair and a small one, for the last two hours and for the day."""
     took: dict[str, Any] = {}
     answers = {}
@@ -107,7 +107,7 @@ async def asked(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
         for name, hours in ASKED.items():
             values = {"symbol": symbol, "since": f"{FIRST.replace(hour=hours)}", "seq": seq}
             sql = f"SELECT * FROM {table_expression(bars)} WHERE symbol = {{symbol:String}} AND minute >= {{since:String}} ORDER BY minute"
-            took[f"{symbol} {name}"], answers[f"{symbol} {name}"] = await timed(bench, sql, values)
+            took[f"{symbol} {name}"], answers[f"{symbol} {name}"] = await time_queries(bench, sql, values)
     return took, answers
 
 
@@ -115,7 +115,7 @@ async def plain(bench: Bench) -> dict[str, float]:
     took = {}
     for name, hours in ASKED.items():
         values = {"symbol": BUSIEST, "since": f"{FIRST.replace(hour=hours)}"}
-        took[f"{BUSIEST} {name}"], _ = await timed(bench, PLAIN, values)
+        took[f"{BUSIEST} {name}"], _ = await time_queries(bench, PLAIN, values)
     return took
 
 
@@ -129,21 +129,21 @@ async def main(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
         )
         ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
         bench = Bench(warehouse, ledger, rounds)
-        load = await filled(bench, rows)
-        alone, computed = await plain(bench), await asked(bench)
-        by_tuple, _ = await timed(bench, TUPLE, {"symbol": BUSIEST})
+        load = await fill_table(bench, rows)
+        alone, computed = await plain(bench), await ask_questions(bench)
+        by_tuple, _ = await time_queries(bench, TUPLE, {"symbol": BUSIEST})
         await ledger.close_load(load.load_id)
         began = time.perf_counter()
         publications = Publications(ledger, warehouse)
         await TransformRunner(minutely, ledger, warehouse, publications, SqlitePositions(ledger)).run_round()
         built = time.perf_counter() - began
-        kept = await asked(bench)
-        assert kept[1] == computed[1]
+        after_flow = await ask_questions(bench)
+        assert after_flow[1] == computed[1]
         sql = "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'bench' AND table = {table:String}"
         sizes = {one: (await warehouse.rows(sql, {"table": one})).rows[0] for one in ("trades", "bars")}
     return {
         "trades": rows,
-        "milliseconds": {"plain": alone, "open": computed[0], "kept": kept[0]},
+        "milliseconds": {"plain": alone, "open": computed[0], "kept": after_flow[0]},
         "first_and_last_by_tuple": {f"{BUSIEST} day": by_tuple},
         "build_seconds": round(built, 2),
         "build_trades_per_second": round(rows / built),

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 from _frames import ROOT
-from _ground import say
-from _watched import Watch, loop_lag, means, since_then, waits
-from latency import SETTLED_SECONDS, Bench, begun, listening, settled, watched
+from _ground import print_progress
+from _watched import Watch, averages, loop_lag, subtract_counts, summarize_waits
+from latency import SETTLED_SECONDS, Bench, run_daemon, wait_for_first_trade, wait_until_settled, watch_daemon
 from verify import COLUMNS, MADE
 
 from spotlightd import log
@@ -48,7 +48,7 @@ RECEIVED = (
 )
 
 
-async def proven(bench: Bench) -> dict[str, Any]:
+async def wait_until_verified(bench: Bench) -> dict[str, Any]:
     """Have the daemon archive what is due, and wait until it says that it did."""
     async with SqliteLedger(bench.state / LEDGER_FILE) as ledger:
         began = time.monotonic()
@@ -58,32 +58,32 @@ async def proven(bench: Bench) -> dict[str, Any]:
                 raise TimeoutError(f"nothing was proven within {SETTLED_SECONDS:g} s: {now.detail}")
             await asyncio.sleep(POLL_SECONDS)
         took = time.monotonic() - began
-        found = [
-            (one.stage, one.fingerprint.rows, one.says)
+        partitions = [
+            (one.stage, one.fingerprint.rows, one.detail)
             for one in await SqliteArchive(ledger).partitions()
             if one.dataset == "trades"
         ]
-    if [stage for stage, _, _ in found] != ["verified"]:
-        raise SystemExit(f"the day is not proven: {found}; {now.detail}; {bench.said()}")
-    return {"seconds": round(took, 1), "rows": found[0][1]}
+    if [stage for stage, _, _ in partitions] != ["verified"]:
+        raise SystemExit(f"the day is not proven: {partitions}; {now.detail}; {bench.log_text()}")
+    return {"seconds": round(took, 1), "rows": partitions[0][1]}
 
 
 async def window(bench: Bench, until: asyncio.Task[Any]) -> dict[str, Any]:
     """What was seen of the daemon until that was done."""
     before, since = await bench.counts(), time.time_ns() // 1000
     watch = Watch()
-    looking = asyncio.create_task(watched(bench, SETTLED_SECONDS, watch), name="watch")
+    looking = asyncio.create_task(watch_daemon(bench, SETTLED_SECONDS, watch), name="watch")
     await asyncio.wait([until, looking], return_when=asyncio.FIRST_COMPLETED)
     looking.cancel()
     await asyncio.wait([looking])
     await until
-    after = since_then(before, await bench.counts())
+    after = subtract_counts(before, await bench.counts())
     rows = (await bench.warehouse.rows(RECEIVED, {"since": since})).rows
-    waited = waits(np.array([row[0] for row in rows], "i8"), watch)
-    return {"received_to_queryable": waited, "loop_lag": loop_lag(after), "means": means(after)}
+    waited = summarize_waits(np.array([row[0] for row in rows], "i8"), watch)
+    return {"received_to_queryable": waited, "loop_lag": loop_lag(after), "means": averages(after)}
 
 
-async def once(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+async def run_once(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     async with Minio(folder / "minio") as store:
         keys = {"access_key_file": store.access_key, "secret_key_file": store.secret_key}
         for name, key in keys.items():
@@ -93,24 +93,24 @@ async def once(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
             "bucket": {"kind": "s3", "url": store.url, "name": BUCKET, **{name: str(folder / name) for name in keys}},
             "archive": {"hot_days": {"trades": 1}, "every_seconds": 86_400.0},
         }
-        async with listening(folder, {"kind": "embedded"}, more, rate=asked.rate) as bench:
+        async with run_daemon(folder, {"kind": "embedded"}, more, rate=arguments.rate) as bench:
             names = ", ".join(column.name for column in COLUMNS)
-            await bench.warehouse.execute(OLD.format(names=names, rows=asked.rows))
+            await bench.warehouse.execute(OLD.format(names=names, rows=arguments.rows))
             await bench.warehouse.execute("OPTIMIZE TABLE trades FINAL")
-            await begun(bench)
-            calm = await window(bench, asyncio.create_task(asyncio.sleep(asked.seconds)))
-            archiving = asyncio.create_task(proven(bench), name="archive")
+            await wait_for_first_trade(bench)
+            calm = await window(bench, asyncio.create_task(asyncio.sleep(arguments.seconds)))
+            archiving = asyncio.create_task(wait_until_verified(bench), name="archive")
             beside = await window(bench, archiving)
-            return {"calm": calm, "beside": beside, "archived": archiving.result(), "ticks": await told(bench)}
+            return {"calm": calm, "beside": beside, "archived": archiving.result(), "ticks": await count_ticks(bench)}
 
 
-async def told(bench: Bench) -> dict[str, Any]:
+async def count_ticks(bench: Bench) -> dict[str, Any]:
     """What became of the ticks, without the old day's rows, whose numbers are their own."""
     await bench.warehouse.execute("ALTER TABLE trades DELETE WHERE source = 'constructed' SETTINGS mutations_sync = 1")
-    return await settled(bench)
+    return await wait_until_settled(bench)
 
 
-def grown(rounds: list[dict[str, Any]]) -> dict[str, float]:
+def summarize_growth(rounds: list[dict[str, Any]]) -> dict[str, float]:
     def median(part: str, name: str) -> float:
         return round(statistics.median(float(one["beside"][part][name] - one["calm"][part][name]) for one in rounds), 1)
 
@@ -118,14 +118,14 @@ def grown(rounds: list[dict[str, Any]]) -> dict[str, float]:
     return {**waited, "loop_lag_p99_ms": median("loop_lag", "p99_ms_at_most")}
 
 
-async def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
+async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     rounds = []
-    for number in range(asked.rounds):
+    for number in range(arguments.rounds):
         place = folder / str(number)
         place.mkdir()
-        rounds.append(await once(place, asked))
-        say(f"round {number + 1}: {json.dumps(rounds[-1]['archived'])}")
-    return {"rate": asked.rate, "rows": asked.rows, "grown": grown(rounds), "rounds": rounds}
+        rounds.append(await run_once(place, arguments))
+        print_progress(f"round {number + 1}: {json.dumps(rounds[-1]['archived'])}")
+    return {"rate": arguments.rate, "rows": arguments.rows, "grown": summarize_growth(rounds), "rounds": rounds}
 
 
 def main() -> None:
@@ -134,11 +134,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     log.configure("warning", "json")
     folder = Path(tempfile.mkdtemp(prefix="beside-"))
     try:
-        print(json.dumps(asyncio.run(measured(folder, asked)), indent=1))
+        print(json.dumps(asyncio.run(measure(folder, arguments)), indent=1))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

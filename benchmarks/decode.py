@@ -52,7 +52,7 @@ SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database =
 VALUES = {"epoch": 1, "partition": 0, "lo": 0, "load_id": 1}
 
 
-def made(count: int, per: int) -> Iterator[bytes]:
+def create_frames(count: int, per: int) -> Iterator[bytes]:
     """So many frames of so many trades each."""
     pick, clock = random.Random(per), itertools.count(OPENING, 40)  # noqa: S311 - no secrets
     lines = [line for name in REAL for line in (GOLDEN / name / "frames.jsonl").read_bytes().splitlines()]
@@ -86,7 +86,7 @@ def blocks(frames: list[bytes]) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch(columns)
 
 
-async def sent(frames: list[bytes]) -> AsyncIterator[bytes]:
+async def insert_stream(frames: list[bytes]) -> AsyncIterator[bytes]:
     for batch in blocks(frames):
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as writer:
@@ -94,11 +94,11 @@ async def sent(frames: list[bytes]) -> AsyncIterator[bytes]:
         yield bytes(sink.getvalue())
 
 
-async def filled(warehouse: ClickHouse, frames: list[bytes]) -> None:
+async def fill_table(warehouse: ClickHouse, frames: list[bytes]) -> None:
     for dataset in (FRAMES, trades):
         await warehouse.execute(f"DROP TABLE IF EXISTS {dataset.name} SYNC")
         await warehouse.ensure(dataset)
-    async for block in sent(frames):
+    async for block in insert_stream(frames):
         await warehouse.insert_stream(FRAMES, _once(block))
     await warehouse.execute(f"OPTIMIZE TABLE {FRAMES.name} FINAL")
     await warehouse.execute("CREATE OR REPLACE TABLE nothing AS trades ENGINE = Null")
@@ -109,9 +109,9 @@ async def _once(block: bytes) -> AsyncIterator[bytes]:
 
 
 async def measure(warehouse: ClickHouse, many: int, per: int, rounds: int) -> dict[str, Any]:
-    await filled(warehouse, list(made(many, per)))
+    await fill_table(warehouse, list(create_frames(many, per)))
     values = VALUES | {"hi": many}
-    insert = decode.insert(finnhub, decode.SPAN, strict=True)
+    insert = decode.insert_decoded(finnhub, decode.SPAN, strict=True)
     names = ", ".join(column.name for column in trades.stored)
     ways = {
         "bare": f"INSERT INTO nothing ({names}) SELECT {names} FROM ({BARE})",
@@ -154,13 +154,13 @@ async def sizes(warehouse: ClickHouse, many: int) -> dict[str, Any]:
         " ORDER BY symbol, time, epoch, partition, offset, frame_index"
     )
     await warehouse.execute("OPTIMIZE TABLE decimals FINAL")
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for table in ("trades", "decimals", FRAMES.name):
         columns = {name: size / many for name, size in (await warehouse.rows(SIZES, {"table": table})).rows}
-        found[table] = {name: round(size, 3) for name, size in columns.items()} | {
+        results[table] = {name: round(size, 3) for name, size in columns.items()} | {
             "all": round(sum(columns.values()), 2)
         }
-    return found
+    return results
 
 
 async def run(folder: Path, frames: int, rounds: int) -> dict[str, Any]:
@@ -177,10 +177,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-decode-"))
     try:
-        print(json.dumps(asyncio.run(run(folder, asked.frames, asked.rounds)), indent=2))
+        print(json.dumps(asyncio.run(run(folder, arguments.frames, arguments.rounds)), indent=2))
     finally:
         shutil.rmtree(folder)
 

@@ -39,8 +39,8 @@ from urllib.parse import urlsplit
 
 import _peers_streams
 from _frames import ROOT, Shape
-from _ground import Ground, Place, broker, counted, drained, filled, ground, say, warmed
-from _stages import stages
+from _ground import Ground, Place, count_rows, drain_all, fill_topics, open_ground, print_progress, run_broker, warm_up
+from _stages import time_stages
 
 PEERS = ROOT / ".cache/peers-streams/bin/python"
 WAYS = ("stages", "drain", "drain_embedded", "loop", "quix", "faststream", "kafka_engine")
@@ -52,19 +52,19 @@ Way = Callable[[Place, Shape], Coroutine[Any, Any, dict[str, Any]]]
 
 
 async def by_stages(place: Place, shape: Shape) -> dict[str, Any]:
-    async with ground(place, "kafka", [shape.source]) as on:
-        await warmed(on)
-        clock = await stages(on, shape)
-        return {"seconds": clock.seconds, "processor": clock.processor, "found": await counted(on, shape.source)}
+    async with open_ground(place, "kafka", [shape.source]) as on:
+        await warm_up(on)
+        clock = await time_stages(on, shape)
+        return {"seconds": clock.seconds, "processor": clock.processor, "found": await count_rows(on, shape.source)}
 
 
 def by_drain(bus: str) -> Way:
     async def way(place: Place, shape: Shape) -> dict[str, Any]:
-        async with ground(place, bus, [shape.source]) as on:
-            await warmed(on)
+        async with open_ground(place, bus, [shape.source]) as on:
+            await warm_up(on)
             before = on.processor_seconds()
-            seconds = await drained(on, shape.source, shape.frames)
-            return {"seconds": seconds, "processor": _spent(before, on), "found": await counted(on, shape.source)}
+            seconds = await drain_all(on, shape.source, shape.frames)
+            return {"seconds": seconds, "processor": _spent(before, on), "found": await count_rows(on, shape.source)}
 
     return way
 
@@ -75,18 +75,18 @@ def _spent(before: dict[str, float], on: Ground) -> dict[str, float]:
 
 def by_peer(name: str) -> Way:
     async def way(place: Place, shape: Shape) -> dict[str, Any]:
-        async with ground(place, "kafka", [shape.source]) as on:
-            await warmed(on)
+        async with open_ground(place, "kafka", [shape.source]) as on:
+            await warm_up(on)
             before = on.processor_seconds()
             told = await asyncio.to_thread(_peer, name, _job(on, place, shape))
             spent = _spent(before, on) | {"own": told["processor"]}
-            return {"seconds": told["seconds"], "processor": spent, "found": await counted(on, shape.source)}
+            return {"seconds": told["seconds"], "processor": spent, "found": await count_rows(on, shape.source)}
 
     return way
 
 
 def _job(on: Ground, place: Place, shape: Shape) -> dict[str, Any]:
-    at = on.house.warehouse_address
+    at = on.instance.warehouse_address
     return {
         "servers": place.servers, "topic": shape.source.name, "source": shape.source.name, "trades": shape.trades,
         "group": f"peer-{secrets.token_hex(4)}", "host": urlsplit(at.url).hostname, "port": urlsplit(at.url).port,
@@ -123,7 +123,7 @@ def by_kafka_engine(place: Place, shape: Shape) -> dict[str, Any]:
     folder = place.folder / f"plain-{time.monotonic_ns()}"
     session: Any = chdb_session.Session(str(folder))  # type: ignore[no-untyped-call]  # chdb has no types
     session.query("CREATE DATABASE bench ENGINE = Atomic")
-    session.query(ddl.table(trades, "bench"))
+    session.query(ddl.create_table(trades, "bench"))
     group = f"engine-{secrets.token_hex(4)}"
     try:
         session.query(
@@ -132,7 +132,7 @@ def by_kafka_engine(place: Place, shape: Shape) -> dict[str, Any]:
             " kafka_max_block_size = 100000, kafka_poll_max_batch_size = 100000, kafka_flush_interval_ms = 500"
         )
     except RuntimeError as problem:
-        say(f"CREATE said {str(problem)[:80]!r}; the table is there all the same")
+        print_progress(f"CREATE said {str(problem)[:80]!r}; the table is there all the same")
     began, first, before = time.perf_counter(), 0.0, time.process_time()
     session.query(VIEW.format(source=shape.source.name))
     while (there := _count(session, "count()")) < shape.trades and time.perf_counter() - began < ENGINE_SECONDS:
@@ -159,7 +159,7 @@ FROM (SELECT _offset AS offset, assumeNotNull(_timestamp_ms) AS received,
 ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
 
 
-def once(way: str, place: Place, shape: Shape) -> dict[str, Any]:
+def run_once(way: str, place: Place, shape: Shape) -> dict[str, Any]:
     """One way in a process of its own; its rows must all be there, each once."""
     job = {"place": {name: str(value) for name, value in asdict(place).items()}, "shape": asdict(shape)}
     done = subprocess.run(
@@ -182,41 +182,41 @@ def one(way: str, told: str) -> None:
     print(json.dumps(result), flush=True)
 
 
-def measured(place: Place, shape: Shape, ways: Sequence[str], rounds: int) -> dict[str, Any]:
+def measure(place: Place, shape: Shape, ways: Sequence[str], rounds: int) -> dict[str, Any]:
     """All ways in turn, round after round."""
-    seen: list[dict[str, dict[str, Any]]] = []
+    results: list[dict[str, dict[str, Any]]] = []
     for number in range(rounds):
-        seen.append({})
+        results.append({})
         for way in ways:
-            result = seen[-1][way] = once(way, place, shape)
+            result = results[-1][way] = run_once(way, place, shape)
             told = result["seconds"]
             says = told if isinstance(told, dict) else {way: told}
             speeds = ", ".join(f"{name} {shape.trades / seconds:,.0f}/s" for name, seconds in says.items())
-            say(f"{shape.frames} frames of {shape.per}, round {number + 1}: {speeds}")
-    return {"frames": shape.frames, "trades": shape.trades, **_told(shape, seen)}
+            print_progress(f"{shape.frames} frames of {shape.per}, round {number + 1}: {speeds}")
+    return {"frames": shape.frames, "trades": shape.trades, **_summarize(shape, results)}
 
 
-def _told(shape: Shape, seen: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
+def _summarize(shape: Shape, results: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
     """Trades per second of every way, and the ratios within rounds."""
     rounds = [
         {
             **{f"{name}_alone": value for name, value in (one.get("stages") or {"seconds": {}})["seconds"].items()},
             **{way: result["seconds"] for way, result in one.items() if way != "stages"},
         }
-        for one in seen
+        for one in results
     ]
     told: dict[str, Any] = {
         "trades_per_second": {name: _speed(shape, [one[name] for one in rounds]) for name in rounds[0]}
     }
-    for way in [one for one in ("drain", "drain_embedded") if one in seen[0]]:
-        told[way] = _compared(way, rounds)
-    told["processor_seconds_per_million"] = _processor(shape, seen)
-    if "kafka_engine" in seen[0]:
-        told["kafka_engine_reading"] = _speed(shape, [one["kafka_engine"]["reading"] for one in seen])
+    for way in [one for one in ("drain", "drain_embedded") if one in results[0]]:
+        told[way] = _compare(way, rounds)
+    told["processor_seconds_per_million"] = _processor(shape, results)
+    if "kafka_engine" in results[0]:
+        told["kafka_engine_reading"] = _speed(shape, [one["kafka_engine"]["reading"] for one in results])
     return told
 
 
-def _compared(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
+def _compare(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if "decode_alone" in rounds[0]:
         told["of_the_slowest_stage"] = _ratio(
@@ -228,12 +228,12 @@ def _compared(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
     return told | ({"times_as_fast_as": times} if times else {})
 
 
-def _processor(shape: Shape, seen: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
+def _processor(shape: Shape, results: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
     """Of every way, and of every stage alone, by process: what other work on the machine changes least."""
     rounds: list[dict[str, dict[str, float]]] = [
         {f"{name}_alone": spent for name, spent in (one["stages"]["processor"] if "stages" in one else {}).items()}
         | {way: result["processor"] for way, result in one.items() if way != "stages"}
-        for one in seen
+        for one in results
     ]
     return {
         way: {name: _per_million(shape, [one[way][name] for one in rounds]) for name in spent}
@@ -266,13 +266,13 @@ def peers() -> None:
     marker.write_text(wanted, encoding="utf-8")
 
 
-async def all_of_it(folder: Path, asked: argparse.Namespace) -> list[dict[str, Any]]:
-    shapes = [Shape(asked.frames, 1), Shape(max(asked.frames // 5, 1), 10)]
-    async with broker(folder / "kafka") as servers:
+async def all_of_it(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    shapes = [Shape(arguments.frames, 1), Shape(max(arguments.frames // 5, 1), 10)]
+    async with run_broker(folder / "kafka") as servers:
         place = Place(folder, servers, str(folder / "filled.sqlite"))
-        say("filling the topics")
-        await filled(place, shapes)
-        return [await asyncio.to_thread(measured, place, shape, asked.ways, asked.rounds) for shape in shapes]
+        print_progress("filling the topics")
+        await fill_topics(place, shapes)
+        return [await asyncio.to_thread(measure, place, shape, arguments.ways, arguments.rounds) for shape in shapes]
 
 
 def main() -> None:
@@ -282,16 +282,16 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--quick", action="store_true", help="20,000 frames, one round")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one:
-        one(*asked.one)
+    arguments = parser.parse_args()
+    if arguments.one:
+        one(*arguments.one)
         return
-    if asked.quick:
-        asked.frames, asked.rounds = 20_000, 1
+    if arguments.quick:
+        arguments.frames, arguments.rounds = 20_000, 1
     peers()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-drain-"))
     try:
-        print(json.dumps(asyncio.run(all_of_it(folder, asked)), indent=2))
+        print(json.dumps(asyncio.run(all_of_it(folder, arguments)), indent=2))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

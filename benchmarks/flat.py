@@ -17,14 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ingest import WARM, filled, make, once
+from ingest import WARM, ingest_file, make, run_once
 
 from spotlightd import log
 from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 
 DEMO = Path(__file__).resolve().parent.parent / "spotlightd/demo/data"
-REAL = ("cnsfails202101a", "cnsfails202101b-constructed-trailers", "cnsfails202102b-constructed-trailers")
+REAL = ("cnsfails202101a", "cnsfails202101b", "cnsfails202102b")
 ORDERS = {"of_the_dataset": "symbol, settlement_date, cusip", "of_the_publisher": "settlement_date, cusip"}
 RECEIPT = ("load_id", "member", "line")
 SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = currentDatabase() AND table = 'sized'"
@@ -34,7 +34,7 @@ def flat(rows: list[int], folder: Path) -> dict[str, Any]:
     warm, costs = [make(folder, 1, mark)[:2] for mark in range(WARM)], []
     for number in rows:
         timed = make(folder, number, WARM)
-        result = once("ours", [*warm, timed[:2]])
+        result = run_once("ours", [*warm, timed[:2]])
         assert result["found"] == [timed[2], timed[3]], result
         costs.append(
             {"rows": timed[2], "ns_a_row": round(result["seconds"][-1] / timed[2] * 1e9), "peak_mb": result["peak_mb"]}
@@ -47,11 +47,11 @@ def flat(rows: list[int], folder: Path) -> dict[str, Any]:
 
 async def receipts(folder: Path) -> dict[str, Any]:
     """Bytes a row of each column, and of the receipt together, in both orders."""
-    found = {}
-    async with open_instance(replace(Settings(), state_dir=folder / "size")) as house:
-        warehouse = house.warehouse
+    results = {}
+    async with open_instance(replace(Settings(), state_dir=folder / "size")) as instance:
+        warehouse = instance.warehouse
         for month, name in enumerate(REAL, 1):
-            await filled(house, DEMO / f"{name}.zip", month=month)
+            await ingest_file(instance, DEMO / f"{name}.zip", month=month)
         for name, order in ORDERS.items():
             await warehouse.execute(
                 f"CREATE TABLE sized AS sec_ftd ENGINE = MergeTree ORDER BY ({order})"
@@ -62,19 +62,23 @@ async def receipts(folder: Path) -> dict[str, Any]:
             count = int((await warehouse.rows("SELECT count() FROM sized")).rows[0][0])
             sizes = {column: round(size / count, 3) for column, size in (await warehouse.rows(SIZES)).rows}
             both = {"receipt": sum(sizes[one] for one in RECEIPT), "all": sum(sizes.values())}
-            found[name] = {"rows": count, "bytes_a_row": sizes, **{key: round(value, 2) for key, value in both.items()}}
+            results[name] = {
+                "rows": count,
+                "bytes_a_row": sizes,
+                **{key: round(value, 2) for key, value in both.items()},
+            }
             await warehouse.execute("DROP TABLE sized SYNC")
-    return found
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     log.configure("warning")
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-flat-"))
     try:
-        print(json.dumps({"cost": flat(asked.rows, folder), "receipts": asyncio.run(receipts(folder))}, indent=2))
+        print(json.dumps({"cost": flat(arguments.rows, folder), "receipts": asyncio.run(receipts(folder))}, indent=2))
     finally:
         shutil.rmtree(folder)
 

@@ -74,9 +74,11 @@ async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]
 
     log.configure("warning")
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
-        async with open_instance(replace(Settings(), state_dir=Path(folder))) as house:
-            seconds = [await filled(house, packed, month=number + 1) for number, (_, packed) in enumerate(files)]
-            answer = await house.warehouse.rows(
+        async with open_instance(replace(Settings(), state_dir=Path(folder))) as instance:
+            seconds = [
+                await ingest_file(instance, packed, month=number + 1) for number, (_, packed) in enumerate(files)
+            ]
+            answer = await instance.warehouse.rows(
                 "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
             )
     return seconds, [int(one) for one in answer.rows[0]]
@@ -97,6 +99,7 @@ class OnDisk:
     async def fetch(
         self, url: str, *, etag: str = "", last_modified: str = ""
     ) -> AsyncIterator[PublisherResponse | None]:
+        from spotlightd.ports.publisher import PublisherResponse  # noqa: PLC0415
 
         del etag, last_modified
         yield PublisherResponse(url, "", "", "", "application/zip", self._chunks())
@@ -107,17 +110,17 @@ class OnDisk:
                 yield piece
 
 
-async def filled(house: Instance, packed: Path, *, month: int = 1) -> float:
+async def ingest_file(instance: Instance, packed: Path, *, month: int = 1) -> float:
     """Have the daemon's own flow fetch, store, parse, load and publish that file; answers the seconds."""
     from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
 
-    found = house.catalog.sources[0]
-    bounds = replace(found.datasets[0].rhythm, rows=(1, 1 << 40))
-    source = replace(found, max_bytes=1 << 40, datasets=(replace(found.datasets[0], rhythm=bounds),))
+    trades = instance.catalog.sources[0]
+    bounds = replace(trades.datasets[0].rhythm, rows=(1, 1 << 40))
+    source = replace(trades, max_bytes=1 << 40, datasets=(replace(trades.datasets[0], rhythm=bounds),))
     path = f"/files/data/fails-deliver-data/cnsfails2021{month:02}a.zip"
     publisher = OnDisk(f'<a href="{path}">x</a>', packed)
     began = time.perf_counter()
-    (result,) = await ingest(source, publisher, house.ingest_context())
+    (result,) = await ingest(source, publisher, instance.ingest_context())
     seconds = time.perf_counter() - began
     assert result.outcome == "published", result
     return seconds
@@ -148,7 +151,7 @@ class Peak(threading.Thread):
             time.sleep(0.005)
 
 
-def once(way: str, files: list[tuple[Path, Path]]) -> dict[str, Any]:
+def run_once(way: str, files: list[tuple[Path, Path]]) -> dict[str, Any]:
     """One way in a process of its own."""
     python = str(PEERS) if way == "dlt" else sys.executable
     named = [str(path) for pair in files for path in pair]
@@ -160,27 +163,30 @@ def once(way: str, files: list[tuple[Path, Path]]) -> dict[str, Any]:
 def one(way: str, named: list[str]) -> None:
     files = [(Path(plain), Path(packed)) for plain, packed in zip(named[::2], named[1::2], strict=True)]
     peak = Peak()
-    seconds, found = RUNS[way](files)
-    print(json.dumps({"seconds": seconds, "found": found, "peak_mb": round(peak.mb, 1)}))
+    seconds, trades = RUNS[way](files)
+    print(json.dumps({"seconds": seconds, "found": trades, "peak_mb": round(peak.mb, 1)}))
 
 
-def measured(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
+def measure(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
     """All ways in turn, round after round. A way's figure in a round is the middle one of its timed loads."""
     warm = [make(folder, 1, mark)[:2] for mark in range(WARM)]
     times = TIMED if rows < 200_000 else 1
     timed = [make(folder, rows, WARM + mark) for mark in range(times)]
-    seen: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
+    results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for number in range(rounds):
         for way in WAYS:
             print(f"  {rows} rows, round {number + 1}, {way}", file=sys.stderr, flush=True)
-            result = once(way, [*warm, *(one[:2] for one in timed)])
+            result = run_once(way, [*warm, *(one[:2] for one in timed)])
             assert result["found"] == list(timed[0][2:]), (way, result, timed[0][2:])
-            seen[way].append(result | {"seconds": statistics.median(result["seconds"][WARM:])})
-    limit = [one["seconds"] for one in seen["engine"]]
-    return {"rows": timed[0][2], "ways": {way: _told(timed[0][2], limit, results) for way, results in seen.items()}}
+            results[way].append(result | {"seconds": statistics.median(result["seconds"][WARM:])})
+    limit = [one["seconds"] for one in results["engine"]]
+    return {
+        "rows": timed[0][2],
+        "ways": {way: _summarize(timed[0][2], limit, results) for way, results in results.items()},
+    }
 
 
-def _told(rows: int, limit: list[float], results: list[dict[str, Any]]) -> dict[str, Any]:
+def _summarize(rows: int, limit: list[float], results: list[dict[str, Any]]) -> dict[str, Any]:
     ratios = [of / one["seconds"] for of, one in zip(limit, results, strict=True)]
     return {
         "rows_per_second": round(rows / statistics.median(one["seconds"] for one in results)),
@@ -206,14 +212,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[48_215, 1_012_515])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.one:
-        one(asked.one[0], asked.one[1:])
+    arguments = parser.parse_args()
+    if arguments.one:
+        one(arguments.one[0], arguments.one[1:])
         return
     peers()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-ingest-"))
     try:
-        print(json.dumps([measured(rows, asked.rounds, folder) for rows in asked.rows], indent=2))
+        print(json.dumps([measure(rows, arguments.rounds, folder) for rows in arguments.rows], indent=2))
     finally:
         shutil.rmtree(folder)
 

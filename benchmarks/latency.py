@@ -36,9 +36,9 @@ import aiohttp
 import numpy as np
 import psutil
 from _frames import ROOT
-from _ground import broker, say
-from _venue import Venue, venue
-from _watched import MB, Counts, Watch, counts, loop_lag, means, memory, since_then, waits
+from _ground import print_progress, run_broker
+from _venue import Venue, run_venue
+from _watched import MB, Counts, Watch, averages, counts, loop_lag, memory, subtract_counts, summarize_waits
 
 from spotlightd import log
 from spotlightd.clients.clickhouse.client import ClickHouse
@@ -67,7 +67,7 @@ class Bench:
     pid: int
     engine_pid: int
     metrics: str
-    said: Callable[[], str]
+    log_text: Callable[[], str]
 
     async def one(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.warehouse.rows(sql)).rows[0])
@@ -79,15 +79,15 @@ class Bench:
 
     def processor_seconds(self) -> dict[str, float]:
         """Spent until now by the daemon, the engine and the venue."""
-        found = {}
+        results = {}
         for name, pid in {"daemon": self.pid, "engine": self.engine_pid, "venue": self.venue.process.pid}.items():
             times = psutil.Process(pid).cpu_times()
-            found[name] = times.user + times.system
-        return found
+            results[name] = times.user + times.system
+        return results
 
 
 @asynccontextmanager
-async def listening(
+async def run_daemon(
     folder: Path, bus: Mapping[str, Any], more: Mapping[str, Any] | None = None, **script: Any
 ) -> AsyncIterator[Bench]:
     """A fresh daemon on that bus, with `more` sections of settings, that listens to a venue of that script."""
@@ -97,7 +97,7 @@ async def listening(
 
     state_of = Path(tempfile.mkdtemp(dir=folder))
     async with AsyncExitStack() as stack:
-        at = await stack.enter_async_context(venue(**script))
+        at = await stack.enter_async_context(run_venue(**script))
         port = free_ports(1)[0]
         config = process.settings_file(
             state_of, "http://127.0.0.1:9", bus=bus, metrics={"port": port},
@@ -120,7 +120,7 @@ def _endpoint(path: Path, pid: int) -> Endpoint | None:
     return endpoint if endpoint.pid == pid else None
 
 
-async def watched(bench: Bench, seconds: float, watch: Watch | None = None) -> Watch:
+async def watch_daemon(bench: Bench, seconds: float, watch: Watch | None = None) -> Watch:
     """Look at the daemon for that long."""
     watch, until = watch or Watch(), time.monotonic() + seconds
     await asyncio.gather(_sample(bench, watch, until), _poll(bench, watch, until))
@@ -144,60 +144,60 @@ async def _sample(bench: Bench, watch: Watch, until: float) -> None:
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-async def begun(bench: Bench) -> None:
+async def wait_for_first_trade(bench: Bench) -> None:
     """Wait until trades are in the table, and some seconds more."""
     until = time.monotonic() + BEGUN_SECONDS
     while not (await bench.one("SELECT count() FROM trades"))[0]:
         if time.monotonic() > until:
-            raise TimeoutError(f"no trade within {BEGUN_SECONDS:g} s: {bench.said()}")
+            raise TimeoutError(f"no trade within {BEGUN_SECONDS:g} s: {bench.log_text()}")
         await asyncio.sleep(0.05)
     await asyncio.sleep(WARM_SECONDS)
 
 
-async def settled(bench: Bench) -> dict[str, Any]:
+async def wait_until_settled(bench: Bench) -> dict[str, Any]:
     """The market stands still; what became of all ticks, when no more of them come."""
-    made, began, before = await bench.venue.told("stall"), time.monotonic(), -1
+    ticks, began, before = await bench.venue.send("stall"), time.monotonic(), -1
     while time.monotonic() - began < SETTLED_SECONDS:
         rows, different, highest = map(int, await bench.one(COUNTED))
-        if different >= made or (rows == before and time.monotonic() - began > WARM_SECONDS):
+        if different >= ticks or (rows == before and time.monotonic() - began > WARM_SECONDS):
             break
         before = rows
         await asyncio.sleep(1.0)
     gaps = (await bench.warehouse.rows("SELECT cause, says FROM gaps ORDER BY id")).rows
     return {
-        "made": made, "rows": rows, "lost": made - different, "doubled": rows - different,
-        "strange": int(highest >= made), "gaps": [list(one) for one in gaps],
+        "made": ticks, "rows": rows, "lost": ticks - different, "doubled": rows - different,
+        "strange": int(highest >= ticks), "gaps": [list(one) for one in gaps],
     }  # fmt: skip
 
 
-async def steady(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
-    async with listening(folder, bus, rate=asked.rate) as bench:
-        await begun(bench)
-        before, since, made = await bench.counts(), time.time_ns() // 1000, await bench.venue.told("count")
+async def steady(folder: Path, bus: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    async with run_daemon(folder, bus, rate=arguments.rate) as bench:
+        await wait_for_first_trade(bench)
+        before, since, ticks = await bench.counts(), time.time_ns() // 1000, await bench.venue.send("count")
         spent = bench.processor_seconds()
-        watch = await watched(bench, asked.seconds)
-        shares = {name: (after - spent[name]) / asked.seconds for name, after in bench.processor_seconds().items()}
-        rate = (await bench.venue.told("count") - made) / asked.seconds
-        after = since_then(before, await bench.counts())
-        told = await settled(bench)
+        watch = await watch_daemon(bench, arguments.seconds)
+        shares = {name: (after - spent[name]) / arguments.seconds for name, after in bench.processor_seconds().items()}
+        rate = (await bench.venue.send("count") - ticks) / arguments.seconds
+        after = subtract_counts(before, await bench.counts())
+        counts_by_kind = await wait_until_settled(bench)
         sql = f"SELECT toUnixTimestamp64Micro(received) FROM trades WHERE received >= fromUnixTimestamp64Micro({since})"
         received = np.array([row[0] for row in (await bench.warehouse.rows(sql)).rows], "i8")
     return {
-        "trades_per_second": round(rate), "received_to_queryable": waits(received, watch), "loop_lag": loop_lag(after),
-        "means": means(after), "cores_used": {name: round(share, 2) for name, share in shares.items()},
-        "memory": memory(watch, SAMPLE_SECONDS), "ticks": told,
+        "trades_per_second": round(rate), "received_to_queryable": summarize_waits(received, watch), "loop_lag": loop_lag(after),
+        "means": averages(after), "cores_used": {name: round(share, 2) for name, share in shares.items()},
+        "memory": memory(watch, SAMPLE_SECONDS), "ticks": counts_by_kind,
     }  # fmt: skip
 
 
-async def burst(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
-    async with listening(folder, bus, rate=asked.rate, per_frame=asked.burst_per_frame) as bench:
-        await begun(bench)
+async def burst(folder: Path, bus: Mapping[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    async with run_daemon(folder, bus, rate=arguments.rate, per_frame=arguments.burst_per_frame) as bench:
+        await wait_for_first_trade(bench)
         lags, before = await bench.counts(), psutil.Process(bench.pid).memory_info().rss
-        made, began = await bench.venue.told("count"), time.monotonic()
+        ticks, began = await bench.venue.send("count"), time.monotonic()
         watch = Watch()
         watching = asyncio.create_task(_sample(bench, watch, began + SETTLED_SECONDS), name="watch")
-        await bench.venue.told("burst", factor=asked.burst, seconds=asked.burst_seconds)
-        done = await _calm(bench, asked.rate)
+        await bench.venue.send("burst", factor=arguments.burst, seconds=arguments.burst_seconds)
+        done = await _wait_until_calm(bench, arguments.rate)
         sent = time.monotonic() - began
         while time.monotonic() - began < SETTLED_SECONDS:
             if (await bench.one("SELECT count() FROM trades"))[0] >= done:
@@ -205,43 +205,43 @@ async def burst(folder: Path, bus: Mapping[str, Any], asked: argparse.Namespace)
             await asyncio.sleep(CALM_SECONDS)
         there = time.monotonic() - began
         watching.cancel()
-        after = since_then(lags, await bench.counts())
-        told = await settled(bench)
+        after = subtract_counts(lags, await bench.counts())
+        counts_by_kind = await wait_until_settled(bench)
     return {
-        "asked_trades_per_second": asked.rate * asked.burst, "asked_seconds": asked.burst_seconds,
-        "trades": done - made, "sent_per_second": round((done - made) / sent), "seconds_until_all_was_sent": round(sent, 1),
+        "asked_trades_per_second": arguments.rate * arguments.burst, "asked_seconds": arguments.burst_seconds,
+        "trades": done - ticks, "sent_per_second": round((done - ticks) / sent), "seconds_until_all_was_sent": round(sent, 1),
         "seconds_until_all_was_there": round(there, 1), "loop_lag": loop_lag(after),
         "memory": {
             "before_mb": before // MB, "most_mb": max(watch.daemon) // MB, "growth_mb": (max(watch.daemon) - before) // MB,
             "engine_most_mb": max(watch.engine) // MB,
-        }, "ticks": told,
+        }, "ticks": counts_by_kind,
     }  # fmt: skip
 
 
-async def _calm(bench: Bench, rate: float) -> int:
+async def _wait_until_calm(bench: Bench, rate: float) -> int:
     """Wait until the venue, which sends later what it could not send in time, is back at its own rate."""
-    made = await bench.venue.told("count")
+    ticks = await bench.venue.send("count")
     while True:
-        before, began = made, time.monotonic()
+        before, began = ticks, time.monotonic()
         await asyncio.sleep(CALM_SECONDS)
-        made = await bench.venue.told("count")
-        if made - before < 2 * rate * (time.monotonic() - began):
-            return made
+        ticks = await bench.venue.send("count")
+        if ticks - before < 2 * rate * (time.monotonic() - began):
+            return ticks
 
 
-async def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    parts = {"steady": steady} | ({"burst": burst} if asked.burst else {})
-    found: dict[str, Any] = {"rate": asked.rate, "seconds": asked.seconds}
-    for kind in asked.buses:
-        found[kind] = {}
+async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    parts = {"steady": steady} | ({"burst": burst} if arguments.burst else {})
+    results: dict[str, Any] = {"rate": arguments.rate, "seconds": arguments.seconds}
+    for kind in arguments.buses:
+        results[kind] = {}
         for name, part in parts.items():
-            say(f"{kind}: {name}")
+            print_progress(f"{kind}: {name}")
             async with AsyncExitStack() as stack:  # a broker for each: a topic keeps what was there before
                 bus: dict[str, Any] = {"kind": kind}
                 if kind == "kafka":
-                    bus["servers"] = [await stack.enter_async_context(broker(folder / f"kafka-{name}"))]
-                found[kind][name] = await part(folder, bus, asked)
-    return found
+                    bus["servers"] = [await stack.enter_async_context(run_broker(folder / f"kafka-{name}"))]
+                results[kind][name] = await part(folder, bus, arguments)
+    return results
 
 
 def main() -> None:
@@ -253,13 +253,13 @@ def main() -> None:
     parser.add_argument("--burst-per-frame", type=int, default=10)
     parser.add_argument("--buses", nargs="+", choices=("kafka", "embedded"), default=("kafka", "embedded"))
     parser.add_argument("--quick", action="store_true", help="1,000 trades a second for 5 s, and a burst of 1 s")
-    asked = parser.parse_args()
-    if asked.quick:
-        asked.rate, asked.seconds, asked.burst_seconds = 1_000, 5, 1
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rate, arguments.seconds, arguments.burst_seconds = 1_000, 5, 1
     log.configure("warning")
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-latency-"))
     try:
-        print(json.dumps(asyncio.run(measured(folder, asked)), indent=2))
+        print(json.dumps(asyncio.run(measure(folder, arguments)), indent=2))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

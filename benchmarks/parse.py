@@ -32,7 +32,7 @@ from isal import isal_zlib
 from spotlightd import Rows
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources.sec_ftd import source
-from spotlightd.workers.inline import parse_here
+from spotlightd.workers.inline import parse_inline
 from spotlightd.workers.parser import ChildParser
 
 NAME = "cnsfails202101a.zip"
@@ -50,17 +50,17 @@ def inflate(library: Any, packed: Path) -> int:
     return size
 
 
-def here(packed: Path) -> int:
-    return sum(found.columns.num_rows for found in parse_here(source, packed, NAME) if isinstance(found, Rows))
+def parse_here(packed: Path) -> int:
+    return sum(block.columns.num_rows for block in parse_inline(source, packed, NAME) if isinstance(block, Rows))
 
 
-async def through(parser: ChildParser, packed: Path, kept: Path | None = None) -> int:
+async def parse_in_child(parser: ChildParser, packed: Path, output: Path | None = None) -> int:
     """Rows of the document; the stream is thrown away, or kept in a file."""
-    with (kept or Path("/dev/null")).open("wb") as out:
+    with (output or Path("/dev/null")).open("wb") as out:
         async with parser.parse(source, packed, NAME, load_id=1) as parsing:
             async for piece in parsing.columns("sec_ftd"):
                 out.write(piece)
-            return (await parsing.parsed()).rows["sec_ftd"]
+            return (await parsing.result()).rows["sec_ftd"]
 
 
 @contextmanager
@@ -92,7 +92,7 @@ def measure(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
     with asyncio.Runner() as runner, engine(folder / str(rows)) as session:
         parser = runner.run(ChildParser(ParserSettings()).__aenter__())
         for _ in range(2):
-            assert runner.run(through(parser, packed, stream)) == count
+            assert runner.run(parse_in_child(parser, packed, stream)) == count
         assert parser._child is not None  # noqa: SLF001 - its cost is measured
         child, us = psutil.Process(parser._child.process.pid), psutil.Process()  # noqa: SLF001
 
@@ -105,8 +105,8 @@ def measure(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
         ways: dict[str, Callable[[], float]] = {
             "zlib": lambda: timed(lambda: inflate(zlib, packed)),
             "isal": lambda: timed(lambda: inflate(isal_zlib, packed)),
-            "here": lambda: timed(lambda: here(packed)),
-            "child": lambda: timed(lambda: runner.run(through(parser, packed))),
+            "here": lambda: timed(lambda: parse_here(packed)),
+            "child": lambda: timed(lambda: runner.run(parse_in_child(parser, packed))),
             "engine_csv": lambda: fresh(lambda: by_engine(session, plain, packed)),
             "engine_arrow": lambda: fresh(
                 lambda: session.query(f"INSERT INTO ftd FROM INFILE '{stream}' FORMAT ArrowStream")
@@ -138,11 +138,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rows", type=int, nargs="+", default=[48_215, 1_012_515])
     options.add_argument("--rounds", type=int, default=5)
-    asked = options.parse_args()
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="parse-") as folder:
-        for rows in asked.rows:
+        for rows in arguments.rows:
             (Path(folder) / str(rows)).mkdir()
-        print(json.dumps([measure(Path(folder), rows, asked.rounds) for rows in asked.rows], indent=2))
+        print(json.dumps([measure(Path(folder), rows, arguments.rounds) for rows in arguments.rows], indent=2))
 
 
 if __name__ == "__main__":

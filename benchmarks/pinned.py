@@ -27,7 +27,7 @@ from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.settings.stores import EngineSettings, WarehouseSettings
 from spotlightd.sources.sec_ftd import sec_ftd
-from spotlightd.sql.visibility import visible
+from spotlightd.sql.visibility import visible_condition
 
 SYMBOLS = 6_000
 DAYS_A_LOAD = 10
@@ -75,7 +75,7 @@ async def publish(warehouse: ClickHouse, dataset: str, first: int, count: int) -
     await warehouse.execute("OPTIMIZE TABLE loads FINAL")
 
 
-async def measured(warehouse: ClickHouse, ways: dict[str, Way], rounds: int) -> dict[str, Any]:
+async def measure(warehouse: ClickHouse, ways: dict[str, Way], rounds: int) -> dict[str, Any]:
     """Medians of each way, and their ratios to the first."""
     chance = random.Random(20)  # noqa: S311  the same symbols every time
     spent: dict[str, list[float]] = {name: [] for name in ways}
@@ -100,28 +100,28 @@ async def measured(warehouse: ClickHouse, ways: dict[str, Way], rounds: int) -> 
     }
 
 
-async def main(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    pinned = visible(sec_ftd)
+async def main(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    pinned = visible_condition(sec_ftd)
     ways = {
         "plain": Way("1", 0),
-        "pinned": Way(pinned, asked.loads),
-        "as_of": Way(pinned, asked.loads // 2),
+        "pinned": Way(pinned, arguments.loads),
+        "as_of": Way(pinned, arguments.loads // 2),
     }
     with state_lock(folder) as held:
         async with (
             Engine(held, EngineSettings(), on_event=lambda *_, **__: None) as engine,
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", WarehouseSettings()) as warehouse,
         ):
-            await build(warehouse, asked.loads)
-            alone = await measured(warehouse, ways, asked.rounds)
+            await build(warehouse, arguments.loads)
+            alone = await measure(warehouse, ways, arguments.rounds)
             others = "'other_' || toString(number % 10)"
-            await publish(warehouse, others, asked.loads, asked.others)
-            beside = await measured(warehouse, ways, asked.rounds)
+            await publish(warehouse, others, arguments.loads, arguments.others)
+            beside = await measure(warehouse, ways, arguments.rounds)
     return {
-        "rows": asked.loads * SYMBOLS * DAYS_A_LOAD,
-        "loads": asked.loads,
+        "rows": arguments.loads * SYMBOLS * DAYS_A_LOAD,
+        "loads": arguments.loads,
         "alone": alone,
-        f"with_{asked.others}_others": beside,
+        f"with_{arguments.others}_others": beside,
         "limits": {"alone": 2.0, "with_others": 2.2},
     }
 

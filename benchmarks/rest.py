@@ -27,15 +27,15 @@ COMMAND = [sys.executable, "-m", "spotlightd"]
 READY_SECONDS = 60.0
 
 
-def started(config: Path, state: Path) -> tuple[subprocess.Popen[bytes], float]:
+def start_daemon(config: Path, state: Path) -> tuple[subprocess.Popen[bytes], float]:
     """A daemon that answers, and how many seconds that took."""
     began = time.monotonic()
     process = subprocess.Popen([*COMMAND, "run", "--config", str(config)], stderr=subprocess.DEVNULL)
     while time.monotonic() - began < READY_SECONDS:
         try:
-            told = json.loads((state / "daemon.json").read_text(encoding="utf-8"))
-            if told["pid"] == process.pid:
-                with urllib.request.urlopen(told["web"] + "/readyz", timeout=5) as answer:
+            endpoint = json.loads((state / "daemon.json").read_text(encoding="utf-8"))
+            if endpoint["pid"] == process.pid:
+                with urllib.request.urlopen(endpoint["web"] + "/readyz", timeout=5) as answer:
                     answer.read()
                 return process, time.monotonic() - began
         except (FileNotFoundError, ValueError, urllib.error.URLError):
@@ -44,7 +44,7 @@ def started(config: Path, state: Path) -> tuple[subprocess.Popen[bytes], float]:
     raise TimeoutError("the daemon did not become ready")
 
 
-def stopped(process: subprocess.Popen[bytes]) -> float:
+def stop_daemon(process: subprocess.Popen[bytes]) -> float:
     """Seconds from SIGTERM to the end."""
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
@@ -52,7 +52,7 @@ def stopped(process: subprocess.Popen[bytes]) -> float:
     return time.monotonic() - began
 
 
-def named(process: psutil.Process) -> str:
+def process_kind(process: psutil.Process) -> str:
     words = " ".join(process.cmdline())
     return "engine" if "spotlightd.engine" in words else "parser" if "spotlightd.workers" in words else "daemon"
 
@@ -64,7 +64,7 @@ def at_rest(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
     before = {one.pid: sum(one.cpu_times()[:2]) for one in family}
     time.sleep(seconds)
     return {
-        named(one): {
+        process_kind(one): {
             "rss_mb": round(one.memory_info().rss / 1e6, 1),
             "percent_of_a_core": round((sum(one.cpu_times()[:2]) - before[one.pid]) / seconds * 100, 2),
         }
@@ -76,7 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--starts", type=int, default=5)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-rest-"))
     try:
         state, config = folder / "state", folder / "spotlightd.toml"
@@ -90,11 +90,11 @@ def main() -> None:
             f'state_dir = "{state}"\n[web]\nport = 18080\n[schedule]\nenabled = false\n', encoding="utf-8"
         )
         starts, stops, resting = list[float](), list[float](), dict[str, Any]()
-        for number in range(asked.starts):
-            process, seconds = started(config, state)
+        for number in range(arguments.starts):
+            process, seconds = start_daemon(config, state)
             starts.append(seconds)
-            resting = at_rest(process, asked.seconds) if number == 0 else resting
-            stops.append(stopped(process))
+            resting = at_rest(process, arguments.seconds) if number == 0 else resting
+            stops.append(stop_daemon(process))
         print(json.dumps({
             "start_seconds": round(statistics.median(starts), 2), "start_seconds_most": round(max(starts), 2),
             "stop_seconds": round(statistics.median(stops), 2), "at_rest": resting,

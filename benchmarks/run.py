@@ -1,4 +1,4 @@
-"""Runs the benchmarks one after another and prints what they measured, with the machine named, as one JSON object.
+"""Runs the benchmarks one after another and prints their results and the machine as one JSON object.
 
 A benchmark is a file beside this one whose name does not begin with `_`. Run alone, it prints one JSON object on
 standard output and its progress on standard error; ratios are taken within one run. `make bench`, or for some of them
@@ -20,28 +20,28 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 LONGEST_SECONDS = 3600
 NAMED = ("spotlightd", "chdb-core", "clickhouse-connect", "pyarrow", "numpy", "pandas", "dlt")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    asked = arguments(sys.argv[1:] if argv is None else argv)
-    there = {path.stem: path for path in sorted(HERE.glob("*.py")) if path.stem != "run" and path.stem[0] != "_"}
-    unknown = sorted(set(asked.names) - set(there))
+    arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+    available = {path.stem: path for path in sorted(FOLDER.glob("*.py")) if path.stem != "run" and path.stem[0] != "_"}
+    unknown = sorted(set(arguments.names) - set(available))
     if unknown:
-        print(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(there) or 'none'}", file=sys.stderr)
+        print(f"no such benchmark: {', '.join(unknown)}; there are: {', '.join(available) or 'none'}", file=sys.stderr)
         return 2
-    results = {name: run(there[name], asked.rest) for name in asked.names or there}
+    results = {name: run(available[name], arguments.rest) for name in arguments.names or available}
     report = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "benchmarks": results}
     text = json.dumps(report, indent=2, ensure_ascii=False)
     print(text)
-    if asked.out:
-        asked.out.write_text(text + "\n", encoding="utf-8")
-    return 1 if any("error" in one for one in results.values()) else 0
+    if arguments.out:
+        arguments.out.write_text(text + "\n", encoding="utf-8")
+    return 1 if any("error" in result for result in results.values()) else 0
 
 
-def arguments(argv: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     at = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run; all of them without a name")
@@ -52,13 +52,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run(path: Path, rest: Sequence[str]) -> dict[str, Any]:
-    """What one benchmark printed, and how long it took in all; `error` when it did not end well."""
+    """What one benchmark printed, and how long it took; `error` if it failed."""
     print(f"== {path.stem}", file=sys.stderr, flush=True)
     began = time.monotonic()
     try:
         done = subprocess.run(
             [sys.executable, str(path), *rest],
-            cwd=HERE.parent,
+            cwd=FOLDER.parent,
             stdout=subprocess.PIPE,
             timeout=LONGEST_SECONDS,
             check=True,
@@ -74,14 +74,14 @@ def run(path: Path, rest: Sequence[str]) -> dict[str, Any]:
 
 
 def machine() -> dict[str, Any]:
-    """What a figure has to be read with: processor, cores, memory, system, versions."""
+    """What to read a figure with: processor, cores, memory, system, versions."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": dict(filter(None, map(installed, NAMED))),
+        "versions": dict(filter(None, map(find_version, NAMED))),
     }
 
 
@@ -90,7 +90,7 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def installed(name: str) -> tuple[str, str] | None:
+def find_version(name: str) -> tuple[str, str] | None:
     try:
         return name, version(name)
     except PackageNotFoundError:

@@ -24,15 +24,26 @@ from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from _frames import Shape, named, real_trades, symbols, values
-from _ground import Ground, Place, broker, counted, drained, fill, filled, ground, say, warmed
+from _frames import Shape, real_trades, rename_source, symbols, values
+from _ground import (
+    Ground,
+    Place,
+    count_rows,
+    drain_all,
+    fill,
+    fill_topics,
+    open_ground,
+    print_progress,
+    run_broker,
+    warm_up,
+)
 
 from spotlightd import log
 from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.model.stream import Stream, frames_of
 
 FIRST = 1_000  # frames that are drained before the tables are filled: so that the ledger knows the log
-SOURCE = named("finnhub_scale")
+SOURCE = rename_source("finnhub_scale")
 WIDE = "SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
 SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = currentDatabase() AND table = 'sized'"
 MADE = """
@@ -56,7 +67,7 @@ SELECT 0, 0, {start} + number, 1, 7, {start} + number, time + toIntervalMillisec
 """
 
 
-async def made(on: Ground, source: Stream, rows: int, days: int) -> None:
+async def insert_rows(on: Ground, source: Stream, rows: int, days: int) -> None:
     """So many rows of older logs in both tables, merged."""
     names, real = symbols(), real_trades()
     trades = [(":" in one["s"], one["s"], one["p"], one["v"], one.get("c") or []) for one in real]
@@ -69,56 +80,56 @@ async def made(on: Ground, source: Stream, rows: int, days: int) -> None:
         text = MADE.format(
             names=names, many=len(names), trades=f"[{listed}]", real=len(real), back=days - 1 - day, count=count
         )
-        told = {
+        values = {
             "back": days - 1 - day,
             "start": start,
             "source": source.name,
             "table": frames_of(source).name,
             "made": text,
         }
-        await on.means.warehouse.execute(TRADES.format(**told))
-        await on.means.warehouse.execute(FRAMES.format(**told))
+        await on.context.warehouse.execute(TRADES.format(**values))
+        await on.context.warehouse.execute(FRAMES.format(**values))
     for table in ("trades", frames_of(source).name):
-        await on.means.warehouse.execute(f"OPTIMIZE TABLE {table} FINAL")
+        await on.context.warehouse.execute(f"OPTIMIZE TABLE {table} FINAL")
 
 
-async def cost(place: Place, asked: argparse.Namespace) -> dict[str, Any]:
+async def cost(place: Place, arguments: argparse.Namespace) -> dict[str, Any]:
     """Nanoseconds per trade for each size of the tables."""
-    seen: dict[int, list[float]] = {rows: [] for rows in asked.rows}
+    seconds_by_rows: dict[int, list[float]] = {rows: [] for rows in arguments.rows}
     async with AsyncExitStack() as stack:
         kafka = await stack.enter_async_context(Kafka(place.kafka))
         await fill(kafka, SOURCE, list(values(Shape(FIRST, 1))))
         grounds: dict[int, Ground] = {}
-        for rows in asked.rows:
-            say(f"filling {rows:,} rows")
-            on = grounds[rows] = await stack.enter_async_context(ground(place, "kafka", [SOURCE]))
-            await warmed(on)
-            await drained(on, SOURCE, FIRST)
-            await made(on, SOURCE, rows, asked.days)
+        for rows in arguments.rows:
+            print_progress(f"filling {rows:,} rows")
+            on = grounds[rows] = await stack.enter_async_context(open_ground(place, "kafka", [SOURCE]))
+            await warm_up(on)
+            await drain_all(on, SOURCE, FIRST)
+            await insert_rows(on, SOURCE, rows, arguments.days)
         there = FIRST
-        for number in range(asked.rounds):
-            await fill(kafka, SOURCE, list(values(Shape(asked.frames, 1), seed=number + 3)), first=there)
-            there += asked.frames
+        for number in range(arguments.rounds):
+            await fill(kafka, SOURCE, list(values(Shape(arguments.frames, 1), seed=number + 3)), first=there)
+            there += arguments.frames
             for rows in sorted(grounds, reverse=bool(number % 2)):
-                seconds = await drained(grounds[rows], SOURCE, there)
-                seen[rows].append(seconds / asked.frames * 1e9)
-                say(f"round {number + 1}, {rows:,} rows: {asked.frames / seconds:,.0f} trades/s")
+                seconds = await drain_all(grounds[rows], SOURCE, there)
+                seconds_by_rows[rows].append(seconds / arguments.frames * 1e9)
+                print_progress(f"round {number + 1}, {rows:,} rows: {arguments.frames / seconds:,.0f} trades/s")
         for rows, on in grounds.items():
-            found, wanted = await counted(on, SOURCE), rows // asked.days * asked.days + there
-            assert found["trades"] == found["different_trades"] == found["frames"] == wanted, (found, wanted)
-    rounds = list(zip(*seen.values(), strict=True))
+            tables, wanted = await count_rows(on, SOURCE), rows // arguments.days * arguments.days + there
+            assert tables["trades"] == tables["different_trades"] == tables["frames"] == wanted, (tables, wanted)
+    rounds = list(zip(*seconds_by_rows.values(), strict=True))
     return {
-        "ns_a_trade": {str(rows): round(statistics.median(each)) for rows, each in seen.items()},
+        "ns_a_trade": {str(rows): round(statistics.median(each)) for rows, each in seconds_by_rows.items()},
         "flat": round(statistics.median(max(one) / min(one) for one in rounds), 3),
-        "rounds": asked.rounds, "trades_a_round": asked.frames,
+        "rounds": arguments.rounds, "trades_a_round": arguments.frames,
     }  # fmt: skip
 
 
 async def sizes(place: Place, shape: Shape, kafka_folder: Path) -> dict[str, Any]:
     """Bytes per trade in every place that keeps it."""
     source = shape.source
-    async with ground(place, "kafka", [source]) as on:
-        await drained(on, source, shape.frames)
+    async with open_ground(place, "kafka", [source]) as on:
+        await drain_all(on, source, shape.frames)
         rows = await _columns(on, "trades", f"source = '{source.name}'", shape.trades)
         frames = await _columns(on, frames_of(source).name, "1", shape.trades)
     log_files = (kafka_folder / "data" / f"{source.name}-0").glob("*.log")
@@ -133,14 +144,14 @@ async def sizes(place: Place, shape: Shape, kafka_folder: Path) -> dict[str, Any
 
 
 async def _columns(on: Ground, table: str, which: str, trades: int) -> dict[str, float]:
-    warehouse = on.means.warehouse
+    warehouse = on.context.warehouse
     order = str((await on.one(f"SELECT sorting_key FROM system.tables WHERE name = '{table}'"))[0])
     await warehouse.execute(f"CREATE TABLE sized AS {table} ENGINE = MergeTree ORDER BY ({order}) {WIDE}")
     await warehouse.execute(f"INSERT INTO sized SELECT * FROM {table} WHERE {which}")
     await warehouse.execute("OPTIMIZE TABLE sized FINAL")
-    found = {name: round(size / trades, 3) for name, size in (await warehouse.rows(SIZES)).rows if size}
+    tables = {name: round(size / trades, 3) for name, size in (await warehouse.rows(SIZES)).rows if size}
     await warehouse.execute("DROP TABLE sized SYNC")
-    return dict(sorted(found.items(), key=lambda one: -one[1]))
+    return dict(sorted(tables.items(), key=lambda one: -one[1]))
 
 
 def _in_file(path: Path, source: Stream) -> int:
@@ -150,13 +161,13 @@ def _in_file(path: Path, source: Stream) -> int:
         return int(file.execute(sql, (source.name,)).fetchone()[0])
 
 
-async def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    shapes: Sequence[Shape] = (Shape(asked.frames, 1), Shape(max(asked.frames // 5, 1), 10))
-    async with broker(folder / "kafka") as servers:
+async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    shapes: Sequence[Shape] = (Shape(arguments.frames, 1), Shape(max(arguments.frames // 5, 1), 10))
+    async with run_broker(folder / "kafka") as servers:
         place = Place(folder, servers, str(folder / "filled.sqlite"))
-        await filled(place, shapes)
-        told = [await sizes(place, shape, folder / "kafka") for shape in shapes]
-        return {"bytes": told, "cost": await cost(place, asked)}
+        await fill_topics(place, shapes)
+        values = [await sizes(place, shape, folder / "kafka") for shape in shapes]
+        return {"bytes": values, "cost": await cost(place, arguments)}
 
 
 def main() -> None:
@@ -166,13 +177,13 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="10,000 and 100,000 rows, 5,000 frames, one round")
-    asked = parser.parse_args()
-    if asked.quick:
-        asked.rows, asked.frames, asked.rounds = [10_000, 100_000], 5_000, 1
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows, arguments.frames, arguments.rounds = [10_000, 100_000], 5_000, 1
     log.configure("warning")
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-scale-"))
     try:
-        print(json.dumps(asyncio.run(measured(folder, asked)), indent=2))
+        print(json.dumps(asyncio.run(measure(folder, arguments)), indent=2))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -30,10 +30,10 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.trades import trades
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.model.archive import Fingerprint, exported
+from spotlightd.model.archive import Fingerprint, export_select
 from spotlightd.settings.sources import VerifierSettings
 from spotlightd.settings.stores import EngineSettings, WarehouseSettings
-from spotlightd.sql.fingerprint import selected
+from spotlightd.sql.fingerprint import fingerprint_columns
 from spotlightd.workers.verifier import ChildVerifier
 
 COLUMNS = trades.stored
@@ -60,19 +60,19 @@ class Scene:
     async def export(self, name: str = "day") -> Path:
         path = self.folder / f"{name}.parquet"
         with path.open("wb") as file:
-            async with self.warehouse.stream(exported(COLUMNS, "trades", ORDER), "Parquet") as chunks:
+            async with self.warehouse.stream(export_select(COLUMNS, "trades", ORDER), "Parquet") as chunks:
                 async for chunk in chunks:
                     file.write(chunk)
         return path
 
     async def engine(self) -> Fingerprint:
-        answer = await self.warehouse.rows(f"SELECT {selected(COLUMNS, trades.time)} FROM trades")
+        answer = await self.warehouse.rows(f"SELECT {fingerprint_columns(COLUMNS, trades.time)} FROM trades")
         return Fingerprint(*map(int, answer.rows[0]))
 
     async def verify(self, name: str = "day") -> Fingerprint:
         return await self.verifier.fingerprint(self.folder / f"{name}.parquet", COLUMNS, trades.time)
 
-    async def proven(self) -> None:
+    async def wait_until_verified(self) -> None:
         async with asyncio.TaskGroup() as group:
             truth = group.create_task(self.engine())
             group.create_task(self.export())
@@ -91,15 +91,15 @@ class Scene:
         await before
 
 
-async def timed(what: Awaitable[Any]) -> float:
+async def time_queries(what: Awaitable[Any]) -> float:
     began = time.perf_counter()
     await what
     return time.perf_counter() - began
 
 
-async def watched(what: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
+async def watch_memory(what: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
     """Seconds, and the greatest resident memory of the child that it starts."""
-    peak, took = 0, asyncio.ensure_future(timed(what()))
+    peak, took = 0, asyncio.ensure_future(time_queries(what()))
     mine = psutil.Process()
     known = {child.pid for child in mine.children()}
     while not took.done():
@@ -114,15 +114,15 @@ async def watched(what: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
 
 
 async def round_of(scene: Scene, days: int) -> dict[str, float]:
-    took = {"export": await timed(scene.export()), "engine": await timed(scene.engine())}
-    took["verifier"], peak = await watched(scene.verify)
-    took["proven"] = await timed(scene.proven())
-    took["overlapped"] = await timed(scene.overlapped(days)) / days
+    took = {"export": await time_queries(scene.export()), "engine": await time_queries(scene.engine())}
+    took["verifier"], peak = await watch_memory(scene.verify)
+    took["proven"] = await time_queries(scene.wait_until_verified())
+    took["overlapped"] = await time_queries(scene.overlapped(days)) / days
     print(f"  {took}, peak {peak >> 20} MiB", file=sys.stderr, flush=True)
     return took | {"peak": peak}
 
 
-def told(rows: int, rounds: list[dict[str, float]], size: int) -> dict[str, Any]:
+def summarize(rows: int, rounds: list[dict[str, float]], size: int) -> dict[str, Any]:
     ways = [name for name in rounds[0] if name != "peak"]
     return {
         "rows": rows,
@@ -133,7 +133,7 @@ def told(rows: int, rounds: list[dict[str, float]], size: int) -> dict[str, Any]
     }
 
 
-async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
+async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with state_lock(folder / "state") as held:
         async with (
             Engine(held, EngineSettings(threads=2), on_event=lambda *_, **__: None) as engine,
@@ -141,12 +141,12 @@ async def measured(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         ):
             await warehouse.ensure(trades)
             names = ", ".join(column.name for column in COLUMNS)
-            await warehouse.execute(MADE.format(names=names, rows=asked.rows))
+            await warehouse.execute(MADE.format(names=names, rows=arguments.rows))
             await warehouse.execute("OPTIMIZE TABLE trades FINAL")
             scene = Scene(warehouse, ChildVerifier(VerifierSettings()), folder)
             await scene.export()
-            rounds = [await round_of(scene, asked.days) for _ in range(asked.rounds)]
-            return told(asked.rows, rounds, (folder / "day.parquet").stat().st_size)
+            rounds = [await round_of(scene, arguments.days) for _ in range(arguments.rounds)]
+            return summarize(arguments.rows, rounds, (folder / "day.parquet").stat().st_size)
 
 
 def main() -> None:
@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=3)
     folder = Path(tempfile.mkdtemp(prefix="verify-"))
     try:
-        print(json.dumps(asyncio.run(measured(parser.parse_args(), folder)), indent=2))
+        print(json.dumps(asyncio.run(measure(parser.parse_args(), folder)), indent=2))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -79,8 +79,8 @@ class Scale:
 
 async def fill(state: Path, scale: Scale) -> None:
     """Rows, and one publication for each load; merged, so that the figure is not one of unmerged parts."""
-    async with open_instance(replace(Settings(), state_dir=state)) as house:
-        warehouse = house.warehouse
+    async with open_instance(replace(Settings(), state_dir=state)) as instance:
+        warehouse = instance.warehouse
         for start in range(0, scale.loads, 50):
             count = min(50, scale.loads - start) * scale.each
             print(f"filling: load {start} of {scale.loads}", file=sys.stderr, flush=True)
@@ -126,8 +126,7 @@ async def running(state: Path) -> AsyncIterator[Bench]:
     command = [sys.executable, "-m", "spotlightd", "run", "--config", str(config)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220  # nothing else runs meanwhile
     try:
-        told = await _ready(state, process.pid)
-        endpoint = Endpoint(**told)
+        endpoint = Endpoint(**await _ready(state, process.pid))
         async with make_warehouse(endpoint, Settings()) as warehouse, aiohttp.ClientSession() as session:
             reader = Reader(warehouse, LIMITS, asyncio.Semaphore(8), 60.0)
             yield Bench(endpoint.web, psutil.Process(process.pid), session, reader)
@@ -140,33 +139,33 @@ async def _ready(state: Path, pid: int) -> dict[str, Any]:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         with suppress(OSError, ValueError):
-            told: dict[str, Any] = json.loads(await asyncio.to_thread((state / "daemon.json").read_text))
-            if told["pid"] == pid:
-                return told
+            endpoint: dict[str, Any] = json.loads(await asyncio.to_thread((state / "daemon.json").read_text))
+            if endpoint["pid"] == pid:
+                return endpoint
         await asyncio.sleep(0.05)
     raise TimeoutError("the daemon did not become ready")
 
 
-async def seconds(doing: Callable[[], Awaitable[Any]]) -> float:
+async def seconds(request: Callable[[], Awaitable[Any]]) -> float:
     began = time.perf_counter()
-    await doing()
+    await request()
     return time.perf_counter() - began
 
 
 async def symbol_page(bench: Bench, count: int) -> dict[str, Any]:
     pages, alone, cpu = [], [], 0.0
-    await _got(bench, "/s/S1")
+    await _get(bench, "/s/S1")
     before = _cpu(bench.daemon)
     for name in (f"S{at * SYMBOLS // count}" for at in range(count)):
-        pages.append(1000 * await seconds(lambda name=name: _got(bench, f"/s/{name}")))  # type: ignore[misc]
+        pages.append(1000 * await seconds(lambda name=name: _get(bench, f"/s/{name}")))  # type: ignore[misc]
         began = time.process_time()
-        alone.append(1000 * await seconds(lambda name=name: _asked(bench.reader, name)))  # type: ignore[misc]
+        alone.append(1000 * await seconds(lambda name=name: _request(bench.reader, name)))  # type: ignore[misc]
         cpu += time.process_time() - began
-    found = {"page_ms": _spread(pages), "sql_ms": _spread(alone)}
+    results = {"page_ms": _spread(pages), "sql_ms": _spread(alone)}
     spent = {"daemon": (_cpu(bench.daemon) - before) / count, "sql_client": cpu / count}
     return {
-        **found,
-        "p95_more_ms": round(found["page_ms"]["p95"] - found["sql_ms"]["p95"], 1),
+        **results,
+        "p95_more_ms": round(results["page_ms"]["p95"] - results["sql_ms"]["p95"], 1),
         "cpu_ms_a_page": {name: round(value * 1000, 1) for name, value in spent.items()},
     }
 
@@ -180,34 +179,34 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"p50": round(statistics.median(values), 1), "p95": round(statistics.quantiles(values, n=20)[-1], 1)}
 
 
-async def _got(bench: Bench, path: str) -> None:
+async def _get(bench: Bench, path: str) -> None:
     async with bench.session.get(bench.web + path) as answer:
         await answer.read()
         assert answer.status == 200, path
 
 
-async def _asked(reader: Reader, name: str) -> None:
+async def _request(reader: Reader, name: str) -> None:
     pin = await reader.snapshot()
     questions = (measures.daily_series, measures.symbol_titles, measures.superseded_amounts)
     await reader.all(*(question(sec_ftd, name, pin) for question in questions))
 
 
 async def pages(bench: Bench, times: int) -> dict[str, float]:
-    found = {}
+    results = {}
     for path in PAGES:
-        each = [await seconds(lambda path=path: _got(bench, path)) for _ in range(times)]  # type: ignore[misc]
-        found[path] = round(statistics.median(each) * 1000, 1)
-    return found
+        each = [await seconds(lambda path=path: _get(bench, path)) for _ in range(times)]  # type: ignore[misc]
+        results[path] = round(statistics.median(each) * 1000, 1)
+    return results
 
 
 async def first_byte(bench: Bench, until: date, times: int) -> dict[str, Any]:
-    found = {}
+    results = {}
     for suffix in outputs.OUTPUTS:
         ours = [await seconds(lambda s=suffix: _first_of_page(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
         own = [await seconds(lambda s=suffix: _first_of_query(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
         page, query = statistics.median(ours) * 1000, statistics.median(own) * 1000
-        found[suffix] = {"ms": round(page, 1), "query_ms": round(query, 1), "more_ms": round(page - query, 1)}
-    return found
+        results[suffix] = {"ms": round(page, 1), "query_ms": round(query, 1), "more_ms": round(page - query, 1)}
+    return results
 
 
 async def _first_of_page(bench: Bench, suffix: str, until: date) -> None:
@@ -218,9 +217,9 @@ async def _first_of_page(bench: Bench, suffix: str, until: date) -> None:
 
 
 async def _first_of_query(bench: Bench, suffix: str, until: date) -> None:
-    asked = filters.parse_question(sec_ftd, [("settlement_date__lt", until.isoformat())])
+    question = filters.parse_question(sec_ftd, [("settlement_date__lt", until.isoformat())])
     answer = await bench.reader.rows(snapshot_query(sec_ftd, None))
-    query, output = select.select_download(asked, answer.rows[0][0]), outputs.OUTPUTS[suffix]
+    query, output = select.select_download(question, answer.rows[0][0]), outputs.OUTPUTS[suffix]
     sql = f"{query.sql} SETTINGS {output.settings}"
     async with bench.reader.warehouse.stream(sql, output.format, query.params, limits=LIMITS) as chunks:
         assert await anext(chunks)
@@ -231,7 +230,7 @@ def _address(bench: Bench, suffix: str, until: date) -> str:
 
 
 async def memory(bench: Bench, until: date) -> dict[str, Any]:
-    found = {}
+    results = {}
     for suffix in outputs.OUTPUTS:
         before = bench.daemon.memory_info().rss
         most, size = before, 0
@@ -240,16 +239,16 @@ async def memory(bench: Bench, until: date) -> dict[str, Any]:
             async for chunk in answer.content.iter_chunked(1 << 20):
                 size += len(chunk)
                 most = max(most, bench.daemon.memory_info().rss)
-        found[suffix] = {
+        results[suffix] = {
             "before_mb": before >> 20, "most_mb": most >> 20, "file_mb": size >> 20,
             "seconds": round(time.perf_counter() - began, 1),
         }  # fmt: skip
-    return found
+    return results
 
 
-async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict[str, Any]:
+async def measure(state: Path, scale: Scale, arguments: argparse.Namespace) -> dict[str, Any]:
     await fill(state, scale)
-    until = scale.until(asked.download_rows)
+    until = scale.until(arguments.download_rows)
     async with running(state) as bench:
         count = await bench.reader.rows(
             select.select_count(
@@ -260,9 +259,9 @@ async def measured(state: Path, scale: Scale, asked: argparse.Namespace) -> dict
             "rows": scale.each * scale.loads,
             "loads": scale.loads,
             "download_rows": int(count.rows[0][0]),
-            "symbol_page": await symbol_page(bench, asked.symbols),
-            "pages": await pages(bench, asked.times),
-            "first_byte": await first_byte(bench, until, asked.times),
+            "symbol_page": await symbol_page(bench, arguments.symbols),
+            "pages": await pages(bench, arguments.times),
+            "first_byte": await first_byte(bench, until, arguments.times),
             "memory": await memory(bench, until),
         }
 
@@ -274,11 +273,15 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, default=60)
     parser.add_argument("--download-rows", type=int, default=10_000_000)
     parser.add_argument("--times", type=int, default=5)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     log.configure("warning")
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-web-"))
     try:
-        print(json.dumps(asyncio.run(measured(folder / "state", Scale(asked.rows, asked.loads), asked)), indent=2))
+        print(
+            json.dumps(
+                asyncio.run(measure(folder / "state", Scale(arguments.rows, arguments.loads), arguments)), indent=2
+            )
+        )
     finally:
         shutil.rmtree(folder)
 
