@@ -9,10 +9,11 @@ from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
 from spotlightd.model.stream import Feed, Stream
+from spotlightd.model.transform import Transform
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Batch", "Body", "Column", "Dataset", "Expected", "Feed", "FormatError", "Link", "Pages", "PublisherError", "Reject",
-    "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "trades",
+    "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform", "trades",
 ]  # fmt: skip

@@ -72,8 +72,7 @@ def test_a_command_is_one_file(
 
 
 TOY_TRANSFORM = """
-from spotlightd import Column, Dataset, Rhythm, trades
-from spotlightd.model.transform import Transform
+from spotlightd import Column, Dataset, Rhythm, Transform, trades
 
 trade_counts = Dataset(
     name="trade_counts", title="Trades per symbol", publisher="this instance", about="How many trades each symbol has.",
