@@ -21,7 +21,7 @@ from .world import World, constructed_counts
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """An engine that runs in a loop of its own, so that every test may have its own loop too."""
+    """An engine in an event loop of its own, because each test has another loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="engine of the tests")
     thread.start()

@@ -41,7 +41,7 @@ ticks = Stream(
     address=lambda _: "wss://example.org", hello=lambda _: iter(()), hosts=("example.org",), decode=DECODE.replace("{plus}", "0"),
 )  # fmt: skip
 mended = replace(ticks, decode=DECODE.replace("{plus}", "1000000"))
-"""The same frames decoded otherwise."""
+"""The same frames, decoded in another way."""
 
 
 def frame(connection: int, sequence: int, numbers: list[int], received: int) -> Frame:
@@ -50,7 +50,7 @@ def frame(connection: int, sequence: int, numbers: list[int], received: int) -> 
 
 def records(frames: list[Frame]) -> tuple[list[bytes], list[bytes]]:
     """Keys and values, as a bus takes them."""
-    return [pack_key(source_mark(ticks.name), one) for one in frames], [one.value for one in frames]
+    return [pack_key(source_mark(ticks.name), frame) for frame in frames], [frame.value for frame in frames]
 
 
 def numbered(many: int, *, connection: int = 7, first: int = 0, around: int = MIDNIGHT, per: int = 2) -> list[Frame]:

@@ -194,7 +194,7 @@ async def run_listener(
 
 
 class HandClock:
-    """Time that passes only when somebody sleeps or a scripted socket says so; chance is the worst case: the shortest pause."""
+    """Time that passes only in `sleep` or when a scripted socket advances it. Chance gives the worst case: the shortest pause."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

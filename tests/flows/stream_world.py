@@ -1,4 +1,4 @@
-"""A small world for streams: a constructed stream, a bus in memory that can be lost, and stores that can be made to fail."""
+"""What tests of streams need: a constructed stream, a bus in memory that can be lost, and stores that can fail."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .world import Fuse, Fused, InlineParser
 
 @dataclass
 class Log:
-    """One partition: pairs of key and value, the first of which stands at offset `start`."""
+    """One partition: pairs of key and value; the first one has offset `start`."""
 
     start: int = 0
     pairs: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Log:
 
 
 class MemoryBus:
-    """A bus without a disk, for what happens to a drain when its log is lost, trimmed or made anew."""
+    """A bus in memory whose logs can be lost, trimmed or created again."""
 
     def __init__(self) -> None:
         self.logs: dict[str, dict[int, Log]] = {}
@@ -173,7 +173,7 @@ class DelayedWarehouse:
 
 @dataclass
 class StreamWorld:
-    """Stores that outlive the drain, and ways to look at what it did."""
+    """Stores that outlive the drain, and ways to read what it stored."""
 
     folder: Path
     warehouse: Warehouse
@@ -212,7 +212,7 @@ class StreamWorld:
             await until(lambda: self.is_drained(flow))
 
     def is_drained(self, flow: Drain) -> bool:
-        states = {one.partition: one for one in flow.states()}
+        states = {state.partition: state for state in flow.states()}
         logs = self.bus.logs[next(iter(self.bus.logs))]
         return bool(states) and all(at in states and states[at].offset == log.end for at, log in logs.items())
 

@@ -1,4 +1,4 @@
-"""Bars are what their trades say, to the last digit, whatever was closed, kept, replayed or killed meanwhile."""
+"""Bars equal their trades, to the last digit, whatever was closed, stored, replayed or killed meanwhile."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _bar(of: Sequence[tuple[float, float]]) -> tuple[Any, ...]:
 
 @dataclass
 class Market:
-    """Loads of trades as the drain and replays leave them, and what a reader of each publication should see."""
+    """Loads of trades as the drain and replays leave them, and the bars that each publication should have."""
 
     ledger: SqliteLedger
     warehouse: ClickHouse
@@ -99,7 +99,7 @@ class Market:
         return begun.load_id
 
     async def tick(self, count: int = 30) -> int:
-        """Trades come in, of any minute: into the day's load, which is opened if there is none."""
+        """Add trades of any minute to the day's load, which is opened if there is none."""
         feed, day = self.random.choice(FEEDS), self.random.choice(DAYS)
         load = self.opened.get((feed.name, day)) or await self.open(feed, day)
         self.opened[feed.name, day] = load
@@ -135,7 +135,7 @@ class Market:
         await self.ledger.close_load(load)
 
     async def replay(self, load: int) -> None:
-        """Decoded again, a third of it otherwise: a new load, whole and closed, takes the place of the old one."""
+        """Replay a load, a third of it with other values: a new closed load replaces the old one."""
         await self.close(load)
         old = next(other for other in await self.ledger.loads() if other.load_id == load)
         feed = next(one for one in FEEDS if one.name == old.source)
@@ -148,7 +148,7 @@ class Market:
         await self.publications().publish(await self.ledger.close_load(begun.load_id))
 
     async def kill(self, step: int) -> None:
-        """Everything ends at that step of making bars, and starts again."""
+        """Crash at that step of computing bars, and start again."""
         try:
             await self.runner(Fuse(step)).run_round()
         except CrashError:
@@ -322,7 +322,7 @@ def test_a_bar_has_no_receipt_of_its_own_and_names_where_to_look(parameter: str)
 
 
 async def test_only_the_queried_trades_are_read(market: Market) -> None:
-    """The filters on symbol and minute reach the index of the trades, and days that are kept as bars are left alone."""
+    """Filters on symbol and minute use the index of the trades, and days that are stored as bars are not read."""
     for _ in range(6):
         await market.tick()
     for (_, day), load in list(market.opened.items()):

@@ -16,7 +16,7 @@ from spotlightd.ports.storage import Bucket
 
 @dataclass
 class ScriptedBucket:
-    """Answers pings as the script says: an empty sentence is a good answer."""
+    """Answers pings as scripted: an empty text is a good answer."""
 
     script: list[str]
     board: Board = field(default_factory=Board)

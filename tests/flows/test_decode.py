@@ -1,4 +1,4 @@
-"""A stream that Python decodes: drained, recovered and replayed like those that the engine decodes."""
+"""A stream decoded by Python is drained, recovered and replayed like one decoded by the engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def streams(tmp_path: Path, warehouse: ClickHouse) -> AsyncIterator[Stream
 
 async def send(world: StreamWorld, values: list[bytes], first: int = 0) -> None:
     frames = [Frame(5, first + at, MIDNIGHT + at, value) for at, value in enumerate(values)]
-    await world.bus.append(source.name, 0, [pack_key(source_mark(source.name), one) for one in frames], values)
+    await world.bus.append(source.name, 0, [pack_key(source_mark(source.name), frame) for frame in frames], values)
 
 
 async def counted(world: StreamWorld) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The watch over disks: what it holds and lets go, the ballast, and disks that do not answer."""
+"""The watch over disks: what it holds and releases, the ballast, and disks that do not answer."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ FOLDERS = (
     Folder("documents", PAPERS / "documents", ("batch loads",)),
     Folder("temporary files", OTHER),
 )
-Said = list[MutableMapping[str, Any]]
+Events = list[MutableMapping[str, Any]]
 
 
 @pytest.fixture
-def said() -> Iterator[Said]:
+def log_entries() -> Iterator[Events]:
     """What was logged."""
     with capture_logs() as lines:
         yield lines
@@ -60,15 +60,15 @@ class Watch:
             ballast=TABLES / "engine" / "ballast", configured_ballast=self.ballast, on_critical=self.on_critical,
         )  # fmt: skip
 
-    async def seen(self, used: int, at: Path = TABLES) -> FileSystem:
-        """A look when so much is used by others; what it made of that disk. What it began meanwhile is done."""
+    async def usage_after(self, used: int, at: Path = TABLES) -> FileSystem:
+        """Check while other programs use this much. Returns the disk after the started tasks are done."""
         self.disks.mounts[at] = (SIZE, used)
         await self.flow.check()
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("disk ")))
         return self.at(at)
 
     def at(self, at: Path) -> FileSystem:
-        return next(one for one in self.flow.state().file_systems if one.name == str(at))
+        return next(disk for disk in self.flow.state().file_systems if disk.name == str(at))
 
     @property
     def held(self) -> tuple[bool, bool]:
@@ -88,11 +88,11 @@ class Watch:
 
 async def test_levels_hold_in_their_order_and_let_go_in_the_reverse() -> None:
     watch = Watch(ballast=0)
-    said = []
+    log_entries = []
     for used in (800, 860, 930, 960, 980, 965, 945, 935, 905, 830):
-        one = await watch.seen(used)
-        said.append((int(one.level), *watch.held))
-    assert said == [
+        one = await watch.usage_after(used)
+        log_entries.append((int(one.level), *watch.held))
+    assert log_entries == [
         (0, False, False), (1, False, False), (2, True, False), (3, True, True), (4, True, True),
         (4, True, True), (3, True, True), (2, True, False), (1, False, False), (0, False, False),
     ]  # fmt: skip
@@ -100,26 +100,26 @@ async def test_levels_hold_in_their_order_and_let_go_in_the_reverse() -> None:
 
 async def test_a_disk_holds_only_what_needs_it() -> None:
     watch = Watch()
-    assert (await watch.seen(990, PAPERS)).summary == "batch loads held"
+    assert (await watch.usage_after(990, PAPERS)).summary == "batch loads held"
     assert watch.held == (True, False)
-    await watch.seen(0, PAPERS)
-    assert (await watch.seen(1_000, OTHER)).summary == "nearly full, holds nothing up"
+    await watch.usage_after(0, PAPERS)
+    assert (await watch.usage_after(1_000, OTHER)).summary == "nearly full, holds nothing up"
     assert watch.held == (False, False)
 
 
 async def test_the_reason_for_holding_names_the_percentage_that_ends_it() -> None:
     watch = Watch(ballast=0)
-    await watch.seen(960)
+    await watch.usage_after(960)
     assert watch.gate.hold_reason("the sink") == "disk /tables is 96.0 % full: the sink is held until it is below 94 %"
 
 
-async def test_each_change_of_level_is_logged_once(said: Said) -> None:
+async def test_each_change_of_level_is_logged_once(log_entries: Events) -> None:
     watch = Watch(ballast=0)
     for used in (930, 931, 930, 929, 930, 919, 915, 925, 921, 912):
-        await watch.seen(used)
-    assert [one["now"] for one in said if one["event"] == "disk level changed"] == ["batch held"]
-    await watch.seen(100)
-    assert [one["now"] for one in said if one["event"] == "disk level changed"] == ["batch held", "fine"]
+        await watch.usage_after(used)
+    assert [entry["now"] for entry in log_entries if entry["event"] == "disk level changed"] == ["batch held"]
+    await watch.usage_after(100)
+    assert [entry["now"] for entry in log_entries if entry["event"] == "disk level changed"] == ["batch held", "fine"]
 
 
 @given(st.lists(st.integers(0, SIZE), max_size=30))
@@ -127,30 +127,30 @@ def test_the_gate_always_follows_the_levels_and_free_space_releases_all_work(tol
     async def all_of_it() -> None:
         watch = Watch(ballast=0)
         for used in told:
-            one = await watch.seen(used)
+            one = await watch.usage_after(used)
             assert watch.held == (one.level >= Level.BATCH_HELD, one.level >= Level.SINK_HELD)
-        await watch.seen(0)
+        await watch.usage_after(0)
         assert watch.held == (False, False)
 
     asyncio.run(all_of_it())
 
 
-async def test_the_ballast_is_created_released_and_created_again(said: Said) -> None:
+async def test_the_ballast_is_created_released_and_created_again(log_entries: Events) -> None:
     watch = Watch(ballast=20)
-    assert (await watch.seen(100)).ballast_held == 20
-    assert (await watch.seen(960)).ballast_held == 0  # with the ballast that is 98 %
+    assert (await watch.usage_after(100)).ballast_held == 20
+    assert (await watch.usage_after(960)).ballast_held == 0  # with the ballast that is 98 %
     for used in (950, 930, 880, 845):
-        assert (await watch.seen(used)).ballast_held == 0
-    assert (await watch.seen(830)).ballast_held == 20
-    events = [one["event"] for one in said if one["event"].startswith("ballast")]
+        assert (await watch.usage_after(used)).ballast_held == 0
+    assert (await watch.usage_after(830)).ballast_held == 20
+    events = [entry["event"] for entry in log_entries if entry["event"].startswith("ballast")]
     assert events == ["ballast created", "ballast released", "ballast created"]
 
 
 async def test_a_ballast_that_would_itself_hold_work_is_not_created() -> None:
-    """Else it would be made and released for ever."""
+    """Otherwise it would be created and released for ever."""
     watch = Watch(ballast=200)
     for _ in range(3):
-        one = await watch.seen(830)
+        one = await watch.usage_after(830)
         assert one.ballast
         assert (one.ballast.held, one.ballast.detail) == (0, "there is no room for it yet")
     assert watch.held == (False, False)
@@ -183,17 +183,19 @@ async def test_at_the_last_level_the_hook_is_called_after_the_ballast_is_release
         may_end.set()
 
 
-async def test_a_hook_that_fails_is_logged_and_the_watch_goes_on(said: Said) -> None:
+async def test_a_hook_that_fails_is_logged_and_the_watch_goes_on(log_entries: Events) -> None:
     async def drop(_: FileSystem) -> None:
         raise StoreError("the bucket does not answer")
 
     watch = Watch(on_critical=drop)
-    await watch.seen(990)
-    assert [one["error"] for one in said if one["event"] == "store failed"] == ["the bucket does not answer"]
-    assert (await watch.seen(100)).level == Level.FINE
+    await watch.usage_after(990)
+    assert [entry["error"] for entry in log_entries if entry["event"] == "store failed"] == [
+        "the bucket does not answer"
+    ]
+    assert (await watch.usage_after(100)).level == Level.FINE
 
 
-async def test_a_disk_that_hangs_keeps_its_level_is_reported_and_others_are_still_watched(said: Said) -> None:
+async def test_a_disk_that_hangs_keeps_its_level_is_reported_and_others_are_still_watched(log_entries: Events) -> None:
     watch = Watch()
     async with watch.running() as board:
         await until(lambda: bool(watch.disks.files))
@@ -207,7 +209,7 @@ async def test_a_disk_that_hangs_keeps_its_level_is_reported_and_others_are_stil
         await until(lambda: not watch.at(TABLES).error)
         watch.disks.mounts[PAPERS] = (SIZE, 0)
         await until(lambda: board.read()[0].state == "waiting")
-    events = [one["event"] for one in said if one["event"].startswith("disk ") and "disk" in one]
+    events = [entry["event"] for entry in log_entries if entry["event"].startswith("disk ") and "disk" in entry]
     assert sorted(events) == ["disk answered", "disk level changed", "disk level changed", "disk stopped answering"]
 
 
@@ -215,9 +217,9 @@ async def test_a_disk_that_hangs_from_the_beginning_is_reported() -> None:
     watch = Watch()
     watch.disks.hanging.add(TABLES)
     await watch.flow.check()
-    assert any("does it hang?" in one.error for one in watch.flow.state().file_systems)
+    assert any("does it hang?" in disk.error for disk in watch.flow.state().file_systems)
     watch.disks.hanging.clear()
-    assert (await watch.seen(0)).error == ""
+    assert (await watch.usage_after(0)).error == ""
     assert len(watch.flow.state().file_systems) == 3
 
 
@@ -245,7 +247,7 @@ async def test_the_forecast_outlives_a_restart(warehouse: ClickHouse) -> None:
     task = asyncio.create_task(DiskHistory(watch.flow, warehouse, every_seconds=0.05)(board.reporter("disk rows")))
     try:
         await until(lambda: board.read()[0].state == "waiting")
-        one = await watch.seen(120)
+        one = await watch.usage_after(120)
     finally:
         task.cancel()
         await asyncio.wait([task])

@@ -1,4 +1,4 @@
-"""What watermarks make of a disk, and what is forecast: for any disk, not for one."""
+"""Levels and forecasts, for any disk."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_history_is_bounded_and_in_order_whatever_the_clock_does(told: list[tu
     made = History()
     for seconds, value in told:
         made = made.with_point(Point(BEGUN + timedelta(seconds=seconds), value))
-        times = [one.at for one in made.points]
+        times = [point.at for point in made.points]
         assert times == sorted(set(times))
         assert len(times) <= MOST_POINTS
         assert made.points[-1].used == value

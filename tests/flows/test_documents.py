@@ -1,4 +1,4 @@
-"""Raw documents on their way to the bucket: proven before they leave the folder, after whatever crash, damage or silence."""
+"""Raw documents are proven in the bucket before they leave the folder, after any crash, damage or outage."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class World:
         return stored.digest
 
     def tiering(self, around: Any = lambda port: port, clock: Clock | None = None) -> DocumentTiering:
-        """As after a start of the daemon."""
+        """A new flow, as after a start of the daemon."""
         return DocumentTiering(
             around(self.documents.folder), around(self.bucket), around(self.ledger), around(SqliteArchive(self.ledger)),
             self.policy, gate=self.gate, clock=clock or Clock(wall=lambda: int(NOW.timestamp()) * 10**9),
@@ -217,7 +217,7 @@ async def test_a_crash_at_any_step_loses_nothing_and_the_next_round_finishes(wor
 
 
 async def test_a_process_killed_again_and_again_on_the_way_loses_no_document(world: World) -> None:
-    """The child's own clock says that they are old: they came years before it."""
+    """By the real clock of the child the documents are years old."""
     draw, kills, names = random.Random(11), 0, await world.keep(*range(60))
     for name in names:
         os.utime(world.path(name), (0, 0))

@@ -1,4 +1,4 @@
-"""The drain: every frame of a bus once in its table and once decoded, whatever is stopped, repeated, lost or made anew."""
+"""The drain stores and decodes every frame of a bus once, whatever is stopped, repeated, lost or created again."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_two_partitions_are_drained_each_in_order(streams: StreamWorld) ->
 
 
 async def crash_everywhere(streams: StreamWorld, step: int) -> bool:
-    """One life that ends at that step, a second one that ends at the same step of the recovery; whether it was reached."""
+    """Crash at that step, and at the same step of the recovery. Returns whether the step was reached."""
     fuse = Fuse(crash_step=step)
     try:
         await streams.drain(fuse=fuse)
@@ -137,7 +137,7 @@ async def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(streams: 
 
 
 class BusyBus(MemoryBus):
-    """One more frame is always on its way."""
+    """There is always one more frame on the bus."""
 
     async def ends(self, topic: str) -> Mapping[int, Ends]:
         return {at: Ends(one.start, one.end + 1) for at, one in (await super().ends(topic)).items()}
@@ -163,7 +163,7 @@ async def test_a_log_created_again_under_the_running_drain_is_read_from_its_begi
         await until(lambda: streams.is_drained(flow))
         streams.bus.lose(ticks.name)
         await streams.send(numbered(80, connection=11, first=0))
-        await until(lambda: all(one.epoch == 2 for one in flow.states()) and streams.is_drained(flow))
+        await until(lambda: all(state.epoch == 2 for state in flow.states()) and streams.is_drained(flow))
         assert [cause for cause, _ in await stores.gaps()] == ["log lost"]
     assert await streams.numbers() == sorted([*range(60), *range(160)])
     assert await streams.query_value("SELECT max(epoch) FROM constructed_frames") == 2
@@ -242,7 +242,7 @@ async def test_a_decode_that_changed_between_crash_and_recovery_is_noticed(strea
     assert open_intents == 1
     await streams.drain(mended)
     numbers = await streams.numbers()
-    assert numbers in ([*range(20)], [one + 1_000_000 for one in range(20)])
+    assert numbers in ([*range(20)], [number + 1_000_000 for number in range(20)])
 
 
 async def test_a_replay_switches_readers_by_one_row_and_as_of_shows_what_was_before(streams: StreamWorld) -> None:
@@ -255,11 +255,11 @@ async def test_a_replay_switches_readers_by_one_row_and_as_of_shows_what_was_bef
             date(2026, 3, 2), date(2026, 3, 2), to_checkpoint(ignore_progress)
         )
     assert [(one.day, one.part, one.rows) for one in done] == [(date(2026, 3, 2), 1, 40)]
-    assert await streams.numbers() == [one + 1_000_000 for one in range(40)]
+    assert await streams.numbers() == [number + 1_000_000 for number in range(40)]
     assert await streams.numbers(before) == list(range(40))
     await streams.send(numbered(5, first=20, around=MIDNIGHT + DAY // 2))
     await streams.drain(mended)
-    assert await streams.numbers() == [one + 1_000_000 for one in range(50)]
+    assert await streams.numbers() == [number + 1_000_000 for number in range(50)]
 
 
 async def test_a_replay_beside_a_running_drain_neither_loses_nor_mixes(streams: StreamWorld) -> None:
@@ -275,10 +275,10 @@ async def test_a_replay_beside_a_running_drain_neither_loses_nor_mixes(streams: 
                 await streams.send(numbered(3, first=sent, around=MIDNIGHT + DAY // 2))
                 sent += 3
                 numbers = await streams.numbers()
-                assert numbers == [one + 1_000_000 for one in range(len(numbers))]
+                assert numbers == [number + 1_000_000 for number in range(len(numbers))]
             await replay
         await until(lambda: streams.is_drained(flow))
-    assert await streams.numbers() == [one + 1_000_000 for one in range(sent * 2)]
+    assert await streams.numbers() == [number + 1_000_000 for number in range(sent * 2)]
 
 
 async def test_a_lost_ledger_and_a_changed_decode_delete_no_frames(streams: StreamWorld) -> None:
@@ -353,7 +353,7 @@ async def test_interrupted_frames_whose_log_is_lost_are_stored_and_decoded_again
 
 
 async def test_no_move_of_a_drain_that_failed_runs_beside_the_recovery(streams: StreamWorld) -> None:
-    """The bus fails for the reader, and a moment later for the one who looks after it, while frames are on their way."""
+    """The bus fails for the reader, and a moment later for the tidying task, while frames are being moved."""
     await streams.send(numbered(20))
     delayed = streams.delayed = DelayedWarehouse(streams.warehouse)
     async with streams.stores() as stores, stores.run_drain() as flow:

@@ -1,4 +1,4 @@
-"""Work that is held while a disk is too full: between two pieces of it, and nothing is lost or doubled by it."""
+"""Work is held while a disk is too full, between two pieces, and nothing is lost or doubled."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from .world import World, source
 
 @dataclass
 class Table:
-    """A warehouse that takes rows, or refuses them."""
+    """A warehouse that accepts rows or refuses them."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     refuses: bool = False

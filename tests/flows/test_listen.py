@@ -1,4 +1,4 @@
-"""Listening: every frame is taken, or the span in which it was missed is a row. The numbers are those of the fault table."""
+"""The listener receives every frame, or records the gap. The numbers are those of the fault table."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ async def run_listener_and_venue(script: Script = TICKING) -> AsyncIterator[tupl
 
 
 def tick_numbers(running: RunningListener) -> list[int]:
-    """The numbers of the made ticks that were taken, in order."""
+    """The numbers of the ticks that were received, in order."""
     messages = (json.loads(value) for value in running.spool.values if value.startswith(b'{"data"'))
     return [trade["v"] for message in messages for trade in message["data"]]
 
 
 async def wait_for_more(running: RunningListener, ticks: int = 50) -> None:
-    """Wait until that many more ticks were taken."""
+    """Wait until that many more ticks were received."""
     wanted = len(tick_numbers(running)) + ticks
     await running.until(lambda: len(tick_numbers(running)) >= wanted)
 
@@ -63,7 +63,7 @@ async def wait_for_gaps(running: RunningListener, number: int) -> None:
 
 
 def check_each_tick_is_received_once_or_in_a_gap(exchange: Exchange, running: RunningListener) -> None:
-    """O1 and O2, for all that the market made between the first and the last that was taken."""
+    """O1 and O2, for all ticks between the first and the last that was received."""
     taken = tick_numbers(running)
     assert len(taken) == len(set(taken))
     missed = sorted(set(range(taken[0], taken[-1])) - set(taken))
@@ -311,7 +311,7 @@ async def test_the_key_is_in_no_message() -> None:
 
 
 async def test_the_key_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    """O6: with the key in the address, as the venue wants it, through a refusal, a hanging up and a stop."""
+    """O6: with the key in the address, as the venue requires, through a refusal, a hang-up and a stop."""
     async with run_exchange(TICKING) as exchange:
 
         def connect(url: str, hosts: Collection[str], **limits: Any) -> AbstractAsyncContextManager[Socket]:
@@ -336,7 +336,7 @@ async def test_the_key_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: 
 
 
 class ClosesAfter:
-    """A socket that sends one frame and is closed by the venue after so many seconds."""
+    """A socket that sends one frame and is closed by the venue after these seconds."""
 
     def __init__(self, hand: HandClock, seconds: float) -> None:
         self.hand = hand

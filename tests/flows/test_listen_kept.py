@@ -1,4 +1,4 @@
-"""Listening into the real spool and the real ledger: what one process leaves behind, the next one finds."""
+"""The listener with the real spool and the real ledger: the next process finds what the last one left."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_every_tick_is_stored_once_or_in_a_gap_through_hang_ups_full_spool
             gaps = await kept.gaps()
     causes = [cause for cause, _ in groupby(cause for cause, _, _ in gaps)]
     assert causes == ["connection lost", "stopped", "spool full", "stopped"]
-    taken = [trade["v"] for one in values for trade in json.loads(one).get("data", [])]
+    taken = [trade["v"] for value in values for trade in json.loads(value).get("data", [])]
     assert len(taken) == len(set(taken))
     for number in sorted(set(range(taken[-1])) - set(taken)):
         at = datetime.fromtimestamp(exchange.ticks[number] / 1e9, UTC)

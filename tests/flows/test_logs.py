@@ -1,4 +1,4 @@
-"""What the daemon says as rows: bounded, counted where it is not kept, each event once whatever befalls the warehouse."""
+"""Log events as rows: bounded, counted where left out, each event once whatever happens to the warehouse."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Hands:
 
 @dataclass
 class Table:
-    """A warehouse that takes rows, refuses them, or takes them and does not say so."""
+    """A warehouse that accepts rows, refuses them, or accepts them and loses the answer."""
 
     rows_: list[dict[str, Any]] = field(default_factory=list)
     refuses: bool = False
@@ -87,8 +87,8 @@ def dicts(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 def sums(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Events that are there, and events that are counted as left out."""
-    gaps = [json.loads(one["fields"])["events"] for one in rows if one["event"] == LEFT_OUT]
+    """The number of events in the rows, and of events that are counted as left out."""
+    gaps = [json.loads(row["fields"])["events"] for row in rows if row["event"] == LEFT_OUT]
     return len(rows) - len(gaps), sum(gaps)
 
 
@@ -282,7 +282,7 @@ async def test_trouble_is_said_once_and_not_with_every_try() -> None:
         finally:
             task.cancel()
             await asyncio.wait([task])
-    assert [one["event"] for one in lines] == ["store failed", "store recovered"]
+    assert [line["event"] for line in lines] == ["store failed", "store recovered"]
     assert [row["event"] for row in table.rows_] == ["request refused"]
 
 

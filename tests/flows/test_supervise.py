@@ -1,4 +1,4 @@
-"""Flows that fail are begun again, after pauses that grow and that a good spell forgets; the board tells who hangs."""
+"""Flows that fail are started again after growing pauses, which a long run resets; the board shows which flows hang."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MIDNIGHT = datetime(2021, 3, 20, tzinfo=UTC)
 
 @dataclass
 class Time:
-    """A time that goes on only when somebody sleeps, or the test says so."""
+    """Time that passes only in `sleep` and `advance`."""
 
     seconds: float = 0.0
     slept: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ def only(board: Board) -> Status:
 
 
 async def pauses(time: Time, spells: list[float]) -> tuple[list[float], Status]:
-    """The pauses between the spells of a flow that runs so long each time before it fails; it stops after the last."""
+    """The pauses of a flow that runs for these spells, failing after each; it stops after the last."""
     board, left = Board(time.clock()), iter(spells)
 
     async def flow(_: Reporter) -> None:

@@ -1,4 +1,4 @@
-"""Faults in any order, drawn by a seed: `python -m tests.streams.chaos SEED` (that is `make chaos SEED=…`).
+"""Faults in a random order, drawn by a seed: `python -m tests.streams.chaos SEED` (that is `make chaos SEED=…`).
 
 The same seed draws the same faults with the same pauses. What the machine does in between is its own, so a seed that
 failed fails again often, and not always. At the end a clean daemon drains what is there, and the oracles are asked.
@@ -32,7 +32,7 @@ Print = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Chaos:
-    """What can be done to a scene; `chance` decides how long."""
+    """The faults that can be applied to a scene; `chance` decides how long."""
 
     scene: Scene
     chance: random.Random
@@ -41,7 +41,7 @@ class Chaos:
         await self.scene.restart()
 
     async def stop_daemon(self) -> None:
-        """Told to stop: it ends well, whatever else is the matter."""
+        """SIGTERM: the daemon ends with status 0 in any situation."""
         self.scene.daemon.send(signal.SIGTERM)
         status = await self.scene.daemon.ended(seconds=20)
         assert status == 0, self.scene.daemon.describe()
@@ -117,7 +117,7 @@ class Chaos:
         return {name: getattr(self, name) for name in names}
 
     async def run_acts(self, names: Sequence[str], show: Print) -> Count:
-        """Do these in order, each some moments after the one before; then all is to be well again."""
+        """Apply these in order, with short pauses; then everything must recover."""
         started = time.monotonic()
         for name in names:
             await self.pause(0.2, 1.5)
@@ -126,7 +126,7 @@ class Chaos:
         return await self.recover()
 
     async def run_random(self, seconds: float, show: Print) -> Count:
-        """Do what chance says, until the time is over."""
+        """Apply random faults until the time is over."""
         started = time.monotonic()
         while time.monotonic() - started < seconds:
             await self.pause(0.2, 2.0)
@@ -136,7 +136,7 @@ class Chaos:
         return await self.recover()
 
     async def recover(self) -> Count:
-        """A clean stop and start, and what became of the ticks."""
+        """Stop and start cleanly, and count the ticks."""
         await self.scene.wait_for_flow(seconds=120)
         await self.stop_daemon()
         await self.scene.wait_for_flow(seconds=120)
@@ -144,7 +144,7 @@ class Chaos:
 
 
 async def run(seed: int, seconds: float, folder: Path, show: Print) -> Count:
-    """A Kafka, a venue and a daemon of its own; AssertionError with the count when an oracle says no."""
+    """A Kafka, a venue and a daemon of its own; AssertionError with the count when an oracle fails."""
     (wire,) = free_ports(1)
     kafka = Kafka(folder / "kafka")
     kafka.properties["advertised.listeners"] = f"PLAIN://127.0.0.1:{wire},LOCKED://{kafka.locked}"

@@ -29,7 +29,7 @@ Verdict = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """The real Kafka; it tells its clients to come to `wire_port`, where a test has its proxy. `disk` if it is small."""
+    """The real Kafka. It advertises `wire_port`, where a test has its proxy. `disk` is its small disk, if there is one."""
 
     kafka: Kafka
     wire_port: int
@@ -38,7 +38,7 @@ class Broker:
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
-    """A venue that makes a thousand ticks a second, and a state folder that no daemon has seen; the embedded bus."""
+    """A venue that sends a thousand ticks a second, and an empty state folder; the embedded bus."""
     async with run_exchange(Script(rate=RATE, ping_seconds=0.5)) as venue:
         yield Place(tmp_path, venue)
 

@@ -152,7 +152,7 @@ class Place:
             return list((await opened.rows(sql, values)).rows)
 
     async def trades(self, what: str) -> list[tuple[Any, ...]]:
-        """What the visible trades of this source say."""
+        """A query over the visible trades of this source."""
         async with self.reading() as opened:
             seq = (await opened.rows("SELECT max(seq) FROM loads")).rows[0][0]
             sql = what.format(trades=f"trades WHERE source = '{self.source}' AND {visible_condition(trades)}")
@@ -182,7 +182,7 @@ class Place:
         return [str(text) for (text,) in rows]
 
     async def count(self) -> Count:
-        """O1 and O2 as of now, with the gaps that are written down until now.
+        """O1 and O2 as of now, with the gaps recorded until now.
 
         A log that was lost excuses nothing here: the spool has what was in it.
         """
@@ -201,7 +201,7 @@ class Place:
         return Count(len(ticks), sum(times.values()), in_gaps, tuple(lost), tuple(doubled), tuple(strange))
 
     async def wait_for_flow(self, more: int = 200, *, seconds: float = DRAINED_SECONDS) -> None:
-        """Wait until ticks that are made from now on are in the table."""
+        """Wait until ticks that are sent from now on are in the table."""
         wanted = len(self.venue.ticks) + more
 
         async def there() -> bool:
@@ -213,7 +213,7 @@ class Place:
 
     @contextlib.contextmanager
     def quiet(self) -> Iterator[None]:
-        """The venue makes no ticks while the block runs; its pings go on."""
+        """The venue sends no ticks while the block runs; its pings go on."""
         script = self.venue.script
         self.venue.script = replace(script, rate=0.0)
         try:
@@ -222,7 +222,7 @@ class Place:
             self.venue.script = script
 
     async def settle(self, *, seconds: float = DRAINED_SECONDS) -> Count:
-        """No tick is made, though pings go on; wait until all that was made is there or in a gap, and nothing stays open (O3).
+        """The venue sends only pings. Wait until every tick is in the table or in a gap, and no intent is open (O3).
 
         And all that is in the spool some moments later has to be durable: what is still to come may lie within a gap.
         """

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that does to a connection what networks do: delay, cut up, stall, swallow, reset, refuse."""
+"""A TCP proxy on loopback that delays, splits, stalls, drops, resets and refuses, as networks do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Proxy:
             writer.transport.abort()
 
     def healthy(self) -> None:
-        """Pass everything again. Connections of which bytes were swallowed are cut off, or they would never make sense."""
+        """Pass everything again. Connections that lost bytes are cut, because the rest would be unreadable."""
         broken = self.deaf
         self.stalled = self.deaf = self.refusing = False
         self.answer = b""

@@ -25,7 +25,7 @@ SHORT_TIMEOUTS = "partitions=2, stale_seconds=2.0, ping_seconds=0.5"
 
 @dataclass
 class Scene(Place):
-    """A place with a daemon in it. `before` = what was made when the fault began."""
+    """A place with a daemon in it."""
 
     metrics_port: int = 0
     options: dict[str, Any] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Scene(Place):
         return self.line
 
     async def start(self, *, wait_ready: bool = True, **sections: Any) -> Daemon:
-        """A daemon, ready; not `well`: although it holds. The one before must have ended."""
+        """Start a daemon and wait until it is ready; without `wait_ready` also one that holds. The last one must have ended."""
         await self._life.aclose()
         self._daemon = await self._life.enter_async_context(self.begun(**self.options | sections))
         if wait_ready:
@@ -62,7 +62,7 @@ class Scene(Place):
         return self._daemon
 
     async def restart(self, **sections: Any) -> Daemon:
-        """Killed, and started again."""
+        """Kill the daemon and start it again."""
         await self.daemon.kill()
         return await self.start(**sections)
 
@@ -79,7 +79,7 @@ class Scene(Place):
         await until(lambda: self.daemon.is_not_ready(because), f"/readyz says {because!r}", seconds=seconds, every=0.1)
 
     async def wait_for_ticks(self, more: int) -> None:
-        """Wait until the venue has made so many more ticks."""
+        """Wait until the venue has sent so many more ticks."""
         wanted = len(self.venue.ticks) + more
         await until(lambda: len(self.venue.ticks) >= wanted, f"{more} more ticks", every=0.05)
 
@@ -108,7 +108,7 @@ class Scene(Place):
         raise AssertionError(f"/metrics has no {name} {labels}")
 
     async def loop_lags(self) -> dict[float, float]:
-        """By bucket how often the loop was at most so late."""
+        """The histogram of the event loop's lag, by bucket."""
         async with self.daemon.session.get(f"http://127.0.0.1:{self.metrics_port}/metrics") as answer:
             text = await answer.text()
         return {
@@ -128,7 +128,7 @@ class Scene(Place):
 
     @asynccontextmanager
     async def admin(self) -> AsyncIterator[Any]:
-        """Somebody else at the broker, with Kafka's own tools."""
+        """Another program at the broker, with Kafka's own tools."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.wires.address)
         await admin.start()
         try:
@@ -147,7 +147,7 @@ async def run_scene(
     changes: str = SHORT_TIMEOUTS,
     **sections: Any,
 ) -> AsyncIterator[Scene]:
-    """A scene with a topic of its own, and a daemon in it that is ready and takes ticks; ended when the block is left."""
+    """A scene with a topic of its own and a daemon that is ready and receives ticks; it ends with the block."""
     (metrics,) = free_ports(1)
     name = f"made_{secrets.token_hex(4)}"
     async with (

@@ -1,4 +1,4 @@
-"""The real daemon and a real Kafka, of two partitions, that is frozen, cut off, lied about, wiped, emptied and full.
+"""The real daemon, and a real Kafka with two partitions that is frozen, cut off, wiped, emptied and full.
 
 One daemon lives through all of it, fault after fault; whatever was made before the end of each must be in the table once
 or in a gap. The numbers are those of docs/reliability.md.
@@ -38,7 +38,7 @@ async def life(tmp_path_factory: pytest.TempPathFactory, broker: Broker) -> Asyn
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def scene(life: Scene) -> AsyncIterator[Scene]:
-    """The life that all share; begun anew when the test before left it ended."""
+    """The daemon that all tests share; started again when the last test left it ended."""
     if life.daemon.process.returncode is not None:
         await life.start()
     yield life
@@ -48,7 +48,7 @@ async def scene(life: Scene) -> AsyncIterator[Scene]:
 
 
 async def late_turns(scene: Scene) -> float:
-    """How often the loop came round more than LATE seconds too late."""
+    """How often the event loop was more than LATE seconds late."""
     turns = await scene.loop_lags()
     return turns[float("inf")] - turns[LATE]
 
@@ -96,7 +96,7 @@ async def test_fault_12_connections_cut_in_mid_produce_lose_and_double_nothing(s
 
 
 async def test_fault_12_a_sequence_out_of_order_costs_a_new_number_and_no_record(scene: Scene) -> None:
-    """12: Kafka refuses with OutOfOrderSequence, as after it lost what it knew of us: asked again under a new number."""
+    """12: Kafka refuses with OutOfOrderSequence, as after it lost its producer state: sent again under a new number."""
     topic = f"constructed_{secrets.token_hex(4)}"
     async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
         await bus.ensure(Topic(topic))
@@ -110,7 +110,7 @@ async def test_fault_12_a_sequence_out_of_order_costs_a_new_number_and_no_record
 
 
 async def test_fault_8_poison_messages_are_rejected_once_and_others_flow(scene: Scene, verdict: Verdict) -> None:
-    """8: bad JSON, a record without a key, 5 MB of nothing, put into the topic by somebody else."""
+    """8: bad JSON, a record without a key, and 5 MB without meaning, written to the topic by another program."""
     before = scene.rejected()
     bad = [b'{"type":"trade","data":[{', b"nobody's", b"9" * 5_000_000]
     strange = pack_key(source_mark(scene.source), Frame(secrets.randbits(60) | 1, 0, 1_700_000_000 * 10**9, b""))
@@ -118,8 +118,8 @@ async def test_fault_8_poison_messages_are_rejected_once_and_others_flow(scene: 
         for partition, keys in ((0, [strange, b"", b""]), (1, [b"", b"", b""])):
             await bus.append(scene.source, partition, keys, bad)
     count = await scene.recover()
-    told = scene.rejected()[len(before) :]
-    assert sorted(one[:20] for one in told) == sorted(2 * [one[:20].decode() for one in bad])
+    rejected = scene.rejected()[len(before) :]
+    assert sorted(row[:20] for row in rejected) == sorted(2 * [value[:20].decode() for value in bad])
     verdict("8", count, "each rejected once")
 
 
@@ -164,13 +164,13 @@ async def test_fault_10_a_wiped_kafka_is_a_new_epoch_and_nothing_is_lost(scene: 
 
 async def acknowledged(scene: Scene, offset: int) -> bool:
     async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
-        return sum(one.end for one in (await bus.ends(scene.source)).values()) >= offset
+        return sum(ends.end for ends in (await bus.ends(scene.source)).values()) >= offset
 
 
 async def test_fault_14_records_deleted_before_they_were_read_come_from_the_spool(
     scene: Scene, verdict: Verdict
 ) -> None:
-    """14: retention was too short; a gap says so, the drain goes on once, and the spool sends again what is missing."""
+    """14: retention was too short; a gap records it, the drain goes on, and the spool sends again what is missing."""
     missing, holds = (await scene.settle()).in_gaps, len(scene.daemon.find_events("drain held"))
     with scene.frozen_engine():
         drained = scene.drained()
@@ -201,7 +201,7 @@ async def test_a_topic_that_is_deleted_or_created_again(what: str, scene: Scene,
 
 
 async def test_offsets_that_expired_at_kafka_are_not_missed(scene: Scene, verdict: Verdict) -> None:
-    """The consumer group is gone, as after a long holiday: positions stand in our own ledger."""
+    """The consumer group has expired; positions are in our own ledger."""
     epoch = scene.epoch()
     assert await scene.daemon.stop() == 0
     async with Kafka(BusSettings(kind="kafka", servers=[scene.kafka.address])) as bus:
@@ -216,7 +216,7 @@ async def test_offsets_that_expired_at_kafka_are_not_missed(scene: Scene, verdic
 async def test_messages_that_are_too_large_for_the_topic_wait_until_it_takes_them(
     scene: Scene, verdict: Verdict
 ) -> None:
-    """Somebody lowers max.message.bytes below what we send, and raises it again: held with an alarm, then all comes."""
+    """max.message.bytes is lowered below the size of a batch, then raised: held with an alarm, then all frames arrive."""
     async with scene.admin() as admin:
         await limited(admin, scene, 300)
         await scene.wait_until_holding("MessageSizeTooLarge", seconds=30)
@@ -227,12 +227,12 @@ async def test_messages_that_are_too_large_for_the_topic_wait_until_it_takes_the
 
 
 async def limited(admin: Any, scene: Scene, size: int) -> None:
-    told = ConfigResource(ConfigResourceType.TOPIC, scene.source, {"max.message.bytes": str(size)})
-    await admin.alter_configs([told])
+    resource = ConfigResource(ConfigResourceType.TOPIC, scene.source, {"max.message.bytes": str(size)})
+    await admin.alter_configs([resource])
 
 
 async def test_a_kafka_that_ends_on_a_full_disk_and_comes_back(scene: Scene, broker: Broker, verdict: Verdict) -> None:
-    """Kafka does not live on a full disk. The spool takes everything until it is started again with some space."""
+    """Kafka ends on a full disk. The spool takes everything until Kafka is started again with some space."""
     if broker.disk is None:
         pytest.skip("no small disk can be mounted: A FULL DISK OF KAFKA IS NOT TESTED HERE; run as root")
     broker.disk.fill()

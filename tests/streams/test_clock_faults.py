@@ -1,4 +1,4 @@
-"""Midnights, zones of time and clocks that are set: the day of a frame is that of its receiving, in UTC, and stays that."""
+"""Midnights, time zones and clocks that are set: the day of a frame is the UTC day of its receipt."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ PARTS = "SELECT DISTINCT table, partition_id FROM system.parts WHERE active AND 
 async def test_faults_4_44_45_days_are_the_same_in_every_zone_of_time(
     tmp_path: Path, broker: Broker, verdict: Verdict
 ) -> None:
-    """4, 44, 45: the same records, across midnights, drained by three daemons in three zones of time: equal tables."""
+    """4, 44, 45: the same records, across midnights, drained by three daemons in three time zones: equal tables."""
     source, told = f"made_{secrets.token_hex(4)}", []
     async with (
         run_exchange(Script(rate=0.001, ping_seconds=3_600)) as venue,
@@ -86,7 +86,7 @@ async def produced(broker: Broker, source: str) -> None:
 
 
 async def drained(place: Place, zone: str) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
-    """All rows but what names this instance, and the partitions of the tables."""
+    """All rows without what identifies this instance, and the partitions of the tables."""
     async with place.ready(env={"TZ": zone}) as daemon:
 
         async def all_there() -> bool:

@@ -1,4 +1,4 @@
-"""SIGKILL of the daemon, of its engine and of Kafka while ticks flow, and orders to stop: 0 lost, 0 doubled."""
+"""SIGKILL of the daemon, its engine and Kafka while ticks flow, and SIGTERM: 0 lost, 0 doubled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real daemon listening to a venue that hangs up, falls silent, lies, floods and raves; a real Kafka behind it.
+"""The real daemon, with a venue that hangs up, falls silent, floods and sends garbage, and a real Kafka.
 
 How the listener does all this in detail, with a clock of hand, is in tests/flows/test_listen.py; here it is the whole
 process, and what counts is the table.
@@ -52,7 +52,7 @@ async def test_fault_22_a_burst_is_received_whole_in_bounded_memory(scene: Scene
 
 
 async def test_fault_16_a_venue_that_hangs_up_makes_a_gap_of_each_time(scene: Scene, verdict: Verdict) -> None:
-    """16: closed, and cut off, again and again; each is one gap. That nobody is stormed: tests/flows/test_listen.py."""
+    """16: closed, and cut off, again and again; each is one gap. The limit on connections: tests/flows/test_listen.py."""
     had = len(scene.gaps())
     for hang_up in (scene.venue.close, scene.venue.close):
         await hang_up(1001, "going away")
