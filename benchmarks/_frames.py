@@ -1,8 +1,8 @@
-"""Frames for the benchmarks of streams: constructed from the bundled real ones, as many as are asked for.
+"""Frames for the benchmarks of streams: constructed from the bundled real ones, in any number.
 
-A trade is a real one in a real one's form (conditions as a list, null, or absent), with a later time, a price up to a
-hundred ticks off and another volume of the same kind. Stocks get one of 99 symbols of the SEC's real file of January 2021;
-crypto trades keep theirs. So the shape is that of life, but prices and volumes come from few originals.
+A trade is a real one with its own form (conditions as a list, null, or absent), but a later time, a price up to a hundred
+ticks away and another volume of the same kind. Stocks get one of 99 symbols of the SEC's real file of January 2021;
+crypto trades keep theirs. So the form is realistic, but prices and volumes come from few originals.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def first_moment() -> int:
 
 
 def values(shape: Shape, seed: int = 1) -> Iterator[bytes]:
-    """The frames, the same ones for the same seed and day. Printed as Finnhub prints: no blanks, fields in its order."""
+    """The frames, the same for the same seed and day, printed as by Finnhub: no blanks, fields in its order."""
     rnd, names, real = random.Random(seed), symbols(), real_trades()  # noqa: S311  (nothing secret)
     now = (first_moment() - DELAY_NANOSECONDS) // 1_000_000
     for number in range(shape.frames):
@@ -99,7 +99,7 @@ def _frame(trades: Sequence[bytes]) -> bytes:
 
 
 def keys(source: Stream, count: int, first: int = 0) -> list[bytes]:
-    """Keys of one connection that lost nothing, from that sequence on, all received on one day."""
+    """Keys of one connection without losses, from that sequence on, all received on one day."""
     whose, begin, rnd = source_mark(source.name), first_moment(), random.Random(first)  # noqa: S311  (nothing secret)
     moments = [begin + at * STEP_NANOSECONDS + rnd.randrange(JITTER_NANOSECONDS) for at in range(first, first + count)]
     return [pack_key(whose, Frame(CONNECTION, first + at, moment, b"")) for at, moment in enumerate(moments)]

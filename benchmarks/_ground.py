@@ -1,7 +1,7 @@
-"""Where the benchmarks of streams take place: a filled bus, and beside it the stores that a daemon would have open.
+"""The environment of the stream benchmarks: a filled bus, and the stores that a daemon would have open.
 
 The bus is a real Kafka on loopback, or the embedded log in a file. Frames are put there through our own clients, with our
-keys. Everything else is made anew for each thing that is measured: state folder, engine, ledger, positions.
+keys. Everything else is new for each measurement: state folder, engine, ledger, positions.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ POLL_SECONDS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where frames wait: the broker's address, or the file of the embedded log. `folder` is for what is made anew."""
+    """Where frames wait: the broker's address, or the file of the embedded log. `folder` is for new state folders."""
 
     folder: Path
     servers: str = ""
@@ -102,7 +102,7 @@ async def fill_topics(place: Place, shapes: Sequence[Shape]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What is open while something is measured."""
+    """The open stores and bus of one measurement."""
 
     instance: Instance
     bus: Bus
@@ -176,7 +176,7 @@ async def drain_all(on: Ground, source: Stream, frames: int) -> float:
 
 
 async def warm_up(on: Ground) -> None:
-    """Pay for what only the first statements and imports of a process cost."""
+    """Run the first statements and imports of a process, which take longer."""
     await drain_all(on, WARM_SOURCE, WARM.frames)
 
 

@@ -1,6 +1,6 @@
 """The limit and the peers of ingest.py: the engine's own CSV reader, pandas, the csv module, dlt.
 
-Each is a function from files (text, zip) to the seconds of each and what its table holds after the last one.
+Each is a function of files (text, zip). It returns the seconds of each file, and the counts of its table after the last.
 """
 
 from __future__ import annotations

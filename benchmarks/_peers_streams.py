@@ -1,8 +1,8 @@
-"""The peers of drain.py, run by the Python of .cache/peers-streams, which holds nothing of ours.
+"""The peers of drain.py, run by the Python of .cache/peers-streams, which has none of our packages.
 
-Each reads the filled topic, takes its frames apart and puts the trades into the very table that our drain fills, in the
-same engine, through ClickHouse's own client. They write what they know of a trade, and the pointer; the table's other
-columns stay empty. They commit as they do by default or as their documents show, and were not tuned but for the size of a
+Each reads the filled topic, unpacks its frames and inserts the trades into the same table as our drain, in the
+same engine, through ClickHouse's own client. They write the fields of a trade and the pointer; the table's other
+columns stay empty. They commit as they do by default or as their documents show, and were not tuned except for the size of a
 batch. Each one's clock begins with its first message (FastStream's with its start), our drain's before it looks for
 the topic.
 

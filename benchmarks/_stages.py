@@ -38,7 +38,7 @@ class Clock:
 
 
 async def time_stages(on: Ground, shape: Shape) -> Clock:
-    """Reading the topic and doing nothing, keeping its frames, and decoding the kept ones."""
+    """Time three stages: reading the topic only, inserting its frames, decoding the inserted frames."""
     source, warehouse, clock = shape.source, on.context.warehouse, Clock(on)
     with clock.timing("consume"):
         async for records in read(on, source, shape.frames):
@@ -74,7 +74,7 @@ async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records
 
 
 def intent_of(source: Stream, records: Records, *, load_id: int) -> Intent:
-    """What the drain would intend with these records."""
+    """The intent that the drain would write for these records."""
     day = datetime.fromtimestamp(int(keys_of(records)["received"][0]) / 1e9, UTC).date()
     return Intent(
         source.name, 1, 0, records.offsets[0], records.offsets[-1] + 1, len(records), day, 1, load_id, source.parser, "alone",

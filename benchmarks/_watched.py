@@ -1,4 +1,4 @@
-"""What latency.py makes of what it saw: waits, memory, and the daemon's own numbers before and after. Pure."""
+"""Computes the figures of latency.py: waits, memory, and the daemon's own metrics before and after. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEANS = {
 
 @dataclass(slots=True)
 class Watch:
-    """What was seen of a daemon: when which receive time was the newest in the table (µs), and its memory."""
+    """Samples of a daemon: the newest receive time in the table and when it was read (µs), and memory."""
 
     answered: list[int] = field(default_factory=list)
     newest: list[int] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Watch:
 
 
 def summarize_waits(received: Any, watch: Watch) -> dict[str, Any]:
-    """Of every trade that an answer had seen, how long that was after it was received."""
+    """For every trade in an answer, the time from its receipt to that answer."""
     newest, answered = np.maximum.accumulate(np.array(watch.newest)), np.array(watch.answered)
     seen = received[received <= newest[-1]]
     waited = (answered[np.searchsorted(newest, seen)] - seen) / 1000
@@ -56,7 +56,7 @@ def subtract_counts(before: Counts, after: Counts) -> Counts:
 
 
 def loop_lag(seen: Counts) -> dict[str, Any]:
-    """Of the event loop: the bound of the bucket with the 99th of 100, and how often it was later than 50 ms."""
+    """Of the event loop: the upper bound of the p99 bucket, and the share of lags above 50 ms."""
     start = 'spotlightd_loop_lag_seconds_bucket{le="'
     found = {float(name[len(start) : -2]): count for name, count in seen.items() if name.startswith(start)}
     total = found[float("inf")]
@@ -68,7 +68,7 @@ def loop_lag(seen: Counts) -> dict[str, Any]:
 
 
 def averages(seen: Counts) -> dict[str, float]:
-    """Averages of the daemon's own histograms; without those that nothing was counted in."""
+    """Averages of the daemon's own histograms, without empty ones."""
     found = {}
     for name, (series, labels, times) in MEANS.items():
         count = seen.get(f"spotlightd_{series}_count{labels}", 0.0)

@@ -2,10 +2,10 @@
 
 export     the day (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file: nothing else
 archived   the archiver's own steps, one after the other, from planned to verified: seal, fingerprint, export, digest, upload,
-           manifest, download, verification in the child. Its memory, and that of the child, are looked at every 5 ms
-reads      all trades of the rarest and of the busiest symbol, hot and then archived: the best of --reads, in ms, and of the
-           archived ones what the engine fetched of the file
-sizes      the file beside gzipped CSV and beside pandas' `to_parquet` as it comes (when pandas is there)
+           manifest, download, verification in the child. Its memory, and that of the child, are sampled every 5 ms
+reads      all trades of the rarest and of the busiest symbol, hot and then archived: the best of --reads, in ms, and for the
+           archived ones the bytes that the engine fetched of the file
+sizes      the file, compared with gzipped CSV and with pandas' `to_parquet` by default (if pandas is installed)
 
 `of_export` is the ratio to the export inside a round, then the median of --rounds.
 """
@@ -108,7 +108,7 @@ async def timed(what: Awaitable[Any]) -> float:
 
 @contextmanager
 def watch_memory(peaks: dict[str, int]) -> Iterator[None]:
-    """The greatest resident memory of this process and of any Python child that comes about meanwhile."""
+    """The greatest resident memory of this process and of any Python child it starts meanwhile."""
     mine = psutil.Process()
     known = {child.pid for child in mine.children()}
 

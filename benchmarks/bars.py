@@ -1,9 +1,9 @@
-"""One-minute bars: computed at reading while a day is open, kept when it is closed, and what keeping them takes.
+"""One-minute bars: computed at reading while a day is open, stored when it is closed, and the cost of storing them.
 
 Constructed trades of one received day in the real table: 20 M over 16 hours, a third of them of the busiest symbol, the
 rest of a crypto pair (its volumes have five decimals) and 500 others; parts merged, page cache warm. Milliseconds are
 medians of whole answers in Native format through HTTP, `plain` is a sum of price times volume over the same trades in
-the same run. `kept` are the same questions after the flow has made the bars; the answers are compared, digit by digit.
+the same run. `kept` are the same queries after the flow has stored the bars; the answers are compared, digit by digit.
 `first_and_last_by_tuple` is the open day of the busiest symbol with `argMin` over the tuple that the packed number
 stands for.
 """

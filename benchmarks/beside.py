@@ -1,10 +1,10 @@
-"""What archiving costs those who listen: the lag of trades on their way in, while a large day leaves for a real MinIO.
+"""What archiving costs listeners: the lag of incoming trades while a large day is archived in a real MinIO.
 
 The real daemon takes `--rate 10000` trades a second from the demo's exchange, each in its own process, as in latency.py.
-In its table lies an old day of --rows trades, constructed by SQL and merged into one part.
+Its table has an old day of --rows trades, constructed by SQL and merged into one part.
 
-calm      `--seconds 30` of nothing else
-beside    from the job `archive run` until the copy of that day is proven: sealed, exported, sent, downloaded, verified
+calm      `--seconds 30` without archiving
+beside    from the job `archive run` until the copy of that day is verified: sealed, exported, uploaded, downloaded, verified
 grown     by how much received → queryable and loop lag are longer beside it than before, in ms
 
 In turns, `--rounds` times, each on a fresh daemon: `grown` is the median over the rounds.
@@ -49,7 +49,7 @@ RECEIVED = (
 
 
 async def wait_until_verified(bench: Bench) -> dict[str, Any]:
-    """Have the daemon archive what is due, and wait until it says that it did."""
+    """Have the daemon archive what is due, and wait until it has."""
     async with SqliteLedger(bench.state / LEDGER_FILE) as ledger:
         began = time.monotonic()
         queued = await ledger.add_job(Job("archive"))
@@ -69,7 +69,7 @@ async def wait_until_verified(bench: Bench) -> dict[str, Any]:
 
 
 async def window(bench: Bench, until: asyncio.Task[Any]) -> dict[str, Any]:
-    """What was seen of the daemon until that was done."""
+    """The figures of the daemon until that task is done."""
     before, since = await bench.counts(), time.time_ns() // 1000
     watch = Watch()
     looking = asyncio.create_task(watch_daemon(bench, SETTLED_SECONDS, watch), name="watch")
@@ -105,7 +105,7 @@ async def run_once(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
 
 
 async def count_ticks(bench: Bench) -> dict[str, Any]:
-    """What became of the ticks, without the old day's rows, whose numbers are their own."""
+    """The counts of the ticks, without the rows of the old day."""
     await bench.warehouse.execute("ALTER TABLE trades DELETE WHERE source = 'constructed' SETTINGS mutations_sync = 1")
     return await wait_until_settled(bench)
 

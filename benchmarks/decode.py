@@ -1,14 +1,14 @@
 """Frames to rows by the engine: the source's strict SELECT beside one that checks nothing, and what rows cost on the disk.
 
-guarded    `decoding.insert` of finnhub, strict, as the drain runs it
-bare       the same columns by JSONExtract alone: quoted numbers, fractions and missing fields pass without a word
-checks     the pattern of the short way alone, counted
+guarded    `decode.insert_decoded` of finnhub, strict, as the drain runs it
+bare       the same columns by JSONExtract alone: quoted numbers, fractions and missing fields pass silently
+checks     the pattern of the fast decode alone
 
 All read the frames table (`--frames` of one trade, a tenth as many of ten). The first two write to a copy of `trades`
 whose engine is Null, so that only reading and decoding are timed; `table` is the guarded one into the real table. In
 turns, `--rounds` times, in one engine; ratios are of the least seconds. Frames are the published ones of the golden
 cases, each with another symbol, a later time and a price a few cents off, so prices, volumes and conditions repeat more
-than in life: bytes a row flatter.
+than in reality, and bytes a row are too low.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ stages        reading the topic and doing nothing (consume); frames into their t
               frames that are there (decode): one after the other, in batches as the drain cuts them
 drain         the real flow with ledger, positions, parts and publications, from its start on a filled topic until its
               state says that all is drained: on Kafka, and on the embedded log
-loop, quix, faststream   see _peers_streams.py; they run in .cache/peers-streams, apart from ours
+loop, quix, faststream   see _peers_streams.py; they run in .cache/peers-streams
 kafka_engine  ClickHouse's own Kafka table with a materialised view, in plain chDB in a process of its own, because our
-              engine's sandbox lets it connect to nobody; at least once, no receipts. CREATE reports an error there and
-              works all the same. Timed from the making of the view on; `reading` is from the first rows on
+              engine's sandbox forbids connections; at least once, no receipts. CREATE reports an error there and
+              works all the same. Timed from the creation of the view on; `reading` is from the first rows on
 
 `of_the_slowest_stage` is the drain's speed over that of the slowest stage alone; `of_frames_then_decode` over frames and
 decode in sequence, which is the limit where decoding is the slower part. Rows of every way are counted after it.

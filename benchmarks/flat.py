@@ -2,7 +2,7 @@
 
 The real file's rows, repeated, as one document of each size: zip → published, as in ingest.py. `flat` is the highest
 cost per row over the lowest. Bytes a row are the engine's own count of compressed bytes per column, on the rows of
-the demo's three half-months, which are real; once in the order of the dataset, once in the publisher's order (by day),
+three half-months of the demo, which are real; once in the order of the dataset, once in the publisher's order (by day),
 where the pointer is nearly free and everything else is not. `--rows 100000 1000000 10000000`.
 """
 

@@ -86,7 +86,7 @@ async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]
 
 @dataclass(frozen=True, slots=True)
 class OnDisk:
-    """A publisher whose one document is a file: so that the daemon's memory is its own, and not the document's."""
+    """A publisher whose one document is a file, so that the daemon's memory does not include the document."""
 
     index: str
     file: Path
@@ -111,7 +111,7 @@ class OnDisk:
 
 
 async def ingest_file(instance: Instance, packed: Path, *, month: int = 1) -> float:
-    """Have the daemon's own flow fetch, store, parse, load and publish that file; answers the seconds."""
+    """Have the daemon's own flow fetch, store, parse, load and publish that file. Returns the seconds."""
     from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
 
     trades = instance.catalog.sources[0]

@@ -5,8 +5,8 @@ burst    100 times that for 5 s, ten in a frame, on a fresh daemon. No exchange 
          it sends as many as the socket takes, and goes on until it is no longer behind. `sent_per_second` is what it
          came to
 
-received → queryable: a client of its own asks the engine every 50 ms for the newest receive time in `trades`; a trade is
-queryable when the first such answer that is not older has arrived. So the figure is too high by up to one pause and one
+received → queryable: a separate client reads the newest receive time in `trades` from the engine every 50 ms. A trade is
+queryable when the first answer arrives whose time is not older. So the figure is too high by up to one pause and one
 answer (`resolution_ms`, the median span between two answers), and never too low. The engine answers from the bounds of
 its parts, without reading rows. Every trade counts that was received after the first 5 s. Its load was published before,
 when the day's first frame came.
@@ -121,7 +121,7 @@ def _endpoint(path: Path, pid: int) -> Endpoint | None:
 
 
 async def watch_daemon(bench: Bench, seconds: float, watch: Watch | None = None) -> Watch:
-    """Look at the daemon for that long."""
+    """Sample the daemon for that long."""
     watch, until = watch or Watch(), time.monotonic() + seconds
     await asyncio.gather(_sample(bench, watch, until), _poll(bench, watch, until))
     return watch
@@ -155,7 +155,7 @@ async def wait_for_first_trade(bench: Bench) -> None:
 
 
 async def wait_until_settled(bench: Bench) -> dict[str, Any]:
-    """The market stands still; what became of all ticks, when no more of them come."""
+    """Stop the market and wait until no more ticks arrive. Returns the counts of all ticks."""
     ticks, began, before = await bench.venue.send("stall"), time.monotonic(), -1
     while time.monotonic() - began < SETTLED_SECONDS:
         rows, different, highest = map(int, await bench.one(COUNTED))

@@ -1,4 +1,4 @@
-"""The parser alone: zip to Arrow stream through the child's pipe, beside what bounds it. `--rows 48215 1012515`.
+"""The parser alone: zip to Arrow stream through the child's pipe, and its limits. `--rows 48215 1012515`.
 
 zlib, isal     only inflating the zip, by either library
 here           zip to record batches in this process
@@ -55,7 +55,7 @@ def parse_here(packed: Path) -> int:
 
 
 async def parse_in_child(parser: ChildParser, packed: Path, output: Path | None = None) -> int:
-    """Rows of the document; the stream is thrown away, or kept in a file."""
+    """The number of rows. The stream is discarded, or written to a file."""
     with (output or Path("/dev/null")).open("wb") as out:
         async with parser.parse(source, packed, NAME, load_id=1) as parsing:
             async for piece in parsing.columns("sec_ftd"):

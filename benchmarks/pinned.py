@@ -1,6 +1,6 @@
-"""What it costs a reader to be pinned: one symbol's rows plain, at the newest publication, and as of half-way.
+"""What a snapshot costs a reader: one symbol's rows plain, at the newest publication, and as of half-way.
 
-Constructed fails to deliver in the real dataset's table: 30 M rows of 6,000 symbols, brought by 500 loads, every 25th
+Constructed fails to deliver in the real dataset's table: 30 M rows of 6,000 symbols, in 500 loads, every 25th
 of which supersedes the one before. Then the same with 100,000 publications of other datasets beside. Each round asks
 for one symbol in all three ways, answers in ClickHouse's Native format, page cache warm, parts merged; milliseconds are
 medians, ratios are to the plain read of the same run. The pinned way returns 480

@@ -2,12 +2,12 @@
 
 cost    seconds per trade of the drain (the real flow, on Kafka), `--frames 200000` of one trade a round, with
         `--rows 1000000 10000000` rows in `trades` and as many in the frames table before (100000000 takes some minutes and
-        5 GB). They are made by the engine from real trades, spread over `--days 10` received days, today's the last, and
-        merged. All sizes are open at the same time and take turns, in every second round in the other order; `flat` is the
+        5 GB). The engine creates them from real trades, spread over `--days 10` received days up to today, and
+        merges them. All sizes are open at the same time and take turns, in every second round in the other order; `flat` is the
         highest cost over the lowest, by round, then the median
 bytes   compressed bytes per trade, of drained frames of one trade and of ten: in `trades` and in the frames table by
         column (merged, as columns of their own), in Kafka's log and in the embedded one. The trades are made from 23 real
-        ones (see _frames.py), so prices and volumes repeat more than in life, which flatters them
+        ones (see _frames.py), so prices and volumes repeat more than in reality, and sizes are too low
 """
 
 from __future__ import annotations

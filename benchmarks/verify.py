@@ -1,8 +1,8 @@
-"""What the proof of an archived file costs: the sorted export alone, with the engine's fingerprint, with verification.
+"""What verification of an archived file costs: the sorted export alone, with the engine's fingerprint, with verification.
 
 export        the day's `trades` (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file
 engine        the fingerprint that the engine computes of the same rows, alone
-verifier      the fingerprint of the file in the child process, alone; its peak memory is looked at every 5 ms
+verifier      the fingerprint of the file in the child process, alone; its memory is sampled every 5 ms
 proven        export and engine's fingerprint at the same time, then verification: one day from start to end
 overlapped    --days days one after another, a day verified while the next is exported; per day
 
