@@ -11,8 +11,8 @@ import pytest_asyncio
 
 from spotlightd.errors import OffsetError, StoreError
 from spotlightd.model.bus import Frame, pack_key, source_mark
-from spotlightd.web.frame_text import lay_out_json, make_readable
-from spotlightd.web.topic_reader import MESSAGES
+from spotlightd.web.parts.frame_text import lay_out_json, make_readable
+from spotlightd.web.parts.topic_reader import MESSAGES
 from tests.web.streaming import FEED, MemoryBus, Venue, foreign_record, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
