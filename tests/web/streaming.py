@@ -85,7 +85,7 @@ class MemoryBus:
 
 @dataclass
 class MemoryPositions:
-    """Where one drain stands."""
+    """How far one drain is."""
 
     offset: int = 0
 

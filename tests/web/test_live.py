@@ -215,7 +215,7 @@ async def test_live_pages_are_disconnected_when_the_explorer_stops(venue: Venue)
     answer.close()
 
 
-async def test_without_a_stream_the_page_says_so(venue: Venue) -> None:
+async def test_without_a_stream_the_page_shows_a_message(venue: Venue) -> None:
     few = tuple(dataset for dataset in venue.world.context.datasets if dataset.name != "trades")
     async with venue.world.served(
         datasets=few, streams=(), state=lambda: replace(venue.world.context.state(), feeds=())

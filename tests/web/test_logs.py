@@ -78,9 +78,9 @@ async def seqs(world: World, query: str = "") -> list[int]:
 
 
 async def test_the_newest_lines_come_first_and_no_older_than_a_day_unless_asked(logged: World) -> None:
-    found = await seqs(logged)
-    assert found[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert len(found) == LINES
+    numbers = await seqs(logged)
+    assert numbers[:8] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert len(numbers) == LINES
     assert await seqs(logged, "?event=daemon+started") == []
     assert await seqs(logged, "?event=daemon+started&span=week") == [9]
     assert await seqs(logged, f"?until={NOW - timedelta(days=2, hours=20):%Y-%m-%dT%H:%M:%SZ}") == [9]
@@ -136,16 +136,16 @@ async def test_paging_back_and_forth_misses_no_line_with_equal_times(logged: Wor
 
 
 async def test_the_page_links_to_the_span_before(logged: World) -> None:
-    path, found = "/logs?event=daemon+started", False
+    path, is_listed = "/logs?event=daemon+started", False
     for _ in range(5):
         _, text, _ = await logged.get(path)
-        found = "daemon started</a>" in text
-        if found:
+        is_listed = "daemon started</a>" in text
+        if is_listed:
             break
         link = re.search(r'href="([^"]+)" rel="next">the day before', text)
         assert link
         path = unescape(link[1])
-    assert found
+    assert is_listed
     assert "the day after</a>" in text
     assert 'name="until"' in text
 

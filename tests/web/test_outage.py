@@ -18,7 +18,7 @@ from spotlightd.query import outage
 from spotlightd.query.outage import ArchiveUnavailableError, Outage, OutageAwareArchives
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sql.tiers import Archived, ArchivedPartitions
-from tests.web.test_partly import BOUNDS, NOTE, Index
+from tests.web.test_left_out import BOUNDS, NOTE, Index
 from tests.web.world import FAILS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -70,7 +70,7 @@ async def test_a_record_of_this_instance_has_a_page_too(world: World) -> None:
     assert "cnsfails202101a.zip" in text
 
 
-async def test_the_line_stands_in_its_surroundings(world: World) -> None:
+async def test_a_line_is_shown_with_the_lines_around_it(world: World) -> None:
     _, text, _ = await world.get(f"/source/{world.digests['again']}?member=0&line=2")
     marked_row = re.search(r'<tr class="here".*?</tr>', text, re.DOTALL)
     assert marked_row
@@ -134,11 +134,13 @@ async def test_a_symbol_has_a_sentence_a_drawing_and_a_table(world: World) -> No
     assert text.count(f'href="{ROW}"') >= 2
     assert "As table" in text
     assert "A balance, not a flow" in text
-    told = json.loads(re.findall(r'<script type="application/json" class="series">(.*?)</script>', text, re.DOTALL)[0])
-    assert len(told["days"]) == len(told["amounts"]) == len(told["worths"]) == 20
-    _, _, answer = await world.get(told["address"] + "2021-01-15")
+    series = json.loads(
+        re.findall(r'<script type="application/json" class="series">(.*?)</script>', text, re.DOTALL)[0]
+    )
+    assert len(series["days"]) == len(series["amounts"]) == len(series["worths"]) == 20
+    _, _, answer = await world.get(series["address"] + "2021-01-15")
     assert answer.headers["Location"] == ROW
-    assert told["corrected"] == [9]
+    assert series["corrected"] == [9]
 
 
 async def test_a_corrected_day_and_a_withdrawn_one_are_marked(world: World) -> None:
@@ -239,11 +241,11 @@ async def test_a_suspended_source_shows_the_reason(world: World) -> None:
 
 async def test_the_status_can_be_read_by_machines(world: World) -> None:
     _, text, _ = await world.get("/status.json")
-    told = json.loads(text)
-    assert told["sources"][0]["late"] is True
-    assert told["sources"][0]["newest"] == "2021/01/b"
-    assert told["state"]["engine"]["restarts"] == 2
-    assert told["troubles"][0]["outcome"] == "refused"
+    status_json = json.loads(text)
+    assert status_json["sources"][0]["late"] is True
+    assert status_json["sources"][0]["newest"] == "2021/01/b"
+    assert status_json["state"]["engine"]["restarts"] == 2
+    assert status_json["troubles"][0]["outcome"] == "refused"
 
 
 async def test_a_coarser_slice_covers_a_finer_one() -> None:

@@ -120,7 +120,7 @@ def half_month_b() -> Any:
     return half_month(date(2021, 1, 15), 11, 2)
 
 
-async def test_a_page_says_which_publication_it_shows(world: World) -> None:
+async def test_a_page_names_the_publication_that_it_shows(world: World) -> None:
     _, text, _ = await world.get("/data/sec_ftd?as_of=2021-03-20T09:01:30Z")
     assert "As of publication 1," in text
     assert "the state requested with as_of=2021-03-20T09:01:30Z" in text

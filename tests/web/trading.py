@@ -19,7 +19,7 @@ from spotlightd.datasets.trades import trades
 from spotlightd.model.stream import covers, load_digest
 from tests.web.world import FAILS, World, open_world
 
-CLOSED, OPEN, KEPT = 2001, 2002, 2003
+CLOSED, OPEN, BARS_LOAD = 2001, 2002, 2003
 DAYS = {CLOSED: date(2021, 3, 18), OPEN: date(2021, 3, 19)}
 WALKS = (("GME", 14, 7, 200.0, 2, 0), ("BINANCE:BTCUSDT", 0, 24, 58_000.0, 2, 5), ("BRK.B", 14, 1, 250.0, 4, 0))
 HUNG = (datetime(2021, 3, 19, 17, 5, tzinfo=UTC), datetime(2021, 3, 19, 17, 40, tzinfo=UTC))
@@ -72,7 +72,7 @@ async def filled(world: World) -> None:
     for load in DAYS:
         for walk_arguments in WALKS:
             await warehouse.insert(trades, walk(load, *walk_arguments))
-    values = {"load_id": KEPT, "of": CLOSED, "day": DAYS[CLOSED]}
+    values = {"load_id": BARS_LOAD, "of": CLOSED, "day": DAYS[CLOSED]}
     names = ", ".join(column.name for column in (*bars.columns, *bars.pointer))
     await warehouse.execute(
         f"INSERT INTO bars ({names}, load_id) SELECT {names}, {{load_id:UInt64}} FROM ({minutely.format_select('trades')})",
@@ -85,7 +85,20 @@ async def filled(world: World) -> None:
         for number, (load, day) in enumerate(DAYS.items())
     ]
     published.append(
-        (22, "bars", KEPT, "bars", f"finnhub/{covers(DAYS[CLOSED], 1)}/{CLOSED}", "b" * 64, "1", 1, 0, [], at, CLOSED)
+        (
+            22,
+            "bars",
+            BARS_LOAD,
+            "bars",
+            f"finnhub/{covers(DAYS[CLOSED], 1)}/{CLOSED}",
+            "b" * 64,
+            "1",
+            1,
+            0,
+            [],
+            at,
+            CLOSED,
+        )
     )
     await warehouse.insert(system.loads, published)
     await warehouse.insert(system.gaps, [

@@ -23,9 +23,9 @@ async def test_the_page_shows_how_many_documents_are_where_and_problems(world: W
     document_tiers = DocumentTiers(
         Tally(1234, 5_000_000), Tally(900, 4_000_000), Tally(800, 3_000_000), (problem,), CHECKED_AT, {"sec_ftd": 90}
     )
-    async with world.served(document_tiers=lambda: document_tiers) as one:
-        _, text, _ = await one.get("/archive")
-        _, plain, _ = await one.get("/archive.json")
+    async with world.served(document_tiers=lambda: document_tiers) as served:
+        _, text, _ = await served.get("/archive")
+        _, plain, _ = await served.get("/archive.json")
     assert "1,234 in the folder, 800 in the bucket only" in text
     assert "1 problem</mark>" in text
     assert "<b>0000" not in text
@@ -44,16 +44,16 @@ async def test_a_document_only_in_the_bucket_is_downloaded_or_the_reason_is_give
     whole = b"".join([piece async for piece in world.documents.read(digest)])
     async with FolderBucket(tmp_path / "bucket") as folder:
         bucket = WatchedBucket(folder)
-        async with tiered(tmp_path, bucket) as documents, world.served(documents=documents) as one:
+        async with tiered(tmp_path, bucket) as documents, world.served(documents=documents) as served:
             assert await put_in_bucket(documents, bucket, whole) == digest
             bucket.is_away = True
-            status, text, _ = await one.get(f"/source/{digest}/raw")
+            status, text, _ = await served.get(f"/source/{digest}/raw")
             assert status == 503
             assert "cannot be read from the bucket now" in text
             bucket.is_away = False
-            status, text, _ = await one.get(f"/source/{digest}/raw")
+            status, text, _ = await served.get(f"/source/{digest}/raw")
             assert (status, text.encode("latin-1")) == (200, whole)
             bucket.is_away = True
-            assert (await one.get(f"/source/{digest}/raw"))[0] == 200
+            assert (await served.get(f"/source/{digest}/raw"))[0] == 200
             await documents.put(chunks(whole))
-            assert (await one.get(f"/source/{digest}/raw"))[0] == 200
+            assert (await served.get(f"/source/{digest}/raw"))[0] == 200
