@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.query import filters, select
+from spotlightd.query import question as question_module
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot, visible_condition
@@ -59,7 +60,7 @@ SIGNS = re.compile(r"[\s,().{}:`<>=*]|'UTC'")
 SNAPSHOT = Snapshot(7)
 
 
-def statements(question: filters.Question) -> list[Query]:
+def statements(question: question_module.Question) -> list[Query]:
     return [
         select.select_page(question, SNAPSHOT, 100), select.select_count(question, SNAPSHOT), select.select_download(question, SNAPSHOT), select.select_loads_used(question, SNAPSHOT),
         *(select.select_facet(question, column, SNAPSHOT) for column in question.facets),
@@ -75,7 +76,7 @@ def unexpected_tokens(sql: str) -> list[str]:
     ]
 
 
-def parse_or_refuse(pairs: list[tuple[str, str]]) -> filters.Question | None:
+def parse_or_refuse(pairs: list[tuple[str, str]]) -> question_module.Question | None:
     """The question, or None when it was refused with 400 and a detail."""
     try:
         return filters.parse_question(EVERY_KIND, pairs, most=1000)
