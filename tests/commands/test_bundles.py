@@ -79,9 +79,7 @@ def test_archived_rows_are_the_same_at_the_other_instance_and_stand_in_its_docum
     assert all(one["url"].startswith("https://www.sec.gov/") and "bundle" in one["via"] for one in result)
 
 
-def test_a_citation_of_the_one_instance_verifies_at_the_other(
-    archived: tuple[str, ...], other: str, tmp_path: Path
-) -> None:
+def test_a_citation_of_one_instance_verifies_at_another(archived: tuple[str, ...], other: str, tmp_path: Path) -> None:
     result = spotlightd("cite", JANUARY, *archived)
     file = tmp_path / "january.json"
     file.write_text(json.dumps(result))
@@ -89,7 +87,7 @@ def test_a_citation_of_the_one_instance_verifies_at_the_other(
     assert (verdict["outcome"], verdict["rows_found"]) == ("same", 104_187)
 
 
-def test_a_second_import_says_that_all_is_here(bundle: Path, other: str) -> None:
+def test_a_second_import_imports_nothing(bundle: Path, other: str) -> None:
     result = spotlightd("import", str(bundle), "--state", other, "--json")
     assert (result["rows"], {load["came"] for load in result["loads"]}) == (0, {"here"})
 

@@ -72,7 +72,7 @@ def test_a_second_demo_loads_nothing_twice(demo: Path) -> None:
     assert (result["documents"], result["unchanged"], result["rows"]) == (0, 4, 0)
 
 
-def test_what_was_known_before_the_correction_is_asked_for_with_as_of(demo: Path) -> None:
+def test_as_of_shows_what_was_known_before_the_correction(demo: Path) -> None:
     at = spotlightd(
         "query", "SELECT toString(published_at) AS at FROM loads WHERE seq = 3", "--state", str(demo), "--json"
     )
@@ -159,7 +159,7 @@ def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo
     assert spotlightd("verify", str(file), "--state", str(other), "--json")["outcome"] == "same"
 
 
-def test_a_citation_that_was_changed_is_found_out(demo: Path, tmp_path: Path) -> None:
+def test_a_changed_citation_is_detected(demo: Path, tmp_path: Path) -> None:
     result = spotlightd("cite", "/data/sec_ftd?symbol=GME", "--state", str(demo), "--json")
     result["address"] = "/data/sec_ftd?symbol=AMC"
     file = tmp_path / "changed.json"
@@ -167,7 +167,7 @@ def test_a_citation_that_was_changed_is_found_out(demo: Path, tmp_path: Path) ->
     assert spotlightd("verify", str(file), "--state", str(demo), "--json", status=1)["outcome"] == "differs"
 
 
-def test_trying_a_file_shows_rows_and_a_bad_one_says_why(tmp_path: Path) -> None:
+def test_try_prints_the_rows_of_a_file_and_the_error_of_a_bad_one(tmp_path: Path) -> None:
     real = Path("spotlightd/demo/data/cnsfails202101a.zip").resolve()
     result = spotlightd("try", "sec_ftd", str(real), "--rows", "1", "--json")
     assert result["rows"] == {"sec_ftd": 48_215}
@@ -207,7 +207,7 @@ def test_an_impossible_request_is_refused_with_a_remedy(demo: Path, arguments: t
     assert detail in spotlightd(*arguments, "--state", str(demo), "--json", status=78)["detail"]
 
 
-def test_a_state_folder_that_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> None:
+def test_a_reading_command_does_not_create_a_state_folder(tmp_path: Path) -> None:
     assert (
         "there is no state folder"
         in spotlightd("query", "SELECT 1", "--state", str(tmp_path / "x"), "--json", status=78)["detail"]

@@ -32,7 +32,7 @@ def test_a_dataset_is_narrowed_to_what_is_visible(sql: str) -> None:
     assert params == {"seq": 7}
 
 
-def test_a_with_of_the_operator_goes_on_after_ours() -> None:
+def test_a_with_clause_of_the_operator_is_appended_to_ours() -> None:
     text, _ = with_visible("WITH x AS (SELECT 1) SELECT * FROM sec_ftd, x", DATASETS, "db", Snapshot(7))
     assert text.startswith(VIEW)
     assert text.count("WITH") == 1

@@ -59,7 +59,7 @@ def test_the_keys_are_in_a_file_of_their_own_that_only_its_owner_may_read(tmp_pa
     assert {one.get("hide_in_preprocessed") for one in texts} == {"true"}
 
 
-def test_what_it_says_holds_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_output_contains_no_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert write_files(tmp_path, "--json") == 0
     output = capsys.readouterr()
     assert json.loads(output.out)["files"] == [str(tmp_path / "to" / name) for name in (STORAGE_FILE, KEYS_FILE)]
@@ -79,7 +79,7 @@ def test_no_table_forgets_rows_and_no_statement_can_send_the_keys_elsewhere(tmp_
         assert {one.get("overridable") for one in root.findall(f"named_collections/{COLLECTION}/*")} == {"false"}
 
 
-def test_a_file_that_is_there_is_replaced_only_when_that_is_asked_for(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_on_request(tmp_path: Path) -> None:
     assert write_files(tmp_path) == 0
     (tmp_path / "to" / STORAGE_FILE).write_text("mine", encoding="utf-8")
     (tmp_path / "to" / KEYS_FILE).unlink()
@@ -127,5 +127,5 @@ def test_the_archives_own_key_is_refused_because_the_cold_disk_deletes(tmp_path:
         {"storage__name": "other-bucket", "storage__prefix": "trades/"},
     ],
 )
-def test_names_apart_from_the_archives_are_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_names_apart_from_those_of_the_archive_are_accepted(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert write_files(tmp_path, **changes) == 0

@@ -19,7 +19,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Place]:
         yield Place(tmp_path, venue)
 
 
-async def test_messages_are_shown_and_kept_frames_decoded_again(place: Place) -> None:
+async def test_messages_are_printed_and_stored_frames_decoded_again(place: Place) -> None:
     async with place.ready() as daemon:
         await place.wait_for_flow(100)
         messages = [
@@ -63,7 +63,7 @@ async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(place:
     assert there[0]["n"] == bundle["rows"] > 0
 
 
-async def test_a_stream_that_is_none_is_told(place: Place) -> None:
+async def test_an_unknown_stream_is_refused(place: Place) -> None:
     place.settings()
     done = await place.command("replay", "finhub")
     assert done.status == 78

@@ -56,7 +56,7 @@ async def test_settings_that_cannot_work_are_refused_before_anything_starts(
     assert not (tmp_path / "state" / "engine").exists()
 
 
-async def test_a_store_that_is_gone_holds_up_nothing_and_comes_back(place: Place, free_port: int, minio: Store) -> None:
+async def test_a_store_that_is_down_stops_nothing_and_comes_back(place: Place, free_port: int, minio: Store) -> None:
     place.show(half_month(0))
     gone = f"bucket spotlightd at 127.0.0.1:{free_port} cannot be reached"
     async with place.start(bucket=s3(place.folder, f"http://127.0.0.1:{free_port}")) as daemon:
@@ -77,7 +77,7 @@ async def test_a_store_that_is_gone_holds_up_nothing_and_comes_back(place: Place
     assert minio.secret_key not in again.other_lines
 
 
-async def test_a_folder_on_a_disk_that_is_gone_is_told(place: Place) -> None:
+async def test_a_folder_on_a_disk_that_is_gone_is_reported(place: Place) -> None:
     (place.folder / "disk").write_text("no folder\n")
     async with place.start(bucket={"folder": str(place.folder / "disk" / "bucket")}) as daemon:
         text = f"bucket: bucket folder {place.folder}/disk/bucket failed (Not a directory)"

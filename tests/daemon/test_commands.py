@@ -19,7 +19,7 @@ from tests.daemon.publisher import half_month
 SUM = "SELECT count() AS rows, sum(quantity) AS shares FROM sec_ftd"
 
 
-async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(place: Place) -> None:
+async def test_reading_commands_give_the_same_result_beside_a_daemon_and_without_one(place: Place) -> None:
     place.show(*(half_month(number) for number in range(3)))
     cited, rows = place.folder / "citation.json", place.folder / "rows.csv"
     async with place.ready() as daemon:
@@ -47,7 +47,7 @@ async def test_reading_commands_say_the_same_beside_a_daemon_and_without_one(pla
     assert (await place.command("query", SUM, "--json")).json() == [sums]
 
 
-async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_death(place: Place) -> None:
+async def test_a_backfill_beside_a_daemon_is_run_by_it_and_survives_its_death(place: Place) -> None:
     place.show(half_month(0))
     async with place.ready() as daemon:
         await place.wait_until_visible()
@@ -70,7 +70,7 @@ async def test_a_backfill_beside_a_daemon_is_granted_by_it_and_outlives_its_deat
         assert await daemon.stop() == 0
 
 
-async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(place: Place) -> None:
+async def test_the_status_of_a_backfill_shows_that_a_document_was_not_available(place: Place) -> None:
     place.show(half_month(0), half_month(1))
     place.server.script(half_month(1).path, reply(404))
     expected_output = (
@@ -95,9 +95,7 @@ async def test_a_backfill_says_with_its_status_that_a_document_could_not_be_had(
     assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + 4)
 
 
-async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_work(
-    place: Place, tmp_path: Path
-) -> None:
+async def test_a_bundle_is_written_beside_a_daemon_and_imported_where_none_runs(place: Place, tmp_path: Path) -> None:
     place.show(half_month(0), half_month(1))
     file = tmp_path / "all.bundle.tar"
     async with place.ready() as daemon:
@@ -125,7 +123,7 @@ async def test_a_bundle_is_made_beside_a_daemon_and_imported_where_none_is_at_wo
 
 
 @pytest.mark.slow
-async def test_what_a_killed_daemon_left_behind_misleads_no_command(place: Place) -> None:
+async def test_files_of_a_killed_daemon_mislead_no_command(place: Place) -> None:
     """Its number may be another process's by now; here it is this one's."""
     place.show(half_month(0))
     async with place.ready() as daemon:

@@ -96,7 +96,7 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
         ({"hot_days": {"sec_ftd": 3}, "cache_bytes": 1000}, "setting documents.cache_bytes: a document of sec_ftd may"),
     ],
 )
-async def test_a_policy_that_cannot_be_kept_is_refused(tmp_path: Path, settings: dict[str, Any], detail: str) -> None:
+async def test_a_policy_that_cannot_work_is_refused(tmp_path: Path, settings: dict[str, Any], detail: str) -> None:
     async with open_instance(
         Settings(state_dir=tmp_path / "state", documents=stores.DocumentsSettings(**settings))
     ) as instance:

@@ -81,7 +81,7 @@ async def test_a_daemon_killed_at_any_step_of_a_load_goes_on_where_it_was(place:
     assert not place.ledger("SELECT * FROM loads WHERE state NOT IN ('published', 'swept')")
 
 
-async def test_an_engine_killed_during_an_insert_is_started_again_and_the_load_made_up(place: Place) -> None:
+async def test_an_engine_killed_during_an_insert_is_restarted_and_the_load_repeated(place: Place) -> None:
     place.show(half_month(0, 1_200))
     async with place.ready() as daemon:
         await place.wait_until_visible()

@@ -41,7 +41,7 @@ async def receive(end: socket.socket, messages: list[str], key: str, *, times: i
             fresh += key in message.split("\n")
 
 
-async def test_systemd_hears_that_it_is_ready_alive_and_stopping(place: Place) -> None:
+async def test_systemd_is_notified_of_ready_alive_and_stopping(place: Place) -> None:
     messages: list[str] = []
     with systemd_at(place.folder / "notify") as end:
         env = {"NOTIFY_SOCKET": str(place.folder / "notify"), "WATCHDOG_USEC": "400000"}
@@ -77,7 +77,7 @@ async def test_sigterm_during_a_load_ends_it_with_0_and_the_next_start_finishes(
     assert [row[0] for row in place.ledger("PRAGMA integrity_check")] == ["ok"]
 
 
-async def test_sigterm_while_a_publisher_keeps_us_waiting_does_not_wait_for_it(place: Place) -> None:
+async def test_sigterm_while_a_publisher_does_not_answer_does_not_wait_for_it(place: Place) -> None:
     place.show(half_month(0))
     place.server.script(half_month(0).path, silence(b"PK", of=1_000_000))
     async with place.ready() as daemon:
@@ -151,7 +151,7 @@ async def test_a_source_that_fails_is_started_again_with_pauses_and_holds_up_no_
         assert await daemon.stop() == 0
 
 
-async def test_an_index_that_cannot_be_had_is_asked_for_again_and_then_all_is_loaded(place: Place) -> None:
+async def test_an_index_that_is_not_available_is_requested_again_and_then_all_is_loaded(place: Place) -> None:
     place.show(half_month(0))
     place.server.script(INDEX_PATH, reply(500), reply(500), index([half_month(0).path]))
     async with place.ready() as daemon:

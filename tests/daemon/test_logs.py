@@ -29,7 +29,7 @@ def is_all(rows: list[dict[str, Any]], daemon: Daemon, until_event: str) -> None
     assert Counter(row["event"] for row in rows[: len(lines)]) == Counter(lines)
 
 
-async def test_all_that_it_said_from_start_to_stop_is_in_the_table_once(place: Place) -> None:
+async def test_every_event_from_start_to_stop_is_in_the_table_once(place: Place) -> None:
     place.show(half_month(0, 1_200))
     async with place.ready(log=LOG) as daemon:
         await place.wait_until_visible()
@@ -55,7 +55,7 @@ async def _there(daemon: Daemon, path: str) -> list[dict[str, Any]]:
     return rows
 
 
-async def test_an_engine_that_dies_takes_no_event_with_it_and_doubles_none(place: Place) -> None:
+async def test_an_engine_that_dies_loses_no_event_and_doubles_none(place: Place) -> None:
     place.show(half_month(0, 1_200))
     async with place.ready(log=LOG) as daemon:
         await place.wait_until_visible()

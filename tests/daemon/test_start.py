@@ -26,7 +26,7 @@ async def test_an_unknown_setting_names_the_nearest_one(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-async def test_a_source_that_asks_for_a_contact_is_not_started_without_one(tmp_path: Path) -> None:
+async def test_a_source_that_requires_a_contact_is_not_started_without_one(tmp_path: Path) -> None:
     config = tmp_path / "spotlightd.toml"
     config.write_text(f'state_dir = "{tmp_path / "state"}"\n[log]\nformat = "json"\n[web]\nport = 0\n')
     async with process.start(config) as daemon:

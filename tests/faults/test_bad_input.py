@@ -114,7 +114,7 @@ CASES = (  # asked for from the last to the first: the pause that is too long ho
 )  # fmt: skip
 
 
-async def test_bad_input_is_told_in_a_sentence_and_the_next_good_document_is_loaded(place: Place) -> None:
+async def test_bad_input_is_reported_in_a_sentence_and_the_next_good_document_is_loaded(place: Place) -> None:
     shown = {half_month(number): case for number, case in enumerate(CASES)}
     for one, case in shown.items():
         place.server.script(one.path, *case.answers)

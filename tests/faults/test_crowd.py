@@ -63,7 +63,7 @@ async def _latencies(task: asyncio.Task[list[float]]) -> list[float]:
 
 
 @pytest.mark.slow
-async def test_pages_say_so_while_the_engine_does_not_answer(place: Place) -> None:
+async def test_pages_report_an_engine_that_does_not_answer(place: Place) -> None:
     """It is stopped, not dead: nothing tells that it will not answer but the time that passes."""
     place.show(half_month(0))
     async with place.ready(web={"query_seconds": 1.0}, warehouse={"query_seconds": 5.0}) as daemon:

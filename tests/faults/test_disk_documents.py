@@ -28,7 +28,7 @@ def cached(place: Place) -> list[Path]:
     return list((place.state / "cache").glob("?" * 64))
 
 
-async def test_the_cache_is_given_up_and_documents_are_read_all_the_same(place: Place) -> None:
+async def test_the_cache_is_evicted_and_documents_are_still_readable(place: Place) -> None:
     place.show(half_month(0), half_month(1))
     disk, bucket = Disk(place.state), {"folder": str(place.folder / "bucket")}
     async with place.ready(documents=LEAVING, bucket=bucket, disk=MARKS) as daemon:

@@ -72,7 +72,7 @@ async def test_full_during_a_fetch_and_then_during_an_insert(place: Place, disk:
         assert await daemon.stop() == 0
 
 
-async def test_full_to_the_last_byte_and_told_to_stop_and_started_again(place: Place, disk: Disk) -> None:
+async def test_full_to_the_last_byte_and_stopped_and_started_again(place: Place, disk: Disk) -> None:
     """Ledger, documents and engine all find no byte. Nothing is lost; and it starts as soon as there is space."""
     place.show(half_month(0))
     async with place.ready() as daemon:

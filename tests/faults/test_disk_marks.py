@@ -68,7 +68,7 @@ async def file_system(daemon: Daemon, at: Path) -> Any:
     return next(one for one in found if one["name"] == str(at))
 
 
-async def test_documents_wait_and_are_made_up(place: Place) -> None:
+async def test_documents_wait_and_are_loaded_later(place: Place) -> None:
     disk = Disk(place.state)
     place.show(half_month(0))
     async with place.ready(disk=MARKS) as daemon:
@@ -146,7 +146,7 @@ async def _assert_nothing_is_drained(place: Streams) -> None:
 
 
 @pytest.mark.slow
-async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_gone(tmp_path: Path) -> None:
+async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_released(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
     told = DiskSettings(ballast_bytes=BALLAST)
     with small_disk(tmp_path / "state", SIZE) as disk:
@@ -197,7 +197,7 @@ async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(place: 
         assert await daemon.stop() == 0
 
 
-async def test_a_daemon_starts_on_a_full_disk_by_giving_up_its_ballast(place: Place) -> None:
+async def test_a_daemon_starts_on_a_full_disk_by_releasing_its_ballast(place: Place) -> None:
     disk = Disk(place.state)
     place.show(half_month(0))
     async with place.ready(disk=MARKS) as daemon:

@@ -1,4 +1,4 @@
-"""An order to stop that comes while our own stores fail is still an order to stop."""
+"""A cancellation still takes effect while our own stores fail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spotlightd.sources.sec_ftd import source
 
 
 class FullLedger:
-    """Reads, and can write no more."""
+    """A ledger that can be read but no longer written."""
 
     async def loads(self, *_: object, **__: object) -> tuple[Load, ...]:
         return ()
@@ -32,10 +32,10 @@ class FullLedger:
 
 
 class EndlessParser:
-    """Reads for ever, and says when it has begun."""
+    """A parser that never ends. `started` is set when it starts."""
 
     def __init__(self) -> None:
-        self.begun = asyncio.Event()
+        self.started = asyncio.Event()
 
     @asynccontextmanager
     async def file(self, _: str) -> AsyncIterator[Path]:
@@ -43,18 +43,18 @@ class EndlessParser:
 
     @asynccontextmanager
     async def parse(self, *_: object, **__: object) -> AsyncIterator[None]:
-        self.begun.set()
+        self.started.set()
         await asyncio.Event().wait()
         yield
 
 
 async def test_a_load_that_is_cancelled_on_a_full_disk_ends_cancelled() -> None:
     parser = EndlessParser()
-    stores = IngestContext(*cast("Any", (parser, FullLedger(), None, parser, None)))
+    context = IngestContext(*cast("Any", (parser, FullLedger(), None, parser, None)))
     link = Link("https://www.sec.gov/cnsfails202101a.zip", "2021/01/a", date(2021, 1, 1), date(2021, 1, 14))
     document = cast("Document", type("Constructed", (), {"digest": "0" * 64, "name": "cnsfails202101a.zip"}))
-    loading = asyncio.create_task(load_document(source, stores, link, document))
-    await parser.begun.wait()
+    loading = asyncio.create_task(load_document(source, context, link, document))
+    await parser.started.wait()
     loading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await loading
