@@ -68,7 +68,7 @@ class ChildParser:
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._warm()
+        await self._ensure_child()
         return self
 
     async def __aexit__(
@@ -93,7 +93,7 @@ class ChildParser:
             "limits": asdict(self._limits),
         }
         async with self._lock:
-            child = await self._warm()
+            child = await self._ensure_child()
             session = ChildParseSession(source)
             pump = asyncio.create_task(self._pump(child, request, session), name=f"parse {source.name} {name}")
             try:
@@ -128,7 +128,7 @@ class ChildParser:
                 return
         session.fail(_describe_exit(await child.process.wait(), self._limits))
 
-    async def _warm(self) -> _Child:
+    async def _ensure_child(self) -> _Child:
         if self._child is not None and self._child.process.returncode is None:
             return self._child
         self._child = child = await _spawn(self._limits)

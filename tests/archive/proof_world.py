@@ -23,11 +23,11 @@ PLAIN = (*WHOLE, *TEXTS, "Float64", "Date", "UUID", "Bool", *TIMES, *DECIMALS)
 LOW = (*WHOLE, *TEXTS, "Float64", "Date", "UUID", "Bool")  # the engine has no LowCardinality of the others
 TYPES = (
     *PLAIN,
-    *(f"Nullable({word})" for word in PLAIN),
-    *(f"LowCardinality({word})" for word in LOW),
-    *(f"LowCardinality(Nullable({word}))" for word in LOW),
-    *(f"Array({word})" for word in PLAIN),
-    *(f"Array(LowCardinality({word}))" for word in LOW),
+    *(f"Nullable({sql_type})" for sql_type in PLAIN),
+    *(f"LowCardinality({sql_type})" for sql_type in LOW),
+    *(f"LowCardinality(Nullable({sql_type}))" for sql_type in LOW),
+    *(f"Array({sql_type})" for sql_type in PLAIN),
+    *(f"Array(LowCardinality({sql_type}))" for sql_type in LOW),
 )
 FLOATS = (0, 1 << 63, 0x7FF8 << 48, 0xFFF8 << 48, 0x7FF0_0000_0000_0001, 0x7FF8_0000_DEAD_BEEF, 0x7FF0 << 48, 1)
 BYTES = (b"", b"\0", b"a", b"a,b", b"\xff\xfe\x00", "é".encode(), b"'\\\n", b"x" * 31, b"x" * 32, b"x" * 200)
@@ -36,51 +36,53 @@ TIME = "at"
 SUSPICIOUS = "allow_suspicious_low_cardinality_types = 1"
 
 
-def core(word: str) -> str:
-    """The type without what is wrapped around it."""
-    while wrapped := re.match(r"^(?:Nullable|LowCardinality|Array)\((.+)\)$", word):
-        word = wrapped[1]
-    return word
+def unwrap_type(sql_type: str) -> str:
+    """The type without its wrappers."""
+    while wrapped := re.match(r"^(?:Nullable|LowCardinality|Array)\((.+)\)$", sql_type):
+        sql_type = wrapped[1]
+    return sql_type
 
 
-def literals(word: str) -> st.SearchStrategy[str]:
+def literals(sql_type: str) -> st.SearchStrategy[str]:
     """A value of that type in SQL."""
-    if word.startswith("Array("):
-        return st.lists(plain(core(word)), max_size=4).map(lambda some: f"[{', '.join(some)}]")
-    inner = plain(core(word))
-    return inner | st.just("NULL") if "Nullable" in word else inner
+    if sql_type.startswith("Array("):
+        return st.lists(plain(unwrap_type(sql_type)), max_size=4).map(lambda elements: f"[{', '.join(elements)}]")
+    inner = plain(unwrap_type(sql_type))
+    return inner | st.just("NULL") if "Nullable" in sql_type else inner
 
 
-def plain(word: str) -> st.SearchStrategy[str]:
-    return _values(word).map(lambda value: f"CAST({value} AS {word})")
+def plain(sql_type: str) -> st.SearchStrategy[str]:
+    return _values(sql_type).map(lambda value: f"CAST({value} AS {sql_type})")
 
 
-def _values(word: str) -> st.SearchStrategy[Any]:  # noqa: PLR0911  (one return for each kind of value)
-    size = int(found[1]) if (found := re.search(r"(?:Int|\()(\d+)", word)) else 0
-    if "Int" in word:
-        low, high = (0, 2**size - 1) if word.startswith("U") else (-(2 ** (size - 1)), 2 ** (size - 1) - 1)
-        return (st.sampled_from([low, high, 0, 1]) | st.integers(low, high)).map(lambda one: f"'{one}'")
-    if word == "Float64":
+def _values(sql_type: str) -> st.SearchStrategy[Any]:  # noqa: PLR0911  (one return for each kind of value)
+    size = int(match[1]) if (match := re.search(r"(?:Int|\()(\d+)", sql_type)) else 0
+    if "Int" in sql_type:
+        low, high = (0, 2**size - 1) if sql_type.startswith("U") else (-(2 ** (size - 1)), 2 ** (size - 1) - 1)
+        return (st.sampled_from([low, high, 0, 1]) | st.integers(low, high)).map(lambda value: f"'{value}'")
+    if sql_type == "Float64":
         return (st.sampled_from(FLOATS) | st.integers(0, 2**64 - 1)).map(
             lambda bits: f"reinterpretAsFloat64({bits}::UInt64)"
         )
-    if word == "String":
+    if sql_type == "String":
         return (st.sampled_from(BYTES) | st.binary(max_size=40)).map(lambda text: f"unhex('{text.hex()}')")
-    if word.startswith("Fixed"):
+    if sql_type.startswith("Fixed"):
         return st.binary(min_size=size, max_size=size).map(lambda text: f"unhex('{text.hex()}')")
-    if word == "Date":
+    if sql_type == "Date":
         return (st.sampled_from([0, 65_535]) | st.integers(0, 65_535)).map(lambda day: f"{day}::UInt16")
-    if word == "Bool":
+    if sql_type == "Bool":
         return st.sampled_from(["true", "false"])
-    if word == "UUID":
-        return st.uuids().map(lambda one: f"'{one}'")
-    if word.startswith("Decimal"):
-        scale = int(word.rstrip(")").split(",")[1])
+    if sql_type == "UUID":
+        return st.uuids().map(lambda value: f"'{value}'")
+    if sql_type.startswith("Decimal"):
+        scale = int(sql_type.rstrip(")").split(",")[1])
         most = 10**size - 1
         numbers = st.sampled_from([0, most, -most, 1, -1]) | st.integers(-most, most)
-        return numbers.map(lambda one: f"'{'-' if one < 0 else ''}{pointed(abs(one), scale)}'")
+        return numbers.map(lambda value: f"'{'-' if value < 0 else ''}{pointed(abs(value), scale)}'")
     ticks = st.sampled_from([0, -1, 1]) | st.integers(FIRST_YEAR * 10**size, LAST_YEAR * 10**size)
-    return ticks.map(lambda one: f"CAST('{'-' if one < 0 else ''}{pointed(abs(one), size)}' AS Decimal(38, {size}))")
+    return ticks.map(
+        lambda value: f"CAST('{'-' if value < 0 else ''}{pointed(abs(value), size)}' AS Decimal(38, {size}))"
+    )
 
 
 def pointed(number: int, scale: int) -> str:
@@ -90,7 +92,10 @@ def pointed(number: int, scale: int) -> str:
 
 def columns_of(types: Iterable[str]) -> tuple[Column, ...]:
     """A time, and columns of these types."""
-    return (Column(TIME, "DateTime64(6, 'UTC')", "when"), *(Column(f"c{at}", one, "") for at, one in enumerate(types)))
+    return (
+        Column(TIME, "DateTime64(6, 'UTC')", "when"),
+        *(Column(f"c{index}", sql_type, "") for index, sql_type in enumerate(types)),
+    )
 
 
 async def filled(
@@ -99,7 +104,7 @@ async def filled(
     shape = ", ".join(f"`{column.name}` {column.type}" for column in columns)
     await warehouse.execute(f"CREATE OR REPLACE TABLE {table} ({shape}) ENGINE = Memory SETTINGS {SUSPICIOUS}")
     selects = [
-        "SELECT " + ", ".join(f"CAST({value} AS {one.type})" for value, one in zip(row, columns, strict=True))
+        "SELECT " + ", ".join(f"CAST({value} AS {column.type})" for value, column in zip(row, columns, strict=True))
         for row in rows
     ]
     if selects:
