@@ -72,5 +72,6 @@ def _describe(archived: tuple[Archived, ...]) -> str:
     dataset = archived[0].dataset
     ends = [end.date() for partition in archived for end in partition.bounds.get(dataset.time, ())]
     days = " to ".join(dict.fromkeys(f"{day}" for day in (min(ends), max(ends)))) if ends else ""
-    rows = formatting.format_number(sum(partition.rows for partition in archived))
-    return f"{dataset.title} of {days} ({rows} rows)" if days else f"{dataset.title} ({rows} rows)"
+    count = sum(partition.rows for partition in archived)
+    rows = f"{formatting.format_number(count)} row{'' if count == 1 else 's'}"
+    return f"{dataset.title} of {days} ({rows})" if days else f"{dataset.title} ({rows})"

@@ -115,9 +115,9 @@ async def test_pages_of_new_records_need_no_bucket(explorer: Explorer) -> None:
 async def test_missing_old_records_are_always_mentioned(explorer: Explorer) -> None:
     explorer.hide()
     left_out = {
-        f"/source/{OLD}": "Rejected lines of 2024-11-10 (1 rows); Runs of 2024-11-10 (1 rows).",
-        "/data/runs": "left out here: Runs of 2024-11-10 (1 rows).",
-        "/data/gaps": "left out here: Gaps of 2024-11-09 (1 rows).",
+        f"/source/{OLD}": "Rejected lines of 2024-11-10 (1 row); Runs of 2024-11-10 (1 row).",
+        "/data/runs": "leaves these rows out: Runs of 2024-11-10 (1 row).",
+        "/data/gaps": "leaves these rows out: Gaps of 2024-11-09 (1 row).",
     }  # fmt: skip
     for path in (f"/source/{OLD}", "/data/runs", "/data/gaps"):
         status, page = await explorer.get(path)
@@ -127,7 +127,7 @@ async def test_missing_old_records_are_always_mentioned(explorer: Explorer) -> N
     for path in ("/data/gaps.csv", "/data/runs.json", "/data/runs/1"):
         status, page = await explorer.get(path)
         assert status == 503, path
-        assert "they are missing from the archive's store" in html.unescape(page)
+        assert "they are missing from the archive's bucket" in html.unescape(page)
 
 
 async def _gaps(world: ArchiveWorld, last: datetime) -> list[Any]:
