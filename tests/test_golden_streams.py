@@ -1,11 +1,11 @@
-"""Every stream against its golden cases: frames beside the rows that they hold.
+"""Every stream against its golden cases: frames beside their rows.
 
 A case is a folder `golden/<stream>/<case>/` with `frames.jsonl`, a frame a line as it was received, and `expected.json`:
 
-    published | constructed   who made the frames; one of the two must be said
+    published | constructed   who made the frames; exactly one of the two
     rows        all rows, in order, each with its `line` (1 for the first frame) and `frame_index`; columns left out may be anything
-    rejects     [line, the reason's beginning] of all frames that could not be understood
-    repeats     lines that came again on their connection, and are not decoded
+    rejects     [line, the beginning of the reason] of all frames that could not be read
+    repeats     lines that were received again on their connection, and are not decoded
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import pytest_asyncio
 
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.stream import Stream
-from spotlightd.runtime.catalog import catalog
-from tests.sources.stream_engine import Kept, kept, warehouse_in
+from spotlightd.runtime.catalog import load_catalog
+from tests.sources.stream_engine import InsertedFrames, insert_frames, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 GOLDEN = Path(__file__).parent / "golden"
-STREAMS = {stream.name: stream for stream in catalog().streams}
+STREAMS = {stream.name: stream for stream in load_catalog().streams}
 CASES = sorted(path.parent for path in GOLDEN.glob("*/*/expected.json") if path.parent.parent.name in STREAMS)
-WORDS = {"published", "constructed", "rows", "rejects", "repeats"}
+KEYS = {"published", "constructed", "rows", "rejects", "repeats"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -44,32 +44,32 @@ async def test_every_stream_has_a_golden_case(name: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
-async def test_frames_give_what_their_case_says(case: Path, warehouse: ClickHouse) -> None:
+async def test_frames_give_what_their_case_expects(case: Path, warehouse: ClickHouse) -> None:
     expected = json.loads((case / "expected.json").read_text(encoding="utf-8"))
-    assert set(expected) <= WORDS
+    assert set(expected) <= KEYS
     assert ("published" in expected) != ("constructed" in expected)
     assert ("constructed" in expected) == case.name.startswith("constructed_")
     stream = STREAMS[case.parent.name]
     frames = (case / "frames.jsonl").read_bytes().split(b"\n")[:-1]
     repeats = [line - 1 for line in expected.get("repeats", [])]
-    there = await kept(stream, warehouse, frames, repeats=repeats)
+    there = await insert_frames(stream, warehouse, frames, repeats=repeats)
     await there.decode()
     assert await _rows(stream, there, expected["rows"]) == expected["rows"]
     rejected = [(line + 1, reason) for _, _, line, _, reason in await there.rejected()]
     assert [line for line, _ in rejected] == [line for line, _ in expected["rejects"]]
-    told = zip(rejected, expected["rejects"], strict=True)
-    assert [had[1] for had, wanted in told if not had[1].startswith(wanted[1])] == []
+    pairs = zip(rejected, expected["rejects"], strict=True)
+    assert [actual[1] for actual, wanted in pairs if not actual[1].startswith(wanted[1])] == []
 
 
-async def _rows(stream: Stream, there: Kept, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the table holds, in the words of the case: only the columns that it names."""
+async def _rows(stream: Stream, there: InsertedFrames, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the table, with the columns that the case names."""
     names = [column.name for column in stream.dataset.stored]
-    asked = set(wanted[0]) if wanted else {"line", "frame_index"}
+    columns = set(wanted[0]) if wanted else {"line", "frame_index"}
     return [
-        {name: _word(value) for name, value in (row | {"line": row["offset"] + 1}).items() if name in asked}
+        {name: _to_json(value) for name, value in (row | {"line": row["offset"] + 1}).items() if name in columns}
         for row in await there.rows(names)
     ]
 
 
-def _word(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value

@@ -143,12 +143,12 @@ def telling_parse(body: Body) -> Iterator[Rows | Reject]:
     """Tells about its surroundings, a line each."""
     del body
     limits = [resource.RLIMIT_AS, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE]
-    told = [
+    lines = [
         repr(sorted(os.environ)),
         repr("pandas" in sys.modules),
         *(str(resource.getrlimit(one)[0]) for one in limits),
     ]
-    for number, text in enumerate(told, 1):
+    for number, text in enumerate(lines, 1):
         yield Reject(0, number, text, str(os.getpid()))
 
 

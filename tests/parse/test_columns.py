@@ -33,7 +33,7 @@ def test_a_source_yields_all_but_the_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "arrow"),
+    ("clickhouse_type", "arrow"),
     [
         ("UInt8", pa.uint8()),
         ("Int64", pa.int64()),
@@ -50,11 +50,11 @@ def test_a_source_yields_all_but_the_load() -> None:
         ("Array(UInt64)", pa.list_(pa.uint64())),
     ],
 )
-def test_every_word_of_a_dataset_has_an_arrow_type(word: str, arrow: pa.DataType) -> None:
-    column = Column("x", word, "x")
-    assert columns.arrow_field(column) == pa.field("x", arrow, nullable="Nullable" in word)
+def test_every_type_of_a_dataset_has_an_arrow_type(clickhouse_type: str, arrow: pa.DataType) -> None:
+    column = Column("x", clickhouse_type, "x")
+    assert columns.arrow_field(column) == pa.field("x", arrow, nullable="Nullable" in clickhouse_type)
 
 
 @pytest.mark.parametrize("dataset", SYSTEM_DATASETS, ids=lambda dataset: dataset.name)
-def test_the_houses_own_datasets_have_a_schema(dataset: object) -> None:
+def test_the_system_datasets_have_a_schema(dataset: object) -> None:
     assert columns.stored_schema(dataset).names == [column.name for column in dataset.stored]  # type: ignore[attr-defined,arg-type]

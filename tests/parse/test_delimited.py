@@ -54,9 +54,9 @@ def in_pieces(data: bytes, size: int = 1 << 18) -> Generator[bytes, None, None]:
 def read(
     text: str | bytes, layout: delimited.Layout = LAYOUT, size: int = 1 << 18
 ) -> tuple[list[dict[str, Any]], list[Reject]]:
-    found = list(delimited.read(in_pieces(text.encode() if isinstance(text, str) else text, size), layout, member=3))
-    rows = [row for one in found if isinstance(one, Rows) for row in one.columns.to_pylist()]
-    return sorted(rows, key=lambda row: row["line"]), [one for one in found if isinstance(one, Reject)]
+    blocks = list(delimited.read(in_pieces(text.encode() if isinstance(text, str) else text, size), layout, member=3))
+    rows = [row for one in blocks if isinstance(one, Rows) for row in one.columns.to_pylist()]
+    return sorted(rows, key=lambda row: row["line"]), [one for one in blocks if isinstance(one, Reject)]
 
 
 def lines_of(text: str) -> list[int]:
@@ -124,8 +124,8 @@ def test_latin_1_is_read_where_the_layout_says_so() -> None:
 
 
 def test_bytes_that_are_not_utf_8_are_refused_with_their_line() -> None:
-    said, line = refusal(f"{HEADER}\n{GOOD}\n".encode() + b"\xff|\n")
-    assert (said, line) == ("line 3 is not utf-8: invalid start byte", 3)
+    error, line = refusal(f"{HEADER}\n{GOOD}\n".encode() + b"\xff|\n")
+    assert (error, line) == ("line 3 is not utf-8: invalid start byte", 3)
 
 
 def test_quotes_are_plain_text() -> None:
@@ -209,16 +209,16 @@ def test_a_rejected_line_is_kept_to_two_thousand_characters() -> None:
 
 def test_ten_thousand_rejects_are_kept_and_one_more_refuses_the_document() -> None:
     assert len(read(f"{HEADER}\n" + "rubbish\n" * 10_000)[1]) == 10_000
-    said, line = refusal(f"{HEADER}\n{GOOD}\n" + "rubbish\n" * 10_001)
-    assert said == (
+    error, line = refusal(f"{HEADER}\n{GOOD}\n" + "rubbish\n" * 10_001)
+    assert error == (
         "too many lines cannot be read (10,001 so far); the first is line 3: 1 field where the header has 7"
     )
     assert line == 3
 
 
 def test_many_bad_values_refuse_the_document_too() -> None:
-    said, line = refusal(f"{HEADER}\n" + GOOD.replace("1.5", "1,5\n") * 30_000)
-    assert "the first is line 2: Price is '1,5', not a number with a decimal point" in said
+    error, line = refusal(f"{HEADER}\n" + GOOD.replace("1.5", "1,5\n") * 30_000)
+    assert "the first is line 2: Price is '1,5', not a number with a decimal point" in error
     assert line == 2
 
 
@@ -232,7 +232,7 @@ def test_trailers_are_checked_and_never_loaded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trailer", "said"),
+    ("trailer", "error"),
     [
         ("Records 3", "line 4 says 'Records' 3, but the number of records is 2"),
         ("Records 1", "line 4 says 'Records' 1, but the number of records is 2"),
@@ -240,8 +240,8 @@ def test_trailers_are_checked_and_never_loaded() -> None:
         ("Sum of counts 9", "line 4 says 'Sum of counts' 9, but the sum of count is 10"),
     ],
 )
-def test_a_trailer_off_by_one_refuses_the_document(trailer: str, said: str) -> None:
-    assert refusal(f"{HEADER}\n{GOOD}\n{GOOD}\n{trailer}\n") == (said, 4)
+def test_a_trailer_off_by_one_refuses_the_document(trailer: str, error: str) -> None:
+    assert refusal(f"{HEADER}\n{GOOD}\n{GOOD}\n{trailer}\n") == (error, 4)
 
 
 def test_a_sum_is_right_beyond_sixty_four_bits() -> None:
@@ -261,14 +261,14 @@ def test_what_only_looks_like_a_trailer_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "error"),
     [
         ({"take": {"Day": "day"}}, "must name every column of the dataset once"),
         ({"loose": "Nom"}, "the loose field 'Nom' is neither taken nor dropped"),
     ],
 )
-def test_a_layout_that_cannot_work_fails_where_it_is_declared(change: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_a_layout_that_cannot_work_fails_where_it_is_declared(change: dict[str, Any], error: str) -> None:
+    with pytest.raises(SettingsError, match=error):
         replace(LAYOUT, **change)
 
 
@@ -298,11 +298,11 @@ LINE = ROW | st.sampled_from([None, "rubbish", "a|b"])
 def test_any_table_written_as_text_reads_back_the_same_with_its_line_numbers(
     table: Sequence[tuple[str, ...] | str | None], end: str, block: int
 ) -> None:
-    written = ["" if row is None else row if isinstance(row, str) else "|".join(row) for row in table]
+    texts = ["" if row is None else row if isinstance(row, str) else "|".join(row) for row in table]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "FIRST_BLOCK_BYTES", block)
         patch.setattr(lines, "BLOCK_BYTES", block)
-        rows, rejects = read(end.join([HEADER, *written]), size=block)
+        rows, rejects = read(end.join([HEADER, *texts]), size=block)
     expected = {at: row for at, row in enumerate(table, 2) if isinstance(row, tuple)}
     assert {row["line"]: _printed(row) for row in rows} == {at: _values(row) for at, row in expected.items()}
     assert sorted((one.line, one.text) for one in rejects) == [
@@ -335,10 +335,10 @@ def test_random_bytes_give_rows_rejects_or_a_format_error_and_nothing_else(data:
 
 @settings(max_examples=100, deadline=None)
 @given(texts=st.lists(st.text("0123456789.,-+eEx \xe9", max_size=8), min_size=1, max_size=20))
-def test_what_is_understood_does_not_depend_on_the_lines_around_it(texts: list[str]) -> None:
-    written = [GOOD.replace("|5|", f"|{text}|").replace("1.5", text) for text in texts]
-    together = {row["line"] for row in read("\n".join([HEADER, *written]))[0]}
-    alone = {at for at, line in enumerate(written, 2) if read(f"{HEADER}\n{line}")[0]}
+def test_what_is_valid_does_not_depend_on_the_lines_around_it(texts: list[str]) -> None:
+    text_lines = [GOOD.replace("|5|", f"|{text}|").replace("1.5", text) for text in texts]
+    together = {row["line"] for row in read("\n".join([HEADER, *text_lines]))[0]}
+    alone = {at for at, line in enumerate(text_lines, 2) if read(f"{HEADER}\n{line}")[0]}
     assert together == alone
 
 
@@ -348,5 +348,5 @@ def test_a_day_later_is_another_line() -> None:
     assert [str(row["day"]) for row in rows] == days
 
 
-def test_rejects_are_cut_where_the_house_says() -> None:
+def test_rejects_are_cut_at_the_documented_limits() -> None:
     assert cells.make_reject(1, 2, "x" * 3_000, "why") == Reject(1, 2, "x" * 2_000, "why")

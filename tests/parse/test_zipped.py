@@ -46,7 +46,7 @@ def test_no_piece_is_larger_than_a_quarter_of_a_mebibyte(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "error"),
     [
         (b"", "it is empty"),
         (b"  <html>", "it is a web page, '  <html>'"),
@@ -55,8 +55,8 @@ def test_no_piece_is_larger_than_a_quarter_of_a_mebibyte(tmp_path: Path) -> None
         (archive([Entry("a.txt", TEXT)])[:30], "it begins like one, but is cut off or damaged"),
     ],
 )
-def test_what_is_no_whole_zip_is_refused_saying_what_it_is(tmp_path: Path, data: bytes, said: str) -> None:
-    assert refusal(tmp_path, data).startswith(f"document.zip is not a whole zip archive: {said}")
+def test_a_file_that_is_no_whole_zip_is_refused_with_what_it_is(tmp_path: Path, data: bytes, error: str) -> None:
+    assert refusal(tmp_path, data).startswith(f"document.zip is not a whole zip archive: {error}")
 
 
 def test_a_bomb_of_one_to_a_thousand_is_refused(tmp_path: Path) -> None:
@@ -135,11 +135,11 @@ def test_another_way_of_packing_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", [STORED, DEFLATED])
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "error"),
     [(7_999, "unpacks to more than the 7,999 bytes"), (8_001, "unpacks to 8,000 bytes, not the 8,001")],
 )
-def test_a_wrong_length_is_refused(tmp_path: Path, method: int, size: int, said: str) -> None:
-    assert said in refusal(tmp_path, archive([Entry("a.txt", TEXT, method, size=size)]))
+def test_a_wrong_length_is_refused(tmp_path: Path, method: int, size: int, error: str) -> None:
+    assert error in refusal(tmp_path, archive([Entry("a.txt", TEXT, method, size=size)]))
 
 
 def test_a_wrong_checksum_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A warehouse for the decode of streams, and frames put into it as the drain would."""
+"""A warehouse for the decode of streams, and frames inserted into it as by the drain."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def warehouse_in(folder: Path) -> AsyncIterator[ClickHouse]:
 
 
 def batch(frames: Sequence[bytes], *, epoch: int, part: int = 1, repeats: Sequence[int] = ()) -> pa.RecordBatch:
-    """Frames as the drain keeps them, a microsecond apart, at offsets from 0."""
+    """Frames as the drain inserts them, a microsecond apart, at offsets from 0."""
     many = len(frames)
     columns = [
         [epoch] * many, [0] * many, range(many), [part] * many, [7] * many, range(many),
@@ -60,8 +60,8 @@ def stream_bytes(*batches: pa.RecordBatch) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Frames that are in their table, under an epoch of their own."""
+class InsertedFrames:
+    """Frames in their table, under an epoch of their own."""
 
     source: Stream
     warehouse: Warehouse
@@ -79,26 +79,26 @@ class Kept:
         return list((await self.warehouse.rows(decode.select_rejects(self.source, decode.SPAN), self.span)).rows)
 
     async def rows(self, columns: Sequence[str] = COLUMNS) -> list[dict[str, Any]]:
-        """What the dataset's table holds of these frames, by their place."""
-        found = await self.warehouse.rows(
+        """The rows of these frames in the dataset's table, in order."""
+        result = await self.warehouse.rows(
             f"SELECT {', '.join(columns)} FROM {self.source.dataset.name} WHERE epoch = {{epoch:UInt16}}"
             " ORDER BY offset, frame_index",
             {"epoch": self.span["epoch"]},
         )
-        return [dict(zip(columns, row, strict=True)) for row in found.rows]
+        return [dict(zip(columns, row, strict=True)) for row in result.rows]
 
 
-async def kept(
+async def insert_frames(
     source: Stream, warehouse: Warehouse, frames: Sequence[bytes], *, part: int = 1, repeats: Sequence[int] = ()
-) -> Kept:
-    """The frames, put into their table."""
+) -> InsertedFrames:
+    """Insert the frames into their table."""
     await warehouse.ensure(frames_of(source))
     await warehouse.ensure(source.dataset)
     epoch = next(_epochs)
     sent = stream_bytes(batch(frames, epoch=epoch, part=part, repeats=repeats))
-    written = await warehouse.insert_stream(frames_of(source), _once(sent))
-    assert written == len(frames)
-    return Kept(source, warehouse, {"epoch": epoch, "partition": 0, "lo": 0, "hi": len(frames)})
+    inserted = await warehouse.insert_stream(frames_of(source), _once(sent))
+    assert inserted == len(frames)
+    return InsertedFrames(source, warehouse, {"epoch": epoch, "partition": 0, "lo": 0, "hi": len(frames)})
 
 
 async def _once(sent: bytes) -> AsyncIterator[bytes]:

@@ -60,10 +60,10 @@ def built_in() -> list[str]:
 
 
 def test_the_built_in_sources_are_found_by_looking() -> None:
-    found = load_catalog()
-    assert [source.name for source in found.sources] == ["sec_ftd"]
-    assert [stream.name for stream in found.streams] == ["finnhub"]
-    assert found.places == {"finnhub": "spotlightd.sources.finnhub", "sec_ftd": "spotlightd.sources.sec_ftd"}
+    catalog = load_catalog()
+    assert [source.name for source in catalog.sources] == ["sec_ftd"]
+    assert [stream.name for stream in catalog.streams] == ["finnhub"]
+    assert catalog.places == {"finnhub": "spotlightd.sources.finnhub", "sec_ftd": "spotlightd.sources.sec_ftd"}
     assert {"finnhub_frames", "sec_ftd", "trades"} <= set(built_in())
 
 
@@ -73,10 +73,10 @@ def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> 
     (folder / "notes.txt").write_text("nothing")
     (folder / "golden").mkdir()
     write(folder / "golden" / "case.py", "case")
-    found = load_catalog(settings(folder))
-    assert [source.name for source in found.sources] == ["sec_ftd", "mine"]
-    assert found.places["mine"] == str(folder / "mine.py")
-    assert sorted(dataset.name for dataset in found.datasets) == sorted([*built_in(), "mine"])
+    catalog = load_catalog(settings(folder))
+    assert [source.name for source in catalog.sources] == ["sec_ftd", "mine"]
+    assert catalog.places["mine"] == str(folder / "mine.py")
+    assert sorted(dataset.name for dataset in catalog.datasets) == sorted([*built_in(), "mine"])
 
 
 def test_a_source_of_a_file_parses(folder: Path) -> None:
@@ -113,22 +113,20 @@ def test_one_dataset_may_be_fed_by_two_sources(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["anew_runs", "drill_mine", "runs_all", "sec_ftd_current"])
-def test_a_dataset_may_not_be_called_like_a_table_that_is_thrown_away_or_a_view_of_ours(
-    folder: Path, name: str
-) -> None:
+def test_a_dataset_may_not_have_a_reserved_name(folder: Path, name: str) -> None:
     write(folder / "mine.py", name, source="mine")
     with pytest.raises(SettingsError, match=rf"no dataset may be called {name}, in /.*: such names are reserved"):
         load_catalog(settings(folder))
 
 
-def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:
+def test_a_dataset_may_not_take_the_name_of_a_system_dataset(folder: Path) -> None:
     write(folder / "mine.py", "runs", source="mine")
     with pytest.raises(SettingsError, match=r"two different datasets are called runs: in spotlightd itself and in /"):
         load_catalog(settings(folder))
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         ("1 / 0", "ZeroDivisionError: division by zero (mine.py line 1 in <module>)"),
         ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name' (mine.py line 1"),
@@ -136,11 +134,11 @@ def test_a_dataset_may_not_take_a_name_of_the_house(folder: Path) -> None:
         ("from spotlightd import Column\nColumn('x', 'Text', 'x')", "'Text' is not a type that a dataset may use"),
     ],
 )
-def test_a_file_that_cannot_be_loaded_is_said_with_its_line(folder: Path, text: str, said: str) -> None:
+def test_a_file_that_cannot_be_loaded_is_reported_with_its_line(folder: Path, text: str, error: str) -> None:
     (folder / "mine.py").write_text(text)
     with pytest.raises(SettingsError) as refused:
         load_catalog(settings(folder))
-    assert said in str(refused.value)
+    assert error in str(refused.value)
 
 
 def test_a_file_to_try_must_hold_one_source(folder: Path) -> None:

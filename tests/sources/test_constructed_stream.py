@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def shown(batches: Iterator[pa.RecordBatch]) -> list[tuple[object, ...]]:
+def to_tuples(batches: Iterator[pa.RecordBatch]) -> list[tuple[object, ...]]:
     names = ("symbol", "price", "source", "epoch", "partition", "offset", "frame_index")
     return [tuple(row[name] for name in names) for one in batches for row in one.to_pylist()]
 
@@ -51,9 +51,9 @@ def test_the_file_of_frames_has_the_columns_of_the_frames_table() -> None:
 
 
 def test_rows_carry_their_source_and_pointer_and_rejects_their_place(file: Path) -> None:
-    found = list(parse_inline(source, file, "frames"))
-    assert shown(one.columns for one in found if isinstance(one, Rows)) == ROWS
-    assert [one for one in found if isinstance(one, Reject)] == REJECTS
+    blocks = list(parse_inline(source, file, "frames"))
+    assert to_tuples(one.columns for one in blocks if isinstance(one, Rows)) == ROWS
+    assert [one for one in blocks if isinstance(one, Reject)] == REJECTS
 
 
 async def test_the_parsers_child_reads_them_under_a_load(file: Path) -> None:
@@ -71,13 +71,13 @@ async def test_the_parsers_child_reads_them_under_a_load(file: Path) -> None:
         table = stream.read_all()
     assert table.column_names == [column.name for column in constructed_packed.stored]
     assert set(table["load_id"].to_pylist()) == {42}
-    assert shown(iter(table.to_batches())) == ROWS
+    assert to_tuples(iter(table.to_batches())) == ROWS
 
 
-def test_a_stream_that_the_warehouse_decodes_is_not_parsed_here(file: Path) -> None:
+def test_a_stream_that_the_warehouse_decodes_has_no_parser(file: Path) -> None:
     with pytest.raises(SettingsError, match="the warehouse decodes it"):
         list(parse_inline(finnhub, file, "frames"))
 
 
-def test_its_decode_is_told_by_its_version() -> None:
+def test_its_version_identifies_its_decode() -> None:
     assert source.parser != finnhub.parser

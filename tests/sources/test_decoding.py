@@ -16,7 +16,7 @@ from spotlightd.errors import StoreError
 from spotlightd.model.stream import frames_of
 from spotlightd.sources.finnhub import finnhub
 from spotlightd.sql import decode
-from tests.sources.stream_engine import RECEIVED, kept, warehouse_in
+from tests.sources.stream_engine import RECEIVED, insert_frames, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,7 +34,7 @@ async def warehouse(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[C
 
 
 async def test_strict_fails_on_a_reject_and_writes_nothing(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, [*AAPL, BROKEN, *TSLA])
+    frames = await insert_frames(finnhub, warehouse, [*AAPL, BROKEN, *TSLA])
     with pytest.raises(StoreError, match=decode.REJECTED) as refused:
         await frames.decode(strict=True)
     assert refused.value.code == 395
@@ -42,15 +42,15 @@ async def test_strict_fails_on_a_reject_and_writes_nothing(warehouse: ClickHouse
 
 
 async def test_strict_looks_at_no_frame_but_those_asked_for(warehouse: ClickHouse) -> None:
-    good = await kept(finnhub, warehouse, AAPL)
-    await kept(finnhub, warehouse, [BROKEN, *TSLA])
+    good = await insert_frames(finnhub, warehouse, AAPL)
+    await insert_frames(finnhub, warehouse, [BROKEN, *TSLA])
     await warehouse.execute(f"OPTIMIZE TABLE {frames_of(finnhub).name} FINAL")
     await good.decode(strict=True)
     assert len(await good.rows()) == len(AAPL)
 
 
 async def test_lenient_leaves_rejects_out_and_they_are_named(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, [*AAPL, BROKEN, PING, *TSLA, BROKEN[:-3]])
+    frames = await insert_frames(finnhub, warehouse, [*AAPL, BROKEN, PING, *TSLA, BROKEN[:-3]])
     await frames.decode()
     trades = json.loads(TSLA[0])["data"]
     assert len(await frames.rows()) == len(AAPL) + len(trades) == await frames.wanted()
@@ -62,7 +62,7 @@ async def test_lenient_leaves_rejects_out_and_they_are_named(warehouse: ClickHou
 
 
 async def test_repeats_are_neither_decoded_nor_counted_nor_rejected(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, [*AAPL, BROKEN], repeats=[0, 9])
+    frames = await insert_frames(finnhub, warehouse, [*AAPL, BROKEN], repeats=[0, 9])
     await frames.decode(strict=True)
     assert [row["offset"] for row in await frames.rows()] == list(range(1, 9))
     assert await frames.wanted() == 8
@@ -70,7 +70,7 @@ async def test_repeats_are_neither_decoded_nor_counted_nor_rejected(warehouse: C
 
 
 async def test_only_the_offsets_asked_for_are_decoded(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, AAPL)
+    frames = await insert_frames(finnhub, warehouse, AAPL)
     frames.span.update(lo=2, hi=5)
     await frames.decode(strict=True)
     assert [row["offset"] for row in await frames.rows()] == [2, 3, 4]
@@ -79,8 +79,8 @@ async def test_only_the_offsets_asked_for_are_decoded(warehouse: ClickHouse) -> 
 
 
 async def test_a_load_is_the_frames_of_a_part_of_a_day(warehouse: ClickHouse) -> None:
-    first = await kept(finnhub, warehouse, AAPL, part=51)
-    second = await kept(finnhub, warehouse, TSLA, part=52)
+    first = await insert_frames(finnhub, warehouse, AAPL, part=51)
+    second = await insert_frames(finnhub, warehouse, TSLA, part=52)
     day = datetime.fromtimestamp(RECEIVED // 10**9, UTC).date()
     insert = decode.insert_decoded(finnhub, decode.PART, strict=True)
     await warehouse.execute(insert, {"day": day, "part": 52, "load_id": 9})
@@ -93,7 +93,7 @@ async def test_a_load_is_the_frames_of_a_part_of_a_day(warehouse: ClickHouse) ->
 
 
 async def test_a_row_carries_its_source_load_pointer_and_times(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, [PING, *TSLA])
+    frames = await insert_frames(finnhub, warehouse, [PING, *TSLA])
     before = datetime.now(UTC)
     await frames.decode(strict=True, load_id=2**64 - 1)
     names = ("source", "load_id", "epoch", "partition", "offset", "frame_index", "received", "ingested", "type", "side")
@@ -108,11 +108,11 @@ async def test_a_row_carries_its_source_load_pointer_and_times(warehouse: ClickH
 
 
 async def test_the_uuid_is_the_rows_own_and_the_same_when_decoded_again(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, [*TSLA, *AAPL])
-    seen: list[list[Any]] = []
+    frames = await insert_frames(finnhub, warehouse, [*TSLA, *AAPL])
+    uuids: list[list[Any]] = []
     for load_id in (1, 2):
         await frames.decode(strict=True, load_id=load_id)
         rows = await frames.rows(("load_id", "uuid"))
-        seen.append([row["uuid"] for row in rows if row["load_id"] == load_id])
-    assert seen[0] == seen[1]
-    assert len(set(seen[0])) == len(seen[0]) == len(json.loads(TSLA[0])["data"]) + len(AAPL)
+        uuids.append([row["uuid"] for row in rows if row["load_id"] == load_id])
+    assert uuids[0] == uuids[1]
+    assert len(set(uuids[0])) == len(uuids[0]) == len(json.loads(TSLA[0])["data"]) + len(AAPL)

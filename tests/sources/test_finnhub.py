@@ -17,11 +17,11 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.demo.recordings import read_recordings
 from spotlightd.sources.finnhub import USUAL, finnhub
 from spotlightd.sql import decode
-from tests.sources.stream_engine import kept, warehouse_in
+from tests.sources.stream_engine import insert_frames, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TAPED = [one.value for one in read_recordings()]
+RECORDED = [one.value for one in read_recordings()]
 GOOD: dict[str, Any] = {"c": ["1", "12"], "p": 164.0601, "s": "TSLA", "t": 1680286537580, "v": 5}
 
 
@@ -53,15 +53,15 @@ async def test_the_key_is_in_the_address_and_quoted() -> None:
 
 
 async def test_it_subscribes_to_each_symbol() -> None:
-    said = list(finnhub.hello(Feed(symbols=("AAPL", "BINANCE:BTCUSDT"))))
-    assert [json.loads(one) for one in said] == [
+    messages = finnhub.hello(Feed(symbols=("AAPL", "BINANCE:BTCUSDT")))
+    assert [json.loads(message) for message in messages] == [
         {"type": "subscribe", "symbol": "AAPL"},
         {"type": "subscribe", "symbol": "BINANCE:BTCUSDT"},
     ]
 
 
 @pytest.mark.parametrize(
-    ("frame", "said"),
+    ("frame", "message"),
     [
         (b'{"type":"error","msg":"Subscribing to too many symbols"}', "Subscribing to too many symbols"),
         (b'{"msg":"Invalid API key","type":"error"}', "Invalid API key"),
@@ -74,8 +74,8 @@ async def test_it_subscribes_to_each_symbol() -> None:
         (b'{"type":"error"' + b"[" * 100_000, ""),
     ],
 )
-async def test_the_venues_refusals_are_told(frame: bytes, said: str) -> None:
-    assert finnhub.venue_error(frame) == said
+async def test_the_text_of_a_refusal_is_read(frame: bytes, message: str) -> None:
+    assert finnhub.venue_error(frame) == message
 
 
 RIGHT: dict[str, bytes] = {
@@ -135,7 +135,7 @@ def by_hand(frame: bytes) -> list[dict[str, Any]]:
 
 
 async def test_what_is_right_is_decoded_as_by_hand(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, list(RIGHT.values()))
+    frames = await insert_frames(finnhub, warehouse, list(RIGHT.values()))
     await frames.decode()
     assert await frames.rejected() == []
     found = await frames.rows()
@@ -207,14 +207,14 @@ WRONG: dict[str, tuple[bytes, str]] = {
 
 
 async def test_what_is_wrong_is_a_reject_with_its_reason_and_no_row(warehouse: ClickHouse) -> None:
-    frames = await kept(finnhub, warehouse, [frame for frame, _ in WRONG.values()])
+    frames = await insert_frames(finnhub, warehouse, [frame for frame, _ in WRONG.values()])
     await frames.decode()
     assert await frames.rows() == []
     assert await frames.wanted() == 0
-    found = {offset: (frame, reason) for _, _, offset, frame, reason in await frames.rejected()}
-    assert set(found) == set(range(len(WRONG)))
-    said = {name: found[at][1] for at, name in enumerate(WRONG)}
-    assert {name: said[name] for name, (_, reason) in WRONG.items() if not said[name].startswith(reason)} == {}
+    rejects = {offset: (frame, reason) for _, _, offset, frame, reason in await frames.rejected()}
+    assert set(rejects) == set(range(len(WRONG)))
+    reasons = {name: rejects[offset][1] for offset, name in enumerate(WRONG)}
+    assert {name: reasons[name] for name, (_, reason) in WRONG.items() if not reasons[name].startswith(reason)} == {}
 
 
 def numbers(seed: int, many: int) -> list[str]:
@@ -240,7 +240,7 @@ def _any(pick: random.Random) -> str:
 
 async def test_a_number_is_the_double_that_python_reads(warehouse: ClickHouse) -> None:
     texts = numbers(seed=4, many=20_000)
-    frames = await kept(finnhub, warehouse, [raw(p=text) for text in texts])
+    frames = await insert_frames(finnhub, warehouse, [raw(p=text) for text in texts])
     await frames.decode()
     found = await frames.rows(("price", "long_digits"))
     assert [text for text, row in zip(texts, found, strict=True) if row["price"] != float(text)] == []
@@ -251,20 +251,22 @@ def _long(text: str) -> bool:
     return len(re.split("[eE]", text)[0].replace(".", "").lstrip("-0")) > 15
 
 
-async def test_frames_as_the_venue_writes_them_take_the_short_way(warehouse: ClickHouse) -> None:
+async def test_frames_as_the_venue_writes_them_take_the_fast_decode(warehouse: ClickHouse) -> None:
     several = (
         "as it comes", "without conditions", "conditions null", "no conditions", "whole price", "volume 0",
         "small volume", "small volume with an exponent", "forex", "symbol of digits", "several", "none",
     )  # fmt: skip
-    asked = {f"f{at}": RIGHT[name].decode() for at, name in enumerate(several)}
-    texts = ", ".join(f"match({{{name}:String}}, '{USUAL}')" for name in asked)
-    (found,) = (await warehouse.rows(f"SELECT {texts}", asked)).rows
-    assert dict(zip(several, found, strict=True)) == dict.fromkeys(several, 1)
+    frames = {f"f{at}": RIGHT[name].decode() for at, name in enumerate(several)}
+    texts = ", ".join(f"match({{{name}:String}}, '{USUAL}')" for name in frames)
+    (matches,) = (await warehouse.rows(f"SELECT {texts}", frames)).rows
+    assert dict(zip(several, matches, strict=True)) == dict.fromkeys(several, 1)
 
 
-async def test_the_first_look_gives_the_same_rows_and_is_sure_of_what_the_venue_sends(warehouse: ClickHouse) -> None:
-    frames = [*RIGHT.values(), *(frame for frame, _ in WRONG.values()), *TAPED]
-    there = await kept(finnhub, warehouse, frames)
+async def test_the_fast_decode_gives_the_same_rows_and_is_certain_of_what_the_venue_sends(
+    warehouse: ClickHouse,
+) -> None:
+    frames = [*RIGHT.values(), *(frame for frame, _ in WRONG.values()), *RECORDED]
+    there = await insert_frames(finnhub, warehouse, frames)
     looked = decode.select_decoded(finnhub, decode.SPAN, fast=True)
     names = ", ".join(one.name for one in trades.columns if one.name not in {"ingested", "source"})
     rows = f"SELECT {names}, offset, frame_index FROM ({{}}) WHERE reject = '' ORDER BY offset, frame_index"
@@ -276,10 +278,10 @@ async def test_the_first_look_gives_the_same_rows_and_is_sure_of_what_the_venue_
         for text in (looked, decode.select_decoded(finnhub, decode.SPAN))
     ]
     assert both[0] == both[1] != []
-    assert not unsure & set(range(len(frames) - len(TAPED), len(frames)))
+    assert not unsure & set(range(len(frames) - len(RECORDED), len(frames)))
     assert set(range(len(RIGHT), len(RIGHT) + len(WRONG))) <= unsure
 
 
-def test_the_decode_has_the_digest_that_loads_and_citations_name() -> None:
+async def test_the_decode_has_the_digest_that_loads_and_citations_name() -> None:
     """A change of one letter of its SQL is another decode. Change this digest only together with its meaning."""
     assert finnhub.parser == "e6629fd789b894e5"

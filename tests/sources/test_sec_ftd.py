@@ -27,13 +27,13 @@ class Index:
         return self._page
 
 
-async def found(*addresses: str) -> list[Link]:
+async def list_links(*addresses: str) -> list[Link]:
     page = "".join(f'<li><a href="{address}">file</a></li>' for address in addresses)
     return [link async for link in sec_ftd.discover(Index(page))]
 
 
 async def test_file_names_decide_whatever_the_folder_is() -> None:
-    links = await found(*(folder + name for name, folder in reversed(FOLDERS.items())))
+    links = await list_links(*(folder + name for name, folder in reversed(FOLDERS.items())))
     assert [(link.url, link.covers) for link in links] == [
         ("https://www.sec.gov" + folder + name, covers)
         for (name, folder), covers in zip(
@@ -56,19 +56,19 @@ async def test_file_names_decide_whatever_the_folder_is() -> None:
     ],
 )
 async def test_a_link_knows_the_days_that_it_reports(name: str, first: date, last: date) -> None:
-    (link,) = await found("/files/" + name)
+    (link,) = await list_links("/files/" + name)
     assert (link.first, link.last) == (first, last)
 
 
 async def test_of_a_file_posted_again_only_the_newest_is_there() -> None:
     for order in (["", "_0", "_1"], ["_1", "", "_0"], ["_0", "_1", ""]):
-        links = await found(*(f"/files/cnsfails202101a{again}.zip" for again in order))
+        links = await list_links(*(f"/files/cnsfails202101a{again}.zip" for again in order))
         assert [link.url.rsplit("/", 1)[1] for link in links] == ["cnsfails202101a_1.zip"]
 
 
 async def test_what_is_no_file_of_fails_is_left_alone() -> None:
     others = ["/files/cnsfails202113a.zip", "/files/cnsfails202101c.zip", "/cnsfails202101a.zip.html", "/a.pdf"]
-    assert await found(*others, "/files/xcnsfails202101a.zip", "/files/cnsp_sec_fails_2004q5.zip") == []
+    assert await list_links(*others, "/files/xcnsfails202101a.zip", "/files/cnsp_sec_fails_2004q5.zip") == []
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_what_is_expected_only_moves_on_and_is_never_due_in_the_future() -> None
     assert len({one.covers for one in expected}) == 54
 
 
-def test_the_next_slice_is_told() -> None:
+def test_the_next_period_is_known() -> None:
     assert sec_ftd.source.next_due(date(2021, 2, 7)).covers == "2021/01/b"

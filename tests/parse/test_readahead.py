@@ -33,13 +33,13 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         next(running)
 
 
-def test_no_more_than_the_depth_is_made_in_advance_and_leaving_early_closes_the_items() -> None:
-    made, closed = [], threading.Event()
+def test_a_thread_reads_no_more_than_the_depth_ahead_and_an_early_end_closes_the_items() -> None:
+    numbers, closed = [], threading.Event()
 
     def items() -> Generator[int, None, None]:
         try:
             for number in range(1_000):
-                made.append(number)
+                numbers.append(number)
                 yield number
         finally:
             closed.set()
@@ -48,5 +48,5 @@ def test_no_more_than_the_depth_is_made_in_advance_and_leaving_early_closes_the_
     assert next(running) == 0
     running.close()
     assert closed.is_set()
-    assert len(made) <= 4
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+    assert len(numbers) <= 4
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("readahead")]
