@@ -1,12 +1,12 @@
-"""The file of a bundle: a plain tar, read with suspicion.
+"""The file of a bundle: a plain tar, whose content is not trusted.
 
-Nothing but plain files under the names that bundles have, in heads of the oldest kind (`ustar`): no links, no devices,
-no folders, no holes, and none of the extensions whose heads can be of any length. Nothing in it is compressed, so that
-it cannot hold more than it is long. Python's own `tarfile` makes and reads the heads one by one; its walk through a
-file is not used, because that follows all of those extensions.
+It may contain only regular files with the names that bundles use, with headers of the oldest format (`ustar`): no links,
+devices, folders or sparse files, and none of the extensions, whose headers can have any length. Nothing is compressed, so
+that the content cannot be larger than the file. Python's `tarfile` writes and parses single headers; its iteration over a
+file is not used, because it follows the extensions.
 
-A file that is written has its name only when it is whole and durable. One that is read is looked through first, from
-end to end, before anything is done with it.
+A written file gets its name only when it is complete and durable. A file that is read is checked from start to end
+before any of it is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from spotlightd.clients.atomic import blaming, flush
+from spotlightd.clients.atomic import flush_folder, translate_os_errors
 from spotlightd.errors import FormatError, SettingsError, StoreError
 from spotlightd.model.bundle import (
     MANIFEST,
@@ -36,205 +36,210 @@ from spotlightd.model.bundle import (
 from spotlightd.model.manifest import from_json, to_json
 from spotlightd.ports.progress import Progress
 
-BLOCK = tarfile.BLOCKSIZE
-END = bytes(2 * BLOCK)
+BLOCK_BYTES = tarfile.BLOCKSIZE
+END_MARK = bytes(2 * BLOCK_BYTES)
 PIECE_BYTES = 4 << 20
-NO_BUNDLE = "{path} is no bundle of spotlightd ({why}); other files cannot be imported: `spotlightd try` parses one"
+NOT_A_BUNDLE = "{path} is no bundle of spotlightd ({why}); other files cannot be imported: `spotlightd try` parses one"
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class WrittenBundle:
     """A finished bundle."""
 
     size: int
     sha256: str
 
 
-class BundlePen:
-    """Writes a bundle beside its name; the port `Pen`. What was not kept is gone when it is left."""
+class BundleWriter:
+    """Writes a bundle under a temporary name; the port `MemberWriter`. Without `finish` nothing is left of it."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(path.name + ".part")
+        self._path, self._part_path = path, path.with_name(path.name + ".part")
         self._file: BinaryIO | None = None
-        self._seen = hashlib.sha256()
+        self._hash = hashlib.sha256()
         self._size = 0
         self._members: list[Member] = []
 
     async def __aenter__(self) -> Self:
         if await asyncio.to_thread(self._path.exists):
-            raise SettingsError(f"there is {self._path} already: name another file with --out, or remove it")
-        with blaming("the folder", self._path.parent, "the bundle"):
-            self._file = await asyncio.to_thread(self._part.open, "wb")
+            raise SettingsError(f"{self._path} exists already: choose another file with --out, or remove it")
+        with translate_os_errors("the folder", self._path.parent, "the bundle"):
+            self._file = await asyncio.to_thread(self._part_path.open, "wb")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._file is not None:
             await asyncio.to_thread(self._file.close)
-            await asyncio.to_thread(self._part.unlink, missing_ok=True)
+            await asyncio.to_thread(self._part_path.unlink, missing_ok=True)
 
     async def add(self, name: str, size: int, chunks: AsyncIterator[bytes]) -> None:
         """See the port."""
         if size > MOST_MEMBER_BYTES or len(self._members) >= MOST_MEMBERS:
-            raise SettingsError(f"{name} of {size:,} bytes is too much for one bundle: ask for fewer days")
-        await self._write(_head(name, size))
-        seen, written = hashlib.sha256(), 0
+            raise SettingsError(f"{name} of {size:,} bytes is too much for one bundle: export fewer days")
+        await self._write(_make_header(name, size))
+        sha256, actual_size = hashlib.sha256(), 0
         async for chunk in chunks:
-            seen.update(chunk)
-            written += len(chunk)
+            sha256.update(chunk)
+            actual_size += len(chunk)
             await self._write(chunk)
-        if written != size:
-            raise StoreError(f"{name} was to have {size:,} bytes and has {written:,}: is its disk damaged?")
-        await self._write(bytes(-size % BLOCK))
-        self._members.append(Member(name, size, seen.hexdigest()))
+        if actual_size != size:
+            raise StoreError(f"{name} should have {size:,} bytes and has {actual_size:,}: is its disk damaged?")
+        await self._write(bytes(-size % BLOCK_BYTES))
+        self._members.append(Member(name, size, sha256.hexdigest()))
 
-    async def keep(self, manifest: Manifest) -> Kept:
-        """The manifest, the end, and the name."""
+    async def finish(self, manifest: Manifest) -> WrittenBundle:
+        """Write the manifest and the end of the file, and give it its name."""
         body = to_json(replace(manifest, members=tuple(self._members)))
         if len(body) > MOST_MANIFEST_BYTES:
-            raise SettingsError("these are too many documents for one bundle: ask for fewer days")
-        await self._write(_head(MANIFEST, len(body)) + body + bytes(-len(body) % BLOCK) + END)
-        with blaming("the folder", self._path.parent, "the bundle"):
-            await asyncio.to_thread(self._name)
-        return Kept(self._size, self._seen.hexdigest())
+            raise SettingsError("these are too many documents for one bundle: export fewer days")
+        await self._write(_make_header(MANIFEST, len(body)) + body + bytes(-len(body) % BLOCK_BYTES) + END_MARK)
+        with translate_os_errors("the folder", self._path.parent, "the bundle"):
+            await asyncio.to_thread(self._rename_part)
+        return WrittenBundle(self._size, self._hash.hexdigest())
 
     async def _write(self, chunk: bytes) -> None:
         if self._file is None:
             raise AssertionError("the bundle is not open")
-        self._seen.update(chunk)
+        self._hash.update(chunk)
         self._size += len(chunk)
-        with blaming("the folder", self._path.parent, "the bundle"):
+        with translate_os_errors("the folder", self._path.parent, "the bundle"):
             await asyncio.to_thread(self._file.write, chunk)
 
-    def _name(self) -> None:
+    def _rename_part(self) -> None:
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
-        self._part.replace(self._path)
-        flush(self._path.parent)
+        self._part_path.replace(self._path)
+        flush_folder(self._path.parent)
 
 
-def _head(name: str, size: int) -> bytes:
-    head = tarfile.TarInfo(name)
-    head.size, head.mode = size, 0o644
-    return head.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+def _make_header(name: str, size: int) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = size, 0o644
+    return header.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a member's bytes are in the file, and what they are."""
+class _Location:
+    """A member, and where its bytes start in the file."""
 
-    first: int
+    start: int
     member: Member
 
 
 class BundleFile:
-    """A bundle that was looked through; the port `Opened`."""
+    """A bundle that was checked; the port `OpenBundle`."""
 
-    def __init__(self, file: BinaryIO, places: Mapping[str, _Place], manifest: Manifest) -> None:
-        self._file, self._places, self.manifest = file, places, manifest
+    def __init__(self, file: BinaryIO, locations: Mapping[str, _Location], manifest: Manifest) -> None:
+        self._file, self._locations, self.manifest = file, locations, manifest
 
     async def read(self, name: str) -> AsyncIterator[bytes]:
         """See the port."""
-        place, seen = self._places[name], hashlib.sha256()
-        async for chunk in _pieces(self._file, place.first, place.member.size):
-            seen.update(chunk)
+        location, sha256 = self._locations[name], hashlib.sha256()
+        async for chunk in _read_pieces(self._file, location.start, location.member.size):
+            sha256.update(chunk)
             yield chunk
-        if seen.hexdigest() != place.member.sha256:
+        if sha256.hexdigest() != location.member.sha256:
             raise FormatError(f"{name} of the bundle was changed while it was imported: import it again")
 
 
 @asynccontextmanager
-async def opened_bundle(path: Path, moves: Progress) -> AsyncIterator[BundleFile]:
-    """The bundle in that file, looked through from end to end. FormatError for whatever is none, or not whole."""
-    file = await asyncio.to_thread(_opened, path)
+async def open_bundle(path: Path, progress: Progress) -> AsyncIterator[BundleFile]:
+    """Open the bundle in that file, and check it from start to end. FormatError when it is no bundle, or incomplete."""
+    file = await asyncio.to_thread(_open, path)
     try:
         size = os.fstat(file.fileno()).st_size
-        places = {one.member.name: one async for one in _members(file, path, size, moves)}
-        yield BundleFile(file, places, await _manifest(file, path, places))
+        members = _read_members(file, path, size, progress)
+        locations = {location.member.name: location async for location in members}
+        yield BundleFile(file, locations, await _read_manifest(file, path, locations))
     finally:
         await asyncio.to_thread(file.close)
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise SettingsError(f"{path} is no file")
+            raise SettingsError(f"{path} is not a file")
         return path.open("rb")
     except OSError as problem:
         raise SettingsError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-async def _members(file: BinaryIO, path: Path, size: int, moves: Progress) -> AsyncIterator[_Place]:
-    at, names = 0, set[str]()
-    while (head := await _block(file, at, path, size)) != bytes(BLOCK):
-        info = _understood(head, path, at)
-        name, first = info.name, at + BLOCK
+async def _read_members(file: BinaryIO, path: Path, size: int, progress: Progress) -> AsyncIterator[_Location]:
+    offset, names = 0, set[str]()
+    while (header := await _read_block(file, offset, path, size)) != bytes(BLOCK_BYTES):
+        info = _parse_header(header, path, offset)
+        name, start = info.name, offset + BLOCK_BYTES
         if name in names or len(names) > MOST_MEMBERS:
             raise FormatError(f"{path} has {name} twice, or too many members")
         names.add(name)
-        at = first + info.size + -info.size % BLOCK
-        if at > size:
-            raise _cut_off(path)
-        moves(f"reads {name[:24]}", first, size)
-        seen = hashlib.sha256()
-        async for chunk in _pieces(file, first, info.size):
-            await asyncio.to_thread(seen.update, chunk)
-        yield _Place(first, Member(name, info.size, seen.hexdigest()))
+        offset = start + info.size + -info.size % BLOCK_BYTES
+        if offset > size:
+            raise _make_cut_off_error(path)
+        progress(f"reading {name[:24]}", start, size)
+        sha256 = hashlib.sha256()
+        async for chunk in _read_pieces(file, start, info.size):
+            await asyncio.to_thread(sha256.update, chunk)
+        yield _Location(start, Member(name, info.size, sha256.hexdigest()))
     if not names:
-        raise FormatError(NO_BUNDLE.format(path=path, why="it is empty"))
-    if at + len(END) != size or await _block(file, at + BLOCK, path, size) != bytes(BLOCK):
+        raise FormatError(NOT_A_BUNDLE.format(path=path, why="it is empty"))
+    if offset + len(END_MARK) != size or await _read_block(file, offset + BLOCK_BYTES, path, size) != bytes(
+        BLOCK_BYTES
+    ):
         raise FormatError(f"{path} does not end where its last member ends: it was cut off, or something was added")
 
 
-async def _block(file: BinaryIO, at: int, path: Path, size: int) -> bytes:
-    if at + BLOCK > size:
-        raise _cut_off(path) if at else FormatError(NO_BUNDLE.format(path=path, why="it is too short"))
-    return await asyncio.to_thread(_at, file, at, BLOCK)
+async def _read_block(file: BinaryIO, offset: int, path: Path, size: int) -> bytes:
+    if offset + BLOCK_BYTES > size:
+        raise (
+            _make_cut_off_error(path) if offset else FormatError(NOT_A_BUNDLE.format(path=path, why="it is too short"))
+        )
+    return await asyncio.to_thread(_read_at, file, offset, BLOCK_BYTES)
 
 
-def _understood(head: bytes, path: Path, at: int) -> tarfile.TarInfo:
-    """A head of a plain file of ours."""
+def _parse_header(header: bytes, path: Path, offset: int) -> tarfile.TarInfo:
+    """Parse the header of a member. FormatError unless it is a regular file with a name that bundles use."""
     try:
-        info = tarfile.TarInfo.frombuf(head, "ascii", "strict")
+        info = tarfile.TarInfo.frombuf(header, "ascii", "strict")
     except (tarfile.HeaderError, ValueError) as problem:
-        if not at:
-            raise FormatError(NO_BUNDLE.format(path=path, why="it is no tar")) from None
-        raise FormatError(f"{path} is damaged at byte {at:,}: {problem}") from None
+        if not offset:
+            raise FormatError(NOT_A_BUNDLE.format(path=path, why="it is no tar")) from None
+        raise FormatError(f"{path} is damaged at byte {offset:,}: {problem}") from None
     if info.type != tarfile.REGTYPE or not MEMBER.fullmatch(info.name) or info.size < 0:
-        why = f"it holds {info.name[:100]!r}, which bundles do not"
-        raise FormatError(NO_BUNDLE.format(path=path, why=why))
+        why = f"it contains {info.name[:100]!r}, which bundles do not"
+        raise FormatError(NOT_A_BUNDLE.format(path=path, why=why))
     return info
 
 
-async def _manifest(file: BinaryIO, path: Path, places: Mapping[str, _Place]) -> Manifest:
-    place = places.get(MANIFEST)
-    if place is None or place.member.size > MOST_MANIFEST_BYTES:
-        raise FormatError(NO_BUNDLE.format(path=path, why="it has no manifest, or one that is too long"))
-    made = from_json(b"".join([chunk async for chunk in _pieces(file, place.first, place.member.size)]))
-    said = {one.name: one for one in made.members}
-    for name in sorted((said.keys() | places.keys()) - {MANIFEST}):
-        found = places[name].member if name in places else None
-        if said.get(name) != found:
-            raise FormatError(f"{path}: {name} is not what the manifest says of it: have it sent to you again")
-    return made
+async def _read_manifest(file: BinaryIO, path: Path, locations: Mapping[str, _Location]) -> Manifest:
+    location = locations.get(MANIFEST)
+    if location is None or location.member.size > MOST_MANIFEST_BYTES:
+        raise FormatError(NOT_A_BUNDLE.format(path=path, why="it has no manifest, or one that is too long"))
+    manifest = from_json(b"".join([chunk async for chunk in _read_pieces(file, location.start, location.member.size)]))
+    declared = {member.name: member for member in manifest.members}
+    for name in sorted((declared.keys() | locations.keys()) - {MANIFEST}):
+        actual = locations[name].member if name in locations else None
+        if declared.get(name) != actual:
+            raise FormatError(f"{path}: {name} differs from what the manifest says: get the file again")
+    return manifest
 
 
-def _cut_off(path: Path) -> FormatError:
-    return FormatError(f"{path} is cut off: have it sent to you again")
+def _make_cut_off_error(path: Path) -> FormatError:
+    return FormatError(f"{path} is cut off: get the file again")
 
 
-async def _pieces(file: BinaryIO, first: int, size: int) -> AsyncIterator[bytes]:
-    for at in range(first, first + size, PIECE_BYTES):
-        chunk = await asyncio.to_thread(_at, file, at, min(PIECE_BYTES, first + size - at))
+async def _read_pieces(file: BinaryIO, start: int, size: int) -> AsyncIterator[bytes]:
+    for offset in range(start, start + size, PIECE_BYTES):
+        chunk = await asyncio.to_thread(_read_at, file, offset, min(PIECE_BYTES, start + size - offset))
         yield chunk
 
 
-def _at(file: BinaryIO, at: int, size: int) -> bytes:
-    """So many bytes at that place. FormatError when the file has become shorter."""
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    """Read bytes at a position. FormatError when the file has become shorter."""
     try:
-        found: Any = os.pread(file.fileno(), size, at)
+        data: Any = os.pread(file.fileno(), size, offset)
     except OSError as problem:
         raise StoreError(f"the bundle cannot be read: {problem.strerror}") from problem
-    if len(found) != size:
+    if len(data) != size:
         raise FormatError("the bundle became shorter while it was read: import it again")
-    return bytes(found)
+    return bytes(data)

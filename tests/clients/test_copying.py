@@ -157,7 +157,7 @@ async def test_a_table_with_a_column_that_nobody_declares_is_refused_and_not_tou
 async def test_a_table_too_large_for_a_start_is_refused(warehouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     await create_old_table(warehouse, runs)
     monkeypatch.setattr(schema, "MAX_COPY_BYTES", 10)
-    with pytest.raises(StoreError, match="too many to be copied"):
+    with pytest.raises(StoreError, match="too many to copy"):
         await warehouse.ensure(runs)
     await warehouse.execute("DROP TABLE runs SYNC")
 

@@ -53,15 +53,15 @@ async def test_a_load_walks_through_its_states_and_is_found_after_a_stop(tmp_pat
     async with SqliteLedger(path) as ledger:
         load = await ledger.begin_load(SOURCE, DIGEST, "2021/01/a")
         assert (load.state, load.datasets, load.seq) == ("loading", ("constructed_days",), 0)
-        await ledger.loaded(load.load_id, {"constructed_days": 3}, [Reject(0, 7, "x|y", "too few fields")])
+        await ledger.mark_loaded(load.load_id, {"constructed_days": 3}, [Reject(0, 7, "x|y", "too few fields")])
         await ledger.intend(load.load_id, 4, [1, 2], NOON)
     async with SqliteLedger(path) as ledger:
-        (found,) = await ledger.loads(states=("publishing",))
-        assert found == Load(
+        (load_found,) = await ledger.loads(states=("publishing",))
+        assert load_found == Load(
             load.load_id, "constructed", DIGEST, "1", "2021/01/a", "publishing", ("constructed_days",),
             {"constructed_days": 3}, 1, 4, (1, 2), NOON,
         )  # fmt: skip
-        assert (await ledger.published(load.load_id)).state == "published"
+        assert (await ledger.mark_published(load.load_id)).state == "published"
         (reject,) = await ledger.history("rejects", 0, 10)
         assert reject[2:] == ("constructed", DIGEST, "1", 0, 7, "x|y", "too few fields")
 
@@ -88,18 +88,18 @@ async def test_what_an_address_answered_is_remembered(ledger: SqliteLedger) -> N
     known = KnownAddress(
         "https://example.org/a.zip", "2021/01/a", DIGEST, '"e"', "Mon", NOON, NOON, "published", "1", 2, NOON
     )
-    await ledger.answered("constructed", known)
-    await ledger.answered("constructed", replace(known, failures=3))
-    assert await ledger.known("constructed") == {known.url: replace(known, failures=3)}
-    assert await ledger.known("another") == {}
+    await ledger.save_address("constructed", known)
+    await ledger.save_address("constructed", replace(known, failures=3))
+    assert await ledger.known_addresses("constructed") == {known.url: replace(known, failures=3)}
+    assert await ledger.known_addresses("another") == {}
 
 
 async def test_a_document_is_kept_once_and_found_by_its_digest(ledger: SqliteLedger) -> None:
     document = Document(
         DIGEST, 10, "constructed", "https://example.org/a.zip", "2021/01/a", NOON, via="http://127.0.0.1:1"
     )
-    await ledger.keep_document(document)
-    await ledger.keep_document(replace(document, fetched_at=NOON.replace(year=2027)))
+    await ledger.save_document(document)
+    await ledger.save_document(replace(document, fetched_at=NOON.replace(year=2027)))
     assert await ledger.document(DIGEST) == document
     assert await ledger.document("cd" * 32) is None
     assert len(await ledger.history("documents", 0, 10)) == 1
@@ -145,8 +145,8 @@ async def test_open_wishes_of_a_ledger_of_schema_3_are_read_as_jobs(tmp_path: Pa
         db.executemany(insert, [(source, "running") for source in OLD_WISHES])
         db.execute(f"PRAGMA user_version = {version}")
     async with SqliteLedger(path) as ledger:
-        found = await ledger.open_jobs("backfill", "replay", "archive", "retry", "restore", "drill")
-        assert found == tuple(
+        load_found = await ledger.open_jobs("backfill", "replay", "archive", "retry", "restore", "drill")
+        assert load_found == tuple(
             replace(job, number=number, state="running", done=1, total=3, detail="1 of 3")
             for number, job in enumerate(OLD_WISHES.values(), 2)
         )
@@ -167,8 +167,8 @@ async def test_a_ledger_of_a_newer_release_is_refused_untouched(tmp_path: Path) 
 
 
 async def test_an_unknown_load_is_an_error_and_leaves_no_rejects(ledger: SqliteLedger) -> None:
-    with pytest.raises(StoreError, match="knows no load 5"):
-        await ledger.dead(5, [Reject(0, 1, "", "")])
+    with pytest.raises(StoreError, match="has no load 5"):
+        await ledger.mark_dead(5, [Reject(0, 1, "", "")])
     assert await ledger.history("rejects", 0, 10) == ()
 
 

@@ -119,7 +119,7 @@ async def test_a_document_longer_than_its_source_takes_is_refused(world: World) 
     assert problem.outcome == "failed"
     assert str(problem) == (
         f"{HOME}/fails.zip is longer than 1,000,000 bytes, the limit of its source; "
-        "if it has really grown, raise the source's max_bytes"
+        "if the document has really grown, raise the source's max_bytes"
     )
 
 

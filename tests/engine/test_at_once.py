@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.clients.clickhouse.values import block
+from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
 
@@ -107,7 +107,7 @@ async def test_an_insert_from_a_query_is_gone_when_its_task_is_cancelled(warehou
 
 async def test_an_insert_whose_client_went_away_is_not_finished(warehouse: ClickHouse, pieces: Dataset) -> None:
     rows = [[number, "half", 2, 0, 1] for number in range(1000)]
-    whole = block(pieces, rows)
+    whole = encode_block(pieces, rows)
 
     async def half() -> AsyncIterator[bytes]:
         yield whole[: len(whole) // 2]
@@ -124,7 +124,7 @@ async def test_an_insert_whose_maker_fails_raises_the_makers_own_error(warehouse
         pass
 
     async def broken() -> AsyncIterator[bytes]:
-        yield block(pieces, [[1, "a", 3, 0, 1]])[:-8]
+        yield encode_block(pieces, [[1, "a", 3, 0, 1]])[:-8]
         raise BrokenError
 
     with pytest.raises(BrokenError):
@@ -135,7 +135,7 @@ async def test_an_insert_whose_maker_fails_raises_the_makers_own_error(warehouse
 
 async def test_an_insert_cut_inside_its_stream_is_refused(warehouse: ClickHouse, pieces: Dataset) -> None:
     async def cut() -> AsyncIterator[bytes]:
-        yield block(pieces, [[number, "cut", 4, 0, 1] for number in range(1000)])[:-2000]
+        yield encode_block(pieces, [[number, "cut", 4, 0, 1] for number in range(1000)])[:-2000]
 
     with pytest.raises(StoreError):
         await warehouse.insert_stream(pieces, cut())

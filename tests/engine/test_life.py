@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.clients.clickhouse.values import block
+from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
@@ -127,7 +127,7 @@ async def test_killed_during_a_query_the_query_fails_and_the_next_one_is_answere
 
 async def test_a_torn_insert_is_completed_by_its_repeat(tmp_path: Path) -> None:
     dataset = constructed("torn")
-    stream = block(dataset, [[number, "x", 1, 0, 1] for number in range(50_000)])
+    stream = encode_block(dataset, [[number, "x", 1, 0, 1] for number in range(50_000)])
     async with engine_on(tmp_path) as engine, client_of(engine) as warehouse:
         await warehouse.ensure(dataset)
 

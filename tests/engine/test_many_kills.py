@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.clients.clickhouse.values import block
+from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
 
@@ -36,7 +36,7 @@ KEPT = replace(constructed("kept"), partition="n % 7")
 
 async def write(warehouse: ClickHouse, load_id: int) -> None:
     """Insert that load, and repeat it until it is acknowledged."""
-    whole = block(KEPT, [[load_id * ROWS + n, "kept", load_id, 0, n] for n in range(ROWS)])
+    whole = encode_block(KEPT, [[load_id * ROWS + n, "kept", load_id, 0, n] for n in range(ROWS)])
 
     async def pieces() -> AsyncIterator[bytes]:
         for at in range(0, len(whole), 40_000):

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.clients.clickhouse.values import block
+from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Limits
@@ -131,7 +131,7 @@ async def inserting(load: Load) -> None:
     """One block, acknowledged or not; sometimes its sender vanishes."""
     load.loads += 1
     load_id = load.loads
-    whole = block(KEPT, [[load_id * BATCH + n, "kept", load_id, 0, n] for n in range(BATCH)])
+    whole = encode_block(KEPT, [[load_id * BATCH + n, "kept", load_id, 0, n] for n in range(BATCH)])
     vanish = load.random.random() < 0.2
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
-"""The ledger in one SQLite file: every method returns only when what it wrote is on the disk.
+"""The ledger in one SQLite file: every method returns when its changes are on disk.
 
-`synchronous=FULL` with a write-ahead log: about 4,900 writes a second here, and a reader beside it (a command that
-queues a job for the daemon) needs no lock.
+`synchronous=FULL` with a write-ahead log: about 4,900 writes a second on the development machine. Another process, such
+as a command that queues a job, can use the file at the same time without a lock.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SCHEMA = 4
 
 
 class SqliteLedger(SqliteFile):
-    """The port `Ledger`. StoreError when the file cannot be opened or written, or is of a newer release."""
+    """The port `Ledger`. StoreError when the file cannot be opened or written, or was written by a newer release."""
 
     SCHEMA_FILE = "ledger/schema.sql"
     SCHEMA_VERSION = SCHEMA
@@ -37,11 +37,11 @@ class SqliteLedger(SqliteFile):
         3: resources.files(__package__).joinpath("jobs.sql").read_text(encoding="utf-8"),
     }
 
-    # what publishers have, and what became of asking them
+    # addresses, documents and runs
 
     async def known_addresses(self, source: str) -> Mapping[str, KnownAddress]:
         rows = await self.run("SELECT * FROM known WHERE source = ?", (source,))
-        return {row["url"]: _known(row) for row in rows}
+        return {row["url"]: _read_address(row) for row in rows}
 
     async def save_address(self, source: str, known: KnownAddress) -> None:
         values = (
@@ -61,8 +61,8 @@ class SqliteLedger(SqliteFile):
         rows = await self.run("SELECT * FROM documents WHERE digest = ? ORDER BY id LIMIT 1", (digest,))
         if not rows:
             return None
-        named = {key: rows[0][key] for key in rows[0].keys() if key not in {"id", "fetched_at"}}  # noqa: SIM118
-        return Document(**named, fetched_at=from_micros(rows[0]["fetched_at"]))
+        fields = {key: rows[0][key] for key in rows[0].keys() if key not in {"id", "fetched_at"}}  # noqa: SIM118
+        return Document(**fields, fetched_at=from_micros(rows[0]["fetched_at"]))
 
     async def documents(self) -> Mapping[str, StoredDocument]:
         rows = await self.run(
@@ -90,34 +90,40 @@ class SqliteLedger(SqliteFile):
             " VALUES (?, ?, ?, ?, 'loading', ?, ?) RETURNING *",
             (source.name, digest, source.parser, covers, names, derived_from),
         )
-        return _load(rows[0])
+        return _read_load(rows[0])
 
     async def close_load(self, load_id: int) -> Load:
-        return await self._step(load_id, "closed = 1", ())
+        return await self._change_load(load_id, "closed = 1", ())
 
     async def mark_loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load:
-        counted = json.dumps(dict(rows))
-        return await self._step(load_id, "state = 'loaded', rows = ?, rejects = ?", (counted, len(rejects)), rejects)
+        row_counts = json.dumps(dict(rows))
+        return await self._change_load(
+            load_id, "state = 'loaded', rows = ?, rejects = ?", (row_counts, len(rejects)), rejects
+        )
 
     async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
-        sets = "state = 'publishing', seq = ?, supersedes = ?, published_at = ?"
-        return await self._step(load_id, sets, (seq, json.dumps(list(supersedes)), to_micros(at)))
+        assignments = "state = 'publishing', seq = ?, supersedes = ?, published_at = ?"
+        return await self._change_load(load_id, assignments, (seq, json.dumps(list(supersedes)), to_micros(at)))
 
     async def mark_published(self, load_id: int) -> Load:
-        return await self._step(load_id, "state = 'published'", ())
+        return await self._change_load(load_id, "state = 'published'", ())
 
     async def mark_dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
-        return await self._step(load_id, "state = 'dead', rejects = ?", (len(rejects),), rejects)
+        return await self._change_load(load_id, "state = 'dead', rejects = ?", (len(rejects),), rejects)
 
-    async def _step(self, load_id: int, sets: str, values: Sequence[Any], rejects: Sequence[Reject] = ()) -> Load:
+    async def _change_load(
+        self, load_id: int, assignments: str, values: Sequence[Any], rejects: Sequence[Reject] = ()
+    ) -> Load:
         now = to_micros(datetime.now(UTC))
-        keep = "INSERT OR IGNORE INTO rejects SELECT NULL, ?, source, digest, parser, ?, ?, ?, ? FROM loads WHERE load_id = ?"
-        statements = [(keep, (now, one.member, one.line, one.text, one.reason, load_id)) for one in rejects]
-        change = (f"UPDATE loads SET {sets} WHERE load_id = ? RETURNING *", (*values, load_id))
+        insert = "INSERT OR IGNORE INTO rejects SELECT NULL, ?, source, digest, parser, ?, ?, ?, ? FROM loads WHERE load_id = ?"
+        statements = [
+            (insert, (now, reject.member, reject.line, reject.text, reject.reason, load_id)) for reject in rejects
+        ]
+        change = (f"UPDATE loads SET {assignments} WHERE load_id = ? RETURNING *", (*values, load_id))
         rows = await self.run_transaction([*statements, change])
         if not rows:
-            raise StoreError(f"the ledger {self.path} knows no load {load_id}")
-        return _load(rows[0])
+            raise StoreError(f"the ledger {self.path} has no load {load_id}")
+        return _read_load(rows[0])
 
     async def mark_swept(self, load_ids: Sequence[int]) -> None:
         await self.run(f"UPDATE loads SET state = 'swept' WHERE load_id IN ({placeholders(load_ids)})", load_ids)
@@ -128,7 +134,7 @@ class SqliteLedger(SqliteFile):
             f" AND ({len(states)} = 0 OR state IN ({placeholders(states)})) ORDER BY load_id",
             (source, source, *states),
         )
-        return tuple(_load(row) for row in rows)
+        return tuple(_read_load(row) for row in rows)
 
     async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
         statements: list[tuple[str, Sequence[Any]]] = []
@@ -146,17 +152,17 @@ class SqliteLedger(SqliteFile):
         if statements:
             await self.run_transaction(statements)
 
-    # copies for the warehouse
+    # tables that are mirrored to the warehouse
 
     async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
-        dataset = next(one for one in MIRRORED if one.name == table)
+        dataset = next(dataset for dataset in MIRRORED if dataset.name == table)
         names = ", ".join(column.name for column in dataset.columns)
         insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({placeholders(dataset.columns)})"
-        plain = [[to_micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
-        await self.run_transaction([(insert, row) for row in plain])
+        stored_rows = [[to_micros(value) if isinstance(value, datetime) else value for value in row] for row in rows]
+        await self.run_transaction([(insert, row) for row in stored_rows])
 
     async def history(self, table: str, after: int, limit: int) -> tuple[tuple[Any, ...], ...]:
-        dataset = next(one for one in MIRRORED if one.name == table)
+        dataset = next(dataset for dataset in MIRRORED if dataset.name == table)
         names = ", ".join(column.name for column in dataset.columns)
         times = [column.kind == "time" for column in dataset.columns]
         rows = await self.run(f"SELECT {names} FROM {table} WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
@@ -172,17 +178,17 @@ class SqliteLedger(SqliteFile):
             job.total, job.detail,
         )  # fmt: skip
         rows = await self.run(f"INSERT INTO jobs VALUES (NULL, {placeholders(values)}) RETURNING *", values)
-        return _job(rows[0])
+        return _read_job(rows[0])
 
     async def open_jobs(self, *kinds: JobKind) -> tuple[Job, ...]:
         sql = f"SELECT * FROM jobs WHERE kind IN ({placeholders(kinds)}) AND state IN ('waiting', 'running') ORDER BY number"
-        return tuple(_job(row) for row in await self.run(sql, kinds))
+        return tuple(_read_job(row) for row in await self.run(sql, kinds))
 
     async def job(self, number: int) -> Job:
         rows = await self.run("SELECT * FROM jobs WHERE number = ?", (number,))
         if not rows:
             raise StoreError(f"the ledger {self.path} has no job {number}")
-        return _job(rows[0])
+        return _read_job(rows[0])
 
     async def update_job(self, job: Job) -> None:
         await self.run(
@@ -191,7 +197,7 @@ class SqliteLedger(SqliteFile):
         )
 
 
-def _known(row: sqlite3.Row) -> KnownAddress:
+def _read_address(row: sqlite3.Row) -> KnownAddress:
     return KnownAddress(
         url=row["url"], covers=row["covers"], digest=row["digest"], etag=row["etag"], last_modified=row["last_modified"],
         first_fetched_at=from_micros(row["first_seen"]), checked_at=from_micros(row["checked_at"]), outcome=row["outcome"],
@@ -199,7 +205,7 @@ def _known(row: sqlite3.Row) -> KnownAddress:
     )  # fmt: skip
 
 
-def _load(row: sqlite3.Row) -> Load:
+def _read_load(row: sqlite3.Row) -> Load:
     return Load(
         load_id=row["load_id"], source=row["source"], digest=row["digest"], parser=row["parser"], covers=row["covers"],
         state=row["state"], datasets=tuple(json.loads(row["datasets"])), rows=json.loads(row["rows"]),
@@ -208,7 +214,7 @@ def _load(row: sqlite3.Row) -> Load:
     )  # fmt: skip
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _read_job(row: sqlite3.Row) -> Job:
     return Job(
         row["kind"], row["target"], date.fromisoformat(row["first"]), date.fromisoformat(row["last"]), row["partition"],
         row["into_table"], row["number"], row["state"], row["done"], row["total"], row["detail"],

@@ -1,4 +1,4 @@
--- The ledger: what was intended, where each flow stands, what failed. Times are microseconds since 1970, UTC.
+-- The ledger: intended work, the progress of each flow, and failures. Times are microseconds since 1970, UTC.
 CREATE TABLE IF NOT EXISTS documents (
     id INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL, size INTEGER NOT NULL, source TEXT NOT NULL,
     url TEXT NOT NULL, via TEXT NOT NULL, covers TEXT NOT NULL, fetched_at INTEGER NOT NULL, etag TEXT NOT NULL,
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     last TEXT NOT NULL, partition TEXT NOT NULL, into_table TEXT NOT NULL, state TEXT NOT NULL, done INTEGER NOT NULL,
     total INTEGER NOT NULL, detail TEXT NOT NULL
 ) STRICT;
--- Streams: which log a source's offsets belong to, how far each partition is drained, what is being moved.
+-- Streams: the log that a source's offsets belong to, the drained offset of each partition, and the batches being moved.
 CREATE TABLE IF NOT EXISTS epochs (
     source TEXT NOT NULL, number INTEGER NOT NULL, log_id TEXT NOT NULL, PRIMARY KEY (source, number)
 ) STRICT;
@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS lost_frames (
 CREATE TABLE IF NOT EXISTS feeds (
     source TEXT PRIMARY KEY, state TEXT NOT NULL, at INTEGER NOT NULL
 ) STRICT;
--- The archive: partitions on their way out of the warehouse, and how far each is.
+-- The archive: partitions that leave the warehouse, and the stage of each.
 CREATE TABLE IF NOT EXISTS partitions (
     dataset TEXT NOT NULL, number INTEGER NOT NULL, generation INTEGER NOT NULL, stage TEXT NOT NULL,
     since INTEGER NOT NULL, keys TEXT NOT NULL, manifest TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
