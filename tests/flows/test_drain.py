@@ -189,7 +189,7 @@ async def test_records_deleted_before_they_were_read_are_a_gap(streams: StreamWo
     async with streams.stores() as stores, stores.run_drain() as flow:
         await until(lambda: streams.is_drained(flow))
         (cause, says), *_ = await stores.gaps()
-    assert (cause, says) == ("log lost", "offsets 30 to 39 of partition 0 were gone before they were read")
+    assert (cause, says) == ("log lost", "offsets 30 to 39 of partition 0 were deleted before they were read")
     assert await streams.numbers() == [*range(60), *range(80, 120)]
 
 
