@@ -163,9 +163,8 @@ class Listener:
         self._last_activity = self._now()
         self._connection, self._sequence = self._clock.number(), 0
         self._sequence_check.start_connection()
-        self._outages.regain(
-            Moment(self._last_activity.wall + int(handshake * 1e9), self._last_activity.now + handshake)
-        )
+        wall, now = self._last_activity
+        self._outages.regain(Moment(wall + int(handshake * 1e9), now + handshake))
         await self._journal.wait_until_written()
         self._metrics.gauge("connected", 1, source=self._stream.name)
         self._log.info("feed connected", connects=self._connects, symbols=len(self._feed.symbols))
@@ -281,9 +280,7 @@ class Listener:
         frames, size, shed = (now - before for now, before in zip(counts, self._counted, strict=True))
         self._counted = counts
         count_received(self._metrics, self._stream.name, frames=frames, size=size, shed=shed)
-        measure_spool(
-            self._metrics, self._stream.name, self._spool
-        )  # in this flow, which goes on while the bus is down
+        measure_spool(self._metrics, self._stream.name, self._spool)  # here, because this flow goes on without a bus
         return frames
 
     def _now(self) -> Moment:
