@@ -85,7 +85,7 @@ async def test_archived_frames_and_rows_can_be_bundled_and_archived_again_there(
         day = 86_400 * 10**9
         await first.streams.send(numbered(50, around=MIDNIGHT + day // 2))
         await first.streams.send(numbered(50, connection=8, first=50, around=MIDNIGHT + 5 * day + day // 2))
-        await first.streams.drained()
+        await first.streams.drain()
         async with first.streams.stores() as stores:
             for closing in (OLD, NEW):
                 await stores.parts.close(ticks, closing)

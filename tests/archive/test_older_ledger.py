@@ -58,7 +58,7 @@ class Box:
 
     async def visible(self) -> Fingerprint:
         """Of the rows that a reader finds now, hot and archived."""
-        seq = await self.streams.one("SELECT max(seq) FROM loads")
+        seq = await self.streams.query_value("SELECT max(seq) FROM loads")
         table = all_rows(constructed_ticks, self.index.archived)
         sql = f"SELECT {fingerprint_columns(constructed_ticks.columns, 'received')} FROM {table} WHERE {visible_condition(constructed_ticks)}"
         return Fingerprint(*(await self.streams.warehouse.rows(sql, {"seq": seq or NOW.seq})).rows[0])
@@ -82,10 +82,10 @@ async def box(tmp_path: Path) -> AsyncIterator[Box]:
 async def test_what_was_dropped_does_not_come_back_from_the_bus(box: Box, ledger: str) -> None:
     streams, file = box.streams, box.streams.folder / "ledger.sqlite"
     await streams.send(numbered(10))
-    await streams.drained()
+    await streams.drain()
     backup = file.read_bytes()
     await streams.send(numbered(20, first=10))
-    await streams.drained()
+    await streams.drain()
     before = await box.visible()
     assert before.rows == 60
     assert await box.archived() == {"20260301-0": "dropped", "20260302-0": "dropped"}
@@ -93,14 +93,14 @@ async def test_what_was_dropped_does_not_come_back_from_the_bus(box: Box, ledger
         left.unlink()
     if ledger == "older":
         file.write_bytes(backup)
-    await streams.drained()
-    assert await streams.one("SELECT count() FROM constructed_ticks") == 0
-    assert await streams.one("SELECT count() FROM constructed_frames") == 30
+    await streams.drain()
+    assert await streams.query_value("SELECT count() FROM constructed_ticks") == 0
+    assert await streams.query_value("SELECT count() FROM constructed_frames") == 30
     assert await box.visible() == before
     await streams.send(numbered(5, first=30))
-    await streams.drained()
+    await streams.drain()
     assert (await box.visible()).rows == 70
     late = "SELECT arraySort(groupUniqArray(_partition_id)) FROM constructed_ticks"
-    assert await streams.one(late) == ["20260301-1", "20260302-1"]
+    assert await streams.query_value(late) == ["20260301-1", "20260302-1"]
     assert set((await box.archived()).values()) == {"dropped"}
     assert (await box.visible()).rows == 70

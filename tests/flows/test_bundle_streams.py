@@ -57,7 +57,7 @@ async def file(world: StreamWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     await world.send([*frames, frame(8, 0, [], MIDNIGHT + 10**9)])
     bad = replace(frame(8, 1, [], MIDNIGHT + 2 * 10**9), value=b"\xff{")
     await world.send([bad])
-    await world.drained()
+    await world.drain()
     await closed(world)
     async with stream_transfer(world, ticks) as transfer:
         await transfer.export(constructed_ticks, tmp_path / "days.bundle.tar")
@@ -88,7 +88,7 @@ async def test_a_second_import_changes_nothing(other: StreamWorld, file: Path) -
         await transfer.import_file(file)
         assert set(statuses(await transfer.import_file(file)).values()) == {"here"}
     assert await other.numbers() == NUMBERS
-    assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
+    assert await other.query_value(f"SELECT count() FROM {frames_of(ticks).name}") == 102
 
 
 @pytest.mark.slow
@@ -112,17 +112,17 @@ async def test_an_import_killed_at_any_step_is_completed_by_the_next(
         async with stream_transfer(fresh, ticks) as transfer:
             await transfer.import_file(file)
         assert await fresh.numbers() == NUMBERS
-        assert await fresh.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
-        assert await fresh.one("SELECT count() FROM loads") == 2
+        assert await fresh.query_value(f"SELECT count() FROM {frames_of(ticks).name}") == 102
+        assert await fresh.query_value("SELECT count() FROM loads") == 2
         step += 1
     assert step > 20
 
 
 async def test_an_open_day_is_left_out_and_reported(world: StreamWorld, tmp_path: Path) -> None:
     await world.send(numbered(10))
-    await world.drained()
+    await world.drain()
     async with stream_transfer(world, ticks) as transfer:
-        with pytest.raises(SettingsError, match="when its day is over"):
+        with pytest.raises(SettingsError, match="when it is over"):
             await transfer.export(constructed_ticks, tmp_path / "x")
     async with world.stores() as stores:
         await stores.parts.close(ticks, BEFORE)
@@ -143,13 +143,16 @@ async def test_what_is_received_after_an_import_is_neither_lost_nor_mixed_with_i
     async with stream_transfer(other, ticks) as transfer:
         await transfer.import_file(file)
     await other.send(numbered(30, connection=9, first=1000))
-    await other.drained()
-    await other.drained()
+    await other.drain()
+    await other.drain()
     assert await other.numbers() == [*NUMBERS, *range(2000, 2060)]
     epochs = f"SELECT uniqExact(epoch) FROM {frames_of(ticks).name}"
-    assert await other.one(epochs) == 2
+    assert await other.query_value(epochs) == 2
     assert (
-        await other.one("SELECT count() - uniqExact(epoch, partition, offset, frame_index) FROM constructed_ticks") == 0
+        await other.query_value(
+            "SELECT count() - uniqExact(epoch, partition, offset, frame_index) FROM constructed_ticks"
+        )
+        == 0
     )
 
 
@@ -159,14 +162,14 @@ async def test_frames_of_a_partition_that_is_not_here_do_not_hold_up_the_feed(
     wide = replace(ticks, partitions=2)
     await world.bus.ensure(wide.topic)
     await world.send(numbered(10, around=MIDNIGHT + 3600 * 10**9), partition=1)
-    await world.drained(wide)
+    await world.drain(wide)
     await closed(world)
     async with stream_transfer(world, wide) as transfer:
         await transfer.export(constructed_ticks, tmp_path / "x")
     async with stream_transfer(other, ticks) as transfer:
         assert statuses(await transfer.import_file(tmp_path / "x")) == {"2026/03/02/1": "imported"}
     await other.send(numbered(5, connection=9, first=1000))
-    await other.drained()
+    await other.drain()
     assert await other.numbers() == [*range(20), *range(2000, 2010)]
 
 
@@ -195,7 +198,7 @@ async def test_frames_of_two_instances_at_the_same_positions_are_not_mixed(
             third = StreamWorld(folder, opened)
             await third.prepare()
             await third.send(numbered(20, connection=3, around=around + 3600 * 10**9))
-            await third.drained()
+            await third.drain()
             async with third.stores() as stores:
                 for day in await stores.parts.list_open_days(ticks):
                     await stores.parts.close(ticks, day)
@@ -209,7 +212,7 @@ async def test_frames_of_two_instances_at_the_same_positions_are_not_mixed(
                 with pytest.raises(FormatError, match=message):
                     await transfer.import_file(folder / "x")
     assert await other.numbers() == NUMBERS
-    assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 102
+    assert await other.query_value(f"SELECT count() FROM {frames_of(ticks).name}") == 102
 
 
 async def test_rows_that_the_frames_do_not_bear_out_are_not_published(
@@ -224,7 +227,7 @@ async def test_rows_that_the_frames_do_not_bear_out_are_not_published(
     async with stream_transfer(other, ticks) as transfer:
         assert statuses(await transfer.import_file(path)) == {"2026/03/01/1": "refused", "2026/03/02/1": "imported"}
     assert await other.numbers() == NUMBERS[100:]
-    assert await other.one(f"SELECT min(received) >= '2026-03-02' FROM {frames_of(ticks).name}")
+    assert await other.query_value(f"SELECT min(received) >= '2026-03-02' FROM {frames_of(ticks).name}")
 
 
 async def forge(
@@ -237,7 +240,7 @@ async def forge(
             body = b"".join([piece async for piece in bundle.read(member.name)])
             changed: bytes = change(member.name, body)
             await writer.add(member.name, len(changed), _once(changed))
-        await writer.keep(alter(bundle.manifest))
+        await writer.finish(alter(bundle.manifest))
     return path
 
 
@@ -249,7 +252,7 @@ async def _once(body: bytes) -> AsyncIterator[bytes]:
     ("change", "message"),
     [
         (lambda name, body: body[:-1] if "frames/" in name else body, "bundle"),
-        (lambda name, body: body.replace(b"ticks", b"tocks") if "frames/" in name else body, "are not those"),
+        (lambda name, body: body.replace(b"ticks", b"tocks") if "frames/" in name else body, "do not match"),
         (lambda name, body: b"\xff" * len(body) if "frames/" in name else body, "bundle"),
         (lambda name, body: body + body if "/000000" in name else body, "bundle"),
     ],
@@ -262,4 +265,4 @@ async def test_frames_that_do_not_match_the_manifest_are_deleted_again(
         with pytest.raises(FormatError, match=message):
             await transfer.import_file(path)
     assert await other.numbers() == []
-    assert await other.one(f"SELECT count() FROM {frames_of(ticks).name}") == 0
+    assert await other.query_value(f"SELECT count() FROM {frames_of(ticks).name}") == 0
