@@ -135,7 +135,7 @@ async def test_extended_heads_are_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1 << 40, (8 << 30) - 1, 1 << 80])
-async def test_a_member_that_says_it_is_huge_is_refused_without_reading(tmp_path: Path, size: int) -> None:
+async def test_a_member_that_claims_to_be_huge_is_refused_without_reading(tmp_path: Path, size: int) -> None:
     head = info(document_name("0" * 64))
     head.size = size
     (tmp_path / "x").write_bytes(head.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
@@ -147,7 +147,7 @@ async def test_a_member_that_stands_there_twice_is_refused(tmp_path: Path) -> No
     assert "twice" in await get_refusal(tar_of(tmp_path / "x", members))
 
 
-async def test_what_is_no_bundle_is_told_with_what_can_be_done(tmp_path: Path) -> None:
+async def test_a_file_that_is_no_bundle_is_reported_with_the_remedy(tmp_path: Path) -> None:
     for body in (b"", b"a,b\n1,2\n", b"PK\x03\x04" + bytes(2000), bytes(4096)):
         (tmp_path / "x").write_bytes(body)
         assert "is no bundle of spotlightd" in await get_refusal(tmp_path / "x")

@@ -177,6 +177,6 @@ async def test_a_state_folder_of_0_1_0_is_opened_with_all_its_rows(tmp_path: Pat
             for dataset in DATASETS:
                 assert await read_rows(instance.warehouse, dataset) == before[dataset.name]
             assert [row[0] for row in await instance.ledger.history("runs", 0, 100)] == list(range(1, 31))
-            seen = await instance.warehouse.rows("SELECT count(), min(settlement_date) FROM sec_ftd_current")
-            assert seen.rows == ((30, date(2024, 11, 30)),)
+            answer = await instance.warehouse.rows("SELECT count(), min(settlement_date) FROM sec_ftd_current")
+            assert answer.rows == ((30, date(2024, 11, 30)),)
             assert (await instance.warehouse.rows("SELECT count() FROM runs_all")).rows == ((30,),)

@@ -30,7 +30,7 @@ def disks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disks]:
             yield LocalDisks(10.0)
 
 
-async def test_a_disk_says_how_full_it_is(disks: Disks, tmp_path: Path) -> None:
+async def test_a_disk_reports_how_full_it_is(disks: Disks, tmp_path: Path) -> None:
     before = await disks.measure(tmp_path)
     assert (before.mount, before.size) == (str(tmp_path), 32 * MIB)
     await disks.reserve(tmp_path / "file", 4 * MIB)
@@ -55,7 +55,7 @@ async def test_a_file_takes_what_was_reserved_until_it_is_removed(disks: Disks, 
     assert await disks.allocated_bytes(file) == 0
 
 
-async def test_what_finds_no_room_leaves_nothing_behind(disks: Disks, tmp_path: Path) -> None:
+async def test_a_reservation_without_room_leaves_nothing_behind(disks: Disks, tmp_path: Path) -> None:
     before = await disks.measure(tmp_path)
     with pytest.raises(StoreError, match="No space left"):
         await disks.reserve(tmp_path / "file", 64 * MIB)
@@ -63,13 +63,13 @@ async def test_what_finds_no_room_leaves_nothing_behind(disks: Disks, tmp_path: 
     assert await disks.measure(tmp_path) == before
 
 
-async def test_a_reserved_file_is_for_our_eyes_only(tmp_path: Path) -> None:
+async def test_only_this_user_can_read_a_reserved_file(tmp_path: Path) -> None:
     await LocalDisks(10.0).reserve(tmp_path / "file", 1 * MIB)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-async def test_a_file_system_that_only_promises_space_is_found_out(
+async def test_a_file_system_that_only_promises_space_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "posix_fallocate", lambda number, _, size: os.ftruncate(number, size))

@@ -65,7 +65,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             yield World(tmp_path, bucket, documents)
 
 
-async def test_a_dropped_document_is_read_again_and_then_from_here(world: World) -> None:
+async def test_a_dropped_document_is_downloaded_once_and_then_read_from_the_cache(world: World) -> None:
     (name,) = await world.put_in_bucket(1)
     assert not document_path(world.folder / "documents", name).exists()
     for _ in range(2):
@@ -90,7 +90,7 @@ async def test_a_document_that_comes_again_is_in_the_folder_again(world: World) 
     assert world.bucket.reads == []
 
 
-async def test_many_readers_at_once_bring_it_once(world: World) -> None:
+async def test_many_readers_at_once_download_it_once(world: World) -> None:
     (name,) = await world.put_in_bucket(1)
     contents = await asyncio.gather(*(read(world.documents, name) for _ in range(30)))
     assert set(contents) == {content(1)}
@@ -116,7 +116,7 @@ async def test_a_reader_that_leaves_does_not_stop_it(world: World) -> None:
     assert await read(world.documents, name) == content(1)
 
 
-async def test_a_failure_is_told_to_all_who_wait_and_the_next_one_tries_again(world: World) -> None:
+async def test_a_failure_reaches_all_who_wait_and_the_next_reader_tries_again(world: World) -> None:
     (name,) = await world.put_in_bucket(1)
     world.bucket.is_away = True
     answers = await asyncio.gather(*(read(world.documents, name) for _ in range(5)), return_exceptions=True)
@@ -127,7 +127,7 @@ async def test_a_failure_is_told_to_all_who_wait_and_the_next_one_tries_again(wo
     assert await read(world.documents, name) == content(1)
 
 
-async def test_while_the_bucket_is_away_what_is_here_is_served(world: World) -> None:
+async def test_while_the_bucket_is_away_local_documents_are_served(world: World) -> None:
     local = (await world.documents.put(chunks(b"abc"))).digest
     cached_name, missing = await world.put_in_bucket(1, 2)
     await read(world.documents, cached_name)
@@ -158,7 +158,7 @@ async def test_a_bucket_that_breaks_off_in_the_middle_leaves_nothing(world: Worl
 
 
 @pytest.mark.parametrize("damage", ["flipped byte", "cut off", "longer"])
-async def test_a_damaged_copy_is_said_and_not_kept(world: World, damage: str) -> None:
+async def test_a_damaged_copy_is_reported_and_not_cached(world: World, damage: str) -> None:
     (name,) = await world.put_in_bucket(1)
     whole = content(1)
     spoilt = {"flipped byte": b"D" + whole[1:], "cut off": whole[:-1], "longer": whole + b"!"}
@@ -174,7 +174,7 @@ async def test_a_damaged_copy_is_said_and_not_kept(world: World, damage: str) ->
     assert await read(world.documents, name) == whole
 
 
-async def test_a_damaged_copy_that_is_passed_on_fails_at_its_end(world: World) -> None:
+async def test_a_damaged_copy_that_is_streamed_fails_at_its_end(world: World) -> None:
     (name,) = await world.put_in_bucket(1, size=5000)
     world.spoil(name, b"D" + content(1, 5000)[1:])
     with pytest.raises(StoreError, match="is damaged"):
@@ -191,7 +191,7 @@ async def test_the_least_recently_read_goes_first(world: World) -> None:
     assert set(cached(world.folder)) == {names[0], names[2], names[3], names[4]}
 
 
-async def test_a_file_in_use_is_not_evicted_and_others_are_passed_on_meanwhile(world: World) -> None:
+async def test_a_file_in_use_is_not_evicted_and_others_are_streamed_meanwhile(world: World) -> None:
     large, other = await world.put_in_bucket(1, 2, size=3000)
     async with world.documents.file(large) as path:
         assert await read(world.documents, other) == content(2, 3000)
@@ -257,7 +257,7 @@ async def test_under_load_all_is_right_and_the_bound_holds(world: World) -> None
     assert incoming(world.folder) == []
 
 
-async def test_of_too_many_that_are_wanted_at_once_some_are_passed_on(
+async def test_beyond_the_limit_of_downloads_documents_are_streamed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_PENDING", 1)
@@ -268,7 +268,7 @@ async def test_of_too_many_that_are_wanted_at_once_some_are_passed_on(
     assert len(cached(world.folder)) == 1
 
 
-async def test_on_a_full_disk_the_cache_is_given_up_and_not_filled(tmp_path: Path) -> None:
+async def test_on_a_full_disk_the_cache_is_emptied_and_not_filled(tmp_path: Path) -> None:
     async with FolderBucket(tmp_path / "bucket") as bucket:
         async with tiered(tmp_path, bucket) as documents:
             names = [await put_in_bucket(documents, bucket, content(number)) for number in (1, 2)]
@@ -282,7 +282,7 @@ async def test_on_a_full_disk_the_cache_is_given_up_and_not_filled(tmp_path: Pat
                     pass
 
 
-async def test_what_nobody_reads_is_given_up(world: World) -> None:
+async def test_files_that_nobody_reads_are_evicted(world: World) -> None:
     used, idle = await world.put_in_bucket(1, 2)
     await read(world.documents, idle)
     async with world.documents.file(used):
@@ -290,7 +290,7 @@ async def test_what_nobody_reads_is_given_up(world: World) -> None:
         assert set(cached(world.folder)) == {used}
 
 
-async def test_nothing_is_made_where_nothing_is_brought(world: World) -> None:
+async def test_without_a_download_no_folder_is_created(world: World) -> None:
     await world.documents.put(chunks(b"abc"))
     assert not (world.folder / "cache").exists()
 
@@ -320,7 +320,7 @@ async def test_a_kill_in_the_middle_leaves_nothing_that_is_read_and_is_swept(tmp
             assert await read(documents, name) == whole
 
 
-async def test_what_a_killed_command_left_counts_no_more_when_the_daemon_brings_something(world: World) -> None:
+async def test_the_leftover_of_a_killed_command_is_removed_before_the_next_download(world: World) -> None:
     names = await world.put_in_bucket(1, 2)
     await read(world.documents, names[0])
     (world.folder / "cache" / "incoming" / "left").write_bytes(bytes(4000))
@@ -340,7 +340,7 @@ async def test_a_document_in_use_is_not_dropped_from_the_folder(tmp_path: Path) 
         assert not path.exists()
 
 
-async def test_a_wait_for_a_file_that_was_given_up_pins_nothing(tmp_path: Path) -> None:
+async def test_a_cancelled_wait_for_a_file_leases_nothing(tmp_path: Path) -> None:
     async with FolderDocuments(tmp_path) as documents:
         name = (await documents.put(chunks(b"abc"))).digest
         for _ in range(50):
@@ -356,9 +356,7 @@ async def test_a_wait_for_a_file_that_was_given_up_pins_nothing(tmp_path: Path) 
         await until(drop, "nobody holds it")
 
 
-async def test_a_name_that_is_new_is_not_taken_for_the_file_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_new_file_under_the_same_name_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes evict: the second one opened the old file, and locks it when the name already is a new file's."""
     path, flock = tmp_path / "file", fcntl.flock
     path.write_bytes(b"old")
@@ -374,7 +372,7 @@ async def test_a_name_that_is_new_is_not_taken_for_the_file_that_was_there(
     assert lease_file(path) is None
 
 
-async def test_a_reader_beside_the_daemon_brings_and_sweeps_nothing_of_its(world: World) -> None:
+async def test_a_reader_beside_the_daemon_shares_its_cache(world: World) -> None:
     (name,) = await world.put_in_bucket(1)
     cache = DocumentCache(world.folder / "cache", world.bucket, most_bytes=4000)
     async with cache:

@@ -31,7 +31,7 @@ def files(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file())
 
 
-async def test_the_folder_is_ours_alone_and_an_object_lies_two_folders_deep(tmp_path: Path) -> None:
+async def test_only_this_user_has_access_and_a_document_is_two_folders_deep(tmp_path: Path) -> None:
     root = tmp_path / "state" / "documents"
     async with FolderDocuments(root) as documents:
         digest = (await documents.put(chunks(b"abc"))).digest
@@ -136,7 +136,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(path)], check=True)
 
 
-async def test_a_full_disk_is_said_with_the_remedy_leaves_nothing_and_heals(small_disk: Path) -> None:
+async def test_a_full_disk_is_reported_with_the_remedy_leaves_nothing_and_recovers(small_disk: Path) -> None:
     root = small_disk / "documents"
     async with FolderDocuments(root) as documents:
         await check_full(documents, root)
@@ -154,7 +154,7 @@ async def test_a_disk_that_is_full_to_the_last_byte_fails_its_ping(small_disk: P
         await documents.ping()
 
 
-async def test_a_disk_turned_read_only_is_said_with_the_remedy(small_disk: Path) -> None:
+async def test_a_disk_turned_read_only_is_reported_with_the_remedy(small_disk: Path) -> None:
     root = small_disk / "documents"
     async with FolderDocuments(root) as documents:
         digest = (await documents.put(chunks(b"abc"))).digest
@@ -201,7 +201,7 @@ async def test_a_write_that_takes_only_a_part_is_continued(tmp_path: Path, monke
         assert document_path(tmp_path, stored.digest).read_bytes() == b"abc" * 5000
 
 
-async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_reported_at_opening(tmp_path: Path) -> None:
     (tmp_path / "documents").write_text("a file where the folder should be")
     with pytest.raises(StoreError) as caught:
         async with FolderDocuments(tmp_path / "documents"):
@@ -211,7 +211,7 @@ async def test_a_folder_that_cannot_be_made_is_said_at_opening(tmp_path: Path) -
     )
 
 
-async def test_a_folder_of_another_user_is_said_at_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_folder_of_another_user_is_reported_at_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: object, *_: object, **__: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 

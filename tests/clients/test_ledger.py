@@ -1,4 +1,4 @@
-"""The ledger keeps what it was told across any stop, and never hands out a number twice."""
+"""The ledger keeps its records across any stop, and never uses a number twice."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ async def test_a_load_walks_through_its_states_and_is_found_after_a_stop(tmp_pat
         await ledger.mark_loaded(load.load_id, {"constructed_days": 3}, [Reject(0, 7, "x|y", "too few fields")])
         await ledger.intend(load.load_id, 4, [1, 2], NOON)
     async with SqliteLedger(path) as ledger:
-        (load_found,) = await ledger.loads(states=("publishing",))
-        assert load_found == Load(
+        (publishing,) = await ledger.loads(states=("publishing",))
+        assert publishing == Load(
             load.load_id, "constructed", DIGEST, "1", "2021/01/a", "publishing", ("constructed_days",),
             {"constructed_days": 3}, 1, 4, (1, 2), NOON,
         )  # fmt: skip
@@ -145,8 +145,8 @@ async def test_open_wishes_of_a_ledger_of_schema_3_are_read_as_jobs(tmp_path: Pa
         db.executemany(insert, [(source, "running") for source in OLD_WISHES])
         db.execute(f"PRAGMA user_version = {version}")
     async with SqliteLedger(path) as ledger:
-        load_found = await ledger.open_jobs("backfill", "replay", "archive", "retry", "restore", "drill")
-        assert load_found == tuple(
+        jobs = await ledger.open_jobs("backfill", "replay", "archive", "retry", "restore", "drill")
+        assert jobs == tuple(
             replace(job, number=number, state="running", done=1, total=3, detail="1 of 3")
             for number, job in enumerate(OLD_WISHES.values(), 2)
         )

@@ -9,7 +9,7 @@ from tests.clients.publisher_server import document, redirect, reply
 from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, PublisherWorld, fetch_all, get_refusal
 
 
-async def test_a_request_says_who_we_are_and_asks_for_plain_bytes(world: PublisherWorld) -> None:
+async def test_a_request_names_its_sender_and_accepts_only_plain_bytes(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(200, ZIP, Set_Cookie="seen=yes; Path=/"))
     publisher = await world.publisher()
     assert await fetch_all(publisher) + await fetch_all(publisher) == ZIP + ZIP
@@ -37,7 +37,7 @@ async def test_a_source_that_needs_a_contact_is_refused_without_one_by_the_name_
     )
 
 
-async def test_a_mirrored_host_needs_no_contact_and_is_told_none(world: PublisherWorld) -> None:
+async def test_a_mirrored_host_needs_no_contact_and_gets_none(world: PublisherWorld) -> None:
     world.server.script(PATH, document(ZIP))
     assert await fetch_all(await world.publisher({"contact_required": True}, contact="")) == ZIP
     assert world.server.requests[0].headers["user-agent"] == "spotlightd/0.1.0"
@@ -59,7 +59,7 @@ async def test_conditions_are_sent_as_they_were_received(world: PublisherWorld) 
     assert (sent["if-none-match"], sent["if-modified-since"]) == ('W/"x"', "Tue, 02 Feb 2021 10:00:00 GMT")
 
 
-async def test_not_modified_that_nobody_asked_for_is_a_failure(world: PublisherWorld) -> None:
+async def test_an_unrequested_not_modified_is_a_failure(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(304))
     problem = await get_refusal(await world.publisher())
     assert str(problem) == f"{HOST} answered 304 Not Modified to {URL}"
@@ -72,7 +72,7 @@ async def test_marks_that_could_not_be_sent_back_are_not_kept(world: PublisherWo
         assert (fetched.etag, fetched.last_modified) == ("", "")
 
 
-async def test_a_mirror_is_asked_for_the_same_path_and_query_and_named_in_the_receipt(world: PublisherWorld) -> None:
+async def test_a_mirror_gets_the_same_path_and_query_and_is_named_in_the_receipt(world: PublisherWorld) -> None:
     world.server.script("/kept/a%20b/fails.zip?half=a&x=%2F", document(ZIP))
     publisher = await world.publisher(mirrors={HOST: world.server.url + "/kept/"})
     url = HOME + "/a%20b/fails.zip?half=a&x=%2F"
@@ -85,7 +85,7 @@ async def test_a_mirror_is_asked_for_the_same_path_and_query_and_named_in_the_re
 @pytest.mark.parametrize(
     "base", ["", "ftp://127.0.0.1", "127.0.0.1:80", "http://", "http://a.invalid/?x=1", "http://a:b"]
 )
-async def test_a_mirror_that_cannot_be_is_a_settings_error_that_shows_how_to_write_one(
+async def test_an_unusable_mirror_is_a_settings_error_that_shows_how_to_write_one(
     world: PublisherWorld, base: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:

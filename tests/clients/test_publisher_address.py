@@ -37,7 +37,9 @@ class Names(AbstractResolver):
 @pytest.mark.parametrize("private", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fd00::1"])
 async def test_a_name_that_leads_to_a_private_address_is_refused_at_the_socket_and_once(private: str) -> None:
     clock = ManualClock()
-    async with HttpPublishers(sources.PublisherSettings(), clock=clock.to_clock(), resolver=Names(private)) as publishers:
+    async with HttpPublishers(
+        sources.PublisherSettings(), clock=clock.to_clock(), resolver=Names(private)
+    ) as publishers:
         with pytest.raises(PublisherError) as caught:
             await publishers.for_source(batch()).page(HOME + "/")
     assert str(caught.value) == (
@@ -74,11 +76,11 @@ def test_ordinary_addresses_are_public(text: str) -> None:
 
 
 @given(some.text())
-def test_no_text_is_asked_unless_it_is_https_at_a_host_of_the_source(text: str) -> None:
+def test_only_https_at_a_host_of_the_source_is_requested(text: str) -> None:
     for url in (text, f"https://{text}", f"https://{HOST}{text}", f"https://{text}@{HOST}/", f"https://{HOST}:{text}/"):
         with suppress(PublisherError):
-            asked = address.check_address(url, (HOST,))
-            assert (asked.scheme, asked.host, asked.port, asked.user, asked.password) == (
+            checked = address.check_address(url, (HOST,))
+            assert (checked.scheme, checked.host, checked.port, checked.user, checked.password) == (
                 "https",
                 HOST,
                 443,
@@ -88,7 +90,7 @@ def test_no_text_is_asked_unless_it_is_https_at_a_host_of_the_source(text: str) 
 
 
 @given(some.text())
-def test_no_sentence_holds_more_than_one_line_or_a_password(text: str) -> None:
-    shown = address.format_address(f"https://me:secret@{text}")
-    assert shown.isprintable()
-    assert "secret" not in shown
+def test_no_message_has_more_than_one_line_or_a_password(text: str) -> None:
+    formatted = address.format_address(f"https://me:secret@{text}")
+    assert formatted.isprintable()
+    assert "secret" not in formatted

@@ -59,7 +59,7 @@ async def test_a_publisher_who_never_answers_is_tried_again_and_given_up(world: 
 
 
 @pytest.mark.parametrize("answer", [scripted.cut_short(ZIP, of=5000), scripted.reset(ZIP, of=5000)])
-async def test_a_body_that_breaks_off_says_how_far_it_came_and_is_not_asked_again(
+async def test_a_body_that_breaks_off_reports_its_length_and_is_not_retried(
     world: PublisherWorld, answer: scripted.Answer
 ) -> None:
     world.server.script(PATH, answer)
@@ -138,7 +138,7 @@ async def test_another_length_than_announced_is_a_body_that_broke_off(pieces: tu
     assert str(caught.value) == f"{URL} broke off after {len(b''.join(pieces))} bytes of {length}"
 
 
-async def test_bytes_that_never_let_us_wait_are_held_to_the_total_limit_all_the_same() -> None:
+async def test_the_total_limit_holds_without_any_wait() -> None:
     body, clock = make_stream(*[bytes(1_000_000)] * 100, length=None, takes=1.0)
     with pytest.raises(PublisherError) as caught:
         [_ async for _ in read_body(body, sources.PublisherSettings(total_seconds=60.0), clock.to_clock())]

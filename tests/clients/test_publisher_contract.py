@@ -69,7 +69,7 @@ async def refusal(world: World, path: str) -> PublisherError:
     return caught.value
 
 
-async def test_a_document_comes_whole_with_what_the_publisher_says_of_it(world: World) -> None:
+async def test_a_document_is_complete_and_has_its_headers(world: World) -> None:
     world.has("/fails.zip", ZIP * 1000)
     async with world.publisher.fetch(HOME + "/fails.zip") as fetched:
         assert fetched is not None
@@ -149,7 +149,7 @@ async def test_a_document_that_breaks_off_raises_after_the_bytes_that_came(world
         ("", "is not https: not requested"),
     ],
 )
-async def test_addresses_outside_the_hosts_of_a_source_are_never_asked(world: World, url: str, why: str) -> None:
+async def test_addresses_outside_the_hosts_of_a_source_are_never_requested(world: World, url: str, why: str) -> None:
     with pytest.raises(PublisherError) as document_refused:
         async with world.publisher.fetch(url):
             pass

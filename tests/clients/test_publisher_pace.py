@@ -75,7 +75,9 @@ async def test_a_pause_that_grows_too_long_while_waiting_ends_the_wait() -> None
     await queues.wait_turn("a")
     assert clock.now() == 1100.0
     queues.pause("a", 121.0)
-    with pytest.raises(PublisherError, match=r"^a requested a pause, of which 121 s are left: not requested before that$"):
+    with pytest.raises(
+        PublisherError, match=r"^a requested a pause, of which 121 s are left: not requested before that$"
+    ):
         await queues.wait_turn("a")
 
 

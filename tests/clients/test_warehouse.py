@@ -124,18 +124,18 @@ async def test_the_client_is_a_warehouse(warehouse: ClickHouse) -> None:
 
 
 @pytest.mark.parametrize("name", ["default", "", "Upper", "a-b", "a; DROP DATABASE b"])
-async def test_the_database_is_one_of_our_own(name: str) -> None:
+async def test_the_default_database_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=r"warehouse\.database"):
         ClickHouse("http://127.0.0.1:1", "", "", name, WarehouseSettings())
 
 
-async def test_a_warehouse_that_is_not_there_is_said_so() -> None:
+async def test_an_unreachable_warehouse_is_reported() -> None:
     with pytest.raises(StoreError, match=r"the warehouse at 127\.0\.0\.1:1 does not answer: "):
         async with ClickHouse("http://127.0.0.1:1", "u", "p", "spotlightd", WarehouseSettings(connect_seconds=1.0)):
             pass
 
 
-async def test_ping_asks_a_query(warehouse: ClickHouse) -> None:
+async def test_ping_sends_a_query(warehouse: ClickHouse) -> None:
     await warehouse.ping()
 
 
@@ -200,7 +200,7 @@ async def test_text_that_is_not_utf8_is_shown_and_not_refused(warehouse: ClickHo
         ("SELEC", None, 62, False),
     ],
 )
-async def test_a_failure_has_clickhouses_number_and_tells_limits_from_mistakes(
+async def test_a_failure_has_clickhouses_code_and_distinguishes_limits_from_mistakes(
     warehouse: ClickHouse,
     sql: str,
     limits: Limits | None,

@@ -110,7 +110,7 @@ async def test_a_listener_that_takes_nothing_holds_the_venue_up_and_fills_no_mem
 # -- endings -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_close_says_its_code_and_reason() -> None:
+async def test_a_close_reports_its_code_and_reason() -> None:
     async with run_exchange(QUIET) as exchange, connect(exchange) as socket:
         closing = asyncio.create_task(exchange.close(1008, "too fast"))
         problem = await wait_for_end(socket)
@@ -126,7 +126,7 @@ async def test_a_venue_that_hangs_up_is_a_lost_connection() -> None:
         assert (await wait_for_end(socket)).cause == "connection lost"
 
 
-async def test_a_half_open_connection_is_found_by_our_ping() -> None:
+async def test_a_half_open_connection_is_detected_by_a_ping() -> None:
     async with run_exchange(QUIET) as exchange, connect(exchange, ping_seconds=0.2) as socket:
         exchange.half_open()
         problem = await wait_for_end(socket)
@@ -166,7 +166,7 @@ async def test_a_name_that_leads_to_a_private_address_is_not_connected_to() -> N
     assert "[streams.addresses]" in expected
 
 
-async def test_nobody_at_the_address(free_port: int) -> None:
+async def test_an_address_where_nothing_listens(free_port: int) -> None:
     assert "no connection to 127.0.0.1" in await get_refusal(
         f"ws://127.0.0.1:{free_port}/?token={KEY}", allow_private=True
     )

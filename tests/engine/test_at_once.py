@@ -18,7 +18,16 @@ from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
 
-from .world import HttpClient, client_of, constructed, engine_on, http_client_of, is_gone, is_running, until
+from .world import (
+    HttpClient,
+    client_of,
+    constructed,
+    engine_on,
+    http_client_of,
+    until,
+    wait_until_gone,
+    wait_until_running,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -48,12 +57,12 @@ async def task(call: Coroutine[Any, Any, Any]) -> AsyncIterator[asyncio.Task[Any
 
 async def test_a_long_query_holds_up_neither_a_short_one_nor_an_insert(warehouse: ClickHouse, pieces: Dataset) -> None:
     async with task(warehouse.rows(f"SELECT sum(number), 'long_one' {FOREVER}")) as long:
-        await is_running(warehouse, "long_one")
+        await wait_until_running(warehouse, "long_one")
         async with asyncio.timeout(10):
             assert (await warehouse.rows("SELECT 1")).rows == ((1,),)
             await warehouse.insert(pieces, [[1, "a", 1, 0, 1]])
         assert not long.done()
-    await is_gone(warehouse, "long_one")
+    await wait_until_gone(warehouse, "long_one")
 
 
 @pytest.mark.parametrize(
@@ -68,22 +77,22 @@ async def test_a_query_whose_client_went_away_before_any_answer_is_gone(
     warehouse: ClickHouse, marker: str, sql: str
 ) -> None:
     async with task(warehouse.rows(sql)):
-        await is_running(warehouse, marker)
-    await is_gone(warehouse, marker)
+        await wait_until_running(warehouse, marker)
+    await wait_until_gone(warehouse, marker)
 
 
 async def test_a_query_whose_client_goes_away_at_once_is_gone(warehouse: ClickHouse) -> None:
     for _ in range(20):
         async with task(warehouse.rows(f"SELECT sum(number), 'gone_at_once' {FOREVER}")):
             await asyncio.sleep(0)
-    await is_gone(warehouse, "gone_at_once")
+    await wait_until_gone(warehouse, "gone_at_once")
 
 
 async def test_a_download_that_is_left_early_is_gone(warehouse: ClickHouse) -> None:
     async with warehouse.stream(LONG_ROWS.replace("text", "left_early"), "CSVWithNames") as chunks:
         assert await anext(chunks)
-        await is_running(warehouse, "left_early")
-    await is_gone(warehouse, "left_early")
+        await wait_until_running(warehouse, "left_early")
+    await wait_until_gone(warehouse, "left_early")
 
 
 async def test_a_download_whose_reader_is_cancelled_is_gone(warehouse: ClickHouse) -> None:
@@ -93,16 +102,16 @@ async def test_a_download_whose_reader_is_cancelled_is_gone(warehouse: ClickHous
                 await asyncio.Event().wait()
 
     async with task(read_slowly()):
-        await is_running(warehouse, "cancelled_one")
-    await is_gone(warehouse, "cancelled_one")
+        await wait_until_running(warehouse, "cancelled_one")
+    await wait_until_gone(warehouse, "cancelled_one")
 
 
 @pytest.mark.usefixtures("pieces")
 async def test_an_insert_from_a_query_is_gone_when_its_task_is_cancelled(warehouse: ClickHouse) -> None:
     sql = f"INSERT INTO copies SELECT number, 'gone_copying', 1, 0, 1 {FOREVER} WHERE sleepEachRow(0.000001) = 0"
     async with task(warehouse.execute(sql)):
-        await is_running(warehouse, "gone_copying")
-    await is_gone(warehouse, "gone_copying")
+        await wait_until_running(warehouse, "gone_copying")
+    await wait_until_gone(warehouse, "gone_copying")
 
 
 async def test_an_insert_whose_client_went_away_is_not_finished(warehouse: ClickHouse, pieces: Dataset) -> None:
@@ -114,8 +123,8 @@ async def test_an_insert_whose_client_went_away_is_not_finished(warehouse: Click
         await asyncio.Event().wait()
 
     async with task(warehouse.insert_stream(pieces, half(), token="gone_loading")):
-        await is_running(warehouse, "INSERT INTO spotlightd.pieces")
-    await is_gone(warehouse, "INSERT INTO spotlightd.pieces")
+        await wait_until_running(warehouse, "INSERT INTO spotlightd.pieces")
+    await wait_until_gone(warehouse, "INSERT INTO spotlightd.pieces")
     assert (await warehouse.rows("SELECT count() FROM pieces WHERE load_id = 2")).rows == ((0,),)
 
 
@@ -129,7 +138,7 @@ async def test_an_insert_whose_maker_fails_raises_the_makers_own_error(warehouse
 
     with pytest.raises(BrokenError):
         await warehouse.insert_stream(pieces, broken())
-    await is_gone(warehouse, "INSERT INTO spotlightd.pieces")
+    await wait_until_gone(warehouse, "INSERT INTO spotlightd.pieces")
     assert (await warehouse.rows("SELECT count() FROM pieces WHERE load_id = 3")).rows == ((0,),)
 
 
@@ -159,7 +168,7 @@ async def test_slow_downloads_take_slots_of_their_own_and_freeze_nobody(
         async with asyncio.timeout(10):
             for _ in range(20):
                 assert (await warehouse.rows("SELECT 1")).rows == ((1,),)
-    await is_gone(warehouse, "stalled")
+    await wait_until_gone(warehouse, "stalled")
 
 
 async def test_a_reader_that_takes_nothing_is_hung_up_on_and_its_slot_is_free_again(tmp_path: Path) -> None:
@@ -180,7 +189,7 @@ async def test_a_reader_that_takes_nothing_is_hung_up_on_and_its_slot_is_free_ag
                 return False
 
         await until(free, "a slot is free")
-        await is_gone(warehouse, "asleep")
+        await wait_until_gone(warehouse, "asleep")
 
 
 async def test_the_client_has_slots_of_its_own(warehouse: ClickHouse) -> None:
@@ -195,17 +204,17 @@ async def test_the_client_has_slots_of_its_own(warehouse: ClickHouse) -> None:
 
 async def test_a_queue_that_is_too_long_turns_away_instead_of_growing(http: HttpClient, warehouse: ClickHouse) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        asked = [
+        queries = [
             await stack.enter_async_context(task(http.post(f"SELECT sum(number), 'crowd' {FOREVER}")))
             for _ in range(100)
         ]
         more = [asyncio.create_task(http.post("SELECT 1")) for _ in range(100)]
-        done, waiting = await asyncio.wait([*more, *asked], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        done, waiting = await asyncio.wait([*more, *queries], timeout=20, return_when=asyncio.FIRST_COMPLETED)
         assert done
         first = done.pop().result()
         assert isinstance(first, tuple)
         assert first[1]["X-ClickHouse-Exception-Code"] == "202"
-        for one in waiting:
-            one.cancel()
+        for query in waiting:
+            query.cancel()
         await asyncio.wait(more)
-    await is_gone(warehouse, "crowd")
+    await wait_until_gone(warehouse, "crowd")

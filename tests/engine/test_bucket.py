@@ -151,11 +151,11 @@ async def test_nothing_else_can_be_read_written_or_connected_to(place: Place, tm
     outside = tmp_path / "secret.csv"
     outside.write_text("canary\n")
     await put_object(place.bucket, "a", b"1\n")
-    statements = 0
+    connections = 0
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal statements
-        statements += 1
+        nonlocal connections
+        connections += 1
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -168,7 +168,7 @@ async def test_nothing_else_can_be_read_written_or_connected_to(place: Place, tm
             assert "canary" not in str(caught.value)
     finally:
         server.close()
-    assert statements == 0
+    assert connections == 0
     assert {path.name for path in tmp_path.iterdir()} <= {"secret.csv", "bucket", "state"}
     assert not (tmp_path / "bucket" / "a.new").exists()
 

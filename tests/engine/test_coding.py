@@ -1,4 +1,4 @@
-"""Compressed bodies come back as they were, however they are cut."""
+"""Compressed bodies are decompressed unchanged, in whatever pieces they arrive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ UNPACK = {
 @given(
     some.sampled_from(list(PACK)), some.lists(some.binary(max_size=200), min_size=1, max_size=4), some.integers(1, 50)
 )
-def test_a_body_of_several_frames_is_undone_in_any_pieces(name: str, frames: list[bytes], step: int) -> None:
+def test_a_body_of_several_frames_is_decompressed_in_any_pieces(name: str, frames: list[bytes], step: int) -> None:
     packed = b"".join(PACK[name](frame) for frame in frames)
     decoder = compression.make_decoder(name)
     body = b"".join(decoder.add(packed[start : start + step]) for start in range(0, len(packed), step))
@@ -37,7 +37,7 @@ def test_a_body_of_several_frames_is_undone_in_any_pieces(name: str, frames: lis
 
 
 @given(some.sampled_from(list(PACK)), some.lists(some.binary(max_size=5000), max_size=6))
-def test_what_is_packed_piece_by_piece_is_one_frame(name: str, pieces: list[bytes]) -> None:
+def test_pieces_are_compressed_into_one_frame(name: str, pieces: list[bytes]) -> None:
     encoder = compression.choose_encoder(name)
     assert encoder is not None
     assert UNPACK[name](b"".join(encoder.add(piece) for piece in pieces) + encoder.end()) == b"".join(pieces)
@@ -67,6 +67,6 @@ def test_an_unknown_coding_is_refused_by_name() -> None:
     ("accepted", "name"),
     [("gzip", "gzip"), ("br, lz4;q=0.5, gzip", "lz4"), ("zstd;q=0, gzip", "gzip"), ("identity", None), ("", None)],
 )
-def test_the_first_coding_that_both_know_is_taken(accepted: str, name: str | None) -> None:
+def test_the_first_coding_that_both_sides_support_is_used(accepted: str, name: str | None) -> None:
     encoder = compression.choose_encoder(accepted)
     assert (encoder.name if encoder else None) == name

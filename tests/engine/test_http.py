@@ -18,7 +18,7 @@ import zstandard
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
 
-from .world import HttpClient, is_running
+from .world import HttpClient, wait_until_running
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -29,14 +29,14 @@ UNPACK = {
 }
 
 
-async def test_anyone_may_ping(engine: Engine) -> None:
+async def test_ping_needs_no_password(engine: Engine) -> None:
     async with aiohttp.ClientSession() as session, session.get(f"{engine.url}/ping") as response:
         assert (response.status, await response.text()) == (200, "Ok.\n")
 
 
 @pytest.mark.parametrize("user", ["spotlightd:wrong", ":", "spotlightd:", "other:{password}", "ünï:cödé"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_nobody_asks_without_the_secret(engine: Engine, user: str, method: str) -> None:
+async def test_every_statement_needs_the_password(engine: Engine, user: str, method: str) -> None:
     code = base64.b64encode(user.format(password=engine.password).encode()).decode()
     async with (
         aiohttp.ClientSession(headers={"Authorization": f"Basic {code}"}) as session,
@@ -47,7 +47,7 @@ async def test_nobody_asks_without_the_secret(engine: Engine, user: str, method:
         assert engine.password not in await response.text()
 
 
-async def test_the_secret_may_come_in_clickhouses_own_headers(engine: Engine) -> None:
+async def test_the_password_may_come_in_clickhouses_own_headers(engine: Engine) -> None:
     head = {"X-ClickHouse-User": engine.user, "X-ClickHouse-Key": engine.password}
     async with (
         aiohttp.ClientSession(headers=head) as session,
@@ -73,7 +73,7 @@ async def test_the_secret_may_come_in_clickhouses_own_headers(engine: Engine) ->
         ("SELECT 1 INTO OUTFILE '/tmp/x'", 62, 400),
     ],
 )
-async def test_an_error_has_clickhouses_number_status_and_words(
+async def test_an_error_has_clickhouses_code_status_and_message(
     http: HttpClient, sql: str, code: int, status: int
 ) -> None:
     actual_status, headers, body = await http.post(sql)
@@ -96,7 +96,7 @@ async def test_a_late_error_comes_in_the_stream_behind_the_announced_tag(http: H
     assert tail.endswith(tag + b"\r\n__exception__\r\n")
 
 
-async def test_an_answer_says_its_format_its_id_and_what_it_cost(http: HttpClient) -> None:
+async def test_an_answer_has_its_format_its_id_and_a_summary(http: HttpClient) -> None:
     _, headers, _ = await http.post("SELECT number FROM numbers(10)", query_id="mine", default_format="JSONEachRow")
     assert headers["X-ClickHouse-Format"] == "JSONEachRow"
     assert headers["X-ClickHouse-Query-Id"] == "mine"
@@ -112,7 +112,7 @@ async def test_settings_of_an_address_hold_for_that_request_only(http: HttpClien
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (404, "115")
 
 
-async def test_the_settings_of_ours_are_in_force(http: HttpClient) -> None:
+async def test_the_default_settings_are_in_force(http: HttpClient) -> None:
     sql = "SELECT name, value FROM system.settings WHERE name IN ('async_insert', 'max_memory_usage', 'compile_expressions')"
     settings = dict(line.split("\t") for line in (await http.text(f"{sql} FORMAT TSV")).splitlines())
     assert settings == {"async_insert": "0", "max_memory_usage": str(1 << 30), "compile_expressions": "0"}
@@ -150,7 +150,7 @@ async def test_statement_and_parameters_may_come_as_a_form(http: HttpClient) -> 
         assert await response.text() == "20000\n"
 
 
-async def test_external_tables_are_refused_in_words(http: HttpClient) -> None:
+async def test_external_tables_are_refused(http: HttpClient) -> None:
     form = aiohttp.FormData()
     form.add_field("query", "SELECT 1", content_type="text/plain")
     form.add_field("t", b"1", filename="t", content_type="text/plain")
@@ -158,7 +158,7 @@ async def test_external_tables_are_refused_in_words(http: HttpClient) -> None:
         assert (response.status, response.headers["X-ClickHouse-Exception-Code"]) == (501, "48")
 
 
-async def test_a_visited_address_changes_nothing(http: HttpClient) -> None:
+async def test_a_get_request_changes_nothing(http: HttpClient) -> None:
     async with http.session.get(
         http.url, params={"query": "CREATE TABLE spotlightd.visited (a Int8) ENGINE = Memory"}
     ) as response:
@@ -191,7 +191,7 @@ async def test_a_failed_statement_leaves_nothing_in_its_session(http: HttpClient
 
 async def test_a_session_in_use_is_locked(http: HttpClient, warehouse: ClickHouse) -> None:
     long = asyncio.create_task(http.post("SELECT 'locks', sleep(2)", session_id="busy"))
-    await is_running(warehouse, "locks")
+    await wait_until_running(warehouse, "locks")
     _, headers, _ = await http.post("SELECT 1", session_id="busy")
     assert headers["X-ClickHouse-Exception-Code"] == "373"
     assert (await long)[0] == 200
@@ -217,7 +217,7 @@ async def test_answers_are_compressed_as_the_client_asks(http: HttpClient, codin
     assert UNPACK[coding](body) == b"".join(b"%d\n" % at for at in range(rows))
 
 
-async def test_answers_are_not_compressed_unless_asked(http: HttpClient) -> None:
+async def test_answers_are_compressed_only_on_request(http: HttpClient) -> None:
     _, headers, body = await http.post("SELECT 1", {"Accept-Encoding": "gzip"})
     assert ("Content-Encoding" in headers, body) == (False, b"1\n")
 
@@ -238,7 +238,7 @@ async def test_compressed_statements_and_data_are_understood(http: HttpClient, c
     assert await http.text(f"SELECT count() FROM {table}") == "50002"
 
 
-async def test_an_insert_says_how_much_it_wrote_and_where_its_data_are_wrong(http: HttpClient) -> None:
+async def test_an_insert_reports_the_written_rows_and_the_place_of_an_error(http: HttpClient) -> None:
     await http.post("CREATE TABLE spotlightd.written (n UInt64) ENGINE = MergeTree ORDER BY n")
     _, headers, _ = await http.post("INSERT INTO spotlightd.written FORMAT CSV\n1\n2\n3\n")
     assert json.loads(headers["X-ClickHouse-Summary"])["written_rows"] == "3"
@@ -252,7 +252,7 @@ async def test_a_second_statement_of_the_same_id_is_refused_while_the_first_runs
     http: HttpClient, warehouse: ClickHouse
 ) -> None:
     first = asyncio.create_task(http.post("SELECT 'first', sleep(2)", query_id="twice"))
-    await is_running(warehouse, "first")
+    await wait_until_running(warehouse, "first")
     _, headers, _ = await http.post("SELECT 1", query_id="twice")
     assert headers["X-ClickHouse-Exception-Code"] == "216"
     assert (await first)[0] == 200

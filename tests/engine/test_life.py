@@ -1,4 +1,4 @@
-"""The engine's process dies and comes back; with the daemon it goes for good."""
+"""The engine's process is restarted when it dies, and ends when the daemon ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
 from spotlightd.settings.stores import EngineSettings
 
-from .world import client_of, constructed, engine_on, is_running, until
+from .world import client_of, constructed, engine_on, until, wait_until_running
 
 PARENT = """
 import asyncio, sys
@@ -149,7 +149,7 @@ async def test_a_torn_insert_is_completed_by_its_repeat(tmp_path: Path) -> None:
         assert (await warehouse.rows("SELECT count() FROM torn")).rows == ((50_000,),)
 
 
-async def test_when_the_daemon_is_killed_the_engine_is_gone_at_once_and_the_folder_is_free(tmp_path: Path) -> None:
+async def test_when_the_daemon_is_killed_the_engine_ends_at_once_and_the_folder_is_free(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
@@ -158,15 +158,15 @@ async def test_when_the_daemon_is_killed_the_engine_is_gone_at_once_and_the_fold
     parent.wait(timeout=10)
     parent.stdout.close()
 
-    async def gone() -> bool:
+    async def has_ended() -> bool:
         return not alive(pid)
 
-    await until(gone, "the engine died with its daemon", seconds=5)
+    await until(has_ended, "the engine died with its daemon", seconds=5)
     async with engine_on(tmp_path) as engine:
         assert engine.pid not in {0, pid}
 
 
-async def test_an_engine_that_cannot_start_says_why(tmp_path: Path) -> None:
+async def test_an_engine_that_cannot_start_reports_the_reason(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "data").write_text("in the way")
     with state_lock(tmp_path) as state, pytest.raises(StoreError, match=r"(?s)did not start.*FileExistsError"):
@@ -179,7 +179,7 @@ async def test_it_stops_in_good_time_with_statements_running_and_leaves_no_proce
     async with engine_on(tmp_path) as engine, client_of(engine) as warehouse:
         pid = engine.pid
         long = asyncio.create_task(warehouse.rows("SELECT sum(number), 'at_the_end' FROM numbers(10000000000000)"))
-        await is_running(warehouse, "at_the_end")
+        await wait_until_running(warehouse, "at_the_end")
     assert not alive(pid)
     assert time.monotonic() - begun < 20
     with pytest.raises(StoreError):
@@ -196,7 +196,7 @@ async def test_what_was_written_is_there_after_a_restart_of_the_daemon(tmp_path:
         assert (await warehouse.rows("SELECT count() FROM kept")).rows == ((10,),)
 
 
-def test_the_engine_takes_its_zone_from_no_one(tmp_path: Path) -> None:
+def test_the_engines_time_zone_does_not_come_from_the_environment(tmp_path: Path) -> None:
     code = PARENT.replace("print(engine.pid", "print((Path('/proc') / str(engine.pid) / 'environ').read_bytes()")
     environment = dict(os.environ) | {"TZ": "Asia/Tokyo", "SECRET_OF_THE_DAEMON": "canary"}
     parent = subprocess.Popen(

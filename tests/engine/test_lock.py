@@ -45,7 +45,7 @@ def test_a_second_daemon_on_the_same_folder_is_refused_in_a_sentence_and_touches
     assert second(tmp_path).returncode == 0
 
 
-def test_a_folder_that_is_missing_is_made_for_us_alone(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created_for_this_user_only(tmp_path: Path) -> None:
     with state_lock(tmp_path / "a" / "b") as state:
         assert stat.S_IMODE(state.folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((state.folder / "lock").stat().st_mode) == 0o600
@@ -67,7 +67,7 @@ def test_the_lock_does_not_stay_with_child_processes(tmp_path: Path) -> None:
         child.communicate(b"\n", timeout=30)
 
 
-def test_an_engine_that_does_not_die_is_waited_for_only_so_long(tmp_path: Path) -> None:
+def test_the_wait_for_an_engine_that_does_not_end_is_bounded(tmp_path: Path) -> None:
     first = wait_for_lock(tmp_path / "lock", 1)
     with pytest.raises(StoreError, match="another engine holds"):
         wait_for_lock(tmp_path / "lock", 0.1)

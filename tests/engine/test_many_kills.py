@@ -31,12 +31,12 @@ from .world import client_of, constructed, engine_on, until
 
 KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "30"))
 ROWS = 5_000
-KEPT = replace(constructed("kept"), partition="n % 7")
+DATASET = replace(constructed("kept"), partition="n % 7")
 
 
 async def write(warehouse: ClickHouse, load_id: int) -> None:
     """Insert that load, and repeat it until it is acknowledged."""
-    whole = encode_block(KEPT, [[load_id * ROWS + n, "kept", load_id, 0, n] for n in range(ROWS)])
+    whole = encode_block(DATASET, [[load_id * ROWS + n, "kept", load_id, 0, n] for n in range(ROWS)])
 
     async def pieces() -> AsyncIterator[bytes]:
         for at in range(0, len(whole), 40_000):
@@ -44,19 +44,19 @@ async def write(warehouse: ClickHouse, load_id: int) -> None:
 
     for attempt in count():
         with contextlib.suppress(StoreError):
-            if attempt and await settled(warehouse, load_id):
+            if attempt and await insert_is_complete(warehouse, load_id):
                 return
-            await warehouse.insert_stream(KEPT, pieces(), token=f"load {load_id} {attempt}")
+            await warehouse.insert_stream(DATASET, pieces(), token=f"load {load_id} {attempt}")
             return
 
 
-async def settled(warehouse: ClickHouse, load_id: int) -> bool:
+async def insert_is_complete(warehouse: ClickHouse, load_id: int) -> bool:
     """Whether an insert that may have been cut off is there; if only a part of it is, none of it is afterwards."""
     await warehouse.end_statements(f"load {load_id} ")
-    here = (await warehouse.rows(f"SELECT count() FROM kept WHERE load_id = {load_id}")).rows[0][0]
-    if 0 < here < ROWS:
+    rows_found = (await warehouse.rows(f"SELECT count() FROM kept WHERE load_id = {load_id}")).rows[0][0]
+    if 0 < rows_found < ROWS:
         await warehouse.execute(f"DELETE FROM kept WHERE load_id = {load_id}")
-    return int(here) == ROWS
+    return int(rows_found) == ROWS
 
 
 async def read(warehouse: ClickHouse, wrong: list[str]) -> None:
@@ -89,7 +89,7 @@ async def test_many_deaths_lose_nothing_acknowledged_and_double_nothing(tmp_path
         engine_on(tmp_path, backoff_most_seconds=0.1) as engine,
         client_of(engine, query_seconds=60.0) as warehouse,
     ):
-        await warehouse.ensure(KEPT)
+        await warehouse.ensure(DATASET)
         wrong: list[str] = []
         reading = asyncio.create_task(read(warehouse, wrong))
         killing = asyncio.create_task(kill(engine, chance))

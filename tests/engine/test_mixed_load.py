@@ -26,7 +26,7 @@ from spotlightd.ports.warehouse import Limits
 from .world import client_of, constructed, engine_on
 
 SECONDS = float(os.environ.get("SPOTLIGHTD_LOAD_SECONDS", "30"))
-KEPT = constructed("kept")
+DATASET = constructed("kept")
 FIXED_ROWS = 1_000_000
 BATCH = 20_000
 Deed = Callable[["Load"], Coroutine[Any, Any, None]]
@@ -131,7 +131,7 @@ async def inserting(load: Load) -> None:
     """One block, acknowledged or not; sometimes its sender vanishes."""
     load.loads += 1
     load_id = load.loads
-    whole = encode_block(KEPT, [[load_id * BATCH + n, "kept", load_id, 0, n] for n in range(BATCH)])
+    whole = encode_block(DATASET, [[load_id * BATCH + n, "kept", load_id, 0, n] for n in range(BATCH)])
     vanish = load.random.random() < 0.2
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -140,7 +140,7 @@ async def inserting(load: Load) -> None:
             await asyncio.sleep(3600)
         yield whole[len(whole) // 2 :]
 
-    task = asyncio.create_task(load.warehouse.insert_stream(KEPT, pieces(), token=f"load {load_id}"))
+    task = asyncio.create_task(load.warehouse.insert_stream(DATASET, pieces(), token=f"load {load_id}"))
     await asyncio.wait([task], timeout=0.2 if vanish else None)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, StoreError):
@@ -171,7 +171,7 @@ async def counted(load: Load) -> dict[int, int]:
 @pytest.mark.timeout(SECONDS + 240)
 async def test_minutes_of_mixed_load_give_no_wrong_answer(tmp_path: Path) -> None:
     async with engine_on(tmp_path, memory_bytes=4 << 30) as engine, client_of(engine) as warehouse:
-        await warehouse.ensure(KEPT)
+        await warehouse.ensure(DATASET)
         await warehouse.execute("CREATE TABLE fixed (n UInt64, text String) ENGINE = MergeTree ORDER BY n")
         await warehouse.execute(
             f"INSERT INTO fixed SELECT number, 'row ' || toString(number) FROM numbers({FIXED_ROWS})"

@@ -1,4 +1,4 @@
-"""The engine's process is confined: its own folders, its own program, nothing else."""
+"""The engine's process is confined to its own folders and its own program."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_nothing_outside_can_be_written(http: HttpClient, tmp_path: Path, 
     assert not target.exists()
 
 
-async def test_the_secret_stands_in_no_argument_environment_or_readable_file(
+async def test_the_password_is_in_no_argument_environment_or_readable_file(
     engine: Engine, warehouse: ClickHouse
 ) -> None:
     process = Path(f"/proc/{engine.pid}")
@@ -90,7 +90,7 @@ async def test_the_engine_listens_on_loopback_only(engine: Engine) -> None:
     assert listening == [f"0100007F:{port:04X}"]
 
 
-async def test_a_kernel_without_landlock_is_told_and_nothing_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_kernel_without_landlock_is_reported_and_nothing_is_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "_CREATE", 9999)
     assert sandbox.confine([], []) == "no Landlock: Function not implemented"
     assert Path("/etc/passwd").read_text()

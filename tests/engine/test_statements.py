@@ -1,4 +1,4 @@
-"""How a statement is read, without an engine."""
+"""How statements and requests are parsed, tested without an engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ANY_FORMAT = some.sampled_from(["CSV", "JSONEachRow", "Native", "Arrow"])
         ("ALTER TABLE t DROP COLUMN format", "change", ""),
     ],
 )
-def test_a_statement_is_told_by_its_first_word_and_its_last_clause(text: str, kind: str, form: str) -> None:
+def test_the_first_word_and_the_last_clause_give_kind_and_format(text: str, kind: str, form: str) -> None:
     parsed = parse_statement(text)
     assert (parsed.kind, parsed.format) == (kind, form)
 
@@ -82,7 +82,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         assert parse_statement(text).kind in {"read", "load", "change"}
 
 
-def test_an_address_is_sorted_into_transport_settings_and_values() -> None:
+def test_parameters_are_sorted_into_transport_settings_and_values() -> None:
     question = parse_question(
         {"query": "x", "max_threads": "1", "param_a": "b", "database": "d", "wait_end_of_query": "1", "query_id": "q"},
         {},
@@ -92,7 +92,7 @@ def test_an_address_is_sorted_into_transport_settings_and_values() -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "x = 1, y", "é", "a" * 201, "a-b"])
-def test_a_setting_whose_name_is_no_word_is_refused(name: str) -> None:
+def test_a_setting_with_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(StatementError) as raised:
         parse_question({name: "1"}, {})
     assert raised.value.code == 115

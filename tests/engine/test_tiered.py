@@ -82,10 +82,10 @@ async def test_a_part_that_comes_back_leaves_no_object_behind(
     assert {disk for _, disk in (await place.warehouse.rows(WHERE)).rows} == {"default"}
     assert (await place.warehouse.rows(SAME)).rows == before
 
-    async def gone() -> bool:
+    async def is_empty() -> bool:
         return not await asyncio.to_thread(names_in, minio, settings)
 
-    await until(gone, "the objects are deleted", 60)
+    await until(is_empty, "the objects are deleted", 60)
 
 
 async def test_parts_move_by_themselves_when_the_hot_disk_has_too_little_room(minio: Minio, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ async def test_the_keys_stand_in_their_own_file_and_nowhere_else(place: Tiered, 
         await place.warehouse.rows(
             "SELECT * FROM s3(archive, filename = 'none', format = 'CSV', structure = 'a String')"
         )
-    asked = (
+    statements = (
         "SHOW CREATE TABLE ticks",
         "SELECT create_table_query, engine_full FROM system.tables WHERE database = currentDatabase()",
         "SELECT * FROM system.disks",
@@ -141,7 +141,7 @@ async def test_the_keys_stand_in_their_own_file_and_nowhere_else(place: Tiered, 
         "SELECT path FROM system.parts WHERE table = 'ticks'",
         "EXPLAIN QUERY TREE SELECT * FROM s3(archive, filename = 'a', format = 'CSV', structure = 'a String')",
     )
-    answers = [str((await place.warehouse.rows(sql)).rows) for sql in asked]
+    answers = [str((await place.warehouse.rows(sql)).rows) for sql in statements]
     assert "tiered" in answers[0]
     assert "archive" not in answers[2]
     texts = "".join([*answers, str(caught.value), place.process.error_output])
@@ -169,11 +169,11 @@ async def test_the_archive_is_read_by_name_and_its_keys_go_nowhere_else(
 async def test_it_connects_to_the_store_and_to_nothing_else(place: Tiered) -> None:
     if not place.sandbox.startswith("Landlock"):
         pytest.skip(f"the kernel here cannot confine: {place.sandbox}")
-    asked = 0
+    connections = 0
 
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal connections
+        connections += 1
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
@@ -184,18 +184,18 @@ async def test_it_connects_to_the_store_and_to_nothing_else(place: Tiered) -> No
                 await place.warehouse.rows(f"SELECT * FROM {reads} SETTINGS http_max_tries = 1, s3_retry_attempts = 0")
     finally:
         server.close()
-    assert asked == 0
+    assert connections == 0
 
 
-@pytest.mark.parametrize("gone", ["killed", "frozen"])
-async def test_without_the_store_hot_days_are_read_and_the_others_fail_soon(tmp_path: Path, gone: str) -> None:
+@pytest.mark.parametrize("failure", ["killed", "frozen"])
+async def test_without_the_store_hot_days_are_read_and_the_others_fail_soon(tmp_path: Path, failure: str) -> None:
     async with Minio(tmp_path / "store") as store, asyncio.timeout(120):
         settings = storage_in(store, read_seconds=1.0)
         put_files(tmp_path / "engine" / "config.d", settings)
         async with tiered(tmp_path / "engine", store.port) as place:
             await filled(place)
             before = (await place.warehouse.rows(SAME.replace("GROUP", "WHERE day > '2024-05-06' GROUP"))).rows
-            if gone == "killed":
+            if failure == "killed":
                 store.kill()
             else:
                 store.freeze()

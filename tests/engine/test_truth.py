@@ -78,7 +78,7 @@ async def test_the_same_statement_without_a_failure_gives_everything_in_every_fo
     assert len((await warehouse.rows(sql)).rows) == 300_000
 
 
-async def test_answers_asked_for_at_once_are_never_mixed_with_each_other_or_with_failed_ones(
+async def test_concurrent_answers_are_never_mixed_with_each_other_or_with_failed_ones(
     warehouse: ClickHouse,
 ) -> None:
     async def good(mark: int) -> bool:
@@ -94,5 +94,5 @@ async def test_answers_asked_for_at_once_are_never_mixed_with_each_other_or_with
             return problem.code == 395
         return False
 
-    found = await asyncio.gather(*(bad(mark) if mark % 3 == 0 else good(mark) for mark in range(60)))
-    assert all(found)
+    outcomes = await asyncio.gather(*(bad(mark) if mark % 3 == 0 else good(mark) for mark in range(60)))
+    assert all(outcomes)

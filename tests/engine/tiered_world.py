@@ -78,7 +78,7 @@ def storage_in(store: Minio, **changes: Any) -> ServerStorage:
 def names_in(store: Minio, settings: ServerStorage) -> set[str]:
     """Objects of the cold disk."""
     prefix = settings.cold_url.partition(f"/{BUCKET}/")[2]
-    return {str(one.object_name) for one in store.client().list_objects(BUCKET, prefix, recursive=True)}
+    return {str(stored.object_name) for stored in store.client().list_objects(BUCKET, prefix, recursive=True)}
 
 
 def put_archived(store: Minio, settings: ServerStorage, name: str, content: bytes) -> None:

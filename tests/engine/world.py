@@ -102,7 +102,7 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float 
         await asyncio.sleep(0.02)
 
 
-async def running(warehouse: ClickHouse, marker: str) -> int:
+async def count_running(warehouse: ClickHouse, marker: str) -> int:
     """How many statements that contain the marker run now, not counting this query."""
     answer = await warehouse.rows(
         "SELECT count() FROM system.processes WHERE position(query, {marker:String}) > 0 AND query NOT LIKE '%system.proc%'",
@@ -111,15 +111,15 @@ async def running(warehouse: ClickHouse, marker: str) -> int:
     return int(answer.rows[0][0])
 
 
-async def is_gone(warehouse: ClickHouse, marker: str) -> None:
-    async def gone() -> bool:
-        return await running(warehouse, marker) == 0
+async def wait_until_gone(warehouse: ClickHouse, marker: str) -> None:
+    async def has_ended() -> bool:
+        return await count_running(warehouse, marker) == 0
 
-    await until(gone, f"the statement {marker} is gone")
+    await until(has_ended, f"the statement {marker} is gone")
 
 
-async def is_running(warehouse: ClickHouse, marker: str) -> None:
-    async def seen() -> bool:
-        return await running(warehouse, marker) > 0
+async def wait_until_running(warehouse: ClickHouse, marker: str) -> None:
+    async def has_started() -> bool:
+        return await count_running(warehouse, marker) > 0
 
-    await until(seen, f"the statement {marker} runs")
+    await until(has_started, f"the statement {marker} runs")

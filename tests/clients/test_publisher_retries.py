@@ -15,7 +15,7 @@ from tests.clients.publisher_server import document, redirect, reply
 from tests.clients.publisher_world import HOME, HOST, PATH, URL, ZIP, PublisherWorld, batch, fetch_all, get_refusal
 
 
-async def test_403_is_failed_not_absent_and_says_what_it_usually_means(world: PublisherWorld) -> None:
+async def test_403_is_failed_not_absent_and_explains_its_usual_cause(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(403, b"<html><title>Request Rate Threshold Exceeded</title>"))
     problem = await get_refusal(await world.publisher())
     assert (problem.outcome, problem.status, len(world.server.requests)) == ("failed", 403, 1)
@@ -44,7 +44,7 @@ async def test_a_403_whose_page_never_comes_is_still_a_403(world: PublisherWorld
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_gone_is_absent_and_asked_once(world: PublisherWorld, status: int) -> None:
+async def test_gone_is_absent_and_requested_once(world: PublisherWorld, status: int) -> None:
     world.server.script(PATH, reply(status))
     problem = await get_refusal(await world.publisher())
     assert (problem.outcome, problem.status, len(world.server.requests)) == ("absent", status, 1)
@@ -58,7 +58,7 @@ async def test_other_answers_fail_at_once(world: PublisherWorld, status: int) ->
     assert str(problem).startswith(f"{HOST} answered {status} ")
 
 
-async def test_a_busy_publisher_is_asked_again_after_growing_jittered_pauses(world: PublisherWorld) -> None:
+async def test_requests_to_a_busy_publisher_are_retried_after_growing_jittered_pauses(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(503), reply(500), reply(502), document(ZIP))
     world.clock.chances = iter([0.0, 1.0, 0.5])
     assert await fetch_all(await world.publisher(attempts=4)) == ZIP
@@ -80,7 +80,7 @@ async def test_pauses_are_bounded(world: PublisherWorld) -> None:
     assert len(world.server.requests) == 12
 
 
-async def test_every_new_try_is_said_in_the_log(world: PublisherWorld) -> None:
+async def test_every_retry_is_logged(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(503), document(ZIP))
     with structlog.testing.capture_logs() as lines:
         await fetch_all(await world.publisher())
@@ -90,14 +90,14 @@ async def test_every_new_try_is_said_in_the_log(world: PublisherWorld) -> None:
 
 @pytest.mark.parametrize("retry_after", ["30", "Mon, 01 Mar 2021 00:00:30 GMT"])
 @pytest.mark.parametrize("status", [429, 503])
-async def test_retry_after_is_obeyed_to_the_second(world: PublisherWorld, retry_after: str, status: int) -> None:
+async def test_retry_after_is_respected_to_the_second(world: PublisherWorld, retry_after: str, status: int) -> None:
     world.server.script(PATH, reply(status, Retry_After=retry_after), document(ZIP))
     assert await fetch_all(await world.publisher()) == ZIP
     first, second = world.server.requests
     assert 30.0 <= second.at - first.at <= 31.0
 
 
-async def test_a_pause_that_one_source_was_asked_for_holds_for_all_sources_of_the_host(world: PublisherWorld) -> None:
+async def test_a_requested_pause_holds_for_all_sources_of_the_host(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(429, Retry_After="100"), document(ZIP))
     world.server.script("/other.zip", document(ZIP))
     publisher = await world.publisher()
@@ -109,7 +109,7 @@ async def test_a_pause_that_one_source_was_asked_for_holds_for_all_sources_of_th
 
 
 @pytest.mark.parametrize(("retry_after", "seconds"), [("121", 121.0), ("9" * 400, 86_400.0)])
-async def test_a_longer_retry_after_than_we_wait_ends_the_tries_and_is_handed_on(
+async def test_a_retry_after_above_the_limit_ends_the_tries_and_is_passed_on(
     world: PublisherWorld, retry_after: str, seconds: float
 ) -> None:
     world.server.script(PATH, reply(429, Retry_After=retry_after))
@@ -119,7 +119,7 @@ async def test_a_longer_retry_after_than_we_wait_ends_the_tries_and_is_handed_on
     assert str(problem) == f"{HOST} answered 429 Too Many Requests to {URL}; it requests a pause of {seconds:,.0f} s"
 
 
-async def test_a_host_that_asked_for_a_long_pause_is_not_asked_before_it_is_over(world: PublisherWorld) -> None:
+async def test_a_host_that_requested_a_long_pause_gets_no_request_before_its_end(world: PublisherWorld) -> None:
     world.server.script(PATH, reply(429, Retry_After="3600"), document(ZIP))
     publisher = await world.publisher()
     await get_refusal(publisher)
