@@ -87,6 +87,7 @@ async def test_the_page_is_complete_without_script(venue: Venue) -> None:
     assert text.count('class="stick') >= 8
     assert text.count('class="gap"') == 2
     assert "the &lt;venue&gt; hung up" in text
+    assert "UTC (20 s). the &lt;venue&gt;" in text
     assert ">connected</mark>" in text
     assert "Finnhub &lt;trades&gt;" in text
 
