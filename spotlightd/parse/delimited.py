@@ -19,7 +19,7 @@ from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Rows
 from spotlightd.parse import cells, lines
 from spotlightd.parse.layout import Layout, Trailer
-from spotlightd.parse.readahead import run_ahead
+from spotlightd.parse.readahead import prefetch
 
 __all__ = ["Layout", "Trailer", "read"]
 
@@ -50,7 +50,7 @@ def read(
     """
     tally = _Tally()
     names: tuple[str, ...] = ()
-    for block in run_ahead(lines.read_blocks(pieces, layout.encoding, member=member)):
+    for block in prefetch(lines.read_blocks(pieces, layout.encoding, member=member)):
         body = block
         if not names:
             names, body = _read_header(block, layout, member)

@@ -20,7 +20,7 @@ class _End:
 _END: Final = _End()
 
 
-def run_ahead(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
+def prefetch(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
     """The same items. A thread reads up to `depth` of them in advance. An exception is raised here, in its place."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="readahead")
     try:

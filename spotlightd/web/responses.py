@@ -68,7 +68,7 @@ def _make_environment(context: ExplorerContext, pages: Pages, static_files: Mapp
         row_key=join_key,
         log_of=log_filters.load_log_address,
         notice=context.notice,
-        navigation=[nav for nav in pages.navigation if nav.is_shown(context)],
+        navigation=[nav for nav in pages.navigation if nav.is_visible(context)],
         streams=bool(context.streams),
     )
     return environment

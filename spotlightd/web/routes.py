@@ -41,7 +41,7 @@ class Nav:
     order: int
     fragment: str = ""
     keeps_as_of: bool = False
-    is_shown: Callable[[ExplorerContext], bool] = lambda _: True
+    is_visible: Callable[[ExplorerContext], bool] = lambda _: True
 
 
 @dataclass(frozen=True, slots=True)

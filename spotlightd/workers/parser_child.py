@@ -25,7 +25,7 @@ from spotlightd.model.provenance import Reject
 from spotlightd.model.source import Batch, Rows
 from spotlightd.model.stream import Stream
 from spotlightd.parse import columns, delimited, html, zipped
-from spotlightd.parse.readahead import run_ahead
+from spotlightd.parse.readahead import prefetch
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import loader, protocol
 from spotlightd.workers.confine import LIBC, block_pandas, confine_process
@@ -79,7 +79,7 @@ def _answer(request: dict[str, Any], out: int) -> None:
     rejects: list[Reject] = []
     lines = 0
     limits = ParserSettings(**request["limits"])
-    for item in run_ahead(parse_inline(source, Path(request["path"]), request["name"], limits), depth=1):
+    for item in prefetch(parse_inline(source, Path(request["path"]), request["name"], limits), depth=1):
         if isinstance(item, Rows):
             streams[item.dataset.name].write(item.columns)
             lines += item.columns.num_rows

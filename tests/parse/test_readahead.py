@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from spotlightd.parse.readahead import run_ahead
+from spotlightd.parse.readahead import prefetch
 
 
 def test_items_come_in_order_from_another_thread() -> None:
@@ -16,7 +16,7 @@ def test_items_come_in_order_from_another_thread() -> None:
             threads.add(threading.get_ident())
             yield number
 
-    assert list(run_ahead(items())) == list(range(100))
+    assert list(prefetch(items())) == list(range(100))
     assert len(threads) == 1
     assert threading.get_ident() not in threads
 
@@ -27,7 +27,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 2
         raise ZeroDivisionError
 
-    running = run_ahead(items())
+    running = prefetch(items())
     assert [next(running), next(running)] == [1, 2]
     with pytest.raises(ZeroDivisionError):
         next(running)
@@ -44,7 +44,7 @@ def test_a_thread_reads_no_more_than_the_depth_ahead_and_an_early_end_closes_the
         finally:
             closed.set()
 
-    running = run_ahead(items(), depth=2)
+    running = prefetch(items(), depth=2)
     assert next(running) == 0
     running.close()
     assert closed.is_set()

@@ -99,7 +99,7 @@ async def show_live(request: web.Request) -> web.StreamResponse:
         "panels": [_make_panel(context, window, symbol, now) for symbol in symbols],
         "symbols": symbols, "are_symbols_chosen": "symbols" in request.query, "error": error,
         **feeds.feed_values(context, now),
-        "gaps": poller.list_gaps(window, context)[: ticks.SHOWN_GAPS], "has_trades": dataset is not None,
+        "gaps": poller.list_gaps(window, context)[: ticks.LISTED_GAPS], "has_trades": dataset is not None,
         "data": message, "reload_seconds": RELOAD_SECONDS, "window_seconds": ticks.WINDOW_SECONDS,
     })  # fmt: skip
 
@@ -158,5 +158,5 @@ async def _write(response: web.StreamResponse, event: bytes, drop: Callable[[], 
 
 
 ROUTES = (Route("/live", show_live), Route("/live.json", show_live), Route("/live/events", show_events))
-NAV = Nav("Live", "/live", 20, is_shown=lambda context: bool(context.streams))
+NAV = Nav("Live", "/live", 20, is_visible=lambda context: bool(context.streams))
 SETUP = set_up

@@ -182,7 +182,7 @@ def build_message(
             [value.symbol, value.price, value.volume, round(value.rate, 2), value.age_seconds] for value in values
         ],
         "spans": {symbol: gap_spans(gaps, symbol, context) for symbol in symbols},
-        "gaps": [_gap_to_json(gap) for gap in gaps[: ticks.SHOWN_GAPS]],
+        "gaps": [_gap_to_json(gap) for gap in gaps[: ticks.LISTED_GAPS]],
         "feeds": [
             [feed.now.source, feed.now.state, feed.tag, feed.silent_seconds, feed.now.detail] for feed in live_feeds
         ],

@@ -25,7 +25,7 @@ OVERLAP_SECONDS = 5
 FULL_READ_EVERY = 10  # reads: then the whole window is read again, because a feed that lags delivers older trades
 LAST_PRICE_AGE = timedelta(days=2)
 BUSY_AGE = timedelta(minutes=15)
-SHOWN_GAPS = 10
+LISTED_GAPS = 10
 MOST_GAPS = 100  # a feed begins at most 10 connections a minute
 MOST_BARS = 100_000
 _PLACE = (

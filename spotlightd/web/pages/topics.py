@@ -78,7 +78,7 @@ async def _read_page(
 def _status_to_json(topic: TopicStatus) -> dict[str, Any]:
     values = asdict(topic)
     values["trouble"] = values.pop("error")
-    partitions = [{**asdict(partition), "kept": partition.kept} for partition in topic.partitions]
+    partitions = [{**asdict(partition), "kept": partition.retained} for partition in topic.partitions]
     return {**values, "partitions": partitions}
 
 

@@ -36,7 +36,7 @@ class Partition:
     lag_seconds: float | None = None
 
     @property
-    def kept(self) -> int:
+    def retained(self) -> int:
         """Messages that the bus still keeps."""
         return self.end - self.start
 
@@ -121,7 +121,7 @@ async def read_messages(
     end = min(before, partition.end)
     first = max(end - MESSAGES, partition.start)
     if end <= first:
-        is_trimmed = partition.kept and before <= partition.start
+        is_trimmed = partition.retained and before <= partition.start
         error = f"The bus no longer keeps messages before offset {partition.start:,}: older frames are in the table."
         return (), error if is_trimmed else ""
     try:
