@@ -125,11 +125,9 @@ class ClickHouse:
                 settings=self._limit_settings(limits) | values.READ_SETTINGS | {"wait_end_of_query": 1},
                 fmt="ArrowStream",
             )
-        return (
-            values.decode_answer(response)
-            if len(response) < LARGE_BYTES
-            else await asyncio.to_thread(values.decode_answer, response)
-        )
+        if len(response) < LARGE_BYTES:
+            return values.decode_answer(response)
+        return await asyncio.to_thread(values.decode_answer, response)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -141,22 +139,16 @@ class ClickHouse:
         seconds = self._seconds(limits) + GRACE_SECONDS
         async with self._streams:
             async with self._translate_errors("query", seconds):
-                response_chunks = await self._client.raw_stream(
-                    sql,
-                    parameters=bind_parameters(params),
-                    settings=self._limit_settings(limits) | _format_settings(format),
-                    fmt=format,
+                settings = self._limit_settings(limits) | _format_settings(format)
+                response = await self._client.raw_stream(
+                    sql, parameters=bind_parameters(params), settings=settings, fmt=format
                 )
-            async with (
-                response_chunks as chunks,
-                contextlib.aclosing(self._read_chunks(chunks, seconds)) as read_chunks,
-            ):
-                yield read_chunks
+            async with response as chunks, contextlib.aclosing(self._read_chunks(chunks, seconds)) as watched_chunks:
+                yield watched_chunks
 
     async def execute(self, sql: str, params: Mapping[str, Value] | None = None, *, token: str = "") -> int:
-        """Run a statement without an answer; returns how many rows it reports as written.
-
-        When it is cancelled or exceeds the time limit, the engine is asked to kill it too.
+        """Run a statement without an answer; returns how many rows it reports as written. When it is cancelled or exceeds
+        the time limit, the engine is asked to kill it too.
         """
         query_id = token or str(uuid.uuid4())
         settings = self._limit_settings(None) | INSERT_SETTINGS | {"query_id": query_id}
@@ -185,10 +177,7 @@ class ClickHouse:
             await asyncio.sleep(END_PAUSE_SECONDS)
 
     async def insert(self, dataset: Dataset, rows: Sequence[Sequence[Any]], *, token: str = "") -> None:
-        """Insert a few rows as one block.
-
-        They are sent as a stream, because the client sends a complete body again after a lost connection.
-        """
+        """Insert a few rows as one block. It is sent as a stream: clickhouse-connect never sends a stream twice."""
         if not rows:
             return
         await self.insert_stream(dataset, _single_chunk(values.encode_block(dataset, rows)), token=token)
