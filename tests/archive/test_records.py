@@ -226,9 +226,9 @@ async def test_a_lost_ledger_waits_for_a_bucket_that_it_needs(world: ArchiveWorl
         assert await restore_records(ledger, world.warehouse, world.index) == 48
 
 
-async def test_a_month_is_not_restored_into_a_table_that_is_thrown_away(world: ArchiveWorld) -> None:
+async def test_a_month_is_not_restored_into_a_reserved_table_name(world: ArchiveWorld) -> None:
     await left(world)
-    with pytest.raises(SettingsError, match="names that begin with anew_ or drill_ are ours"):
+    with pytest.raises(SettingsError, match="names that begin with anew_ or drill_ are reserved"):
         await run_job(world.archiver(), Job("restore", "runs", partition="202411-0", into="anew_runs"))
 
 
