@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import pkgutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
+from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows, ports
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.flows.batch.ingest import IngestRange, ingest
@@ -31,6 +33,13 @@ from spotlightd.testing import MemoryDocuments, MemoryPublishers, Reply
 from spotlightd.workers.inline import parse_inline
 
 INDEX = "https://example.org/index"
+PORT_CALLS = {
+    name
+    for module in pkgutil.iter_modules(ports.__path__)
+    for port in vars(import_module(f"{ports.__name__}.{module.name}")).values()
+    if isinstance(port, type)
+    for name in vars(port)
+}
 
 constructed_counts = Dataset(
     name="constructed_counts", title="Constructed counts", publisher="nobody", about="Counts that no publisher made.",
@@ -143,7 +152,10 @@ class Fused:
     """A store whose calls are two steps each: one before it acts, one after."""
 
     def __init__(self, store: Any, fuse: Fuse, only: Collection[str] = ()) -> None:
-        """`only`: the calls that count as steps; all of them when empty."""
+        """`only`: the calls that count as steps; all of them when empty. Each must be a call of some port: a name that
+        no port has would count no step, and the test would crash nowhere.
+        """
+        assert set(only) <= PORT_CALLS, set(only) - PORT_CALLS
         self._store, self._fuse, self._only = store, fuse, only
 
     def __getattr__(self, name: str) -> Any:
