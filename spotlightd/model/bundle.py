@@ -6,10 +6,9 @@ This module has the types of its manifest and the names of its members. docs/bun
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
 
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import LOAD, Column, Dataset
@@ -81,23 +80,6 @@ class Manifest:
     columns: Mapping[str, Columns]
     loads: tuple[PackedLoad, ...]
     members: tuple[Member, ...] = field(default=())
-
-
-class MemberWriter(Protocol):
-    """Writes the members of a bundle in order."""
-
-    async def add(self, name: str, size: int, chunks: AsyncIterator[bytes]) -> None:
-        """Add a member of that many bytes. StoreError when `chunks` has another length, or the disk fails."""
-
-
-class OpenBundle(Protocol):
-    """A checked bundle: its members are those of its manifest, byte for byte."""
-
-    @property
-    def manifest(self) -> Manifest: ...
-
-    def read(self, name: str) -> AsyncIterator[bytes]:
-        """A member's bytes in pieces. FormatError at the end if they changed since the bundle was checked."""
 
 
 def document_name(digest: str) -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +23,6 @@ class StoredDocument:
     digest: str
     size: int
     sources: tuple[str, ...]
-
-
-class LocalDocuments(Protocol):
-    """The documents that are in the folder. `Documents` also reads those that are only in the bucket."""
-
-    def file(self, digest: str) -> AbstractAsyncContextManager[Path]:
-        """The document's file; it exists while the block runs."""
-
-    def local(self) -> AsyncIterator[LocalDocument]:
-        """All documents in the folder, ordered by digest."""
-
-    async def drop(self, digest: str) -> bool:
-        """Remove the file unless it is being read. True when the file no longer exists."""
 
 
 @dataclass(frozen=True, slots=True)

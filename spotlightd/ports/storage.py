@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from spotlightd.model.bundle import Manifest
 from spotlightd.model.disk import DiskUsage
+from spotlightd.model.document_tiers import LocalDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +107,33 @@ class Disks(Protocol):
 
     async def remove(self, file: Path) -> None:
         """Remove a file if it exists."""
+
+
+class LocalDocuments(Protocol):
+    """The documents that are in the folder. `Documents` also reads those that are only in the bucket."""
+
+    def file(self, digest: str) -> AbstractAsyncContextManager[Path]:
+        """The document's file; it exists while the block runs."""
+
+    def local(self) -> AsyncIterator[LocalDocument]:
+        """All documents in the folder, ordered by digest."""
+
+    async def drop(self, digest: str) -> bool:
+        """Remove the file unless it is being read. True when the file no longer exists."""
+
+
+class MemberWriter(Protocol):
+    """Writes the members of a bundle in order."""
+
+    async def add(self, name: str, size: int, chunks: AsyncIterator[bytes]) -> None:
+        """Add a member of that many bytes. StoreError when `chunks` has another length, or the disk fails."""
+
+
+class OpenBundle(Protocol):
+    """A checked bundle: its members are those of its manifest, byte for byte."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def read(self, name: str) -> AsyncIterator[bytes]:
+        """A member's bytes in pieces. FormatError at the end if they changed since the bundle was checked."""

@@ -60,7 +60,7 @@ class BundleTransfer:
         selection = await select.select_loads(context, dataset, days, await self._snapshot())
         async with BundleWriter(path) as writer:
             manifest = await write_bundle(context, selection, "tests", writer, ignore_progress)
-            await writer.keep(manifest)
+            await writer.finish(manifest)
         return manifest
 
     async def import_file(self, path: Path) -> list[ImportOutcome]:

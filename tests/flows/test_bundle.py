@@ -117,7 +117,7 @@ async def test_a_document_that_is_damaged_here_is_not_bundled(world: World, file
     (world.folder / digest).unlink(missing_ok=True)
     world.documents.objects[digest] += b"more"
     async with document_transfer(world, source()) as transfer:
-        with pytest.raises(StoreError, match="was to have"):
+        with pytest.raises(StoreError, match="should have"):
             await transfer.export(constructed_counts, tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
@@ -240,7 +240,7 @@ async def forge(file: Path, path: Path, change: object) -> Path:
             await writer.add(member.name, member.size, bundle.read(member.name))
         assert callable(change)
         manifest: Manifest = change(bundle.manifest)
-        await writer.keep(manifest)
+        await writer.finish(manifest)
     return path
 
 
@@ -285,7 +285,7 @@ async def test_another_parser_version_with_other_rows_is_reported(other: World, 
         (lambda m: _documents(m, url="https://example.com/x"), FormatError, "no host of constructed"),
         (lambda m: _documents(m, url="javascript:alert(1)"), FormatError, "not https"),
         (lambda m: _documents(m, fetched_at=datetime.now(UTC) + timedelta(days=30)), FormatError, "in the future"),
-        (lambda m: _documents(m, etag="\x1b[2J"), FormatError, "no plain text"),
+        (lambda m: _documents(m, etag="\x1b[2J"), FormatError, "not plain text"),
         (lambda m: replace(m, loads=m.loads[1:]), FormatError, "belongs to no load"),
         (lambda m: replace(m, loads=(*m.loads, m.loads[0])), FormatError, "names a load twice"),
         (lambda m: _documents(m, size=1), FormatError, "another size or SHA-256"),

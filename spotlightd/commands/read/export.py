@@ -13,8 +13,8 @@ from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import Session, open_session, parse_conditions
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.query.filters import Question
 from spotlightd.query.outputs import OUTPUTS
+from spotlightd.query.question import Question
 from spotlightd.query.select import select_download
 from spotlightd.settings.settings import Settings
 

@@ -25,10 +25,11 @@ from spotlightd.flows.bundle.select import fingerprint_load
 from spotlightd.flows.loads.load import IngestContext, RefusedError, load_document
 from spotlightd.flows.loads.publish import replaces, select_current
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.bundle import Manifest, OpenBundle, PackedLoad, document_name
+from spotlightd.model.bundle import Manifest, PackedLoad, document_name
 from spotlightd.model.provenance import Document, Load, Run
 from spotlightd.model.source import Batch, Link
 from spotlightd.ports.ledger import KnownAddress
+from spotlightd.ports.storage import OpenBundle
 from spotlightd.sql.tiers import Archives
 
 MOST_CHARACTERS = 500

@@ -28,10 +28,11 @@ from spotlightd.flows.loads.publish import select_current
 from spotlightd.flows.stream.move import Mover
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.bundle import Frames, OpenBundle, PackedLoad
+from spotlightd.model.bundle import Frames, PackedLoad
 from spotlightd.model.offsets import Intent
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.ports.storage import OpenBundle
 from spotlightd.sql import decode
 from spotlightd.sql.tiers import Archives
 from spotlightd.sql.visibility import all_rows as stored_rows

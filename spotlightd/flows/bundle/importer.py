@@ -11,11 +11,12 @@ from spotlightd.flows.bundle.import_frames import FrameImporter
 from spotlightd.flows.bundle.outcome import ImportOutcome
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.stream.replay import Replay
-from spotlightd.model.bundle import OpenBundle, PackedLoad
+from spotlightd.model.bundle import PackedLoad
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.ports.ledger import Positions
 from spotlightd.ports.progress import Progress
+from spotlightd.ports.storage import OpenBundle
 from spotlightd.sql.tiers import Archives
 
 

@@ -21,7 +21,6 @@ from spotlightd.model.archive import export_select
 from spotlightd.model.bundle import (
     Frames,
     Manifest,
-    MemberWriter,
     PackedLoad,
     document_name,
     frames_name,
@@ -32,6 +31,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.stream import Stream
 from spotlightd.ports.progress import Progress
+from spotlightd.ports.storage import MemberWriter
 from spotlightd.sql.visibility import all_rows as stored_rows
 
 PIECE_BYTES = 1 << 20

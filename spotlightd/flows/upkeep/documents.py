@@ -20,10 +20,10 @@ from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bucket import DOCUMENT_PREFIX, document_key
-from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, LocalDocuments, StoredDocument, Tally, tally
+from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, StoredDocument, Tally, tally
 from spotlightd.model.partition import Check
 from spotlightd.ports.ledger import ArchiveLedger, Ledger
-from spotlightd.ports.storage import Bucket
+from spotlightd.ports.storage import Bucket, LocalDocuments
 
 RETRY_SECONDS = 60.0
 JITTER = 0.2
