@@ -49,7 +49,7 @@ async def test_trades_and_their_frames_go_to_another_instance_in_a_bundle(place:
     file, other = str(tmp_path / "trades.bundle.tar"), str(tmp_path / "other")
     early = await place.command("bundle", "trades", "--out", file)
     assert early.status == 78
-    assert "bundled when its day is over" in early.err
+    assert "can be bundled when it is over" in early.err
     assert (await place.command("replay", "finnhub")).status == 0  # which closes the day
     bundle = (await place.command("bundle", "trades", "--out", file, "--json")).json()
     own = await place.command("import", file)

@@ -32,8 +32,8 @@ async def test_a_source_that_requires_a_contact_is_not_started_without_one(tmp_p
     async with process.start(config) as daemon:
         assert await daemon.ended(seconds=30) == 78
         assert not daemon.find_events("daemon ready")
-    said = "www.sec.gov wants to know whom to write to, and answers 403 to who does not say so"
-    assert f'spotlightd: source sec_ftd: {said}; set contact = "you@example.org" in [publisher]' in daemon.other_lines
+    reason = "www.sec.gov requires a contact address, and answers 403 to requests without one"
+    assert f'spotlightd: source sec_ftd: {reason}; set contact = "you@example.org" in [publisher]' in daemon.other_lines
 
 
 async def test_a_state_folder_below_a_file_is_refused(tmp_path: Path) -> None:
