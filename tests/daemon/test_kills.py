@@ -97,7 +97,7 @@ async def test_an_engine_killed_during_an_insert_is_restarted_and_the_load_repea
         await daemon.wait_for("load published", covers=big.covers)
         await place.wait_until_visible()
         assert daemon.find_events("load failed", covers=big.covers)
-        assert daemon.find_events("store recovered")
+        await daemon.wait_for("store recovered")
         assert (
             len([request for request in place.server.requests if request.path == big.path]) == 1
         )  # its bytes were here already
