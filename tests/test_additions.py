@@ -77,7 +77,7 @@ from spotlightd import Column, Dataset, Rhythm, Transform, trades
 trade_counts = Dataset(
     name="trade_counts", title="Trades per symbol", publisher="this instance", about="How many trades each symbol has.",
     columns=(Column("symbol", "String", "what was traded"), Column("trades", "UInt64", "how many trades")),
-    key=("symbol",), order=("symbol",), time="symbol", rhythm=Rhythm("as it is traded", stale_days=0),
+    key=("symbol",), order=("symbol",), time="symbol", rhythm=Rhythm("with each trade", stale_days=0),
 )
 count_trades = Transform(
     name="trade_counts", input=trades, dataset=trade_counts, parser="1",

@@ -102,7 +102,7 @@ bars = Dataset(
         Column("open_at", "Decimal(38, 0)", "place of the first trade in the order of trades", codec="ZSTD(1)"),
         Column("close_at", "Decimal(38, 0)", "place of the last trade in the order of trades", codec="ZSTD(1)"),
     ),
-    rhythm=Rhythm("as it is traded", stale_days=0, rows=(0, 1 << 62)),
+    rhythm=Rhythm("with each trade", stale_days=0, rows=(0, 1 << 62)),
     notes=(
         "A minute without a trade has no bar.",
         "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",

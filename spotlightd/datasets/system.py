@@ -1,4 +1,8 @@
-"""The system tables: what was fetched, tried, rejected and published can be read like any other dataset."""
+"""The system tables: what was fetched, tried, rejected and published can be read like any other dataset.
+
+Where a table is declared: `system_records` has the tables that are copied from the ledger, `system_operations` those about
+the daemon's own work, `system_indexes` those that every query needs.
+"""
 
 from __future__ import annotations
 

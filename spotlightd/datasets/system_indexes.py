@@ -30,6 +30,7 @@ loads = system_table(
     key=("seq", "dataset"),
     order=("dataset", "seq"),
     time="published_at",
+    rhythm="with every publication",
 )  # fmt: skip
 
 archives = system_table(

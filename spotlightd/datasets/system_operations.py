@@ -1,4 +1,7 @@
-"""System tables about the daemon's work. They are lost with a process that had not written them yet."""
+"""System tables about the daemon's work.
+
+The ledger has no copy of them: what a process had not written when it ended is lost.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ heartbeats = system_table(
     order=("flow", "at"),
     partition="toYYYYMM(at)",
     hot_days=60,
+    rhythm="every few seconds",
 )
 
 disks = system_table(
@@ -40,6 +44,7 @@ disks = system_table(
     order=("filesystem", "at"),
     partition="toYYYYMM(at)",
     hot_days=60,
+    rhythm="every minute",
 )
 
 logs = system_table(

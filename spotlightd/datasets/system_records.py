@@ -29,6 +29,7 @@ documents = system_table(
     key=("id",),
     order=("digest", "id"),
     time="fetched_at",
+    rhythm="with every fetch and load",
 )  # fmt: skip
 
 runs = system_table(
@@ -55,6 +56,7 @@ runs = system_table(
     order=("source", "id"),
     partition="toYYYYMM(at)",
     hot_days=RECORD_DAYS,
+    rhythm="with every fetch and load",
 )
 
 rejects = system_table(
@@ -76,6 +78,7 @@ rejects = system_table(
     order=("source", "id"),
     partition="toYYYYMM(at)",
     hot_days=RECORD_DAYS,
+    rhythm="with every fetch and load",
 )
 
 gaps = system_table(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from spotlightd.model.dataset import Column, Dataset, Retention, Rhythm
 
 RECORD_DAYS = 365
-RHYTHM = Rhythm("with every fetch and load", stale_days=0)
 ID = Column("id", "UInt64", "number of the record")
 SOURCE = Column("source", "LowCardinality(String)", "the source")
 
@@ -31,6 +30,7 @@ def system_table(
     time: str = "at",
     partition: str = "",
     hot_days: int = 0,
+    rhythm: str = "as it happens",
 ) -> Dataset:
     """A table of this instance's own records. Its key is its order unless another one is given."""
     return Dataset(
@@ -44,6 +44,6 @@ def system_table(
         time=time,
         partition=partition,
         retention=Retention(hot_days=hot_days),
-        rhythm=RHYTHM,
+        rhythm=Rhythm(rhythm, stale_days=0),
         by_load=False,
     )

@@ -51,7 +51,7 @@ trades = Dataset(
             "reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index))",
         ),
     ),
-    rhythm=Rhythm("as it is traded", stale_days=0, rows=(0, 1 << 62)),
+    rhythm=Rhythm("with each trade", stale_days=0, rows=(0, 1 << 62)),
     notes=(
         "No feed numbers its trades without holes: two equal rows can both be real, and both are stored.",
         "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",

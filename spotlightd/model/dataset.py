@@ -5,8 +5,8 @@ types that a source may use: a misspelt type fails where it is declared, and not
 
 A dataset is sorted by what people look up, not in the publisher's order. Measured on three real half-months of fails to
 deliver (benchmarks/flat.py): sorted by symbol, a row takes 16.6 bytes in all and the index finds one symbol; in the
-publisher's order, by day, it takes 35.6 bytes and every symbol is a full scan. The price is the pointer: in the
-publisher's order `line` runs 1, 2, 3 and the whole receipt costs 0.3 bytes a row; sorted by symbol it costs 2.2.
+publisher's order, by day, it takes 35.6 bytes and every symbol is a full scan. Sorting by
+symbol makes the receipt dearer: 2.2 bytes a row instead of 0.3, because `line` no longer runs 1, 2, 3.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The ledger's records for streams: epochs, positions, intents, gaps, and the states of listeners and drains."""
+"""The ledger's records for streams: epochs, positions, intents, gaps, and the states of listeners and drains.
+
+No offset is assigned here: the bus assigns them (`clients/locallog/file.py`, or the Kafka broker).
+"""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def frames_of(source: Stream) -> Dataset:
         time="received",
         partition="toYYYYMMDD(received)",
         retention=Retention(hot_days=30),
-        rhythm=Rhythm("as the venue sends", stale_days=0),
+        rhythm=Rhythm("with each message", stale_days=0),
         by_load=False,
     )  # fmt: skip
 

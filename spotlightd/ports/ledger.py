@@ -1,4 +1,4 @@
-"""Ports of the ledger: intended work, the progress of each flow, and failures."""
+"""Ports of the ledger: what is about to be done, how far each flow is, and what failed."""
 
 from __future__ import annotations
 

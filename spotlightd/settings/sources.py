@@ -11,7 +11,7 @@ from spotlightd.settings.section import setting
 
 @dataclass(frozen=True, slots=True)
 class PublisherSettings:
-    """How requests to publishers are made."""
+    """How requests to publishers are made, for all sources. The limits of one source are in its `Batch`."""
 
     contact: str = setting("", "e-mail address of the operator, sent to publishers; required for hosts of the SEC")
     connect_seconds: float = setting(15.0, "longest wait for a connection")

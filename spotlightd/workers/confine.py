@@ -1,4 +1,4 @@
-"""Limits that a child process sets for itself before it reads anything: memory, files, network, end with the parent."""
+"""Limits that a child process sets for itself before it reads anything: memory, files, network; it ends with its parent."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Check a body while it arrives: is it fast enough, complete, and the document that was requested?
 
-A status of 200 proves nothing: publishers answer a missing file with an HTML page, and an exceeded limit with a notice.
+A status of 200 proves nothing: for a missing file publishers send an HTML page with status 200, and for too many requests
+a notice.
 """
 
 from __future__ import annotations

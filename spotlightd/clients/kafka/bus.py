@@ -1,8 +1,8 @@
 """Apache Kafka as the port `Bus`, over aiokafka's connections, protocol and codecs.
 
-`log_id` is the id that Kafka gives a topic. Offsets alone cannot tell that a topic was deleted and created again, or
-that the broker was wiped; the id can, in one request. The offsets that are committed here serve other people's
-monitoring only: they expire, and they come back in a topic of the same name that was created again.
+`log_id` is the id that Kafka gives a topic. Offsets look the same after a topic was created again or the broker was
+wiped; the id does not, and one request reads it. The offsets that are committed here serve other people's monitoring only:
+they expire, or reappear in a new topic of the same name.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """The file of the local log: topics, partitions and groups of records, how they are written and deleted.
 
+A record gets its offset here, when its group is written (`LogFile.write`).
+
 All changes of the file run in its thread, in short pieces: an append never waits for a long one. The state of topics and
 partitions is in memory too, and changes there after each commit, in that thread.
 """

@@ -8,14 +8,14 @@ the write is repeated, while frames gather in memory up to a limit; beyond it `p
 drain reads, and there is no second copy. One commit makes a frame both durable and readable. A copy in between would add
 a commit and a hop, and protect against nothing, because both files would lie on the same disk. Frames that are durable in
 the warehouse stay for the topic's retention, so that people can look at them; they only need no room here any more.
-**With Kafka** the spool has a file of its own, because Kafka does not fsync. Its groups are forwarded in order (with
-`open_reader` from the start of each partition, which is the first group that is not durable in the warehouse), and
-deleted as soon as they are durable there. `is_bus` is the only difference. After a restart a forwarder sends all groups
+**With Kafka** the spool has a file of its own, because Kafka does not fsync. Its groups are forwarded in order from
+the start of each partition, because everything before it is durable in the warehouse and was deleted; each is deleted as
+soon as it is durable there too. `is_bus` is the only difference. After a restart a forwarder sends all groups
 again that are in the file; the drain recognises repeats.
 
 A group is durable when all its frames are, and all groups before it are. The sequences of a group are in the file, so that
-this also works after a restart. Where the log is the bus, frames that the drain has passed (`commit`) are durable too:
-after a crash nobody would report the connections of before again.
+this also works after a restart. Where the log is the bus, frames below the committed offset count as durable too:
+otherwise, after a crash, frames of earlier connections would never be marked.
 
 Room: `spool_bytes` is for frames on the disk (compressed) and in memory (as received) that are not durable in the
 warehouse. See `capacity_shares`.

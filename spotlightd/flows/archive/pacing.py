@@ -1,5 +1,5 @@
-"""When a partition may take its next step: the pauses after failures, the grace, the rest before a drop, the day's
-limit.
+"""When a partition may take its next step: the pause after a failure, `grace_seconds` before the switch, `rest_seconds`
+before the drop, and the bytes that may be dropped in a day.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Discover, subtract the ledger, fetch, store, parse, load, publish: first run, daily run, backfill and retry.
+"""Discover, choose what is due, fetch, store, parse, load, publish: first run, daily run, backfill and retry.
 
-The ledger decides what is due, never the trigger history. So a machine that was asleep catches up, and a run that was
+The ledger decides what is due (`is_due`), never the trigger history. So a machine that was asleep catches up, and a run that was
 killed is done again. The order of the steps is guaranteed: bytes are durable before they are parsed, rows are durable
 before they are published, and the ledger records each step before and after it.
 """

@@ -1,4 +1,4 @@
-"""Frames of streams: the frame that a row came in, read from its source's frames table, and addresses of frames."""
+"""Frames of streams: the frame that a row was decoded from, read from its source's frames table, and addresses of frames."""
 
 from __future__ import annotations
 
