@@ -23,7 +23,7 @@ EVENTS = frozenset({
     "document stored", "document unchanged", "document not found", "document refused", "document failed",
     "load published", "load failed", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "page served without archive", "port in use", "parser child ended", "parser child started", "verifier child ended",
-    "intent settled", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",
+    "intent recovered", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",
     "day closed", "part replayed", "move not completed", "feed connected", "feed lost", "gap recorded",
     "partition planned", "partition advanced", "partition held", "table copied",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",

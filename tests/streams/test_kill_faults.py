@@ -45,7 +45,7 @@ async def test_faults_1_2_and_5_killed_between_intent_and_done(scene: Scenes, ve
 
 
 def count_settled(place: Scene, settled: list[int]) -> None:
-    for event in place.daemon.find_events("intent settled"):
+    for event in place.daemon.find_events("intent recovered"):
         settled[event["kept"]] += 1
 
 

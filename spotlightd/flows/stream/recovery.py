@@ -123,7 +123,7 @@ class DrainRecovery:
                 taken_back.add(partition)
                 await self.positions.forget(intent)
             logger(source=self.source.name).info(
-                "intent settled", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=is_complete
+                "intent recovered", lo=intent.lo, hi=intent.hi, frames=intent.frames, kept=is_complete
             )
 
     async def _key_before(self, epoch: int, partition: int, below: int) -> tuple[bytes, int]:
