@@ -28,10 +28,10 @@ demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/de
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
 test: ahead developer browser kafka stores  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
-	$(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	$(VENV)/bin/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-soak: developer browser kafka  ## the slow tests at full length: a hundred kills, two minutes of load
-	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 $(VENV)/bin/pytest -m slow tests $(ARGS)
+soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load
+	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 SPOTLIGHTD_CRASH_STRIDE=1 $(VENV)/bin/pytest -m slow tests $(ARGS)
 
 quick: developer  ## the tests that take less than a minute
 	$(VENV)/bin/pytest -m 'not slow and not browser' $(ARGS)

@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import socket
+from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -133,6 +134,12 @@ def _serve(kind: type[Store], folders: pytest.TempPathFactory) -> Iterator[Store
         yield store
     finally:
         store.kill()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: a long file that starts last would leave the other processors idle at the end."""
+    slow_tests = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow_tests[item.path])  # stable: all else stays in its order
 
 
 @pytest.hookimpl(wrapper=True)

@@ -32,7 +32,7 @@ from spotlightd.ports.ledger import Job
 from spotlightd.ports.storage import Object
 from spotlightd.sql.tiers import Span
 from spotlightd.sql.visibility import all_rows
-from tests.flows.world import CrashError, Fuse, Fused
+from tests.flows.world import CrashError, Fuse, Fused, crash_steps
 
 from .archive_world import DAYS, FEED, ArchiveWorld, archive_world
 
@@ -106,20 +106,23 @@ async def test_a_crash_at_any_step_loses_and_doubles_nothing(world: ArchiveWorld
     """Every call of a store in turn is the last one that is begun, and then the last one that is done. The archiver
     starts again, and the next ending is that of another partition.
     """
-    expected, ended, steps = 3000, True, 0
+    expected = 3000
     await through(world)
-    while ended:
-        steps += 1
+    for steps in crash_steps():
         await world.insert(DAYS[0] - timedelta(days=steps), range(50))
         expected += 50
         try:
             await through(world, Fuse(steps))
-            ended = False
         except CrashError:
             assert (await world.read()).rows == expected, f"after the end at step {steps}"
             await through(world)
+            is_over = False
+        else:
+            is_over = True
         assert (await world.read()).rows == expected, f"ended at step {steps}"
         assert await world.hot() == {"20260319-0": 1000}
+        if is_over:
+            break
     assert steps > 20
 
 

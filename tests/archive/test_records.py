@@ -21,7 +21,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Run
 from spotlightd.ports.ledger import Job
 from spotlightd.sql.visibility import all_rows
-from tests.flows.world import CrashError, Fuse, Fused
+from tests.flows.world import CrashError, Fuse, Fused, crash_steps
 
 from .archive_world import ArchiveWorld, archive_world
 
@@ -186,22 +186,26 @@ async def test_a_rebuild_brings_back_what_was_damaged_and_keeps_what_came_late(w
     assert await parts(world, "runs") == {"202411-1": 1, "202603-0": 4}
 
 
+@pytest.mark.slow
 async def test_an_interrupted_rebuild_leaves_the_old_copy_or_the_new_one(world: ArchiveWorld) -> None:
     await left(world)
-    known, steps, ended = await world.archive_ledger.partitions(), 0, True
-    while ended:
-        steps += 1
+    known = await world.archive_ledger.partitions()
+    for steps in crash_steps():
         around: Any = Fused(world.warehouse, Fuse(steps), ("execute", "insert"))
         try:
             await rebuild_mirror(world.ledger, around, world.index, known)
-            ended = False
         except CrashError:
+            is_over = False
             assert await mirror_records(world.ledger, world.warehouse, world.index) == 0
             for dataset in SYSTEM_DATASETS:  # as at a start
                 await world.warehouse.ensure(dataset, world.index.archived)
             assert (await world.warehouse.rows("SHOW TABLES LIKE 'anew%'")).rows == ()
+        else:
+            is_over = True
         assert await ids(world, runs) == ALL, f"ended at step {steps}"
         assert await ids(world, gaps) == ALL, f"ended at step {steps}"
+        if is_over:
+            break
     assert steps > 30
 
 

@@ -30,7 +30,7 @@ from spotlightd.query.errors import HttpProblem
 from spotlightd.sql.tiers import NoArchives
 from spotlightd.sql.visibility import Snapshot, table_expression
 
-from .world import CrashError, Fuse, Fused
+from .world import CrashError, Fuse, Fused, crash_steps
 
 DAYS = (date(2025, 10, 2), date(2025, 10, 3))
 SYMBOLS = ("AAPL", "BINANCE:BTCUSDT")
@@ -222,8 +222,7 @@ async def test_bars_always_equal_their_trades(market: Market, seed: int) -> None
 
 @pytest.mark.slow
 async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market) -> None:
-    step = 1
-    while True:
+    for step in crash_steps():
         load = await market.tick()
         await market.close(load)
         fuse = Fuse(step)
@@ -239,7 +238,6 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
         assert sum(count for _, count in kept.rows) == sum(map(len, market.rows.values()))
         if fuse.steps < step:
             break
-        step += 1
     assert step > 10
 
 

@@ -21,7 +21,7 @@ from spotlightd.model.bundle import Manifest
 from spotlightd.settings import stores
 
 from .bundle_world import document_transfer, ignore_progress, statuses
-from .world import CrashError, Fuse, World, constructed_counts, source, url
+from .world import CrashError, Fuse, World, constructed_counts, crash_steps, source, url
 
 DAYS = {"2021/a": "2021-01-04,1\n2021-01-05,2\n", "2022/a": "2022-01-04,7\n?odd\n", "2023/a": "2023-01-02,3\n"}
 EXPECTED = {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7, "2023-01-02": 3}
@@ -124,8 +124,7 @@ async def test_a_document_that_is_damaged_here_is_not_bundled(world: World, file
 
 @pytest.mark.slow
 async def test_an_import_killed_at_any_step_is_completed_by_the_next(other: World, file: Path, tmp_path: Path) -> None:
-    step = 1
-    while True:
+    for step in crash_steps():
         for dataset in (*SYSTEM_DATASETS, constructed_counts):
             await other.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
         folder = tmp_path / f"died-{step}"
@@ -143,7 +142,6 @@ async def test_an_import_killed_at_any_step_is_completed_by_the_next(other: Worl
         assert await fresh.read_counts() == EXPECTED
         loads = await fresh.warehouse.rows("SELECT count(), uniqExact(document) FROM loads")
         assert loads.rows == ((3, 3),)
-        step += 1
     assert step > 40
 
 

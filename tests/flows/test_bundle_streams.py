@@ -23,7 +23,7 @@ from spotlightd.settings.stores import WarehouseSettings
 from .bundle_world import ignore_progress, statuses, stream_transfer
 from .constructed_ticks import MIDNIGHT, constructed_ticks, frame, mended, numbered, ticks
 from .stream_world import StreamWorld
-from .world import CrashError, Fuse
+from .world import CrashError, Fuse, crash_steps
 
 BEFORE, AFTER = date(2026, 3, 1), date(2026, 3, 2)
 NUMBERS = list(range(200))
@@ -95,8 +95,7 @@ async def test_a_second_import_changes_nothing(other: StreamWorld, file: Path) -
 async def test_an_import_killed_at_any_step_is_completed_by_the_next(
     other: StreamWorld, file: Path, tmp_path: Path
 ) -> None:
-    step = 1
-    while True:
+    for step in crash_steps():
         for dataset in (*SYSTEM_DATASETS, constructed_ticks, frames_of(ticks)):
             await other.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
         folder = tmp_path / f"died-{step}"
@@ -114,7 +113,6 @@ async def test_an_import_killed_at_any_step_is_completed_by_the_next(
         assert await fresh.numbers() == NUMBERS
         assert await fresh.query_value(f"SELECT count() FROM {frames_of(ticks).name}") == 102
         assert await fresh.query_value("SELECT count() FROM loads") == 2
-        step += 1
     assert step > 20
 
 

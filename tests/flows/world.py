@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import os
 import pkgutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
@@ -129,6 +131,17 @@ class InlineParser:
         except FormatError as refused:
             error = refused
         yield InlineParseSession(items, error, load_id, len(path.read_text().splitlines()))
+
+
+CRASH_STRIDE = int(os.environ.get("SPOTLIGHTD_CRASH_STRIDE", "3"))
+
+
+def crash_steps() -> Iterator[int]:
+    """The steps to crash at: the first, and every third after it; `make soak` takes every one (SPOTLIGHTD_CRASH_STRIDE=1).
+
+    The stride is odd, so that crashes before a call and crashes after one take turns.
+    """
+    return itertools.count(1, CRASH_STRIDE)
 
 
 class CrashError(BaseException):
