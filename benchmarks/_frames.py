@@ -24,14 +24,14 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "spotlightd/demo/data"
 STEP_NANOSECONDS = 20_000_000  # between two frames, on average: 4,000,000 of them stay within one day
 JITTER_NANOSECONDS = 15_000_000  # without any, receive times would take no room on the disk
-DELAY_NANOSECONDS = 80_000_000  # from the trade to us
+DELAY_NANOSECONDS = 80_000_000  # from the trade to its receipt
 CONNECTION = 0x5EED
 SYMBOLS = 99
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many frames, and how many trades in each. The topic is named after the latter."""
+    """The number of frames, and of trades in each. The topic is named after the second number."""
 
     frames: int
     per: int
@@ -62,8 +62,8 @@ def symbols(count: int = SYMBOLS) -> list[str]:
     """The first symbols of plain letters in the real file of fails to deliver."""
     with zipfile.ZipFile(DATA / "cnsfails202101a.zip") as archive:
         lines = archive.read(archive.namelist()[0]).decode("latin-1").splitlines()[1:]
-    found = dict.fromkeys(line.split("|")[2] for line in lines if line.count("|") == 5)
-    return [name for name in found if name.isalpha()][:count]
+    names = dict.fromkeys(line.split("|")[2] for line in lines if line.count("|") == 5)
+    return [name for name in names if name.isalpha()][:count]
 
 
 def first_moment() -> int:
@@ -73,25 +73,25 @@ def first_moment() -> int:
 
 
 def values(shape: Shape, seed: int = 1) -> Iterator[bytes]:
-    """The frames, the same for the same seed and day, printed as by Finnhub: no blanks, fields in its order."""
+    """The frames, the same for the same seed and day, in Finnhub's form: no blanks, fields in its order."""
     rnd, names, real = random.Random(seed), symbols(), real_trades()  # noqa: S311  (nothing secret)
     now = (first_moment() - DELAY_NANOSECONDS) // 1_000_000
     for number in range(shape.frames):
-        at = now + number * STEP_NANOSECONDS // 1_000_000
-        yield _frame([_trade(rnd, rnd.choice(real), names, at) for _ in range(shape.per)])
+        moment = now + number * STEP_NANOSECONDS // 1_000_000
+        yield _frame([_trade(rnd, rnd.choice(real), names, moment) for _ in range(shape.per)])
 
 
-def _trade(rnd: random.Random, real: dict[str, Any], names: Sequence[str], at: int) -> bytes:
+def _trade(rnd: random.Random, real: dict[str, Any], names: Sequence[str], moment: int) -> bytes:
     crypto = ":" in real["s"]
     price = round(real["p"] + rnd.randint(-99, 99) / 100, 4)
     volume = round(real["v"] * rnd.uniform(0.2, 5), 5) if crypto else max(1, int(real["v"] * rnd.uniform(0.2, 5)))
-    told = real | {
+    trade = real | {
         "p": price,
         "s": real["s"] if crypto else rnd.choice(names),
-        "t": at - rnd.randint(0, 40),
+        "t": moment - rnd.randint(0, 40),
         "v": volume,
     }
-    return json.dumps(told, separators=(",", ":")).encode()
+    return json.dumps(trade, separators=(",", ":")).encode()
 
 
 def _frame(trades: Sequence[bytes]) -> bytes:
@@ -99,7 +99,9 @@ def _frame(trades: Sequence[bytes]) -> bytes:
 
 
 def keys(source: Stream, count: int, first: int = 0) -> list[bytes]:
-    """Keys of one connection without losses, from that sequence on, all received on one day."""
-    whose, begin, rnd = source_mark(source.name), first_moment(), random.Random(first)  # noqa: S311  (nothing secret)
-    moments = [begin + at * STEP_NANOSECONDS + rnd.randrange(JITTER_NANOSECONDS) for at in range(first, first + count)]
-    return [pack_key(whose, Frame(CONNECTION, first + at, moment, b"")) for at, moment in enumerate(moments)]
+    """Keys of one connection without losses, starting at sequence `first`, all received on one day."""
+    source_id, begin, rnd = source_mark(source.name), first_moment(), random.Random(first)  # noqa: S311  (nothing secret)
+    moments = [
+        begin + number * STEP_NANOSECONDS + rnd.randrange(JITTER_NANOSECONDS) for number in range(first, first + count)
+    ]
+    return [pack_key(source_id, Frame(CONNECTION, number, moment, b"")) for number, moment in enumerate(moments, first)]

@@ -35,10 +35,10 @@ from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import BusSettings, StreamsSettings
 from spotlightd.testing import SilentMetrics
 
-sys.path.insert(0, str(ROOT))  # for the tests' own Kafka, which nothing that is installed holds
+sys.path.insert(0, str(ROOT))  # for the Kafka of the tests, which is not part of an installed package
 
 KAFKA_GROUP = 10_000  # frames in one append; the client makes batches of 1 MiB of them
-LOG_GROUP_BYTES = StreamsSettings().fsync_bytes  # as the spool would have appended them under load
+LOG_GROUP_BYTES = StreamsSettings().fsync_bytes  # the size of the spool's appends under load
 WARM = Shape(2_000, 1)
 WARM_SOURCE = rename_source("finnhub_warm")
 DRAINED_SECONDS = 900.0
@@ -47,7 +47,7 @@ POLL_SECONDS = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where frames wait: the broker's address, or the file of the embedded log. `folder` is for new state folders."""
+    """Where frames are stored: the broker's address, or the file of the embedded log. `folder` is for new state folders."""
 
     folder: Path
     servers: str = ""
@@ -64,38 +64,38 @@ def print_progress(text: str) -> None:
 
 @asynccontextmanager
 async def run_broker(folder: Path) -> AsyncIterator[str]:
-    """A real Kafka with its data in that folder; its address."""
+    """Run a real Kafka with its data in that folder. Yields its address."""
     from tests.real.kafka import Kafka as Broker  # noqa: PLC0415  (the path is known only now)
 
-    async with Broker(folder) as one:
-        yield one.address
+    async with Broker(folder) as broker:
+        yield broker.address
 
 
 async def fill(bus: Bus, source: Stream, frames: Sequence[bytes], first: int = 0) -> None:
-    """Put frames into the source's topic, in groups as large as a listener under load would make them. `first` is how
-    many of the connection are there already.
+    """Put frames into the source's topic, in groups as large as those of a listener under load. `first` is the number of
+    the connection's frames that the topic already has.
     """
-    named_by, at = keys(source, len(frames), first), 0
+    frame_keys, start = keys(source, len(frames), first), 0
     await bus.ensure(source.topic)
-    while at < len(frames):
-        end = at + KAFKA_GROUP if isinstance(bus, Kafka) else _end_of_group(frames, at)
-        await bus.append(source.name, 0, named_by[at:end], frames[at:end])
-        at = end
+    while start < len(frames):
+        end = start + KAFKA_GROUP if isinstance(bus, Kafka) else _end_of_group(frames, start)
+        await bus.append(source.name, 0, frame_keys[start:end], frames[start:end])
+        start = end
 
 
-def _end_of_group(frames: Sequence[bytes], at: int) -> int:
-    size = 0
-    while at < len(frames) and size < LOG_GROUP_BYTES:
-        size += len(frames[at])
-        at += 1
-    return at
+def _end_of_group(frames: Sequence[bytes], start: int) -> int:
+    size, end = 0, start
+    while end < len(frames) and size < LOG_GROUP_BYTES:
+        size += len(frames[end])
+        end += 1
+    return end
 
 
 async def fill_topics(place: Place, shapes: Sequence[Shape]) -> None:
     """Fill the topics of these shapes, and that of the warm-up, on both buses."""
-    told = [(WARM_SOURCE, list(values(WARM, seed=2))), *((one.source, list(values(one))) for one in shapes)]
+    topics = [(WARM_SOURCE, list(values(WARM, seed=2))), *((shape.source, list(values(shape))) for shape in shapes)]
     async with Kafka(place.kafka) as kafka, LocalLog(Path(place.log)) as file:
-        for source, frames in told:
+        for source, frames in topics:
             for bus in (kafka, file):
                 await fill(bus, source, frames)
 
@@ -108,42 +108,45 @@ class Ground:
     bus: Bus
     context: DrainContext
 
-    async def one(self, sql: str) -> tuple[Any, ...]:
+    async def query_row(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.instance.warehouse.rows(sql)).rows[0])
 
     def processor_seconds(self) -> dict[str, float]:
-        """Spent until now by this process, and by the engine."""
+        """Processor seconds spent so far by this process, and by the engine."""
         engine = psutil.Process(self.instance.engine.pid) if self.instance.engine else None
         times = {"own": psutil.Process().cpu_times(), "engine": engine.cpu_times() if engine else None}
-        return {name: one.user + one.system if one else 0.0 for name, one in times.items()}
+        return {name: spent.user + spent.system if spent else 0.0 for name, spent in times.items()}
 
 
 @asynccontextmanager
 async def open_ground(place: Place, bus: str, sources: Sequence[Stream]) -> AsyncIterator[Ground]:
-    """Fresh stores, and a bus that was filled before (`kafka` or `embedded`: a copy of the file)."""
+    """Open new stores, and a filled bus: `kafka`, or `embedded` for a copy of the file."""
     log.configure("warning")
     state = place.folder / f"state-{time.monotonic_ns()}"
-    told = replace(Settings(), state_dir=state)
+    settings = replace(Settings(), state_dir=state)
     async with AsyncExitStack() as stack:
         stack.callback(shutil.rmtree, state, ignore_errors=True)
-        instance = await stack.enter_async_context(open_instance(told))
-        every = (WARM_SOURCE, *sources)
-        for source in every:
+        instance = await stack.enter_async_context(open_instance(settings))
+        all_sources = (WARM_SOURCE, *sources)
+        for source in all_sources:
             await instance.warehouse.ensure(frames_of(source))
-        if bus == "embedded":
+        is_embedded = bus == "embedded"
+        if is_embedded:
             shutil.copyfile(place.log, state / "bus.sqlite")
-        file = await stack.enter_async_context(LocalLog(state / "bus.sqlite"))
-        for source in every:
-            await file.ensure(source.topic)
-        chosen: Bus = file if bus == "embedded" else await stack.enter_async_context(Kafka(place.kafka))
-        own = bus == "embedded"
-        topics, priorities = [one.topic for one in every], {one.name: one.priority for one in every}
-        spool = await stack.enter_async_context(LogSpool(file, told.streams, topics, priorities, is_bus=own))
+        local_log = await stack.enter_async_context(LocalLog(state / "bus.sqlite"))
+        for source in all_sources:
+            await local_log.ensure(source.topic)
+        chosen: Bus = local_log if is_embedded else await stack.enter_async_context(Kafka(place.kafka))
+        topics = [source.topic for source in all_sources]
+        priorities = {source.name: source.priority for source in all_sources}
+        spool = await stack.enter_async_context(
+            LogSpool(local_log, settings.streams, topics, priorities, is_bus=is_embedded)
+        )
         parts = Parts(instance.ledger, instance.publications, instance.positions)
         warehouse = instance.warehouse
 
-        async def trim(source: Stream, drain_all: Mapping[int, int]) -> None:
-            await file.retain(source.topic, drain_all)
+        async def trim(source: Stream, offsets: Mapping[int, int]) -> None:
+            await local_log.retain(source.topic, offsets)
 
         context = DrainContext(
             chosen,
@@ -152,19 +155,19 @@ async def open_ground(place: Place, bus: str, sources: Sequence[Stream]) -> Asyn
             instance.positions,
             parts,
             SilentMetrics(),
-            told.streams,
-            trim=trim if own else None,
+            settings.streams,
+            trim=trim if is_embedded else None,
         )
         yield Ground(instance, chosen, context)
 
 
 async def drain_all(on: Ground, source: Stream, frames: int) -> float:
-    """Seconds from the start of the real flow until its state says that so many frames are drained."""
+    """Run the real flow until its state shows that so many frames are drained. Returns the seconds."""
     flow, began = Drain(source, on.context, make_replay(source, on.instance, on.context.parts)), time.perf_counter()
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):
-            while sum(one.offset for one in flow.states()) < frames and not task.done():  # noqa: ASYNC110
+            while sum(state.offset for state in flow.states()) < frames and not task.done():  # noqa: ASYNC110
                 await asyncio.sleep(POLL_SECONDS)
         seconds = time.perf_counter() - began
     finally:
@@ -181,12 +184,12 @@ async def warm_up(on: Ground) -> None:
 
 
 async def count_rows(on: Ground, source: Stream) -> dict[str, int]:
-    """What is in the tables: frames, trades, different pointers of trades, and intents that are still open."""
-    frames = await on.one(f"SELECT count(), uniqExact(epoch, partition, offset) FROM {frames_of(source).name}")
+    """The contents of the tables: frames, trades, the distinct pointers of both, and intents that are still open."""
+    frames = await on.query_row(f"SELECT count(), uniqExact(epoch, partition, offset) FROM {frames_of(source).name}")
     rows = (
         f"SELECT count(), uniqExact(epoch, partition, offset, frame_index) FROM trades WHERE source = '{source.name}'"
     )
-    trades = await on.one(rows)
+    trades = await on.query_row(rows)
     intents = len(await on.instance.positions.intents(source.name))
-    told = ("frames", "different_frames", "trades", "different_trades", "open_intents")
-    return dict(zip(told, (*map(int, frames), *map(int, trades), intents), strict=True))
+    names = ("frames", "different_frames", "trades", "different_trades", "open_intents")
+    return dict(zip(names, (*map(int, frames), *map(int, trades), intents), strict=True))

@@ -46,9 +46,9 @@ def in_engine(fill: Callable[[Any, Path, Path], None]) -> Way:
                 began = time.perf_counter()
                 fill(session, plain, packed)
                 seconds.append(time.perf_counter() - began)
-            found = str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip().split(",")
+            totals = str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip().split(",")
             session.close()
-        return seconds, [int(one) for one in found]
+        return seconds, [int(total) for total in totals]
 
     return way
 
@@ -106,7 +106,7 @@ def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
     import pandas as pd  # noqa: PLC0415
 
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
-    seconds, found = list[float](), [0, 0]
+    seconds, totals = list[float](), [0, 0]
     for number, (_, packed) in enumerate(files):
 
         def source(packed: Path = packed) -> Any:
@@ -115,8 +115,8 @@ def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
             for frame in pd.read_csv(
                 text, sep="|", names=NAMES, skiprows=1, dtype=str, quoting=3, keep_default_na=False, chunksize=100_000
             ):
-                kept = frame[frame.cusip != ""]
-                yield kept.assign(quantity=kept.quantity.astype("int64"), line=kept.index + 2)
+                trades = frame[frame.cusip != ""]
+                yield trades.assign(quantity=trades.quantity.astype("int64"), line=trades.index + 2)
 
         with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
             began = time.perf_counter()
@@ -125,5 +125,5 @@ def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
             pipeline.run(dlt.resource(source, name="ftd", write_disposition="replace"), loader_file_format="parquet")
             seconds.append(time.perf_counter() - began)
             with duckdb.connect(f"{folder}/ftd.duckdb") as db:
-                found = [int(one) for one in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchall()[0]]
-    return seconds, found
+                totals = [int(total) for total in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchall()[0]]
+    return seconds, totals

@@ -1,12 +1,11 @@
-"""The peers of drain.py, run by the Python of .cache/peers-streams, which has none of our packages.
+"""The peers of drain.py, run by the Python of .cache/peers-streams, which has no package of spotlightd.
 
-Each reads the filled topic, unpacks its frames and inserts the trades into the same table as our drain, in the
+Each reads the filled topic, unpacks its frames and inserts the trades into the same table as spotlightd's drain, in the
 same engine, through ClickHouse's own client. They write the fields of a trade and the pointer; the table's other
-columns stay empty. They commit as they do by default or as their documents show, and were not tuned except for the size of a
-batch. Each one's clock begins with its first message (FastStream's with its start), our drain's before it looks for
-the topic.
+columns stay empty. They commit as they do by default or as their documentation shows. Only the size of a batch was tuned.
+The clock of a peer starts with its first message (FastStream's with its start), the drain's before it looks for the topic.
 
-loop        kafka-python, json, rows of Python objects, an insert every 1,000 rows, offsets committed by themselves
+loop        kafka-python, json, rows of Python objects, an insert every 1,000 rows, offsets committed automatically
 quix        Quix Streams: a dataframe that expands the frame, a BatchingSink that inserts Arrow
 faststream  FastStream: a batch subscriber with frames as dicts, inserted as Arrow
 """
@@ -32,7 +31,7 @@ PINNED = (
 )  # fmt: skip
 LOOP_ROWS = 1_000
 BATCH = 100_000
-DICTS: Any = list[dict]  # type: ignore[type-arg]  # as its documents write it: their insides are not looked at
+DICTS: Any = list[dict]  # type: ignore[type-arg]  # as in its documentation; the contents are not validated
 NAMES = ("symbol", "time", "received", "price", "volume", "conditions", "type", "source", "offset", "frame_index")
 MOMENT = pa.timestamp("us", "UTC")
 SCHEMA = pa.schema([
@@ -66,14 +65,14 @@ class Target:
         self.rows += len(rows)
 
     def put_trades(
-        self, trades: Sequence[dict[str, Any]], received_ms: Sequence[int], at: Sequence[int], index: Sequence[int]
+        self, trades: Sequence[dict[str, Any]], received_ms: Sequence[int], offsets: Sequence[int], index: Sequence[int]
     ) -> None:
-        """As one Arrow table."""
+        """Insert them as one Arrow table."""
         source = self.job["source"]
         columns = [
-            [one["s"] for one in trades], [one["t"] * 1000 for one in trades], [one * 1000 for one in received_ms],
-            [one["p"] for one in trades], [one["v"] for one in trades], [one.get("c") or [] for one in trades],
-            ["trade"] * len(trades), [source] * len(trades), at, index,
+            [trade["s"] for trade in trades], [trade["t"] * 1000 for trade in trades], [ms * 1000 for ms in received_ms],
+            [trade["p"] for trade in trades], [trade["v"] for trade in trades], [trade.get("c") or [] for trade in trades],
+            ["trade"] * len(trades), [source] * len(trades), offsets, index,
         ]  # fmt: skip
         arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
         self.client.insert_arrow("trades", pa.table(arrays, schema=SCHEMA))
@@ -90,10 +89,10 @@ def loop(target: Target) -> None:
     for message in consumer:
         target.start()
         received = datetime.fromtimestamp(message.timestamp / 1000, UTC)
-        for index, one in enumerate(json.loads(message.value)["data"]):
-            moment = datetime.fromtimestamp(one["t"] / 1000, UTC)
+        for index, trade in enumerate(json.loads(message.value)["data"]):
+            moment = datetime.fromtimestamp(trade["t"] / 1000, UTC)
             rows.append((
-                one["s"], moment, received, one["p"], one["v"], one.get("c") or [], "trade", job["source"],
+                trade["s"], moment, received, trade["p"], trade["v"], trade.get("c") or [], "trade", job["source"],
                 message.offset, index,
             ))  # fmt: skip
         if len(rows) >= LOOP_ROWS or target.rows + len(rows) >= job["trades"]:
@@ -110,17 +109,20 @@ def quix(target: Target) -> None:
     class Trades(BatchingSink):  # type: ignore[misc,unused-ignore]  # untyped where it is not installed
         def write(self, batch: Any) -> None:
             items = list(batch)
-            trades = [one.value for one in items]
+            trades = [item.value for item in items]
             target.put_trades(
-                trades, [one.timestamp for one in items], [one.offset for one in items], [one["i"] for one in trades]
+                trades,
+                [item.timestamp for item in items],
+                [item.offset for item in items],
+                [trade["i"] for trade in trades],
             )
 
     def expand(frame: dict[str, Any]) -> list[dict[str, Any]]:
         target.start()
-        return [dict(one, i=index) for index, one in enumerate(frame["data"])]
+        return [dict(trade, i=index) for index, trade in enumerate(frame["data"])]
 
     job = target.job
-    os.chdir(tempfile.mkdtemp(dir=job["folder"]))  # it keeps a folder of state where it stands
+    os.chdir(tempfile.mkdtemp(dir=job["folder"]))  # it creates a state folder in the working directory
     app = Application(
         broker_address=job["servers"], consumer_group=job["group"], auto_offset_reset="earliest",
         commit_every=BATCH, commit_interval=30, loglevel="ERROR",
@@ -142,13 +144,13 @@ async def _faststream(target: Target) -> None:
     app = FastStream(broker, logger=None)
 
     async def handle(frames: list[dict], message: KafkaMessage) -> None:  # type: ignore[type-arg,unused-ignore]
-        data = [one["data"] for one in frames]
-        raw = [(one.offset, one.timestamp) for one in message.raw_message]
+        trades = [frame["data"] for frame in frames]
+        records = [(record.offset, record.timestamp) for record in message.raw_message]
         target.put_trades(
-            [one for some in data for one in some],
-            [moment for (_, moment), some in zip(raw, data, strict=True) for _ in some],
-            [offset for (offset, _), some in zip(raw, data, strict=True) for _ in some],
-            [index for some in data for index in range(len(some))],
+            [trade for group in trades for trade in group],
+            [moment for (_, moment), group in zip(records, trades, strict=True) for _ in group],
+            [offset for (offset, _), group in zip(records, trades, strict=True) for _ in group],
+            [index for group in trades for index in range(len(group))],
         )
         if target.full:
             app.exit()
@@ -167,14 +169,14 @@ PEERS = {"loop": loop, "quix": quix, "faststream": faststream}
 
 
 def main() -> None:
-    """Name as the argument; where everything is, as JSON on standard input; seconds, as JSON on standard output."""
-    told = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints
+    """Run the peer that the argument names. Reads the job as JSON from standard input and prints the seconds as JSON."""
+    output = os.dup(1)
+    os.dup2(2, 1)  # libraries print to standard output
     target = Target(json.load(sys.stdin))
     PEERS[sys.argv[1]](target)
     seconds = time.perf_counter() - target.begun
-    os.write(told, json.dumps({"seconds": seconds, "processor": time.process_time()}).encode())
-    os._exit(0)  # some keep threads that end late
+    os.write(output, json.dumps({"seconds": seconds, "processor": time.process_time()}).encode())
+    os._exit(0)  # some peers have threads that end late
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stages of the drain, each alone, in batches as the drain cuts them."""
+"""The stages of the drain, each alone, in batches of the drain's size."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ async def time_stages(on: Ground, shape: Shape) -> Clock:
     with clock.timing("consume"):
         async for records in read(on, source, shape.frames):
             del records
-    batches = [one async for one in read(on, source, shape.frames)]
-    intents = [intent_of(source, one, load_id=1) for one in batches]
-    blocks = [block(intent, one) for intent, one in zip(intents, batches, strict=True)]
+    batches = [records async for records in read(on, source, shape.frames)]
+    intents = [intent_of(source, records, load_id=1) for records in batches]
+    blocks = [make_block(intent, records) for intent, records in zip(intents, batches, strict=True)]
     with clock.timing("frames"):
-        for intent, one in zip(intents, blocks, strict=True):
-            await warehouse.insert_stream(frames_of(source), _once(one), token=f"{intent.token}-frames")
+        for intent, block in zip(intents, blocks, strict=True):
+            await warehouse.insert_stream(frames_of(source), _once(block), token=f"{intent.token}-frames")
     sql = decode.insert_decoded(source, decode.SPAN, strict=True)
     with clock.timing("decode"):
         for intent in intents:
@@ -58,7 +58,7 @@ async def time_stages(on: Ground, shape: Shape) -> Clock:
 
 
 async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records]:
-    """The topic, cut by the drain's own settings."""
+    """Read the topic in batches of the drain's own settings."""
     settings = on.context.settings
     async with on.bus.open_reader(source.name, 0, 0) as reading:
         while frames > 0:
@@ -68,7 +68,7 @@ async def read(on: Ground, source: Stream, frames: int) -> AsyncIterator[Records
                 seconds=settings.batch_seconds,
                 idle_seconds=10.0,
             )
-            assert len(records), f"{frames} frames of {source.name} did not come"
+            assert len(records), f"{frames} frames of {source.name} did not arrive"
             frames -= len(records)
             yield records
 
@@ -81,15 +81,15 @@ def intent_of(source: Stream, records: Records, *, load_id: int) -> Intent:
     )  # fmt: skip
 
 
-def block(intent: Intent, records: Records) -> bytes:
-    """The frames as one Arrow block, as the drain sends it; made before the clock runs, so that the limit is the engine's."""
-    found, many = keys_of(records), len(records)
-    settings = {
-        "epoch": np.full(many, intent.epoch), "partition": np.full(many, intent.partition), "offset": records.offsets,
-        "part": np.full(many, intent.part), "connection": found["connection"], "sequence": found["sequence"],
-        "received": found["received"].astype("i8"), "repeat": np.zeros(many, int), "frame": records.values,
+def make_block(intent: Intent, records: Records) -> bytes:
+    """The frames as one Arrow block, as the drain sends it. It is made before the clock starts, so the engine is the limit."""
+    parts, count = keys_of(records), len(records)
+    columns = {
+        "epoch": np.full(count, intent.epoch), "partition": np.full(count, intent.partition), "offset": records.offsets,
+        "part": np.full(count, intent.part), "connection": parts["connection"], "sequence": parts["sequence"],
+        "received": parts["received"].astype("i8"), "repeat": np.zeros(count, int), "frame": records.values,
     }  # fmt: skip
-    arrays = [pa.array(_plain(settings[one.name]), one.type) for one in SCHEMA]
+    arrays = [pa.array(_plain(columns[column.name]), column.type) for column in SCHEMA]
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
@@ -100,5 +100,5 @@ def _plain(values: object) -> Sequence[object]:
     return values.tolist() if isinstance(values, np.ndarray) else list(values)  # type: ignore[call-overload,no-any-return]
 
 
-async def _once(one: bytes) -> AsyncIterator[bytes]:
-    yield one
+async def _once(block: bytes) -> AsyncIterator[bytes]:
+    yield block

@@ -29,11 +29,11 @@ class Venue:
     address: str
     process: Process
 
-    async def send(self, do: str, **facts: float) -> int:
+    async def send(self, do: str, **arguments: float) -> int:
         """Run a command, and wait. Returns the number of ticks sent so far."""
         assert self.process.stdin
-        self.process.stdin.write(json.dumps({"do": do, **facts}).encode() + b"\n")
-        return int((await _line(self.process))["made"])
+        self.process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
+        return int((await _line(self.process))["sent"])
 
 
 @asynccontextmanager
@@ -63,7 +63,7 @@ async def _serve(script: Script) -> None:
         print(json.dumps({"address": exchange.address}), flush=True)
         while line := await reader.readline():
             await _do(exchange, json.loads(line))
-            print(json.dumps({"made": len(exchange.ticks)}), flush=True)
+            print(json.dumps({"sent": len(exchange.ticks)}), flush=True)
         forgetting.cancel()
 
 
@@ -72,7 +72,7 @@ async def _do(exchange: Exchange, command: dict[str, Any]) -> None:
         await exchange.burst(command["factor"], command["seconds"])
     elif command["do"] == "stall":
         exchange.stall()
-        await asyncio.sleep(0.1)  # what is being sent is sent
+        await asyncio.sleep(0.1)  # frames on their way are sent meanwhile
 
 
 async def _forget(exchange: Exchange) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 Counts = Mapping[str, float]
-"""By series, with its labels as they are printed."""
+"""Values by series, with the labels as they are printed."""
 
 MB = 1 << 20
 LATE_SECONDS = 0.05
-MEANS = {
+AVERAGES = {
     "on_the_bus_ms": ("lag_seconds", '{source="finnhub",stage="bus"}', 1000),
     "in_frames_ms": ("lag_seconds", '{source="finnhub",stage="table"}', 1000),
     "queryable_ms": ("lag_seconds", '{source="finnhub",stage="queryable"}', 1000),
@@ -35,18 +35,18 @@ class Watch:
 def summarize_waits(received: Any, watch: Watch) -> dict[str, Any]:
     """For every trade in an answer, the time from its receipt to that answer."""
     newest, answered = np.maximum.accumulate(np.array(watch.newest)), np.array(watch.answered)
-    seen = received[received <= newest[-1]]
-    waited = (answered[np.searchsorted(newest, seen)] - seen) / 1000
+    answered_trades = received[received <= newest[-1]]
+    waits = (answered[np.searchsorted(newest, answered_trades)] - answered_trades) / 1000
     return {
-        "trades": len(seen),
-        **{f"p{share}_ms": round(float(np.percentile(waited, share)), 1) for share in (50, 90, 99)},
-        "most_ms": round(float(waited.max()), 1),
+        "trades": len(answered_trades),
+        **{f"p{share}_ms": round(float(np.percentile(waits, share)), 1) for share in (50, 90, 99)},
+        "most_ms": round(float(waits.max()), 1),
         "resolution_ms": round(float(np.median(np.diff(answered))) / 1000, 1),
     }
 
 
 def counts(text: str) -> Counts:
-    """From the text that Prometheus reads."""
+    """Parse the metrics text that Prometheus reads."""
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#")]
     return {name: float(value) for name, value in lines}
 
@@ -55,26 +55,26 @@ def subtract_counts(before: Counts, after: Counts) -> Counts:
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
-def loop_lag(seen: Counts) -> dict[str, Any]:
-    """Of the event loop: the upper bound of the p99 bucket, and the share of lags above 50 ms."""
+def loop_lag(counted: Counts) -> dict[str, Any]:
+    """The lag of the event loop: the upper bound of the p99 bucket, and the share of lags above 50 ms."""
     start = 'spotlightd_loop_lag_seconds_bucket{le="'
-    found = {float(name[len(start) : -2]): count for name, count in seen.items() if name.startswith(start)}
-    total = found[float("inf")]
+    buckets = {float(name[len(start) : -2]): count for name, count in counted.items() if name.startswith(start)}
+    total = buckets[float("inf")]
     return {
-        "p99_ms_at_most": round(1000 * next(one for one in sorted(found) if found[one] >= 0.99 * total), 1),
-        "share_above_50_ms": round(1 - found[LATE_SECONDS] / total, 4) if total else None,
+        "p99_ms_at_most": round(1000 * next(bound for bound in sorted(buckets) if buckets[bound] >= 0.99 * total), 1),
+        "share_above_50_ms": round(1 - buckets[LATE_SECONDS] / total, 4) if total else None,
         "samples": int(total),
     }
 
 
-def averages(seen: Counts) -> dict[str, float]:
+def averages(counted: Counts) -> dict[str, float]:
     """Averages of the daemon's own histograms, without empty ones."""
-    found = {}
-    for name, (series, labels, times) in MEANS.items():
-        count = seen.get(f"spotlightd_{series}_count{labels}", 0.0)
+    results = {}
+    for name, (series, labels, times) in AVERAGES.items():
+        count = counted.get(f"spotlightd_{series}_count{labels}", 0.0)
         if count:
-            found[name] = round(times * seen[f"spotlightd_{series}_sum{labels}"] / count, 1)
-    return found
+            results[name] = round(times * counted[f"spotlightd_{series}_sum{labels}"] / count, 1)
+    return results
 
 
 def memory(watch: Watch, every_seconds: float) -> dict[str, Any]:
@@ -83,5 +83,5 @@ def memory(watch: Watch, every_seconds: float) -> dict[str, Any]:
     return {
         "first_mb": watch.daemon[0] // MB, "last_mb": watch.daemon[-1] // MB, "most_mb": max(watch.daemon) // MB,
         "growth_mb_a_minute": round(float(slope), 2), "engine_most_mb": max(watch.engine) // MB,
-        "every_10_s_mb": [one // MB for one in watch.daemon[:: round(10 / every_seconds)]],
+        "every_10_s_mb": [size // MB for size in watch.daemon[:: round(10 / every_seconds)]],
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """What it costs to archive a day of `trades` in a real MinIO, and to read it from there.
 
-export     the day (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file: nothing else
+export     only write the day (--rows, constructed by SQL, merged into one part), sorted by the whole key, to a Parquet file
 archived   the archiver's own steps, one after the other, from planned to verified: seal, fingerprint, export, digest, upload,
            manifest, download, verification in the child. Its memory, and that of the child, are sampled every 5 ms
 reads      all trades of the rarest and of the busiest symbol, hot and then archived: the best of --reads, in ms, and for the
@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 from _frames import ROOT
-from verify import COLUMNS, MADE, ORDER
+from verify import COLUMNS, INSERT_DAY, ORDER
 
 from spotlightd import log
 from spotlightd.clients.bucket.s3 import S3Bucket
@@ -57,7 +57,7 @@ from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
 DAY = datetime(2025, 10, 3, tzinfo=UTC)
-LOOK_SECONDS = 0.005
+SAMPLE_SECONDS = 0.005
 POLICY = stores.ArchiveSettings(hot_days={"trades": 1}, grace_seconds=0.0)
 READ = "SELECT count(), sum(price), max(offset) FROM {rows} WHERE symbol = {{symbol:String}}"
 FETCHED = "SELECT value FROM system.events WHERE event = 'ReadBufferFromS3Bytes'"
@@ -70,12 +70,12 @@ class Scene:
         self.folder, self.warehouse = folder, warehouse
         self.index = WarehouseArchives(warehouse, (trades,), bucket.table)
         self.archive_ledger = SqliteArchive(ledger)
-        means = ArchiveContext(
+        context = ArchiveContext(
             datasets={"trades": trades}, feeds={}, transforms=(), warehouse=warehouse, bucket=bucket, index=self.index,
             archive_ledger=self.archive_ledger, ledger=ledger, positions=SqlitePositions(ledger), verifier=ChildVerifier(sources.VerifierSettings()),
             folder=folder / "archive", policy=POLICY,
         )  # fmt: skip
-        self.archiving = Archiver(means)
+        self.archiver = Archiver(context)
 
     async def export(self) -> Path:
         path = self.folder / "day.parquet"
@@ -86,44 +86,44 @@ class Scene:
         return path
 
     async def archive(self) -> Partition:
-        """From planned to verified. The bucket has the object from the second round on; so its name is changed first."""
-        await self.archiving.round()
-        (one,) = await self.archive_ledger.partitions()
-        if one.stage not in ("verified", "switched"):
-            raise SystemExit(f"the partition is {one.stage}: {one.detail}")
-        return one
+        """Archive the day, from planned to verified. Each round needs other rows: the bucket keeps the objects of earlier ones."""
+        await self.archiver.round()
+        (partition,) = await self.archive_ledger.partitions()
+        if partition.stage not in ("verified", "switched"):
+            raise SystemExit(f"the partition is {partition.stage}: {partition.detail}")
+        return partition
 
     async def read(self, symbol: str, times: int) -> float:
-        """The best of some, in milliseconds."""
+        """The fastest of several reads, in milliseconds."""
         sql = READ.format(rows=all_rows(trades, self.index.archived))
-        took = [await timed(self.warehouse.rows(sql, {"symbol": symbol})) for _ in range(times)]
-        return round(1000 * min(took), 1)
+        seconds = [await measure_seconds(self.warehouse.rows(sql, {"symbol": symbol})) for _ in range(times)]
+        return round(1000 * min(seconds), 1)
 
 
-async def timed(what: Awaitable[Any]) -> float:
+async def measure_seconds(work: Awaitable[Any]) -> float:
     began = time.perf_counter()
-    await what
+    await work
     return time.perf_counter() - began
 
 
 @contextmanager
 def watch_memory(peaks: dict[str, int]) -> Iterator[None]:
-    """The greatest resident memory of this process and of any Python child it starts meanwhile."""
-    mine = psutil.Process()
-    known = {child.pid for child in mine.children()}
+    """The greatest resident memory of this process and of the children that start during the block."""
+    process = psutil.Process()
+    known = {child.pid for child in process.children()}
 
-    async def look() -> None:
+    async def sample() -> None:
         while True:
-            peaks["daemon"] = max(peaks.get("daemon", 0), mine.memory_info().rss)
-            for child in mine.children():
+            peaks["daemon"] = max(peaks.get("daemon", 0), process.memory_info().rss)
+            for child in process.children():
                 if child.pid not in known:
                     try:
                         peaks["verifier"] = max(peaks.get("verifier", 0), child.memory_info().rss)
                     except psutil.NoSuchProcess:
                         continue
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(SAMPLE_SECONDS)
 
-    task = asyncio.create_task(look())
+    task = asyncio.create_task(sample())
     try:
         yield
     finally:
@@ -131,19 +131,19 @@ def watch_memory(peaks: dict[str, int]) -> Iterator[None]:
 
 
 async def sizes(scene: Scene, path: Path) -> dict[str, Any]:
-    packed = scene.folder / "day.csv.gz"
+    csv_file = scene.folder / "day.csv.gz"
     sql = f"SELECT {', '.join(column.name for column in COLUMNS)} FROM trades ORDER BY {', '.join(ORDER)}"
-    with gzip.open(packed, "wb", compresslevel=6) as file:
+    with gzip.open(csv_file, "wb", compresslevel=6) as output:
         async with scene.warehouse.stream(sql, "CSVWithNames") as chunks:
             async for chunk in chunks:
-                await asyncio.to_thread(file.write, chunk)
-    sizes = {one.name: (await asyncio.to_thread(one.stat)).st_size for one in (path, packed)}
+                await asyncio.to_thread(output.write, chunk)
+    sizes = {file.name: (await asyncio.to_thread(file.stat)).st_size for file in (path, csv_file)}
     try:
         import pandas as pd  # noqa: PLC0415
 
-        plain = scene.folder / "pandas.parquet"
-        await asyncio.to_thread(lambda: pd.read_parquet(path).to_parquet(plain))
-        sizes["pandas to_parquet"] = (await asyncio.to_thread(plain.stat)).st_size
+        default_file = scene.folder / "pandas.parquet"
+        await asyncio.to_thread(lambda: pd.read_parquet(path).to_parquet(default_file))
+        sizes["pandas to_parquet"] = (await asyncio.to_thread(default_file.stat)).st_size
     except ImportError:
         sizes["pandas to_parquet"] = 0
     return sizes
@@ -154,11 +154,11 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
         store = await stack.enter_async_context(Minio(folder / "minio"))
         access = BucketAccess(store.access_key, store.secret_key, "bench/")
         reach = EngineReach("", store.port, f"{store.url}/{BUCKET}/bench/", access.access_key, access.secret_key)
-        sizes = stores.BucketSettings(kind="s3", url=store.url, name=BUCKET)
-        bucket = await stack.enter_async_context(S3Bucket(sizes, access))
-        held = stack.enter_context(state_lock(folder / "state"))
+        bucket_settings = stores.BucketSettings(kind="s3", url=store.url, name=BUCKET)
+        bucket = await stack.enter_async_context(S3Bucket(bucket_settings, access))
+        lock = stack.enter_context(state_lock(folder / "state"))
         engine = await stack.enter_async_context(
-            Engine(held, stores.EngineSettings(threads=2), bucket=reach, on_event=lambda *_, **__: None)
+            Engine(lock, stores.EngineSettings(threads=2), bucket=reach, on_event=lambda *_, **__: None)
         )
         warehouse = await stack.enter_async_context(
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", stores.WarehouseSettings())
@@ -178,22 +178,22 @@ async def _rounds(scene: Scene, arguments: argparse.Namespace, ledger: SqliteLed
         await ledger.run("DELETE FROM partitions")
         await warehouse.execute("TRUNCATE TABLE archives")
         await scene.index.refresh()
-        sql = MADE.format(names=names, rows=arguments.rows).replace("numbers(", f"numbers({number}, ")
+        sql = INSERT_DAY.format(names=names, rows=arguments.rows).replace("numbers(", f"numbers({number}, ")
         await warehouse.execute(sql)
         await warehouse.execute("OPTIMIZE TABLE trades FINAL")
         by_size = (await warehouse.rows("SELECT symbol FROM trades GROUP BY symbol ORDER BY count()")).rows
         rare, busy = by_size[0][0], by_size[-1][0]
-        export = await timed(scene.export())
+        export = await measure_seconds(scene.export())
         hot = {"rare": await scene.read(rare, arguments.reads), "busy": await scene.read(busy, arguments.reads)}
         with watch_memory(peaks):
-            took = await timed(scene.archive())
-        ratios.append(export / took)
+            seconds = await measure_seconds(scene.archive())
+        ratios.append(export / seconds)
         print(
-            f"  export {export:.2f} s, archived {took:.2f} s, of export {export / took:.2f}",
+            f"  export {export:.2f} s, archived {seconds:.2f} s, of export {export / seconds:.2f}",
             file=sys.stderr,
             flush=True,
         )
-        await scene.archiving.round()  # switched
+        await scene.archiver.round()  # switched
         before = (await warehouse.rows(FETCHED)).rows
         rare_read = await scene.read(rare, 1)
         after = (await warehouse.rows(FETCHED)).rows
@@ -203,7 +203,7 @@ async def _rounds(scene: Scene, arguments: argparse.Namespace, ledger: SqliteLed
         }
         fetched = int(after[0][0]) - (int(before[0][0]) if before else 0) if after else 0
         results = {
-            "rounds_of_export": [round(one, 2) for one in ratios],
+            "rounds_of_export": [round(ratio, 2) for ratio in ratios],
             "hot_ms": hot,
             "archived_ms": cold,
             "fetched_for_rare": fetched,

@@ -3,9 +3,8 @@
 Constructed trades of one received day in the real table: 20 M over 16 hours, a third of them of the busiest symbol, the
 rest of a crypto pair (its volumes have five decimals) and 500 others; parts merged, page cache warm. Milliseconds are
 medians of whole answers in Native format through HTTP, `plain` is a sum of price times volume over the same trades in
-the same run. `kept` are the same queries after the flow has stored the bars; the answers are compared, digit by digit.
-`first_and_last_by_tuple` is the open day of the busiest symbol with `argMin` over the tuple that the packed number
-stands for.
+the same run. `stored` are the same queries after the flow has stored the bars; the answers must be equal, digit by digit.
+`first_and_last_by_tuple` is the open day of the busiest symbol with `argMin` over a tuple, in place of the packed number.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ DAY = date(2025, 10, 3)
 FIRST = datetime(2025, 10, 3)  # noqa: DTZ001 (a bound value, UTC by its column)
 HOURS = 16
 BUSIEST, CRYPTO, SMALL = "AAPL", "BINANCE:BTCUSDT", "S7"
-ASKED = {"last_two_hours": HOURS - 2, "day": 0}
+SPANS = {"last_two_hours": HOURS - 2, "day": 0}
 FEED = Stream(
     name="constructed", title="Constructed", home="", datasets=(trades,), address=lambda _: "", hello=lambda _: iter(()),
     hosts=(), decode="SELECT 1",
@@ -72,7 +71,7 @@ class Bench:
 
 
 async def time_queries(bench: Bench, sql: str, values: dict[str, Any]) -> tuple[float, bytes]:
-    """The median of some whole answers in milliseconds, after one that is not counted; and the answer."""
+    """The median of several whole answers in milliseconds, after one that is not counted; and the answer."""
     took = []
     for _ in range(bench.rounds + 1):
         began = time.perf_counter()
@@ -83,37 +82,37 @@ async def time_queries(bench: Bench, sql: str, values: dict[str, Any]) -> tuple[
 
 
 async def fill_table(bench: Bench, rows: int) -> Load:
-    """The trades of an open day, published."""
+    """Insert and publish the trades of an open day."""
     for dataset in (loads, trades, bars):
         await bench.warehouse.ensure(dataset)
-    begun = await bench.ledger.begin_load(FEED, load_digest(FEED.name, DAY, 1), covers(DAY, 1))
+    load = await bench.ledger.begin_load(FEED, load_digest(FEED.name, DAY, 1), covers(DAY, 1))
     names = ", ".join(f"`{column.name}`" for column in trades.stored)
     step = 2_000_000
     for first in range(0, rows, step):
         sql = f"INSERT INTO trades ({names}) SELECT {ROW} FROM numbers({first}, {min(step, rows - first)})"
-        await bench.warehouse.execute(sql, {"rows": rows, "load": begun.load_id})
+        await bench.warehouse.execute(sql, {"rows": rows, "load": load.load_id})
         print(f"{first:,} of {rows:,} trades", file=sys.stderr)
     await bench.warehouse.execute("OPTIMIZE TABLE trades FINAL")
     publications = Publications(bench.ledger, bench.warehouse)
-    return await publications.publish(await bench.ledger.mark_loaded(begun.load_id, {}, ()))
+    return await publications.publish(await bench.ledger.mark_loaded(load.load_id, {}, ()))
 
 
-async def ask_questions(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
+async def time_bars(bench: Bench) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Bars of the busiest symbol, the crypto pair and a small one, for the last two hours and for the day."""
     took: dict[str, Any] = {}
     answers = {}
     seq = await bench.newest()
     for symbol in (BUSIEST, CRYPTO, SMALL):
-        for name, hours in ASKED.items():
+        for name, hours in SPANS.items():
             values = {"symbol": symbol, "since": f"{FIRST.replace(hour=hours)}", "seq": seq}
             sql = f"SELECT * FROM {table_expression(bars)} WHERE symbol = {{symbol:String}} AND minute >= {{since:String}} ORDER BY minute"
             took[f"{symbol} {name}"], answers[f"{symbol} {name}"] = await time_queries(bench, sql, values)
     return took, answers
 
 
-async def plain(bench: Bench) -> dict[str, float]:
+async def time_sums(bench: Bench) -> dict[str, float]:
     took = {}
-    for name, hours in ASKED.items():
+    for name, hours in SPANS.items():
         values = {"symbol": BUSIEST, "since": f"{FIRST.replace(hour=hours)}"}
         took[f"{BUSIEST} {name}"], _ = await time_queries(bench, PLAIN, values)
     return took
@@ -121,8 +120,8 @@ async def plain(bench: Bench) -> dict[str, float]:
 
 async def main(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
-        held = stack.enter_context(state_lock(folder))
-        engine = await stack.enter_async_context(Engine(held, EngineSettings()))
+        lock = stack.enter_context(state_lock(folder))
+        engine = await stack.enter_async_context(Engine(lock, EngineSettings()))
         settings = WarehouseSettings()
         warehouse = await stack.enter_async_context(
             ClickHouse(engine.url, engine.user, engine.password, "bench", settings)
@@ -130,26 +129,26 @@ async def main(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
         ledger = await stack.enter_async_context(SqliteLedger(folder / "ledger.sqlite"))
         bench = Bench(warehouse, ledger, rounds)
         load = await fill_table(bench, rows)
-        alone, computed = await plain(bench), await ask_questions(bench)
+        alone, computed = await time_sums(bench), await time_bars(bench)
         by_tuple, _ = await time_queries(bench, TUPLE, {"symbol": BUSIEST})
         await ledger.close_load(load.load_id)
         began = time.perf_counter()
         publications = Publications(ledger, warehouse)
         await TransformRunner(minutely, ledger, warehouse, publications, SqlitePositions(ledger)).run_round()
         built = time.perf_counter() - began
-        after_flow = await ask_questions(bench)
+        after_flow = await time_bars(bench)
         assert after_flow[1] == computed[1]
         sql = "SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'bench' AND table = {table:String}"
-        sizes = {one: (await warehouse.rows(sql, {"table": one})).rows[0] for one in ("trades", "bars")}
+        sizes = {table: (await warehouse.rows(sql, {"table": table})).rows[0] for table in ("trades", "bars")}
     return {
         "trades": rows,
-        "milliseconds": {"plain": alone, "open": computed[0], "kept": after_flow[0]},
+        "milliseconds": {"plain": alone, "open": computed[0], "stored": after_flow[0]},
         "first_and_last_by_tuple": {f"{BUSIEST} day": by_tuple},
         "build_seconds": round(built, 2),
         "build_trades_per_second": round(rows / built),
         "rows_and_bytes": sizes,
         "answers_equal": True,
-        "limits": {"kept, a symbol's day": 50},
+        "limits": {"stored, a symbol's day": 50},
     }
 
 

@@ -5,9 +5,9 @@ Its table has an old day of --rows trades, constructed by SQL and merged into on
 
 calm      `--seconds 30` without archiving
 beside    from the job `archive run` until the copy of that day is verified: sealed, exported, uploaded, downloaded, verified
-grown     by how much received → queryable and loop lag are longer beside it than before, in ms
+increase  by how much received → queryable and loop lag are longer during archiving than before, in ms
 
-In turns, `--rounds` times, each on a fresh daemon: `grown` is the median over the rounds.
+In turns, `--rounds` times, each on a fresh daemon: `increase` is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import numpy as np
 from _frames import ROOT
 from _ground import print_progress
 from _watched import Watch, averages, loop_lag, subtract_counts, summarize_waits
-from latency import SETTLED_SECONDS, Bench, run_daemon, wait_for_first_trade, wait_until_settled, watch_daemon
-from verify import COLUMNS, MADE
+from latency import DEADLINE_SECONDS, Bench, run_daemon, wait_for_all_ticks, wait_for_first_trade, watch_daemon
+from verify import COLUMNS, INSERT_DAY
 
 from spotlightd import log
 from spotlightd.clients.ledger.ledger import SqliteLedger
@@ -42,41 +42,41 @@ from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
 POLL_SECONDS = 0.1
-OLD = MADE.replace("1 AS load_id", "0 AS load_id")  # of no load that bars would be made of first
+OLD_DAY = INSERT_DAY.replace("1 AS load_id", "0 AS load_id")  # of no load, so no bars are built of it
 RECEIVED = (
     "SELECT toUnixTimestamp64Micro(received) FROM trades WHERE received >= fromUnixTimestamp64Micro({since:Int64})"
 )
 
 
 async def wait_until_verified(bench: Bench) -> dict[str, Any]:
-    """Have the daemon archive what is due, and wait until it has."""
+    """Have the daemon archive the old day, and wait until the copy is verified."""
     async with SqliteLedger(bench.state / LEDGER_FILE) as ledger:
         began = time.monotonic()
         queued = await ledger.add_job(Job("archive"))
-        while not (now := await ledger.job(queued.number)).has_ended:
-            if time.monotonic() - began > SETTLED_SECONDS:
-                raise TimeoutError(f"nothing was proven within {SETTLED_SECONDS:g} s: {now.detail}")
+        while not (job := await ledger.job(queued.number)).has_ended:
+            if time.monotonic() - began > DEADLINE_SECONDS:
+                raise TimeoutError(f"nothing was verified within {DEADLINE_SECONDS:g} s: {job.detail}")
             await asyncio.sleep(POLL_SECONDS)
-        took = time.monotonic() - began
+        seconds = time.monotonic() - began
         partitions = [
-            (one.stage, one.fingerprint.rows, one.detail)
-            for one in await SqliteArchive(ledger).partitions()
-            if one.dataset == "trades"
+            (partition.stage, partition.fingerprint.rows, partition.detail)
+            for partition in await SqliteArchive(ledger).partitions()
+            if partition.dataset == "trades"
         ]
     if [stage for stage, _, _ in partitions] != ["verified"]:
-        raise SystemExit(f"the day is not proven: {partitions}; {now.detail}; {bench.log_text()}")
-    return {"seconds": round(took, 1), "rows": partitions[0][1]}
+        raise SystemExit(f"the day is not verified: {partitions}; {job.detail}; {bench.log_text()}")
+    return {"seconds": round(seconds, 1), "rows": partitions[0][1]}
 
 
-async def window(bench: Bench, until: asyncio.Task[Any]) -> dict[str, Any]:
-    """The figures of the daemon until that task is done."""
+async def measure_during(bench: Bench, task: asyncio.Task[Any]) -> dict[str, Any]:
+    """The figures of the daemon from now until the task ends."""
     before, since = await bench.counts(), time.time_ns() // 1000
     watch = Watch()
-    looking = asyncio.create_task(watch_daemon(bench, SETTLED_SECONDS, watch), name="watch")
-    await asyncio.wait([until, looking], return_when=asyncio.FIRST_COMPLETED)
-    looking.cancel()
-    await asyncio.wait([looking])
-    await until
+    sampling = asyncio.create_task(watch_daemon(bench, DEADLINE_SECONDS, watch), name="watch")
+    await asyncio.wait([task, sampling], return_when=asyncio.FIRST_COMPLETED)
+    sampling.cancel()
+    await asyncio.wait([sampling])
+    await task
     after = subtract_counts(before, await bench.counts())
     rows = (await bench.warehouse.rows(RECEIVED, {"since": since})).rows
     waited = summarize_waits(np.array([row[0] for row in rows], "i8"), watch)
@@ -95,24 +95,25 @@ async def run_once(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
         }
         async with run_daemon(folder, {"kind": "embedded"}, more, rate=arguments.rate) as bench:
             names = ", ".join(column.name for column in COLUMNS)
-            await bench.warehouse.execute(OLD.format(names=names, rows=arguments.rows))
+            await bench.warehouse.execute(OLD_DAY.format(names=names, rows=arguments.rows))
             await bench.warehouse.execute("OPTIMIZE TABLE trades FINAL")
             await wait_for_first_trade(bench)
-            calm = await window(bench, asyncio.create_task(asyncio.sleep(arguments.seconds)))
+            calm = await measure_during(bench, asyncio.create_task(asyncio.sleep(arguments.seconds)))
             archiving = asyncio.create_task(wait_until_verified(bench), name="archive")
-            beside = await window(bench, archiving)
+            beside = await measure_during(bench, archiving)
             return {"calm": calm, "beside": beside, "archived": archiving.result(), "ticks": await count_ticks(bench)}
 
 
 async def count_ticks(bench: Bench) -> dict[str, Any]:
     """The counts of the ticks, without the rows of the old day."""
     await bench.warehouse.execute("ALTER TABLE trades DELETE WHERE source = 'constructed' SETTINGS mutations_sync = 1")
-    return await wait_until_settled(bench)
+    return await wait_for_all_ticks(bench)
 
 
-def summarize_growth(rounds: list[dict[str, Any]]) -> dict[str, float]:
+def summarize_increase(rounds: list[dict[str, Any]]) -> dict[str, float]:
     def median(part: str, name: str) -> float:
-        return round(statistics.median(float(one["beside"][part][name] - one["calm"][part][name]) for one in rounds), 1)
+        differences = (float(result["beside"][part][name] - result["calm"][part][name]) for result in rounds)
+        return round(statistics.median(differences), 1)
 
     waited = {name: median("received_to_queryable", name) for name in ("p50_ms", "p99_ms", "most_ms")}
     return {**waited, "loop_lag_p99_ms": median("loop_lag", "p99_ms_at_most")}
@@ -121,11 +122,11 @@ def summarize_growth(rounds: list[dict[str, Any]]) -> dict[str, float]:
 async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     rounds = []
     for number in range(arguments.rounds):
-        place = folder / str(number)
-        place.mkdir()
-        rounds.append(await run_once(place, arguments))
+        subfolder = folder / str(number)
+        subfolder.mkdir()
+        rounds.append(await run_once(subfolder, arguments))
         print_progress(f"round {number + 1}: {json.dumps(rounds[-1]['archived'])}")
-    return {"rate": arguments.rate, "rows": arguments.rows, "grown": summarize_growth(rounds), "rounds": rounds}
+    return {"rate": arguments.rate, "rows": arguments.rows, "increase": summarize_increase(rounds), "rounds": rounds}
 
 
 def main() -> None:

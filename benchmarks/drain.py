@@ -1,22 +1,22 @@
-"""From the bus into the table: our drain, its stages alone, and four others on the same topic, engine and table.
+"""From the bus into the table: spotlightd's drain, its stages alone, and four others on the same topic, engine and table.
 
 Two topics, made of real frames (see _frames.py): `--frames 500000` of one trade, and a fifth as many of ten trades. Ways,
-each in a process of its own on fresh stores, warmed by 2,000 frames of another topic; rounds go through all ways in
+each in a process of its own on new stores, warmed by 2,000 frames of another topic; rounds go through all ways in
 turn, ratios are taken within a round, then their median:
 
-stages        reading the topic and doing nothing (consume); frames into their table (frames); the source's SELECT over
-              frames that are there (decode): one after the other, in batches as the drain cuts them
+stages        only reading the topic (consume); frames into their table (frames); the source's SELECT over inserted
+              frames (decode): one after the other, in batches of the drain's size
 drain         the real flow with ledger, positions, parts and publications, from its start on a filled topic until its
-              state says that all is drained: on Kafka, and on the embedded log
+              state shows that all is drained: on Kafka, and on the embedded log
 loop, quix, faststream   see _peers_streams.py; they run in .cache/peers-streams
-kafka_engine  ClickHouse's own Kafka table with a materialised view, in plain chDB in a process of its own, because our
-              engine's sandbox forbids connections; at least once, no receipts. CREATE reports an error there and
-              works all the same. Timed from the creation of the view on; `reading` is from the first rows on
+kafka_engine  ClickHouse's own Kafka table with a materialised view, in plain chDB in a process of its own, because the
+              sandbox of spotlightd's engine forbids connections; at least once, no receipts. CREATE reports an error
+              but works. Timed from the creation of the view on; `reading` is from the first rows on
 
 `of_the_slowest_stage` is the drain's speed over that of the slowest stage alone; `of_frames_then_decode` over frames and
 decode in sequence, which is the limit where decoding is the slower part. Rows of every way are counted after it.
-Processor seconds are those of the process that reads (a peer's with its imports) and of the engine; Kafka's are not.
-`--rounds 3`, `--quick` for a try of seconds.
+Processor seconds are those of the process that reads (a peer's with its imports) and of the engine, without Kafka's.
+`--rounds 3`; `--quick` takes seconds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PEERS = ROOT / ".cache/peers-streams/bin/python"
 WAYS = ("stages", "drain", "drain_embedded", "loop", "quix", "faststream", "kafka_engine")
 STAGES = ("consume", "frames", "decode")
 OTHERS = ("loop", "quix", "faststream", "kafka_engine")
-ONE_SECONDS = 900.0
+RUN_SECONDS = 900.0
 ENGINE_SECONDS = 300.0
 Way = Callable[[Place, Shape], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -55,7 +55,7 @@ async def by_stages(place: Place, shape: Shape) -> dict[str, Any]:
     async with open_ground(place, "kafka", [shape.source]) as on:
         await warm_up(on)
         clock = await time_stages(on, shape)
-        return {"seconds": clock.seconds, "processor": clock.processor, "found": await count_rows(on, shape.source)}
+        return {"seconds": clock.seconds, "processor": clock.processor, "rows": await count_rows(on, shape.source)}
 
 
 def by_drain(bus: str) -> Way:
@@ -64,7 +64,7 @@ def by_drain(bus: str) -> Way:
             await warm_up(on)
             before = on.processor_seconds()
             seconds = await drain_all(on, shape.source, shape.frames)
-            return {"seconds": seconds, "processor": _spent(before, on), "found": await count_rows(on, shape.source)}
+            return {"seconds": seconds, "processor": _spent(before, on), "rows": await count_rows(on, shape.source)}
 
     return way
 
@@ -78,29 +78,29 @@ def by_peer(name: str) -> Way:
         async with open_ground(place, "kafka", [shape.source]) as on:
             await warm_up(on)
             before = on.processor_seconds()
-            told = await asyncio.to_thread(_peer, name, _job(on, place, shape))
-            spent = _spent(before, on) | {"own": told["processor"]}
-            return {"seconds": told["seconds"], "processor": spent, "found": await count_rows(on, shape.source)}
+            result = await asyncio.to_thread(_run_peer, name, _job(on, place, shape))
+            spent = _spent(before, on) | {"own": result["processor"]}
+            return {"seconds": result["seconds"], "processor": spent, "rows": await count_rows(on, shape.source)}
 
     return way
 
 
 def _job(on: Ground, place: Place, shape: Shape) -> dict[str, Any]:
-    at = on.instance.warehouse_address
+    address = on.instance.warehouse_address
     return {
         "servers": place.servers, "topic": shape.source.name, "source": shape.source.name, "trades": shape.trades,
-        "group": f"peer-{secrets.token_hex(4)}", "host": urlsplit(at.url).hostname, "port": urlsplit(at.url).port,
-        "user": at.user, "password": at.password, "database": at.database, "folder": str(place.folder),
+        "group": f"peer-{secrets.token_hex(4)}", "host": urlsplit(address.url).hostname, "port": urlsplit(address.url).port,
+        "user": address.user, "password": address.password, "database": address.database, "folder": str(place.folder),
     }  # fmt: skip
 
 
-def _peer(name: str, job: dict[str, Any]) -> dict[str, Any]:
+def _run_peer(name: str, job: dict[str, Any]) -> dict[str, Any]:
     done = subprocess.run(
         [str(PEERS), "-W", "ignore", _peers_streams.__file__, name],
-        input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=True, timeout=ONE_SECONDS,
+        input=json.dumps(job).encode(), stdout=subprocess.PIPE, check=True, timeout=RUN_SECONDS,
     )  # fmt: skip
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 RUNS: dict[str, Way] = {
@@ -114,7 +114,7 @@ RUNS: dict[str, Way] = {
 
 
 def by_kafka_engine(place: Place, shape: Shape) -> dict[str, Any]:
-    """Without asyncio and without our engine: only the table is ours."""
+    """ClickHouse's Kafka table in plain chDB, without asyncio and without spotlightd's engine."""
     from chdb import session as chdb_session  # noqa: PLC0415
 
     from spotlightd.clients.clickhouse import ddl  # noqa: PLC0415
@@ -131,22 +131,22 @@ def by_kafka_engine(place: Place, shape: Shape) -> dict[str, Any]:
             f" kafka_topic_list = '{shape.source.name}', kafka_group_name = '{group}', kafka_format = 'RawBLOB',"
             " kafka_max_block_size = 100000, kafka_poll_max_batch_size = 100000, kafka_flush_interval_ms = 500"
         )
-    except RuntimeError as problem:
-        print_progress(f"CREATE said {str(problem)[:80]!r}; the table is there all the same")
+    except RuntimeError as error:
+        print_progress(f"CREATE reported {str(error)[:80]!r}, but the table exists")
     began, first, before = time.perf_counter(), 0.0, time.process_time()
     session.query(VIEW.format(source=shape.source.name))
-    while (there := _count(session, "count()")) < shape.trades and time.perf_counter() - began < ENGINE_SECONDS:
-        first = first or (time.perf_counter() if there else 0.0)
+    while (count := _count(session, "count()")) < shape.trades and time.perf_counter() - began < ENGINE_SECONDS:
+        first = first or (time.perf_counter() if count else 0.0)
         time.sleep(0.02)
     ended, spent = time.perf_counter(), {"engine": time.process_time() - before}
-    found = {"trades": there, "different_trades": _count(session, "uniqExact(offset, frame_index)")}
+    rows = {"trades": count, "different_trades": _count(session, "uniqExact(offset, frame_index)")}
     session.query("DROP VIEW bench.feed SYNC")
-    shutil.rmtree(folder, ignore_errors=True)  # not closed: with a Kafka table in it, closing can wait for long
-    return {"seconds": ended - began, "reading": ended - (first or began), "processor": spent, "found": found}
+    shutil.rmtree(folder, ignore_errors=True)  # not closed: closing with a Kafka table can take long
+    return {"seconds": ended - began, "reading": ended - (first or began), "processor": spent, "rows": rows}
 
 
-def _count(session: Any, what: str) -> int:
-    return int(session.query(f"SELECT {what} FROM bench.trades", "TSV").data())
+def _count(session: Any, aggregate: str) -> int:
+    return int(session.query(f"SELECT {aggregate} FROM bench.trades", "TSV").data())
 
 
 VIEW = """CREATE MATERIALIZED VIEW bench.feed TO bench.trades AS
@@ -160,38 +160,38 @@ ARRAY JOIN data AS trade, arrayEnumerate(data) AS at"""
 
 
 def run_once(way: str, place: Place, shape: Shape) -> dict[str, Any]:
-    """One way in a process of its own; its rows must all be there, each once."""
+    """Run one way in a process of its own. Every row must be in the table exactly once."""
     job = {"place": {name: str(value) for name, value in asdict(place).items()}, "shape": asdict(shape)}
     done = subprocess.run(
         [sys.executable, __file__, "--one", way, json.dumps(job)],
-        stdout=subprocess.PIPE, check=True, cwd=ROOT, timeout=ONE_SECONDS,
+        stdout=subprocess.PIPE, check=True, cwd=ROOT, timeout=RUN_SECONDS,
     )  # fmt: skip
     result: dict[str, Any] = json.loads(done.stdout)
-    found = result["found"]
-    assert found["trades"] == found["different_trades"] == shape.trades, (way, found)
+    rows = result["rows"]
+    assert rows["trades"] == rows["different_trades"] == shape.trades, (way, rows)
     if way.startswith(("stages", "drain")):
-        assert found["frames"] == found["different_frames"] == shape.frames, (way, found)
-        assert not found["open_intents"], (way, found)
+        assert rows["frames"] == rows["different_frames"] == shape.frames, (way, rows)
+        assert not rows["open_intents"], (way, rows)
     return result
 
 
-def one(way: str, told: str) -> None:
-    job = json.loads(told)
+def run_way(way: str, job_json: str) -> None:
+    job = json.loads(job_json)
     place, shape = Place(**job["place"] | {"folder": Path(job["place"]["folder"])}), Shape(**job["shape"])
     result = by_kafka_engine(place, shape) if way == "kafka_engine" else asyncio.run(RUNS[way](place, shape))
     print(json.dumps(result), flush=True)
 
 
 def measure(place: Place, shape: Shape, ways: Sequence[str], rounds: int) -> dict[str, Any]:
-    """All ways in turn, round after round."""
+    """Run all ways in turn, round after round."""
     results: list[dict[str, dict[str, Any]]] = []
     for number in range(rounds):
         results.append({})
         for way in ways:
             result = results[-1][way] = run_once(way, place, shape)
-            told = result["seconds"]
-            says = told if isinstance(told, dict) else {way: told}
-            speeds = ", ".join(f"{name} {shape.trades / seconds:,.0f}/s" for name, seconds in says.items())
+            seconds = result["seconds"]
+            by_name = seconds if isinstance(seconds, dict) else {way: seconds}
+            speeds = ", ".join(f"{name} {shape.trades / spent:,.0f}/s" for name, spent in by_name.items())
             print_progress(f"{shape.frames} frames of {shape.per}, round {number + 1}: {speeds}")
     return {"frames": shape.frames, "trades": shape.trades, **_summarize(shape, results)}
 
@@ -200,43 +200,41 @@ def _summarize(shape: Shape, results: Sequence[dict[str, dict[str, Any]]]) -> di
     """Trades per second of every way, and the ratios within rounds."""
     rounds = [
         {
-            **{f"{name}_alone": value for name, value in (one.get("stages") or {"seconds": {}})["seconds"].items()},
-            **{way: result["seconds"] for way, result in one.items() if way != "stages"},
+            **{f"{name}_alone": value for name, value in result.get("stages", {}).get("seconds", {}).items()},
+            **{way: timing["seconds"] for way, timing in result.items() if way != "stages"},
         }
-        for one in results
+        for result in results
     ]
-    told: dict[str, Any] = {
-        "trades_per_second": {name: _speed(shape, [one[name] for one in rounds]) for name in rounds[0]}
+    summary: dict[str, Any] = {
+        "trades_per_second": {name: _speed(shape, [seconds[name] for seconds in rounds]) for name in rounds[0]}
     }
-    for way in [one for one in ("drain", "drain_embedded") if one in results[0]]:
-        told[way] = _compare(way, rounds)
-    told["processor_seconds_per_million"] = _processor(shape, results)
+    summary |= {way: _compare(way, rounds) for way in ("drain", "drain_embedded") if way in results[0]}
+    summary["processor_seconds_per_million"] = _processor(shape, results)
     if "kafka_engine" in results[0]:
-        told["kafka_engine_reading"] = _speed(shape, [one["kafka_engine"]["reading"] for one in results])
-    return told
+        summary["kafka_engine_reading"] = _speed(shape, [result["kafka_engine"]["reading"] for result in results])
+    return summary
 
 
 def _compare(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+    ratios: dict[str, Any] = {}
     if "decode_alone" in rounds[0]:
-        told["of_the_slowest_stage"] = _ratio(
-            [max(one[f"{name}_alone"] for name in STAGES) / one[way] for one in rounds]
-        )
-        both = [(one["frames_alone"] + one["decode_alone"]) / one[way] for one in rounds]
-        told["of_frames_then_decode"] = _ratio(both)
-    times = {name: _ratio([one[name] / one[way] for one in rounds]) for name in OTHERS if name in rounds[0]}
-    return told | ({"times_as_fast_as": times} if times else {})
+        slowest = [max(seconds[f"{name}_alone"] for name in STAGES) / seconds[way] for seconds in rounds]
+        ratios["of_the_slowest_stage"] = _ratio(slowest)
+        sequence = [(seconds["frames_alone"] + seconds["decode_alone"]) / seconds[way] for seconds in rounds]
+        ratios["of_frames_then_decode"] = _ratio(sequence)
+    times = {name: _ratio([seconds[name] / seconds[way] for seconds in rounds]) for name in OTHERS if name in rounds[0]}
+    return ratios | ({"times_as_fast_as": times} if times else {})
 
 
 def _processor(shape: Shape, results: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Of every way, and of every stage alone, by process: what other work on the machine changes least."""
+    """Processor seconds of every way and of every stage alone, by process. Other work on the machine changes them least."""
     rounds: list[dict[str, dict[str, float]]] = [
-        {f"{name}_alone": spent for name, spent in (one["stages"]["processor"] if "stages" in one else {}).items()}
-        | {way: result["processor"] for way, result in one.items() if way != "stages"}
-        for one in results
+        {f"{name}_alone": spent for name, spent in result.get("stages", {}).get("processor", {}).items()}
+        | {way: timing["processor"] for way, timing in result.items() if way != "stages"}
+        for result in results
     ]
     return {
-        way: {name: _per_million(shape, [one[way][name] for one in rounds]) for name in spent}
+        way: {name: _per_million(shape, [seconds[way][name] for seconds in rounds]) for name in spent}
         for way, spent in rounds[0].items()
     }
 
@@ -249,12 +247,13 @@ def _speed(shape: Shape, seconds: Sequence[float]) -> int:
     return round(shape.trades / statistics.median(seconds))
 
 
-def _ratio(found: Sequence[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(found), 3), "least": round(min(found), 3), "most": round(max(found), 3)}
+def _ratio(values: Sequence[float]) -> dict[str, float]:
+    figures = {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    return {name: round(value, 3) for name, value in figures.items()}
 
 
-def peers() -> None:
-    """The peers and what they need, apart from our own packages: Quix Streams pins an older confluent-kafka."""
+def install_peers() -> None:
+    """Install the peers and their dependencies apart from spotlightd's: Quix Streams pins an older confluent-kafka."""
     marker = PEERS.parent.parent / "installed"
     wanted = "\n".join(_peers_streams.PINNED)
     if marker.exists() and marker.read_text(encoding="utf-8") == wanted:
@@ -266,7 +265,7 @@ def peers() -> None:
     marker.write_text(wanted, encoding="utf-8")
 
 
-async def all_of_it(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+async def measure_all(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     shapes = [Shape(arguments.frames, 1), Shape(max(arguments.frames // 5, 1), 10)]
     async with run_broker(folder / "kafka") as servers:
         place = Place(folder, servers, str(folder / "filled.sqlite"))
@@ -284,14 +283,14 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        one(*arguments.one)
+        run_way(*arguments.one)
         return
     if arguments.quick:
         arguments.frames, arguments.rounds = 20_000, 1
-    peers()
+    install_peers()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-drain-"))
     try:
-        print(json.dumps(asyncio.run(all_of_it(folder, arguments)), indent=2))
+        print(json.dumps(asyncio.run(measure_all(folder, arguments)), indent=2))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,9 +1,9 @@
-"""Cost per row from 10^5 to 10^7 rows, the daemon's memory meanwhile, and what receipts cost on the disk.
+"""Cost per row from 10^5 to 10^7 rows, the daemon's memory, and the disk space of receipts.
 
 The real file's rows, repeated, as one document of each size: zip → published, as in ingest.py. `flat` is the highest
 cost per row over the lowest. Bytes a row are the engine's own count of compressed bytes per column, on the rows of
-three half-months of the demo, which are real; once in the order of the dataset, once in the publisher's order (by day),
-where the pointer is nearly free and everything else is not. `--rows 100000 1000000 10000000`.
+three half-months of the demo, which are real; once in the order of the dataset, once in the publisher's order (by day).
+In the publisher's order the pointer takes almost no space, but the other columns do. `--rows 100000 1000000 10000000`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ingest import WARM, ingest_file, make, run_once
+from ingest import WARM, ingest_file, make_document, run_once
 
 from spotlightd import log
 from spotlightd.runtime.instance import open_instance
@@ -31,18 +31,18 @@ SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database =
 
 
 def flat(rows: list[int], folder: Path) -> dict[str, Any]:
-    warm, costs = [make(folder, 1, mark)[:2] for mark in range(WARM)], []
-    for number in rows:
-        timed = make(folder, number, WARM)
-        result = run_once("ours", [*warm, timed[:2]])
-        assert result["found"] == [timed[2], timed[3]], result
+    warm, costs = [make_document(folder, 1, mark)[:2] for mark in range(WARM)], []
+    for count in rows:
+        timed = make_document(folder, count, WARM)
+        result = run_once("spotlightd", [*warm, timed[:2]])
+        assert result["totals"] == [timed[2], timed[3]], result
         costs.append(
             {"rows": timed[2], "ns_a_row": round(result["seconds"][-1] / timed[2] * 1e9), "peak_mb": result["peak_mb"]}
         )
         timed[0].unlink()
         timed[1].unlink()
-    each = [one["ns_a_row"] for one in costs]
-    return {"documents": costs, "flat": round(max(each) / min(each), 3)}
+    by_row = [document["ns_a_row"] for document in costs]
+    return {"documents": costs, "flat": round(max(by_row) / min(by_row), 3)}
 
 
 async def receipts(folder: Path) -> dict[str, Any]:
@@ -61,11 +61,11 @@ async def receipts(folder: Path) -> dict[str, Any]:
             await warehouse.execute("OPTIMIZE TABLE sized FINAL")
             count = int((await warehouse.rows("SELECT count() FROM sized")).rows[0][0])
             sizes = {column: round(size / count, 3) for column, size in (await warehouse.rows(SIZES)).rows}
-            both = {"receipt": sum(sizes[one] for one in RECEIPT), "all": sum(sizes.values())}
+            totals = {"receipt": sum(sizes[column] for column in RECEIPT), "all": sum(sizes.values())}
             results[name] = {
                 "rows": count,
                 "bytes_a_row": sizes,
-                **{key: round(value, 2) for key, value in both.items()},
+                **{key: round(value, 2) for key, value in totals.items()},
             }
             await warehouse.execute("DROP TABLE sized SYNC")
     return results

@@ -1,14 +1,16 @@
-"""FTD zip to published rows with pointers, against the engine's own CSV reader and against three peers.
+"""FTD zip to published rows with pointers, compared with the engine's own CSV reader and with three peers.
 
 Ways, each in a process of its own, warmed by two small loads that are not counted; rounds go through all ways in turn,
 ratios are taken within a round, then their median:
 
-engine   the limit: chDB reads the already inflated text with its own CSV reader into the same table, fsync on
-ours     publisher → documents → parser child → HTTP → table → published, fsync on, everything that the daemon does
-pandas   inflate, read_csv, chDB table;  csv: the standard library's reader, the same;  dlt: pandas chunks → DuckDB
+engine      the limit: chDB reads the already inflated text with its own CSV reader into the same table, fsync on
+spotlightd  publisher → documents → parser child → HTTP → table → published, fsync on, everything that the daemon does
+pandas      inflate, read_csv, chDB table
+csv         the same with the standard library's reader
+dlt         pandas chunks → DuckDB
 
 Every load is checked against the publisher's two trailers. `--rows 48215 1012515 --rounds 3`. The peers' packages are
-installed into .cache/peers, apart from ours.
+installed into .cache/peers, apart from those of spotlightd.
 """
 
 from __future__ import annotations
@@ -41,13 +43,13 @@ ROOT = Path(__file__).resolve().parent.parent
 REAL = ROOT / "spotlightd/demo/data/cnsfails202101a.zip"
 PEERS = ROOT / ".cache/peers/bin/python"
 WARM, TIMED = 2, 3
-WAYS = ("engine", "ours", "pandas", "csv", "dlt")
+WAYS = ("engine", "spotlightd", "pandas", "csv", "dlt")
 
 
-def make(folder: Path, rows: int, mark: int = 0) -> tuple[Path, Path, int, int]:
-    """Inflated text and zip of the real file's rows, repeated; how many rows and shares it has.
+def make_document(folder: Path, rows: int, mark: int = 0) -> tuple[Path, Path, int, int]:
+    """Write the real file's rows, repeated, as text and as zip. Returns both files and the numbers of rows and shares.
 
-    The mark makes other bytes of the same rows: a second document with the same bytes would be refused as a copy.
+    The mark changes the bytes, not the rows: a second document with the same bytes would be refused as a copy.
     """
     with zipfile.ZipFile(REAL) as archive:
         head, *body = archive.read(archive.namelist()[0]).splitlines(keepends=True)
@@ -63,11 +65,11 @@ def make(folder: Path, rows: int, mark: int = 0) -> tuple[Path, Path, int, int]:
     return plain, packed, count, shares
 
 
-def by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
-    return asyncio.run(_by_us(files))
+def by_spotlightd(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
+    return asyncio.run(_by_spotlightd(files))
 
 
-async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
+async def _by_spotlightd(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
     from spotlightd import log  # noqa: PLC0415
     from spotlightd.runtime.instance import open_instance  # noqa: PLC0415
     from spotlightd.settings.settings import Settings  # noqa: PLC0415
@@ -81,11 +83,11 @@ async def _by_us(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]
             answer = await instance.warehouse.rows(
                 "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
             )
-    return seconds, [int(one) for one in answer.rows[0]]
+    return seconds, [int(total) for total in answer.rows[0]]
 
 
 @dataclass(frozen=True, slots=True)
-class OnDisk:
+class FilePublisher:
     """A publisher whose one document is a file, so that the daemon's memory does not include the document."""
 
     index: str
@@ -111,14 +113,14 @@ class OnDisk:
 
 
 async def ingest_file(instance: Instance, packed: Path, *, month: int = 1) -> float:
-    """Have the daemon's own flow fetch, store, parse, load and publish that file. Returns the seconds."""
+    """Fetch, store, parse, load and publish the file with the daemon's own flow. Returns the seconds."""
     from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
 
-    trades = instance.catalog.sources[0]
-    bounds = replace(trades.datasets[0].rhythm, rows=(1, 1 << 40))
-    source = replace(trades, max_bytes=1 << 40, datasets=(replace(trades.datasets[0], rhythm=bounds),))
+    ftd = instance.catalog.sources[0]
+    bounds = replace(ftd.datasets[0].rhythm, rows=(1, 1 << 40))
+    source = replace(ftd, max_bytes=1 << 40, datasets=(replace(ftd.datasets[0], rhythm=bounds),))
     path = f"/files/data/fails-deliver-data/cnsfails2021{month:02}a.zip"
-    publisher = OnDisk(f'<a href="{path}">x</a>', packed)
+    publisher = FilePublisher(f'<a href="{path}">x</a>', packed)
     began = time.perf_counter()
     (result,) = await ingest(source, publisher, instance.ingest_context())
     seconds = time.perf_counter() - began
@@ -128,7 +130,7 @@ async def ingest_file(instance: Instance, packed: Path, *, month: int = 1) -> fl
 
 RUNS: dict[str, _peers.Way] = {
     "engine": _peers.in_engine(_peers.by_engine),
-    "ours": by_us,
+    "spotlightd": by_spotlightd,
     "pandas": _peers.in_engine(_peers.by_pandas),
     "csv": _peers.in_engine(_peers.by_csv),
     "dlt": _peers.by_dlt,
@@ -136,7 +138,7 @@ RUNS: dict[str, _peers.Way] = {
 
 
 class Peak(threading.Thread):
-    """The most resident memory of this process, children left out, sampled every 5 ms."""
+    """The peak resident memory of this process without its children, sampled every 5 ms."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -152,34 +154,34 @@ class Peak(threading.Thread):
 
 
 def run_once(way: str, files: list[tuple[Path, Path]]) -> dict[str, Any]:
-    """One way in a process of its own."""
+    """Run one way in a process of its own."""
     python = str(PEERS) if way == "dlt" else sys.executable
-    named = [str(path) for pair in files for path in pair]
-    done = subprocess.run([python, __file__, "--one", way, *named], stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    paths = [str(path) for pair in files for path in pair]
+    done = subprocess.run([python, __file__, "--one", way, *paths], stdout=subprocess.PIPE, check=True, cwd=ROOT)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
-def one(way: str, named: list[str]) -> None:
-    files = [(Path(plain), Path(packed)) for plain, packed in zip(named[::2], named[1::2], strict=True)]
+def run_way(way: str, paths: list[str]) -> None:
+    files = [(Path(plain), Path(packed)) for plain, packed in zip(paths[::2], paths[1::2], strict=True)]
     peak = Peak()
-    seconds, trades = RUNS[way](files)
-    print(json.dumps({"seconds": seconds, "found": trades, "peak_mb": round(peak.mb, 1)}))
+    seconds, totals = RUNS[way](files)
+    print(json.dumps({"seconds": seconds, "totals": totals, "peak_mb": round(peak.mb, 1)}))
 
 
 def measure(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """All ways in turn, round after round. A way's figure in a round is the middle one of its timed loads."""
-    warm = [make(folder, 1, mark)[:2] for mark in range(WARM)]
+    """Run all ways in turn, round after round. A way's figure in a round is the median of its timed loads."""
+    warm = [make_document(folder, 1, mark)[:2] for mark in range(WARM)]
     times = TIMED if rows < 200_000 else 1
-    timed = [make(folder, rows, WARM + mark) for mark in range(times)]
+    timed = [make_document(folder, rows, WARM + mark) for mark in range(times)]
     results: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for number in range(rounds):
         for way in WAYS:
             print(f"  {rows} rows, round {number + 1}, {way}", file=sys.stderr, flush=True)
-            result = run_once(way, [*warm, *(one[:2] for one in timed)])
-            assert result["found"] == list(timed[0][2:]), (way, result, timed[0][2:])
+            result = run_once(way, [*warm, *(document[:2] for document in timed)])
+            assert result["totals"] == list(timed[0][2:]), (way, result, timed[0][2:])
             results[way].append(result | {"seconds": statistics.median(result["seconds"][WARM:])})
-    limit = [one["seconds"] for one in results["engine"]]
+    limit = [result["seconds"] for result in results["engine"]]
     return {
         "rows": timed[0][2],
         "ways": {way: _summarize(timed[0][2], limit, results) for way, results in results.items()},
@@ -187,17 +189,17 @@ def measure(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
 
 
 def _summarize(rows: int, limit: list[float], results: list[dict[str, Any]]) -> dict[str, Any]:
-    ratios = [of / one["seconds"] for of, one in zip(limit, results, strict=True)]
+    ratios = [fastest / result["seconds"] for fastest, result in zip(limit, results, strict=True)]
     return {
-        "rows_per_second": round(rows / statistics.median(one["seconds"] for one in results)),
+        "rows_per_second": round(rows / statistics.median(result["seconds"] for result in results)),
         "of_the_limit": round(statistics.median(ratios), 3),
         "of_the_limit_least_and_most": [round(min(ratios), 3), round(max(ratios), 3)],
-        "peak_mb": max(one["peak_mb"] for one in results),
+        "peak_mb": max(result["peak_mb"] for result in results),
     }
 
 
-def peers() -> None:
-    """dlt and what it needs, apart from our own packages."""
+def install_peers() -> None:
+    """Install dlt and its dependencies, apart from the packages of spotlightd."""
     if not PEERS.exists():
         subprocess.run([sys.executable, "-m", "venv", str(PEERS.parent.parent)], check=True)
         subprocess.run(
@@ -214,9 +216,9 @@ def main() -> None:
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        one(arguments.one[0], arguments.one[1:])
+        run_way(arguments.one[0], arguments.one[1:])
         return
-    peers()
+    install_peers()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-ingest-"))
     try:
         print(json.dumps([measure(rows, arguments.rounds, folder) for rows in arguments.rows], indent=2))

@@ -1,9 +1,9 @@
-"""From the socket until a query can see it: the real daemon listening to the demo's exchange, each in its own process.
+"""From the socket until a trade is queryable: the real daemon listening to the demo's exchange, each in its own process.
 
 steady   `--rate 10000` trades a second, one in a frame, for `--seconds 60`, on Kafka and on the embedded log
 burst    100 times that for 5 s, ten in a frame, on a fresh daemon. No exchange in Python can send so many in that time:
-         it sends as many as the socket takes, and goes on until it is no longer behind. `sent_per_second` is what it
-         came to
+         it sends as many as the socket takes, and continues until it is no longer behind. `sent_per_second` is the
+         rate that it reached
 
 received → queryable: a separate client reads the newest receive time in `trades` from the engine every 50 ms. A trade is
 queryable when the first answer arrives whose time is not older. So the figure is too high by up to one pause and one
@@ -13,8 +13,8 @@ when the day's first frame came.
 
 Loop lag is read from the daemon's own histogram; p99 is the upper bound of its bucket. Memory is the daemon's resident
 size twice a second, engine and Kafka apart; `growth_mb_a_minute` is the slope of a line through those of the second half.
-`means` are the daemon's own: milliseconds from receiving a frame to each stage, of the first frame of each batch, and
-what a batch was. Every tick has a number (its volume), so what is lost or doubled is counted. `--quick` takes seconds.
+`averages` are the daemon's own: milliseconds from receiving a frame to each stage, of the first frame of each batch, and
+the duration and size of a batch. Every tick has a number (its volume), so lost and doubled ticks are counted. `--quick` takes seconds.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from spotlightd.settings.settings import Settings
 SYMBOLS = ["AAPL", "TSLA", "BINANCE:BTCUSDT"]
 POLL_SECONDS = 0.05
 WARM_SECONDS = 5.0
-BEGUN_SECONDS = 60.0
+FIRST_TRADE_SECONDS = 60.0
 SAMPLE_SECONDS = 0.5
 CALM_SECONDS = 0.5
-SETTLED_SECONDS = 600.0
+DEADLINE_SECONDS = 600.0
 NEWEST = "SELECT toUnixTimestamp64Micro(max(received)) FROM trades"
 COUNTED = "SELECT count(), uniqExact(volume), max(volume) FROM trades"
 
@@ -69,16 +69,16 @@ class Bench:
     metrics: str
     log_text: Callable[[], str]
 
-    async def one(self, sql: str) -> tuple[Any, ...]:
+    async def query_row(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.warehouse.rows(sql)).rows[0])
 
     async def counts(self) -> Counts:
-        """The daemon's own numbers, as Prometheus would have them."""
+        """The daemon's metrics, as Prometheus reads them."""
         async with aiohttp.ClientSession() as session, session.get(self.metrics) as answer:
             return counts(await answer.text())
 
     def processor_seconds(self) -> dict[str, float]:
-        """Spent until now by the daemon, the engine and the venue."""
+        """Processor seconds spent so far by the daemon, the engine and the venue."""
         results = {}
         for name, pid in {"daemon": self.pid, "engine": self.engine_pid, "venue": self.venue.process.pid}.items():
             times = psutil.Process(pid).cpu_times()
@@ -90,26 +90,26 @@ class Bench:
 async def run_daemon(
     folder: Path, bus: Mapping[str, Any], more: Mapping[str, Any] | None = None, **script: Any
 ) -> AsyncIterator[Bench]:
-    """A fresh daemon on that bus, with `more` sections of settings, that listens to a venue of that script."""
+    """Run a new daemon on that bus, with `more` sections of settings, that listens to a venue of that script."""
     sys.path.insert(0, str(ROOT))
     from tests.daemon import process  # noqa: PLC0415  (the path is known only now)
     from tests.real.kafka import free_ports  # noqa: PLC0415
 
-    state_of = Path(tempfile.mkdtemp(dir=folder))
+    root = Path(tempfile.mkdtemp(dir=folder))
     async with AsyncExitStack() as stack:
-        at = await stack.enter_async_context(run_venue(**script))
+        venue = await stack.enter_async_context(run_venue(**script))
         port = free_ports(1)[0]
         config = process.settings_file(
-            state_of, "http://127.0.0.1:9", bus=bus, metrics={"port": port},
+            root, "http://127.0.0.1:9", bus=bus, metrics={"port": port},
             schedule={"enabled": False, "sources": ["sec_ftd"]}, log={"format": "json", "level": "warning"},
-            streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": at.address}}, **(more or {}),
+            streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": venue.address}}, **(more or {}),
         )  # fmt: skip
         daemon = await stack.enter_async_context(process.start(config))
-        endpoint = await process.until(lambda: _endpoint(state_of / "state/daemon.json", daemon.pid), "daemon.json")
+        endpoint = await process.until(lambda: _endpoint(root / "state/daemon.json", daemon.pid), "daemon.json")
         warehouse = await stack.enter_async_context(make_warehouse(endpoint, Settings()))
-        engine = max(psutil.Process(daemon.pid).children(), key=lambda one: one.memory_info().rss).pid
+        engine = max(psutil.Process(daemon.pid).children(), key=lambda child: child.memory_info().rss).pid
         yield Bench(
-            at, state_of / "state", warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.describe
+            venue, root / "state", warehouse, daemon.pid, engine, f"http://127.0.0.1:{port}/metrics", daemon.describe
         )
 
 
@@ -130,7 +130,7 @@ async def watch_daemon(bench: Bench, seconds: float, watch: Watch | None = None)
 async def _poll(bench: Bench, watch: Watch, until: float) -> None:
     while time.monotonic() < until:
         began = time.monotonic()
-        (newest,) = await bench.one(NEWEST)
+        (newest,) = await bench.query_row(NEWEST)
         watch.answered.append(time.time_ns() // 1000)
         watch.newest.append(int(newest))
         await asyncio.sleep(max(0.0, began + POLL_SECONDS - time.monotonic()))
@@ -146,27 +146,27 @@ async def _sample(bench: Bench, watch: Watch, until: float) -> None:
 
 async def wait_for_first_trade(bench: Bench) -> None:
     """Wait until trades are in the table, and some seconds more."""
-    until = time.monotonic() + BEGUN_SECONDS
-    while not (await bench.one("SELECT count() FROM trades"))[0]:
+    until = time.monotonic() + FIRST_TRADE_SECONDS
+    while not (await bench.query_row("SELECT count() FROM trades"))[0]:
         if time.monotonic() > until:
-            raise TimeoutError(f"no trade within {BEGUN_SECONDS:g} s: {bench.log_text()}")
+            raise TimeoutError(f"no trade within {FIRST_TRADE_SECONDS:g} s: {bench.log_text()}")
         await asyncio.sleep(0.05)
     await asyncio.sleep(WARM_SECONDS)
 
 
-async def wait_until_settled(bench: Bench) -> dict[str, Any]:
+async def wait_for_all_ticks(bench: Bench) -> dict[str, Any]:
     """Stop the market and wait until no more ticks arrive. Returns the counts of all ticks."""
     ticks, began, before = await bench.venue.send("stall"), time.monotonic(), -1
-    while time.monotonic() - began < SETTLED_SECONDS:
-        rows, different, highest = map(int, await bench.one(COUNTED))
+    while time.monotonic() - began < DEADLINE_SECONDS:
+        rows, different, highest = map(int, await bench.query_row(COUNTED))
         if different >= ticks or (rows == before and time.monotonic() - began > WARM_SECONDS):
             break
         before = rows
         await asyncio.sleep(1.0)
     gaps = (await bench.warehouse.rows("SELECT cause, says FROM gaps ORDER BY id")).rows
     return {
-        "made": ticks, "rows": rows, "lost": ticks - different, "doubled": rows - different,
-        "strange": int(highest >= ticks), "gaps": [list(one) for one in gaps],
+        "sent": ticks, "rows": rows, "lost": ticks - different, "doubled": rows - different,
+        "unknown": int(highest >= ticks), "gaps": [list(gap) for gap in gaps],
     }  # fmt: skip
 
 
@@ -179,12 +179,12 @@ async def steady(folder: Path, bus: Mapping[str, Any], arguments: argparse.Names
         shares = {name: (after - spent[name]) / arguments.seconds for name, after in bench.processor_seconds().items()}
         rate = (await bench.venue.send("count") - ticks) / arguments.seconds
         after = subtract_counts(before, await bench.counts())
-        counts_by_kind = await wait_until_settled(bench)
+        counts_by_kind = await wait_for_all_ticks(bench)
         sql = f"SELECT toUnixTimestamp64Micro(received) FROM trades WHERE received >= fromUnixTimestamp64Micro({since})"
         received = np.array([row[0] for row in (await bench.warehouse.rows(sql)).rows], "i8")
     return {
         "trades_per_second": round(rate), "received_to_queryable": summarize_waits(received, watch), "loop_lag": loop_lag(after),
-        "means": averages(after), "cores_used": {name: round(share, 2) for name, share in shares.items()},
+        "averages": averages(after), "cores_used": {name: round(share, 2) for name, share in shares.items()},
         "memory": memory(watch, SAMPLE_SECONDS), "ticks": counts_by_kind,
     }  # fmt: skip
 
@@ -195,22 +195,22 @@ async def burst(folder: Path, bus: Mapping[str, Any], arguments: argparse.Namesp
         lags, before = await bench.counts(), psutil.Process(bench.pid).memory_info().rss
         ticks, began = await bench.venue.send("count"), time.monotonic()
         watch = Watch()
-        watching = asyncio.create_task(_sample(bench, watch, began + SETTLED_SECONDS), name="watch")
+        sampling = asyncio.create_task(_sample(bench, watch, began + DEADLINE_SECONDS), name="watch")
         await bench.venue.send("burst", factor=arguments.burst, seconds=arguments.burst_seconds)
-        done = await _wait_until_calm(bench, arguments.rate)
+        total = await _wait_until_calm(bench, arguments.rate)
         sent = time.monotonic() - began
-        while time.monotonic() - began < SETTLED_SECONDS:
-            if (await bench.one("SELECT count() FROM trades"))[0] >= done:
+        while time.monotonic() - began < DEADLINE_SECONDS:
+            if (await bench.query_row("SELECT count() FROM trades"))[0] >= total:
                 break
             await asyncio.sleep(CALM_SECONDS)
-        there = time.monotonic() - began
-        watching.cancel()
+        queryable = time.monotonic() - began
+        sampling.cancel()
         after = subtract_counts(lags, await bench.counts())
-        counts_by_kind = await wait_until_settled(bench)
+        counts_by_kind = await wait_for_all_ticks(bench)
     return {
-        "asked_trades_per_second": arguments.rate * arguments.burst, "asked_seconds": arguments.burst_seconds,
-        "trades": done - ticks, "sent_per_second": round((done - ticks) / sent), "seconds_until_all_was_sent": round(sent, 1),
-        "seconds_until_all_was_there": round(there, 1), "loop_lag": loop_lag(after),
+        "requested_trades_per_second": arguments.rate * arguments.burst, "requested_seconds": arguments.burst_seconds,
+        "trades": total - ticks, "sent_per_second": round((total - ticks) / sent), "seconds_until_all_sent": round(sent, 1),
+        "seconds_until_all_queryable": round(queryable, 1), "loop_lag": loop_lag(after),
         "memory": {
             "before_mb": before // MB, "most_mb": max(watch.daemon) // MB, "growth_mb": (max(watch.daemon) - before) // MB,
             "engine_most_mb": max(watch.engine) // MB,
@@ -219,7 +219,7 @@ async def burst(folder: Path, bus: Mapping[str, Any], arguments: argparse.Namesp
 
 
 async def _wait_until_calm(bench: Bench, rate: float) -> int:
-    """Wait until the venue, which sends later what it could not send in time, is back at its own rate."""
+    """Wait until the venue has sent its delayed ticks and is back at its own rate. Returns the number of ticks."""
     ticks = await bench.venue.send("count")
     while True:
         before, began = ticks, time.monotonic()
@@ -230,17 +230,17 @@ async def _wait_until_calm(bench: Bench, rate: float) -> int:
 
 
 async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    parts = {"steady": steady} | ({"burst": burst} if arguments.burst else {})
+    runs = {"steady": steady} | ({"burst": burst} if arguments.burst else {})
     results: dict[str, Any] = {"rate": arguments.rate, "seconds": arguments.seconds}
     for kind in arguments.buses:
         results[kind] = {}
-        for name, part in parts.items():
+        for name, run in runs.items():
             print_progress(f"{kind}: {name}")
-            async with AsyncExitStack() as stack:  # a broker for each: a topic keeps what was there before
+            async with AsyncExitStack() as stack:  # a broker for each: a topic keeps earlier frames
                 bus: dict[str, Any] = {"kind": kind}
                 if kind == "kafka":
                     bus["servers"] = [await stack.enter_async_context(run_broker(folder / f"kafka-{name}"))]
-                results[kind][name] = await part(folder, bus, arguments)
+                results[kind][name] = await run(folder, bus, arguments)
     return results
 
 

@@ -1,7 +1,7 @@
 """The parser alone: zip to Arrow stream through the child's pipe, and its limits. `--rows 48215 1012515`.
 
 zlib, isal     only inflating the zip, by either library
-here           zip to record batches in this process
+inline         zip to record batches in this process
 child          zip to Arrow stream out of the child, as the daemon gets it; `child_cpu` and `daemon_cpu` are its cost
 engine_csv     the engine's CSV reader on the inflated text into the same table, fsync on
 engine_arrow   the engine reading the finished Arrow stream into the same table, fsync on
@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 from _peers import TABLE, by_engine
-from ingest import make
+from ingest import make_document
 from isal import isal_zlib
 
 from spotlightd import Rows
@@ -50,7 +50,7 @@ def inflate(library: Any, packed: Path) -> int:
     return size
 
 
-def parse_here(packed: Path) -> int:
+def count_rows_inline(packed: Path) -> int:
     return sum(block.columns.num_rows for block in parse_inline(source, packed, NAME) if isinstance(block, Rows))
 
 
@@ -74,7 +74,7 @@ def engine(folder: Path) -> Iterator[Any]:
     session.close()
 
 
-def timed(work: Callable[[], Any]) -> float:
+def measure_seconds(work: Callable[[], Any]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
@@ -86,42 +86,42 @@ def cpu(process: psutil.Process) -> float:
 
 
 def measure(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
-    plain, packed, count, shares = make(folder, rows)
+    plain, packed, count, shares = make_document(folder, rows)
     stream = folder / f"{rows}.arrow"
     seconds: dict[str, list[float]] = {}
     with asyncio.Runner() as runner, engine(folder / str(rows)) as session:
         parser = runner.run(ChildParser(ParserSettings()).__aenter__())
         for _ in range(2):
             assert runner.run(parse_in_child(parser, packed, stream)) == count
-        assert parser._child is not None  # noqa: SLF001 - its cost is measured
-        child, us = psutil.Process(parser._child.process.pid), psutil.Process()  # noqa: SLF001
+        assert parser._child is not None  # noqa: SLF001  (its cost is measured)
+        child, daemon = psutil.Process(parser._child.process.pid), psutil.Process()  # noqa: SLF001
 
-        def fresh(fill: Callable[[], Any]) -> float:
+        def time_insert(fill: Callable[[], Any]) -> float:
             session.query("TRUNCATE TABLE ftd SYNC")
-            took = timed(fill)
+            elapsed = measure_seconds(fill)
             assert str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip() == f"{count},{shares}"
-            return took
+            return elapsed
 
         ways: dict[str, Callable[[], float]] = {
-            "zlib": lambda: timed(lambda: inflate(zlib, packed)),
-            "isal": lambda: timed(lambda: inflate(isal_zlib, packed)),
-            "here": lambda: timed(lambda: parse_here(packed)),
-            "child": lambda: timed(lambda: runner.run(parse_in_child(parser, packed))),
-            "engine_csv": lambda: fresh(lambda: by_engine(session, plain, packed)),
-            "engine_arrow": lambda: fresh(
+            "zlib": lambda: measure_seconds(lambda: inflate(zlib, packed)),
+            "isal": lambda: measure_seconds(lambda: inflate(isal_zlib, packed)),
+            "inline": lambda: measure_seconds(lambda: count_rows_inline(packed)),
+            "child": lambda: measure_seconds(lambda: runner.run(parse_in_child(parser, packed))),
+            "engine_csv": lambda: time_insert(lambda: by_engine(session, plain, packed)),
+            "engine_arrow": lambda: time_insert(
                 lambda: session.query(f"INSERT INTO ftd FROM INFILE '{stream}' FORMAT ArrowStream")
             ),
         }
-        cost = [0.0, 0.0]
+        spent = [0.0, 0.0]
         for _ in range(rounds):
             for name, way in ways.items():
-                before = cpu(child), cpu(us)
+                before = cpu(child), cpu(daemon)
                 seconds.setdefault(name, []).append(way())
                 if name == "child":
-                    cost = [cost[0] + cpu(child) - before[0], cost[1] + cpu(us) - before[1]]
-            print(json.dumps({name: round(some[-1], 4) for name, some in seconds.items()}), file=sys.stderr)
+                    spent = [spent[0] + cpu(child) - before[0], spent[1] + cpu(daemon) - before[1]]
+            print(json.dumps({name: round(values[-1], 4) for name, values in seconds.items()}), file=sys.stderr)
         runner.run(parser.__aexit__(None, None, None))
-    least = {name: min(some) for name, some in seconds.items()}
+    least = {name: min(values) for name, values in seconds.items()}
     return {
         "rows": count,
         "text_bytes": plain.stat().st_size,
@@ -129,8 +129,8 @@ def measure(folder: Path, rows: int, rounds: int) -> dict[str, Any]:
         "seconds": {name: round(value, 4) for name, value in least.items()},
         "million_rows_per_second": {name: round(count / value / 1e6, 2) for name, value in least.items()},
         "child_to_engine_csv": round(least["engine_csv"] / least["child"], 2),
-        "child_cpu_us_per_row": round(cost[0] / rounds / count * 1e6, 3),
-        "daemon_cpu_us_per_row": round(cost[1] / rounds / count * 1e6, 3),
+        "child_cpu_us_per_row": round(spent[0] / rounds / count * 1e6, 3),
+        "daemon_cpu_us_per_row": round(spent[1] / rounds / count * 1e6, 3),
     }
 
 

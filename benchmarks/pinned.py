@@ -1,8 +1,8 @@
-"""What a snapshot costs a reader: one symbol's rows plain, at the newest publication, and as of half-way.
+"""The cost of a snapshot for a reader: one symbol's rows plain, at the newest publication, and as of half-way.
 
 Constructed fails to deliver in the real dataset's table: 30 M rows of 6,000 symbols, in 500 loads, every 25th
-of which supersedes the one before. Then the same with 100,000 publications of other datasets beside. Each round asks
-for one symbol in all three ways, answers in ClickHouse's Native format, page cache warm, parts merged; milliseconds are
+of which supersedes the one before. Then the same with 100,000 more publications of other datasets. Each round reads
+one symbol in all three ways, answers in ClickHouse's Native format, page cache warm, parts merged; milliseconds are
 medians, ratios are to the plain read of the same run. The pinned way returns 480
 of 500 loads' rows, `as_of` half of them, so its ratio flatters.
 """
@@ -45,14 +45,14 @@ ROW = f"""
 
 @dataclass(frozen=True)
 class Way:
-    """A way of asking: its condition, and the publication that it is pinned to."""
+    """A way of reading: its condition, and the publication of its snapshot."""
 
     condition: str
     seq: int
 
 
 async def build(warehouse: ClickHouse, count: int) -> None:
-    """The loads' rows, and their publications."""
+    """Insert the rows of the loads, and publish them."""
     for dataset in (loads, sec_ftd):
         await warehouse.ensure(dataset)
     rows, step = count * SYMBOLS * DAYS_A_LOAD, 25 * SYMBOLS * DAYS_A_LOAD
@@ -67,10 +67,10 @@ async def build(warehouse: ClickHouse, count: int) -> None:
 
 
 async def publish(warehouse: ClickHouse, dataset: str, first: int, count: int) -> None:
-    gone = f"if(number % {SUPERSEDES_EVERY} = {SUPERSEDES_EVERY - 1}, [{first} + number], [])"
+    superseded = f"if(number % {SUPERSEDES_EVERY} = {SUPERSEDES_EVERY - 1}, [{first} + number], [])"
     await warehouse.execute(
         f"INSERT INTO loads SELECT {first} + number + 1, {dataset}, {first} + number + 1, 'constructed', toString(number), "
-        f"repeat('0', 64), '1', {SYMBOLS * DAYS_A_LOAD}, 0, {gone}, now64(6) FROM numbers({count})"
+        f"repeat('0', 64), '1', {SYMBOLS * DAYS_A_LOAD}, 0, {superseded}, now64(6), 0 FROM numbers({count})"
     )
     await warehouse.execute("OPTIMIZE TABLE loads FINAL")
 
@@ -92,11 +92,11 @@ async def measure(warehouse: ClickHouse, ways: dict[str, Way], rounds: int) -> d
     plain = statistics.median(spent["plain"])
     return {
         name: {
-            "ms": round(statistics.median(each), 1),
-            "p95_ms": round(statistics.quantiles(each, n=20)[-1], 1),
-            "ratio": round(statistics.median(each) / plain, 2),
+            "ms": round(statistics.median(times), 1),
+            "p95_ms": round(statistics.quantiles(times, n=20)[-1], 1),
+            "ratio": round(statistics.median(times) / plain, 2),
         }
-        for name, each in spent.items()
+        for name, times in spent.items()
     }
 
 
@@ -107,9 +107,9 @@ async def main(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "pinned": Way(pinned, arguments.loads),
         "as_of": Way(pinned, arguments.loads // 2),
     }
-    with state_lock(folder) as held:
+    with state_lock(folder) as lock:
         async with (
-            Engine(held, EngineSettings(), on_event=lambda *_, **__: None) as engine,
+            Engine(lock, EngineSettings(), on_event=lambda *_, **__: None) as engine,
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", WarehouseSettings()) as warehouse,
         ):
             await build(warehouse, arguments.loads)

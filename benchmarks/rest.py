@@ -1,8 +1,8 @@
-"""The daemon at rest: memory, processor, and how long a start takes until it is ready.
+"""The daemon at rest: memory, processor, and the time from the start until it is ready.
 
 A real `spotlightd run` on a folder with the demo's data; embedded engine; nothing is fetched. Resident memory and
 processor time of each process, from /proc, over `--seconds 30`; the start is the time from the command to the first
-200 of /readyz, the middle one of `--starts 5`.
+200 of /readyz, the median of `--starts 5`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ READY_SECONDS = 60.0
 
 
 def start_daemon(config: Path, state: Path) -> tuple[subprocess.Popen[bytes], float]:
-    """A daemon that answers, and how many seconds that took."""
+    """Start a daemon and wait until it answers. Returns it, and the seconds until then."""
     began = time.monotonic()
     process = subprocess.Popen([*COMMAND, "run", "--config", str(config)], stderr=subprocess.DEVNULL)
     while time.monotonic() - began < READY_SECONDS:
@@ -53,22 +53,22 @@ def stop_daemon(process: subprocess.Popen[bytes]) -> float:
 
 
 def process_kind(process: psutil.Process) -> str:
-    words = " ".join(process.cmdline())
-    return "engine" if "spotlightd.engine" in words else "parser" if "spotlightd.workers" in words else "daemon"
+    command = " ".join(process.cmdline())
+    return "engine" if "spotlightd.engine" in command else "parser" if "spotlightd.workers" in command else "daemon"
 
 
 def at_rest(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
-    """Memory and share of a core of each process, once the start has settled."""
+    """Memory and share of a core of each process, measured from 5 s after the start."""
     time.sleep(5)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    before = {one.pid: sum(one.cpu_times()[:2]) for one in family}
+    before = {member.pid: sum(member.cpu_times()[:2]) for member in family}
     time.sleep(seconds)
     return {
-        process_kind(one): {
-            "rss_mb": round(one.memory_info().rss / 1e6, 1),
-            "percent_of_a_core": round((sum(one.cpu_times()[:2]) - before[one.pid]) / seconds * 100, 2),
+        process_kind(member): {
+            "rss_mb": round(member.memory_info().rss / 1e6, 1),
+            "percent_of_a_core": round((sum(member.cpu_times()[:2]) - before[member.pid]) / seconds * 100, 2),
         }
-        for one in family
+        for member in family
     }
 
 

@@ -1,8 +1,8 @@
 """Runs the benchmarks one after another and prints their results and the machine as one JSON object.
 
 A benchmark is a file beside this one whose name does not begin with `_`. Run alone, it prints one JSON object on
-standard output and its progress on standard error; ratios are taken within one run. `make bench`, or for some of them
-`make bench ARGS="ftd_load symbol_page"`; what follows `--` goes to each benchmark.
+standard output and its progress on standard error; ratios are taken within one run. `make bench` runs all of them,
+`make bench ARGS="ingest web"` runs some. Arguments after `--` go to each benchmark.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 LONGEST_SECONDS = 3600
-NAMED = ("spotlightd", "chdb-core", "clickhouse-connect", "pyarrow", "numpy", "pandas", "dlt")
+PACKAGES = ("spotlightd", "chdb-core", "clickhouse-connect", "pyarrow", "numpy", "pandas", "dlt")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +52,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def run(path: Path, rest: Sequence[str]) -> dict[str, Any]:
-    """What one benchmark printed, and how long it took; `error` if it failed."""
+    """The output of one benchmark, and the seconds it took; `error` if it failed."""
     print(f"== {path.stem}", file=sys.stderr, flush=True)
     began = time.monotonic()
     try:
@@ -64,24 +64,24 @@ def run(path: Path, rest: Sequence[str]) -> dict[str, Any]:
             check=True,
         )
         result: dict[str, Any] = {"measured": json.loads(done.stdout)}
-    except subprocess.CalledProcessError as problem:
-        result = {"error": f"ended with status {problem.returncode}"}
+    except subprocess.CalledProcessError as error:
+        result = {"error": f"ended with status {error.returncode}"}
     except subprocess.TimeoutExpired:
         result = {"error": f"took longer than {LONGEST_SECONDS} s"}
-    except ValueError as problem:
-        result = {"error": f"printed something that is not JSON: {problem}"}
+    except ValueError as error:
+        result = {"error": f"printed something that is not JSON: {error}"}
     return {**result, "seconds": round(time.monotonic() - began, 1)}
 
 
 def machine() -> dict[str, Any]:
-    """What to read a figure with: processor, cores, memory, system, versions."""
+    """The machine that the figures depend on: processor, cores, memory, system, versions."""
     return {
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "versions": dict(filter(None, map(find_version, NAMED))),
+        "versions": dict(filter(None, map(find_version, PACKAGES))),
     }
 
 

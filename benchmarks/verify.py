@@ -1,9 +1,9 @@
-"""What verification of an archived file costs: the sorted export alone, with the engine's fingerprint, with verification.
+"""The cost of verifying an archived file: the sorted export alone, with the engine's fingerprint, with verification.
 
 export        the day's `trades` (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file
 engine        the fingerprint that the engine computes of the same rows, alone
 verifier      the fingerprint of the file in the child process, alone; its memory is sampled every 5 ms
-proven        export and engine's fingerprint at the same time, then verification: one day from start to end
+verified      export and engine's fingerprint at the same time, then verification: one day from start to end
 overlapped    --days days one after another, a day verified while the next is exported; per day
 
 In turns, `--rounds` times, in one engine. `of_export` are ratios to the export, taken inside a round, then the median.
@@ -38,7 +38,7 @@ from spotlightd.workers.verifier import ChildVerifier
 
 COLUMNS = trades.stored
 ORDER = tuple(dict.fromkeys((*trades.order, *trades.key)))
-MADE = """INSERT INTO trades ({names}) SELECT
+INSERT_DAY = """INSERT INTO trades ({names}) SELECT
     concat('SYM', toString(toUInt8(100 * pow(randCanonical(1), 3)))) AS symbol, '' AS venue,
     toDateTime64('2025-10-03 13:30:00', 6, 'UTC') + toIntervalMillisecond(intDiv(number * 23400000, {rows})) AS time,
     time + toIntervalMicrosecond(20000 + rand(2) % 30000) AS received,
@@ -48,7 +48,7 @@ MADE = """INSERT INTO trades ({names}) SELECT
     [['1'], ['1', '8'], ['1', '12'], ['1', '8', '12'], []][1 + rand(6) % 5] AS conditions, 'trade' AS type,
     false AS long_digits, 'constructed' AS source, 1 AS load_id, 1 AS epoch, 0 AS partition, number AS offset,
     0 AS frame_index FROM numbers({rows})"""
-LOOK_SECONDS = 0.005
+SAMPLE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,61 +65,64 @@ class Scene:
                     file.write(chunk)
         return path
 
-    async def engine(self) -> Fingerprint:
+    async def compute_fingerprint(self) -> Fingerprint:
         answer = await self.warehouse.rows(f"SELECT {fingerprint_columns(COLUMNS, trades.time)} FROM trades")
         return Fingerprint(*map(int, answer.rows[0]))
 
     async def verify(self, name: str = "day") -> Fingerprint:
         return await self.verifier.fingerprint(self.folder / f"{name}.parquet", COLUMNS, trades.time)
 
-    async def wait_until_verified(self) -> None:
+    async def export_and_verify(self) -> None:
         async with asyncio.TaskGroup() as group:
-            truth = group.create_task(self.engine())
+            expected = group.create_task(self.compute_fingerprint())
             group.create_task(self.export())
-        assert await self.verify() == truth.result()
+        assert await self.verify() == expected.result()
 
-    async def overlapped(self, days: int) -> None:
-        """The step before and the step after run at the same time, but never two exports."""
-        before: asyncio.Task[Fingerprint] | None = None
+    async def archive_overlapped(self, days: int) -> None:
+        """Verify a day while the next one is exported. Two exports never run at the same time."""
+        previous: asyncio.Task[Fingerprint] | None = None
         for day in range(days):
             async with asyncio.TaskGroup() as group:
-                truth = group.create_task(self.engine())
+                expected = group.create_task(self.compute_fingerprint())
                 group.create_task(self.export(f"day{day}"))
-            assert before is None or await before == truth.result()
-            before = asyncio.create_task(self.verify(f"day{day}"))
-        assert before is not None
-        await before
+            assert previous is None or await previous == expected.result()
+            previous = asyncio.create_task(self.verify(f"day{day}"))
+        assert previous is not None
+        await previous
 
 
-async def time_queries(what: Awaitable[Any]) -> float:
+async def measure_seconds(work: Awaitable[Any]) -> float:
     began = time.perf_counter()
-    await what
+    await work
     return time.perf_counter() - began
 
 
-async def watch_memory(what: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
-    """Seconds, and the greatest resident memory of the child that it starts."""
-    peak, took = 0, asyncio.ensure_future(time_queries(what()))
-    mine = psutil.Process()
-    known = {child.pid for child in mine.children()}
-    while not took.done():
-        for child in mine.children():
+async def watch_memory(work: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
+    """The seconds of the work, and the peak resident memory of the child that it starts."""
+    peak, task = 0, asyncio.ensure_future(measure_seconds(work()))
+    process = psutil.Process()
+    known = {child.pid for child in process.children()}
+    while not task.done():
+        for child in process.children():
             if child.pid not in known:
                 try:
                     peak = max(peak, child.memory_info().rss)
                 except psutil.NoSuchProcess:
                     continue
-        await asyncio.sleep(LOOK_SECONDS)
-    return await took, peak
+        await asyncio.sleep(SAMPLE_SECONDS)
+    return await task, peak
 
 
-async def round_of(scene: Scene, days: int) -> dict[str, float]:
-    took = {"export": await time_queries(scene.export()), "engine": await time_queries(scene.engine())}
-    took["verifier"], peak = await watch_memory(scene.verify)
-    took["proven"] = await time_queries(scene.wait_until_verified())
-    took["overlapped"] = await time_queries(scene.overlapped(days)) / days
-    print(f"  {took}, peak {peak >> 20} MiB", file=sys.stderr, flush=True)
-    return took | {"peak": peak}
+async def run_round(scene: Scene, days: int) -> dict[str, float]:
+    seconds = {
+        "export": await measure_seconds(scene.export()),
+        "engine": await measure_seconds(scene.compute_fingerprint()),
+    }
+    seconds["verifier"], peak = await watch_memory(scene.verify)
+    seconds["verified"] = await measure_seconds(scene.export_and_verify())
+    seconds["overlapped"] = await measure_seconds(scene.archive_overlapped(days)) / days
+    print(f"  {seconds}, peak {peak >> 20} MiB", file=sys.stderr, flush=True)
+    return seconds | {"peak": peak}
 
 
 def summarize(rows: int, rounds: list[dict[str, float]], size: int) -> dict[str, Any]:
@@ -127,25 +130,27 @@ def summarize(rows: int, rounds: list[dict[str, float]], size: int) -> dict[str,
     return {
         "rows": rows,
         "file_bytes": size,
-        "seconds": {name: round(statistics.median(one[name] for one in rounds), 3) for name in ways},
-        "of_export": {name: round(statistics.median(one["export"] / one[name] for one in rounds), 3) for name in ways},
-        "verifier_peak_mb": round(max(one["peak"] for one in rounds) / 1e6, 1),
+        "seconds": {name: round(statistics.median(result[name] for result in rounds), 3) for name in ways},
+        "of_export": {
+            name: round(statistics.median(result["export"] / result[name] for result in rounds), 3) for name in ways
+        },
+        "verifier_peak_mb": round(max(result["peak"] for result in rounds) / 1e6, 1),
     }
 
 
 async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    with state_lock(folder / "state") as held:
+    with state_lock(folder / "state") as lock:
         async with (
-            Engine(held, EngineSettings(threads=2), on_event=lambda *_, **__: None) as engine,
+            Engine(lock, EngineSettings(threads=2), on_event=lambda *_, **__: None) as engine,
             ClickHouse(engine.url, engine.user, engine.password, "spotlightd", WarehouseSettings()) as warehouse,
         ):
             await warehouse.ensure(trades)
             names = ", ".join(column.name for column in COLUMNS)
-            await warehouse.execute(MADE.format(names=names, rows=arguments.rows))
+            await warehouse.execute(INSERT_DAY.format(names=names, rows=arguments.rows))
             await warehouse.execute("OPTIMIZE TABLE trades FINAL")
             scene = Scene(warehouse, ChildVerifier(VerifierSettings()), folder)
             await scene.export()
-            rounds = [await round_of(scene, arguments.days) for _ in range(arguments.rounds)]
+            rounds = [await run_round(scene, arguments.days) for _ in range(arguments.rounds)]
             return summarize(arguments.rows, rounds, (folder / "day.parquet").stat().st_size)
 
 

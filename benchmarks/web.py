@@ -1,16 +1,16 @@
-"""What the explorer adds to its queries: symbol pages, first bytes of downloads, memory while one runs.
+"""The cost that the explorer adds to its queries: symbol pages, first bytes of downloads, memory during a download.
 
 A real `spotlightd run` on `--rows 30000000` invented rows in `--loads 500` published half-months of 6,000 symbols,
-embedded engine, one client on the same machine; each figure is taken beside the same statements sent straight to the
+embedded engine, one client on the same machine; each figure is compared with the same statements sent directly to the
 engine, in turn.
 
-symbol_page   p50 and p95 of `/s/SYMBOL` and of its queries alone (the pin, then the others side by side, as the page
-              asks them) over `--symbols 60` different symbols; processor time of the daemon for a page, and of a
-              client for the queries alone: what a busy machine does not change
-first_byte    median of `--times 5`, for each format, of some `--download-rows 10000000` rows: through the explorer,
+symbol_page   p50 and p95 of `/s/SYMBOL` and of its queries alone (the snapshot, then the others concurrently, as the
+              page sends them) over `--symbols 60` different symbols; processor time of the daemon for a page, and of
+              a client for the queries alone, which a busy machine hardly changes
+first_byte    median of `--times 5`, for each format, of about `--download-rows 10000000` rows: through the explorer,
               and of the statement itself
 pages         median of `--times 5` of other pages, with all their queries
-memory        the daemon's resident MB before and at most during the whole download, engine apart; rows of the file
+memory        the daemon's resident MB before and at most during the whole download, without the engine; the file's MB
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,25 +70,25 @@ class Scale:
     loads: int
 
     @property
-    def each(self) -> int:
+    def rows_a_load(self) -> int:
         return max(self.rows // self.loads, DAYS)
 
-    def until(self, rows: int) -> date:
-        """The day before which there are about so many rows."""
-        return FIRST + timedelta(days=15 * max(round(rows / self.each), 1))
+    def day_after(self, rows: int) -> date:
+        """The day before which the table has about that many rows."""
+        return FIRST + timedelta(days=15 * max(round(rows / self.rows_a_load), 1))
 
 
 async def fill(state: Path, scale: Scale) -> None:
-    """Rows, and one publication for each load; merged, so that the figure is not one of unmerged parts."""
+    """Insert the rows, and one publication for each load. Merge the parts: unmerged ones would change the figures."""
     async with open_instance(replace(Settings(), state_dir=state)) as instance:
         warehouse = instance.warehouse
         for start in range(0, scale.loads, 50):
-            count = min(50, scale.loads - start) * scale.each
+            count = min(50, scale.loads - start) * scale.rows_a_load
             print(f"filling: load {start} of {scale.loads}", file=sys.stderr, flush=True)
             await warehouse.execute(_rows(scale, start, count))
         began = datetime(2024, 1, 1, tzinfo=UTC)
         rows: list[tuple[Any, ...]] = [
-            (seq, sec_ftd.name, seq, "sec_ftd", f"{seq:06d}", f"{seq:064x}", "1", scale.each, 0, [],
+            (seq, sec_ftd.name, seq, "sec_ftd", f"{seq:06d}", f"{seq:064x}", "1", scale.rows_a_load, 0, [],
              began + timedelta(minutes=seq), 0)
             for seq in range(1, scale.loads + 1)
         ]  # fmt: skip
@@ -96,12 +97,12 @@ async def fill(state: Path, scale: Scale) -> None:
 
 
 def _rows(scale: Scale, start: int, count: int) -> str:
-    """Every symbol has about as many rows as any other; a price is missing in one row of fifty."""
-    load = f"intDiv(number, {scale.each}) + {start}"
-    within = f"number % {scale.each}"
+    """All symbols have about the same number of rows; a price is missing in one row of fifty."""
+    load = f"intDiv(number, {scale.rows_a_load}) + {start}"
+    within = f"number % {scale.rows_a_load}"
     names = ", ".join(column.name for column in sec_ftd.stored)
     return (
-        f"INSERT INTO sec_ftd ({names}) SELECT toDate('{FIRST}') + ({load}) * 15 + intDiv({within} * {DAYS}, {scale.each}), "
+        f"INSERT INTO sec_ftd ({names}) SELECT toDate('{FIRST}') + ({load}) * 15 + intDiv({within} * {DAYS}, {scale.rows_a_load}), "
         f"leftPad(toString(({within}) % {SYMBOLS}), 9, '0'), concat('S', toString(({within}) % {SYMBOLS})), "
         f"cityHash64(number, {start}) % 1000000, concat('COMPANY ', toString(({within}) % {SYMBOLS}), ' COM'), "
         f"if(cityHash64(number) % 50 = 0, NULL, toDecimal64(cityHash64(number, 7) % 100000 / 100, 4)), "
@@ -111,7 +112,7 @@ def _rows(scale: Scale, start: int, count: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A daemon that answers, a client, and a reader that asks the engine as the pages do."""
+    """A daemon that answers, a client, and a reader that queries the engine as the pages do."""
 
     web: str
     daemon: psutil.Process
@@ -120,7 +121,7 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(state: Path) -> AsyncIterator[Bench]:
+async def run_daemon(state: Path) -> AsyncIterator[Bench]:
     config = state.parent / "settings.toml"
     config.write_text(f'state_dir = "{state}"\n[web]\nport = 18080\n[schedule]\nenabled = false\n')
     command = [sys.executable, "-m", "spotlightd", "run", "--config", str(config)]
@@ -146,7 +147,7 @@ async def _ready(state: Path, pid: int) -> dict[str, Any]:
     raise TimeoutError("the daemon did not become ready")
 
 
-async def seconds(request: Callable[[], Awaitable[Any]]) -> float:
+async def measure_seconds(request: Callable[[], Awaitable[Any]]) -> float:
     began = time.perf_counter()
     await request()
     return time.perf_counter() - began
@@ -156,10 +157,10 @@ async def symbol_page(bench: Bench, count: int) -> dict[str, Any]:
     pages, alone, cpu = [], [], 0.0
     await _get(bench, "/s/S1")
     before = _cpu(bench.daemon)
-    for name in (f"S{at * SYMBOLS // count}" for at in range(count)):
-        pages.append(1000 * await seconds(lambda name=name: _get(bench, f"/s/{name}")))  # type: ignore[misc]
+    for name in (f"S{number * SYMBOLS // count}" for number in range(count)):
+        pages.append(1000 * await measure_seconds(partial(_get, bench, f"/s/{name}")))
         began = time.process_time()
-        alone.append(1000 * await seconds(lambda name=name: _request(bench.reader, name)))  # type: ignore[misc]
+        alone.append(1000 * await measure_seconds(partial(_request, bench.reader, name)))
         cpu += time.process_time() - began
     results = {"page_ms": _spread(pages), "sql_ms": _spread(alone)}
     spent = {"daemon": (_cpu(bench.daemon) - before) / count, "sql_client": cpu / count}
@@ -186,40 +187,42 @@ async def _get(bench: Bench, path: str) -> None:
 
 
 async def _request(reader: Reader, name: str) -> None:
-    pin = await reader.snapshot()
-    questions = (measures.daily_series, measures.symbol_titles, measures.superseded_amounts)
-    await reader.all(*(question(sec_ftd, name, pin) for question in questions))
+    snapshot = await reader.snapshot()
+    queries = (measures.daily_series, measures.symbol_titles, measures.superseded_amounts)
+    await reader.all(*(make_query(sec_ftd, name, snapshot) for make_query in queries))
 
 
 async def pages(bench: Bench, times: int) -> dict[str, float]:
     results = {}
     for path in PAGES:
-        each = [await seconds(lambda path=path: _get(bench, path)) for _ in range(times)]  # type: ignore[misc]
-        results[path] = round(statistics.median(each) * 1000, 1)
+        results[path] = round(await _median_ms(partial(_get, bench, path), times), 1)
     return results
 
 
 async def first_byte(bench: Bench, until: date, times: int) -> dict[str, Any]:
     results = {}
     for suffix in outputs.OUTPUTS:
-        ours = [await seconds(lambda s=suffix: _first_of_page(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
-        own = [await seconds(lambda s=suffix: _first_of_query(bench, s, until)) for _ in range(times)]  # type: ignore[misc]
-        page, query = statistics.median(ours) * 1000, statistics.median(own) * 1000
+        page = await _median_ms(partial(_first_byte_of_page, bench, suffix, until), times)
+        query = await _median_ms(partial(_first_byte_of_query, bench, suffix, until), times)
         results[suffix] = {"ms": round(page, 1), "query_ms": round(query, 1), "more_ms": round(page - query, 1)}
     return results
 
 
-async def _first_of_page(bench: Bench, suffix: str, until: date) -> None:
+async def _median_ms(request: Callable[[], Awaitable[None]], times: int) -> float:
+    return 1000 * statistics.median([await measure_seconds(request) for _ in range(times)])
+
+
+async def _first_byte_of_page(bench: Bench, suffix: str, until: date) -> None:
     async with bench.session.get(_address(bench, suffix, until)) as answer:
         assert answer.status == 200
         assert await answer.content.readany()
         answer.close()
 
 
-async def _first_of_query(bench: Bench, suffix: str, until: date) -> None:
+async def _first_byte_of_query(bench: Bench, suffix: str, until: date) -> None:
     question = filters.parse_question(sec_ftd, [("settlement_date__lt", until.isoformat())])
     answer = await bench.reader.rows(snapshot_query(sec_ftd, None))
-    query, output = select.select_download(question, answer.rows[0][0]), outputs.OUTPUTS[suffix]
+    query, output = select.select_download(question, Snapshot(answer.rows[0][0])), outputs.OUTPUTS[suffix]
     sql = f"{query.sql} SETTINGS {output.settings}"
     async with bench.reader.warehouse.stream(sql, output.format, query.params, limits=LIMITS) as chunks:
         assert await anext(chunks)
@@ -248,15 +251,15 @@ async def memory(bench: Bench, until: date) -> dict[str, Any]:
 
 async def measure(state: Path, scale: Scale, arguments: argparse.Namespace) -> dict[str, Any]:
     await fill(state, scale)
-    until = scale.until(arguments.download_rows)
-    async with running(state) as bench:
+    until = scale.day_after(arguments.download_rows)
+    async with run_daemon(state) as bench:
         count = await bench.reader.rows(
             select.select_count(
                 filters.parse_question(sec_ftd, [("settlement_date__lt", until.isoformat())]), Snapshot(scale.loads)
             )
         )
         return {
-            "rows": scale.each * scale.loads,
+            "rows": scale.rows_a_load * scale.loads,
             "loads": scale.loads,
             "download_rows": int(count.rows[0][0]),
             "symbol_page": await symbol_page(bench, arguments.symbols),
