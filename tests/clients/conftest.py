@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.clients.publisher_server import ScriptedPublisher
-from tests.clients.publisher_world import ManualClock, PublisherWorld
+from tests.clients.publisher_world import PublisherWorld
+from tests.manual_clock import ManualClock
 
 
 @pytest.fixture

@@ -1,28 +1,24 @@
-"""Shared by the tests of publishers: a constructed source, settings that point at the scripted server, a manual clock."""
+"""Shared by the tests of publishers: a constructed source and settings that point at the scripted server."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from spotlightd.backoff import Clock
 from spotlightd.clients.http.publisher import HttpPublisher, HttpPublishers
 from spotlightd.errors import PublisherError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
 from spotlightd.settings import sources
 from tests.clients.publisher_server import ScriptedPublisher
+from tests.manual_clock import ManualClock
 
 HOST = "www.publisher.invalid"
 HOME = f"https://{HOST}"
 PATH = "/fails.zip"
 URL = HOME + PATH
-START = datetime(2021, 3, 1, tzinfo=UTC)
 ZIP = b"PK\x03\x04\x00constructed"
 
 
@@ -65,31 +61,6 @@ def limits(server: ScriptedPublisher, **changes: Any) -> sources.PublisherSettin
         "mirrors": {HOST: server.url},
     }
     return sources.PublisherSettings(**(usual | changes))
-
-
-@dataclass(slots=True)
-class ManualClock:
-    """A clock that advances only when somebody sleeps by it. `pauses` lists the sleeps, in seconds."""
-
-    seconds: float = 1000.0
-    pauses: list[float] = field(default_factory=list)
-    has_slept: asyncio.Event = field(default_factory=asyncio.Event)
-    chances: Iterator[float] = field(default_factory=lambda: iter(()))
-
-    def now(self) -> float:
-        return self.seconds
-
-    async def sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.has_slept.set()
-        self.seconds += seconds
-        await asyncio.sleep(0)
-
-    def wall(self) -> int:
-        return int((START.timestamp() + self.seconds - 1000.0) * 1e9)
-
-    def to_clock(self) -> Clock:
-        return Clock(wall=self.wall, now=self.now, sleep=self.sleep, chance=lambda: next(self.chances, 0.5))
 
 
 class PublisherWorld:

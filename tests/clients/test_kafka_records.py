@@ -104,9 +104,9 @@ async def test_records_of_other_programs_are_read_too(kafka: Broker, bus: Kafka)
 
 async def test_records_from_a_clock_that_is_far_ahead_are_accepted(bus: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kafka refuses timestamps more than an hour ahead, unless it stamps the records itself."""
-    topic, ahead = await create_topic(bus), time.time_ns() + 2 * 3_600 * 10**9
+    topic, future = await create_topic(bus), time.time_ns() + 2 * 3_600 * 10**9
     with monkeypatch.context() as patch:
-        patch.setattr("spotlightd.clients.kafka.records.time.time_ns", lambda: ahead)
+        patch.setattr("spotlightd.clients.kafka.records.time.time_ns", lambda: future)
         await append(bus, topic, [b"from later"])
     assert await read_all(bus, topic) == [b"from later"]
 

@@ -14,7 +14,8 @@ from spotlightd.clients.http import address
 from spotlightd.clients.http.publisher import HttpPublishers
 from spotlightd.errors import PublisherError
 from spotlightd.settings import sources
-from tests.clients.publisher_world import HOME, HOST, ManualClock, batch
+from tests.clients.publisher_world import HOME, HOST, batch
+from tests.manual_clock import ManualClock
 
 
 class Names(AbstractResolver):

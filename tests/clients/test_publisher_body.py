@@ -21,11 +21,11 @@ from tests.clients.publisher_world import (
     PATH,
     URL,
     ZIP,
-    ManualClock,
     PublisherWorld,
     fetch_all,
     get_refusal,
 )
+from tests.manual_clock import ManualClock
 
 
 async def test_a_connection_lost_before_the_answer_is_tried_again(world: PublisherWorld) -> None:

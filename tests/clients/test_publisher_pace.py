@@ -14,7 +14,7 @@ from spotlightd.clients.http.publisher import HttpPublishers
 from spotlightd.clients.http.rate_limit import HostQueues, parse_retry_after
 from spotlightd.errors import PublisherError
 from spotlightd.settings import sources
-from tests.clients.publisher_world import ManualClock
+from tests.manual_clock import ManualClock
 
 NOON = datetime(2021, 3, 1, 12, tzinfo=UTC)
 
@@ -67,7 +67,7 @@ async def test_a_cancelled_waiter_holds_up_nobody() -> None:
 
 
 async def test_a_pause_that_grows_too_long_while_waiting_ends_the_wait() -> None:
-    clock = ManualClock()
+    clock = ManualClock(seconds=1000.0)
     queues = HostQueues(clock.to_clock(), 120.0)
     queues.set_limit("a", 1.0)
     queues.pause("a", 100.0)

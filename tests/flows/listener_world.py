@@ -1,4 +1,4 @@
-"""What tests of a listener need: a constructed stream, fakes of the spool and the ledger, and a clock set by hand."""
+"""What tests of a listener need: a constructed stream, fakes of the spool and the ledger, and a socket without a network."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from spotlightd.ports.publisher import Connect, Socket
 from spotlightd.settings import sources
 from spotlightd.testing import SilentMetrics
 from tests.flows.world import constructed_counts
+from tests.manual_clock import ManualClock
 
 KEY = "a-key-that-nobody-may-see"
 NAME = "constructed_feed"
@@ -193,39 +194,12 @@ async def run_listener(
         await running.stop()
 
 
-class HandClock:
-    """Time that passes only in `sleep` or when a scripted socket advances it. Chance gives the worst case: the shortest pause."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.set_back = 0.0
-        self.numbers = 0
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-        await asyncio.sleep(0)
-
-    def number(self) -> int:
-        self.numbers += 1
-        return self.numbers
-
-    def clock(self) -> Clock:
-        begun = time.time_ns()
-        return Clock(
-            wall=lambda: begun + int((self.seconds - self.set_back) * 1e9),
-            now=lambda: self.seconds,
-            sleep=self.sleep,
-            chance=lambda: 1.0,
-            number=self.number,
-        )
-
-
 @dataclass(slots=True)
 class ScriptedVenue:
     """The port `Connect` without a network: each connection is given to `serve`, which plays the socket."""
 
     serve: Callable[[int], Socket]
-    hand: HandClock
+    clock: ManualClock
     connects: list[float] = field(default_factory=list)
     at_once: int = 0
 
@@ -235,7 +209,7 @@ class ScriptedVenue:
         assert hosts
         assert set(limits) == {"connect_seconds", "ping_seconds", "max_frame_bytes", "allow_private"}
         assert self.at_once == 0, "a second connection with the same key"
-        self.connects.append(self.hand.seconds)
+        self.connects.append(self.clock.seconds)
         self.at_once += 1
         try:
             yield self.serve(len(self.connects))

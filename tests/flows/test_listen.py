@@ -25,7 +25,6 @@ from tests.flows.listener_world import (
     FAST_TIMING,
     KEY,
     NAME,
-    HandClock,
     MemoryFeeds,
     RecordingSpool,
     RunningListener,
@@ -33,6 +32,7 @@ from tests.flows.listener_world import (
     run_listener,
     stream,
 )
+from tests.manual_clock import ManualClock
 
 TICKING = Script(rate=500)
 QUIET = Script(rate=0.001, ping_seconds=3600)
@@ -64,9 +64,9 @@ async def wait_for_gaps(running: RunningListener, number: int) -> None:
 
 def check_each_tick_is_received_once_or_in_a_gap(exchange: Exchange, running: RunningListener) -> None:
     """O1 and O2, for all ticks between the first and the last that was received."""
-    taken = tick_numbers(running)
-    assert len(taken) == len(set(taken))
-    missed = sorted(set(range(taken[0], taken[-1])) - set(taken))
+    numbers = tick_numbers(running)
+    assert len(numbers) == len(set(numbers))
+    missed = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
     spans = [(gap.since - SLACK, gap.until + SLACK) for gap in running.feeds.gaps]
     for number in missed:
         at = datetime.fromtimestamp(exchange.ticks[number] / 1e9, UTC)
@@ -111,12 +111,12 @@ async def test_fault_22_a_burst_is_received_whole_and_memory_stays_bounded() -> 
         before = tracemalloc.get_traced_memory()[0]
         await exchange.burst(20, 1.0)
         exchange.stall()
-        made = len(exchange.ticks)
-        await running.until(lambda: tick_numbers(running)[-1] == made - 1)
+        ticks = len(exchange.ticks)
+        await running.until(lambda: tick_numbers(running)[-1] == ticks - 1)
         grown = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()
-        taken = tick_numbers(running)
-        assert taken == list(range(taken[0], made))
+        numbers = tick_numbers(running)
+        assert numbers == list(range(numbers[0], ticks))
         assert grown < 30e6
         assert running.feeds.gaps == []
 
@@ -327,9 +327,9 @@ async def test_the_key_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: 
             assert exchange.open_connections[0].token == KEY
             exchange.abort()
             await running.until(lambda: len(running.feeds.gaps) == 2)
-    heard = capsys.readouterr()
-    assert "refused by the venue" in heard.out + heard.err
-    assert KEY not in f"{heard.out}{heard.err}{caplog.text}{running.feeds}{running.board.read()}{running.state}"
+    output = capsys.readouterr()
+    assert "refused by the venue" in output.out + output.err
+    assert KEY not in f"{output.out}{output.err}{caplog.text}{running.feeds}{running.board.read()}{running.state}"
 
 
 # -- storms ------------------------------------------------------------------------------------------------------------
@@ -338,8 +338,8 @@ async def test_the_key_is_in_no_log(capsys: pytest.CaptureFixture[str], caplog: 
 class ClosesAfter:
     """A socket that sends one frame and is closed by the venue after these seconds."""
 
-    def __init__(self, hand: HandClock, seconds: float) -> None:
-        self.hand = hand
+    def __init__(self, clock: ManualClock, seconds: float) -> None:
+        self.clock = clock
         self.left = seconds
         self.sent = False
 
@@ -350,7 +350,7 @@ class ClosesAfter:
             return b"{}"
         if self.left <= 0:
             raise FeedError("closed by the venue", "closed, code 1000")
-        self.hand.seconds += min(seconds, self.left)
+        self.clock.seconds += min(seconds, self.left)
         self.left -= seconds
         return None
 
@@ -360,44 +360,47 @@ class ClosesAfter:
 
 @pytest.mark.parametrize("lives", [0.0, 2.0, 61.0])
 async def test_fault_16_a_venue_that_hangs_up_again_and_again_gets_few_connections(lives: float) -> None:
-    hand = HandClock()
-    venue = ScriptedVenue(lambda _: ClosesAfter(hand, lives), hand)
+    clock = ManualClock(datetime.now(UTC), chance=1.0)  # the shortest pause
+    venue = ScriptedVenue(lambda _: ClosesAfter(clock, lives), clock)
     async with run_listener(
         source=stream(stale_seconds=300.0),
         connect=venue,
-        clock=hand.clock(),
+        clock=clock.to_clock(),
         timing=ListenerTiming(),
         backoff=(1.0, 60.0),
     ) as running:
-        await running.until(lambda: hand.seconds > 3600)
+        await running.until(lambda: clock.seconds > 3600)
     starts = [start for start in venue.connects if start < 3600]
     busiest = max(sum(1 for other in starts if 0 <= other - start < 60) for start in starts)
     assert busiest <= 10
     assert len(starts) >= 3600 / (lives + 10)  # nor does it give up
     assert len([gap for gap in running.feeds.gaps if gap.cause == "closed by the venue"]) >= len(starts) - 1
-    if lives > 60:  # a good connection that ends is made anew at once
+    if lives > 60:  # a good connection that ends is opened again at once
         assert all(later - start - lives < 2 for start, later in pairwise(starts))
 
 
 @pytest.mark.parametrize("hours", [-2, 2])
 async def test_fault_44_a_wall_clock_that_is_set_hides_no_gap(hours: int) -> None:
-    hand = HandClock()
+    begun = datetime.now(UTC)
+    clock = ManualClock(begun, chance=1.0)  # the shortest pause
 
     class SetsTheClock(ClosesAfter):
         async def receive(self, seconds: float) -> bytes | None:
-            if self.left <= 5 and not hand.set_back:
-                hand.set_back = -3600 * hours
+            if self.left <= 5 and clock.start == begun:
+                clock.start += timedelta(hours=hours)
             return await super().receive(seconds)
 
-    venue = ScriptedVenue(lambda _: SetsTheClock(hand, 10), hand)
-    clock = hand.clock()
-    begun = clock.wall()
+    venue = ScriptedVenue(lambda _: SetsTheClock(clock, 10), clock)
     async with run_listener(
-        source=stream(stale_seconds=300.0), connect=venue, clock=clock, timing=ListenerTiming(), backoff=(1.0, 60.0)
+        source=stream(stale_seconds=300.0),
+        connect=venue,
+        clock=clock.to_clock(),
+        timing=ListenerTiming(),
+        backoff=(1.0, 60.0),
     ) as running:
         await running.until(lambda: len(running.feeds.gaps) >= 3)
     gap = running.feeds.gaps[0]
-    again = datetime.fromtimestamp(begun / 1e9, UTC) + timedelta(seconds=venue.connects[1], hours=hours)
+    again = begun + timedelta(seconds=venue.connects[1], hours=hours)
     assert abs(gap.until - again) < timedelta(seconds=1)
     missed = gap.until - gap.since
     assert timedelta(seconds=10) < missed < timedelta(seconds=12, hours=max(hours, 0))

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from spotlightd.backoff import Clock
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.system import logs
 from spotlightd.errors import StoreError
@@ -25,19 +24,12 @@ from spotlightd.flows.upkeep.logs import LogTable, run_log_writer, write_logs
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Answer
 from spotlightd.testing import SilentMetrics
+from tests.manual_clock import ManualClock
 
 NAMES = [column.name for column in logs.columns]
 
 
-@dataclass
-class Hands:
-    """A clock that a test sets."""
-
-    seconds: float = 0.0
-
-    def clock(self) -> Clock:
-        start = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()) * 10**9
-        return Clock(wall=lambda: start + int(self.seconds * 1e9), now=lambda: self.seconds)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @dataclass
@@ -71,13 +63,13 @@ class Table:
 
 
 class Counted(SilentMetrics):
-    written: float = 0
+    rows_written: float = 0
     left_out: float = 0
 
     def count(self, name: str, value: float = 1, /, **labels: str) -> None:
         super().count(name, value, **labels)
         if name == "log_events_written_total":
-            self.written += value
+            self.rows_written += value
         elif name == "log_events_left_out_total":
             self.left_out += value
 
@@ -103,7 +95,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 
 def test_an_event_becomes_a_row_with_its_context_in_columns_and_the_rest_as_json() -> None:
-    buffer = LogBuffer(10, 10, Hands().clock())
+    buffer = LogBuffer(10, 10, ManualClock(NOON).to_clock())
     buffer.add({
         "event": "load published", "level": "info", "timestamp": "x", "flow": "collect a", "source": "a", "load_id": 7,
         "run": "r", "request": "q", "rows": 3, "covers": "2021/01/a", "day": datetime(2021, 1, 1, tzinfo=UTC).date(),
@@ -120,34 +112,34 @@ def test_an_event_becomes_a_row_with_its_context_in_columns_and_the_rest_as_json
 
 
 def test_no_more_wait_than_there_is_room_for_and_the_rest_is_counted() -> None:
-    hands = Hands()
-    buffer = LogBuffer(5, 1_000, hands.clock())
+    clock = ManualClock(NOON)
+    buffer = LogBuffer(5, 1_000, clock.to_clock())
     for at in range(12):
         buffer.add({"event": "source failed", "level": "error" if at == 11 else "info", "n": at})
     assert (buffer.size, buffer.left_out) == (5, 7)
     buffer.remove(len(buffer.peek(3)))
-    hands.seconds += MINUTE
+    clock.seconds += MINUTE
     rows = dicts(buffer.peek(100))
     assert sums(rows) == (2, 7)
-    told = json.loads(rows[-1]["fields"])
-    assert (told["of"], told["events"], rows[-1]["level"]) == ("source failed", 7, "error")
+    fields = json.loads(rows[-1]["fields"])
+    assert (fields["of"], fields["events"], rows[-1]["level"]) == ("source failed", 7, "error")
     assert [row["seq"] for row in rows] == [4, 5, 13]
 
 
 def test_a_flood_of_one_kind_is_sampled_each_minute_and_leaves_room_for_the_others() -> None:
-    hands, rows, others = Hands(), list[dict[str, Any]](), 0
-    buffer = LogBuffer(10_000, 20, hands.clock())
+    clock, rows, others = ManualClock(NOON), list[dict[str, Any]](), 0
+    buffer = LogBuffer(10_000, 20, clock.to_clock())
     for second in range(5 * 60):
-        hands.seconds = float(second)
+        clock.seconds = float(second)
         for _ in range(10):
             buffer.add({"event": "request refused", "level": "info"})
         if second % 30 == 0:
             others += 1
             buffer.add({"event": "flow failed", "level": "warning"})
         if second % 2:
-            found = buffer.peek(1_000)
-            rows += dicts(found)
-            buffer.remove(len(found))
+            batch = buffer.peek(1_000)
+            rows += dicts(batch)
+            buffer.remove(len(batch))
     rows += dicts(buffer.peek(1_000, at_end=True))
     assert sums(rows) == (5 * 20 + others, 3_000 - 5 * 20)
     assert sum(row["event"] == "flow failed" for row in rows) == others
@@ -156,10 +148,10 @@ def test_a_flood_of_one_kind_is_sampled_each_minute_and_leaves_room_for_the_othe
 
 
 def test_counts_stay_few_and_right_while_the_warehouse_is_down_for_days() -> None:
-    hands = Hands()
-    buffer = LogBuffer(50, 10, hands.clock())
+    clock = ManualClock(NOON)
+    buffer = LogBuffer(50, 10, clock.to_clock())
     for minute in range(3 * 24 * 60):
-        hands.seconds = minute * MINUTE
+        clock.seconds = minute * MINUTE
         for name in ("store failed", "source failed"):
             buffer.add({"event": name, "level": "warning"})
         buffer.peek(1_000)
@@ -218,10 +210,10 @@ def test_who_speaks_while_garbage_is_collected_does_not_wait_for_himself() -> No
 def test_many_threads_may_speak_at_once() -> None:
     buffer = LogBuffer(1_000, 700)
     threads = [threading.Thread(target=add_events, args=(buffer, 250)) for _ in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join(20)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
     rows = dicts(buffer.peek(5_000, at_end=True))
     assert sums(rows) == (700, 1_300)
     assert len({row["seq"] for row in rows}) == len(rows)
@@ -240,16 +232,16 @@ async def test_what_was_said_before_during_and_at_the_end_is_in_the_table(wareho
     buffer, metrics = LogBuffer(1_000, 1_000), Counted()
     add_events(buffer, 10)
     async with run_log_writer(Board(), buffer, warehouse, metrics, 0.02):
-        await until(lambda: metrics.written >= 10, "the first block")
+        await until(lambda: metrics.rows_written >= 10, "the first block")
         add_events(buffer, 5)
-    found = (
+    rows = (
         await warehouse.rows(
             "SELECT * FROM logs WHERE started_at = {s:DateTime64(6, 'UTC')} ORDER BY seq", {"s": buffer.started_at}
         )
     ).dicts()
-    assert [row["seq"] for row in found] == list(range(1, 16))
-    assert found[3]["fields"] == '{"n": 3}'
-    assert (metrics.written, metrics.left_out, buffer.size) == (15, 0, 0)
+    assert [row["seq"] for row in rows] == list(range(1, 16))
+    assert rows[3]["fields"] == '{"n": 3}'
+    assert (metrics.rows_written, metrics.left_out, buffer.size) == (15, 0, 0)
 
 
 async def test_a_warehouse_that_is_down_loses_nothing_that_had_room_and_counts_the_rest() -> None:

@@ -5,20 +5,12 @@ from __future__ import annotations
 import itertools
 
 from spotlightd.flows.stream.loss import STALL_SECONDS, StallDetector
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.manual_clock import ManualClock
 
 
 def stall_seconds(
     stall: StallDetector,
-    clock: HandClock,
+    clock: ManualClock,
     seconds: float,
     *,
     durable: int,
@@ -29,15 +21,15 @@ def stall_seconds(
     """The seconds at which a stall was reported, when checked once a second."""
     reported = []
     for second in range(int(seconds)):
-        clock.now += 1.0
+        clock.seconds += 1.0
         if stall.is_stalled(durable=durable, waiting=waiting, offset=offset + second, drained=drained):
             reported.append(second)
     return reported
 
 
 def test_a_busy_feed_behind_frames_that_the_bus_lost_is_sent_again_at_growing_intervals() -> None:
-    clock = HandClock()
-    reported = stall_seconds(StallDetector(clock), clock, 500, durable=10)
+    clock = ManualClock()
+    reported = stall_seconds(StallDetector(clock.now), clock, 500, durable=10)
     assert len(reported) == 4
     pauses = [later - earlier for earlier, later in itertools.pairwise(reported)]
     assert reported[0] >= STALL_SECONDS
@@ -45,15 +37,15 @@ def test_a_busy_feed_behind_frames_that_the_bus_lost_is_sent_again_at_growing_in
 
 
 def test_a_spool_that_frees_frames_or_is_empty_is_not_stalled() -> None:
-    clock = HandClock()
-    stall = StallDetector(clock)
+    clock = ManualClock()
+    stall = StallDetector(clock.now)
     assert [second for durable in range(100) for second in stall_seconds(stall, clock, 5, durable=durable)] == []
     assert stall_seconds(stall, clock, 500, durable=100, waiting=0, drained=True) == []
 
 
 def test_a_drain_that_stands_still_is_no_stall_of_the_spool() -> None:
-    clock = HandClock()
-    stall = StallDetector(clock)
-    stalled = [stall.is_stalled(durable=1, waiting=5, offset=7, drained=False) for clock.now in range(500)]
+    clock = ManualClock()
+    stall = StallDetector(clock.now)
+    stalled = [stall.is_stalled(durable=1, waiting=5, offset=7, drained=False) for clock.seconds in range(500)]
     assert stalled.count(True) == 0
     assert stall.is_stalled(durable=1, waiting=5, offset=7, drained=True)
