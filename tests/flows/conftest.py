@@ -27,12 +27,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     thread.start()
     try:
         with state_lock(tmp_path_factory.mktemp("engine")) as held:
-            made = Engine(held, stores.EngineSettings())
-            asyncio.run_coroutine_threadsafe(made.__aenter__(), loop).result(60)
+            engine = Engine(held, stores.EngineSettings())
+            asyncio.run_coroutine_threadsafe(engine.__aenter__(), loop).result(60)
             try:
-                yield made
+                yield engine
             finally:
-                asyncio.run_coroutine_threadsafe(made.__aexit__(None, None, None), loop).result(60)
+                asyncio.run_coroutine_threadsafe(engine.__aexit__(None, None, None), loop).result(60)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -121,11 +121,11 @@ class MemoryReader:
 
     async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
         del size, seconds, idle_seconds
-        found = await self.bus.peek(self.topic, self.partition, self.offset, most=frames)
-        if not len(found):
+        records = await self.bus.peek(self.topic, self.partition, self.offset, most=frames)
+        if not len(records):
             await asyncio.sleep(0.005)
-        self.offset += len(found)
-        return found
+        self.offset += len(records)
+        return records
 
 
 class FakeSpool:
@@ -242,11 +242,11 @@ class Stores:
     async def run_drain(self, source: Stream = ticks) -> AsyncIterator[Drain]:
         """Run a drain while the block runs; what it raises is raised here."""
         parts = self.parts
-        means = DrainContext(
+        context = DrainContext(
             self.world.bus, self.world.spool, self.warehouse, self.positions, parts, SilentMetrics(), self.world.settings,
             gate=self.gate, archives=self.world.archives,
         )  # fmt: skip
-        flow = Drain(source, means, self.replay(source))
+        flow = Drain(source, context, self.replay(source))
         task = asyncio.create_task(flow(self.board.reporter("drain")), name="drain")
         waiting = asyncio.current_task()
         task.add_done_callback(lambda done: waiting.cancel() if waiting and not done.cancelled() else None)

@@ -56,7 +56,7 @@ BARRED = [stored(name) for name in ("symbol", "source", "time", "price", "volume
 def recomputed(rows: Iterable[Trade]) -> list[Bar]:
     """The bars of these trades, by plain arithmetic."""
     minutes: dict[tuple[str, str, datetime], list[tuple[float, float]]] = defaultdict(list)
-    for row in sorted(rows, key=lambda one: [one[at] for at in PLACED]):
+    for row in sorted(rows, key=lambda trade: [trade[at] for at in PLACED]):
         symbol, source, time, price, volume = (row[at] for at in BARRED)
         minutes[symbol, source, time.replace(second=0, microsecond=0)].append((price, volume))
     return sorted((*key, *_bar(of)) for key, of in minutes.items())
@@ -103,10 +103,10 @@ class Market:
         feed, day = self.random.choice(FEEDS), self.random.choice(DAYS)
         load = self.opened.get((feed.name, day)) or await self.open(feed, day)
         self.opened[feed.name, day] = load
-        await self.bring(load, [self.trade(feed, day, load) for _ in range(count)])
+        await self.publish(load, [self.trade(feed, day, load) for _ in range(count)])
         return load
 
-    async def bring(self, load: int, rows: list[Trade]) -> None:
+    async def publish(self, load: int, rows: list[Trade]) -> None:
         self.rows[load] += rows
         await self.warehouse.insert(trades, rows)
 
@@ -127,23 +127,23 @@ class Market:
         amount = float(draw.choice(sorts)) if volume is None else volume
         price = round(100 + draw.random() * 50, draw.choice((0, 2, 8)))
         place = (draw.choice((1, 2)), draw.choice((0, 7)), self.offset, draw.choice((0, 3)))
-        says = ("", "", ["1"], "trade", False, feed.name)
-        return (draw.choice(SYMBOLS), "", time, received, received, price, amount, *says, load, *place)
+        details = ("", "", ["1"], "trade", False, feed.name)
+        return (draw.choice(SYMBOLS), "", time, received, received, price, amount, *details, load, *place)
 
     async def close(self, load: int) -> None:
-        self.opened = {key: one for key, one in self.opened.items() if one != load}
+        self.opened = {key: load_id for key, load_id in self.opened.items() if load_id != load}
         await self.ledger.close_load(load)
 
     async def replay(self, load: int) -> None:
         """Replay a load, a third of it with other values: a new closed load replaces the old one."""
         await self.close(load)
         old = next(other for other in await self.ledger.loads() if other.load_id == load)
-        feed = next(one for one in FEEDS if one.name == old.source)
+        feed = next(feed for feed in FEEDS if feed.name == old.source)
         begun = await self.ledger.begin_load(feed, old.digest, old.covers)
         again = [row for row in self.rows[load] if self.random.random() > 0.3]
         self.rows[begun.load_id] = []
         at = stored("load_id")
-        await self.bring(begun.load_id, [(*row[:at], begun.load_id, *row[at + 1 :]) for row in again])
+        await self.publish(begun.load_id, [(*row[:at], begun.load_id, *row[at + 1 :]) for row in again])
         await self.ledger.mark_loaded(begun.load_id, {}, ())
         await self.publications().publish(await self.ledger.close_load(begun.load_id))
 
@@ -210,8 +210,8 @@ async def test_bars_always_equal_their_trades(market: Market, seed: int) -> None
     for _ in range(25):
         await _step(market)
         await market.check()
-    kept = await market.warehouse.rows("SELECT uniqExact(load_id), count() FROM bars")
-    assert kept.rows[0][0] > 1
+    counts = await market.warehouse.rows("SELECT uniqExact(load_id), count() FROM bars")
+    assert counts.rows[0][0] > 1
     for load in list(market.opened.values()):
         await market.close(load)
     await market.runner().run_round()
@@ -234,8 +234,8 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
             )
         await market.check()
         await market.runner().run_round()
-        kept = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")
-        assert sum(count for _, count in kept.rows) == sum(map(len, market.rows.values()))
+        counts = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")
+        assert sum(count for _, count in counts.rows) == sum(map(len, market.rows.values()))
         if fuse.steps < step:
             break
     assert step > 10
@@ -282,7 +282,7 @@ async def test_a_bar_that_cannot_hold_its_volume_is_an_error_and_not_another_num
     load = await market.open(FEEDS[0], DAYS[1])
     same = [market.trade(FEEDS[0], DAYS[1], load, volume) for volume in volumes]
     at = stored("time")
-    await market.bring(load, [("AAPL", *row[1:at], same[0][at], *row[at + 1 :]) for row in same])
+    await market.publish(load, [("AAPL", *row[1:at], same[0][at], *row[at + 1 :]) for row in same])
     with pytest.raises(StoreError, match=r"more than a bar can hold|too big"):
         await market.read(await market.newest())
 
@@ -294,19 +294,19 @@ async def test_readers_filter_sort_and_page_bars_as_any_dataset(market: Market) 
         await market.tick()
     seq = await market.newest()
     bounds = [("symbol", "BINANCE:BTCUSDT"), ("minute__gte", "2025-10-02T23:59:00Z"), ("source__ne", "feed_x")]
-    wanted = [one for one in await market.expected(seq) if one[0] == SYMBOLS[1] and one[2].minute in (59, 0, 1)]
-    seen: list[dict[str, Any]] = []
+    wanted = [bar for bar in await market.expected(seq) if bar[0] == SYMBOLS[1] and bar[2].minute in (59, 0, 1)]
+    pages: list[dict[str, Any]] = []
     following = ""
     while True:
-        asked = filters.parse_question(bars, [*bounds, *([("_next", following)] if following else [])])
-        query = select.select_page(asked, Snapshot(seq), 2)
+        question = filters.parse_question(bars, [*bounds, *([("_next", following)] if following else [])])
+        query = select.select_page(question, Snapshot(seq), 2)
         rows = (await market.warehouse.rows(query.sql, query.params)).dicts()
-        seen += rows[:2]
+        pages += rows[:2]
         if len(rows) < 3:
             break
-        following = cursor.make_cursor(cursor.with_page_order(asked), rows[1])
-    assert [one["minute"] for one in seen] == sorted((one["minute"] for one in seen), reverse=True)
-    assert sorted(tuple(one.values()) for one in seen) == wanted
+        following = cursor.make_cursor(cursor.with_page_order(question), rows[1])
+    assert [row["minute"] for row in pages] == sorted((row["minute"] for row in pages), reverse=True)
+    assert sorted(tuple(row.values()) for row in pages) == wanted
     counted = select.select_count(filters.parse_question(bars, bounds), Snapshot(seq))
     assert (await market.warehouse.rows(counted.sql, counted.params)).rows[0][0] == len(wanted)
     current = await market.warehouse.rows("SELECT * FROM bars_current")
@@ -328,8 +328,8 @@ async def test_only_the_queried_trades_are_read(market: Market) -> None:
             await market.close(load)
     await market.runner().run_round()
     sql = f"EXPLAIN indexes = 1 SELECT * FROM {table_expression(bars)} WHERE symbol = 'AAPL' AND minute >= '2025-10-03 00:01:00'"
-    told = "\n".join(row[0] for row in (await market.warehouse.rows(sql, {"seq": await market.newest()})).rows)
-    index = told[told.rindex("PrimaryKey") :]
-    assert "(toYYYYMMDD(received) in 1-element set)" in told, told
-    assert "symbol in ['AAPL', 'AAPL']" in index, told
-    assert "(toStartOfInterval(time, 60000000) in [" in index, told
+    plan = "\n".join(row[0] for row in (await market.warehouse.rows(sql, {"seq": await market.newest()})).rows)
+    index = plan[plan.rindex("PrimaryKey") :]
+    assert "(toYYYYMMDD(received) in 1-element set)" in plan, plan
+    assert "symbol in ['AAPL', 'AAPL']" in index, plan
+    assert "(toStartOfInterval(time, 60000000) in [" in index, plan

@@ -55,13 +55,13 @@ async def test_the_other_instance_has_the_same_rows_documents_and_rejects(
     async with document_transfer(other, source()) as transfer:
         outcomes = await transfer.import_file(file)
         document = (await transfer.context.ledger.loads())[0].digest
-        kept = await transfer.context.ledger.document(document)
+        stored = await transfer.context.ledger.document(document)
     assert statuses(outcomes) == dict.fromkeys(DAYS, "imported")
     assert await other.read_counts() == EXPECTED
     assert other.documents.objects == world.documents.objects
-    assert kept is not None
-    assert kept.url in {url(covers) for covers in DAYS}
-    assert "bundle" in kept.via
+    assert stored is not None
+    assert stored.url in {url(covers) for covers in DAYS}
+    assert "bundle" in stored.via
     async with SqliteLedger(other.folder / "ledger.sqlite") as ledger:
         assert [row[7] for row in await ledger.history("rejects", 0, 10)] == ["?odd"]
 
@@ -201,15 +201,15 @@ async def test_a_publishers_own_answer_outranks_a_bundle(
 async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, other: World, tmp_path: Path) -> None:
     twin = replace(source(), name="constructed_twin")
     world.serve({"2021/a": DAYS["2021/a"]})
-    for one in (source(), twin):
-        await world.ingest(one)
+    for feed in (source(), twin):
+        await world.ingest(feed)
     path = tmp_path / "twins.bundle.tar"
     for at, mine in ((world, True), (other, False)):
         async with document_transfer(at, source()) as transfer:
-            transfer.feeds = {one.name: one for one in (source(), twin)}
+            transfer.feeds = {feed.name: feed for feed in (source(), twin)}
             if mine:
-                made = await transfer.export(constructed_counts, path)
-                assert len({load.digest for load in made.loads}) == 1
+                manifest = await transfer.export(constructed_counts, path)
+                assert len({load.digest for load in manifest.loads}) == 1
             else:
                 assert [(outcome.source, outcome.status) for outcome in await transfer.import_file(path)] == [
                     ("constructed", "imported"), ("constructed_twin", "imported"),

@@ -29,11 +29,11 @@ async def read(whole: bytes, size: int = 1 << 20) -> list[tuple[int, int, int, b
         for at in range(0, len(whole), size):
             yield whole[at : at + size]
 
-    found = [group async for group in frames.read_groups(ticks, DAY, chunks())]
+    groups = [group async for group in frames.read_groups(ticks, DAY, chunks())]
     return [
-        (one.epoch, one.partition, offset, value)
-        for one in found
-        for offset, value in zip(one.records.offsets, one.records.values, strict=True)
+        (group.epoch, group.partition, offset, value)
+        for group in groups
+        for offset, value in zip(group.records.offsets, group.records.values, strict=True)
     ]
 
 
@@ -46,7 +46,7 @@ async def test_frames_are_the_same_wherever_the_bytes_are_cut(size: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("whole", "says"),
+    ("whole", "error"),
     [
         (row(1, b"x")[:-1], "is cut off"),
         (row(1, b"x")[:20], "is cut off"),
@@ -59,6 +59,6 @@ async def test_frames_are_the_same_wherever_the_bytes_are_cut(size: int) -> None
         (HEAD.pack(1, 0, 1, 7, 1, MIDNIGHT, 0) + b"\xff\xff\xff\xff\x0f", "at most"),
     ],
 )
-async def test_what_is_no_frame_of_that_day_in_its_order_is_refused(whole: bytes, says: str) -> None:
-    with pytest.raises(FormatError, match=says):
+async def test_what_is_no_frame_of_that_day_in_its_order_is_refused(whole: bytes, error: str) -> None:
+    with pytest.raises(FormatError, match=error):
         await read(whole)

@@ -44,9 +44,9 @@ async def test_a_crash_at_each_step_of_a_first_ingest(world: World, tmp_path: Pa
         fresh.serve(FIRST)
         if not await _crash_at(fresh, step):
             break
-        seen = await fresh.read_counts()
-        assert set(seen.items()) <= set(COUNTS_FIRST.items())
-        assert {day for day in seen if day < "2022"} in WHOLE
+        counts = await fresh.read_counts()
+        assert set(counts.items()) <= set(COUNTS_FIRST.items())
+        assert {day for day in counts if day < "2022"} in WHOLE
         await fresh.ingest()
         assert await fresh.read_counts() == COUNTS_FIRST
         assert await _dead_rows(fresh) == 0

@@ -50,11 +50,11 @@ async def test_frames_are_decoded_once_rejects_are_named_and_a_replay_gives_the_
 
     async with streams.stores() as stores:
         lost = await stores.ledger.run("SELECT offset, reason FROM lost_frames")
-        assert [tuple(one) for one in lost] == [(1, "too short for a count")]
+        assert [tuple(loss) for loss in lost] == [(1, "too short for a count")]
         done = await stores.replay(source).replay_days(
             date(2026, 3, 2), date(2026, 3, 2), to_checkpoint(ignore_progress)
         )
-    assert [(one.rows, one.rejects) for one in done] == [(6, 1)]
+    assert [(load.rows, load.rejects) for load in done] == [(6, 1)]
     assert await counted(streams) == (6, 6)
 
 

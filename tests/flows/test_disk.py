@@ -90,8 +90,8 @@ async def test_levels_hold_in_their_order_and_let_go_in_the_reverse() -> None:
     watch = Watch(ballast=0)
     log_entries = []
     for used in (800, 860, 930, 960, 980, 965, 945, 935, 905, 830):
-        one = await watch.usage_after(used)
-        log_entries.append((int(one.level), *watch.held))
+        usage = await watch.usage_after(used)
+        log_entries.append((int(usage.level), *watch.held))
     assert log_entries == [
         (0, False, False), (1, False, False), (2, True, False), (3, True, True), (4, True, True),
         (4, True, True), (3, True, True), (2, True, False), (1, False, False), (0, False, False),
@@ -123,12 +123,12 @@ async def test_each_change_of_level_is_logged_once(log_entries: Events) -> None:
 
 
 @given(st.lists(st.integers(0, SIZE), max_size=30))
-def test_the_gate_always_follows_the_levels_and_free_space_releases_all_work(told: list[int]) -> None:
+def test_the_gate_always_follows_the_levels_and_free_space_releases_all_work(used_sizes: list[int]) -> None:
     async def all_of_it() -> None:
         watch = Watch(ballast=0)
-        for used in told:
-            one = await watch.usage_after(used)
-            assert watch.held == (one.level >= Level.BATCH_HELD, one.level >= Level.SINK_HELD)
+        for used in used_sizes:
+            usage = await watch.usage_after(used)
+            assert watch.held == (usage.level >= Level.BATCH_HELD, usage.level >= Level.SINK_HELD)
         await watch.usage_after(0)
         assert watch.held == (False, False)
 
@@ -150,9 +150,9 @@ async def test_a_ballast_that_would_itself_hold_work_is_not_created() -> None:
     """Otherwise it would be created and released for ever."""
     watch = Watch(ballast=200)
     for _ in range(3):
-        one = await watch.usage_after(830)
-        assert one.ballast
-        assert (one.ballast.held, one.ballast.detail) == (0, "there is no room for it yet")
+        usage = await watch.usage_after(830)
+        assert usage.ballast
+        assert (usage.ballast.held, usage.ballast.detail) == (0, "there is no room for it yet")
     assert watch.held == (False, False)
 
 
@@ -168,8 +168,8 @@ async def test_no_ballast_is_wanted() -> None:
 async def test_at_the_last_level_the_hook_is_called_after_the_ballast_is_released_and_not_twice_at_once() -> None:
     called, may_end = list[tuple[str, int]](), asyncio.Event()
 
-    async def drop(one: FileSystem) -> None:
-        called.append((one.name, watch.disks.files.get(TABLES / "engine" / "ballast", 0)))
+    async def drop(file_system: FileSystem) -> None:
+        called.append((file_system.name, watch.disks.files.get(TABLES / "engine" / "ballast", 0)))
         await may_end.wait()
 
     watch = Watch(on_critical=drop, every_seconds=0.001)
@@ -247,9 +247,9 @@ async def test_the_forecast_outlives_a_restart(warehouse: ClickHouse) -> None:
     task = asyncio.create_task(DiskHistory(watch.flow, warehouse, every_seconds=0.05)(board.reporter("disk rows")))
     try:
         await until(lambda: board.read()[0].state == "waiting")
-        one = await watch.usage_after(120)
+        usage = await watch.usage_after(120)
     finally:
         task.cancel()
         await asyncio.wait([task])
-    assert one.forecast.rate == pytest.approx(1 / 3600, rel=0.1)
-    assert one.forecast.summary.startswith(("full in 35 days", "full in 36 days", "full in 34 days"))
+    assert usage.forecast.rate == pytest.approx(1 / 3600, rel=0.1)
+    assert usage.forecast.summary.startswith(("full in 35 days", "full in 36 days", "full in 34 days"))

@@ -43,8 +43,8 @@ def test_marks_that_do_not_grow_are_a_setting_to_be_put_right(marks: tuple[float
 
 
 @given(used, used, levels)
-def test_more_in_use_is_never_better(one: int, other: int, before: Level) -> None:
-    low, high = sorted((one, other))
+def test_more_in_use_is_never_better(used_bytes: int, other: int, before: Level) -> None:
+    low, high = sorted((used_bytes, other))
     assert MARKS.find_level(low, SIZE, before) <= MARKS.find_level(high, SIZE, before)
 
 
@@ -64,8 +64,8 @@ def test_a_second_look_changes_nothing(now: int, before: Level) -> None:
 @given(st.lists(st.floats(0.0, 0.99), max_size=50), st.sampled_from([level for level in Level if level]))
 def test_a_disk_that_trembles_below_a_mark_keeps_its_level(below: list[float], level: Level) -> None:
     now = level
-    for one in below:
-        now = MARKS.find_level(int((MARKS.marks[level] - one) * 10_000) + 1, SIZE, now)
+    for difference in below:
+        now = MARKS.find_level(int((MARKS.marks[level] - difference) * 10_000) + 1, SIZE, now)
         assert now == level
 
 
@@ -88,43 +88,43 @@ def test_a_ballast_that_fits_holds_nothing(share: int, now: int) -> None:
 
 @given(st.integers(-(10**9), 10**9), st.integers(6, 200), st.integers(60, 3600))
 def test_the_rate_of_a_steady_disk_is_its_rate(rate: int, many: int, every: int) -> None:
-    made = build_history(points([10**15 + rate * every * at for at in range(many)], every=every))
-    assert made.rate == pytest.approx(rate, rel=1e-6, abs=1e-3)
+    history = build_history(points([10**15 + rate * every * at for at in range(many)], every=every))
+    assert history.rate == pytest.approx(rate, rel=1e-6, abs=1e-3)
 
 
 @given(st.integers(1, 10**6), st.sets(st.integers(0, 59), max_size=12), st.randoms(use_true_random=False))
 def test_a_fifth_of_wild_points_does_not_turn_the_rate(rate: int, wild: set[int], chance: object) -> None:
     values = [10**12 + rate * 60 * at for at in range(60)]
-    told = [chance.randrange(0, 2 * 10**12) if at in wild else value for at, value in enumerate(values)]  # type: ignore[attr-defined]
-    assert build_history(points(told)).rate == pytest.approx(rate, rel=0.5)
+    noisy = [chance.randrange(0, 2 * 10**12) if at in wild else value for at, value in enumerate(values)]  # type: ignore[attr-defined]
+    assert build_history(points(noisy)).rate == pytest.approx(rate, rel=0.5)
 
 
 @given(st.lists(st.tuples(st.integers(-(10**6), 10**7), st.integers(0, 1 << 50)), max_size=400))
-def test_a_history_is_bounded_and_in_order_whatever_the_clock_does(told: list[tuple[int, int]]) -> None:
-    made = History()
-    for seconds, value in told:
-        made = made.with_point(Point(BEGUN + timedelta(seconds=seconds), value))
-        times = [point.at for point in made.points]
+def test_a_history_is_bounded_and_in_order_whatever_the_clock_does(samples: list[tuple[int, int]]) -> None:
+    history = History()
+    for seconds, value in samples:
+        history = history.with_point(Point(BEGUN + timedelta(seconds=seconds), value))
+        times = [point.at for point in history.points]
         assert times == sorted(set(times))
         assert len(times) <= MOST_POINTS
-        assert made.points[-1].used == value
+        assert history.points[-1].used == value
 
 
 def test_a_long_history_stays_even() -> None:
-    made = build_history(points(range(5_000)))
-    gaps = [(b.at - a.at).total_seconds() for a, b in zip(made.points, made.points[1:], strict=False)]
-    assert made.points[0].at == BEGUN
+    history = build_history(points(range(5_000)))
+    gaps = [(b.at - a.at).total_seconds() for a, b in zip(history.points, history.points[1:], strict=False)]
+    assert history.points[0].at == BEGUN
     assert max(gaps) < 5 * 5_000 * 60 / MOST_POINTS
 
 
 @given(st.floats(1e-3, 1e12), st.integers(0, 1 << 50), st.integers(0, 1 << 50))
-def test_less_room_is_never_full_later(rate: float, one: int, other: int) -> None:
-    low, high = sorted((one, other))
+def test_less_room_is_never_full_later(rate: float, free: int, other: int) -> None:
+    low, high = sorted((free, other))
     assert (forecast(rate, low).seconds or math.inf) <= (forecast(rate, high).seconds or math.inf) or not low
 
 
 @pytest.mark.parametrize(
-    ("told", "says"),
+    ("forecast", "summary"),
     [
         (Forecast(), "too early to say how fast it fills"),
         (forecast(-5.0, 10), "not growing"),
@@ -137,5 +137,5 @@ def test_less_room_is_never_full_later(rate: float, one: int, other: int) -> Non
         (forecast(1.0, int(30 * YEAR)), "not growing"),
     ],
 )
-def test_a_forecast_is_a_sentence(told: Forecast, says: str) -> None:
-    assert told.summary == says
+def test_a_forecast_is_a_sentence(forecast: Forecast, summary: str) -> None:
+    assert forecast.summary == summary

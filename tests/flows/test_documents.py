@@ -87,8 +87,8 @@ class World:
         return [self.path(name).exists() for name in names]
 
     async def check(self) -> tuple[bool, str]:
-        one = (await SqliteArchive(self.ledger).checks())["documents"]
-        return one.passed, one.detail
+        check = (await SqliteArchive(self.ledger).checks())["documents"]
+        return check.passed, check.detail
 
 
 @pytest.fixture
@@ -104,8 +104,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_new_documents_are_copied_old_ones_leave_and_all_are_read(world: World) -> None:
     old, new = await world.keep(1, 2), await world.keep(3, days=3)
-    found = await world.round()
-    assert found == DocumentTiers(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
+    tiers = await world.round()
+    assert tiers == DocumentTiers(Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (), NOW)
     assert world.in_folder(*old, *new) == [False, False, True]
     for number, name in enumerate((*old, *new), 1):
         assert await read(world.documents, name) == content(number)
@@ -136,7 +136,7 @@ async def test_without_a_policy_the_bucket_is_not_read(world: World) -> None:
 
 async def test_each_source_has_its_retention_and_of_two_the_longest_counts(world: World) -> None:
     world.policy = TieringPolicy({"constructed": 10, "patient": 100})
-    (mine,), (other,), (kept,) = (
+    (mine,), (other,), (third,) = (
         await world.keep(1),
         await world.keep(2, source="patient"),
         await world.keep(3, source="no"),
@@ -144,8 +144,8 @@ async def test_each_source_has_its_retention_and_of_two_the_longest_counts(world
     both = await world.keep(4)
     await world.keep(4, source="patient")
     await world.round()
-    assert world.in_folder(mine, other, kept, *both) == [False, True, True, True]
-    assert not world.copy(kept).exists()
+    assert world.in_folder(mine, other, third, *both) == [False, True, True, True]
+    assert not world.copy(third).exists()
     many = StoredDocument("", 0, ("constructed", "no"))
     assert world.policy.retention(many) is None
     assert world.policy.retention(None) is None
@@ -206,8 +206,8 @@ async def test_a_crash_at_any_step_loses_nothing_and_the_next_round_finishes(wor
         else:
             break
         for name in names:
-            here, copied = world.path(name).exists(), world.copy(name).exists()
-            assert here or (copied and world.copy(name).stat().st_size == 1000)
+            local, copied = world.path(name).exists(), world.copy(name).exists()
+            assert local or (copied and world.copy(name).stat().st_size == 1000)
         await world.round()
         assert not any(world.in_folder(*names))
     world.bucket.before_piece = None
@@ -259,14 +259,14 @@ async def test_a_copy_damaged_before_the_drop_stops_all_drops_and_is_reported(wo
         assert world.in_folder(bad, good) == [False, False]
         return
     world.spoil(bad, b"D" + content(1)[1:] if damage == "flipped byte" else content(1)[:-1])
-    for one in (tiering, tiering, world.tiering()):
-        found = await world.round(one)
-        assert len(found.amiss) == 1
-        assert found.amiss[0].startswith(f"document {bad}")
+    for flow in (tiering, tiering, world.tiering()):
+        tiers = await world.round(flow)
+        assert len(tiers.amiss) == 1
+        assert tiers.amiss[0].startswith(f"document {bad}")
         assert world.in_folder(bad, good) == [True, True]
-        well, says = await world.check()
+        well, detail = await world.check()
         assert not well
-        assert says.startswith(f"1 amiss, nothing is dropped: document {bad}")
+        assert detail.startswith(f"1 amiss, nothing is dropped: document {bad}")
     assert await read(world.documents, bad) == content(1)
     world.copy(bad).unlink()
     await world.round(tiering)
@@ -280,27 +280,29 @@ async def test_a_document_damaged_in_the_folder_is_not_copied_and_does_not_hold_
     bad, good = await world.keep(1, 2, days=3)
     world.path(bad).chmod(0o600)
     world.path(bad).write_bytes(b"D" + content(1)[1:])
-    found = await world.round()
-    assert "should have the SHA-256" in found.amiss[0]
+    tiers = await world.round()
+    assert "should have the SHA-256" in tiers.amiss[0]
     assert (world.copy(bad).exists(), world.copy(good).exists()) == (False, True)
 
 
 async def test_a_bucket_emptied_by_another_program_is_reported_and_stops_drops(world: World) -> None:
-    gone, lost = await world.keep(1, 2)
+    first, second = await world.keep(1, 2)
     await world.round()
-    for name in (gone, lost):
+    for name in (first, second):
         world.copy(name).unlink()
     (new,) = await world.keep(3)
-    found = await world.round()
-    assert set(found.amiss) == {f"document {name} is neither in the folder nor in the bucket" for name in (gone, lost)}
+    tiers = await world.round()
+    assert set(tiers.amiss) == {
+        f"document {name} is neither in the folder nor in the bucket" for name in (first, second)
+    }
     assert world.in_folder(new) == [True]
     assert not (await world.check())[0]
-    with pytest.raises(StoreError, match=f"^there is no document {gone} in /.*, nor in the bucket"):
-        await read(world.documents, gone)
+    with pytest.raises(StoreError, match=f"^there is no document {first} in /.*, nor in the bucket"):
+        await read(world.documents, first)
     await world.keep(1)  # the publisher still has it
-    world.policy = replace(world.policy, lost=frozenset({lost}))
+    world.policy = replace(world.policy, lost=frozenset({second}))
     assert (await world.round()).amiss == ()
-    assert world.in_folder(gone, new) == [False, False]
+    assert world.in_folder(first, new) == [False, False]
 
 
 async def test_without_a_policy_missing_documents_are_reported_too(world: World) -> None:
@@ -364,20 +366,20 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
         async with tiered(tmp_path, bucket) as documents:
             world = World(tmp_path, documents, bucket, ledger)
             old, new = await world.keep(1, 2), await world.keep(3, days=3)
-            found = await world.round()
-            assert (found.local, found.copied, found.alone, found.amiss) == (
+            tiers = await world.round()
+            assert (tiers.local, tiers.copied, tiers.alone, tiers.amiss) == (
                 Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (),
             )  # fmt: skip
             for number, name in enumerate((*old, *new), 1):
                 assert await read(documents, name) == content(number)
-            assert len(found.amiss) == 0
+            assert len(tiers.amiss) == 0
             (bad,), whole = await world.keep(4, days=3), content(4)
             await world.round()
             key = f"{access.prefix}{document_key(bad)}"
-            told = {"sha256": bad}
-            minio.client().put_object(BUCKET, key, BytesIO(b"D" + whole[1:]), len(whole), metadata=dict(told))
+            digest = {"sha256": bad}
+            minio.client().put_object(BUCKET, key, BytesIO(b"D" + whole[1:]), len(whole), metadata=dict(digest))
             os.utime(world.path(bad), (0, 0))
             for _ in range(2):
-                (said,) = (await world.round()).amiss
-                assert f"document {bad}: its copy in the bucket is damaged" in said
+                (error,) = (await world.round()).amiss
+                assert f"document {bad}: its copy in the bucket is damaged" in error
                 assert world.in_folder(bad) == [True]

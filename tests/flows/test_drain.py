@@ -142,7 +142,7 @@ class BusyBus(MemoryBus):
     """There is always one more frame on the bus."""
 
     async def ends(self, topic: str) -> Mapping[int, Ends]:
-        return {at: Ends(one.start, one.end + 1) for at, one in (await super().ends(topic)).items()}
+        return {at: Ends(ends.start, ends.end + 1) for at, ends in (await super().ends(topic)).items()}
 
 
 async def test_a_day_that_is_over_is_closed_while_the_feed_goes_on(tmp_path: Path, warehouse: ClickHouse) -> None:
@@ -190,8 +190,8 @@ async def test_records_deleted_before_they_were_read_are_a_gap(streams: StreamWo
     log.start += 40
     async with streams.stores() as stores, stores.run_drain() as flow:
         await until(lambda: streams.is_drained(flow))
-        (cause, says), *_ = await stores.gaps()
-    assert (cause, says) == ("log lost", "offsets 30 to 39 of partition 0 were deleted before they were read")
+        (cause, detail), *_ = await stores.gaps()
+    assert (cause, detail) == ("log lost", "offsets 30 to 39 of partition 0 were deleted before they were read")
     assert await streams.numbers() == [*range(60), *range(80, 120)]
 
 
@@ -256,7 +256,7 @@ async def test_a_replay_switches_readers_by_one_row_and_as_of_shows_what_was_bef
         done = await stores.replay(mended).replay_days(
             date(2026, 3, 2), date(2026, 3, 2), to_checkpoint(ignore_progress)
         )
-    assert [(one.day, one.part, one.rows) for one in done] == [(date(2026, 3, 2), 1, 40)]
+    assert [(load.day, load.part, load.rows) for load in done] == [(date(2026, 3, 2), 1, 40)]
     assert await streams.numbers() == [number + 1_000_000 for number in range(40)]
     assert await streams.numbers(before) == list(range(40))
     await streams.send(numbered(5, first=20, around=MIDNIGHT + DAY // 2))
@@ -323,9 +323,9 @@ async def test_a_hole_that_a_drain_saw_is_a_gap_after_its_restart_too(streams: S
         async with asyncio.timeout(20):
             while not await stores.gaps():  # noqa: ASYNC110  (it stands in a file)
                 await asyncio.sleep(0.05)
-        (cause, says), *more = await stores.gaps()
+        (cause, detail), *more = await stores.gaps()
     assert (cause, more) == ("log lost", [])
-    assert says.startswith("frames 10 to 19 of connection")
+    assert detail.startswith("frames 10 to 19 of connection")
 
 
 async def test_a_drain_that_begins_at_midnight_sees_no_hole(streams: StreamWorld) -> None:
@@ -377,15 +377,15 @@ async def test_frames_behind_a_hole_are_not_free_before_they_are_in_their_table(
     delayed = streams.delayed = DelayedWarehouse(streams.warehouse)
     async with streams.stores() as stores, stores.run_drain() as flow:
         await until(lambda: delayed.waiting)
-        gone = asyncio.create_task(_gap_of(stores))
-        await asyncio.wait_for(gone, 20)
+        gap = asyncio.create_task(_gap_of(stores))
+        await asyncio.wait_for(gap, 20)
         assert streams.spool.durable == {}
         delayed.release.set()
         await until(lambda: streams.is_drained(flow) and streams.spool.durable == {7: 29})
 
 
 async def _gap_of(stores: Stores) -> None:
-    while not await stores.gaps():  # noqa: ASYNC110  (the ledger is asked, nobody tells)
+    while not await stores.gaps():  # noqa: ASYNC110  (the ledger has no notification)
         await asyncio.sleep(0.05)
 
 

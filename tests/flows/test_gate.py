@@ -86,12 +86,12 @@ async def test_a_gate_that_flaps_while_frames_come_loses_and_doubles_nothing(str
 
 @asynccontextmanager
 async def collecting(world: World, gate: Gate) -> AsyncIterator[Board]:
-    board, batch, bells = Board(), source(), Wakeups()
+    board, batch, wakeups = Board(), source(), Wakeups()
     async with world.stores() as stores:
         held: IngestContext = replace(stores, gate=gate)
-        flow = run_isolated(board, "collect", Collector(batch, world.publishers, held, bells))
+        flow = run_isolated(board, "collect", Collector(batch, world.publishers, held, wakeups))
         task = asyncio.create_task(flow, name="collect")
-        bells.of(batch.name).set()
+        wakeups.of(batch.name).set()
         try:
             yield board
         finally:

@@ -134,9 +134,9 @@ async def test_a_flow_that_hangs_has_rows_without_beats() -> None:
 async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_they_work(world: World) -> None:
     world.serve({"2021": "2021-01-04,1\n"})
     board, batch = Board(), source()
-    bells = Wakeups()
+    wakeups = Wakeups()
     async with world.stores() as stores:
-        collecting = Collector(batch, world.publishers, stores, bells)
+        collecting = Collector(batch, world.publishers, stores, wakeups)
         tasks = [
             asyncio.create_task(run_isolated(board, "collect", collecting), name="collect"),
             asyncio.create_task(
@@ -149,7 +149,7 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
             await until(lambda: len(board.read()) == 2 and status(board, "collect").beats, "it waits")
             assert status(board, "collect").last_event_at is None
             assert status(board, "collect").expected_per_minute == 30
-            bells.of(batch.name).set()
+            wakeups.of(batch.name).set()
             await until(lambda: status(board, "collect").last_event_at, "it looks")
             await until(lambda: status(board, "collect").state == "waiting", "it waits again")
             assert status(board, "collect").expected_per_minute == 30

@@ -87,7 +87,7 @@ async def test_a_raised_parser_version_loads_stored_documents_again_without_a_re
 async def test_a_new_parser_reads_documents_that_are_in_the_bucket_alone(world: World) -> None:
     """While the bucket is away the ingest fails as with any store, and the visible rows stay."""
     world.serve({"2021/a": A})
-    seen = {"2021-01-04": 1, "2021-01-05": 2}
+    counts = {"2021-01-04": 1, "2021-01-05": 2}
     async with FolderBucket(world.folder / "bucket") as folder:
         bucket = WatchedBucket(folder)
         async with tiered(world.folder, bucket) as documents:
@@ -99,10 +99,10 @@ async def test_a_new_parser_reads_documents_that_are_in_the_bucket_alone(world: 
             bucket.is_away = True
             with pytest.raises(StoreError, match="cannot be read from the bucket now"):
                 await world.ingest(source(parser="2"), again=False)
-            assert await world.read_counts() == seen
+            assert await world.read_counts() == counts
             bucket.is_away = False
             assert [result.outcome for result in await world.ingest(source(parser="2"), again=False)] == ["published"]
-            assert await world.read_counts() == seen
+            assert await world.read_counts() == counts
             assert url("2021/a") not in world.publishers.requests
 
 

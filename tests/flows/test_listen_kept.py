@@ -23,7 +23,7 @@ SLACK = timedelta(seconds=0.5)
 
 
 @dataclass(slots=True)
-class Kept:
+class Stores:
     """Everything that is on the disk."""
 
     log: LocalLog
@@ -48,7 +48,7 @@ def _moment(micros: int) -> datetime:
 @asynccontextmanager
 async def process(
     folder: Path, exchange: Exchange, limits: StreamsSettings
-) -> AsyncIterator[tuple[Kept, RunningListener]]:
+) -> AsyncIterator[tuple[Stores, RunningListener]]:
     """A listener with all of its parts, opened and closed in the daemon's order."""
     source = stream()
     async with (
@@ -56,14 +56,14 @@ async def process(
         LocalLog(folder / "bus.sqlite") as log,
         LogSpool(log, limits, [source.topic], {NAME: 100}, is_bus=True) as spool,
     ):
-        kept = Kept(log, spool, ledger)
-        frames = await kept.frames()
+        stores = Stores(log, spool, ledger)
+        frames = await stores.frames()
         last = datetime.fromtimestamp(frames[-1][0] / 1e9, UTC) if frames else None
         async with run_listener(
             exchange.address, source, spool=spool, feeds=SqlitePositions(ledger), last_received=last
         ) as running:
             await running.until(lambda: running.state.state == "connected")
-            yield kept, running
+            yield stores, running
 
 
 async def wait_for_more(running: RunningListener, frames: int = 100) -> None:
@@ -81,15 +81,15 @@ async def test_every_tick_is_stored_once_or_in_a_gap_through_hang_ups_full_spool
             await wait_for_more(running)
         async with process(tmp_path, exchange, tight) as (_, running):
             await running.until(lambda: running.state.shed > 100)
-        async with process(tmp_path, exchange, limits) as (kept, running):
+        async with process(tmp_path, exchange, limits) as (stores, running):
             await wait_for_more(running)
-            await kept.spool.flush()
-            values = [value for _, value in await kept.frames()]
-            gaps = await kept.gaps()
+            await stores.spool.flush()
+            values = [value for _, value in await stores.frames()]
+            gaps = await stores.gaps()
     causes = [cause for cause, _ in groupby(cause for cause, _, _ in gaps)]
     assert causes == ["connection lost", "stopped", "spool full", "stopped"]
-    taken = [trade["v"] for value in values for trade in json.loads(value).get("data", [])]
-    assert len(taken) == len(set(taken))
-    for number in sorted(set(range(taken[-1])) - set(taken)):
+    numbers = [trade["v"] for value in values for trade in json.loads(value).get("data", [])]
+    assert len(numbers) == len(set(numbers))
+    for number in sorted(set(range(numbers[-1])) - set(numbers)):
         at = datetime.fromtimestamp(exchange.ticks[number] / 1e9, UTC)
-        assert number < taken[0] or any(since - SLACK <= at <= until + SLACK for _, since, until in gaps)
+        assert number < numbers[0] or any(since - SLACK <= at <= until + SLACK for _, since, until in gaps)
