@@ -146,7 +146,7 @@ def telling_parse(body: Body) -> Iterator[Rows | Reject]:
     lines = [
         repr(sorted(os.environ)),
         repr("pandas" in sys.modules),
-        *(str(resource.getrlimit(one)[0]) for one in limits),
+        *(str(resource.getrlimit(limit)[0]) for limit in limits),
     ]
     for number, text in enumerate(lines, 1):
         yield Reject(0, number, text, str(os.getpid()))

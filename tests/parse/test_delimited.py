@@ -55,8 +55,8 @@ def read(
     text: str | bytes, layout: delimited.Layout = LAYOUT, size: int = 1 << 18
 ) -> tuple[list[dict[str, Any]], list[Reject]]:
     blocks = list(delimited.read(in_pieces(text.encode() if isinstance(text, str) else text, size), layout, member=3))
-    rows = [row for one in blocks if isinstance(one, Rows) for row in one.columns.to_pylist()]
-    return sorted(rows, key=lambda row: row["line"]), [one for one in blocks if isinstance(one, Reject)]
+    rows = [row for block in blocks if isinstance(block, Rows) for row in block.columns.to_pylist()]
+    return sorted(rows, key=lambda row: row["line"]), [block for block in blocks if isinstance(block, Reject)]
 
 
 def lines_of(text: str) -> list[int]:
@@ -97,7 +97,7 @@ def test_columns_are_found_by_name_in_any_order_and_dropped_ones_are_left_out() 
 def test_line_numbers_are_those_of_the_file_whatever_stands_between() -> None:
     odd = f"\n{HEADER}\n\n\n{GOOD}\n   \nrubbish\n{GOOD}\n2021-01-04|ABC|x|5|-7|a | name|1.5\n\n{GOOD}"
     assert lines_of(odd) == [5, 8, 9, 11]
-    assert [(one.line, one.text) for one in read(odd)[1]] == [(7, "rubbish")]
+    assert [(reject.line, reject.text) for reject in read(odd)[1]] == [(7, "rubbish")]
 
 
 @pytest.mark.parametrize("size", [1, 7, 4_096])
@@ -107,7 +107,7 @@ def test_line_numbers_do_not_depend_on_how_the_bytes_come(size: int, monkeypatch
     text = HEADER + "\n" + "".join(f"{GOOD}\n\nrubbish {n}\n" for n in range(200))
     rows, rejects = read(text, size=size)
     assert [row["line"] for row in rows] == [2 + 3 * n for n in range(200)]
-    assert [(one.line, one.text) for one in rejects] == [(4 + 3 * n, f"rubbish {n}") for n in range(200)]
+    assert [(reject.line, reject.text) for reject in rejects] == [(4 + 3 * n, f"rubbish {n}") for n in range(200)]
 
 
 def test_carriage_returns_and_nuls_are_taken_out_and_end_no_line() -> None:
@@ -142,13 +142,13 @@ def test_a_separator_inside_the_loose_field_stays_in_it() -> None:
 
 def test_a_layout_without_a_loose_field_rejects_lines_with_too_many() -> None:
     rows, rejects = read(f"{HEADER}\n2021-01-04|ABC|x|5|-7|a|b|1.5\n", replace(LAYOUT, loose=""))
-    assert (rows, [one.reason for one in rejects]) == ([], ["8 fields where the header has 7"])
+    assert (rows, [reject.reason for reject in rejects]) == ([], ["8 fields where the header has 7"])
 
 
 def test_a_mended_line_that_is_wrong_all_the_same_is_rejected() -> None:
     rows, rejects = read(f"{HEADER}\n2021-01-04|ABC|x|5|five|a|b|1.5\n")
     assert rows == []
-    assert [(one.line, one.text) for one in rejects] == [(2, "2021-01-04|ABC|x|5|five|a|b|1.5")]
+    assert [(reject.line, reject.text) for reject in rejects] == [(2, "2021-01-04|ABC|x|5|five|a|b|1.5")]
     assert rejects[0].reason == "Small is 'five', not a whole number that fits"
 
 
@@ -168,7 +168,7 @@ def test_a_value_that_is_not_understood_rejects_its_line_and_no_other(field: str
     bad = "|".join(fields)
     rows, rejects = read(f"{HEADER}\n{GOOD}\n{bad}\n{GOOD}\n")
     assert [row["line"] for row in rows] == [2, 4]
-    assert [(one.member, one.line, one.text) for one in rejects] == [(3, 3, bad)]
+    assert [(reject.member, reject.line, reject.text) for reject in rejects] == [(3, 3, bad)]
     assert rejects[0].reason.startswith(f"{field} is {text!r}, not ")
 
 
@@ -200,7 +200,7 @@ def test_values_at_the_edge_are_understood(field: str, text: str, value: Any) ->
 
 def test_a_line_of_separators_only_is_rejected_and_an_empty_one_is_not() -> None:
     rows, rejects = read(f"{HEADER}\n||||||\n\n{GOOD}\n")
-    assert ([row["line"] for row in rows], [one.line for one in rejects]) == ([4], [2])
+    assert ([row["line"] for row in rows], [reject.line for reject in rejects]) == ([4], [2])
 
 
 def test_a_rejected_line_is_kept_to_two_thousand_characters() -> None:
@@ -257,7 +257,10 @@ def test_rejected_lines_count_as_records_and_may_only_lower_the_sum() -> None:
 
 
 def test_what_only_looks_like_a_trailer_is_rejected() -> None:
-    assert [one.text for one in read(f"{HEADER}\n{GOOD}\nRecords many\nRecords\n")[1]] == ["Records many", "Records"]
+    assert [reject.text for reject in read(f"{HEADER}\n{GOOD}\nRecords many\nRecords\n")[1]] == [
+        "Records many",
+        "Records",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -272,9 +275,9 @@ def test_a_layout_that_cannot_work_fails_where_it_is_declared(change: dict[str, 
         replace(LAYOUT, **change)
 
 
-@pytest.mark.parametrize("word", ["DateTime64(6, 'UTC')", "Bool", "UUID", "Array(String)", "LowCardinality(UUID)"])
-def test_a_layout_for_a_type_that_is_not_read_from_text_fails_where_it_is_declared(word: str) -> None:
-    column = Column("odd", word, "odd")
+@pytest.mark.parametrize("type_name", ["DateTime64(6, 'UTC')", "Bool", "UUID", "Array(String)", "LowCardinality(UUID)"])
+def test_a_layout_for_a_type_that_is_not_read_from_text_fails_where_it_is_declared(type_name: str) -> None:
+    column = Column("odd", type_name, "odd")
     dataset = replace(DATASET, columns=(*DATASET.columns, column))
     with pytest.raises(SettingsError, match="is not read from text"):
         replace(LAYOUT, dataset=dataset, take={**LAYOUT.take, "Odd": "odd"})
@@ -305,7 +308,7 @@ def test_any_table_written_as_text_reads_back_the_same_with_its_line_numbers(
         rows, rejects = read(end.join([HEADER, *texts]), size=block)
     expected = {at: row for at, row in enumerate(table, 2) if isinstance(row, tuple)}
     assert {row["line"]: _printed(row) for row in rows} == {at: _values(row) for at, row in expected.items()}
-    assert sorted((one.line, one.text) for one in rejects) == [
+    assert sorted((reject.line, reject.text) for reject in rejects) == [
         (at, row) for at, row in enumerate(table, 2) if isinstance(row, str)
     ]
 
@@ -328,7 +331,7 @@ def test_random_bytes_give_rows_rejects_or_a_format_error_and_nothing_else(data:
         rows, rejects = read(HEADER.encode() + b"\n" + data if header else data, layout)
     except FormatError:
         return
-    places = [row["line"] for row in rows] + [one.line for one in rejects]
+    places = [row["line"] for row in rows] + [reject.line for reject in rejects]
     assert len(places) == len(set(places))
     assert all(2 <= place <= data.count(b"\n") + 2 for place in places)
 

@@ -18,8 +18,8 @@ PAGE = """<!DOCTYPE html><html><body>
 
 
 def test_links_are_absolute_each_once_in_the_pages_order() -> None:
-    found = html.links(PAGE + ">last</a>", BASE, r"/cnsfails(\d{4})(\d\d)([ab])\.zip$")
-    assert [(one.url, one.match.groups()) for one in found] == [
+    links = html.links(PAGE + ">last</a>", BASE, r"/cnsfails(\d{4})(\d\d)([ab])\.zip$")
+    assert [(link.url, link.match.groups()) for link in links] == [
         ("https://www.sec.gov/files/cnsfails202101a.zip", ("2021", "01", "a")),
         ("https://www.sec.gov/files/old/cnsfails202101b.zip", ("2021", "01", "b")),
         ("https://other.example/x/cnsfails202102a.zip?download=1&now=2", ("2021", "02", "a")),
@@ -29,7 +29,7 @@ def test_links_are_absolute_each_once_in_the_pages_order() -> None:
 
 def test_a_base_element_counts_as_in_a_browser() -> None:
     page = '<base href="/there/"><a href="a.zip">a</a>'
-    assert [one.url for one in html.links(page, BASE, r"\.zip$")] == ["https://www.sec.gov/there/a.zip"]
+    assert [link.url for link in html.links(page, BASE, r"\.zip$")] == ["https://www.sec.gov/there/a.zip"]
 
 
 def test_the_pattern_is_matched_on_the_path_alone() -> None:
@@ -38,5 +38,5 @@ def test_the_pattern_is_matched_on_the_path_alone() -> None:
 
 @given(page=st.text("<a href='\"/=>&#;!-[]:.zipx\n ", max_size=200))
 def test_no_page_is_too_broken_to_be_looked_through(page: str) -> None:
-    for found in html.links(page, BASE, "zip"):
-        assert found.url.startswith(("http://", "https://"))
+    for link in html.links(page, BASE, "zip"):
+        assert link.url.startswith(("http://", "https://"))

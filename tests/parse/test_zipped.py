@@ -19,7 +19,7 @@ HALF = 1 << 18
 
 
 def read(folder: Path, data: bytes, limits: ParserSettings | None = None) -> dict[str, bytes]:
-    return {one.name: b"".join(zipped.pieces(one)) for one in zipped.members(body(folder, data, limits))}
+    return {member.name: b"".join(zipped.pieces(member)) for member in zipped.members(body(folder, data, limits))}
 
 
 def refusal(folder: Path, data: bytes, limits: ParserSettings | None = None) -> str:
@@ -30,7 +30,7 @@ def refusal(folder: Path, data: bytes, limits: ParserSettings | None = None) -> 
 
 def test_members_are_numbered_among_the_files_in_the_archives_order(tmp_path: Path) -> None:
     listed = zipped.members(body(tmp_path, archive([Entry("months/"), Entry("b.TXT", TEXT), Entry("a", TEXT)])))
-    assert [(one.index, one.name, one.ending) for one in listed] == [(0, "b.TXT", ".txt"), (1, "a", "")]
+    assert [(member.index, member.name, member.ending) for member in listed] == [(0, "b.TXT", ".txt"), (1, "a", "")]
 
 
 def test_stored_and_deflated_members_come_back_whole(tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_stored_and_deflated_members_come_back_whole(tmp_path: Path) -> None:
 
 def test_no_piece_is_larger_than_a_quarter_of_a_mebibyte(tmp_path: Path) -> None:
     data = archive([Entry("a", b"x" * 5_000_000), Entry("b", b"y" * 5_000_000, STORED)])
-    for one in zipped.members(body(tmp_path, data, ParserSettings(ratio=2_000))):
-        assert max(map(len, zipped.pieces(one))) <= HALF
+    for member in zipped.members(body(tmp_path, data, ParserSettings(ratio=2_000))):
+        assert max(map(len, zipped.pieces(member))) <= HALF
 
 
 @pytest.mark.parametrize(
@@ -180,10 +180,10 @@ def test_a_damaged_archive_is_refused_or_read_but_never_read_wrong(
     whole = bytearray(archive([Entry("a.txt", TEXT[:400]), Entry("b.txt", bytes(range(200)), STORED)]))
     whole[at % len(whole)] = value
     try:
-        found = read(tmp_path, bytes(whole[:cut]))
+        contents = read(tmp_path, bytes(whole[:cut]))
     except FormatError:
         return
-    assert set(found.values()) <= {TEXT[:400], bytes(range(200))}
+    assert set(contents.values()) <= {TEXT[:400], bytes(range(200))}
 
 
 @ONCE

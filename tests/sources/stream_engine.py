@@ -47,15 +47,15 @@ def batch(frames: Sequence[bytes], *, epoch: int, part: int = 1, repeats: Sequen
         [RECEIVED + at * 1_000 for at in range(many)], [int(at in repeats) for at in range(many)], frames,
     ]  # fmt: skip
     return pa.record_batch(
-        [pa.array(one, kind) for one, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA
+        [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA
     )
 
 
 def stream_bytes(*batches: pa.RecordBatch) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, SCHEMA) as writer:
-        for one in batches:
-            writer.write_batch(one)
+        for batch in batches:
+            writer.write_batch(batch)
     return bytes(sink.getvalue())
 
 

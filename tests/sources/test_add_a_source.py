@@ -25,8 +25,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def spotlightd(*words: str, folder: Path) -> str:
-    command = [sys.executable, "-m", "spotlightd", *words]
+def spotlightd(*arguments: str, folder: Path) -> str:
+    command = [sys.executable, "-m", "spotlightd", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -53,15 +53,21 @@ def source(folder: Path) -> Batch:
 
 
 def test_the_file_parses_as_the_page_says(folder: Path) -> None:
-    words = ("try", "state/sources/my_fails.py", f"state/sources/golden/my_fails/first/{DOCUMENT.name}", "--rows", "1")
-    assert spotlightd(*words, folder=folder).endswith("48,215 rows, 0 rejected lines\n")
+    arguments = (
+        "try",
+        "state/sources/my_fails.py",
+        f"state/sources/golden/my_fails/first/{DOCUMENT.name}",
+        "--rows",
+        "1",
+    )
+    assert spotlightd(*arguments, folder=folder).endswith("48,215 rows, 0 rejected lines\n")
     assert "48,215 rows, 0 rejected lines" in PAGE
 
 
 def test_the_daemon_finds_the_source(folder: Path) -> None:
     (folder / "spotlightd.toml").write_text('[publisher]\ncontact = "you@example.org"\n', encoding="utf-8")
-    words = ("--config", "spotlightd.toml", "--state", "state", "--json")
-    assert "my_fails" in json.loads(spotlightd("check", *words, folder=folder))["sources"]
+    options = ("--config", "spotlightd.toml", "--state", "state", "--json")
+    assert "my_fails" in json.loads(spotlightd("check", *options, folder=folder))["sources"]
 
 
 def test_the_golden_case_holds(folder: Path, source: Batch, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def file(tmp_path: Path) -> Path:
 
 def to_tuples(batches: Iterator[pa.RecordBatch]) -> list[tuple[object, ...]]:
     names = ("symbol", "price", "source", "epoch", "partition", "offset", "frame_index")
-    return [tuple(row[name] for name in names) for one in batches for row in one.to_pylist()]
+    return [tuple(row[name] for name in names) for batch in batches for row in batch.to_pylist()]
 
 
 ROWS = [
@@ -52,8 +52,8 @@ def test_the_file_of_frames_has_the_columns_of_the_frames_table() -> None:
 
 def test_rows_carry_their_source_and_pointer_and_rejects_their_place(file: Path) -> None:
     blocks = list(parse_inline(source, file, "frames"))
-    assert to_tuples(one.columns for one in blocks if isinstance(one, Rows)) == ROWS
-    assert [one for one in blocks if isinstance(one, Reject)] == REJECTS
+    assert to_tuples(block.columns for block in blocks if isinstance(block, Rows)) == ROWS
+    assert [block for block in blocks if isinstance(block, Reject)] == REJECTS
 
 
 async def test_the_parsers_child_reads_them_under_a_load(file: Path) -> None:

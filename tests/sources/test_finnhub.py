@@ -1,4 +1,4 @@
-"""The stream source finnhub: what it says to the venue, and what its decode makes of frames, right and wrong."""
+"""The stream source finnhub: the messages to the venue, and the decode of valid and invalid frames."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.sources.stream_engine import insert_frames, warehouse_in
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RECORDED = [one.value for one in read_recordings()]
+RECORDED = [recording.value for recording in read_recordings()]
 GOOD: dict[str, Any] = {"c": ["1", "12"], "p": 164.0601, "s": "TSLA", "t": 1680286537580, "v": 5}
 
 
@@ -112,25 +112,27 @@ RIGHT: dict[str, bytes] = {
 
 
 def long_digits(frame: bytes) -> bool:
-    found = re.findall(rb":\s*-?([0-9.]+)", frame)
-    return any(len(text.replace(b".", b"").lstrip(b"0")) > 15 for text in found)
+    numbers = re.findall(rb":\s*-?([0-9.]+)", frame)
+    return any(len(text.replace(b".", b"").lstrip(b"0")) > 15 for text in numbers)
 
 
 def by_hand(frame: bytes) -> list[dict[str, Any]]:
     """The rows of a frame by other code than the engine's."""
-    told = json.loads(frame)
+    message = json.loads(frame)
     return [
         {
-            "symbol": one["s"],
-            "venue": one["s"].rpartition(":")[0].split(":")[0],
-            "time": datetime.fromtimestamp(int(one["t"]) // 1000, UTC).replace(microsecond=int(one["t"]) % 1000 * 1000),
-            "price": float(one["p"]),
-            "volume": float(one["v"]),
-            "conditions": one.get("c") or [],
+            "symbol": trade["s"],
+            "venue": trade["s"].rpartition(":")[0].split(":")[0],
+            "time": datetime.fromtimestamp(int(trade["t"]) // 1000, UTC).replace(
+                microsecond=int(trade["t"]) % 1000 * 1000
+            ),
+            "price": float(trade["p"]),
+            "volume": float(trade["v"]),
+            "conditions": trade.get("c") or [],
             "long_digits": long_digits(frame),
             "frame_index": at,
         }
-        for at, one in enumerate(told["data"] if told["type"] == "trade" else [])
+        for at, trade in enumerate(message["data"] if message["type"] == "trade" else [])
     ]
 
 
@@ -138,9 +140,9 @@ async def test_what_is_right_is_decoded_as_by_hand(warehouse: ClickHouse) -> Non
     frames = await insert_frames(finnhub, warehouse, list(RIGHT.values()))
     await frames.decode()
     assert await frames.rejected() == []
-    found = await frames.rows()
+    rows = await frames.rows()
     wanted = [row | {"offset": at} for at, frame in enumerate(RIGHT.values()) for row in by_hand(frame)]
-    assert found == wanted
+    assert rows == wanted
     assert await frames.wanted() == len(wanted)
     assert await frames.rejected() == []
 
@@ -220,8 +222,8 @@ async def test_what_is_wrong_is_a_reject_with_its_reason_and_no_row(warehouse: C
 def numbers(seed: int, many: int) -> list[str]:
     """Numbers as JSON may write them: up to 15 digits with the point anywhere, prices, long ones, exponents."""
     pick = random.Random(seed)
-    made = [_pointed(pick) if at % 2 else _any(pick) for at in range(many)]
-    return [text for text in made if abs(float(text)) < 1e19]
+    texts = [_pointed(pick) if at % 2 else _any(pick) for at in range(many)]
+    return [text for text in texts if abs(float(text)) < 1e19]
 
 
 def _pointed(pick: random.Random) -> str:
@@ -242,9 +244,9 @@ async def test_a_number_is_the_double_that_python_reads(warehouse: ClickHouse) -
     texts = numbers(seed=4, many=20_000)
     frames = await insert_frames(finnhub, warehouse, [raw(p=text) for text in texts])
     await frames.decode()
-    found = await frames.rows(("price", "long_digits"))
-    assert [text for text, row in zip(texts, found, strict=True) if row["price"] != float(text)] == []
-    assert [text for text, row in zip(texts, found, strict=True) if row["long_digits"] != _long(text)] == []
+    rows = await frames.rows(("price", "long_digits"))
+    assert [text for text, row in zip(texts, rows, strict=True) if row["price"] != float(text)] == []
+    assert [text for text, row in zip(texts, rows, strict=True) if row["long_digits"] != _long(text)] == []
 
 
 def _long(text: str) -> bool:
@@ -268,7 +270,7 @@ async def test_the_fast_decode_gives_the_same_rows_and_is_certain_of_what_the_ve
     frames = [*RIGHT.values(), *(frame for frame, _ in WRONG.values()), *RECORDED]
     there = await insert_frames(finnhub, warehouse, frames)
     looked = decode.select_decoded(finnhub, decode.SPAN, fast=True)
-    names = ", ".join(one.name for one in trades.columns if one.name not in {"ingested", "source"})
+    names = ", ".join(column.name for column in trades.columns if column.name not in {"ingested", "source"})
     rows = f"SELECT {names}, offset, frame_index FROM ({{}}) WHERE reject = '' ORDER BY offset, frame_index"
     unsure = {
         row[0] for row in (await warehouse.rows(f"SELECT offset FROM ({looked}) WHERE reject != ''", there.span)).rows

@@ -91,9 +91,9 @@ def test_the_newest_slice_that_should_be_out(day: date, covers: str, due: date) 
 def test_what_is_expected_only_moves_on_and_is_never_due_in_the_future() -> None:
     days = [date(2020, 1, 1) + timedelta(days=n) for n in range(800)]
     expected = [sec_ftd.expected(day) for day in days]
-    assert all(one.due <= day for one, day in zip(expected, days, strict=True))
-    assert [one.covers for one in expected] == sorted(one.covers for one in expected)
-    assert len({one.covers for one in expected}) == 54
+    assert all(document.due <= day for document, day in zip(expected, days, strict=True))
+    assert [document.covers for document in expected] == sorted(document.covers for document in expected)
+    assert len({document.covers for document in expected}) == 54
 
 
 def test_the_next_period_is_known() -> None:
