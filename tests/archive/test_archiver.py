@@ -273,11 +273,11 @@ async def test_a_jump_of_the_clock_shortens_no_rest(world: ArchiveWorld) -> None
 
 
 async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld) -> None:
-    whole, seen, going = await world.read(), list[Fingerprint](), True
+    whole, reads, going = await world.read(), list[Fingerprint](), True
 
     async def reading() -> None:
         while going:
-            seen.append(await world.read())
+            reads.append(await world.read())
 
     reader, archiver = asyncio.create_task(reading()), world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
@@ -285,12 +285,12 @@ async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld
         await archiver.round()
     going = False
     await reader
-    assert len(seen) > 5
-    assert set(seen) == {whole}
+    assert len(reads) > 5
+    assert set(reads) == {whole}
 
 
 async def test_duckdb_reads_the_files_and_finds_the_same_rows(world: ArchiveWorld) -> None:
-    """Somebody who has the bucket and nothing of ours."""
+    """Another program reads the bucket, without any other file of the instance."""
     await archived(world)
     files = f"{world.folder}/bucket/trades/*/*/*.parquet"
     sql = 'SELECT symbol, count(*), sum(price), sum(volume), max(len(conditions)), min(received), max("offset") FROM {} GROUP BY symbol ORDER BY symbol'
@@ -300,11 +300,11 @@ async def test_duckdb_reads_the_files_and_finds_the_same_rows(world: ArchiveWorl
         days = stranger.execute(
             f"SELECT archive_day, archive_generation, count(*) FROM read_parquet('{files}', hive_partitioning = true) GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-    ours = await world.warehouse.rows(
+    stored = await world.warehouse.rows(
         f"SELECT symbol, count(), sum(price), sum(volume), max(length(conditions)), min(received), max(offset) FROM {all_rows(trades, world.index.archived)}"
         " WHERE received < '2026-03-03 00:00:00' GROUP BY symbol ORDER BY symbol"
     )
-    assert [tuple(row) for row in theirs] == list(ours.rows)
+    assert [tuple(row) for row in theirs] == list(stored.rows)
     assert [(str(day)[:10], number, many) for day, number, many in days] == [
         ("2026-03-01", 0, 1000),
         ("2026-03-02", 0, 1000),
@@ -343,7 +343,7 @@ async def test_hot_days_are_read_without_the_bucket(world: ArchiveWorld) -> None
 
 
 async def test_a_part_that_is_damaged_on_the_disk_is_never_archived(world: ArchiveWorld) -> None:
-    """A byte of it is turned: the engine's own checksum says so, and the partition stays as it is."""
+    """A byte of it is turned: the engine's own checksum detects it, and the partition stays as it is."""
     (path,) = (
         await world.warehouse.rows(
             "SELECT path FROM system.parts WHERE table = 'trades' AND active AND partition_id = '20260301-0'"

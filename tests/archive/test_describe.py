@@ -22,18 +22,20 @@ PLAIN = (
     "DateTime64(6, 'UTC')", "DateTime64(9, 'UTC')", "UUID", "Bool", "Decimal(9, 2)", "Decimal(18, 4)", "Decimal(38, 18)",
 )  # fmt: skip
 TYPES = (
-    *PLAIN, *(f"Nullable({one})" for one in PLAIN), "LowCardinality(String)", "LowCardinality(Nullable(String))",
+    *PLAIN, *(f"Nullable({name})" for name in PLAIN), "LowCardinality(String)", "LowCardinality(Nullable(String))",
     "Array(UInt32)", "Array(LowCardinality(String))",
 )  # fmt: skip
 EVERY = Dataset(
     name="every_type", title="constructed", publisher="nobody", about="One column of each type.",
-    columns=tuple(Column(f"c{at}", word, f"meaning of {at}", unit="m" * (at % 2)) for at, word in enumerate(TYPES)),
+    columns=tuple(Column(f"c{at}", type_name, f"meaning of {at}", unit="m" * (at % 2)) for at, type_name in enumerate(TYPES)),
     key=("c0",), order=("c0",), time="c9", rhythm=Rhythm("never", 0), by_load=False,
 )  # fmt: skip
 
 
 @pytest.mark.asyncio(loop_scope="session")
-@pytest.mark.parametrize("dataset", [EVERY, *SYSTEM_DATASETS, *load_catalog().datasets], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "dataset", [EVERY, *SYSTEM_DATASETS, *load_catalog().datasets], ids=lambda dataset: dataset.name
+)
 async def test_every_dataset_can_be_described_and_reads_as_before(
     warehouse: ClickHouse, tmp_path: Path, dataset: Dataset
 ) -> None:

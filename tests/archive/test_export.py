@@ -41,15 +41,15 @@ async def test_the_same_rows_make_the_same_bytes(warehouse: ClickHouse, tmp_path
 async def test_each_type_is_written_in_the_form_that_other_programs_expect(
     warehouse: ClickHouse, tmp_path: Path
 ) -> None:
-    words = {
+    parquet_types = {
         "String": "STRING", "LowCardinality(String)": "STRING", "UInt32": "INT", "Date": "DATE", "UUID": "UUID",
         "DateTime64(9, 'UTC')": "TIMESTAMP", "Decimal(18, 2)": "DECIMAL", "FixedString(9)": "NONE", "Bool": "NONE",
     }  # fmt: skip
-    columns = columns_of(words)
+    columns = columns_of(parquet_types)
     await filled(warehouse, columns, [])
     schema = pq.read_schema(await export(warehouse, columns, tmp_path / "t"))
     file = pq.ParquetFile(tmp_path / "t").schema
-    assert [file.column(at).logical_type.type for at in range(1, len(columns))] == list(words.values())
+    assert [file.column(at).logical_type.type for at in range(1, len(columns))] == list(parquet_types.values())
     assert schema.field("c5").type == pa.timestamp("ns", "UTC")
     assert schema.field("c7").type == pa.binary(9)
     assert EXPORT_SETTINGS["output_format_parquet_string_as_string"] == 1

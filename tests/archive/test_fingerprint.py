@@ -50,12 +50,16 @@ async def test_engine_and_numpy_agree_on_any_rows(
     assert engine.rows == len(rows)
 
 
-@pytest.mark.parametrize("word", TYPES)
-async def test_they_agree_on_each_type(warehouse: ClickHouse, tmp_path: Path, word: str) -> None:
-    columns = columns_of([word])
-    inner = word.removeprefix("LowCardinality(").removesuffix(")") if word.startswith("LowCardinality(") else word
+@pytest.mark.parametrize("type_name", TYPES)
+async def test_they_agree_on_each_type(warehouse: ClickHouse, tmp_path: Path, type_name: str) -> None:
+    columns = columns_of([type_name])
+    inner = (
+        type_name.removeprefix("LowCardinality(").removesuffix(")")
+        if type_name.startswith("LowCardinality(")
+        else type_name
+    )
     await warehouse.execute(
-        f"CREATE OR REPLACE TABLE t (at DateTime64(6, 'UTC'), c0 {word}) ENGINE = Memory "
+        f"CREATE OR REPLACE TABLE t (at DateTime64(6, 'UTC'), c0 {type_name}) ENGINE = Memory "
         "SETTINGS allow_suspicious_low_cardinality_types = 1"
     )
     inner = inner.replace("LowCardinality(", "").replace("))", ")") if inner.startswith("Array(Low") else inner
@@ -85,7 +89,7 @@ async def test_parts_add_up_to_the_whole(warehouse: ClickHouse, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("word", "one", "other"),
+    ("type_name", "value", "other"),
     [
         ("Nullable(UInt64)", "NULL", "0"),
         ("Nullable(String)", "NULL", "''"),
@@ -103,10 +107,10 @@ async def test_parts_add_up_to_the_whole(warehouse: ClickHouse, tmp_path: Path) 
     ],
 )
 async def test_values_that_look_alike_differ(
-    warehouse: ClickHouse, tmp_path: Path, word: str, one: str, other: str
+    warehouse: ClickHouse, tmp_path: Path, type_name: str, value: str, other: str
 ) -> None:
-    columns = columns_of([word])
-    first, second = [await both(warehouse, columns, [[MOMENT, value]], tmp_path) for value in (one, other)]
+    columns = columns_of([type_name])
+    first, second = [await both(warehouse, columns, [[MOMENT, text]], tmp_path) for text in (value, other)]
     assert first[0] == first[1]
     assert second[0] == second[1]
     assert first[0] != second[0]
@@ -132,8 +136,8 @@ async def test_the_hash_never_changes(warehouse: ClickHouse) -> None:
         "CAST('-1.5' AS Nullable(Decimal(38, 4))) AS amount, ['a', ''] AS codes, "
         "toUUID('00112233-4455-6677-8899-aabbccddeeff') AS id"
     )
-    found = (await warehouse.rows(f"SELECT {fingerprint_columns(columns, 'at')} FROM ({row})")).rows[0]
-    assert tuple(map(int, found)) == (1, GOLDEN, GOLDEN, 18_654, 18_654)
+    fingerprint = (await warehouse.rows(f"SELECT {fingerprint_columns(columns, 'at')} FROM ({row})")).rows[0]
+    assert tuple(map(int, fingerprint)) == (1, GOLDEN, GOLDEN, 18_654, 18_654)
 
 
 GOLDEN = 17_808_340_394_576_330_156

@@ -152,8 +152,8 @@ async def test_a_copy_with_a_flipped_byte_stays_held(world: ArchiveWorld) -> Non
 async def test_a_partition_held_before_the_switch_is_exported_again(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), world.archiver()
     await archiver.round()
-    (gone,) = (await world.partition(FIRST)).keys
-    (world.folder / "bucket" / gone).unlink()
+    (key,) = (await world.partition(FIRST)).keys
+    (world.folder / "bucket" / key).unlink()
     world.clock.advance(world.policy.grace_seconds)
     await archiver.round()
     assert await world.stages() == {FIRST: "held", SECOND: "switched"}
@@ -164,7 +164,7 @@ async def test_a_partition_held_before_the_switch_is_exported_again(world: Archi
         world.clock.advance(pause)
         await archiver.round()
     assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
-    assert (await world.partition(FIRST)).keys == (gone,), "the same rows make the same file"
+    assert (await world.partition(FIRST)).keys == (key,), "the same rows make the same file"
     assert await world.read() == whole
 
 

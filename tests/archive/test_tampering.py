@@ -29,11 +29,11 @@ def rewritten(path: Path, table: pa.Table) -> Path:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def tampered(warehouse: ClickHouse, tmp_path: Path) -> tuple[tuple[Column, ...], Path, Fingerprint]:
-    words = [
+    types = [
         "LowCardinality(String)", "UInt64", "Float64", "Array(String)", "Decimal(38, 2)", "Bool", "Date", "Nullable(Int32)",
         "FixedString(3)",
     ]  # fmt: skip
-    columns = columns_of(words)
+    columns = columns_of(types)
     names = ", ".join(f"`{column.name}` {column.type}" for column in columns)
     await warehouse.execute(f"CREATE OR REPLACE TABLE t ({names}) ENGINE = Memory")
     await warehouse.execute(

@@ -83,9 +83,9 @@ def replace_child(monkeypatch: pytest.MonkeyPatch, code: str = "import time; tim
 
 
 async def test_the_child_finds_the_same_fingerprint_as_this_process(verifier: Verifier, file: Path) -> None:
-    found = await verifier.fingerprint(file, COLUMNS, "at")
-    assert found == fingerprint_file(file, COLUMNS, "at")
-    assert (found.rows, found.low, found.high) == (10_000, 0, 9_999)
+    fingerprint = await verifier.fingerprint(file, COLUMNS, "at")
+    assert fingerprint == fingerprint_file(file, COLUMNS, "at")
+    assert (fingerprint.rows, fingerprint.low, fingerprint.high) == (10_000, 0, 9_999)
 
 
 async def test_a_file_that_is_not_parquet_is_an_error(verifier: Verifier, tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ async def test_memory_stays_flat_however_long_the_file(verifier: ChildVerifier, 
             texts = pa.array([f"{row:0100}" for row in rows])
             days = pa.array([0] * 50_000, pa.int32()).cast(pa.date32())
             writer.write_table(pa.table([days, pa.array(rows, pa.uint64()), texts], schema=SCHEMA))
-    found = await verifier.fingerprint(path, COLUMNS, "at")
-    assert found.rows == 1_000_000
+    fingerprint = await verifier.fingerprint(path, COLUMNS, "at")
+    assert fingerprint.rows == 1_000_000
 
 
 CONFINED = """

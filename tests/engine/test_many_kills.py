@@ -1,4 +1,5 @@
-"""Deaths of the engine at random moments, thirty or as many as asked for (`make soak`: a hundred): nothing acknowledged is lost, and who counts first completes what was torn.
+"""Kills of the engine at random moments, thirty by default (`make soak`: a hundred): nothing acknowledged is
+lost, and a client that counts the rows first completes a torn insert.
 
 The engine notes a token before the rows are in the table, one partition after the other: when it dies in between, a
 repeat under the same token is ignored and acknowledged, and the rows are missing (2 of 200 deaths within an insert).
@@ -53,10 +54,10 @@ async def write(warehouse: ClickHouse, load_id: int) -> None:
 async def insert_is_complete(warehouse: ClickHouse, load_id: int) -> bool:
     """Whether an insert that may have been cut off is there; if only a part of it is, none of it is afterwards."""
     await warehouse.end_statements(f"load {load_id} ")
-    rows_found = (await warehouse.rows(f"SELECT count() FROM kept WHERE load_id = {load_id}")).rows[0][0]
-    if 0 < rows_found < ROWS:
+    row_count = (await warehouse.rows(f"SELECT count() FROM kept WHERE load_id = {load_id}")).rows[0][0]
+    if 0 < row_count < ROWS:
         await warehouse.execute(f"DELETE FROM kept WHERE load_id = {load_id}")
-    return int(rows_found) == ROWS
+    return int(row_count) == ROWS
 
 
 async def read(warehouse: ClickHouse, wrong: list[str]) -> None:

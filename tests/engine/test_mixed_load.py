@@ -96,12 +96,12 @@ async def failing_query(load: Load) -> None:
         ("SELECT toUInt8(text) FROM fixed", None, 6),
         ("SELECT throwIf(n = 900000) FROM fixed", None, 395),
     ])  # fmt: skip
-    found = 0
+    error_code = 0
     try:
         await load.warehouse.rows(sql, limits=limits)
     except StoreError as problem:
-        found = problem.code
-    load.check(found == code, "failing query")
+        error_code = problem.code
+    load.check(error_code == code, "failing query")
 
 
 async def vanishing(load: Load) -> None:
@@ -181,9 +181,9 @@ async def test_minutes_of_mixed_load_give_no_wrong_answer(tmp_path: Path) -> Non
         until = time.monotonic() + SECONDS
         tasks = [again_and_again(load, deed, until) for deed, times in DEEDS for _ in range(times)]
         await asyncio.gather(*tasks)
-        found = await counted(load)
-        missing = {load_id for load_id in load.acknowledged if found.get(load_id) != BATCH}
-        print(f"seed {seed}: {dict(load.done)}; {sum(found.values())} rows; {peak(engine)}")
+        counts = await counted(load)
+        missing = {load_id for load_id in load.acknowledged if counts.get(load_id) != BATCH}
+        print(f"seed {seed}: {dict(load.done)}; {sum(counts.values())} rows; {peak(engine)}")
         assert not load.wrong, f"seed {seed}: {Counter(load.wrong)}"
         assert not missing, f"seed {seed}: acknowledged and not whole: {missing}"
         assert engine.restarts == 0
