@@ -58,15 +58,15 @@ async def test_settings_that_cannot_work_are_refused_before_anything_starts(
 
 async def test_a_store_that_is_down_stops_nothing_and_comes_back(place: Place, free_port: int, minio: Store) -> None:
     place.show(half_month(0))
-    gone = f"bucket spotlightd at 127.0.0.1:{free_port} cannot be reached"
+    error = f"bucket spotlightd at 127.0.0.1:{free_port} cannot be reached"
     async with place.start(bucket=s3(place.folder, f"http://127.0.0.1:{free_port}")) as daemon:
         await daemon.wait_for("daemon ready")
         await place.wait_until_visible()
-        await until(lambda: daemon.is_not_ready(f"bucket: {gone}"), "it says so")
+        await until(lambda: daemon.is_not_ready(f"bucket: {error}"), "it says so")
         assert daemon.find_events("store failed", flow="bucket")
     done = await place.command("check")
     assert done.status == 74
-    assert gone in done.err
+    assert error in done.err
     place.settings(bucket=s3(place.folder, minio.url, minio.access_key, minio.secret_key))
     done = await place.command("check")
     assert done.status == 0, done.err

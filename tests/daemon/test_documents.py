@@ -31,8 +31,8 @@ def local(place: Place) -> list[Path]:
 def aged(place: Place) -> None:
     """As if they had come two days ago; those that come after are new."""
     for path in local(place):
-        told = path.stat().st_mtime - 2 * 86_400
-        os.utime(path, (told, told))
+        modified = path.stat().st_mtime - 2 * 86_400
+        os.utime(path, (modified, modified))
 
 
 async def all_downloaded(place: Place, daemon: Daemon) -> None:
@@ -81,8 +81,8 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
     async with place.ready(**sections) as again:
 
         async def are_in_the_bucket() -> bool:
-            found = (await again.get("/archive.json")).json()["documents"]
-            return bool(found["alone"]["documents"] == 2 and not found["amiss"])
+            tiers = (await again.get("/archive.json")).json()["documents"]
+            return bool(tiers["alone"]["documents"] == 2 and not tiers["amiss"])
 
         await until(are_in_the_bucket, "the page shows where they are")
         await all_read(place, again)

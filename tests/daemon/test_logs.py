@@ -1,4 +1,4 @@
-"""The real daemon's log as rows: what it said on standard error is in the table, each event once, and no secret is."""
+"""The real daemon's log as rows: the lines of standard error are in the table, each event once, without secrets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def rows_of(place: Place, pid: int) -> list[dict[str, Any]]:
 
 
 def is_all(rows: list[dict[str, Any]], daemon: Daemon, until_event: str) -> None:
-    """Of each event as many rows as lines, from the first to that one; the numbers without a gap."""
+    """Each event has as many rows as lines, up to that line; the numbers have no gap."""
     lines = [event["event"] for event in daemon.events]
     lines = lines[: lines.index(until_event) + 1]
     assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))
@@ -38,7 +38,7 @@ async def test_every_event_from_start_to_stop_is_in_the_table_once(place: Place)
         await until(lambda: _there(daemon, f"/logs.json?request={mark}&event=request+refused"), "the row is written")
         (load,) = await _there(daemon, "/logs.json?event=load+published")
         run = await _there(daemon, f"/logs.json?run={load['run']}")
-        assert {one["event"] for one in run} >= {"document stored", "load published"}
+        assert {row["event"] for row in run} >= {"document stored", "load published"}
         assert (await _there(daemon, f"/logs.json?load={load['load_id']}"))[0]["seq"] == load["seq"]
         secret = json.loads((place.state / "daemon.json").read_text())["password"]
         assert await daemon.stop() == 0
@@ -67,10 +67,10 @@ async def test_an_engine_that_dies_loses_no_event_and_doubles_none(place: Place)
             await until(lambda died=engine: daemon.engine_pid() not in (0, died), "another engine lives")  # type: ignore[misc]
             await until(daemon.is_ready, "/readyz answers 200 again")
 
-        async def written() -> bool:
+        async def are_written() -> bool:
             return len(await _there(daemon, "/logs.json?event=engine+restarted")) == 3
 
-        await until(written, "all is written")
+        await until(are_written, "all is written")
         rows = await rows_of(place, daemon.pid)
         is_all(rows, daemon, "daemon ready")
         assert [row["seq"] for row in rows] == list(range(1, len(rows) + 1))

@@ -42,9 +42,9 @@ class Storm:
         for _ in range(self.chance.randint(2, 5)):
             number = min(len(self.place.documents), self.chance.randrange(SLICES * 2))
             number = number if number < SLICES else self.chance.randrange(SLICES)
-            made = half_month(number, self.chance.randint(*ROWS), edition=self.chance.randrange(1 << 30))
-            self.ever.setdefault(made.covers, set()).add((made.rows, made.shares))
-            self.place.show(made)
+            document = half_month(number, self.chance.randint(*ROWS), edition=self.chance.randrange(1 << 30))
+            self.ever.setdefault(document.covers, set()).add((document.rows, document.shares))
+            self.place.show(document)
 
     async def live(self, daemon: Daemon) -> None:
         """Kill it while it starts; or kill its engine some times, and then it."""
@@ -68,7 +68,7 @@ class Storm:
         await self._end(daemon, "daemon")
 
     async def _some_moment(self) -> None:
-        """The moment of a kill is drawn, not waited for: it is what is tried here. Most fall into a load."""
+        """The moment of a kill is random; most kills fall into a load."""
         if self.chance.random() < 0.7:
             with suppress(AssertionError):  # none is begun in this life
                 await until(self._loading, "a load is begun", seconds=LONGEST_LIFE_SECONDS, every=0.001)
@@ -96,15 +96,15 @@ class Storm:
     async def look(self) -> None:
         """Whatever a reader sees is some edition of a document, whole; and what was visible once stays so."""
         async with warehouse(self.place.state) as reader:
-            found = await read_visible(reader)
-        torn = {covers: one for covers, one in found.items() if one not in self.ever.get(covers, ())}
+            visible = await read_visible(reader)
+        torn = {covers: counts for covers, counts in visible.items() if counts not in self.ever.get(covers, ())}
         assert not torn, f"torn or doubled: {torn}"
-        assert self.visible <= set(found), f"lost: {self.visible - set(found)}"
-        self.visible |= set(found)
+        assert self.visible <= set(visible), f"lost: {self.visible - set(visible)}"
+        self.visible |= set(visible)
         self.looks += 1
 
     def queue_backfill(self) -> None:
-        """Have all documents asked for again, as a backfill does: else the daemon looks at old ones once a day."""
+        """Request all documents again, as a backfill does. Otherwise the daemon requests old ones once a day."""
         with closing(sqlite3.connect(self.place.state / "ledger.sqlite", timeout=30)) as ledger, ledger:
             ledger.execute(JOB)
 

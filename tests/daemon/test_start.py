@@ -67,18 +67,18 @@ async def test_a_second_daemon_is_refused_at_once_and_touches_nothing(place: Pla
     async with place.ready() as first:
         await place.wait_until_visible()
         family = [psutil.Process(first.pid), *psutil.Process(first.pid).children(recursive=True)]
-        for one in family:
-            one.send_signal(signal.SIGSTOP)
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
         try:
             before = listing(place.state)
             async with place.start() as second:
                 assert await second.ended(seconds=3 * slowness()) == 75
             assert listing(place.state) == before
         finally:
-            for one in family:
-                one.send_signal(signal.SIGCONT)
-        says = f"state folder {place.state} is in use by another spotlightd (process {first.pid})"
-        assert second.other_lines == [f"spotlightd: {says}: stop that one, or set another state_dir"]
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+        error = f"state folder {place.state} is in use by another spotlightd (process {first.pid})"
+        assert second.other_lines == [f"spotlightd: {error}: stop that one, or set another state_dir"]
         assert [event["event"] for event in second.events] == ["daemon started"]
         place.show(half_month(1))
         assert (await place.command("backfill", "fast_ftd")).status == 0
@@ -88,9 +88,9 @@ async def test_a_second_daemon_is_refused_at_once_and_touches_nothing(place: Pla
 
 def listing(folder: Path) -> dict[str, tuple[int, int, int]]:
     """Everything in it: size, time of change of the bytes, and of the entry."""
-    found = [folder, *folder.rglob("*")]
-    told = ((path, path.lstat()) for path in found)
-    return {str(path): (one.st_size, one.st_mtime_ns, one.st_ctime_ns) for path, one in told}
+    paths = [folder, *folder.rglob("*")]
+    stats = ((path, path.lstat()) for path in paths)
+    return {str(path): (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for path, stat in stats}
 
 
 def slowness() -> float:

@@ -26,10 +26,10 @@ def test_the_constructed_file_is_what_construct_writes(tmp_path: Path) -> None:
 
 def test_only_the_listed_rows_are_constructed() -> None:
     real, corrected = read_rows(DATA / ORIGINAL), read_rows(DATA / CORRECTION)
-    added, gone = set(corrected) - set(real), set(real) - set(corrected)
+    added, removed = set(corrected) - set(real), set(real) - set(corrected)
     assert added == {ADDED} | {row for row in corrected if row.startswith(tuple(CHANGED.values()))}
-    assert gone == {row for row in real if row.startswith((*CHANGED, REMOVED))}
-    assert (len(added), len(gone)) == (3, 3)
+    assert removed == {row for row in real if row.startswith((*CHANGED, REMOVED))}
+    assert (len(added), len(removed)) == (3, 3)
     assert len(real) == len(corrected)
 
 

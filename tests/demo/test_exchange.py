@@ -1,4 +1,4 @@
-"""The demo's exchange: what it replays is what was received, and what it is told to do it does."""
+"""The demo's exchange: it replays what was received, and follows its commands."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ def trades(value: bytes) -> list[dict[str, Any]]:
 
 def test_the_recordings_are_all_real_frames_due_by_their_own_times() -> None:
     frames = read_recordings()
-    assert {one.value for one in frames} == REAL
+    assert {frame.value for frame in frames} == REAL
     assert len(frames) == 12
-    apple = [one for one in frames if one.symbols == {"AAPL"}]
-    assert [round(one.due, 3) for one in apple] == [0, 0, 0, 0.112, 0.112, 0.112, 0.263, 0.263, 0.263]
+    apple = [frame for frame in frames if frame.symbols == {"AAPL"}]
+    assert [round(frame.due, 3) for frame in apple] == [0, 0, 0, 0.112, 0.112, 0.112, 0.263, 0.263, 0.263]
 
 
 async def test_a_replay_is_byte_for_byte_and_begins_anew() -> None:
     async with run_exchange(Script(speed=100)) as exchange, subscribed(exchange) as socket:
         got = await took(socket, 40)
         assert set(got) == REAL
-        assert got == [one.value for one in exchange.sent][:40]
+        assert got == [frame.value for frame in exchange.sent][:40]
 
 
 async def test_only_what_was_subscribed_to_is_sent() -> None:
     async with run_exchange(Script(speed=100)) as exchange, subscribed(exchange, ("TSLA",)) as socket:
         got = await took(socket, 10)
-        assert {trade["s"] for one in got for trade in trades(one)} == {"TSLA"}
+        assert {trade["s"] for frame in got for trade in trades(frame)} == {"TSLA"}
         assert b'{"type":"ping"}' in got
         await socket.send_json({"type": "unsubscribe", "symbol": "TSLA"})
         await until(lambda: not exchange.open_connections[0].symbols)
@@ -84,12 +84,14 @@ async def test_only_what_was_subscribed_to_is_sent() -> None:
 
 async def test_fresh_times_are_of_now_and_change_nothing_else() -> None:
     async with run_exchange(Script(speed=100, fresh_times=True)) as exchange, subscribed(exchange) as socket:
-        frames = [trades(one) for one in await took(socket, 12)]
+        frames = [trades(value) for value in await took(socket, 12)]
     now = time.time() * 1000
-    newest = [max(one["t"] for one in frame) for frame in frames if frame]
-    assert all(now - 10_000 < one <= now + 1 for one in newest)
-    real = [{key: value for key, value in one.items() if key != "t"} for frame in REAL for one in trades(frame)]
-    assert all({key: value for key, value in one.items() if key != "t"} in real for frame in frames for one in frame)
+    newest = [max(trade["t"] for trade in frame) for frame in frames if frame]
+    assert all(now - 10_000 < moment <= now + 1 for moment in newest)
+    real = [{key: value for key, value in trade.items() if key != "t"} for frame in REAL for trade in trades(frame)]
+    assert all(
+        {key: value for key, value in trade.items() if key != "t"} in real for frame in frames for trade in frame
+    )
 
 
 # -- what can be counted -----------------------------------------------------------------------------------------------
@@ -99,7 +101,7 @@ def test_made_ticks_are_real_trades_with_a_number_and_a_time() -> None:
     maker = create_ticks(frozenset({"TSLA"}), per_frame=3)
     symbol, value = maker.build_frame(6, 1_700_000_000_000)
     assert symbol == "TSLA"
-    assert [(one["v"], one["t"], one["s"]) for one in trades(value)] == [
+    assert [(trade["v"], trade["t"], trade["s"]) for trade in trades(value)] == [
         (number, 1_700_000_000_000, "TSLA") for number in (6, 7, 8)
     ]
     assert {"c", "p", "s", "t", "v"} == set(trades(value)[0])
@@ -109,7 +111,7 @@ def test_made_ticks_are_real_trades_with_a_number_and_a_time() -> None:
 
 async def test_ticks_are_numbered_without_a_hole_and_come_faster_in_a_burst() -> None:
     async with run_exchange(Script(rate=1000, per_frame=2)) as exchange, subscribed(exchange) as socket:
-        numbers = [trade["v"] for one in await took(socket, 200) for trade in trades(one)]
+        numbers = [trade["v"] for value in await took(socket, 200) for trade in trades(value)]
         assert numbers == list(range(400))
         assert list(exchange.ticks) == sorted(exchange.ticks)
         begun = len(exchange.ticks)
@@ -121,14 +123,14 @@ async def test_the_market_goes_on_without_listeners() -> None:
     async with run_exchange(Script(rate=500)) as exchange:
         async with subscribed(exchange) as socket:
             await took(socket, 5)
-        made = len(exchange.ticks)
-        await until(lambda: len(exchange.ticks) > made + 50)
+        ticks = len(exchange.ticks)
+        await until(lambda: len(exchange.ticks) > ticks + 50)
         async with subscribed(exchange) as socket:
             (first,) = await took(socket, 1)
-            assert trades(first)[0]["v"] >= made + 50
+            assert trades(first)[0]["v"] >= ticks + 50
 
 
-# -- what it can be told -----------------------------------------------------------------------------------------------
+# -- commands -----------------------------------------------------------------------------------------------------------
 
 
 async def test_it_closes_hangs_up_and_refuses() -> None:
@@ -159,12 +161,12 @@ async def test_it_stalls_and_falls_mute() -> None:
         await took(socket, 5)
         exchange.stall()
         await silent(socket)
-        made = len(exchange.ticks)
+        ticks = len(exchange.ticks)
         exchange.resume()
-        await until(lambda: len(exchange.ticks) > made)
+        await until(lambda: len(exchange.ticks) > ticks)
         exchange.mute()
-        sent, made = len(exchange.sent), len(exchange.ticks)
-        await until(lambda: len(exchange.ticks) > made + 20)
+        sent, ticks = len(exchange.sent), len(exchange.ticks)
+        await until(lambda: len(exchange.ticks) > ticks + 20)
         assert len(exchange.sent) <= sent + 1
         exchange.resume()
         await until(lambda: len(exchange.sent) > sent + 20)
@@ -177,9 +179,9 @@ async def test_it_repeats_and_reorders() -> None:
         exchange.reorder(3)
         mark = len(exchange.sent)
         await until(lambda: len(exchange.sent) > mark + 24)
-        numbers = [trades(one.value)[0]["v"] for one in exchange.sent[mark : mark + 24]]
+        numbers = [trades(frame.value)[0]["v"] for frame in exchange.sent[mark : mark + 24]]
         assert numbers != sorted(numbers)
-        assert all(numbers.count(one) == 2 for one in numbers[6:12])
+        assert all(numbers.count(number) == 2 for number in numbers[6:12])
 
 
 async def test_it_answers_too_many_symbols_and_a_second_connection_with_the_same_key() -> None:

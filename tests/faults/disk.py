@@ -26,11 +26,11 @@ class Disk:
 
     @property
     def free(self) -> int:
-        told = os.statvfs(self.root)
-        return told.f_bavail * told.f_frsize
+        stats = os.statvfs(self.root)
+        return stats.f_bavail * stats.f_frsize
 
     def fill(self, *, leaving: int = 0) -> None:
-        """Take all space but so much. What is being written meanwhile may take the rest, or give some back."""
+        """Take all space except that many bytes. Concurrent writes may take the rest, or free some."""
         with self.ballast.open("ab", buffering=0) as file, suppress(OSError):
             while (room := self.free - leaving) > 0:
                 file.write(bytes(min(room, MIB)))
@@ -42,12 +42,12 @@ class Disk:
 @contextmanager
 def small_disk(at: Path, size: int) -> Iterator[Disk]:
     """Mount it; a loud skip where that is not allowed."""
-    made = subprocess.run(
+    mount = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)], capture_output=True, text=True, check=False
     )
-    if made.returncode:
+    if mount.returncode:
         pytest.skip(
-            f"no small disk can be mounted: FULL DISKS ARE NOT TESTED HERE; run as root ({made.stderr.strip()})"
+            f"no small disk can be mounted: FULL DISKS ARE NOT TESTED HERE; run as root ({mount.stderr.strip()})"
         )
     try:
         yield Disk(at)

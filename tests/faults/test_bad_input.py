@@ -47,7 +47,7 @@ BOMB = f"{HEADER}\n".encode() + b"20210104|000000000|AAA|1|CONSTRUCTED|1.25\n" *
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What the publisher answers for one half-month, and what is to be said of it."""
+    """The publisher's answers for one half-month, and the expected result."""
 
     about: str
     answers: tuple[Answer, ...]
@@ -71,8 +71,8 @@ def archive(*members: tuple[str, bytes]) -> bytes:
 def column(change: Callable[[list[str]], list[str]]) -> Answer:
     """A document in which every line's fields were changed, the header's too."""
     head, *rows = add_trailers(lines(1, ROWS)).splitlines()
-    made = ["|".join(change(row.split("|"))) for row in (head, *rows[:-2])]
-    return document(zipped("\n".join([*made, *rows[-2:]]) + "\n"))
+    changed = ["|".join(change(row.split("|"))) for row in (head, *rows[:-2])]
+    return document(zipped("\n".join([*changed, *rows[-2:]]) + "\n"))
 
 
 def claiming(length: int) -> Answer:
@@ -85,13 +85,13 @@ CASES = (  # asked for from the last to the first: the pause that is too long ho
     Case("503, then the document", (reply(503), document(half_month(2).content)), "published", ""),
     Case("a zip that was cut off", (document(GOOD[: len(GOOD) // 2]),), "refused", "zip"),
     Case("a page of HTML with 200", (reply(200, b"<!doctype html><title>Maintenance</title>"),), "wrong body", "Maintenance"),
-    Case("another header", (text(lambda said: said.replace(HEADER, "A|B|C|D|E|F")),), "refused", "header"),
-    Case("a renamed column", (text(lambda said: said.replace("|PRICE", "|CLOSING PRICE")),), "refused", "PRICE"),
+    Case("another header", (text(lambda data: data.replace(HEADER, "A|B|C|D|E|F")),), "refused", "header"),
+    Case("a renamed column", (text(lambda data: data.replace("|PRICE", "|CLOSING PRICE")),), "refused", "PRICE"),
     Case("an extra column", (column(lambda fields: [*fields, "NEW"]),), "refused", "NEW"),
     Case("a missing column", (column(lambda fields: fields[:-1]),), "refused", "PRICE"),
-    Case("a trailer that is off by one", (text(lambda said: said.replace(f"count {ROWS}", f"count {ROWS + 1}")),), "refused", "1,201"),
-    Case("a sum that is off by one", (text(lambda said: said[:-2] + str((int(said[-2]) + 1) % 10) + "\n"),), "refused", "shares"),
-    Case("decimal commas", (text(lambda said: said.replace("|1.25", "|1,25")),), "refused", "fast_ftd allows 0.10%; the first: "),
+    Case("a trailer that is off by one", (text(lambda data: data.replace(f"count {ROWS}", f"count {ROWS + 1}")),), "refused", "1,201"),
+    Case("a sum that is off by one", (text(lambda data: data[:-2] + str((int(data[-2]) + 1) % 10) + "\n"),), "refused", "shares"),
+    Case("decimal commas", (text(lambda data: data.replace("|1.25", "|1,25")),), "refused", "fast_ftd allows 0.10%; the first: "),
     Case("a bomb of zeros", (document(archive(("cnsfails.txt", bytes(64 << 20)))),), "refused", "not a text of lines"),
     Case("a bomb of lines, 1 to 1,000", (document(archive(("cnsfails.txt", BOMB))),), "refused", "200"),
     Case("10,000 entries", (document(archive(*((f"{at}.txt", b"") for at in range(10_000)))),), "refused", "1,000"),
@@ -115,20 +115,20 @@ CASES = (  # asked for from the last to the first: the pause that is too long ho
 
 
 async def test_bad_input_is_reported_in_a_sentence_and_the_next_good_document_is_loaded(place: Place) -> None:
-    shown = {half_month(number): case for number, case in enumerate(CASES)}
-    for one, case in shown.items():
-        place.server.script(one.path, *case.answers)
-    place.server.script(INDEX_PATH, index(document.path for document in shown))
+    cases = {half_month(number): case for number, case in enumerate(CASES)}
+    for month, case in cases.items():
+        place.server.script(month.path, *case.answers)
+    place.server.script(INDEX_PATH, index(month.path for month in cases))
     async with place.ready(publisher={"stall_seconds": 1.0, "backoff_most_seconds": 2.0}) as daemon:
         before = daemon.memory()
         await daemon.wait_for("source checked", seconds=90)
         assert daemon.memory() - before < GROWTH_BYTES
         async with warehouse(place.state) as reader:
             runs = await all_runs(reader)
-        for one, case in shown.items():
-            outcome, error = runs[one.covers]
+        for month, case in cases.items():
+            outcome, error = runs[month.covers]
             assert (outcome, case.detail in error) == (case.outcome, True), f"{case.about}: {outcome}: {error}"
-        good = [one for one, case in shown.items() if case.outcome == "published"]
+        good = [month for month, case in cases.items() if case.outcome == "published"]
         assert await place.visible() == expected(good)
         await read_status_errors(daemon, runs)
         await wait_for_good_documents(place, good)
@@ -149,9 +149,9 @@ async def all_runs(reader: ClickHouse) -> dict[str, tuple[str, str]]:
 
 async def read_status_errors(daemon: Daemon, runs: dict[str, tuple[str, str]]) -> None:
     """The newest troubles stand there, each with its sentence; the flow itself is well."""
-    told = (await daemon.status())["troubles"]
-    assert len(told) >= 20
-    assert all((item["outcome"], item["error"]) == runs[item["covers"]] for item in told)
+    troubles = (await daemon.status())["troubles"]
+    assert len(troubles) >= 20
+    assert all((item["outcome"], item["error"]) == runs[item["covers"]] for item in troubles)
     page = (await daemon.get("/status")).text
     assert "came too slowly" in page
     assert (await daemon.flow("collect fast_ftd"))["state"] == "waiting"

@@ -81,19 +81,19 @@ async def test_pages_report_an_engine_that_does_not_answer(place: Place) -> None
                 "/status.json",
                 "/healthz",
             )
-            asked = {path: asyncio.create_task(daemon.get(path, seconds=ANSWER_SECONDS)) for path in paths}
-            told = {path: await answer for path, answer in asked.items()}
+            requests = {path: asyncio.create_task(daemon.get(path, seconds=ANSWER_SECONDS)) for path in paths}
+            answers = {path: await answer for path, answer in requests.items()}
         finally:
             engine.send_signal(signal.SIGCONT)
-        assert {path for path, answer in told.items() if answer.status == 200} == {
+        assert {path for path, answer in answers.items() if answer.status == 200} == {
             "/status",
             "/status.json",
             "/healthz",
         }
-        assert {path for path, answer in told.items() if answer.status == 503} == set(paths[:5])
-        assert "the warehouse cannot answer" in told["/status.json"].json()["state"]["problems"][-1]
-        assert "The warehouse cannot answer" in told["/data/sec_ftd"].text
-        assert "warehouse: " in told["/readyz"].text
+        assert {path for path, answer in answers.items() if answer.status == 503} == set(paths[:5])
+        assert "the warehouse cannot answer" in answers["/status.json"].json()["state"]["problems"][-1]
+        assert "The warehouse cannot answer" in answers["/data/sec_ftd"].text
+        assert "warehouse: " in answers["/readyz"].text
         await until(daemon.is_ready, "/readyz answers 200 again")
         assert (await daemon.get("/data/sec_ftd")).status == 200
         assert await daemon.stop() == 0

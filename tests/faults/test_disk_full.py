@@ -1,4 +1,4 @@
-"""A disk that fills up under the daemon: it holds, says so, and makes up everything when there is space again."""
+"""A disk that fills up under the daemon: it holds, reports that, and catches up when there is space again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def disk(place: Place) -> Disk:
 
 
 async def holds(daemon: Daemon, because: str) -> None:
-    """It lives, says what is wrong where people and machines ask, and goes on answering readers."""
+    """It runs, reports the cause on its page and in its JSON, and continues to answer readers."""
     await until(lambda: daemon.is_not_ready(because), f"/readyz says {because!r}")
 
     async def flow_holds() -> bool:
@@ -60,9 +60,9 @@ async def test_full_during_a_fetch_and_then_during_an_insert(place: Place, disk:
         disk.fill(leaving=5 * MIB)  # the bytes find room, the rows do not
         await holds(daemon, "is its disk full?")
         assert await place.visible() == {half_month(0).covers: (half_month(0).rows, half_month(0).shares)}
-        asked = place.count_requests(BIG)
+        requests = place.count_requests(BIG)
         await daemon.wait_for("load failed", times=3)
-        assert place.count_requests(BIG) == asked  # what is here already is not asked for again
+        assert place.count_requests(BIG) == requests  # stored documents are not requested again
         disk.clear()
         await place.wait_until_visible()
         await until(daemon.is_ready, "/readyz answers 200 again")
@@ -91,7 +91,7 @@ async def test_full_to_the_last_byte_and_stopped_and_started_again(place: Place,
         else:
             assert await daemon.ended() == 74, daemon.describe()  # systemd starts it again
             assert "full" in daemon.describe()
-            assert not any("Traceback" in word for word in daemon.other_lines)
+            assert not any("Traceback" in line for line in daemon.other_lines)
             disk.clear()
     async with place.ready() as daemon:
         await place.wait_until_visible()

@@ -64,8 +64,8 @@ async def wait_until_reported(daemon: Daemon, because: str) -> None:
 
 
 async def file_system(daemon: Daemon, at: Path) -> Any:
-    found = (await daemon.get("/disk.json")).json()["file_systems"]
-    return next(one for one in found if one["name"] == str(at))
+    file_systems = (await daemon.get("/disk.json")).json()["file_systems"]
+    return next(item for item in file_systems if item["name"] == str(at))
 
 
 async def test_documents_wait_and_are_loaded_later(place: Place) -> None:
@@ -76,7 +76,7 @@ async def test_documents_wait_and_are_loaded_later(place: Place) -> None:
         disk.fill(leaving=leaving(7))
         await wait_until_reported(daemon, "batch loads held")
         place.show(half_month(2))
-        asked = len(place.server.requests)
+        requests = len(place.server.requests)
         await queue_backfill(place)
 
         async def flow_holds() -> bool:
@@ -84,7 +84,7 @@ async def test_documents_wait_and_are_loaded_later(place: Place) -> None:
             return flow["state"] == "holding" and "batch loads are held until it is below 91 %" in flow["error"]
 
         await until(flow_holds, "the collector says that it holds, and why")
-        assert len(place.server.requests) == asked
+        assert len(place.server.requests) == requests
         assert not (await daemon.get("/disk.json")).json()["held"].get("the sink")
         disk.clear()
         await place.wait_until_visible()
@@ -148,20 +148,20 @@ async def _assert_nothing_is_drained(place: Streams) -> None:
 @pytest.mark.slow
 async def test_41_on_a_full_disk_partitions_can_be_dropped_once_the_ballast_is_released(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir(mode=0o700)
-    told = DiskSettings(ballast_bytes=BALLAST)
+    settings = DiskSettings(ballast_bytes=BALLAST)
     with small_disk(tmp_path / "state", SIZE) as disk:
-        async with open_instance(replace(Settings(), state_dir=tmp_path / "state", disk=told)) as house:
-            warehouse, dropped = house.warehouse, list[str]()
+        async with open_instance(replace(Settings(), state_dir=tmp_path / "state", disk=settings)) as instance:
+            warehouse, dropped = instance.warehouse, list[str]()
             drop = "ALTER TABLE disks DROP PARTITION ID '202601-0'"
             await warehouse.insert(
                 disk_rows, [(datetime(2026, 1, 1, tzinfo=UTC), "/", at, 1, 0, "") for at in range(1000)]
             )
 
-            async def critical(one: FileSystem) -> None:
+            async def critical(file_system: FileSystem) -> None:
                 await warehouse.execute(drop)
-                dropped.append(one.name)
+                dropped.append(file_system.name)
 
-            watch = make_disk_monitor(house.settings, Gate(), on_critical=critical)
+            watch = make_disk_monitor(instance.settings, Gate(), on_critical=critical)
             ballast = tmp_path / "state" / "engine" / BALLAST_FILE
             await watch.check()
             await until(ballast.exists, "the ballast is made")
@@ -188,8 +188,8 @@ async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(place: 
         disk.fill(leaving=leaving(1))
         await wait_until_reported(daemon, "ballast released")
         await until(lambda: not ballast.exists(), "the ballast is gone")
-        one = await file_system(daemon, place.state)
-        assert one["ballast"]["held"] == 0
+        usage = await file_system(daemon, place.state)
+        assert usage["ballast"]["held"] == 0
         disk.clear()
         await daemon.wait_for("ballast created", times=2)
         await until(daemon.is_ready, "/readyz answers 200 again")
@@ -216,17 +216,17 @@ async def test_a_daemon_starts_on_a_full_disk_by_releasing_its_ballast(place: Pl
 
 
 async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_them(place: Place, tmp_path: Path) -> None:
-    ours, theirs = tmp_path / "tmp", place.state / "engine" / "tmp"
-    ours.mkdir()
-    theirs.mkdir(parents=True, mode=0o700)
-    with small_disk(ours, MIB) as one, small_disk(theirs, MIB) as other:
+    temporary, engine_temporary = tmp_path / "tmp", place.state / "engine" / "tmp"
+    temporary.mkdir()
+    engine_temporary.mkdir(parents=True, mode=0o700)
+    with small_disk(temporary, MIB) as disk, small_disk(engine_temporary, MIB) as other:
         place.show(half_month(0))
-        async with place.ready(disk=MARKS, env={"TMPDIR": str(ours)}) as daemon:
+        async with place.ready(disk=MARKS, env={"TMPDIR": str(temporary)}) as daemon:
             await place.wait_until_visible()
-            one.fill()
+            disk.fill()
             other.fill()
-            for each in (ours, theirs):
-                await until(partial(_is_reported, daemon, each), f"/disk.json says that {each} is full")
+            for path in (temporary, engine_temporary):
+                await until(partial(_is_reported, daemon, path), f"/disk.json says that {path} is full")
             assert await daemon.is_ready()
             place.show(half_month(2, 50_000))
             await queue_backfill(place)
@@ -234,7 +234,7 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
             await place.wait_until_visible()
             audited = await place.command("audit", "--json")
             assert audited.json()["same"] == sum(document.rows for document in place.documents)
-            one.clear()
+            disk.clear()
             other.clear()
             place.show(half_month(4, 50_000))
             await queue_backfill(place)
@@ -243,5 +243,5 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
 
 
 async def _is_reported(daemon: Daemon, at: Path) -> bool:
-    one = await file_system(daemon, at)
-    return bool(one["level"] == 4 and one["detail"] == "nearly full, holds nothing up")
+    usage = await file_system(daemon, at)
+    return bool(usage["level"] == 4 and usage["detail"] == "nearly full, holds nothing up")

@@ -90,8 +90,8 @@ async def test_a_citation_has_nothing_that_is_local_to_its_instance(world: World
     assert set(content) == {"spotlightd", "address", "as_of", "result", "documents"}
     assert content["address"] == "/data/sec_ftd?symbol=GME"
     assert set(content["result"]) == {"sha256", "rows", "columns"}
-    for word in ("load_id", "seq", "127.0.0.1", "100"):
-        assert word not in json.dumps({**content, "result": {}, "documents": []})
+    for field in ("load_id", "seq", "127.0.0.1", "100"):
+        assert field not in json.dumps({**content, "result": {}, "documents": []})
     assert {document["sha256"] for document in content["documents"]} == {
         world.digests["2021/01/a"],
         world.digests["again"],
@@ -200,10 +200,10 @@ async def test_a_page_links_the_citation_of_the_state_that_it_shows(world: World
     mark = "&" if "?" in path else "?"
     _, text, _ = await world.get(path + (f"{mark}as_of={when}" if when else ""))
     link = html.unescape(re.search(r'href="(/cite\?[^"]+)"', text)[1])  # type: ignore[index]
-    shown = "2021-03-20T09:02:00Z" if when == BEFORE else "2021-03-20T09:03:00Z"
-    assert dict(parse_qsl(link.partition("?")[2]))["as_of"] == shown
+    as_of = "2021-03-20T09:02:00Z" if when == BEFORE else "2021-03-20T09:03:00Z"
+    assert dict(parse_qsl(link.partition("?")[2]))["as_of"] == as_of
     status, text, _ = await world.get(link)
-    assert (status, json.loads(text)["as_of"]) == (200, shown)
+    assert (status, json.loads(text)["as_of"]) == (200, as_of)
 
 
 async def test_a_result_without_rows_has_all_documents(world: World) -> None:

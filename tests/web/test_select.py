@@ -48,7 +48,7 @@ HOSTILE = (
     "1; DROP TABLE loads", "' OR 1=1 --", "\\' OR '1'='1", "{seq:UInt64}", "`name`", "/*", "\x00", "2021-01-01'",
     "x) OR (1=1", "🦊", "NULL", "nan", "1e999", "-1", "0x10", "९", "99999999999999999999", "",
 )  # fmt: skip
-WORDS = {
+KEYWORDS = {
     "SELECT", "FROM", "WHERE", "AND", "OR", "NOT", "ORDER", "BY", "DESC", "LIMIT", "GROUP", "IN", "BETWEEN", "DISTINCT", "LEFT",
     "ANY", "JOIN", "ON", "AS", "isNull", "isNaN", "ifNull", "if", "false", "has", "toString", "startsWith", "count",
     "positionCaseInsensitiveUTF8", "load_id", "loads", "dataset", "document", "seq", "_load", "_document", "_member", "_line",
@@ -68,11 +68,11 @@ def statements(question: question_module.Question) -> list[Query]:
 
 
 def unexpected_tokens(sql: str) -> list[str]:
-    """Tokens of a statement that are neither declared names, nor words of SQL, nor numbers."""
+    """Tokens of a statement that are neither declared names, nor keywords of SQL, nor numbers."""
     rest = sql.replace(visible_condition(EVERY_KIND), "")
     tokens = re.findall(r"'UTC'|\w+|[^\w]", rest)
     return [
-        token for token in tokens if not (token in WORDS or SIGNS.fullmatch(token) or re.fullmatch(r"p?\d+", token))
+        token for token in tokens if not (token in KEYWORDS or SIGNS.fullmatch(token) or re.fullmatch(r"p?\d+", token))
     ]
 
 
