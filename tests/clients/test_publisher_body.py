@@ -36,7 +36,7 @@ async def test_a_connection_lost_before_the_answer_is_tried_again(world: Publish
 async def test_a_publisher_who_always_hangs_up_is_given_up(world: PublisherWorld) -> None:
     world.server.script(PATH, scripted.garbage(b"not HTTP at all\r\n\r\n"))
     problem = await get_refusal(await world.publisher())
-    assert str(problem) == f"{HOST} hung up before it answered: {URL}; tried 3 times"
+    assert str(problem) == f"{HOST} closed the connection before it answered: {URL}; tried 3 times"
 
 
 async def test_a_publisher_who_is_not_there_is_given_up(world: PublisherWorld, free_port: int) -> None:

@@ -257,7 +257,7 @@ def _explain_failure(problem: Exception, target: URL, limits: sources.PublisherS
                 f"no connection to {target.host}: {problem.os_error.strerror or problem.os_error}: {about}"
             )
         case _:
-            return status.TransientError(f"{target.host} hung up before it answered: {about}")
+            return status.TransientError(f"{target.host} closed the connection before it answered: {about}")
 
 
 def _to_response(answer: _OpenResponse, url: str, chunks: AsyncIterator[bytes]) -> PublisherResponse:

@@ -96,7 +96,7 @@ class WebSocket:
         except TimeoutError:
             raise FeedError("connection lost", f"{self._host} took nothing for {SEND_SECONDS:g} s") from None
         except (aiohttp.ClientError, OSError):
-            raise FeedError("connection lost", f"{self._host} hung up while we wrote to it") from None
+            raise FeedError("connection lost", f"{self._host} closed the connection while it was being written to") from None
 
     def _explain_end(self, message: Any) -> FeedError:
         """The reason why there will be no more frames."""
@@ -111,12 +111,12 @@ class WebSocket:
         if isinstance(problem, aiohttp.WebSocketError):
             if problem.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
                 return FeedError(
-                    "connection lost", f"{self._host} sent a frame of more than {self._most:,} bytes: hung up on"
+                    "connection lost", f"{self._host} sent a frame of more than {self._most:,} bytes, so the connection was closed"
                 )
             return FeedError(
                 "connection lost", f"{self._host} broke the protocol: {address.format_address(str(problem))}"
             )
-        return FeedError("connection lost", f"{self._host} hung up without a word")
+        return FeedError("connection lost", f"{self._host} closed the connection without a close frame")
 
 
 @asynccontextmanager
@@ -222,7 +222,7 @@ def _explain_failure(problem: Exception, host: str) -> FeedError:
         case aiohttp.ClientConnectorError():
             return FeedError(cause, f"no connection to {host}: {problem.os_error.strerror or problem.os_error}")
         case _:
-            return FeedError(cause, f"{host} hung up before it answered")
+            return FeedError(cause, f"{host} closed the connection before it answered")
 
 
 def _explain_refusal(problem: aiohttp.WSServerHandshakeError, host: str) -> FeedError:
