@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 from spotlightd.backoff import Clock
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(slots=True)
 class ManualClock:
@@ -34,9 +36,13 @@ class ManualClock:
     def now(self) -> float:
         return self.seconds
 
+    @property
+    def at(self) -> datetime:
+        """The wall clock."""
+        return self.start + timedelta(seconds=self.seconds)
+
     def wall(self) -> int:
-        microseconds = (self.start - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-        return microseconds * 1_000 + int(self.seconds * 1e9)
+        return (self.at - EPOCH) // timedelta(microseconds=1) * 1_000
 
     def number(self) -> int:
         self.numbers += 1

@@ -10,7 +10,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from spotlightd.backoff import Clock
 from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.clients.bucket.s3 import S3Bucket
 from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
@@ -35,6 +34,7 @@ from spotlightd.workers.parquet import fingerprint_file
 from tests.clients.bucket_world import SHORT_TIMEOUTS
 from tests.clients.bucket_world import make_settings as bucket_settings
 from tests.engine.world import client_of, engine_on
+from tests.manual_clock import ManualClock
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
@@ -55,28 +55,13 @@ def tick(day: date, number: int, load: int = 1) -> tuple[Any, ...]:
 
 
 @dataclass
-class ManualClock:
-    """A wall clock and a monotonic clock that a test moves."""
-
-    at: datetime = TODAY
-    passed: float = 0.0
-
-    def advance(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-        self.passed += seconds
-
-    def to_clock(self) -> Clock:
-        return Clock(wall=lambda: round(self.at.timestamp() * 1e6) * 1_000, now=lambda: self.passed)
-
-
-@dataclass
 class ArchiveWorld:
     warehouse: ClickHouse
     ledger: SqliteLedger
     bucket: Any
     folder: Path
     policy: stores.ArchiveSettings = POLICY
-    clock: ManualClock = field(default_factory=ManualClock)
+    clock: ManualClock = field(default_factory=lambda: ManualClock(TODAY))
     prefix: str = ""
     dataset: Dataset = trades
 

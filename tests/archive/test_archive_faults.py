@@ -38,7 +38,7 @@ async def through(world: ArchiveWorld) -> None:
     """All that is due leaves; what failed before is tried again after its pause."""
     archiver = world.archiver()
     for pause in (7200.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
 
 
@@ -83,7 +83,7 @@ async def test_503_then_a_black_hole_then_fine(tmp_path: Path, minio: Minio, sta
         proxy.reset()
         before = threading.active_count()
         for _ in range(3):
-            world.clock.advance(pause)
+            world.clock.seconds += pause
             with pytest.raises(StoreError):
                 await world.archiver().round()
             assert set((await world.stages()).values()) == {stage}
@@ -139,7 +139,7 @@ async def test_keys_that_are_revoked_hold_everything(tmp_path: Path, minio: Mini
     async with archive_world(tmp_path, minio, access=access) as world:
         await world.archiver().round()
         minio.admin().user_disable(access.access_key)
-        world.clock.advance(world.policy.grace_seconds)
+        world.clock.seconds += world.policy.grace_seconds
         with pytest.raises(StoreError):
             await world.archiver().round()
         assert set((await world.stages()).values()) == {"verified"}
@@ -163,7 +163,7 @@ async def test_an_object_that_is_not_what_was_sent_is_held(world: ArchiveWorld, 
         client.put_object(BUCKET, key, BytesIO(changed[damage]), len(changed[damage]))
     await world.archive_ledger.save_partition(replace(partition, stage="uploaded"))
     for pause in (7200.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         with suppress(StoreError):
             await archiver.round()
     assert (await world.stages())["20260301-0"] in {"held", "uploaded"}

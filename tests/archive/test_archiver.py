@@ -48,12 +48,12 @@ async def test_a_partition_leaves_in_steps_and_every_row_is_read_once_all_the_ti
     assert whole.rows == 3000
     await archiver.round()
     assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
-    world.clock.advance(world.policy.grace_seconds)
+    world.clock.seconds += world.policy.grace_seconds
     await archiver.round()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
     assert await world.read() == whole
     assert len(await world.hot()) == 3
-    world.clock.advance(world.policy.rest_seconds)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.round()
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
     assert await world.hot() == {"20260319-0": 1000}
@@ -71,7 +71,7 @@ async def test_late_rows_get_their_own_generation(world: ArchiveWorld) -> None:
         world.policy.grace_seconds,
         world.policy.rest_seconds,
     ):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     assert await world.hot() == {"20260319-0": 1000}
     assert (await world.read()).rows == 3010
@@ -97,7 +97,7 @@ async def through(world: ArchiveWorld, fuse: Fuse | None = None) -> None:
     around = (lambda store: Fused(store, fuse, CHANGES)) if fuse else (lambda store: store)
     archiver = world.archiver(around)
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
 
 
@@ -130,7 +130,7 @@ async def archived(world: ArchiveWorld) -> Archiver:
     """The first two days, all the way."""
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     assert await world.hot() == {"20260319-0": 1000}
     return archiver
@@ -148,7 +148,7 @@ async def test_a_drill_restores_a_partition_and_finds_it_the_same(world: Archive
 async def test_a_drill_comes_by_itself_after_its_time(world: ArchiveWorld) -> None:
     archiver = await archived(world)
     assert "drill" not in await world.archive_ledger.checks()
-    world.clock.advance(86_400 * world.policy.drill_days)
+    world.clock.seconds += 86_400 * world.policy.drill_days
     await archiver.round()
     assert (await world.archive_ledger.checks())["drill"].detail.endswith("1,000 rows: same")
 
@@ -179,12 +179,12 @@ async def restored(world: ArchiveWorld, name: str) -> None:
 async def test_a_missing_object_is_noticed_and_stops_all_drops(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     (world.folder / "bucket" / (await world.partition("20260302-0")).keys[0]).unlink()
     result = await archiver.checks.audit()
     assert len(result.defects) == 1
-    world.clock.advance(world.policy.rest_seconds)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.round()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
     assert "nothing is dropped" in (await world.partition("20260301-0")).detail
@@ -197,7 +197,7 @@ async def test_a_copy_that_is_not_the_same_is_held_and_nothing_is_dropped(world:
         lambda port: Damaging(port, world.folder / "bucket", damage) if isinstance(port, FolderBucket) else port
     )
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         with suppress(StoreError):
             await archiver.round()
     assert "dropped" not in (await world.stages()).values()
@@ -235,10 +235,10 @@ class Damaging:
 async def test_a_hot_row_that_changed_after_the_switch_is_noticed_before_the_drop(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     await world.warehouse.execute("DELETE FROM trades WHERE received < '2026-03-02 00:00:00' AND offset = 7")
-    world.clock.advance(world.policy.rest_seconds)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.round()
     assert await world.stages() == {"20260301-0": "held", "20260302-0": "dropped"}
     assert "holds" in (await world.partition("20260301-0")).detail
@@ -247,12 +247,12 @@ async def test_a_hot_row_that_changed_after_the_switch_is_noticed_before_the_dro
 async def test_a_lost_ledger_is_adopted_from_the_warehouse_and_the_bucket(world: ArchiveWorld) -> None:
     whole, archiver = await world.read(), world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     await world.ledger.run("DELETE FROM partitions")
     archiver = world.archiver()
     for pause in (0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
     assert await world.read() == whole
@@ -261,13 +261,13 @@ async def test_a_lost_ledger_is_adopted_from_the_warehouse_and_the_bucket(world:
 async def test_a_jump_of_the_clock_shortens_no_rest(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
-    world.clock.at += timedelta(hours=2)
+    world.clock.start += timedelta(hours=2)
     await archiver.round()
     assert set((await world.stages()).values()) == {"switched"}
-    world.clock.at -= timedelta(hours=4)
-    world.clock.passed += world.policy.rest_seconds
+    world.clock.start -= timedelta(hours=4)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.round()
     assert set((await world.stages()).values()) == {"dropped"}
 
@@ -281,7 +281,7 @@ async def test_a_reader_never_sees_a_row_twice_or_not_at_all(world: ArchiveWorld
 
     reader, archiver = asyncio.create_task(reading()), world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     going = False
     await reader
@@ -357,7 +357,7 @@ async def test_a_part_that_is_damaged_on_the_disk_is_never_archived(world: Archi
     data.write_bytes(content)
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         with suppress(StoreError):
             await archiver.round()
     stages = await world.stages()
@@ -396,7 +396,7 @@ async def test_a_column_added_during_archiving_blocks_nothing(world: ArchiveWorl
     await world.add_column(Column("settled", "UInt32", "constructed: a new column"))
     archiver = world.archiver()
     for pause in (world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     assert set((await world.stages()).values()) == {"dropped"}
     result = await archiver.checks.drill()
@@ -427,7 +427,7 @@ async def test_a_partition_whose_rows_are_all_deleted_is_not_planned(world: Arch
 async def test_a_disabled_archive_changes_no_stage(world: ArchiveWorld) -> None:
     await world.archiver().round()
     world.policy = replace(world.policy, enabled=False)
-    world.clock.advance(world.policy.grace_seconds)
+    world.clock.seconds += world.policy.grace_seconds
     await world.archiver().round()
     assert set((await world.stages()).values()) == {"verified"}
 
@@ -435,18 +435,18 @@ async def test_a_disabled_archive_changes_no_stage(world: ArchiveWorld) -> None:
 async def test_a_check_that_cannot_run_is_reported_and_blocks_only_drops(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     await world.insert(DAYS[0] + timedelta(days=3), range(10))
     shutil.move(world.folder / "bucket", world.folder / "away")
-    world.clock.advance(86_400)
+    world.clock.seconds += 86_400
     with pytest.raises(StoreError):
         await archiver.round()
     assert not (await world.archive_ledger.checks())["audit"].passed
     assert (await world.stages())["20260304-0"] == "sealed"
     shutil.move(world.folder / "away", world.folder / "bucket")
     for _ in range(2):
-        world.clock.advance(7200)
+        world.clock.seconds += 7200
         await archiver.round()
     assert (await world.archive_ledger.checks())["audit"].passed
     assert (await world.stages())["20260301-0"] == "dropped"
@@ -460,7 +460,7 @@ async def test_a_nearly_full_disk_drops_verified_partitions_at_once_and_starts_n
     await world.insert(DAYS[0] + timedelta(days=3), range(10))
     await archiver.free_disk()
     assert await world.stages() == {"20260301-0": "switched", "20260302-0": "switched"}
-    world.clock.advance(world.policy.rest_seconds)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.free_disk()
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
 
@@ -468,7 +468,7 @@ async def test_a_nearly_full_disk_drops_verified_partitions_at_once_and_starts_n
 async def test_a_partition_of_an_undeclared_dataset_waits_with_a_reason(world: ArchiveWorld) -> None:
     await world.archiver().round()
     without = Archiver(replace(world.context(), datasets={}, feeds={}), clock=world.clock.to_clock())
-    world.clock.advance(world.policy.grace_seconds)
+    world.clock.seconds += world.policy.grace_seconds
     await without.round()
     assert {partition.detail for partition in await world.archive_ledger.partitions()} == {
         "no source declares its dataset any more: it waits until one does"
@@ -488,7 +488,7 @@ async def test_a_full_disk_delays_the_export_and_leaves_no_file(world: ArchiveWo
         await archiver.round()
     assert list(room.iterdir()) == []
     assert set((await world.stages()).values()) == {"sealed"}
-    world.clock.advance(7200)
+    world.clock.seconds += 7200
     await archiver.round()
     assert set((await world.stages()).values()) == {"verified"}
 

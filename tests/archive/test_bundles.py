@@ -24,8 +24,7 @@ from tests.engine.world import client_of, engine_on
 from tests.flows.bundle_world import InlineVerifier, statuses, stream_transfer
 from tests.flows.constructed_ticks import MIDNIGHT, constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
-
-from .archive_world import ManualClock
+from tests.manual_clock import ManualClock
 
 FRAMES = frames_of(ticks)
 TABLES = (constructed_ticks, FRAMES)
@@ -42,7 +41,7 @@ class Instance:
     streams: StreamWorld
 
     def __post_init__(self) -> None:
-        self.clock = ManualClock(at=datetime(2026, 3, 8, tzinfo=UTC))
+        self.clock = ManualClock(datetime(2026, 3, 8, tzinfo=UTC))
         self.index = WarehouseArchives(self.streams.warehouse, TABLES, self.bucket.table)
 
     async def archive_all(self) -> None:
@@ -57,7 +56,7 @@ class Instance:
             archiver = Archiver(context, clock=self.clock.to_clock())
             for _ in range(3):
                 await archiver.round()
-                self.clock.advance(1000.0)
+                self.clock.seconds += 1000.0
             assert {partition.stage for partition in await context.archive_ledger.partitions()} == {"dropped"}
 
     def transfer(self) -> Any:

@@ -30,11 +30,11 @@ async def held(world: ArchiveWorld) -> Archiver:
     """Both partitions were switched, and then the bucket was emptied."""
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     shutil.move(world.folder / "bucket", world.folder / "away")
     (world.folder / "bucket").mkdir()
-    world.clock.advance(world.policy.rest_seconds)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.round()
     assert await world.stages() == {FIRST: "held", SECOND: "held"}
     with pytest.raises(StoreError):
@@ -133,7 +133,7 @@ async def test_a_partition_held_after_the_switch_continues_when_both_copies_are_
         assert "switched" in await run_job(archiver, Job("retry", "trades", partition=name))
     await archiver.round()
     assert await world.stages() == {FIRST: "switched", SECOND: "switched"}, "it rests anew"
-    world.clock.advance(world.policy.rest_seconds)
+    world.clock.seconds += world.policy.rest_seconds
     await archiver.round()
     assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
     assert await world.read() == whole
@@ -154,14 +154,14 @@ async def test_a_partition_held_before_the_switch_is_exported_again(world: Archi
     await archiver.round()
     (key,) = (await world.partition(FIRST)).keys
     (world.folder / "bucket" / key).unlink()
-    world.clock.advance(world.policy.grace_seconds)
+    world.clock.seconds += world.policy.grace_seconds
     await archiver.round()
     assert await world.stages() == {FIRST: "held", SECOND: "switched"}
     with pytest.raises(SettingsError, match="was not switched"):
         await run_job(archiver, Job("restore", "trades", partition=FIRST))
     assert "sealed" in await run_job(archiver, Job("retry", "trades", partition=FIRST))
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     assert await world.stages() == {FIRST: "dropped", SECOND: "dropped"}
     assert (await world.partition(FIRST)).keys == (key,), "the same rows make the same file"

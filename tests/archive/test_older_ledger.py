@@ -26,8 +26,9 @@ from spotlightd.sql.visibility import NOW, all_rows, visible_condition
 from tests.engine.world import client_of, engine_on
 from tests.flows.constructed_ticks import constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
+from tests.manual_clock import ManualClock
 
-from .archive_world import InlineVerifier, ManualClock
+from .archive_world import InlineVerifier
 
 POLICY = stores.ArchiveSettings(hot_days={"constructed_ticks": 10}, grace_seconds=0.0, rest_seconds=0.0)
 
@@ -53,7 +54,7 @@ class Box:
             archiver = Archiver(context, clock=clock.to_clock())
             for _ in range(3):
                 await archiver.round()
-                clock.advance(1.0)
+                clock.seconds += 1.0
             return {partition.id: partition.stage for partition in await archive_ledger.partitions()}
 
     async def visible(self) -> Fingerprint:

@@ -22,20 +22,20 @@ async def through(world: ArchiveWorld) -> None:
     """All that is due leaves, as far as the budget of a day goes."""
     archiver = world.archiver()
     for pause in (0.0, world.policy.grace_seconds, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
 
 
 async def test_drops_dated_a_year_ahead_by_a_wrong_clock_do_not_count_later(world: ArchiveWorld) -> None:
     year = timedelta(days=365)
     world.policy = replace(world.policy, hot_days={"trades": 18}, drop_bytes_per_day=1)
-    world.clock.at += year
+    world.clock.start += year
     await through(world)
-    world.clock.at -= year
+    world.clock.start -= year
     assert sorted((await world.stages()).values()) == ["dropped", "switched", "switched"]
     archiver = world.archiver()
     for pause in (0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
     assert sorted((await world.stages()).values()) == ["dropped", "dropped", "switched"]
     assert "drop_bytes_per_day" in (await world.partition("20260319-0")).detail
@@ -49,7 +49,7 @@ async def test_a_disabled_archive_drops_nothing_on_a_nearly_full_disk_either(wor
     await archiver.round()
     for _ in range(2):
         await archiver.free_disk()
-        world.clock.advance(world.policy.rest_seconds)
+        world.clock.seconds += world.policy.rest_seconds
     assert set((await world.stages()).values()) == {"verified"}
     assert len(await world.hot()) == 3
 

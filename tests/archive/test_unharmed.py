@@ -49,7 +49,7 @@ async def read_object(world: ArchiveWorld, key: str) -> bytes:
 async def finish(world: ArchiveWorld) -> None:
     archiver = world.archiver()
     for pause in (world.policy.grace_seconds, 0.0, world.policy.rest_seconds):
-        world.clock.advance(pause)
+        world.clock.seconds += pause
         await archiver.round()
 
 

@@ -1,4 +1,4 @@
-"""Power cuts at random moments: thirty, or SPOTLIGHTD_KILLS (`make soak`: a hundred). SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
+"""Power cuts at random moments: ten, or SPOTLIGHTD_KILLS (`make soak`: a hundred). SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month, read_visible, warehouse
 
-KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "30"))
+KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "10"))
 SLICES = 40
 ROWS = (1_000, 60_000)
 LONGEST_LIFE_SECONDS = 1.5

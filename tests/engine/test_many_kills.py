@@ -1,4 +1,4 @@
-"""Kills of the engine at random moments, thirty by default (`make soak`: a hundred): nothing acknowledged is
+"""Kills of the engine at random moments, ten by default (`make soak`: a hundred): nothing acknowledged is
 lost, and a client that counts the rows first completes a torn insert.
 
 The engine notes a token before the rows are in the table, one partition after the other: when it dies in between, a
@@ -30,7 +30,7 @@ from spotlightd.errors import StoreError
 
 from .world import client_of, constructed, engine_on, until
 
-KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "30"))
+KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "10"))
 ROWS = 5_000
 DATASET = replace(constructed("kept"), partition="n % 7")
 

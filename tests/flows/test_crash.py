@@ -9,7 +9,7 @@ import pytest
 
 from spotlightd.datasets.system import SYSTEM_DATASETS
 
-from .world import CrashError, Fuse, World, constructed_counts, source
+from .world import CrashError, Fuse, World, constructed_counts, crash_steps, source
 
 FIRST = {"2021/a": "2021-01-04,1\n2021-01-05,2\n", "2022/a": "2022-01-04,7\n?odd\n", "2023/a": "!\n"}
 THEN = {"2021/a": "2021-01-04,5\n", "2022/a": "2022-01-04,7\n?odd\n", "2023/a": "2023-01-02,3\n"}
@@ -38,8 +38,7 @@ async def _fresh(world: World, folder: Path) -> World:
 
 @pytest.mark.slow
 async def test_a_crash_at_each_step_of_a_first_ingest(world: World, tmp_path: Path) -> None:
-    step = 1
-    while True:
+    for step in crash_steps():
         fresh = await _fresh(world, tmp_path / f"first-{step}")
         fresh.serve(FIRST)
         if not await _crash_at(fresh, step):
@@ -50,14 +49,12 @@ async def test_a_crash_at_each_step_of_a_first_ingest(world: World, tmp_path: Pa
         await fresh.ingest()
         assert await fresh.read_counts() == COUNTS_FIRST
         assert await _dead_rows(fresh) == 0
-        step += 1
     assert step > 40
 
 
 @pytest.mark.slow
 async def test_a_crash_at_each_step_of_a_correction(world: World, tmp_path: Path) -> None:
-    step = 1
-    while True:
+    for step in crash_steps():
         fresh = await _fresh(world, tmp_path / f"then-{step}")
         fresh.serve(FIRST)
         await fresh.ingest()
@@ -71,7 +68,6 @@ async def test_a_crash_at_each_step_of_a_correction(world: World, tmp_path: Path
         assert await fresh.read_counts() == COUNTS_THEN
         assert await fresh.read_counts(seq=before) == COUNTS_FIRST
         assert await _dead_rows(fresh) == 0
-        step += 1
     assert step > 40
 
 
