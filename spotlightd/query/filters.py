@@ -177,7 +177,10 @@ def _receipt(dataset: Dataset, text: str) -> bool:
 
 def _without_receipt(dataset: Dataset) -> str:
     if dataset.reading:
-        return f"{dataset.name} is computed from other rows: look for receipts there"
+        computed_from = f" ({dataset.computed_from})" if dataset.computed_from else ""
+        return (
+            f"{dataset.name} is computed from other rows{computed_from} and has no documents: look for receipts there"
+        )
     return f"{dataset.name} is a record of this instance and comes from no document"
 
 

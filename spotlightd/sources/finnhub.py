@@ -45,7 +45,8 @@ USUAL_SHAPE = SHAPE.replace("c Array(String)", "c String")
 REJECT = '{"data":[{"p":0}]}'  # a rejected frame gives one row, of which only the reason is read
 NUMBERS = "('Int64', 'UInt64', 'Double')"
 
-# A change of these texts is another decode: its digest is in loads and citations.
+# A change of one letter in these texts is another decode: their digest is in loads and citations. So the names inside
+# the SQL stay as they were first written, plain or not.
 TRADE_REASON = f"""multiIf(
     JSONType(one) != 'Object', 'is no object',
     length(arrayDistinct(JSONExtractKeys(one))) != length(JSONExtractKeys(one)), 'has a field twice',
