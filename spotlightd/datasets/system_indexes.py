@@ -37,7 +37,7 @@ archives = system_table(
     "archives",
     "Archive",
     "One row each time that rows of a partition began to be read from the archive instead of the warehouse (`switched`), "
-    "or from the warehouse again (`withdrawn`). The newest row of a partition tells where its rows are.",
+    "or from the warehouse again (`withdrawn`). The newest row of a partition shows where its rows are.",
     (
         Column("number", "UInt64", "number of the record; it only grows"),
         time_column("at", "when the record was written"),

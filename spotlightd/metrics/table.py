@@ -84,7 +84,7 @@ REPORTED = (
     Metric("documents_total", "counter", (BATCH, OUTCOME), "Documents requested, by outcome."),
     Metric("rows_published_total", "counter", (BATCH,), "Rows of documents that became visible to readers."),
     # The daemon itself.
-    Metric("loop_lag_seconds", "histogram", (), "How much later than requested the event loop came round.", LOOP_LAGS),
+    Metric("loop_lag_seconds", "histogram", (), "Delay of the event loop beyond what was requested.", LOOP_LAGS),
     Metric(
         "log_events_written_total", "counter", (),
         "Rows written to the table logs, including those that count events left out.",
@@ -98,7 +98,7 @@ REPORTED = (
 # What the collectors read at each scrape, so that it is true even when nothing moves.
 COLLECTED = (
     Metric("flow_state", "gauge", (FLOW, STATE), "1 for the current state of the flow, else 0."),
-    Metric("flow_beats_total", "counter", (FLOW,), "How often the flow's loop came round."),
+    Metric("flow_beats_total", "counter", (FLOW,), "Iterations of the flow's loop."),
     Metric("flow_restarts_total", "counter", (FLOW,), "How often the flow failed and was started again."),
     Metric("flow_silent_seconds", "gauge", (FLOW,), "Time since the flow's last beat, or since its start."),
     Metric(

@@ -122,7 +122,7 @@ def _note_trailer(line: cells.IrregularLine, layout: Layout, tally: _Tally, memb
         if not line.text.startswith(trailer.begins) or not (number.isascii() and number.isdigit()):
             continue
         if trailer.begins in tally.trailers:
-            raise FormatError(f"line {line.line} says {trailer.begins!r} a second time", member=member, line=line.line)
+            raise FormatError(f"line {line.line} repeats the trailer {trailer.begins!r}", member=member, line=line.line)
         tally.trailers[trailer.begins] = (int(number[:DIGITS]), line.line)
         return True
     return False

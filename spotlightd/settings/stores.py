@@ -71,7 +71,8 @@ class StorageSettings:
     secret_key_file: str = setting("", "file with the cold disk's own secret key")
     cache_bytes: int = setting(10 << 30, "most local disk space for the cache of the cold disk")
     free_percent: float = setting(
-        10.0, "least free space of the hot disk: below it the server moves parts to the cold disk; 0 = never by itself"
+        10.0,
+        "least free space of the hot disk: below it the server moves parts to the cold disk; 0 = never automatically",
     )
     read_seconds: float = setting(30.0, "longest wait for data in one request of the server")
     retries: int = setting(3, "retries of a request of the server before it counts as failed")
@@ -83,7 +84,7 @@ class ArchiveSettings:
 
     enabled: bool = setting(True, "false: no more rows leave the warehouse; archived rows stay readable")
     hot_days: dict[str, int] = setting(
-        {}, "dataset → least days that its rows stay in the warehouse, instead of its own; 0 = for ever"
+        {}, "dataset → least days that its rows stay in the warehouse, instead of its own; 0 = permanently"
     )
     every_seconds: float = setting(60.0, "pause between two checks for due partitions")
     late_seconds: float = setting(86_400.0, "late rows of a sealed day are archived when none arrived for so long")

@@ -85,7 +85,7 @@ sec_ftd = Dataset(
     licence="Public domain (work of the United States government)",
     notes=(
         "A balance, not a flow: adding up the days counts the same undelivered shares again and again.",
-        "It tells neither who failed nor why nor since when. Fails of long and of short sellers stand in one number.",
+        "It does not show who failed to deliver, why, or since when. One number covers both long and short sellers.",
         "No row means a balance of zero from 2009-07-01 on, and before that a balance below 10,000 shares.",
         "The price is the close of the day before, so shares times price is an estimate. Hardly any before April 2007.",
         "The SEC replaces files without notice; what was published earlier stays readable here with as_of.",

@@ -56,6 +56,11 @@ def mark_code(text: str) -> str:
     return do_mark_safe(_CODE.sub(r"<code>\1</code>", str(do_forceescape(text))))
 
 
+def remove_code_marks(text: str) -> str:
+    """Text without the backticks that `mark_code` replaces, for places without markup, such as tooltips."""
+    return _CODE.sub(r"\1", text)
+
+
 def format_instant(value: datetime | None) -> str:
     """`2021-01-27 14:30:05 UTC`: to the second. Files and JSON have the full precision."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if value else EMPTY

@@ -57,6 +57,7 @@ def _make_environment(context: ExplorerContext, pages: Pages, static_files: Mapp
         days=formatting.format_days,
         instant=formatting.format_instant,
         number=formatting.format_number,
+        plain=formatting.remove_code_marks,
         rfc3339=rfc3339,
         short=formatting.format_short,
         visible=formatting.show_controls,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -32,13 +33,28 @@ def spotlightd(*arguments: str, folder: Path) -> str:
     return done.stdout
 
 
+def read_names(text: str) -> set[str]:
+    """The names that a file defines, imports aside."""
+    nodes = ast.parse(text).body
+    assigned = {ast.unparse(node.targets[0]) for node in nodes if isinstance(node, ast.Assign)}
+    return assigned | {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def replace_parts(path: Path, parts: str) -> None:
+    """Replace what follows the docstring of the skeleton by the page's blocks, which have each part of the skeleton."""
+    skeleton = path.read_text(encoding="utf-8")
+    assert read_names(skeleton) <= read_names(parts)
+    docstring, _, _ = skeleton.partition("from __future__")
+    path.write_text(docstring + parts, encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the page was followed up to step 7."""
     folder = tmp_path_factory.mktemp("author")
     spotlightd("new-source", "my_fails", "--folder", "state/sources", folder=folder)
     sources = folder / "state" / "sources"
-    (sources / "my_fails.py").write_text("\n\n".join(blocks("python")), encoding="utf-8")
+    replace_parts(sources / "my_fails.py", "\n\n".join(blocks("python")))
     case = sources / "golden" / "my_fails" / "first"
     (case / "document.txt").unlink()
     shutil.copy(DOCUMENT, case)
@@ -65,9 +81,11 @@ def test_the_file_parses_as_the_page_says(folder: Path) -> None:
 
 
 def test_the_daemon_finds_the_source(folder: Path) -> None:
-    (folder / "spotlightd.toml").write_text('[publisher]\ncontact = "you@example.org"\n', encoding="utf-8")
-    options = ("--config", "spotlightd.toml", "--state", "state", "--json")
-    assert "my_fails" in json.loads(spotlightd("check", *options, folder=folder))["sources"]
+    (settings,) = blocks("toml")
+    (folder / "spotlightd.toml").write_text(settings, encoding="utf-8")
+    command = "check --config spotlightd.toml --state state"
+    assert f"```\nspotlightd {command}\n```" in PAGE.split(settings)[1]
+    assert "my_fails" in json.loads(spotlightd(*command.split(), "--json", folder=folder))["sources"]
 
 
 def test_the_golden_case_holds(folder: Path, source: Batch, tmp_path: Path) -> None:

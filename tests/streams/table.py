@@ -49,7 +49,7 @@ FAULTS = (
     Fault("14", "records deleted at Kafka before they were read", "tests/streams/test_bus_faults.py::test_fault_14_records_deleted_before_they_were_read_come_from_the_spool"),
     Fault("15", "two daemons on one state folder", "tests/daemon/test_start.py::test_a_second_daemon_is_refused_at_once_and_touches_nothing", "the second one is refused"),
     Fault("16", "the venue closes or resets the connection, three times", "tests/streams/test_venue_faults.py::test_fault_16_a_venue_that_hangs_up_makes_a_gap_of_each_time"),
-    Fault("16", "the venue hangs up for an hour: at most 10 connections a minute", "tests/flows/test_listen.py::test_fault_16_a_venue_that_hangs_up_again_and_again_gets_few_connections", "a clock set by hand"),
+    Fault("16", "the venue closes every connection for an hour: at most 10 connections a minute", "tests/flows/test_listen.py::test_fault_16_a_venue_that_hangs_up_again_and_again_gets_few_connections", "a clock set by hand"),
     Fault("17", "pings answered, no frame", "tests/streams/test_venue_faults.py::test_fault_17_a_venue_that_is_mute_is_left_for_a_new_connection"),
     Fault("18", "quiet market, the venue's own pings", "tests/streams/test_venue_faults.py::test_fault_18_a_quiet_market_is_not_dead"),
     Fault("19", "holes in a venue's numbers, late and repeated frames", "tests/flows/test_listen.py::test_fault_19_a_hole_in_the_numbers_is_a_gap_and_late_or_repeated_frames_are_stored", "Finnhub's frames have no numbers"),

@@ -103,7 +103,7 @@ async def drained(place: Place, zone: str) -> tuple[list[dict[str, Any]], list[t
 async def test_a_clock_that_is_set_while_frames_flow(
     tmp_path: Path, scene: Callable[..., AbstractAsyncContextManager[Scene]], verdict: Verdict
 ) -> None:
-    """44: the wall clock that frames are timed by steps 2 h forward and back, and the venue hangs up in between."""
+    """44: the wall clock that frames are timed by steps 2 h forward and back; the venue disconnects in between."""
     clock = tmp_path / "clock"
     clock.mkdir()
     (clock / "sitecustomize.py").write_text(STEPPED, encoding="utf-8")
@@ -119,5 +119,5 @@ async def test_a_clock_that_is_set_while_frames_flow(
             await place.venue.close()
             await until(lambda had=gaps: len(place.gaps()) > had, "a gap", every=0.05)  # type: ignore[misc]
             await place.wait_for_flow(50)  # the frames around a gap tell which ticks lie in it, so both by one clock
-        verdict("clock", await place.recover(), "four gaps where the venue hung up")
+        verdict("clock", await place.recover(), "four gaps where the venue closed the connection")
         assert place.gap_causes() == ["stopped", *["closed by the venue"] * 4]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from spotlightd.web.formatting import mark_code
+from spotlightd.web.formatting import mark_code, remove_code_marks
 from tests.web.world import FAILS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -31,6 +31,19 @@ async def test_the_text_is_escaped_first_and_backticks_become_code(text: str, ma
     assert mark_code(text) == markup
 
 
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("`load_id` names it", "load_id names it"),
+        ("`a` < `b`", "a < b"),
+        ("one ` alone", "one ` alone"),
+        ("plain", "plain"),
+    ],
+)
+async def test_tooltips_have_the_text_without_backticks(text: str, plain: str) -> None:
+    assert remove_code_marks(text) == plain
+
+
 async def test_pages_show_code_and_plain_text_keeps_backticks(world: World) -> None:
     column = replace(FAILS.columns[0], meaning=MEANING)
     described = replace(FAILS, about=ABOUT, notes=("Read `about` first.",), columns=(column, *FAILS.columns[1:]))
@@ -44,7 +57,7 @@ async def test_pages_show_code_and_plain_text_keeps_backticks(world: World) -> N
     assert all(about in page for page in (table, home, symbol))
     assert all("<li>Read <code>about</code> first.</li>" in page for page in (table, symbol, row))
     assert all("as in <code>&#34;x&#34;</code>" in page for page in (table, row))
-    assert 'title="as in `&#34;x&#34;`' in table
+    assert 'title="as in &#34;x&#34;' in table
     document = json.loads(schema)
     assert (document["about"], document["columns"][0]["meaning"]) == (ABOUT, MEANING)
 

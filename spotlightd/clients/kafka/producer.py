@@ -76,7 +76,10 @@ class KafkaProducer:
     async def _append_batch(
         self, place: tuple[str, int], keys: Sequence[bytes], values: Sequence[bytes], at: int
     ) -> int:
-        """Write one batch of the records from index `at` on; how many it held. Tried for as long as a request may take."""
+        """Write the records from index `at` on that fit into one batch; return their number.
+
+        A rejected batch is sent again until the time limit of a request has passed.
+        """
         loop = asyncio.get_running_loop()
         end = loop.time() + self._brokers.seconds
         session = self._session or await self._start_session()

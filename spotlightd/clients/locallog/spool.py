@@ -61,10 +61,11 @@ Batches = dict[tuple[str, int], _FrameBatch]
 
 
 def capacity_shares(priorities: Mapping[str, int]) -> dict[str, float]:
-    """By topic the share of the room beyond which its frames are refused.
+    """The share of the spool that each topic may fill. Beyond it the topic's frames are refused.
 
-    Topics of the highest priority may use all of it, those of the lowest 0.8, and those between stand at equal steps:
-    what a priority may not use is left to those above it. When all topics have one priority, each may use all.
+    Topics of the highest priority may fill all of the spool, topics of the lowest priority 80 %. The priorities between
+    have equally spaced shares. So each priority leaves space for the higher ones. If all topics have the same priority,
+    each may fill all of it.
     """
     steps = sorted(set(priorities.values()))
     step = (1 - LOWEST_SHARE) / max(len(steps) - 1, 1)

@@ -33,7 +33,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
         out.value({"settings": _to_json(asdict(settings)), "sources": names, "engine": sandbox})
         return 0
     out.table(("setting", "value"), _flatten(asdict(settings)), title="settings")
-    out.table(("source", "datasets", "looks"), rows, title="\nsources")
+    out.table(("source", "datasets", "schedule (UTC)"), rows, title="\nsources")
     out.result(f"\nengine: {sandbox}\nready to start")
     return 0
 

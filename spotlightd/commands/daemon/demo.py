@@ -34,8 +34,8 @@ NOTICE = (
     "Demo: the SEC's files of January and February 2021, whole and real, replayed on this machine. Constructed by us: one "
     "correction of 2021-01b (two balances of GME, a removed row of VMAR, an added row CNSTRD), which the SEC never made. "
     "2021-02b is shown cut off at first, and is refused. The trades are real Finnhub frames of 2020 to 2024, repeated, with "
-    "their times moved to now and to the day before yesterday. The demo's venue hangs up every 45 seconds on purpose: each "
-    "is a short gap."
+    "their times moved to now and to the day before yesterday. The demo's venue closes the connection every 45 seconds on "
+    "purpose: each time there is a short gap."
 )
 POLL_SECONDS = 0.2
 DISK = DiskSettings(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)

@@ -11,6 +11,7 @@ from spotlightd.flows.archive.context import HeldError
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.partition import IN_PROGRESS, Partition
+from spotlightd.model.text import count
 from spotlightd.ports.ledger import Job, JobKind
 from spotlightd.ports.progress import Progress, ignore_progress
 
@@ -67,7 +68,7 @@ async def run_job(archiver: Archiver, job: Job, progress: Progress = ignore_prog
         case "archive":
             known = await archiver.round(progress)
             in_progress = sum(partition.stage in IN_PROGRESS for partition in known)
-            return f"{in_progress} partitions under way, {len(known)} in all"
+            return f"{count(in_progress, 'partition')} under way, {len(known):,} in all"
         case "drill":
             result = await archiver.checks.drill()
             if result and not result.is_same:
@@ -78,10 +79,11 @@ async def run_job(archiver: Archiver, job: Job, progress: Progress = ignore_prog
             return f"{job.target} {job.partition} is {partition.stage} again and continues from there"
         case "restore" if job.into:
             rows = await archiver.restore_into_table(job.target, job.partition, job.into)
-            return f"{rows:,} rows are in table {job.into}"
+            return f"{count(rows, 'row is', 'rows are')} in table {job.into}"
         case "restore":
             partition = await archiver.restore_partition(job.target, job.partition)
-            return f"{job.target} {job.partition}: {partition.fingerprint.rows:,} rows are in the warehouse again"
+            restored = count(partition.fingerprint.rows, "row is", "rows are")
+            return f"{job.target} {job.partition}: {restored} in the warehouse again"
     raise SettingsError(f"the archiver cannot run the job `{job}`")
 
 
@@ -89,6 +91,6 @@ def _report_partitions(report: Reporter, partitions: Sequence[Partition]) -> Non
     held = [partition for partition in partitions if partition.stage == "held"]
     in_progress = sum(partition.stage in IN_PROGRESS for partition in partitions)
     if held:
-        report.set_holding(f"{len(held)} partitions are held: {held[0].detail}")
+        report.set_holding(f"{count(len(held), 'partition is', 'partitions are')} held: {held[0].detail}")
     else:
-        report.set_waiting(f"{in_progress} partitions under way" if in_progress else "nothing is due")
+        report.set_waiting(f"{count(in_progress, 'partition')} under way" if in_progress else "nothing is due")

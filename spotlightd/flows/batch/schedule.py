@@ -27,6 +27,7 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.source import Batch
+from spotlightd.model.text import count
 from spotlightd.ports.ledger import Job, Ledger
 from spotlightd.ports.progress import Checkpoint
 from spotlightd.ports.publisher import Publishers
@@ -177,7 +178,8 @@ def summarize_results(results: Sequence[IngestResult]) -> str:
     counts = Counter(result.outcome for result in results)
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common()) or "nothing was due"
     first_error = next((f"; {result.link.covers}: {result.error}" for result in results if result.error), "")
-    return f"{len(results)} documents: {outcomes}; {sum(result.rows for result in results):,} rows{first_error}"
+    rows = count(sum(result.rows for result in results), "row")
+    return f"{count(len(results), 'document')}: {outcomes}; {rows}{first_error}"
 
 
 async def run_bookkeeping(

@@ -24,6 +24,7 @@ from spotlightd.model.offsets import LostFrame
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream
 from spotlightd.model.stream import covers as covers_of
+from spotlightd.model.text import count
 from spotlightd.ports.ledger import Job, Ledger, Positions
 from spotlightd.ports.progress import Checkpoint
 from spotlightd.ports.warehouse import Warehouse
@@ -135,5 +136,6 @@ class ReplayRunner:
             await self.ledger.update_job(replace(job, state="failed", detail=str(problem)))
         else:
             rows, rejects = sum(result.rows for result in results), sum(result.rejects for result in results)
-            detail, parts = f"{len(results)} parts, {rows:,} rows, {rejects} rejects", len(results)
+            parts = len(results)
+            detail = f"{count(parts, 'part')}, {count(rows, 'row')}, {count(rejects, 'reject')}"
             await self.ledger.update_job(replace(job, state="done", detail=detail, done=parts, total=parts))

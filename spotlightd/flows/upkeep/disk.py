@@ -38,6 +38,7 @@ from spotlightd.model.disk import (
     percent_of,
 )
 from spotlightd.model.disk_forecast import History, Point, build_history, forecast
+from spotlightd.model.text import count
 from spotlightd.ports.storage import Disks
 
 Critical = Callable[[FileSystem], Awaitable[None]]
@@ -268,4 +269,4 @@ class DiskWatch:
         if errors:
             report.set_holding("; ".join(errors))
         else:
-            report.set_waiting(f"{len(disks)} disks are watched")
+            report.set_waiting(f"{count(len(disks), 'disk is', 'disks are')} watched")

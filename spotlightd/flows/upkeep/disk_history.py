@@ -16,6 +16,7 @@ from spotlightd.flows.upkeep.disk import DiskWatch
 from spotlightd.log import logger
 from spotlightd.model.disk import DiskState
 from spotlightd.model.disk_forecast import LONGEST_SPAN, Point
+from spotlightd.model.text import count
 from spotlightd.ports.warehouse import Warehouse
 
 EVERY_SECONDS = 60.0
@@ -45,7 +46,7 @@ class DiskHistory:
                 report.set_holding(str(problem))
                 logger(flow=report.name).warning("store failed", error=str(problem))
             else:
-                report.set_waiting(f"{len(rows)} disks recorded")
+                report.set_waiting(f"{count(len(rows), 'disk')} recorded")
             report.beat()
             await asyncio.sleep(self.every_seconds if is_loaded else RETRY_SECONDS)
 

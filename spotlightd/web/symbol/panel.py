@@ -94,7 +94,7 @@ class Panel:
 
     @property
     def unpriced(self) -> int:
-        """Days with rows without a price."""
+        """The number of days on which at least one row has no price."""
         return sum(1 for row in self.rows if row[3])
 
     @property
