@@ -110,7 +110,7 @@ async def test_new_documents_are_copied_old_ones_leave_and_all_are_read(world: W
     for number, name in enumerate((*old, *new), 1):
         assert await read(world.documents, name) == content(number)
     assert await world.check() == (
-        True, "1 documents (1,000 bytes) in the folder, 2 documents (2,000 bytes) in the bucket alone: all are there",
+        True, "1 document (1,000 bytes) in the folder, 2 documents (2,000 bytes) in the bucket alone: all are there",
     )  # fmt: skip
 
 
@@ -266,7 +266,7 @@ async def test_a_copy_damaged_before_the_drop_stops_all_drops_and_is_reported(wo
         assert world.in_folder(bad, good) == [True, True]
         well, detail = await world.check()
         assert not well
-        assert detail.startswith(f"1 amiss, nothing is dropped: document {bad}")
+        assert detail.startswith(f"1 document is missing or damaged; nothing is dropped: document {bad}")
     assert await read(world.documents, bad) == content(1)
     world.copy(bad).unlink()
     await world.round(tiering)

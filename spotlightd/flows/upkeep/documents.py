@@ -22,6 +22,7 @@ from spotlightd.log import logger
 from spotlightd.model.bucket import DOCUMENT_PREFIX, document_key
 from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, StoredDocument, Tally, tally
 from spotlightd.model.partition import Check
+from spotlightd.model.text import count
 from spotlightd.ports.ledger import ArchiveLedger, Ledger
 from spotlightd.ports.storage import Bucket, LocalDocuments
 
@@ -39,7 +40,7 @@ class TieringPolicy:
     every_seconds: float = 3_600.0
 
     def retention(self, stored: StoredDocument | None) -> timedelta | None:
-        """How long a document stays in the folder; None means for ever. Of several sources the longest time counts."""
+        """How long a document stays in the folder; None means permanently. Of several sources the longest time counts."""
         days = [self.hot_days.get(source, 0) for source in stored.sources] if stored else []
         return timedelta(days=max(days)) if days and all(days) else None
 
@@ -217,9 +218,10 @@ class DocumentTiering:
 
 def _summarize(tiers: DocumentTiers) -> str:
     if tiers.amiss:
-        return f"{len(tiers.amiss)} amiss, nothing is dropped: {tiers.amiss[0]}"
+        defects = count(len(tiers.amiss), "document is", "documents are")
+        return f"{defects} missing or damaged; nothing is dropped: {tiers.amiss[0]}"
     return f"{_format(tiers.local)} in the folder, {_format(tiers.alone)} in the bucket alone: all are there"
 
 
 def _format(documents: Tally) -> str:
-    return f"{documents.documents:,} documents ({documents.bytes:,} bytes)"
+    return f"{count(documents.documents, 'document')} ({count(documents.bytes, 'byte')})"

@@ -15,6 +15,7 @@ from spotlightd.datasets.system import heartbeats
 from spotlightd.errors import StoreError
 from spotlightd.flows.supervise import Board, Reporter, Status
 from spotlightd.log import logger
+from spotlightd.model.text import count
 from spotlightd.ports.metrics import FlowReading, Metrics
 from spotlightd.ports.warehouse import Warehouse
 
@@ -40,7 +41,7 @@ async def write_heartbeats(report: Reporter, board: Board, warehouse: Warehouse,
             logger(flow=report.name).warning("store failed", error=str(problem))
         else:
             written = {status.name: status.beats for status in statuses}
-            report.set_waiting(f"{len(rows)} flows recorded")
+            report.set_waiting(f"{count(len(rows), 'flow')} recorded")
         report.beat()
         await asyncio.sleep(every_seconds)
 
@@ -72,7 +73,7 @@ def read_flows(board: Board) -> tuple[FlowReading, ...]:
 
 
 async def measure_loop_lag(metrics: Metrics, every_seconds: float = 0.1) -> None:
-    """Measure how late the event loop wakes up, for ever."""
+    """Measure how late the event loop wakes up, until it is cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + every_seconds

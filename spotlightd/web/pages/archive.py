@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.model.partition import IN_PROGRESS, ArchiveState, Partition
+from spotlightd.model.text import count
 from spotlightd.web import responses
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE
@@ -52,11 +53,12 @@ def summarize(state: ArchiveState) -> str:
     """The archive in a few sentences."""
     archived, held = state.in_stages("switched", "dropped"), state.in_stages("held")
     rows = sum(partition.fingerprint.rows for partition in archived)
-    counts = f"{len(archived):,} partitions with {rows:,} rows are archived"
+    verb = "is" if len(archived) == 1 else "are"
+    counts = f"{count(len(archived), 'partition')} with {count(rows, 'row')} {verb} archived"
     if in_progress := state.in_stages(*BEFORE_SWITCH):
-        counts += f", {len(in_progress):,} are being archived"
+        counts += f", {count(len(in_progress), 'is being archived', 'are being archived')}"
     sentences = [f"{counts}."]
-    sentences += [f"{len(held)} are held: {held[0].detail}."] if held else []
+    sentences += [f"{count(len(held), 'is', 'are')} held: {held[0].detail}."] if held else []
     sentences += [f"Archiving waits: {state.error}."] if state.error else []
     sentences += [
         f"{CHECK_TITLES[kind]} {check.at:%Y-%m-%d %H:%M} UTC: {check.detail}." for kind, check in state.checks.items()
