@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from spotlightd.backoff import Clock
 from spotlightd.errors import StoreError
 from spotlightd.sql.tiers import ArchivedPartitions, Archives
 
@@ -44,7 +44,7 @@ class Outage:
     """The state of the archive's store. `slots` limits how many queries read it at a time."""
 
     slots: asyncio.Semaphore
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock = field(default_factory=Clock)
     error: StoreError | None = None
     failed_at: float = 0.0
     retry_at: float = 0.0
@@ -52,7 +52,7 @@ class Outage:
     def record_failure(self, error: StoreError) -> None:
         """A query that reads objects failed."""
         if is_unavailable(error) and not isinstance(error, ArchiveUnavailableError):
-            self.error, self.failed_at = error, self.clock()
+            self.error, self.failed_at = error, self.clock.now()
             self.retry_at = self.failed_at + RETRY_SECONDS
 
     def record_success(self) -> None:
@@ -68,9 +68,9 @@ class Outage:
         """ArchiveUnavailableError if the store must not be tried now: after each pause only one query may try it."""
         if self.error is None:
             return
-        if self.clock() < self.retry_at:
+        if self.clock.now() < self.retry_at:
             raise _unavailable(self.error)
-        self.retry_at = self.clock() + RETRY_SECONDS
+        self.retry_at = self.clock.now() + RETRY_SECONDS
 
 
 def _unavailable(error: StoreError) -> ArchiveUnavailableError:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from spotlightd.backoff import Clock
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import MIRRORED
 from spotlightd.errors import StoreError
@@ -117,8 +118,9 @@ async def test_a_publication_of_which_the_engine_stored_only_the_token_is_writte
 
 async def test_the_clock_of_publications_never_goes_back(world: World) -> None:
     moments = iter([datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)])
+    clock = Clock(wall=lambda: int(next(moments).timestamp()) * 10**9)
     async with world.stores() as stores:
-        stores.publications._clock = lambda: next(moments)
+        stores.publications._clock = clock
         for number in range(2):
             load = await stores.ledger.begin_load(source(), f"{number:064x}", f"202{number}")
             await stores.publications.publish(await stores.ledger.mark_loaded(load.load_id, {}, []))

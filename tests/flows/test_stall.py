@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from spotlightd.flows.stream.loss import STALL_SECONDS, StallDetector
+from spotlightd.flows.stream.loss import RESEND, StallDetector
 from tests.manual_clock import ManualClock
 
 
@@ -29,23 +29,23 @@ def stall_seconds(
 
 def test_a_busy_feed_behind_frames_that_the_bus_lost_is_sent_again_at_growing_intervals() -> None:
     clock = ManualClock()
-    reported = stall_seconds(StallDetector(clock.now), clock, 500, durable=10)
+    reported = stall_seconds(StallDetector(clock.to_clock()), clock, 500, durable=10)
     assert len(reported) == 4
     pauses = [later - earlier for earlier, later in itertools.pairwise(reported)]
-    assert reported[0] >= STALL_SECONDS
+    assert reported[0] >= RESEND.first
     assert all(later > earlier for earlier, later in itertools.pairwise(pauses))
 
 
 def test_a_spool_that_frees_frames_or_is_empty_is_not_stalled() -> None:
     clock = ManualClock()
-    stall = StallDetector(clock.now)
+    stall = StallDetector(clock.to_clock())
     assert [second for durable in range(100) for second in stall_seconds(stall, clock, 5, durable=durable)] == []
     assert stall_seconds(stall, clock, 500, durable=100, waiting=0, drained=True) == []
 
 
 def test_a_drain_that_stands_still_is_no_stall_of_the_spool() -> None:
     clock = ManualClock()
-    stall = StallDetector(clock.now)
+    stall = StallDetector(clock.to_clock())
     stalled = [stall.is_stalled(durable=1, waiting=5, offset=7, drained=False) for clock.seconds in range(500)]
     assert stalled.count(True) == 0
     assert stall.is_stalled(durable=1, waiting=5, offset=7, drained=True)

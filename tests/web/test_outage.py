@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from spotlightd.backoff import Clock
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Answer
@@ -132,7 +133,7 @@ async def test_the_archive_is_retried_after_a_while(place: Place, monkeypatch: p
 
 async def test_one_request_at_a_time_tries_again() -> None:
     now = 100.0
-    known = Outage(asyncio.Semaphore(), lambda: now)
+    known = Outage(asyncio.Semaphore(), Clock(now=lambda: now))
     index = Index(ArchivedPartitions({FAILS.name: (MISSING,)}, no_rows))
 
     def tries() -> bool:

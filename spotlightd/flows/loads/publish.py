@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
+from spotlightd.backoff import Clock
 from spotlightd.datasets.system import loads as publications
 from spotlightd.errors import StoreError
 from spotlightd.log import logger
@@ -29,12 +30,10 @@ PRESENT = "SELECT countIf(load_id = {load_id:UInt64}) AS own_rows, max(seq) AS n
 class Publications:
     """Publishes loads one after the other. One object per state folder, made by the holder of its lock."""
 
-    def __init__(
-        self, ledger: Ledger, warehouse: Warehouse, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, ledger: Ledger, warehouse: Warehouse, clock: Clock | None = None) -> None:
         self._ledger = ledger
         self._warehouse = warehouse
-        self._clock = clock
+        self._clock = clock or Clock()
         self._lock = asyncio.Lock()
         self._newest: tuple[int, datetime] | None = None  # seq and time; None when only the warehouse knows
 
@@ -86,7 +85,7 @@ class Publications:
 
     async def _intend(self, load: Load) -> Load:
         seq, newest = self._newest or await self._read_newest()
-        at = max(self._clock(), newest + timedelta(microseconds=1))
+        at = max(self._clock.utc(), newest + timedelta(microseconds=1))
         return await self._ledger.intend(load.load_id, seq + 1, await self._find_superseded(load), at)
 
     async def _read_newest(self) -> tuple[int, datetime]:

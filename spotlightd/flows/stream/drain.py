@@ -159,7 +159,7 @@ class Drain:
             moves.popleft()
         if not are_new:
             repeats = await self._sequences.find_repeats(keys)
-        self._losses.note(keys, self._sequences)
+        self._losses.record(keys, self._sequences)
         durable = self._sequences.durable_sequences(keys)
         inserted = asyncio.get_running_loop().create_future()
         work = self._move(piece, epoch, partition, repeats, durable, inserted, moves[-1] if moves else None)

@@ -6,11 +6,11 @@ gap; where there is no spool, it is a gap at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import Any
 
+from spotlightd.backoff import Backoff, Clock
 from spotlightd.flows.stream.context import DrainContext
 from spotlightd.flows.stream.gaps import to_datetime
 from spotlightd.flows.stream.sequences import Hole, SequenceTracker, connections, of_connection
@@ -19,8 +19,7 @@ from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import Stream
 
 FILL_SECONDS = 30.0
-STALL_SECONDS = 30.0
-STALL_MOST_SECONDS = 3_600.0
+RESEND = Backoff(first=30.0, most=3_600.0, jitter=0)
 
 
 class LossTracker:
@@ -30,7 +29,7 @@ class LossTracker:
         self._source, self._context = source, context
         self._holes: list[tuple[float, Hole, Gap]] = []
 
-    def note(self, keys: Any, sequences: SequenceTracker) -> None:
+    def record(self, keys: Any, sequences: SequenceTracker) -> None:
         """Remember these frames, and the holes before them."""
         before = {connection: sequences.last.get(connection) for connection in connections(keys)}
         for hole in sequences.note(keys):
@@ -67,14 +66,14 @@ class LossTracker:
 class StallDetector:
     """Notices that the spool can free nothing although the drain goes on. Called once a second.
 
-    After each resend that did not help, the pause before the next one doubles.
+    After each resend that did not help, the pause before the next one doubles. `failures` counts those resends.
     """
 
-    clock: Callable[[], float] = monotonic
+    clock: Clock = field(default_factory=Clock)
     durable: int = -1
     offset: int = 0
     since: float = 0.0
-    pause: float = STALL_SECONDS
+    failures: int = 0
 
     def is_stalled(self, *, durable: int, waiting: int, offset: int, drained: bool) -> bool:
         """`durable` and `waiting` count frames of the spool. `offset` is how far the drain is, `drained` whether it is
@@ -83,10 +82,10 @@ class StallDetector:
         A drain that stands still is not a stall of the spool: what it has not read yet may be on the bus.
         """
         if durable != self.durable or not waiting:
-            self.durable, self.offset, self.since, self.pause = durable, offset, self.clock(), STALL_SECONDS
+            self.durable, self.offset, self.since, self.failures = durable, offset, self.clock.now(), 0
             return False
-        if self.clock() - self.since <= self.pause or not (drained or offset > self.offset):
+        pause = RESEND.pause(self.failures + 1)
+        if self.clock.now() - self.since <= pause or not (drained or offset > self.offset):
             return False
-        self.offset, self.since = offset, self.clock()
-        self.pause = min(self.pause * 2, STALL_MOST_SECONDS)
+        self.offset, self.since, self.failures = offset, self.clock.now(), self.failures + 1
         return True
