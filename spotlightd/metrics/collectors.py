@@ -82,10 +82,10 @@ class Documents(Collector):
 
     def collect(self) -> Iterator[Metric]:
         state = self._read()
-        places = {"folder": state.local, "bucket": state.copied, "bucket alone": state.alone}
+        places = {"folder": state.local, "bucket": state.copied, "bucket alone": state.bucket_only}
         yield _create_family("documents_kept", [((where,), tier.documents) for where, tier in places.items()])
         yield _create_family("documents_kept_bytes", [((where,), tier.bytes) for where, tier in places.items()])
-        yield _create_family("documents_amiss", [((), len(state.amiss))])
+        yield _create_family("documents_amiss", [((), len(state.problems))])
 
 
 def _create_family(name: str, values: Values) -> Metric:

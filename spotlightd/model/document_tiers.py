@@ -40,15 +40,16 @@ def tally(sizes: Iterable[int]) -> Tally:
 
 @dataclass(frozen=True, slots=True)
 class DocumentTiers:
-    """Where the documents were at the last check: `local` in the folder, `copied` in the bucket, `alone` only there.
+    """Where the documents were at the last check: `local` in the folder, `copied` in the bucket, `bucket_only` in
+    the bucket and not in the folder.
 
-    `hot_days` has the sources whose documents leave the folder. `amiss` are sentences about problems; while there are
-    any, nothing is dropped. `at` is None before the first check.
+    `hot_days` has the sources whose documents leave the folder. `problems` are sentences; while there are any, nothing
+    is dropped. `at` is None before the first check.
     """
 
     local: Tally = Tally()
     copied: Tally = Tally()
-    alone: Tally = Tally()
-    amiss: tuple[str, ...] = ()
+    bucket_only: Tally = Tally()
+    problems: tuple[str, ...] = ()
     at: datetime | None = None
     hot_days: Mapping[str, int] = field(default_factory=dict, compare=False)

@@ -82,7 +82,7 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
 
         async def are_in_the_bucket() -> bool:
             tiers = (await again.get("/archive.json")).json()["documents"]
-            return bool(tiers["alone"]["documents"] == 2 and not tiers["amiss"])
+            return bool(tiers["bucket_only"]["documents"] == 2 and not tiers["problems"])
 
         await until(are_in_the_bucket, "the page shows where they are")
         await all_read(place, again)

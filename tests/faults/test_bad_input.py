@@ -148,10 +148,10 @@ async def all_runs(reader: ClickHouse) -> dict[str, tuple[str, str]]:
 
 
 async def read_status_errors(daemon: Daemon, runs: dict[str, tuple[str, str]]) -> None:
-    """The newest troubles stand there, each with its sentence; the flow itself is well."""
-    troubles = (await daemon.status())["troubles"]
-    assert len(troubles) >= 20
-    assert all((item["outcome"], item["error"]) == runs[item["covers"]] for item in troubles)
+    """The newest failures stand there, each with its sentence; the flow itself is well."""
+    failures = (await daemon.status())["failures"]
+    assert len(failures) >= 20
+    assert all((item["outcome"], item["error"]) == runs[item["covers"]] for item in failures)
     page = (await daemon.get("/status")).text
     assert "came too slowly" in page
     assert (await daemon.flow("collect fast_ftd"))["state"] == "waiting"

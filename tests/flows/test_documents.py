@@ -164,7 +164,7 @@ async def test_a_document_that_is_read_stays_for_this_round(world: World) -> Non
     async with world.documents.file(name) as path:
         await world.round()
         assert path.read_bytes() == content(1)
-    assert (await world.round()).alone == Tally(1, 1000)
+    assert (await world.round()).bucket_only == Tally(1, 1000)
     assert world.in_folder(name) == [False]
 
 
@@ -261,8 +261,8 @@ async def test_a_copy_damaged_before_the_drop_stops_all_drops_and_is_reported(wo
     world.spoil(bad, b"D" + content(1)[1:] if damage == "flipped byte" else content(1)[:-1])
     for flow in (tiering, tiering, world.tiering()):
         tiers = await world.round(flow)
-        assert len(tiers.amiss) == 1
-        assert tiers.amiss[0].startswith(f"document {bad}")
+        assert len(tiers.problems) == 1
+        assert tiers.problems[0].startswith(f"document {bad}")
         assert world.in_folder(bad, good) == [True, True]
         well, detail = await world.check()
         assert not well
@@ -281,7 +281,7 @@ async def test_a_document_damaged_in_the_folder_is_not_copied_and_does_not_hold_
     world.path(bad).chmod(0o600)
     world.path(bad).write_bytes(b"D" + content(1)[1:])
     tiers = await world.round()
-    assert "should have the SHA-256" in tiers.amiss[0]
+    assert "should have the SHA-256" in tiers.problems[0]
     assert (world.copy(bad).exists(), world.copy(good).exists()) == (False, True)
 
 
@@ -292,7 +292,7 @@ async def test_a_bucket_emptied_by_another_program_is_reported_and_stops_drops(w
         world.copy(name).unlink()
     (new,) = await world.keep(3)
     tiers = await world.round()
-    assert set(tiers.amiss) == {
+    assert set(tiers.problems) == {
         f"document {name} is neither in the folder nor in the bucket" for name in (first, second)
     }
     assert world.in_folder(new) == [True]
@@ -301,7 +301,7 @@ async def test_a_bucket_emptied_by_another_program_is_reported_and_stops_drops(w
         await read(world.documents, first)
     await world.keep(1)  # the publisher still has it
     world.policy = replace(world.policy, lost=frozenset({second}))
-    assert (await world.round()).amiss == ()
+    assert (await world.round()).problems == ()
     assert world.in_folder(first, new) == [False, False]
 
 
@@ -309,7 +309,7 @@ async def test_without_a_policy_missing_documents_are_reported_too(world: World)
     world.policy = TieringPolicy()
     (name,) = await world.keep(1)
     await world.documents.folder.drop(name)
-    assert (await world.round()).amiss == (f"document {name} is neither in the folder nor in the bucket",)
+    assert (await world.round()).problems == (f"document {name} is neither in the folder nor in the bucket",)
 
 
 async def test_while_the_bucket_is_away_nothing_leaves_and_then_it_goes_on(world: World) -> None:
@@ -334,7 +334,7 @@ async def test_a_bucket_that_goes_away_in_the_middle_of_a_proof_blames_no_docume
         await world.round()
     assert world.in_folder(*names) == [True, True]
     world.bucket.before_piece, world.bucket.is_away = None, False
-    assert (await world.round()).amiss == ()
+    assert (await world.round()).problems == ()
     assert world.in_folder(*names) == [False, False]
 
 
@@ -367,12 +367,12 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
             world = World(tmp_path, documents, bucket, ledger)
             old, new = await world.keep(1, 2), await world.keep(3, days=3)
             tiers = await world.round()
-            assert (tiers.local, tiers.copied, tiers.alone, tiers.amiss) == (
+            assert (tiers.local, tiers.copied, tiers.bucket_only, tiers.problems) == (
                 Tally(1, 1000), Tally(3, 3000), Tally(2, 2000), (),
             )  # fmt: skip
             for number, name in enumerate((*old, *new), 1):
                 assert await read(documents, name) == content(number)
-            assert len(tiers.amiss) == 0
+            assert len(tiers.problems) == 0
             (bad,), whole = await world.keep(4, days=3), content(4)
             await world.round()
             key = f"{access.prefix}{document_key(bad)}"
@@ -380,6 +380,6 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
             minio.client().put_object(BUCKET, key, BytesIO(b"D" + whole[1:]), len(whole), metadata=dict(digest))
             os.utime(world.path(bad), (0, 0))
             for _ in range(2):
-                (error,) = (await world.round()).amiss
+                (error,) = (await world.round()).problems
                 assert f"document {bad}: its copy in the bucket is damaged" in error
                 assert world.in_folder(bad) == [True]

@@ -44,8 +44,8 @@ async def test_json_has_what_the_page_has(world: World) -> None:
     sizes = {size["dataset"]: size for size in document["datasets"]}
     assert sizes[FAILS.name]["rows"] > 0
     assert sizes[FAILS.name]["bytes"] > 0
-    assert document["takes"]["ledger"] == 123_456
-    assert document["takes"]["documents, as published"] > 0
+    assert document["bytes_by_use"]["ledger"] == 123_456
+    assert document["bytes_by_use"]["documents, as published"] > 0
 
 
 async def test_it_opens_while_the_warehouse_is_silent(world: World) -> None:

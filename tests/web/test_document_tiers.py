@@ -31,7 +31,7 @@ async def test_the_page_shows_how_many_documents_are_where_and_problems(world: W
     assert "<b>0000" not in text
     assert "90 days" in text
     documents_json = json.loads(plain)["documents"]
-    assert (documents_json["local"], documents_json["amiss"]) == ({"documents": 1234, "bytes": 5_000_000}, [problem])
+    assert (documents_json["local"], documents_json["problems"]) == ({"documents": 1234, "bytes": 5_000_000}, [problem])
 
 
 async def test_before_the_first_check_nothing_is_shown(world: World) -> None:

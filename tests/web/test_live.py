@@ -184,7 +184,7 @@ async def test_a_warehouse_failure_is_shown_and_retried(venue: Venue, monkeypatc
     with live_poller.listen(("AAPL",), lambda: None) as listener:
         assert b"out of <order>" in (await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS) or b"")
         broken.refuses = False
-        while b'"trouble":""' not in (message := await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS) or b""):
+        while b'"error":""' not in (message := await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS) or b""):
             assert message
         assert message.startswith(b"event: window")
     await live_poller.close()

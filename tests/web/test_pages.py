@@ -245,7 +245,7 @@ async def test_the_status_can_be_read_by_machines(world: World) -> None:
     assert status_json["sources"][0]["late"] is True
     assert status_json["sources"][0]["newest"] == "2021/01/b"
     assert status_json["state"]["engine"]["restarts"] == 2
-    assert status_json["troubles"][0]["outcome"] == "refused"
+    assert status_json["failures"][0]["outcome"] == "refused"
 
 
 async def test_a_coarser_slice_covers_a_finer_one() -> None:

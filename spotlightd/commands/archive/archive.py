@@ -68,7 +68,7 @@ def _row_in_utc(partition: Partition) -> tuple[object, ...]:
 
 
 def _check(check: Check) -> dict[str, object]:
-    return {"at": check.at, "well": check.passed, "detail": check.detail}
+    return {"at": check.at, "passed": check.passed, "detail": check.detail}
 
 
 COMMAND = Command(

@@ -67,9 +67,11 @@ class Inventory:
 
     def to_tiers(self, at: datetime, hot_days: Mapping[str, int]) -> DocumentTiers:
         bucket_only = self.stored.keys() - self.local.keys()
-        alone = tally(size for digest, size in self.copied.items() if digest in bucket_only)
+        bucket_only_tally = tally(size for digest, size in self.copied.items() if digest in bucket_only)
         local = tally(document.size for document in self.local.values())
-        return DocumentTiers(local, tally(self.copied.values()), alone, tuple(self.errors.values()), at, hot_days)
+        return DocumentTiers(
+            local, tally(self.copied.values()), bucket_only_tally, tuple(self.errors.values()), at, hot_days
+        )
 
 
 class DocumentTiering:
@@ -217,10 +219,10 @@ class DocumentTiering:
 
 
 def _summarize(tiers: DocumentTiers) -> str:
-    if tiers.amiss:
-        defects = count(len(tiers.amiss), "document is", "documents are")
-        return f"{defects} missing or damaged; nothing is dropped: {tiers.amiss[0]}"
-    return f"{_format(tiers.local)} in the folder, {_format(tiers.alone)} in the bucket alone: all are there"
+    if tiers.problems:
+        defects = count(len(tiers.problems), "document is", "documents are")
+        return f"{defects} missing or damaged; nothing is dropped: {tiers.problems[0]}"
+    return f"{_format(tiers.local)} in the folder, {_format(tiers.bucket_only)} in the bucket alone: all are there"
 
 
 def _format(documents: Tally) -> str:

@@ -186,7 +186,7 @@ def build_message(
         "feeds": [
             [feed.now.source, feed.now.state, feed.tag, feed.silent_seconds, feed.now.detail] for feed in live_feeds
         ],
-        "trouble": error,
+        "error": error,
     }
 
 

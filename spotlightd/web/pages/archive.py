@@ -69,10 +69,11 @@ def summarize(state: ArchiveState) -> str:
 def archive_to_json(state: ArchiveState) -> dict[str, Any]:
     """Hashes are texts: they have more digits than JSON readers keep of a number."""
     return {
-        "trouble": state.error,
+        "error": state.error,
         "hot_days": dict(state.hot_days),
         "checks": {
-            kind: {"at": check.at, "well": check.passed, "detail": check.detail} for kind, check in state.checks.items()
+            kind: {"at": check.at, "passed": check.passed, "detail": check.detail}
+            for kind, check in state.checks.items()
         },
         "partitions": [_partition_to_json(partition) for partition in state.partitions],
     }

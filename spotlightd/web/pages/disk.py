@@ -60,7 +60,9 @@ async def show_disk(request: web.Request) -> web.StreamResponse:
     uses = _sizes_by_use(state, datasets, documents)
     if request.path.endswith(".json"):
         sizes_as_json = [_size_to_json(size) for size in datasets]
-        return responses.json_response(request, {**disk_to_json(state), "datasets": sizes_as_json, "takes": uses})
+        return responses.json_response(
+            request, {**disk_to_json(state), "datasets": sizes_as_json, "bytes_by_use": uses}
+        )
     values: dict[str, Any] = {
         "state": state, "datasets": datasets, "uses": uses, "error": error, "tags": TAGS,
         "known": {dataset.name for dataset in request.app[APP_STATE].context.datasets},
@@ -95,7 +97,7 @@ def _file_system_to_json(file_system: FileSystem) -> dict[str, Any]:
     return {
         "name": file_system.name, "size": usage.size, "used": usage.used, "free": usage.free,
         "percent": round(file_system.percent, 2), "level": int(file_system.level),
-        "level_name": file_system.level.label, "detail": file_system.summary, "trouble": file_system.error,
+        "level_name": file_system.level.label, "detail": file_system.summary, "error": file_system.error,
         "bytes_per_second": forecast.rate, "full_in_seconds": forecast.seconds, "forecast": forecast.summary,
         "folders": {folder.name: str(folder.path) for folder in file_system.folders},
         "ballast": ballast and {

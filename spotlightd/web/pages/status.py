@@ -25,7 +25,7 @@ FAILURES = 25
 class SourceStatus:
     """One source: what it has, what it should have by today, and the result of its last run.
 
-    `due` is the newest slice that should be here, `next` the one after it. `looked_at` is the time of the last run.
+    `due` is the newest slice that should be here, `next` the one after it. `checked_at` is the time of the last run.
     """
 
     name: str
@@ -41,7 +41,7 @@ class SourceStatus:
     late: bool
     next: str
     next_on: date | None
-    looked_at: datetime | None
+    checked_at: datetime | None
     last_outcome: str
     last_error: str
 
@@ -76,8 +76,8 @@ def _to_json(
     error: str,
 ) -> dict[str, Any]:
     return {
-        "sources": [asdict(source) for source in sources], "troubles": failures, "state": asdict(state),
-        "day": context.day, "judged": context.judged_on is not None, "blind": error,
+        "sources": [asdict(source) for source in sources], "failures": failures, "state": asdict(state),
+        "day": context.day, "has_fixed_day": context.judged_on is not None, "error": error,
         "streams": bool(context.streams or state.feeds),
         "feeds": feeds.feeds_to_json(feeds.list_feeds(state, {})),
         "drains": feeds.drains_to_json(feeds.list_drains(state)),
@@ -105,7 +105,7 @@ async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[
 
 def _make_status(source: Batch, published: Any, last_run: Any, day: date) -> SourceStatus:
     published_at, covers, loads = published or (None, (), 0)
-    looked_at, outcome, error = last_run or (None, "", "")
+    checked_at, outcome, error = last_run or (None, "", "")
     due, coming = (None, None) if source.suspended else (source.expected(day), source.next_due(day))
     return SourceStatus(
         name=source.name,
@@ -121,7 +121,7 @@ def _make_status(source: Batch, published: Any, last_run: Any, day: date) -> Sou
         late=due is not None and not is_covered(due.covers, covers),
         next=coming.covers if coming else "",
         next_on=coming.due if coming else None,
-        looked_at=looked_at,
+        checked_at=checked_at,
         last_outcome=outcome,
         last_error=error,
     )

@@ -34,7 +34,7 @@ async def show_topics(request: web.Request) -> web.StreamResponse:
     topics = [await topic_reader.read_status(context, stream) for stream in context.streams]
     error = NO_BUS if context.bus is None else ""
     if request.path.endswith(".json"):
-        document = {"topics": [_status_to_json(topic) for topic in topics], "trouble": error}
+        document = {"topics": [_status_to_json(topic) for topic in topics], "error": error}
         return responses.json_response(request, document)
     return responses.render_page(request, "topics.html", {"topics": topics, "error": error})
 
@@ -76,10 +76,8 @@ async def _read_page(
 
 
 def _status_to_json(topic: TopicStatus) -> dict[str, Any]:
-    values = asdict(topic)
-    values["trouble"] = values.pop("error")
     partitions = [{**asdict(partition), "kept": partition.retained} for partition in topic.partitions]
-    return {**values, "partitions": partitions}
+    return {**asdict(topic), "partitions": partitions}
 
 
 def _topic_to_json(topic: TopicStatus, partition: Partition | None, page: MessagePage) -> dict[str, Any]:
@@ -91,7 +89,7 @@ def _topic_to_json(topic: TopicStatus, partition: Partition | None, page: Messag
     return {
         "topic": _status_to_json(topic),
         "partition": partition.number if partition else None,
-        "trouble": page.error,
+        "error": page.error,
         "messages": [asdict(message) for message in page.messages],
         "older": older,
     }

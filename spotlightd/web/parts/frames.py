@@ -49,7 +49,7 @@ class FoundFrame:
 
     @property
     def as_json(self) -> dict[str, Any]:
-        return {"trouble": self.error} if self.frame is None else asdict(self.frame)
+        return {"error": self.error} if self.frame is None else asdict(self.frame)
 
 
 def is_streamed(dataset: Dataset) -> bool:

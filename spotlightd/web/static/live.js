@@ -149,7 +149,7 @@
     showValues(message);
     showGaps(message);
     showFeeds(message);
-    part("error").textContent = message.trouble;
+    part("error").textContent = message.error;
   }
 
   function showConnection(text, tag) {
