@@ -28,8 +28,8 @@ MOST_GROWING_LINES = 200
 
 # Words that no public name may have: verbs of speech, moods, riddles. A standard term of the field is better.
 RIDDLES = re.compile(
-    r"ahead|asked|bells|desk|heard|here|house|hurry|kept|lean|made|means|obey|partly|patience|riddle|said|says|seen"
-    r"|settled|shown|somebody|stuck|stuff|thing|told|whoever"
+    r"ahead|amiss|asked|bells|desk|fruitful|heard|here|house|hurry|keeping|kept|lean|made|means|obey|owned|partly|patience"
+    r"|pin|pulse|riddle|said|says|seen|settle|settled|shown|somebody|stowing|stuck|stuff|thing|told|trouble|whoever|wish"
 )
 TERMS = re.compile("ClickHouse")  # names of products
 LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})

@@ -41,7 +41,7 @@ def test_ready_is_sent_with_a_status_line(receiver: socket.socket) -> None:
 
 
 def test_watchdog_and_stopping_are_sent(receiver: socket.socket) -> None:
-    assert systemd.alive()
+    assert systemd.notify_watchdog()
     assert systemd.stopping()
     assert [receiver.recv(4096) for _ in range(2)] == [b"WATCHDOG=1", b"STOPPING=1"]
 

@@ -20,7 +20,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from spotlightd.engine import compression
 from spotlightd.engine.errors import TIMED_OUT, TOO_LARGE, StatementError, failure
 from spotlightd.engine.limits import Work
-from spotlightd.engine.request import Question
+from spotlightd.engine.request import RequestOptions
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement
 
@@ -33,20 +33,20 @@ Summary = dict[str, str]
 
 
 async def answer(
-    request: web.Request, service: Service, question: Question, statement: Statement
+    request: web.Request, service: Service, options: RequestOptions, statement: Statement
 ) -> web.StreamResponse:
     """Run a statement that reads, and send its answer."""
-    form = statement.format or question.format
-    head = make_headers(question.query_id) | {"X-ClickHouse-Format": form}
-    async with service.admit(service.readers, question.query_id) as work, _pipe() as (pipe, inlet):
+    form = statement.format or options.format
+    head = make_headers(options.query_id) | {"X-ClickHouse-Format": form}
+    async with service.admit(service.readers, options.query_id) as work, _pipe() as (pipe, inlet):
         sql = f"{statement.sql}\nINTO OUTFILE '/proc/self/fd/{inlet}' TRUNCATE FORMAT {form}\n{statement.after}"
-        outcome = service.start(work, lambda: service.handles.read(question, sql))
+        outcome = service.start(work, lambda: service.handles.read(options, sql))
         work.on_done(lambda: os.close(inlet))
-        chunks, is_complete = await _read_start(pipe, whole=question.whole or request.version < HttpVersion11)
+        chunks, is_complete = await _read_start(pipe, whole=options.whole or request.version < HttpVersion11)
         if not is_complete:
-            return await _send_download(request, service, question, work, _Download(pipe, chunks, outcome), head)
+            return await _send_download(request, service, options, work, _Download(pipe, chunks, outcome), head)
         head |= {"X-ClickHouse-Summary": json.dumps(await outcome)}
-    return await _send_whole(request, service, question, b"".join(chunks), head)
+    return await _send_whole(request, service, options, b"".join(chunks), head)
 
 
 def make_headers(query_id: str) -> dict[str, str]:
@@ -106,15 +106,15 @@ async def _read_start(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[
     return chunks, False
 
 
-def _choose_encoder(request: web.Request, question: Question) -> compression.Encoder | None:
-    return compression.choose_encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if question.compressed else None
+def _choose_encoder(request: web.Request, options: RequestOptions) -> compression.Encoder | None:
+    return compression.choose_encoder(request.headers.get(hdrs.ACCEPT_ENCODING, "")) if options.compressed else None
 
 
 async def _send_whole(
-    request: web.Request, service: Service, question: Question, body: bytes, head: dict[str, str]
+    request: web.Request, service: Service, options: RequestOptions, body: bytes, head: dict[str, str]
 ) -> web.StreamResponse:
     """Send a complete answer. Its statement has ended, so that it takes up no place."""
-    encoder = _choose_encoder(request, question)
+    encoder = _choose_encoder(request, options)
     if encoder is not None:
         body = await service.compress(lambda: encoder.add(body) + encoder.end())
         head = head | {hdrs.CONTENT_ENCODING: encoder.name}
@@ -132,11 +132,11 @@ async def _send_whole(
 
 
 async def _send_download(
-    request: web.Request, service: Service, question: Question, work: Work, flow: _Download, head: dict[str, str]
+    request: web.Request, service: Service, options: RequestOptions, work: Work, flow: _Download, head: dict[str, str]
 ) -> web.StreamResponse:
     """Send a long answer as it arrives, using a download slot; 503 when none is free."""
     await work.move(service.downloads)
-    encoder = _choose_encoder(request, question)
+    encoder = _choose_encoder(request, options)
     tag = secrets.token_hex(8)
     coded = {hdrs.CONTENT_ENCODING: encoder.name} if encoder else {}
     response = web.StreamResponse(headers=head | coded | {"X-ClickHouse-Exception-Tag": tag})

@@ -17,7 +17,7 @@ from chdb.state.sqlitelike import Connection
 
 from spotlightd.engine.configuration import Configuration, query_settings
 from spotlightd.engine.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, parse_failure
-from spotlightd.engine.request import Question, Session, make_set_clause, quote
+from spotlightd.engine.request import RequestOptions, Session, make_set_clause, quote
 
 MOST_SESSIONS = 64
 
@@ -57,43 +57,45 @@ class Handles:
         self._control_handle.close()
 
     @contextlib.contextmanager
-    def open_handle(self, question: Question) -> Iterator[Connection]:
+    def open_handle(self, options: RequestOptions) -> Iterator[Connection]:
         """A handle with the request's settings and database. Errors of the engine are raised as StatementError."""
         try:
-            with self._handle(question.session) as handle:
-                mark = {"log_comment": question.query_id}
-                handle.query(make_set_clause(self._defaults | dict(question.settings) | mark))
-                if question.database:
-                    handle.query("USE `" + question.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+            with self._handle(options.session) as handle:
+                mark = {"log_comment": options.query_id}
+                handle.query(make_set_clause(self._defaults | dict(options.settings) | mark))
+                if options.database:
+                    handle.query("USE `" + options.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
                 yield handle
         except RuntimeError as problem:
             raise parse_failure(problem) from None
 
-    def read(self, question: Question, sql: str) -> dict[str, str]:
+    def read(self, options: RequestOptions, sql: str) -> dict[str, str]:
         """Run a statement that writes its answer into a pipe itself; return how much it read and answered."""
-        with self.open_handle(question) as handle:
-            result = handle.query(sql, "TabSeparated", params=dict(question.values))
+        with self.open_handle(options) as handle:
+            result = handle.query(sql, "TabSeparated", params=dict(options.values))
             return {
                 "read_rows": str(result.storage_rows_read()),
                 "read_bytes": str(result.storage_bytes_read()),
                 "result_rows": str(result.rows_read()),
             }
 
-    def change(self, question: Question, sql: str) -> tuple[bytes, dict[str, str]]:
+    def change(self, options: RequestOptions, sql: str) -> tuple[bytes, dict[str, str]]:
         """Run a statement with a small answer, or none."""
-        with self.open_handle(question) as handle:
+        with self.open_handle(options) as handle:
             try:
-                result = handle.query(sql, question.format, params=dict(question.values))
+                result = handle.query(sql, options.format, params=dict(options.values))
             except RuntimeError:
-                if question.session is not None:  # output left in the handle would appear in the next answer
+                if options.session is not None:  # output left in the handle would appear in the next answer
                     with contextlib.suppress(RuntimeError):
                         handle.query("SELECT 1")
                 raise
             return result.bytes(), {"written_rows": str(result.rows_written())}
 
-    def load(self, question: Question, sql: str, format: str, next_block: Callable[[], bytes | None]) -> dict[str, str]:
+    def load(
+        self, options: RequestOptions, sql: str, format: str, next_block: Callable[[], bytes | None]
+    ) -> dict[str, str]:
         """Run an INSERT whose data `next_block` returns, until it returns None. An exception from it cancels the insert."""
-        with self.open_handle(question) as handle:
+        with self.open_handle(options) as handle:
             inserter: Any = handle.send_insert(sql, format)
             finished = False
             try:

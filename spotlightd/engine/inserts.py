@@ -13,7 +13,7 @@ from aiohttp import web
 
 from spotlightd.engine.answers import Summary, make_headers
 from spotlightd.engine.errors import CUT_OFF, TIMED_OUT, failure
-from spotlightd.engine.request import Question
+from spotlightd.engine.request import RequestOptions
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement
 
@@ -52,19 +52,19 @@ class Blocks:
 
 
 async def load(
-    service: Service, question: Question, statement: Statement, body: AsyncIterator[bytes]
+    service: Service, options: RequestOptions, statement: Statement, body: AsyncIterator[bytes]
 ) -> web.StreamResponse:
     """Run an insert while its data arrives."""
-    async with service.admit(service.writers, question.query_id) as work:
+    async with service.admit(service.writers, options.query_id) as work:
         blocks = Blocks(asyncio.get_running_loop())
-        done = service.start(work, lambda: service.handles.load(question, statement.sql, statement.format, blocks.take))
+        done = service.start(work, lambda: service.handles.load(options, statement.sql, statement.format, blocks.take))
         try:
             await _feed(blocks, body, done, service.configuration.send_seconds)
         finally:
             if not done.done():
                 blocks.cut()
         summary = await done
-    return web.Response(headers=make_headers(question.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)})
+    return web.Response(headers=make_headers(options.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)})
 
 
 async def _feed(blocks: Blocks, body: AsyncIterator[bytes], done: asyncio.Future[Summary], seconds: float) -> None:

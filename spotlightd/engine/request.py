@@ -30,7 +30,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RequestOptions:
     """Everything in a request except its statement. `whole`: send the answer only when it is complete."""
 
     query_id: str
@@ -43,7 +43,7 @@ class Question:
     compressed: bool
 
 
-def parse_question(parameters: Mapping[str, str], headers: Mapping[str, str]) -> Question:
+def parse_options(parameters: Mapping[str, str], headers: Mapping[str, str]) -> RequestOptions:
     """Read the parameters of a URL (or form) and the headers that replace some. StatementError for a bad setting."""
     settings = {
         name: value for name, value in parameters.items() if name not in _TRANSPORT and not name.startswith("param_")
@@ -51,7 +51,7 @@ def parse_question(parameters: Mapping[str, str], headers: Mapping[str, str]) ->
     for name in settings:
         if not _NAME.match(name):
             raise failure(UNKNOWN_SETTING, f"Unknown setting '{name[:100]}'")
-    return Question(
+    return RequestOptions(
         query_id=parameters.get("query_id") or str(uuid.uuid4()),
         database=parameters.get("database") or headers.get("X-ClickHouse-Database", ""),
         session=_session(parameters),

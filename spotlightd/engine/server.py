@@ -17,7 +17,7 @@ from spotlightd.engine import compression
 from spotlightd.engine.answers import answer, make_headers
 from spotlightd.engine.errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, StatementError, failure
 from spotlightd.engine.inserts import load
-from spotlightd.engine.request import Question, parse_question
+from spotlightd.engine.request import RequestOptions, parse_options
 from spotlightd.engine.service import Service
 from spotlightd.engine.sql import Statement, parse_insert_head, parse_statement
 
@@ -88,29 +88,31 @@ async def _serve(request: web.Request, service: Service) -> web.StreamResponse:
     if request.content_type == "multipart/form-data":
         parameters |= await _form(request)
         return await _run(
-            request, service, parse_question(parameters, request.headers), parse_statement(parameters.get("query", ""))
+            request, service, parse_options(parameters, request.headers), parse_statement(parameters.get("query", ""))
         )
     if request.method == hdrs.METH_GET:
         parameters["readonly"] = "2"  # as ClickHouse does: a GET changes nothing
-    question = parse_question(parameters, request.headers)
+    options = parse_options(parameters, request.headers)
     query_text = parameters.get("query", "")
     body = _body(request)
     if (insert := parse_insert_head(query_text, complete=True)) is not None:
-        return await load(service, question, insert, _prepend(query_text[insert.data :].encode(), body))
+        return await load(service, options, insert, _prepend(query_text[insert.data :].encode(), body))
     text, is_complete = await _read_statement(query_text, body)
     if (insert := parse_insert_head(text, complete=is_complete)) is not None:
-        return await load(service, question, insert, _prepend(_encode(text[insert.data :]), body))
-    return await _run(request, service, question, parse_statement(text))
+        return await load(service, options, insert, _prepend(_encode(text[insert.data :]), body))
+    return await _run(request, service, options, parse_statement(text))
 
 
-async def _run(request: web.Request, service: Service, question: Question, statement: Statement) -> web.StreamResponse:
+async def _run(
+    request: web.Request, service: Service, options: RequestOptions, statement: Statement
+) -> web.StreamResponse:
     if statement.kind == "read":
-        return await answer(request, service, question, statement)
-    async with service.admit(service.writers, question.query_id) as work:
-        body, summary = await service.start(work, lambda: service.handles.change(question, statement.sql))
-    headers = make_headers(question.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)}
+        return await answer(request, service, options, statement)
+    async with service.admit(service.writers, options.query_id) as work:
+        body, summary = await service.start(work, lambda: service.handles.change(options, statement.sql))
+    headers = make_headers(options.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)}
     if body:  # as ClickHouse does: a statement without an answer has no format
-        headers["X-ClickHouse-Format"] = question.format
+        headers["X-ClickHouse-Format"] = options.format
     return web.Response(body=body, headers=headers)
 
 

@@ -238,7 +238,7 @@ async def _feed_watchdog(report: Reporter, board: Board) -> None:
     report.expect_beats(60 / pause)
     while True:
         report.beat()
-        systemd.alive()
+        systemd.notify_watchdog()
         systemd.status(_summarize(board.read()))
         await asyncio.sleep(pause)
 

@@ -26,7 +26,7 @@ def stopping(status: str = "") -> bool:
     return notify({"STOPPING": "1"} | _status_line(status))
 
 
-def alive() -> bool:
+def notify_watchdog() -> bool:
     """Feed the watchdog. Call it from the event loop itself, so that a loop that hangs is noticed."""
     return notify({"WATCHDOG": "1"})
 
@@ -37,7 +37,7 @@ def status(text: str) -> bool:
 
 
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float:
-    """How often to call `alive`, in seconds: half of WatchdogSec; 0 when systemd has no watchdog on this process."""
+    """Seconds between calls of `notify_watchdog`: half of WatchdogSec; 0 when systemd does not watch this process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     usec = environ.get("WATCHDOG_USEC", "")

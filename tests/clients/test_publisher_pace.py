@@ -19,8 +19,8 @@ from tests.manual_clock import ManualClock
 NOON = datetime(2021, 3, 1, 12, tzinfo=UTC)
 
 
-async def wait_turn(queues: HostQueues, clock: ManualClock, host: str = "a") -> float:
-    await queues.wait_turn(host)
+async def wait_for_slot(queues: HostQueues, clock: ManualClock, host: str = "a") -> float:
+    await queues.wait_for_slot(host)
     return clock.now()
 
 
@@ -29,7 +29,7 @@ async def test_turns_are_spaced_by_the_rate_however_many_wait(rate: float) -> No
     clock = ManualClock()
     queues = HostQueues(clock.to_clock(), 120.0)
     queues.set_limit("a", rate)
-    times = await asyncio.gather(*(wait_turn(queues, clock) for _ in range(50)))
+    times = await asyncio.gather(*(wait_for_slot(queues, clock) for _ in range(50)))
     assert times == sorted(times)
     assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= 1 / rate - 1e-9
 
@@ -38,9 +38,9 @@ async def test_a_rest_saves_up_no_burst() -> None:
     clock = ManualClock()
     queues = HostQueues(clock.to_clock(), 120.0)
     queues.set_limit("a", 2.0)
-    await queues.wait_turn("a")
+    await queues.wait_for_slot("a")
     clock.seconds += 3600.0
-    times = await asyncio.gather(*(wait_turn(queues, clock) for _ in range(3)))
+    times = await asyncio.gather(*(wait_for_slot(queues, clock) for _ in range(3)))
     assert [time - times[0] for time in times] == [0.0, 0.5, 1.0]
 
 
@@ -50,15 +50,15 @@ async def test_the_lowest_of_several_limits_holds_and_hosts_do_not_wait_for_each
     for host, rate in (("a", 4.0), ("a", 1.0), ("a", 8.0), ("b", 4.0)):
         queues.set_limit(host, rate)
     started = clock.now()
-    assert [await wait_turn(queues, clock, host) - started for host in "abab"] == [0.0, 0.0, 1.0, 1.0]
+    assert [await wait_for_slot(queues, clock, host) - started for host in "abab"] == [0.0, 0.0, 1.0, 1.0]
 
 
 async def test_a_cancelled_waiter_holds_up_nobody() -> None:
     clock = ManualClock()
     queues = HostQueues(clock.to_clock(), 120.0)
     queues.set_limit("a", 1.0)
-    await queues.wait_turn("a")
-    waiting = [asyncio.create_task(queues.wait_turn("a")) for _ in range(3)]
+    await queues.wait_for_slot("a")
+    waiting = [asyncio.create_task(queues.wait_for_slot("a")) for _ in range(3)]
     await clock.has_slept.wait()
     waiting[0].cancel()
     waiting[1].cancel()
@@ -72,13 +72,13 @@ async def test_a_pause_that_grows_too_long_while_waiting_ends_the_wait() -> None
     queues.set_limit("a", 1.0)
     queues.pause("a", 100.0)
     queues.pause("a", 50.0)
-    await queues.wait_turn("a")
+    await queues.wait_for_slot("a")
     assert clock.now() == 1100.0
     queues.pause("a", 121.0)
     with pytest.raises(
         PublisherError, match=r"^a requested a pause, of which 121 s are left: not requested before that$"
     ):
-        await queues.wait_turn("a")
+        await queues.wait_for_slot("a")
 
 
 @pytest.mark.parametrize(

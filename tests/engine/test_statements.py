@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from spotlightd.engine.errors import StatementError
-from spotlightd.engine.request import make_set_clause, parse_question, quote
+from spotlightd.engine.request import make_set_clause, parse_options, quote
 from spotlightd.engine.sql import parse_insert_head, parse_statement
 
 TEXT = some.text(alphabet=some.characters(exclude_categories=["Cs"]), max_size=40)
@@ -83,18 +83,18 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_parameters_are_sorted_into_transport_settings_and_values() -> None:
-    question = parse_question(
+    options = parse_options(
         {"query": "x", "max_threads": "1", "param_a": "b", "database": "d", "wait_end_of_query": "1", "query_id": "q"},
         {},
     )
-    assert (question.settings, question.values, question.database) == ({"max_threads": "1"}, {"a": "b"}, "d")
-    assert (question.whole, question.query_id, question.format) == (True, "q", "TabSeparated")
+    assert (options.settings, options.values, options.database) == ({"max_threads": "1"}, {"a": "b"}, "d")
+    assert (options.whole, options.query_id, options.format) == (True, "q", "TabSeparated")
 
 
 @pytest.mark.parametrize("name", ["a b", "x = 1, y", "é", "a" * 201, "a-b"])
 def test_a_setting_with_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(StatementError) as raised:
-        parse_question({name: "1"}, {})
+        parse_options({name: "1"}, {})
     assert raised.value.code == 115
 
 

@@ -31,7 +31,16 @@ from tests.manual_clock import ManualClock
 KEY = "a-key-that-nobody-may-see"
 NAME = "constructed_feed"
 FAST_TIMING = ListenerTiming(
-    check=0.05, beat=0.1, steady=3600, fruitful=0.05, connects=1000, window=1, shed=0.1, grace=0.2, refill=2, settle=2
+    check=0.05,
+    beat=0.1,
+    steady=3600,
+    after_frames=0.05,
+    connects=1000,
+    window=1,
+    shed=0.1,
+    grace=0.2,
+    refill=2,
+    ledger_wait=2,
 )
 
 

@@ -203,7 +203,7 @@ class HttpPublisher:
     async def _request(self, target: URL, conditions: Mapping[str, str]) -> _OpenResponse:
         """Wait for a turn and send one request. The response is a document, a redirect or "not modified"."""
         host = str(target.host)
-        await self.publishers.queues.wait_turn(host)
+        await self.publishers.queues.wait_for_slot(host)
         ends_at = self.publishers.clock.now() + self.publishers.limits.total_seconds
         response, via = await self.publishers.send(target, conditions)
         try:

@@ -61,7 +61,7 @@ class HostQueues:
         entry = self._hosts.setdefault(host, _Host(RateLimit(per_second)))
         entry.rate.per_second = min(entry.rate.per_second, per_second)
 
-    async def wait_turn(self, host: str) -> None:
+    async def wait_for_slot(self, host: str) -> None:
         """Wait until a request may be sent. PublisherError at once if the host requested a longer pause than the limit."""
         rate = self._hosts[host].rate
         async with self._hosts[host].lock:

@@ -96,7 +96,9 @@ class WebSocket:
         except TimeoutError:
             raise FeedError("connection lost", f"{self._host} took nothing for {SEND_SECONDS:g} s") from None
         except (aiohttp.ClientError, OSError):
-            raise FeedError("connection lost", f"{self._host} closed the connection while it was being written to") from None
+            raise FeedError(
+                "connection lost", f"{self._host} closed the connection while it was being written to"
+            ) from None
 
     def _explain_end(self, message: Any) -> FeedError:
         """The reason why there will be no more frames."""
@@ -111,7 +113,8 @@ class WebSocket:
         if isinstance(problem, aiohttp.WebSocketError):
             if problem.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
                 return FeedError(
-                    "connection lost", f"{self._host} sent a frame of more than {self._most:,} bytes, so the connection was closed"
+                    "connection lost",
+                    f"{self._host} sent a frame of more than {self._most:,} bytes, so the connection was closed",
                 )
             return FeedError(
                 "connection lost", f"{self._host} broke the protocol: {address.format_address(str(problem))}"

@@ -46,11 +46,11 @@ class FeedNote:
 class GapJournal:
     """The gaps and notes of one feed on their way to the ledger."""
 
-    def __init__(self, source: str, positions: Positions, metrics: Metrics, settle_seconds: float) -> None:
+    def __init__(self, source: str, positions: Positions, metrics: Metrics, ledger_seconds: float) -> None:
         self._source = source
         self._positions = positions
         self._metrics = metrics
-        self._settle_seconds = settle_seconds
+        self._ledger_seconds = ledger_seconds
         self._queue: deque[Gap | FeedNote] = deque()
         self._not_empty = asyncio.Event()
         self._empty = asyncio.Event()
@@ -80,7 +80,7 @@ class GapJournal:
     async def wait_until_written(self) -> bool:
         """Wait until the queue is empty, for a bounded time. True when it is."""
         try:
-            async with asyncio.timeout(self._settle_seconds):
+            async with asyncio.timeout(self._ledger_seconds):
                 await self._empty.wait()
         except TimeoutError:
             return False
@@ -96,7 +96,7 @@ class GapJournal:
         finally:
             self._is_ending = True
             self._not_empty.set()
-            await asyncio.wait([task], timeout=self._settle_seconds)
+            await asyncio.wait([task], timeout=self._ledger_seconds)
             task.cancel()
             await asyncio.wait([task])
         if not task.cancelled():

@@ -62,7 +62,7 @@ class Listener:
         self._connect, self._spool, self._positions, self._metrics = connect, spool, positions, metrics
         self._last_received = last_received
         self._timing, self._clock = timing or ListenerTiming(), clock or Clock()
-        self._journal = GapJournal(stream.name, positions, metrics, self._timing.settle)
+        self._journal = GapJournal(stream.name, positions, metrics, self._timing.ledger_wait)
         self._outages = Outages(stream.name, self._journal)
         self._sequence_check = VenueSequence(stream, self._journal, self._keep_refilled, self._timing, self._clock)
         self._backoff = ReconnectBackoff(self._timing, limits, self._clock)
@@ -71,7 +71,7 @@ class Listener:
         self._frames, self._size, self._connects, self._shed = 0, 0, 0, 0
         self._counted, self._beat_frames = (0, 0, 0), 0
         self._last_activity: Moment | None = None  # all that was sent until then is promised, except in open outages
-        self._last_kept: Moment | None = None
+        self._last_stored: Moment | None = None
         self._last_frame = 0
         self._retry_spool_at, self._beat_at = 0.0, -math.inf
         self._state: State = "connecting"
@@ -94,7 +94,7 @@ class Listener:
             report.expect_beats(60 / self._timing.beat)
             await self._start()
             try:
-                works = {"connections": self._keep_connected(report), "holes": self._sequence_check.settle_holes()}
+                works = {"connections": self._keep_connected(report), "holes": self._sequence_check.recover_holes()}
                 await run_together(works, prefix=f"{self._stream.name} ")
             except asyncio.CancelledError:
                 self._stop()
@@ -156,9 +156,10 @@ class Listener:
             return problem
 
     async def _start_receiving(self, report: Reporter, handshake: float) -> None:
-        """Subscribed: frames can arrive, so the outage is over. It is recorded before the first of them is taken.
+        """Record the end of the outage, after the subscription was sent and before the first frame is taken.
 
-        The subscription is still on its way to the venue. It may take as long as the handshake took, in seconds.
+        The subscription has not yet reached the venue. It may take as long as the handshake did, so the outage ends
+        `handshake` seconds from now.
         """
         self._last_activity = self._now()
         self._connection, self._sequence = self._clock.number(), 0
@@ -212,11 +213,11 @@ class Listener:
         if (full is None or received.now >= self._retry_spool_at) and self._spool.put(self._stream.name, frame):
             self._sequence += 1
             self._outages.end_shedding(received)
-            self._last_kept = received
+            self._last_stored = received
             return True
         if full is None or received.now >= self._retry_spool_at:
             self._retry_spool_at = received.now + self._timing.shed
-        self._outages.shed(self._last_kept or received)
+        self._outages.shed(self._last_stored or received)
         self._shed += 1
         return False
 

@@ -32,7 +32,7 @@ from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql import decode
 
 PIECE_BYTES = 1 << 20
-FINISH_SECONDS = 4.0  # at a stop, moves may finish for so long; what does not is settled at the next start
+FINISH_SECONDS = 4.0  # at a stop, moves may finish for so long; what does not is recovered at the next start
 BY_RECEIVED = "toYYYYMMDD(received)"
 OF_INTENT = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decode.SPAN}"
 SCHEMA = pa.schema([
@@ -105,7 +105,9 @@ class Mover:
         values["since"] = since or datetime.combine(intent.day, time(), UTC)
         return f"{OF_INTENT} AND received >= {{since:DateTime64(6, 'UTC')}}", values
 
-    async def settle(self, intent: Intent, *, readable: bool, take_back: bool = False) -> tuple[bool, list[LostFrame]]:
+    async def recover_intent(
+        self, intent: Intent, *, readable: bool, take_back: bool = False
+    ) -> tuple[bool, list[LostFrame]]:
         """Finish an interrupted intent. Returns whether its frames are in the table, and the rejected frames.
 
         When frames are missing, or `take_back` is set, everything of the intent is deleted and it is moved again later.

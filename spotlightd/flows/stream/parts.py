@@ -18,8 +18,8 @@ from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.ports.ledger import Ledger, Positions
 
-SETTLE_SECONDS = 60.0
-SETTLE_PAUSE_SECONDS = 0.02
+INTENT_WAIT_SECONDS = 60.0
+INTENT_PAUSE_SECONDS = 0.02
 
 
 class Parts:
@@ -78,11 +78,11 @@ class Parts:
         return await self._publications.publish(await self._ledger.mark_loaded(load.load_id, {}, ()))
 
     async def _wait_for_intents(self, source: Stream, load_ids: set[int]) -> None:
-        until = asyncio.get_running_loop().time() + SETTLE_SECONDS
+        until = asyncio.get_running_loop().time() + INTENT_WAIT_SECONDS
         while any(intent.load_id in load_ids for intent in await self._positions.intents(source.name)):
             if asyncio.get_running_loop().time() > until:
-                raise StoreError(f"frames of {source.name} are still being moved after {SETTLE_SECONDS:g} s")
-            await asyncio.sleep(SETTLE_PAUSE_SECONDS)
+                raise StoreError(f"frames of {source.name} are still being moved after {INTENT_WAIT_SECONDS:g} s")
+            await asyncio.sleep(INTENT_PAUSE_SECONDS)
 
     def _lock(self, source: Stream) -> asyncio.Lock:
         return self._locks.setdefault(source.name, asyncio.Lock())

@@ -1,6 +1,6 @@
 """Where a drain begins: which log this is, what was interrupted, and from which offset each partition is read.
 
-Stored frames are deleted only if they can be read again. So the log is checked before the open intents are settled.
+Stored frames are deleted only if they can be read again. So the log is checked before the open intents are recovered.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DrainRecovery:
     archives: Archives = NoArchives()
 
     async def find_start(self) -> tuple[Epoch, Mapping[int, Position]]:
-        """The epoch, and the position of each partition. Interrupted intents are settled when this returns."""
+        """The epoch, and the position of each partition. Interrupted intents are recovered when this returns."""
         name = self.source.name
         await self.bus.ensure(self.source.topic)
         log_id, ends = await self.bus.log_id(name), await self.bus.ends(name)
@@ -57,7 +57,7 @@ class DrainRecovery:
         epoch = await self.positions.epoch(name)
         known = await self.positions.positions(name)
         difference = await self._compare_log(epoch, log_id, known, ends) if epoch else "new"
-        await self._settle_all(await self.positions.intents(name), {} if difference else ends)
+        await self._recover_intents(await self.positions.intents(name), {} if difference else ends)
         known = await self.positions.positions(name)
         if epoch is not None:
             if not difference:
@@ -105,8 +105,8 @@ class DrainRecovery:
         if self.resend:
             self.resend(self.source.name)
 
-    async def _settle_all(self, intents: tuple[Intent, ...], ends: Mapping[int, Ends]) -> None:
-        """Settle in order. When one intent is taken back, so are later ones of its partition: a position skips nothing.
+    async def _recover_intents(self, intents: tuple[Intent, ...], ends: Mapping[int, Ends]) -> None:
+        """In order. When one intent is taken back, so are later ones of its partition: a position skips nothing.
 
         `ends` are those of the log that the intents belong to. Without them nothing can be read again.
         """
@@ -115,7 +115,9 @@ class DrainRecovery:
             partition = intent.epoch, intent.partition
             log = ends.get(intent.partition)
             readable = log is not None and log.start <= intent.lo
-            is_complete, lost = await self.mover.settle(intent, readable=readable, take_back=partition in taken_back)
+            is_complete, lost = await self.mover.recover_intent(
+                intent, readable=readable, take_back=partition in taken_back
+            )
             if is_complete:
                 key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
                 await self.positions.complete(intent, key, lost)

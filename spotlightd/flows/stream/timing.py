@@ -16,28 +16,29 @@ RETRY_AFTER_MOST_SECONDS = 3_600.0
 class ListenerTiming:
     """How long a listener waits for its venue and for our own stores; in seconds, except `connects`.
 
-    check     longest time between two looks at the clock while nothing arrives
-    beat      between two heartbeats; a try to connect must not take twice as long
-    steady    a connection that lasted this long resets the back-off
-    fruitful  longest pause after a connection that delivered frames: a venue that hangs up often must not cost a
-              minute of frames each time
-    connects  most connections that are begun in any `window`
-    shed      once the spool was full, frames are shed for this long: else every other frame would be a gap of its own
-    grace     how long a missing number may still arrive out of order
-    refill    longest wait for a venue's answer to a refill
-    settle    longest wait for the ledger, when connected again and when stopped
+    check         longest time between two looks at the clock while nothing arrives
+    beat          between two heartbeats; a try to connect must not take twice as long
+    steady        a connection that lasted this long resets the back-off
+    after_frames  longest pause after a connection that delivered frames: a venue that hangs up often must not cost a
+                  minute of frames each time
+    connects      most connections that are begun in any `window`
+    shed          once the spool was full, frames are shed for this long: else every other frame would be a gap of its
+                  own
+    grace         how long a missing number may still arrive out of order
+    refill        longest wait for a venue's answer to a refill
+    ledger_wait   longest wait for the ledger, when connected again and when stopped
     """
 
     check: float = 1.0
     beat: float = 10.0
     steady: float = 60.0
-    fruitful: float = 8.0
+    after_frames: float = 8.0
     connects: int = 10
     window: float = 60.0
     shed: float = 1.0
     grace: float = 1.0
     refill: float = 30.0
-    settle: float = 5.0
+    ledger_wait: float = 5.0
 
 
 class ReconnectBackoff:
@@ -61,7 +62,7 @@ class ReconnectBackoff:
         if problem.cause == "refused by the venue":
             backoff = Backoff(most, most)
         else:
-            backoff = Backoff(self._limits.backoff_seconds, min(self._timing.fruitful, most) if frames else most)
+            backoff = Backoff(self._limits.backoff_seconds, min(self._timing.after_frames, most) if frames else most)
         retry_after = min(problem.retry_after_seconds or 0.0, RETRY_AFTER_MOST_SECONDS)
         return max(backoff.pause(self._failures, self._clock.chance), retry_after, self._window_pause())
 

@@ -89,8 +89,8 @@ class VenueSequence:
             due = self._clock.now() + self._timing.grace
             self._add(Hole(channel, highest + 1, number - 1, since, received, due))
 
-    async def settle_holes(self) -> None:
-        """For ever: refill or record each hole, in order, when its grace period is over."""
+    async def recover_holes(self) -> None:
+        """Until it is cancelled: refill or record each hole, in order, when its grace period is over."""
         while True:
             while not self._holes:
                 self._has_holes.clear()

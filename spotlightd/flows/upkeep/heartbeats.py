@@ -30,27 +30,27 @@ async def write_heartbeats(report: Reporter, board: Board, warehouse: Warehouse,
     if not every_seconds:
         return
     report.expect_beats(60.0 / every_seconds)
-    written: Mapping[str, int] = {}
+    recorded_beats: Mapping[str, int] = {}
     while True:
         statuses = board.read()
-        rows = list(_rows(statuses, written, datetime.now(UTC)))
+        rows = list(_rows(statuses, recorded_beats, datetime.now(UTC)))
         try:
             await warehouse.insert(heartbeats, rows)
         except StoreError as problem:
             report.set_holding(str(problem))
             logger(flow=report.name).warning("store failed", error=str(problem))
         else:
-            written = {status.name: status.beats for status in statuses}
+            recorded_beats = {status.name: status.beats for status in statuses}
             report.set_waiting(f"{count(len(rows), 'flow')} recorded")
         report.beat()
         await asyncio.sleep(every_seconds)
 
 
-def _rows(statuses: tuple[Status, ...], written: Mapping[str, int], at: datetime) -> Iterator[tuple[Any, ...]]:
+def _rows(statuses: tuple[Status, ...], recorded_beats: Mapping[str, int], at: datetime) -> Iterator[tuple[Any, ...]]:
     """In the column order of `heartbeats`."""
     for status in statuses:
         yield (
-            at, status.name, status.beats - written.get(status.name, 0), status.expected_per_minute,
+            at, status.name, status.beats - recorded_beats.get(status.name, 0), status.expected_per_minute,
             status.lag_seconds, status.queue, status.last_event_at or NEVER, status.state, status.error,
         )  # fmt: skip
 
