@@ -1,4 +1,4 @@
-"""What a developer adds most often takes the few files that the README of the house promises."""
+"""What a developer adds most often touches the few files that docs/architecture.md promises."""
 
 from __future__ import annotations
 
