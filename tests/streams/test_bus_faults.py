@@ -74,12 +74,21 @@ async def spooled(scene: Scene, frames: int) -> bool:
 async def test_fault_11_answers_that_are_lost_make_repeats_that_are_known(scene: Scene, verdict: Verdict) -> None:
     """11: what is produced arrives, Kafka's answers do not; the same frames are sent again and kept once as trades."""
     before = await repeats(scene)
+    counts = [await lose_answers(scene)]
+    # Once more when a connection had just been lost: then no produce was under way.
+    while await repeats(scene) == before and len(counts) < 3:
+        counts.append(await lose_answers(scene))
+    verdict("11", counts[-1], f"{await repeats(scene) - before} repeats known as such")
+    assert await repeats(scene) > before
+
+
+async def lose_answers(scene: Scene) -> Count:
+    """Swallow Kafka's answers until the daemon holds its frames; the count once all have arrived."""
     held = len(scene.daemon.find_events("forward held"))
     scene.wires.deaf = True
     await scene.daemon.wait_for("forward held", times=held + 1)
     scene.wires.healthy()
-    verdict("11", await scene.recover(), f"{await repeats(scene) - before} repeats known as such")
-    assert await repeats(scene) > before
+    return await scene.recover()
 
 
 async def repeats(scene: Scene) -> int:
