@@ -83,6 +83,10 @@ REPORTED = (
     # A source that publishes documents.
     Metric("documents_total", "counter", (BATCH, OUTCOME), "Documents requested, by outcome."),
     Metric("rows_published_total", "counter", (BATCH,), "Rows of documents that became visible to readers."),
+    Metric(
+        "source_late_since_timestamp_seconds", "gauge", (BATCH,),
+        "When the newest slice that is missing was due, in Unix time, as of the source's last check. 0 when none is missing.",
+    ),
     # The daemon itself.
     Metric("loop_lag_seconds", "histogram", (), "Delay of the event loop beyond what was requested.", LOOP_LAGS),
     Metric(

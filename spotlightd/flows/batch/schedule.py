@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
@@ -148,11 +148,16 @@ class Collector:
         await self._check_lateness()
 
     async def _check_lateness(self) -> None:
-        """Log a warning when the newest slice that should be published is not loaded."""
+        """Log a warning, and set the metric, when the newest slice that should be published is not loaded."""
         expected = self.source.expected(self.judged_on or datetime.now(UTC).date())
         published = select_current(await self.context.ledger.loads(self.source.name, states=("published",)))
-        if not any(replaces(load.covers, expected.covers) for load in published):
+        is_late = not any(replaces(load.covers, expected.covers) for load in published)
+        if is_late:
             logger(source=self.source.name).warning("source late", covers=expected.covers, due=str(expected.due))
+        if self.context.metrics:
+            due_at = datetime.combine(expected.due, time.min, UTC).timestamp()
+            late_since = due_at if is_late else 0.0
+            self.context.metrics.gauge("source_late_since_timestamp_seconds", late_since, source=self.source.name)
 
     async def _run_job(self, report: Reporter, job: Job) -> None:
         async def checkpoint(step: str, done: int, total: int) -> None:
