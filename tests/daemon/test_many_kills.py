@@ -1,4 +1,4 @@
-"""Power cuts at random moments: ten, or SPOTLIGHTD_KILLS (`make soak`: a hundred). SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
+"""Power cuts at random moments: six, or a hundred in `make soak`. SPOTLIGHTD_SEED repeats a run's choices; without it they are new each time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from spotlightd.errors import StoreError
 from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import half_month, read_visible, warehouse
+from tests.soak import choose_kills
 
-KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "10"))
+KILLS = choose_kills(6)
 SLICES = 40
 ROWS = (1_000, 60_000)
 LONGEST_LIFE_SECONDS = 1.5

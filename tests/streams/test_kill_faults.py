@@ -13,6 +13,7 @@ import pytest
 
 from spotlightd.demo.exchange import Script
 from tests.daemon.process import until
+from tests.soak import choose_kills
 from tests.streams.chaos import RATE, Chaos
 from tests.streams.conftest import Verdict
 from tests.streams.scene import Scene
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.slow
 Scenes = Callable[..., AbstractAsyncContextManager[Scene]]
 FAST = Script(rate=RATE, ping_seconds=0.25)
 SEED = 20_261_121
-KILLS = 10
+KILLS = choose_kills(6)
+ROUNDS = max(2, choose_kills(6) // 3)  # of three kills each
+CHAOS_SECONDS = 10.0
 
 
 async def test_faults_1_2_and_5_killed_between_intent_and_done(scene: Scenes, verdict: Verdict) -> None:
@@ -55,12 +58,12 @@ def has_open_intent(place: Scene) -> bool:
     return False
 
 
-async def test_fault_3_fifteen_random_kills_of_daemon_engine_and_kafka(scene: Scenes, verdict: Verdict) -> None:
+async def test_fault_3_random_kills_of_daemon_engine_and_kafka(scene: Scenes, verdict: Verdict) -> None:
     """3: SIGKILL of daemon, engine and Kafka in turn, at random moments, at 2,000 ticks/s."""
     async with scene(script=FAST) as place:
         chaos = Chaos(place, random.Random(SEED))
-        count = await chaos.run_acts(["kill_daemon", "kill_engine", "kill_kafka"] * 5, print)
-        verdict("3", count, f"15 kills, seed {SEED}")
+        count = await chaos.run_acts(["kill_daemon", "kill_engine", "kill_kafka"] * ROUNDS, print)
+        verdict("3", count, f"{3 * ROUNDS} kills, seed {SEED}")
 
 
 async def test_fault_52_sigterm_under_load_once_and_twice(scene: Scenes, verdict: Verdict) -> None:
@@ -102,5 +105,5 @@ async def test_fault_52_sigterm_while_kafka_and_the_engine_stand_still(scene: Sc
 async def test_a_short_run_of_chaos(scene: Scenes, verdict: Verdict) -> None:
     """`make chaos`, for some seconds and with a fixed seed."""
     async with scene(script=FAST, warehouse={"query_seconds": 5.0}) as place:
-        count = await Chaos(place, random.Random(SEED)).run_random(20.0, print)
-        verdict("chaos, 20 s", count, f"seed {SEED}")
+        count = await Chaos(place, random.Random(SEED)).run_random(CHAOS_SECONDS, print)
+        verdict(f"chaos, {CHAOS_SECONDS:g} s", count, f"seed {SEED}")
