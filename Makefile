@@ -19,7 +19,7 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help install demo test soak quick faults chaos lint bench docs screenshots lock clean developer browser kafka stores ahead
+.PHONY: help install demo test soak quick faults chaos lint bench docs screenshots lock clean developer browser kafka stores prometheus ahead
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -29,7 +29,7 @@ install: $(VENV)/installed  ## make .venv with the command spotlightd in it
 demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/demo
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
-test: ahead developer browser kafka stores  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
+test: ahead developer browser kafka stores prometheus  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load
@@ -54,8 +54,9 @@ lint: developer  ## ruff, mypy and the import contract
 bench: developer  ## all benchmarks, as JSON on stdout; ARGS=name for one
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
 
-docs: developer  ## write the generated pages of docs/
+docs: developer  ## write the generated pages of docs/ and the dashboards of grafana/
 	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/python -m grafana.generate
 
 screenshots: developer browser  ## take the pictures in docs/screenshots
 	$(VENV)/bin/python tests/web/screenshots.py
@@ -109,6 +110,10 @@ kafka: developer
 # and `stores` waits for it, or does it when there was nothing to begin with. SeaweedFS is a wheel of the developers' lock.
 stores: developer
 	@$(VENV)/bin/python -m tests.real.minio
+
+# Prometheus, promtool, Alertmanager and the node exporter: Debian's packages, unpacked into the user's cache.
+prometheus: developer
+	@$(VENV)/bin/python -m tests.real.prometheus >/dev/null
 
 ahead:
 	@nohup $(or $(PYTHON),true) -m tests.real.minio </dev/null >/dev/null 2>&1 &
