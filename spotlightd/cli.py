@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> i
     block_pandas()
     arguments = build_parser(package).parse_args(argv)
     command: Command = arguments.command
-    out = Out(as_json=arguments.json)
+    out = Out(as_json=arguments.json, file_mode=0o666 & ~os.umask(0o077))  # what the daemon writes is its user's alone
     try:
         settings = load_settings(arguments.config)
         if arguments.state is not None:

@@ -12,6 +12,7 @@ from spotlightd.clients.atomic import PIECE_BYTES
 from spotlightd.clients.documents.folder import document_path
 from spotlightd.clients.http import address, body
 from spotlightd.errors import PublisherError, StoreError
+from spotlightd.files import write_file
 from spotlightd.metrics.table import REPORTED, Metric, find_metric, index
 from spotlightd.model.disk import DiskUsage
 from spotlightd.model.source import Batch
@@ -127,8 +128,7 @@ class MemoryDocuments:
         if digest not in self.objects:
             raise StoreError(f"there is no document {document_path(self._folder, digest).name} in {self._folder}")
         if not target.exists():
-            target.write_bytes(self.objects[digest])
-            target.chmod(0o444)
+            write_file(target, self.objects[digest], 0o444)
         return target
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from spotlightd.errors import StoreError
+from spotlightd.files import create_file
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class AtomicFile:
 def _create_locked(path: Path) -> int:
     """Create the file and lock it. A file that a sweep removed before it was locked is created again."""
     while True:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        file = create_file(path)
         fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file).st_nlink:
             return file
@@ -107,15 +108,6 @@ def read_piece(path: Path, offset: int, most: int = PIECE_BYTES) -> bytes:
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         return file.read(most)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in the folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -16,14 +16,15 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from spotlightd.clients.atomic import flush_folder, translate_os_errors
+from spotlightd.clients.atomic import translate_os_errors
 from spotlightd.errors import FormatError, SettingsError, StoreError
+from spotlightd.files import OURS_ONLY, NewFile
 from spotlightd.model.bundle import (
     MANIFEST,
     MEMBER,
@@ -53,24 +54,21 @@ class WrittenBundle:
 class BundleWriter:
     """Writes a bundle under a temporary name; the port `MemberWriter`. Without `finish` nothing is left of it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._part_path = path, path.with_name(path.name + ".part")
-        self._file: BinaryIO | None = None
+    def __init__(self, path: Path, mode: int = OURS_ONLY) -> None:
+        self._path, self._mode = path, mode
+        self._new: NewFile | None = None
         self._hash = hashlib.sha256()
         self._size = 0
         self._members: list[Member] = []
 
     async def __aenter__(self) -> Self:
-        if await asyncio.to_thread(self._path.exists):
-            raise SettingsError(f"{self._path} exists already: choose another file with --out, or remove it")
-        with translate_os_errors("the folder", self._path.parent, "the bundle"):
-            self._file = await asyncio.to_thread(self._part_path.open, "wb")
+        with self._translate_errors():
+            self._new = await asyncio.to_thread(NewFile, self._path, self._mode, replaces=False)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._file is not None:
-            await asyncio.to_thread(self._file.close)
-            await asyncio.to_thread(self._part_path.unlink, missing_ok=True)
+        if self._new is not None:
+            await asyncio.to_thread(self._new.discard)
 
     async def add(self, name: str, size: int, chunks: AsyncIterator[bytes]) -> None:
         """See the port."""
@@ -93,24 +91,33 @@ class BundleWriter:
         if len(body) > MOST_MANIFEST_BYTES:
             raise SettingsError("these are too many documents for one bundle: export fewer days")
         await self._write(_make_header(MANIFEST, len(body)) + body + bytes(-len(body) % BLOCK_BYTES) + END_MARK)
-        with translate_os_errors("the folder", self._path.parent, "the bundle"):
-            await asyncio.to_thread(self._rename_part)
+        with self._translate_errors():
+            await asyncio.to_thread(self._open_file.commit)
         return WrittenBundle(self._size, self._hash.hexdigest())
 
     async def _write(self, chunk: bytes) -> None:
-        if self._file is None:
-            raise AssertionError("the bundle is not open")
         self._hash.update(chunk)
         self._size += len(chunk)
-        with translate_os_errors("the folder", self._path.parent, "the bundle"):
-            await asyncio.to_thread(self._file.write, chunk)
+        with self._translate_errors():
+            await asyncio.to_thread(self._open_file.file.write, chunk)
 
-    def _rename_part(self) -> None:
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._part_path.replace(self._path)
-        flush_folder(self._path.parent)
+    @property
+    def _open_file(self) -> NewFile:
+        if self._new is None:
+            raise AssertionError("the bundle is not open")
+        return self._new
+
+    @contextmanager
+    def _translate_errors(self) -> Iterator[None]:
+        try:
+            with translate_os_errors("the folder", self._path.parent, "the bundle"):
+                yield
+        except StoreError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                raise SettingsError(
+                    f"{self._path} exists already: choose another file with --out, or remove it"
+                ) from None
+            raise
 
 
 def _make_header(name: str, size: int) -> bytes:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spotlightd.clients.atomic import flush_folder
 from spotlightd.errors import StoreError
+from spotlightd.files import create_file, flush_folder
 from spotlightd.model.disk import DiskUsage, percent_of
 
 T = TypeVar("T")
@@ -122,7 +122,7 @@ def _reserve(file: Path, size: int) -> None:
     new_file = file.with_name(file.name + ".new")
     new_file.unlink(missing_ok=True)
     try:
-        handle = os.open(new_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        handle = create_file(new_file)
         try:
             os.posix_fallocate(handle, 0, size)
             os.fsync(handle)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from spotlightd.files import open_existing, write_file
 from spotlightd.model.bucket import COLLECTION, EngineReach
 from spotlightd.settings.stores import EngineSettings
 
@@ -148,10 +149,7 @@ def _list_collection_lines(bucket: EngineReach) -> list[str]:
 
 def write_config_file(configuration: Configuration) -> None:
     """Replace ClickHouse's configuration file. Only this user can read it: it may hold the keys of the bucket."""
-    configuration.config_file.unlink(missing_ok=True)
-    file = os.open(configuration.config_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(config_xml(configuration))
+    write_file(configuration.config_file, config_xml(configuration).encode())
 
 
 def blank_bucket_keys(configuration: Configuration) -> None:
@@ -162,11 +160,8 @@ def blank_bucket_keys(configuration: Configuration) -> None:
         return
     size = configuration.config_file.stat().st_size
     plain = config_xml(dataclasses.replace(configuration, bucket=EngineReach())).encode()
-    file = os.open(configuration.config_file, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.pwrite(file, plain.ljust(size), 0)
-    finally:
-        os.close(file)
+    with open_existing(configuration.config_file) as file:
+        os.pwrite(file.fileno(), plain.ljust(size), 0)
 
 
 def query_settings(configuration: Configuration) -> dict[str, str]:

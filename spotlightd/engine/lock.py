@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spotlightd.errors import InUseError, SettingsError, StoreError
+from spotlightd.files import open_lock, open_scratch
 
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 0.3  # a process that is just executing another program still holds a lock that it is about to close
@@ -34,7 +35,7 @@ def state_lock(folder: Path) -> Iterator[LockedFolder]:
     """
     with _translate_os_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        file = open_lock(folder / "lock")
     try:
         with _translate_os_errors(folder):
             _lock_or_raise(file, folder)
@@ -61,7 +62,8 @@ def _check_writable(folder: Path) -> None:
     """Create a file: the lock file may exist in a folder where no new file can be created."""
     probe = folder / f".writable-{os.getpid()}"
     try:
-        probe.write_bytes(b"?")
+        with open_scratch(probe) as file:
+            file.write(b"?")
     finally:
         probe.unlink(missing_ok=True)
 
@@ -82,7 +84,7 @@ def wait_for_lock(path: Path, seconds: float) -> int:
 
     StoreError when the lock is not free in time.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = open_lock(path)
     if not _try_lock(file, seconds):
         os.close(file)
         raise StoreError(f"another engine holds {path} and did not end within {seconds:g} s")

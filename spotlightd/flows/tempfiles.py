@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spotlightd.errors import StoreError
+from spotlightd.files import open_scratch
 
 SPACE_BYTES = 16 << 20
 RETRY_REMEDY = "free space on its disk; the file is then written again"
@@ -29,7 +30,7 @@ async def write_file(
     complete, checked_bytes = False, 0
     with wrap_disk_errors(path, remedy):
         try:
-            with path.open("wb") as file:
+            with open_scratch(path) as file:
                 async for chunk in chunks:
                     if checked_bytes <= 0:
                         await asyncio.to_thread(require_space, SPACE_BYTES)

@@ -21,7 +21,6 @@ from typing import ParamSpec, Self, TypeVar
 from spotlightd.clients.atomic import (
     PIECE_BYTES,
     AtomicFile,
-    flush_folder,
     read_piece,
     remove_leftovers,
     translate_os_errors,
@@ -30,6 +29,7 @@ from spotlightd.clients.bucket.probe import run_probe
 from spotlightd.clients.bucket.threads import Threads
 from spotlightd.clients.disk import require_free_space
 from spotlightd.errors import SettingsError, StoreError
+from spotlightd.files import flush_folder
 from spotlightd.model.bucket import PROBE_PREFIX, check_digest, check_key, check_prefix, is_key, quote, union_tables
 from spotlightd.ports.storage import Object
 

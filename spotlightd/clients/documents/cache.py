@@ -24,6 +24,7 @@ from spotlightd.clients.atomic import AtomicFile, remove_leftovers, translate_os
 from spotlightd.clients.disk import measure_disk
 from spotlightd.clients.documents.leases import Lease, await_lease, lease_file, remove_unless_leased
 from spotlightd.errors import StoreError
+from spotlightd.files import open_lock
 from spotlightd.model.bucket import check_digest, document_key
 from spotlightd.model.disk import percent_of
 from spotlightd.ports.storage import Bucket
@@ -135,7 +136,7 @@ class DocumentCache:
     def _reserve(self, incoming_file: AtomicFile, size: int) -> None:
         """Reserve space for a file, and evict files that nobody reads if necessary. One process at a time."""
         (self._root / INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self._root / LOCK).open("wb") as lock:
+        with os.fdopen(open_lock(self._root / LOCK), "rb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             remove_leftovers(self._root / INCOMING)
             self._make_room(size)

@@ -23,9 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, Self, TypeVar
 
-from spotlightd.clients.atomic import PIECE_BYTES, AtomicFile, flush_folder, read_piece, translate_os_errors
+from spotlightd.clients.atomic import PIECE_BYTES, AtomicFile, read_piece, translate_os_errors
 from spotlightd.clients.documents.leases import Lease, await_lease, lease_file, remove_unless_leased
 from spotlightd.errors import StoreError
+from spotlightd.files import flush_folder, open_scratch
 from spotlightd.model.document_tiers import LocalDocument
 from spotlightd.ports.storage import StoredFile
 
@@ -211,8 +212,9 @@ def _prepare(root: Path) -> None:
 def _probe(root: Path) -> None:
     path, content = root / INCOMING / f"probe-{secrets.token_hex(8)}", secrets.token_bytes(64)
     try:
-        with path.open("xb", buffering=0) as file:
+        with open_scratch(path) as file:
             file.write(content)
+            file.flush()
             os.fsync(file.fileno())
         if path.read_bytes() != content:
             raise StoreError(f"documents folder {root} returns other bytes than were written: check its disk")

@@ -13,6 +13,7 @@ from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import Session, open_session, parse_conditions
 from spotlightd.errors import SettingsError, StoreError
+from spotlightd.files import replace_file
 from spotlightd.query.outputs import OUTPUTS
 from spotlightd.query.question import Question
 from spotlightd.query.select import select_download
@@ -30,7 +31,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
             if arguments.to is None:
                 await _copy(blocks, sys.stdout.buffer)
                 return 0
-            size = await _write_file(blocks, arguments.to)
+            size = await _write_file(blocks, arguments.to, out.file_mode)
     name = question.dataset.name
     facts = {"bytes": size, "file": str(arguments.to), "dataset": name}
     out.result(f"{size:,} bytes of {name} in {arguments.to}", facts)
@@ -55,17 +56,12 @@ async def _copy(blocks: AsyncIterator[bytes], out: BinaryIO) -> int:
     return size
 
 
-async def _write_file(blocks: AsyncIterator[bytes], path: Path) -> int:
-    part = path.with_name(path.name + ".part")
+async def _write_file(blocks: AsyncIterator[bytes], path: Path, mode: int) -> int:
     try:
-        with part.open("wb") as file:
-            size = await _copy(blocks, file)
-        part.replace(path)
+        with replace_file(path, mode) as file:
+            return await _copy(blocks, file)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return size
 
 
 COMMAND = Command(

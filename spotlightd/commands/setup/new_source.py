@@ -8,6 +8,7 @@ from pathlib import Path
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
+from spotlightd.files import write_file
 from spotlightd.model.dataset import NAME
 from spotlightd.settings.settings import Settings
 
@@ -21,7 +22,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
 
-from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
+from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, OutsideRows, Pages, Reject, Rhythm, Rows
 
 INDEX = "https://example.org/reports"
 
@@ -73,6 +74,8 @@ source = Batch(
     hosts=("example.org",),
     cron="0 6 * * *",
     expected=expected,
+    outside=OutsideRows.REFUSE,  # or REJECT, or OWNER_ONLY: see docs/add-a-source.md
+    least_links=1,
 )
 '''
 CASE = """{
@@ -98,9 +101,9 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
             raise SettingsError(f"{path} exists already")
     try:
         case.mkdir(parents=True)
-        source.write_text(SKELETON.format(name=name, title=name.replace("_", " ")), encoding="utf-8")
-        (case / "document.txt").write_text("", encoding="utf-8")
-        (case / "expected.json").write_text(CASE % name, encoding="utf-8")
+        skeleton = SKELETON.format(name=name, title=name.replace("_", " "))
+        for path, text in ((source, skeleton), (case / "document.txt", ""), (case / "expected.json", CASE % name)):
+            write_file(path, text.encode(), out.file_mode, replaces=False)
     except OSError as error:
         raise SettingsError(f"{folder} cannot be written: {error.strerror}") from None
     next_step = f"put a real document there, then `spotlightd try {source} {case}/document.txt`"

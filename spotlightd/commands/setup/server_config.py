@@ -18,10 +18,12 @@ from spotlightd.clients.clickhouse.server_config import (
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
+from spotlightd.files import write_file
 from spotlightd.model.bucket import PREFIX
 from spotlightd.model.dataset import NAME
 from spotlightd.runtime.access import BUCKET_NAME, read_secret
 from spotlightd.runtime.instance import make_bucket
+from spotlightd.settings.describe import describe_text
 from spotlightd.settings.settings import Settings
 
 SERVER_FOLDER = "/etc/clickhouse-server/config.d"
@@ -86,9 +88,13 @@ def _cold_url(settings: Settings) -> str:
     bucket, cold = settings.bucket, settings.storage
     name, prefix = cold.name or bucket.name, cold.prefix.strip("/") + "/"
     if not BUCKET_NAME.fullmatch(name):
-        raise SettingsError(f"setting storage.name: {name!r} is no name of a bucket: 3 to 63 of a-z, 0-9, . and -")
+        raise SettingsError(
+            f"setting storage.name: {describe_text(name)} is no name of a bucket: 3 to 63 of a-z, 0-9, . and -"
+        )
     if not PREFIX.fullmatch(prefix):
-        raise SettingsError(f"setting storage.prefix: {cold.prefix!r} must be words of letters, digits and ._=-")
+        raise SettingsError(
+            f"setting storage.prefix: {describe_text(cold.prefix)} must be words of letters, digits and ._=-"
+        )
     archive = bucket.prefix.strip("/") + "/" if bucket.prefix.strip("/") else ""
     first_part = prefix.removeprefix(archive).partition("/")[0]
     if name == bucket.name and (
@@ -104,7 +110,9 @@ def _cold_url(settings: Settings) -> str:
 def _check_limits(settings: Settings) -> None:
     cold = settings.storage
     if not NAME.fullmatch(cold.policy) or cold.policy == "default":
-        raise SettingsError(f"setting storage.policy: {cold.policy!r} must be a word of a-z, 0-9 and _, not `default`")
+        raise SettingsError(
+            f"setting storage.policy: {describe_text(cold.policy)} must be a word of a-z, 0-9 and _, not `default`"
+        )
     if cold.cache_bytes < LEAST_CACHE_BYTES:
         raise SettingsError(f"setting storage.cache_bytes must be at least {LEAST_CACHE_BYTES}")
     if not 0 <= cold.free_percent <= MOST_PERCENT:
@@ -120,20 +128,9 @@ def _write_all(folder: Path, files: Mapping[str, tuple[str, int]], *, replace: b
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, (text, mode) in files.items():
-            _write_file(folder / name, text, mode)
+            write_file(folder / name, text.encode(), mode)
     except OSError as error:
         raise SettingsError(f"{folder} cannot be written: {error.strerror}") from None
-
-
-def _write_file(path: Path, text: str, mode: int) -> None:
-    """Write the file completely or not at all. It is never readable by more users than `mode` says, not for a moment."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "w", encoding="utf-8") as out:
-        out.write(text)
-        os.fchmod(out.fileno(), mode)
-    temporary.replace(path)
 
 
 COMMAND = Command(

@@ -39,7 +39,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
                 session.catalog.feeds, scratch,
             )  # fmt: skip
             selection = await select_loads(context, dataset, days, await session.take_snapshot())
-            async with BundleWriter(path) as writer:
+            async with BundleWriter(path, out.file_mode) as writer:
                 with out.progress(f"bundle {dataset.name}") as progress:
                     manifest = await write_bundle(context, selection, __version__, writer, progress)
                 bundle = await writer.finish(manifest)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spotlightd.errors import StoreError
+from spotlightd.files import open_existing
 from spotlightd.model.dataset import Column, Dataset
 
 MAGIC = b"PAR1"
@@ -43,7 +44,7 @@ def write_description(
         )
     except (pa.ArrowException, KeyError, RuntimeError) as problem:
         raise StoreError(f"{path.name} cannot be described: {problem}") from problem
-    with path.open("r+b") as file:
+    with open_existing(path) as file:
         file.seek(-TAIL.size, os.SEEK_END)
         length, magic = TAIL.unpack(file.read())
         if magic != MAGIC:

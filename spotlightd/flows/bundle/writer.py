@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from spotlightd.errors import StoreError
+from spotlightd.files import open_scratch
 from spotlightd.flows.bundle import frames
 from spotlightd.flows.bundle.select import ExportContext, SelectedLoad, Selection
 from spotlightd.flows.stream.parts import day_of, part_of
@@ -96,7 +97,7 @@ async def _write_frames(context: ExportContext, source: Stream, load: Load, writ
 async def _fill_file(path: Path, chunks: AsyncIterator[bytes]) -> int:
     """Write chunks to a file until it is long enough. Returns its length, 0 when no chunk is left."""
     size = 0
-    with wrap_disk_errors(path, DISK_REMEDY), path.open("wb") as file:
+    with wrap_disk_errors(path, DISK_REMEDY), open_scratch(path) as file:
         while size < FRAMES_BYTES and (chunk := await anext(chunks, b"")):
             size += await asyncio.to_thread(file.write, chunk)
     return size

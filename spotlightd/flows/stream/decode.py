@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from spotlightd.errors import FormatError, StoreError
+from spotlightd.files import open_scratch
 from spotlightd.model.offsets import LostFrame
 from spotlightd.model.provenance import Reject
 from spotlightd.model.stream import Stream, frames_of
@@ -125,7 +126,7 @@ class ParseDecoder:
         with tempfile.TemporaryDirectory(prefix="frames-", dir=self.folder) as folder:
             path = Path(folder) / "frames.arrow"
             async with self.warehouse.stream(sql, "ArrowStream", values) as chunks:
-                with path.open("wb") as file:
+                with open_scratch(path) as file:
                     async for chunk in chunks:
                         file.write(chunk)
             load_id = int(values.get("load_id", 0))
