@@ -7,7 +7,6 @@ and on a dashboard that queries one that does not exist.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,16 +14,20 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
+from spotlightd.log_limit import LimitedRenderer
+from spotlightd.redact import LEAST_LETTERS, Secret, hide_in, remove_forms
+
 EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped",
-    "engine started", "engine ready", "engine died", "engine restarted", "engine stopped", "engine not sandboxed",
+    "engine started", "engine ready", "engine died", "engine hung", "engine restarted", "engine stopped", "child not confined",
     "flow started", "flow failed", "flow stopped", "flow restarted",
     "request retried", "source checked", "source failed", "source late",
     "document stored", "document unchanged", "document not found", "document refused", "document failed",
     "load published", "load failed", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
-    "request served", "request failed", "request refused", "page served without archive", "port in use", "parser child ended", "parser child started", "verifier child ended",
+    "request served", "request failed", "request refused", "page served without archive", "port in use", "connections dropped", "parser child ended", "parser child started", "verifier child ended",
     "intent recovered", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",
     "day closed", "part replayed", "move not completed", "feed connected", "feed lost", "gap recorded",
+    "retention shortened",
     "partition planned", "partition advanced", "partition held", "table copied",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "documents copied", "documents dropped", "documents missing", "document copy damaged",
@@ -35,18 +38,6 @@ EVENTS = frozenset({
 
 
 EventSink = Callable[[structlog.typing.EventDict], None]
-
-HIDDEN = "(hidden)"
-_NAMES = r"(?:password|passwd|secret|token|credentials?|signature|authorization|(?:api|access|private)[_-]?key)"
-_SECRET_NAME = re.compile(rf"(?i){_NAMES}$")
-_SECRETS = (
-    re.compile(rf"(?i)({_NAMES}[\"']?\s*[=:]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s&\"',;)}}\]]+"),
-    re.compile(r"(?i)([?&]key=)[^\s&\"']+"),
-    re.compile(r"(://[^\s/:@]*:)[^\s/@]+(?=@)"),
-)
-"""How a secret looks in an address, a header or a dump of settings. We never log ours, but the error text of a library may
-contain a whole address.
-"""
 
 
 class UnknownEventError(ValueError):
@@ -59,23 +50,76 @@ def _check_event(_: Any, __: str, event: structlog.typing.EventDict) -> structlo
     return event
 
 
-def _hide_event_secrets(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return {name: HIDDEN if _SECRET_NAME.search(name) else hide_secrets(value) for name, value in event.items()}
+class _SecretFilter:
+    """The processor that takes secrets out of events. It holds those that the process knows, because they belong to the
+    process, as the configuration of the log does: whatever flow read one, no other may print it.
+    """
+
+    def __init__(self, known: tuple[Secret, ...] = ()) -> None:
+        self.known = known
+
+    def __call__(self, _: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        hidden: structlog.typing.EventDict = hide_in(event, self.hide)
+        return hidden
+
+    def hide(self, text: str) -> str:
+        return self.hide_known(remove_forms(text))
+
+    def hide_known(self, text: str) -> str:
+        for secret in self.known:
+            text = secret.remove_from(text)
+        return text
+
+
+def _find_filter() -> _SecretFilter:
+    """The filter of the configured log; it is put in where the log was not configured by us, as in a test."""
+    processors = structlog.get_config()["processors"]
+    for processor in processors:
+        if isinstance(processor, _SecretFilter):
+            return processor
+    added = _SecretFilter()
+    structlog.configure(processors=[*processors[:-1], added, *processors[-1:]])
+    return added
+
+
+def add_secret(text: str) -> None:
+    """From now on `text` is a secret that this process knows. A text shorter than 8 letters is not searched for."""
+    secret, secrets = Secret(text), _find_filter()
+    if len(text) >= LEAST_LETTERS and secret not in secrets.known:
+        secrets.known = (*secrets.known, secret)
+
+
+def hide_known_secrets(text: str) -> str:
+    """The text without the secrets that this process knows: for data, where what looks like a secret may be none."""
+    return _find_filter().hide_known(text)
 
 
 def hide_secrets(value: Any) -> Any:
-    """The value, with `(hidden)` for everything in its texts that looks like a secret."""
-    if isinstance(value, str):
-        for pattern in (
-            _SECRETS if "=" in value or ":" in value else ()
-        ):  # every pattern needs one of them: most texts end here
-            value = pattern.sub(rf"\g<1>{HIDDEN}", value)
-        return value
-    if isinstance(value, dict):
-        return {name: HIDDEN if _SECRET_NAME.search(str(name)) else hide_secrets(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [hide_secrets(item) for item in value]
-    return value if isinstance(value, int | float | None) else hide_secrets(str(value))
+    """The value, with `(hidden)` for everything in its texts that is a secret or looks like one."""
+    return hide_in(value, _find_filter().hide)
+
+
+class _LevelFilter:
+    """The processor that drops events below a level. The level can be changed while loggers exist."""
+
+    def __init__(self, level: str) -> None:
+        self.level = _to_number(level)
+
+    def __call__(self, _: Any, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if _to_number("error" if method == "exception" else method) < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+def _to_number(level: str) -> int:
+    return int(getattr(logging, level.upper()))
+
+
+def set_level(level: str) -> None:
+    """The level of all loggers, from now on."""
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, _LevelFilter):
+            processor.level = _to_number(level)
 
 
 class _LibraryHandler(logging.Handler):
@@ -96,15 +140,16 @@ def configure(
     last: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
+            _LevelFilter(level),
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             _check_event,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            _hide_event_secrets,
-            last,
+            _SecretFilter(_find_filter().known),
+            LimitedRenderer(last, structlog.DropEvent),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(target),
         cache_logger_on_first_use=False,
     )

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from spotlightd import log
+from spotlightd.redact import HIDDEN
 
 SECRET = "h0nest-Secret.17"
 
@@ -53,12 +54,12 @@ def test_what_looks_like_a_secret_is_neither_printed_nor_forwarded(text: str) ->
     assert len(out.getvalue().splitlines()) == 3
     assert SECRET not in out.getvalue()
     assert SECRET not in repr(events)
-    assert log.HIDDEN in out.getvalue()
+    assert HIDDEN in out.getvalue()
 
 
 def test_a_long_text_is_read_for_secrets_in_no_time() -> None:
     text = "a-" * 200_000 + "password=x"
-    assert log.hide_secrets(text).endswith(f"password={log.HIDDEN}")
+    assert log.hide_secrets(text).endswith(f"password={HIDDEN}")
 
 
 def test_harmless_values_stay_as_they_are() -> None:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
+from spotlightd.log import hide_known_secrets, hide_secrets
 from spotlightd.ports.progress import Progress
 
 FILE_WIDTH = 1_000  # characters per line of a table that goes to a file or another program: nothing is folded
@@ -24,9 +25,13 @@ FILE_WIDTH = 1_000  # characters per line of a table that goes to a file or anot
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """The output of a command: results go to stdout, everything else to stderr."""
+    """The output of a command: results go to stdout, everything else to stderr. Nothing of it is a secret of this process.
+
+    `file_mode` is the mode of a file that the caller named for a result: what the caller's umask allows.
+    """
 
     as_json: bool = False
+    file_mode: int = 0o600
 
     def table(self, names: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
         """Print rows: a table for people, a list of objects for programs."""
@@ -38,31 +43,33 @@ class Out:
             is_number = any(isinstance(row[index], int | float | Decimal) for row in rows)
             table.add_column(name, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(format_cell(value) for value in row))
+            table.add_row(*(hide_known_secrets(format_cell(value)) for value in row))
         width = None if sys.stdout.isatty() else FILE_WIDTH
         Console(width=width, highlight=False, markup=False).print(table)
 
     def value(self, value: Any) -> None:
         """Print one value as JSON."""
         indent = None if self.as_json else 2
-        print(json.dumps(_without_nan(value), default=_to_json, ensure_ascii=False, indent=indent, allow_nan=False))
+        text = json.dumps(_without_nan(value), default=_to_json, ensure_ascii=False, indent=indent, allow_nan=False)
+        print(hide_known_secrets(text))
 
     def result(self, sentence: str, facts: Mapping[str, Any] | None = None) -> None:
         """Print the result: the sentence for people, the facts for programs."""
         if self.as_json:
             self.value(dict(facts or {"detail": sentence}))
         else:
-            print(sentence)
+            print(hide_known_secrets(sentence))
 
     def note(self, sentence: str) -> None:
         """Print a remark beside the result."""
-        print(sentence, file=sys.stderr)
+        print(hide_secrets(sentence), file=sys.stderr)
 
     def error(self, error: Exception) -> None:
         """Print an error as a sentence; with --json also as JSON."""
-        print(f"spotlightd: {error}", file=sys.stderr)
+        detail = hide_secrets(str(error))
+        print(f"spotlightd: {detail}", file=sys.stderr)
         if self.as_json:
-            self.value({"error": type(error).__name__, "detail": str(error)})
+            self.value({"error": type(error).__name__, "detail": detail})
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
@@ -95,7 +102,9 @@ def format_cell(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return f"{value:%Y-%m-%d %H:%M:%S.%f}" if value.microsecond else f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)

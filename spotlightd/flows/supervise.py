@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from spotlightd.backoff import Backoff, Clock
 from spotlightd.errors import SpotlightError
-from spotlightd.log import logger
+from spotlightd.log import hide_secrets, logger
 
 State = Literal["starting", "running", "waiting", "holding", "failed", "stopped"]
 RESTART = Backoff(first=1.0, most=300.0)
@@ -96,6 +96,7 @@ class Board:
 
     def update(self, name: str, **changes: Any) -> None:
         before = self._statuses[name]
+        changes |= {field: hide_secrets(changes[field]) for field in ("error", "message") if changes.get(field)}
         if changes.get("state", before.state) != before.state:
             changes["since"] = self._clock.utc()
         self._statuses[name] = replace(before, **changes)

@@ -15,6 +15,7 @@ from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
 from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import with_retention
+from spotlightd.settings.describe import describe_names, describe_text
 from spotlightd.sql.tiers import STATEMENT_START_SECONDS
 from spotlightd.workers.verifier import ChildVerifier
 
@@ -51,12 +52,11 @@ def make_archive_context(instance: Instance) -> ArchiveContext:
 def make_document_tiering(instance: Instance) -> DocumentTiering:
     """The flow that moves raw documents to the bucket. SettingsError for a policy that cannot work."""
     settings, sources = instance.settings.documents, {source.name: source for source in instance.catalog.sources}
-    if unknown := sorted(set(settings.hot_days) - sources.keys()):
-        raise SettingsError(f"setting documents.hot_days names no source: {', '.join(unknown)}")
-    all_days = {name: settings.hot_days.get(name, source.hot_days) for name, source in sources.items()}
-    hot_days = {name: days for name, days in all_days.items() if days}
-    for name in hot_days:
-        if sources[name].max_bytes > settings.cache_bytes:
+    if unknown := set(settings.hot_days) - sources.keys():
+        raise SettingsError(f"setting documents.hot_days names no source: {describe_names(unknown, sources)}")
+    hot_days = {name: settings.hot_days.get(name, source.hot_days) for name, source in sources.items()}
+    for name, days in hot_days.items():
+        if days and sources[name].max_bytes > settings.cache_bytes:
             raise SettingsError(
                 f"setting documents.cache_bytes: a document of {name} may have {sources[name].max_bytes:,} bytes; use at"
                 " least as many"
@@ -75,7 +75,7 @@ def _check_policy(instance: Instance) -> None:
     policy, datasets = instance.settings.archive, {dataset.name: dataset for dataset in instance.datasets}
     for name, days in policy.hot_days.items():
         if name not in datasets:
-            raise SettingsError(f"setting archive.hot_days names no dataset: {name}")
+            raise SettingsError(f"setting archive.hot_days names no dataset: {describe_text(name, datasets)}")
         if days and datasets[name].column(datasets[name].time).kind not in ("date", "time"):
             raise SettingsError(f"setting archive.hot_days: {name} has no time column that says how old a row is")
         if days and not datasets[name].split_by:

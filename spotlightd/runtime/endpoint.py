@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spotlightd.errors import SettingsError, StoreError
+from spotlightd.files import write_file
+from spotlightd.log import add_secret
 from spotlightd.settings.settings import Settings
 
 ENDPOINT = "daemon.json"
@@ -50,13 +52,8 @@ def publish_endpoint(settings: Settings, warehouse: WarehouseAddress, web: str, 
     """Write the address and secret of this process where commands of this user find them (0600)."""
     path, pid = settings.state_dir / ENDPOINT, os.getpid()
     endpoint = Endpoint(**asdict(warehouse), web=web, collects=collects, pid=pid, start_ticks=process_start_ticks(pid))
-    temporary = path.with_suffix(".new")
     try:
-        temporary.unlink(missing_ok=True)
-        file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w", encoding="utf-8") as out:
-            out.write(json.dumps(asdict(endpoint)))
-        temporary.rename(path)
+        write_file(path, json.dumps(asdict(endpoint)).encode())
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
 
@@ -75,4 +72,5 @@ def find_daemon(settings: Settings) -> Endpoint | None:
             f"{path} was not written by this release: stop the daemon, or use the commands of its release; if no daemon"
             " runs, remove the file"
         ) from None
+    add_secret(endpoint.password)
     return endpoint if endpoint.start_ticks and endpoint.start_ticks == process_start_ticks(endpoint.pid) else None

@@ -30,16 +30,17 @@ from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
-from spotlightd.log import logger
+from spotlightd.log import add_secret, logger
 from spotlightd.model.bucket import EngineReach
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import watermarks
 from spotlightd.model.source import Batch
 from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.storage import Bucket
-from spotlightd.runtime.access import bucket_address, read_bucket_access, read_secret
+from spotlightd.runtime.access import read_bucket_access, read_secret, store_address
 from spotlightd.runtime.catalog import Catalog, load_catalog
 from spotlightd.runtime.endpoint import WarehouseAddress
+from spotlightd.settings.describe import describe_names
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
 from spotlightd.workers.parser import ChildParser
@@ -95,9 +96,9 @@ async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
     """Lock the state folder, open every client, recover what a crash left. SettingsError or StoreError when one fails."""
     catalog = load_catalog(settings)
     watermarks(settings.disk)  # wrong settings are refused before anything is touched
-    unknown = sorted(set(settings.schedule.sources) - {source.name for source in catalog.sources})
-    if unknown:
-        raise SettingsError(f"setting schedule.sources names no source: {', '.join(unknown)}")
+    known = {source.name for source in catalog.sources}
+    if unknown := set(settings.schedule.sources) - known:
+        raise SettingsError(f"setting schedule.sources names no source: {describe_names(unknown, known)}")
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(state_lock(settings.state_dir))
         bucket, reach = make_bucket(settings)
@@ -152,9 +153,12 @@ async def _start_engine(
     """The embedded engine, started; None with a server of its own. And the address of either."""
     warehouse = settings.warehouse
     if warehouse.kind == "server":
+        store_address(warehouse.url, "warehouse.url")
         password = read_secret(warehouse.password_file, "warehouse.password_file")
         return None, WarehouseAddress(warehouse.url, warehouse.user, password, warehouse.database)
-    engine = await stack.enter_async_context(Engine(folder, settings.engine, database=warehouse.database, bucket=reach))
+    engine = Engine(folder, settings.engine, database=warehouse.database, bucket=reach)
+    add_secret(engine.password)
+    await stack.enter_async_context(engine)
     return engine, WarehouseAddress(engine.url, engine.user, engine.password, warehouse.database)
 
 
@@ -169,7 +173,7 @@ def make_bucket(settings: Settings) -> tuple[FolderBucket | S3Bucket, EngineReac
         return FolderBucket(folder, most_percent=settings.disk.sink_percent), EngineReach(folder=str(folder))
     from spotlightd.clients.bucket.s3 import S3Bucket  # noqa: PLC0415  the library takes half a second to load
 
-    address, access = bucket_address(bucket), read_bucket_access(bucket)
+    address, access = store_address(bucket.url, "bucket.url"), read_bucket_access(bucket)
     port = address.port or (443 if address.scheme == "https" else 80)
     url = f"{bucket.url.rstrip('/')}/{bucket.name}/{access.prefix}"
     reach = EngineReach(port=port, url=url, access_key=access.access_key, secret_key=access.secret_key)

@@ -35,6 +35,7 @@ from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.parser import Parser
 from spotlightd.runtime.access import read_secret
 from spotlightd.runtime.instance import Instance
+from spotlightd.settings.describe import describe_names
 from spotlightd.settings.settings import Settings
 from spotlightd.workers.parser import ChildParser
 
@@ -66,8 +67,10 @@ def select_streams(streams: Sequence[Stream], settings: Settings) -> tuple[Strea
     names = section.enabled or list(section.symbols)
     known = {stream.name: stream for stream in streams}
     named = {*names, *section.symbols, *section.key_files, *section.addresses, *section.retention_hours}
-    if unknown := sorted(named - set(known)):
-        raise SettingsError(f"section [streams] names no stream: {', '.join(unknown)}; there are: {', '.join(known)}")
+    if unknown := named - set(known):
+        raise SettingsError(
+            f"section [streams] names no stream: {describe_names(unknown, known)}; there are: {', '.join(known)}"
+        )
     for name in names:
         if not section.symbols.get(name):
             raise SettingsError(f"setting streams.symbols has nothing for {name} to subscribe to")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from spotlightd.errors import SettingsError
+from spotlightd.settings.describe import describe_text, describe_value, is_near
 from spotlightd.settings.settings import Settings
 
 T = TypeVar("T")
@@ -40,7 +41,8 @@ def read_section(kind: type[T], raw: Mapping[str, Any], prefix: str) -> T:
     for key in raw:
         if key not in fields:
             nearest = difflib.get_close_matches(key, fields, n=1, cutoff=0.0)
-            raise SettingsError(f"unknown setting {prefix}{key!s}: did you mean {prefix}{nearest[0]}?")
+            name = key if is_near(key, fields) else describe_text(key)
+            raise SettingsError(f"unknown setting {prefix}{name}: did you mean {prefix}{nearest[0]}?")
     values = {key: _read_value(hints[key], raw[key], f"{prefix}{key}") for key in raw}
     return kind(**values)
 
@@ -62,7 +64,7 @@ def _read_value(hint: Any, raw: Any, name: str) -> Any:  # noqa: PLR0911  (one r
         return float(raw)
     if type(raw) is not plain or (plain in (int, float) and raw < 0):
         rule = "must not be negative:" if type(raw) is plain else f"must be {_describe_type(plain)}, not"
-        raise SettingsError(f"setting {name} {rule} {raw!r}")
+        raise SettingsError(f"setting {name} {rule} {describe_value(raw)}")
     if plain in (list, dict):
         return _read_items(typing.get_args(hint)[-1], raw, name)
     return raw
@@ -72,13 +74,15 @@ def _read_items(inner: Any, raw: Any, name: str) -> Any:
     if isinstance(raw, dict):
         return {key: _read_value(inner, item, f"{name}.{key}") for key, item in raw.items()}
     if not all(type(item) is inner for item in raw):
-        raise SettingsError(f"setting {name} must hold {_describe_type(inner)} only, not {raw!r}")
+        wrong = next(item for item in raw if type(item) is not inner)
+        raise SettingsError(f"setting {name} must hold {_describe_type(inner)} only, not {describe_value(wrong)}")
     return raw
 
 
 def _read_choice(choices: tuple[Any, ...], raw: Any, name: str) -> Any:
     if raw not in choices:
-        raise SettingsError(f"setting {name} must be one of {', '.join(map(str, choices))}, not {raw!r}")
+        given = describe_text(raw, choices) if isinstance(raw, str) else describe_value(raw)
+        raise SettingsError(f"setting {name} must be one of {', '.join(map(str, choices))}, not {given}")
     return raw
 
 

@@ -31,6 +31,10 @@ class WebSettings:
     download_rows: int = setting(0, "most rows of one download; 0 = no limit")
     query_memory_bytes: int = setting(1 << 30, "most memory of one query of a page")
     at_once: int = setting(8, "concurrent page queries, half of which may read the archive; more wait")
+    connections: int = setting(512, "most open connections; fewer where the process may open few files")
+    address_connections: int = setting(
+        0, "most open connections of one address; 0 = half of `connections`; raise it where a proxy has one address"
+    )
     hosts: list[str] = setting([], "host names of the explorer besides localhost and its own address")
 
 

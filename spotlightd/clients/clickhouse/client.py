@@ -26,6 +26,7 @@ from spotlightd.clients.clickhouse.values import bind_parameters
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import NAME, Dataset
 from spotlightd.ports.warehouse import Answer, Format, Limits, Value
+from spotlightd.settings.describe import describe_text
 from spotlightd.settings.stores import WarehouseSettings
 from spotlightd.sql.tiers import ArchivedPartitions
 
@@ -69,7 +70,9 @@ class ClickHouse:
 
     def __init__(self, url: str, user: str, password: str, database: str, settings: WarehouseSettings) -> None:
         if database == "default" or not NAME.match(database):
-            raise SettingsError(f"warehouse.database {database!r}: use lower case letters, digits and _, not `default`")
+            raise SettingsError(
+                f"warehouse.database {describe_text(database)}: use lower case letters, digits and _, not `default`"
+            )
         self._url = urlsplit(url)
         self._user = user
         self._password = password

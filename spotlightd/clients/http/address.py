@@ -15,6 +15,8 @@ from collections.abc import Collection, Mapping
 from yarl import URL
 
 from spotlightd.errors import PublisherError, SettingsError
+from spotlightd.redact import mask_address
+from spotlightd.settings.describe import show_text
 
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")))  # older Pythons lack them
@@ -78,7 +80,9 @@ def _base(host: str, text: str) -> URL:
     except ValueError:
         usable = False
     if not usable or base.query_string or base.fragment or base.user is not None:
-        raise SettingsError(f"publisher.mirrors: {text!r} cannot be the mirror of {host}; {_REMEDY}")
+        raise SettingsError(
+            f"publisher.mirrors: {mask_address(text)!r} cannot be the mirror of {show_text(host)}; {_REMEDY}"
+        )
     return base
 
 

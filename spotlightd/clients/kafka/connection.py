@@ -25,6 +25,7 @@ from aiokafka.errors import KafkaError, for_code
 from spotlightd.backoff import Backoff
 from spotlightd.clients.kafka.protocol import ClusterMetadata, MetadataRequest, TopicDescription, parse_metadata
 from spotlightd.errors import SettingsError, StoreError
+from spotlightd.settings.describe import describe_path, describe_text
 from spotlightd.settings.sources import BusSettings
 
 T = TypeVar("T")
@@ -57,7 +58,9 @@ def connection_arguments(settings: BusSettings, password: str) -> Mapping[str, A
         try:
             arguments["ssl_context"] = ssl.create_default_context(cafile=settings.ca_file or None)
         except OSError as problem:
-            raise SettingsError(f"bus.ca_file {settings.ca_file} cannot be used: {problem}") from problem
+            raise SettingsError(
+                f"bus.ca_file {describe_path(settings.ca_file)} cannot be used: {problem.strerror}"
+            ) from problem
     if settings.security.startswith("SASL"):
         if not password:
             raise SettingsError(f"bus.security is {settings.security}, but bus.password_file names no password")
@@ -77,7 +80,7 @@ def parse_addresses(servers: Sequence[str]) -> list[tuple[str, int]]:
         if not colon or (server.startswith("[") and server.endswith("]")):
             host, port = server, str(PORT)
         if not host or not port.isdecimal():
-            raise SettingsError(f"bus.servers: {server!r} is not an address; write host:port")
+            raise SettingsError(f"bus.servers: {describe_text(server)} is not an address; write host:port")
         addresses.append((host.strip("[]"), int(port)))
     if not addresses:
         raise SettingsError("bus.servers names no broker; write host:port")

@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
 from spotlightd.datasets.system import MIRRORED
 from spotlightd.errors import StoreError
+from spotlightd.log import hide_known_secrets as hide
+from spotlightd.log import hide_secrets
 from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
 from spotlightd.model.source import Batch
@@ -75,7 +77,7 @@ class SqliteLedger(SqliteFile):
     async def record(self, run: Run) -> None:
         values = (
             to_micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
-            run.seconds, run.error,
+            run.seconds, hide_secrets(run.error),
         )  # fmt: skip
         await self.run(f"INSERT INTO runs VALUES (NULL, {placeholders(values)})", values)
 
@@ -117,7 +119,8 @@ class SqliteLedger(SqliteFile):
         now = to_micros(datetime.now(UTC))
         insert = "INSERT OR IGNORE INTO rejects SELECT NULL, ?, source, digest, parser, ?, ?, ?, ? FROM loads WHERE load_id = ?"
         statements = [
-            (insert, (now, reject.member, reject.line, reject.text, reject.reason, load_id)) for reject in rejects
+            (insert, (now, reject.member, reject.line, hide(reject.text), hide(reject.reason), load_id))
+            for reject in rejects
         ]
         change = (f"UPDATE loads SET {assignments} WHERE load_id = ? RETURNING *", (*values, load_id))
         rows = await self.run_transaction([*statements, change])
@@ -193,7 +196,7 @@ class SqliteLedger(SqliteFile):
     async def update_job(self, job: Job) -> None:
         await self.run(
             "UPDATE jobs SET state = ?, done = ?, total = ?, detail = ? WHERE number = ?",
-            (job.state, job.done, job.total, job.detail, job.number),
+            (job.state, job.done, job.total, hide_secrets(job.detail), job.number),
         )
 
 

@@ -7,8 +7,10 @@ import sqlite3
 from collections.abc import Mapping
 
 from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
+from spotlightd.log import hide_secrets
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.partition import Check, CheckKind, Partition
+from spotlightd.model.retention import RetentionRule
 
 
 class SqliteArchive:
@@ -27,7 +29,7 @@ class SqliteArchive:
             partition.dataset, partition.number, partition.generation, partition.stage, to_micros(partition.since),
             json.dumps(partition.keys), partition.manifest, partition.digest, partition.size,
             json.dumps([fingerprint.rows, fingerprint.total, fingerprint.mixed, fingerprint.low, fingerprint.high]), json.dumps(partition.columns),
-            partition.detail, partition.failures,
+            hide_secrets(partition.detail), partition.failures,
             to_micros(partition.not_before),
         )  # fmt: skip
         await self._file.run(f"INSERT OR REPLACE INTO partitions VALUES ({placeholders(values)})", values)
@@ -37,8 +39,19 @@ class SqliteArchive:
         return {row["kind"]: Check(from_micros(row["at"]), bool(row["well"]), row["says"]) for row in rows}
 
     async def save_check(self, kind: CheckKind, check: Check) -> None:
-        values = (kind, to_micros(check.at), int(check.passed), check.detail)
+        values = (kind, to_micros(check.at), int(check.passed), hide_secrets(check.detail))
         await self._file.run(f"INSERT OR REPLACE INTO archive_checks VALUES ({placeholders(values)})", values)
+
+    async def retention_rules(self) -> Mapping[str, RetentionRule]:
+        rows = await self._file.run("SELECT * FROM retention")
+        return {
+            row["name"]: RetentionRule(row["name"], row["days"], row["asked"], from_micros(row["since"]))
+            for row in rows
+        }
+
+    async def save_retention_rule(self, rule: RetentionRule) -> None:
+        values = (rule.name, rule.days, rule.asked, to_micros(rule.since))
+        await self._file.run(f"INSERT OR REPLACE INTO retention VALUES ({placeholders(values)})", values)
 
 
 def _read_partition(row: sqlite3.Row) -> Partition:

@@ -8,9 +8,11 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
+from spotlightd.log import hide_known_secrets, hide_secrets
 from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
 
 TEXT_BYTES = 2_000
+SYMBOL_SIGN = "/"  # not in the name of a source: `finnhub/AAPL` is the state of one symbol of it
 
 
 class SqlitePositions:
@@ -58,13 +60,14 @@ class SqlitePositions:
         await self._file.run_transaction([_insert_lost_frame(source, decode, frame) for frame in lost])
 
     async def add_gap(self, gap: Gap) -> None:
+        detail = hide_secrets(gap.detail)
         values = (
-            to_micros(datetime.now(UTC)), gap.source, gap.symbol, to_micros(gap.since), to_micros(gap.until), gap.cause, gap.detail,
+            to_micros(datetime.now(UTC)), gap.source, gap.symbol, to_micros(gap.since), to_micros(gap.until), gap.cause, detail,
             gap.repaired_by,
         )  # fmt: skip
         duplicate = "SELECT 1 FROM gaps WHERE source = ? AND symbol = ? AND cause = ? AND says = ? AND until = ?"
         sql = f"INSERT INTO gaps SELECT NULL, {placeholders(values)} WHERE NOT EXISTS ({duplicate})"
-        key_values = (gap.source, gap.symbol, gap.cause, gap.detail, to_micros(gap.until))
+        key_values = (gap.source, gap.symbol, gap.cause, detail, to_micros(gap.until))
         await self._file.run(sql, (*values, *key_values))
 
     async def get_feed_state(self, source: str) -> tuple[str, datetime] | None:
@@ -73,6 +76,19 @@ class SqlitePositions:
 
     async def save_feed_state(self, source: str, state: str, at: datetime) -> None:
         await self._file.run("INSERT OR REPLACE INTO feeds VALUES (?, ?, ?)", (source, state, to_micros(at)))
+
+    async def get_refused_symbols(self, source: str) -> Mapping[str, datetime]:
+        start = f"{source}{SYMBOL_SIGN}"
+        sql = "SELECT source, at FROM feeds WHERE substr(source, 1, ?) = ? AND state = 'refused'"
+        rows = await self._file.run(sql, (len(start), start))
+        return {row["source"].removeprefix(start): from_micros(row["at"]) for row in rows}
+
+    async def save_refused_symbol(self, source: str, symbol: str, since: datetime | None) -> None:
+        name = f"{source}{SYMBOL_SIGN}{symbol}"
+        if since is None:
+            await self._file.run("DELETE FROM feeds WHERE source = ?", (name,))
+        else:
+            await self.save_feed_state(name, "refused", since)
 
 
 def _move_position(source: str, to: Position) -> tuple[str, Sequence[Any]]:
@@ -92,7 +108,7 @@ def _delete_intent(intent: Intent) -> tuple[str, Sequence[Any]]:
 def _insert_lost_frame(source: str, decode: str, frame: LostFrame) -> tuple[str, Sequence[Any]]:
     values = (
         to_micros(datetime.now(UTC)), source, decode, frame.epoch, frame.partition, frame.offset,
-        frame.text[:TEXT_BYTES], frame.reason,
+        hide_known_secrets(frame.text[:TEXT_BYTES]), hide_known_secrets(frame.reason),
     )  # fmt: skip
     return (f"INSERT OR IGNORE INTO lost_frames VALUES (NULL, {placeholders(values)})", values)
 

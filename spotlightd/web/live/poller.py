@@ -17,7 +17,7 @@ from typing import Any
 
 from spotlightd.backoff import Backoff
 from spotlightd.errors import StoreError
-from spotlightd.log import logger
+from spotlightd.log import hide_known_secrets, logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query.errors import HttpProblem
@@ -165,7 +165,7 @@ class LivePoller:
 def format_event(message: dict[str, Any], *, is_update: bool) -> bytes:
     """One server-sent event: a `window` replaces what the page has, an `update` adds to it."""
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return f"event: {'update' if is_update else 'window'}\ndata: {text}\n\n".encode()
+    return f"event: {'update' if is_update else 'window'}\ndata: {hide_known_secrets(text)}\n\n".encode()
 
 
 def build_message(
