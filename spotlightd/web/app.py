@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import AsyncIterator, Sequence
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from aiohttp import web
 
 from spotlightd.errors import SettingsError
 from spotlightd.log import logger
+from spotlightd.server.limits import ConnectionLimits, fit_limits
+from spotlightd.server.listening import bind, serve_on
+from spotlightd.settings.serving import WebSettings
 from spotlightd.web import assets, health, middleware, responses, routes
 from spotlightd.web.state import APP_STATE, ExplorerContext
 
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 2.0  # aiohttp waits so long for downloads to end, and as long again for them to be cancelled
+ATTACKS = frozenset({"room", "address", "descriptors"})  # reasons that are no client's slowness
 
 
 def build_application(context: ExplorerContext, packages: Sequence[str] = routes.PACKAGES) -> web.Application:
@@ -35,32 +41,39 @@ async def _serve_asset(request: web.Request) -> web.Response:
     return assets.serve_asset(request.app[APP_STATE].assets, request.match_info["digest"], request.match_info["name"])
 
 
+def web_limits(settings: WebSettings) -> ConnectionLimits:
+    """How many connections the explorer may have."""
+    limits = fit_limits(settings.connections)
+    return replace(limits, address_connections=settings.address_connections or limits.address_connections)
+
+
 @asynccontextmanager
 async def serve(
-    app: web.Application, host: str, port: int, *, what: str = "the explorer", setting: str = "web.port"
-) -> AsyncIterator[int]:
+    app: web.Application, host: str, port: int, limits: ConnectionLimits | None = None, *, what: str = "the explorer",
+    setting: str = "web.port",
+) -> AsyncIterator[int]:  # fmt: skip
     """Serve while the block runs. Yields the port: the wanted one, or the next free one when it is taken.
 
-    `what` is the name of the service and `setting` the setting of its port. Both are for error messages.
+    Without `limits` they are those of the default settings. `what` is the name of the service and `setting` the setting
+    of its port. Both are for messages.
     """
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    try:
-        yield await _bind(runner, host, port, what, setting)
-    finally:
-        await runner.cleanup()
+    sockets = await _bind(host, port, what, setting)
+
+    def report_dropped(dropped: Mapping[str, int]) -> None:
+        log = logger().warning if ATTACKS & dropped.keys() else logger().info
+        log("connections dropped", server=what, **dropped)
+
+    limits = limits or web_limits(WebSettings())
+    async with serve_on(sockets, app, limits, report_dropped, shutdown_seconds=SHUTDOWN_SECONDS, lingering_time=2.0):
+        yield int(sockets[-1].getsockname()[1])
 
 
-async def _bind(runner: web.AppRunner, host: str, port: int, what: str, setting: str) -> int:
+async def _bind(host: str, port: int, what: str, setting: str) -> list[socket.socket]:
     for candidate in range(port, port + PORTS_TRIED + 1):
-        site = web.TCPSite(runner, host, candidate)
         try:
-            await site.start()
+            return await bind(host, candidate)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise SettingsError(f"{what} cannot listen on {host}:{candidate}: {error.strerror}") from None
-            await site.stop()
             logger().warning("port in use", host=host, port=candidate)
-        else:
-            return int(runner.addresses[-1][1])
     raise SettingsError(f"ports {port} to {port + PORTS_TRIED} of {host} are in use: set {setting} to a free port")

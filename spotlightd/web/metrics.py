@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from spotlightd.server.limits import fit_limits
 from spotlightd.settings.serving import MetricsSettings
 from spotlightd.web import middleware
 from spotlightd.web.app import serve
 from spotlightd.web.middleware import Handler
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MOST_CONNECTIONS = 32
 Exposition = Callable[[], bytes]
 
 
@@ -45,5 +47,6 @@ async def serve_metrics(text: Exposition, settings: MetricsSettings, hosts: Coll
         yield ""
         return
     app = build_application(text, {settings.host, *hosts})
-    async with serve(app, settings.host, settings.port, what="the metrics", setting="metrics.port") as port:
+    limits = fit_limits(MOST_CONNECTIONS, share=1.0)
+    async with serve(app, settings.host, settings.port, limits, what="the metrics", setting="metrics.port") as port:
         yield f"http://{settings.host}:{port}/metrics"

@@ -1,0 +1,192 @@
+"""The open connections of a server: what each waits for, which are late, and which makes room for a new one.
+
+1,120 half requests once took all 1,024 descriptors: no page opened for 59 s, and 98 s of live data were lost. So a
+connection that waits for its client can be closed at any time to make room, the longest wait first. A connection whose
+request is being answered is closed only when its reader takes nothing, and more than a bounded part do so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from spotlightd.backoff import Clock
+from spotlightd.server.limits import ConnectionLimits
+
+SEND_BYTES = 1 << 16
+_NETWORK_BITS = 64  # one subscriber has at least so many bits of IPv6 addresses
+
+
+class Body(Protocol):
+    """The body of a request, as far as it has come."""
+
+    def is_eof(self) -> bool: ...
+
+
+class Wait(Enum):
+    """What a connection waits for: its client's next bytes (HEAD), its client's next request (IDLE), or us (ANSWER)."""
+
+    HEAD = "head"
+    IDLE = "idle"
+    ANSWER = "answer"
+
+
+_SPARED = (Wait.ANSWER, Wait.IDLE, Wait.HEAD)
+"""What is closed last comes first."""
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One connection. `since` is when its wait began, `unsent` how much its reader had not taken at `sent_at`."""
+
+    address: str
+    since: float
+    wait: Wait = Wait.HEAD
+    transport: asyncio.Transport | None = None
+    body: Body | None = None
+    received_at: float = 0.0
+    is_slow: bool = False
+    sent_at: float = 0.0
+    unsent: int = 0
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def find_late(self, limits: ConnectionLimits, now: float) -> str:
+        """What is late on this connection: `head`, `idle`, `body` or `send`; empty when nothing is."""
+        if self.wait is not Wait.ANSWER:
+            seconds = limits.head_seconds if self.wait is Wait.HEAD else limits.idle_seconds
+            return self.wait.value if now - self.since > seconds else ""
+        if self.is_slow:
+            self._note_progress(now)
+            return "send" if now - self.sent_at > limits.send_seconds else ""
+        if self.body is None or self.body.is_eof() or not self._is_reading():
+            self.received_at = now
+        return "body" if now - self.received_at > limits.body_seconds else ""
+
+    def _is_reading(self) -> bool:
+        """False while we ourselves take no more of the body: then the client is not late."""
+        return self.transport is not None and self.transport.is_reading()
+
+    def _note_progress(self, now: float) -> None:
+        size = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if not self.unsent - SEND_BYTES < size <= self.unsent:
+            self.sent_at, self.unsent = now, size
+
+
+@dataclass(slots=True)
+class Connections:
+    """The open connections of one server. `dropped` counts those that were closed or refused, by the reason."""
+
+    limits: ConnectionLimits
+    clock: Clock = field(default_factory=Clock)
+    dropped: Counter[str] = field(default_factory=Counter)
+    _open: set[Connection] = field(default_factory=set)
+    _by_address: Counter[str] = field(default_factory=Counter)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def admit(self, address: str) -> Connection | None:
+        """A place for a new connection. Waits while every other one is being answered; None when its address has too many."""
+        address = network_of(address)
+        while True:
+            is_full = len(self._open) >= self.limits.connections
+            if self._by_address[address] >= self.limits.address_connections:
+                if not self._make_room(connection for connection in self._open if connection.address == address):
+                    self.dropped["address"] += 1
+                    return None
+            elif not is_full or self._make_room(self._open):
+                break
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        connection = Connection(address, self.clock.now())
+        self._open.add(connection)
+        self._by_address[address] += 1
+        return connection
+
+    def remove(self, connection: Connection) -> None:
+        """The connection is closed, or about to be."""
+        if connection in self._open:
+            self._open.remove(connection)
+            self._by_address[connection.address] -= 1
+            if not self._by_address[connection.address]:
+                del self._by_address[connection.address]
+            self._changed.set()
+
+    def note_bytes(self, connection: Connection) -> None:
+        connection.received_at = self.clock.now()
+        if connection.wait is Wait.IDLE:
+            connection.wait, connection.since = Wait.HEAD, connection.received_at
+
+    def begin_answer(self, connection: Connection, body: Body) -> None:
+        now = self.clock.now()
+        connection.wait, connection.since, connection.received_at, connection.body = Wait.ANSWER, now, now, body
+
+    def end_answer(self, connection: Connection) -> None:
+        connection.wait, connection.since, connection.body = Wait.IDLE, self.clock.now(), None
+        self._changed.set()
+
+    def note_slow(self, connection: Connection, *, is_slow: bool) -> None:
+        """Whether the reader of the connection has stopped to take what is sent."""
+        connection.is_slow, connection.sent_at, connection.unsent = is_slow, self.clock.now(), 0
+        self._changed.set()
+
+    def drop_late(self) -> None:
+        """Close what is late. To be called every second or so."""
+        now = self.clock.now()
+        for connection in tuple(self._open):
+            if reason := connection.find_late(self.limits, now):
+                self._drop(connection, reason)
+
+    def take_dropped(self) -> Mapping[str, int]:
+        """The counts of dropped connections since the last call."""
+        taken, self.dropped = self.dropped, Counter()
+        return taken
+
+    def drop_waiting(self) -> bool:
+        """Close one connection that waits for its client: descriptors are needed elsewhere. False when there is none."""
+        return self._make_room(self._open)
+
+    def _make_room(self, candidates: Iterable[Connection]) -> bool:
+        """Close the one that can best be spared: of the address with the most, a half request before an idle one."""
+        has_too_many_slow = sum(connection.is_slow for connection in self._open) > self.limits.slow
+        spare = [
+            connection
+            for connection in candidates
+            if connection.wait is not Wait.ANSWER or (connection.is_slow and has_too_many_slow)
+        ]
+        if not spare:
+            return False
+        self._drop(max(spare, key=self._rank), "room")
+        return True
+
+    def _rank(self, connection: Connection) -> tuple[int, int, float]:
+        """The highest one is closed first. Of equals it is the one that has waited longest."""
+        return self._by_address[connection.address], _SPARED.index(connection.wait), -connection.since
+
+    def _drop(self, connection: Connection, reason: str) -> None:
+        self.dropped[reason] += 1
+        self.remove(connection)
+        connection.abort()
+
+
+def network_of(address: str) -> str:
+    """The address as it is counted: IPv4 whole, IPv6 by the network of one subscriber."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))
