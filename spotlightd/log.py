@@ -22,7 +22,7 @@ EVENTS = frozenset({
     "engine started", "engine ready", "engine died", "engine hung", "engine restarted", "engine stopped", "child not confined",
     "flow started", "flow failed", "flow stopped", "flow restarted",
     "request retried", "source checked", "source failed", "source late",
-    "document stored", "document unchanged", "document not found", "document refused", "document failed",
+    "document stored", "document unchanged", "document covered", "document not found", "document refused", "document failed",
     "load published", "load failed", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "page served without archive", "port in use", "connections dropped", "parser child ended", "parser child started", "verifier child ended",
     "intent recovered", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",

@@ -1,39 +1,30 @@
 """The only module that calls chDB: opens handles, runs statements on them, kills statements. Every call blocks.
 
 Each request gets its own handle (it opens in 0.3 ms). So settings, the current database and temporary tables cannot
-reach another request, and neither can output that a failed statement left in the handle. Only sessions keep a handle.
+reach another request, and neither can output that a failed statement left in the handle. Only sessions keep a handle;
+there the settings and the database of a request's address are taken back before the next request.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
 from spotlightd.engine.configuration import Configuration, query_settings
-from spotlightd.engine.errors import SESSION_IS_LOCKED, SESSION_NOT_FOUND, TOO_MANY_QUERIES, failure, parse_failure
-from spotlightd.engine.request import RequestOptions, Session, make_set_clause, quote
+from spotlightd.engine.errors import parse_failure
+from spotlightd.engine.requests.options import RequestOptions, Session, make_set_clause, quote, quote_name
+from spotlightd.engine.sessions import SessionHandle, Sessions
+from spotlightd.engine.statements.external import ExternalTable
+from spotlightd.engine.statements.statement import Statement
+from spotlightd.engine.statements.tokens import decode, encode
 
-MOST_SESSIONS = 64
-
-
-@dataclass(slots=True)
-class _SessionHandle:
-    """The handle of a session, the lock of the request that uses it, and when it was last used."""
-
-    handle: Connection
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    seconds: int = 60
-    used_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def expired(self) -> bool:
-        return time.monotonic() - self.used_at > self.seconds and not self.lock.locked()
+_OWN_STATE = """SELECT currentDatabase(), groupArray((name, value)) FROM system.settings
+WHERE changed AND name != 'log_comment'"""
 
 
 class Handles:
@@ -43,51 +34,51 @@ class Handles:
         self._configuration = configuration
         self._path = f"{configuration.data}?config-file={configuration.config_file}"
         self._defaults = query_settings(configuration)
-        self._sessions: dict[str, _SessionHandle] = {}
-        self._sessions_lock = threading.Lock()
+        self._sessions = Sessions(self._open_session_handle)
         self._control_lock = threading.Lock()
         self._control_handle = Connection(self._path)  # keeps the engine open, and sends KILL QUERY
         self._control_handle.query(f"CREATE DATABASE IF NOT EXISTS {configuration.database} ENGINE = Atomic")
 
     def close(self) -> None:
-        with self._sessions_lock:
-            for entry in self._sessions.values():
-                entry.handle.close()
-            self._sessions.clear()
+        self._sessions.close()
         self._control_handle.close()
 
     @contextlib.contextmanager
     def open_handle(self, options: RequestOptions) -> Iterator[Connection]:
-        """A handle with the request's settings and database. Errors of the engine are raised as StatementError."""
+        """A handle with the request's settings, database and tables. Errors of the engine are raised as StatementError."""
         try:
-            with self._handle(options.session) as handle:
-                mark = {"log_comment": options.query_id}
-                handle.query(make_set_clause(self._defaults | dict(options.settings) | mark))
-                if options.database:
-                    handle.query("USE `" + options.database.replace("\\", "\\\\").replace("`", "\\`") + "`")
-                yield handle
+            if options.session is None:
+                with self._new_handle() as handle:
+                    _apply(handle, options, self._defaults | options.settings, options.database)
+                    yield handle
+            else:
+                with self._session_handle(options.session, options) as handle:
+                    yield handle
         except RuntimeError as problem:
             raise parse_failure(problem) from None
 
     def read(self, options: RequestOptions, sql: str) -> dict[str, str]:
         """Run a statement that writes its answer into a pipe itself; return how much it read and answered."""
         with self.open_handle(options) as handle:
-            result = handle.query(sql, "TabSeparated", params=dict(options.values))
+            result = _query(handle, sql, params=options.values)
             return {
                 "read_rows": str(result.storage_rows_read()),
                 "read_bytes": str(result.storage_bytes_read()),
                 "result_rows": str(result.rows_read()),
             }
 
-    def change(self, options: RequestOptions, sql: str) -> tuple[bytes, dict[str, str]]:
+    def change(self, options: RequestOptions, statement: Statement) -> tuple[bytes, dict[str, str]]:
         """Run a statement with a small answer, or none."""
+        if statement.kind == "session":
+            self._change_session(options, statement.sql)
+            return b"", {}
         with self.open_handle(options) as handle:
             try:
-                result = handle.query(sql, options.format, params=dict(options.values))
+                result = _query(handle, statement.sql, options.format, options.values)
             except RuntimeError:
                 if options.session is not None:  # output left in the handle would appear in the next answer
                     with contextlib.suppress(RuntimeError):
-                        handle.query("SELECT 1")
+                        _query(handle, "SELECT 1")
                 raise
             return result.bytes(), {"written_rows": str(result.rows_written())}
 
@@ -96,18 +87,17 @@ class Handles:
     ) -> dict[str, str]:
         """Run an INSERT whose data `next_block` returns, until it returns None. An exception from it cancels the insert."""
         with self.open_handle(options) as handle:
-            inserter: Any = handle.send_insert(sql, format)
-            finished = False
-            try:
-                while (data := next_block()) is not None:
-                    inserter.append(data)
-                finished = True
-                done = inserter.finish()
-            finally:
-                if not finished:
-                    with contextlib.suppress(RuntimeError):
-                        inserter.cancel()
+            done = _insert(handle, sql, format, next_block)
             return {"written_rows": str(done.rows_written), "written_bytes": str(done.bytes_written)}
+
+    def ping(self) -> None:
+        """Return when the engine has answered a statement, with whatever: an error shows too that it does not hang."""
+        with contextlib.suppress(RuntimeError):
+            handle = Connection(self._path)
+            try:
+                handle.query("SELECT 1")
+            finally:
+                handle.close()
 
     def kill(self, query_id: str) -> None:
         """Ask the engine to kill the statement of that request. It finds only statements that have already registered."""
@@ -115,33 +105,97 @@ class Handles:
             self._control_handle.query(f"KILL QUERY WHERE Settings['log_comment'] = {quote(query_id)} ASYNC")
 
     @contextlib.contextmanager
-    def _handle(self, session: Session | None) -> Iterator[Connection]:
-        if session is None:
-            handle = Connection(self._path)
-            try:
-                yield handle
-            finally:
-                handle.close()
-            return
-        entry = self._find_session(session)
-        if not entry.lock.acquire(blocking=False):
-            raise failure(SESSION_IS_LOCKED, f"Session {session.name} is locked by a concurrent client")
+    def _new_handle(self) -> Iterator[Connection]:
+        handle = Connection(self._path)
         try:
-            entry.seconds = session.seconds
-            yield entry.handle
+            yield handle
         finally:
-            entry.used_at = time.monotonic()
-            entry.lock.release()
+            handle.close()
 
-    def _find_session(self, session: Session) -> _SessionHandle:
-        with self._sessions_lock:
-            for name in [name for name, entry in self._sessions.items() if entry.expired]:
-                self._sessions.pop(name).handle.close()
-            entry = self._sessions.get(session.name)
-            if entry is None and session.must_exist:
-                raise failure(SESSION_NOT_FOUND, f"Session {session.name} not found")
-            if entry is None and len(self._sessions) >= MOST_SESSIONS:
-                raise failure(TOO_MANY_QUERIES, f"Too many sessions: at most {MOST_SESSIONS}")
-            if entry is None:
-                entry = self._sessions[session.name] = _SessionHandle(Connection(self._path))
-            return entry
+    def _open_session_handle(self) -> Connection:
+        handle = Connection(self._path)
+        _query(handle, make_set_clause(self._defaults))
+        return handle
+
+    @contextlib.contextmanager
+    def _session_handle(self, session: Session, options: RequestOptions) -> Iterator[Connection]:
+        """The handle of a session, with what the request's address adds to the session for this request only."""
+        with self._sessions.use(session) as entry:
+            database = options.database or entry.database
+            try:
+                _apply(entry.handle, options, self._take_back(entry, options.settings), _change(entry, database))
+                entry.applied, entry.selected = options.settings, database
+                yield entry.handle
+            finally:
+                for table in options.external:
+                    with contextlib.suppress(RuntimeError):
+                        _query(entry.handle, f"DROP TEMPORARY TABLE {quote_name(table.name)}")
+                if "readonly" in options.settings:  # cannot be taken back
+                    self._sessions.drop(session)
+
+    def _change_session(self, options: RequestOptions, sql: str) -> None:
+        """Run a SET or USE. It is the session that it changes, so nothing of the request's address is applied before."""
+        try:
+            if options.session is None:
+                with self._new_handle() as handle:
+                    _query(handle, sql, params=options.values)
+                return
+            with self._sessions.use(options.session) as entry:
+                _apply(entry.handle, options, self._take_back(entry, {}), _change(entry, entry.database))
+                entry.applied, entry.selected = {}, entry.database
+                _query(entry.handle, sql, params=options.values)
+                state = json.loads(decode(_query(entry.handle, _OWN_STATE, "JSONCompactEachRow").bytes()))
+                entry.database, entry.own = state[0], dict(state[1])
+                entry.selected = entry.database
+        except RuntimeError as problem:
+            raise parse_failure(problem) from None
+
+    def _take_back(self, entry: SessionHandle, wanted: Mapping[str, str]) -> dict[str, str | None]:
+        """The settings to set: those that differ from the last request's; None for ClickHouse's default."""
+        own = self._defaults | entry.own
+        old: dict[str, str | None] = {name: own.get(name) for name in entry.applied if name not in wanted}
+        return old | {name: value for name, value in wanted.items() if entry.applied.get(name) != value}
+
+
+def _change(entry: SessionHandle, database: str) -> str:
+    """The database to select; empty when it is the current one."""
+    return database if database != entry.selected else ""
+
+
+def _apply(handle: Connection, options: RequestOptions, settings: Mapping[str, str | None], database: str) -> None:
+    """Give the handle settings, database and tables; `readonly` last, because nothing can be set or created behind it."""
+    values = {name: value for name, value in settings.items() if name != "readonly"}
+    _query(handle, make_set_clause(values | {"log_comment": options.query_id}))
+    if database:
+        _query(handle, f"USE {quote_name(database)}")
+    for table in options.external:
+        _create(handle, table)
+    if "readonly" in settings:
+        _query(handle, make_set_clause({"readonly": settings["readonly"]}))
+
+
+def _create(handle: Connection, table: ExternalTable) -> None:
+    name = quote_name(table.name)
+    _query(handle, f"CREATE TEMPORARY TABLE {name} ({table.columns}) ENGINE = Memory")
+    if table.data:
+        blocks = iter([table.data])
+        _insert(handle, f"INSERT INTO {name}", table.format, lambda: next(blocks, None))
+
+
+def _insert(handle: Connection, sql: str, format: str, next_block: Callable[[], bytes | None]) -> Any:
+    """Insert the blocks until the first None. An exception from `next_block` cancels the insert."""
+    inserter: Any = handle.send_insert(sql, format)
+    finished = False
+    try:
+        while (data := next_block()) is not None:
+            inserter.append(data)
+        finished = True
+        return inserter.finish()
+    finally:
+        if not finished:
+            with contextlib.suppress(RuntimeError):
+                inserter.cancel()
+
+
+def _query(handle: Connection, sql: str, format: str = "TabSeparated", params: Mapping[str, str] | None = None) -> Any:
+    return handle.query(encode(sql), format, params=dict(params or {}))

@@ -2,24 +2,28 @@
 
 Address and password stay the same when the engine restarts. The daemon owns the listening socket and passes it on, so
 that a request that arrives during a restart waits instead of being refused.
+
+A process that lives need not answer: it may be stopped, or hang in the handler of its own crash. So the engine is probed
+(`host/probe.py`), and one that does not answer is killed and started again like one that died.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
+import math
 import os
 import secrets
 import socket
-import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from spotlightd.backoff import Backoff
+from spotlightd.confinement.confine import is_whole
 from spotlightd.engine.configuration import Configuration, blank_bucket_keys, compute_size
+from spotlightd.engine.host.child_process import EngineProcess
+from spotlightd.engine.host.probe import WHILE_RUNNING, WHILE_STOPPING, Probing, wait_until_deaf
 from spotlightd.engine.lock import LockedFolder
 from spotlightd.errors import StoreError
 from spotlightd.log import logger
@@ -30,7 +34,7 @@ BACKLOG = 256
 BACKOFF = Backoff(0.1, 10.0)
 STABLE_SECONDS = 60.0  # after a run of that length the back-off begins anew
 STOP_SECONDS = 6.0
-MAX_ERROR_BYTES = 2000
+LAST_SECONDS = 8.0  # so long after the daemon began to stop, the engine is killed at the latest
 USER = "spotlightd"
 
 OnEvent = Callable[..., None]
@@ -39,7 +43,7 @@ OnEvent = Callable[..., None]
 class Engine:
     """The embedded engine. Open it with `async with`, inside `state_lock`; it is ready when it is open.
 
-    Clients connect with `url`, `user` and `password`. `sandbox` is "Landlock ABI n", or the reason why there is none.
+    Clients connect with `url`, `user` and `password`. `sandbox` says what confines it, and what is missing.
     `restarts` counts how often the engine died and was restarted. `pid` is its process, 0 while there is none.
     """
 
@@ -52,6 +56,7 @@ class Engine:
         bucket: EngineReach | None = None,
         on_event: OnEvent | None = None,
         backoff: Backoff = BACKOFF,
+        probing: Probing = WHILE_RUNNING,
     ) -> None:
         self._folder = state.folder / "engine"
         self._settings = settings
@@ -59,9 +64,11 @@ class Engine:
         self._bucket = bucket or EngineReach()
         self._log: OnEvent = on_event or logger().info
         self._backoff = backoff
+        self._probing = probing
         self._socket = socket.socket()
         self._process: EngineProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._last_moment = math.inf
         self.user = USER
         self.password = secrets.token_urlsafe(32)
         self.sandbox = ""
@@ -87,10 +94,19 @@ class Engine:
         except BaseException:
             self._socket.close()
             raise
-        if not self.sandbox.startswith("Landlock"):
-            self._log("engine not sandboxed", reason=self.sandbox)
+        if not is_whole(self.sandbox):
+            self._log("child not confined", child="engine", confinement=self.sandbox)
         self._watcher = asyncio.create_task(self._watch(self._process), name="watch the engine")
         return self
+
+    def begin_stop(self) -> None:
+        """The daemon begins to stop: from now on an engine that is dead or does not answer stays down, and requests to
+        it fail at once instead of waiting for a restart.
+        """
+        self._last_moment = time.monotonic() + LAST_SECONDS
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = asyncio.create_task(self._watch_last(self._watcher), name="watch the engine at the end")
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -99,7 +115,7 @@ class Engine:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
         if self._process is not None:
-            await self._process.stop()
+            await self._process.stop(min(STOP_SECONDS, self._last_moment - time.monotonic()))
         self._socket.close()
         self._log("engine stopped")
 
@@ -111,7 +127,7 @@ class Engine:
             self.sandbox = await process.wait_ready(self._settings.start_seconds)
             blank_bucket_keys(configuration)
         except BaseException:
-            await process.stop()
+            await process.kill()  # it has no work yet that could be finished
             raise
         self._log("engine ready", pid=process.pid, sandbox=self.sandbox, url=self.url)
         return process
@@ -121,13 +137,36 @@ class Engine:
         failures = 0
         while True:
             started_at = time.monotonic()
-            status = await process.wait()
+            status = await self._wait_for_end(process)
             self._log("engine died", status=status, error_output=process.error_output)
             stable = time.monotonic() - started_at > STABLE_SECONDS
             process, failures = await self._restart(1 if stable else failures + 1)
             self._process = process
             self.restarts += 1
             self._log("engine restarted", pid=process.pid, restarts=self.restarts)
+
+    async def _wait_for_end(self, process: EngineProcess) -> int:
+        """Wait until the process ends, by itself or because it is killed when it no longer answers."""
+        prober = asyncio.create_task(self._kill_when_deaf(process), name="probe the engine")
+        try:
+            return await process.wait()
+        finally:
+            prober.cancel()
+            await asyncio.wait([prober])
+
+    async def _kill_when_deaf(self, process: EngineProcess) -> None:
+        await wait_until_deaf(self._socket.getsockname(), self._probing)
+        self._log("engine hung", pid=process.pid, seconds=self._probing.silent_seconds)
+        await process.kill()
+
+    async def _watch_last(self, watcher: asyncio.Task[None]) -> None:
+        """Until the daemon has stopped: as soon as the engine does not answer, end it and refuse connections to it."""
+        await asyncio.wait([watcher])
+        if self.pid:
+            await wait_until_deaf(self._socket.getsockname(), WHILE_STOPPING)
+        self._socket.close()
+        if self._process is not None:
+            await self._process.kill()
 
     async def _restart(self, failures: int) -> tuple[EngineProcess, int]:
         """Start the engine, trying until it starts; returns the number of failures in a row too."""
@@ -158,93 +197,3 @@ class Engine:
             start_seconds=self._settings.start_seconds,
             bucket=self._bucket,
         )
-
-
-class EngineProcess:
-    """A running engine: the process and its output on standard error. Created by `start`."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._error_output = b""
-        self._error_reader = asyncio.create_task(self._read_errors(), name="read the engine's errors")
-
-    @classmethod
-    async def start(cls, configuration: Configuration, socket_number: int) -> Self:
-        """Start the process and send it its configuration on standard input.
-
-        Standard input stays open: when it ends, the daemon has died, and the engine ends too.
-        """
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "spotlightd.engine",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=[socket_number],
-            env=_environment(str(configuration.temporary)),
-            start_new_session=True,
-        )  # fmt: skip
-        if process.stdin is not None:
-            process.stdin.write(configuration.to_json().encode() + b"\n")
-        return cls(process)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid if self._process.returncode is None else 0
-
-    @property
-    def error_output(self) -> str:
-        return self._error_output.decode("utf-8", errors="replace").strip()
-
-    async def wait_ready(self, seconds: float) -> str:
-        """Wait until the engine is ready; returns the result of its confinement.
-
-        StoreError, with the end of its error output, when it is not ready in time.
-        """
-        line = b""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                line = await self._process.stdout.readline() if self._process.stdout else b""
-        if not line:
-            await self.stop()
-            reason = self.error_output or "it wrote no error"
-            raise StoreError(f"the engine did not start within {seconds:g} s: {reason}")
-        return str(json.loads(line)["sandbox"])
-
-    async def wait(self) -> int:
-        """Wait until the process ends, for whatever reason; returns its exit status (minus the signal)."""
-        status = await self._process.wait()
-        await asyncio.wait([self._error_reader], timeout=1)
-        return status
-
-    async def stop(self) -> None:
-        """Ask the process to end, and kill it when it has not ended after a few seconds."""
-        if self._process.returncode is None:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await self._process.wait()
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-        await self.wait()
-        self._error_reader.cancel()
-
-    async def _read_errors(self) -> None:
-        while self._process.stderr is not None and (text := await self._process.stderr.read(MAX_ERROR_BYTES)):
-            self._error_output = (self._error_output + text)[-MAX_ERROR_BYTES:]
-
-
-def _environment(temporary: str) -> dict[str, str]:
-    """The environment of the engine's process; nothing comes from the daemon's. TZ is the engine's time zone."""
-    return {
-        "TZ": "UTC",
-        "LANG": "C.UTF-8",
-        "TMPDIR": temporary,
-        "HOME": temporary,
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }

@@ -9,23 +9,40 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
 
-from aiohttp import BodyPartReader, hdrs, web
+from aiohttp import hdrs, web
 
-from spotlightd.engine import compression
-from spotlightd.engine.answers import answer, make_headers
-from spotlightd.engine.errors import AUTHENTICATION_FAILED, NOT_IMPLEMENTED, SYNTAX, StatementError, failure
+from spotlightd.engine.answers.answer import answer, make_headers
+from spotlightd.engine.configuration import Configuration
+from spotlightd.engine.errors import AUTHENTICATION_FAILED, READONLY, StatementError, failure
 from spotlightd.engine.inserts import load
-from spotlightd.engine.request import RequestOptions, parse_options
+from spotlightd.engine.requests.bodies import (
+    HEAD_BYTES,
+    end_line,
+    iterate,
+    prepend,
+    read_body,
+    read_form,
+    read_parameters,
+    read_statement,
+)
+from spotlightd.engine.requests.options import RequestOptions, parse_options
 from spotlightd.engine.service import Service
-from spotlightd.engine.sql import Statement, parse_insert_head, parse_statement
+from spotlightd.engine.statements.external import take_external_tables
+from spotlightd.engine.statements.statement import Statement, parse_insert_head, parse_statement
+from spotlightd.engine.statements.tokens import encode
+from spotlightd.server.limits import ConnectionLimits, fit_limits
 
-MOST_STATEMENT_BYTES = 1 << 20
-MOST_FORM_BYTES = 64 << 20
-HEAD_BYTES = 1 << 16
-BLOCK_BYTES = 1 << 20
 MOST_ADDRESS_BYTES = 1 << 20
+MOST_CONNECTIONS = 512
+IDLE_SECONDS = 3600.0
+LEAST_PATIENCE_SECONDS = 60.0
+PROTOCOL_OPTIONS: Mapping[str, Any] = {
+    "auto_decompress": False, "max_line_size": MOST_ADDRESS_BYTES, "max_field_size": HEAD_BYTES,
+}  # fmt: skip
 
 
 def make_application(service: Service) -> web.Application:
@@ -40,6 +57,7 @@ def make_application(service: Service) -> web.Application:
             return _make_error_response(problem, query_id)
 
     async def ping(_: web.Request) -> web.Response:
+        await service.ping()
         return web.Response(text="Ok.\n")
 
     app = web.Application(client_max_size=0)
@@ -49,16 +67,14 @@ def make_application(service: Service) -> web.Application:
     return app
 
 
-def make_runner(service: Service) -> web.AppRunner:
-    """A runner that cancels a request's task when its client disconnects, and does not decompress bodies."""
-    return web.AppRunner(
-        make_application(service),
-        handler_cancellation=True,
-        auto_decompress=False,
-        access_log=None,
-        max_line_size=MOST_ADDRESS_BYTES,
-        max_field_size=HEAD_BYTES,
-        keepalive_timeout=3600,
+def make_limits(configuration: Configuration) -> ConnectionLimits:
+    """Only programs of this machine connect, so one address may have all connections. Clients keep idle ones for long.
+
+    Handlers have their own time-out for each block of data; that of the body here is for the text of a statement.
+    """
+    patience = max(LEAST_PATIENCE_SECONDS, 2 * configuration.send_seconds)
+    return fit_limits(
+        MOST_CONNECTIONS, share=1.0, idle_seconds=IDLE_SECONDS, body_seconds=patience, send_seconds=patience
     )
 
 
@@ -84,93 +100,47 @@ def _credentials(request: web.Request) -> tuple[str, str]:
 
 
 async def _serve(request: web.Request, service: Service) -> web.StreamResponse:
-    parameters: dict[str, str] = dict(request.query)
+    parameters = read_parameters(request)
     if request.content_type == "multipart/form-data":
-        parameters |= await _form(request)
-        return await _run(
-            request, service, parse_options(parameters, request.headers), parse_statement(parameters.get("query", ""))
-        )
-    if request.method == hdrs.METH_GET:
-        parameters["readonly"] = "2"  # as ClickHouse does: a GET changes nothing
-    options = parse_options(parameters, request.headers)
+        return await _serve_form(request, service, parameters)
+    options = parse_options(parameters, request.headers, read_only=request.method == hdrs.METH_GET)
     query_text = parameters.get("query", "")
-    body = _body(request)
+    body = read_body(request)
     if (insert := parse_insert_head(query_text, complete=True)) is not None:
-        return await load(service, options, insert, _prepend(query_text[insert.data :].encode(), body))
-    text, is_complete = await _read_statement(query_text, body)
-    if (insert := parse_insert_head(text, complete=is_complete)) is not None:
-        return await load(service, options, insert, _prepend(_encode(text[insert.data :]), body))
-    return await _run(request, service, options, parse_statement(text))
+        first = end_line(encode(query_text[insert.data :]))
+        return await _run(request, service, options, insert, prepend(first, body))
+    text, is_complete = await read_statement(query_text, body)
+    statement = parse_insert_head(text, complete=is_complete) or parse_statement(text)
+    return await _run(request, service, options, statement, prepend(encode(text[statement.data :]), body))
+
+
+async def _serve_form(request: web.Request, service: Service, parameters: dict[str, str]) -> web.StreamResponse:
+    """Run the statement of a form, whose files are tables."""
+    form = await read_form(request)
+    parameters |= form.fields
+    external = take_external_tables(parameters, form.files)
+    options = replace(parse_options(parameters, request.headers), external=external)
+    text = parameters.get("query", "")
+    statement = parse_statement(text)
+    return await _run(request, service, options, statement, iterate(encode(text[statement.data :])))
 
 
 async def _run(
-    request: web.Request, service: Service, options: RequestOptions, statement: Statement
+    request: web.Request, service: Service, options: RequestOptions, statement: Statement, data: AsyncIterator[bytes]
 ) -> web.StreamResponse:
+    """Run the statement; `data` are the rows of an INSERT."""
     if statement.kind == "read":
         return await answer(request, service, options, statement)
+    if options.read_only and options.session is not None and statement.kind != "session":
+        raise failure(READONLY, "Cannot execute query in readonly mode: a GET request changes nothing, use POST")
+    if statement.kind == "load":
+        return await load(service, options, statement, data)
     async with service.admit(service.writers, options.query_id) as work:
-        body, summary = await service.start(work, lambda: service.handles.change(options, statement.sql))
+        body, summary = await service.start(work, lambda: service.handles.change(options, statement))
     headers = make_headers(options.query_id) | {"X-ClickHouse-Summary": json.dumps(summary)}
     if body:  # as ClickHouse does: a statement without an answer has no format
-        headers["X-ClickHouse-Format"] = options.format
+        headers["X-ClickHouse-Format"] = statement.format or options.format
     return web.Response(body=body, headers=headers)
-
-
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
-    """The request's bytes, decompressed. StatementError when they end before their coding does."""
-    decoder = compression.make_decoder(request.headers.get(hdrs.CONTENT_ENCODING, ""))
-    async for chunk in request.content.iter_chunked(BLOCK_BYTES):
-        if data := decoder.add(chunk):
-            yield data
-    decoder.close()
-
-
-async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-    async for data in rest:
-        yield data
-
-
-async def _read_statement(query_text: str, body: AsyncIterator[bytes]) -> tuple[str, bool]:
-    """The statement's text, and whether it is complete. An INSERT is returned as soon as its data begins."""
-    raw = query_text.encode() + b"\n" if query_text else b""
-    async for data in body:
-        raw += data
-        if len(raw) > MOST_STATEMENT_BYTES:
-            raise failure(SYNTAX, f"The statement is longer than {MOST_STATEMENT_BYTES} bytes")
-        if len(raw) - len(data) <= HEAD_BYTES and parse_insert_head(_decode(raw), complete=False) is not None:
-            return _decode(raw), False
-    return _decode(raw), True
-
-
-def _decode(raw: bytes) -> str:
-    """Text that encodes to the same bytes again: the data of an INSERT may be binary."""
-    return raw.decode("utf-8", errors="surrogateescape")
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", errors="surrogateescape")
-
-
-async def _form(request: web.Request) -> dict[str, str]:
-    """The fields of a form: clients use one when the statement and its parameters are too long for a URL."""
-    fields: dict[str, str] = {}
-    size = 0
-    async for part in await request.multipart():
-        if not isinstance(part, BodyPartReader) or part.filename is not None or part.name is None:
-            raise failure(NOT_IMPLEMENTED, "External tables are not supported")
-        raw = bytearray()
-        while chunk := await part.read_chunk():
-            raw += chunk
-            if (size := size + len(chunk)) > MOST_FORM_BYTES:
-                raise failure(SYNTAX, f"The form is longer than {MOST_FORM_BYTES} bytes")
-        try:
-            value = raw.decode()
-        except UnicodeDecodeError:
-            raise failure(SYNTAX, f"The form's field {part.name[:40]} is not UTF-8") from None
-        fields[part.name] = value
-    return fields
 
 
 def _make_error_response(problem: StatementError, query_id: str) -> web.Response:

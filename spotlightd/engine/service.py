@@ -30,6 +30,8 @@ class Service:
         self._threads = ThreadPoolExecutor(readers + writers + downloads, "statement")
         self._control = ThreadPoolExecutor(1, "kill")
         self._compression = ThreadPoolExecutor(1, "compression")
+        self._pinging = ThreadPoolExecutor(1, "ping")
+        self._ping: asyncio.Future[None] | None = None
         self._running: set[str] = set()
         self._ending: set[asyncio.Task[None]] = set()
 
@@ -64,6 +66,12 @@ class Service:
     async def compress(self, call: Callable[[], bytes]) -> bytes:
         """Compress in a thread: gzip takes 10 ms for a piece."""
         return await asyncio.get_running_loop().run_in_executor(self._compression, call)
+
+    async def ping(self) -> None:
+        """Return when the engine has answered. All who ask at a time share one statement, so that nobody can queue many."""
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.get_running_loop().run_in_executor(self._pinging, self.handles.ping)
+        await asyncio.shield(self._ping)
 
     async def close(self) -> None:
         """Wait for statements that are still being ended, then close the engine."""

@@ -24,7 +24,7 @@ from spotlightd.clients.clickhouse.server_config import (
     storage_xml,
 )
 from spotlightd.engine.configuration import GIB, Configuration
-from spotlightd.engine.process import EngineProcess, _environment
+from spotlightd.engine.host.child_process import EngineProcess, _environment
 from spotlightd.model.bucket import EngineReach
 from spotlightd.settings.stores import WarehouseSettings
 from tests.clients.bucket_world import least_rights
