@@ -72,6 +72,7 @@ class Archive(Collector):
         yield _create_family("archive_check_well", [((kind,), float(check.passed)) for kind, check in checks])
         ages = [((kind,), (now - check.at).total_seconds()) for kind, check in checks]
         yield _create_family("archive_check_age_seconds", ages)
+        yield _create_family("archive_retention_shortened", [((), len(state.shortened))])
 
 
 class Documents(Collector):
@@ -86,6 +87,7 @@ class Documents(Collector):
         yield _create_family("documents_kept", [((where,), tier.documents) for where, tier in places.items()])
         yield _create_family("documents_kept_bytes", [((where,), tier.bytes) for where, tier in places.items()])
         yield _create_family("documents_amiss", [((), len(state.problems))])
+        yield _create_family("documents_retention_shortened", [((), len(state.shortened))])
 
 
 def _create_family(name: str, values: Values) -> Metric:

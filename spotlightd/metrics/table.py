@@ -128,6 +128,14 @@ COLLECTED = (
     Metric("archive_bytes", "gauge", (), "Length of the files that hold the archived rows."),
     Metric("archive_check_well", "gauge", (CHECK,), "1 when the last check of its kind passed, else 0."),
     Metric("archive_check_age_seconds", "gauge", (CHECK,), "Time since the last check of its kind."),
+    Metric(
+        "archive_retention_shortened", "gauge", (),
+        "Datasets that are to stay hot for fewer days than before, which waits for a day.",
+    ),
+    Metric(
+        "documents_retention_shortened", "gauge", (),
+        "Sources whose documents are to stay in the folder for fewer days than before, which waits for a day.",
+    ),
     Metric("documents_kept", "gauge", (WHERE,), "Raw documents by the place where they are stored."),
     Metric("documents_kept_bytes", "gauge", (WHERE,), "Length of the raw documents in that place."),
     Metric("documents_amiss", "gauge", (), "Raw documents that are missing, or whose copy is damaged."),

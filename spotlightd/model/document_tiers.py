@@ -43,7 +43,8 @@ class DocumentTiers:
     """Where the documents were at the last check: `local` in the folder, `copied` in the bucket, `bucket_only` in
     the bucket and not in the folder.
 
-    `hot_days` has the sources whose documents leave the folder. `problems` are sentences; while there are any, nothing
+    `hot_days` has the sources whose documents leave the folder; `shortened` has a sentence for each shorter rule that
+    waits for a day. `problems` are sentences; while there are any, nothing
     is dropped. `at` is None before the first check.
     """
 
@@ -53,3 +54,4 @@ class DocumentTiers:
     problems: tuple[str, ...] = ()
     at: datetime | None = None
     hot_days: Mapping[str, int] = field(default_factory=dict, compare=False)
+    shortened: tuple[str, ...] = ()

@@ -89,12 +89,15 @@ IN_PROGRESS: tuple[Stage, ...] = ("planned", "sealed", "exported", "uploaded", "
 
 @dataclass(frozen=True, slots=True)
 class ArchiveState:
-    """The state of the archiver after its last round: all partitions, oldest first, and the last checks. `error`: why it waits."""
+    """The state of the archiver after its last round: all partitions, oldest first, and the last checks. `error`: why it waits.
+    `hot_days` are in force; `shortened` has a sentence for each shorter rule that waits for a day.
+    """
 
     partitions: tuple[Partition, ...] = ()
     checks: Mapping[CheckKind, Check] = field(default_factory=dict)
     hot_days: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
+    shortened: tuple[str, ...] = ()
 
     def in_stages(self, *stages: Stage) -> tuple[Partition, ...]:
         return tuple(partition for partition in self.partitions if partition.stage in stages)

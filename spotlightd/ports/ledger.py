@@ -11,6 +11,7 @@ from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
 from spotlightd.model.partition import Check, CheckKind, Event, Partition
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
+from spotlightd.model.retention import RetentionRule
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.model.transform import Transform
@@ -166,6 +167,12 @@ class Positions(Protocol):
 
     async def save_feed_state(self, source: str, state: str, at: datetime) -> None: ...
 
+    async def get_refused_symbols(self, source: str) -> Mapping[str, datetime]:
+        """The symbols that the venue refuses, and since when: what a listener saved last."""
+
+    async def save_refused_symbol(self, source: str, symbol: str, since: datetime | None) -> None:
+        """The venue refuses the symbol since then; None: no longer."""
+
 
 class ArchiveLedger(Protocol):
     """The ledger's tables for partitions that leave the warehouse. Durable when a call returns."""
@@ -181,6 +188,12 @@ class ArchiveLedger(Protocol):
 
     async def save_check(self, kind: CheckKind, check: Check) -> None:
         """Record the last check of that kind."""
+
+    async def retention_rules(self) -> Mapping[str, RetentionRule]:
+        """How long rows and documents stay on the disk, by name of the rule."""
+
+    async def save_retention_rule(self, rule: RetentionRule) -> None:
+        """Record a rule that is in force, or a shorter one that waits."""
 
 
 class Index(Archives, Protocol):

@@ -383,3 +383,19 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
                 (error,) = (await world.round()).problems
                 assert f"document {bad}: its copy in the bucket is damaged" in error
                 assert world.in_folder(bad) == [True]
+
+
+async def test_a_shorter_rule_for_documents_is_told_and_waits_for_a_day(world: World) -> None:
+    names = await world.keep(1, 2, days=20)
+    world.policy = TieringPolicy({"constructed": 0})
+    await world.round()
+    world.policy = TieringPolicy({"constructed": 10})
+    tiers = await world.round()
+    (alarm,) = tiers.shortened
+    assert alarm.startswith("documents of constructed: the settings say 10 days instead of permanently.")
+    assert "2 documents (2,000 bytes)" in alarm
+    assert world.in_folder(*names) == [True, True]
+    later = NOW + timedelta(days=1)
+    tiers = await world.round(world.tiering(clock=Clock(wall=lambda: int(later.timestamp()) * 10**9)))
+    assert tiers.shortened == ()
+    assert world.in_folder(*names) == [False, False]

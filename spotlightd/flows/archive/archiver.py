@@ -14,13 +14,16 @@ from spotlightd.flows.archive.checks import Checks
 from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.export import export, upload
 from spotlightd.flows.archive.pacing import Pacing
-from spotlightd.flows.archive.plan import find_due, seal, select_hot_days
+from spotlightd.flows.archive.plan import find_due, is_old, seal, select_hot_days
 from spotlightd.flows.archive.repair import describe_remedy, retry_held
 from spotlightd.flows.archive.restore import restore, restore_into
 from spotlightd.flows.archive.switch import drop, switch
 from spotlightd.flows.archive.verify import prove
+from spotlightd.flows.upkeep.retention import settle_rules, tell_shortened
 from spotlightd.log import logger
 from spotlightd.model.partition import IN_PROGRESS, ArchiveState, Partition, Stage
+from spotlightd.model.retention import RetentionRule
+from spotlightd.model.text import count
 from spotlightd.ports.progress import Progress, ignore_progress
 
 ORPHANED = "no source declares its dataset any more: it waits until one does"
@@ -39,7 +42,9 @@ class Archiver:
         self._lock = asyncio.Lock()
         self._pacing = Pacing(context.policy, self.clock)
         self._is_adopted = False
-        self._state = ArchiveState(hot_days=select_hot_days(context.datasets.values(), context.policy))
+        self._told = set[RetentionRule]()
+        asked = select_hot_days(context.datasets.values(), context.policy)
+        self._state = ArchiveState(hot_days={name: days for name, days in asked.items() if days})
 
     def state(self) -> ArchiveState:
         """The state after the last round."""
@@ -61,6 +66,7 @@ class Archiver:
                 await adopt_archived(self.context)
                 self._is_adopted = True
             if self.context.policy.enabled:
+                await self._settle_retention()
                 await self._plan()
             error = await self.checks.round()
             error = await self._advance_all(IN_PROGRESS if self.context.policy.enabled else (), progress) or error
@@ -115,27 +121,55 @@ class Archiver:
         logger(dataset=partition.dataset).info("partition advanced", partition=partition.id, stage=partition.stage)
         return partition
 
+    async def _settle_retention(self) -> None:
+        """Find out how long rows stay hot now. A rule that became shorter is told, and waits for a day."""
+        context = self.context
+        asked = select_hot_days(context.datasets.values(), context.policy)
+        rules = await settle_rules(context.archive_ledger, asked, self.clock.utc())
+        shortened = await tell_shortened(rules, self._told, self._describe_leaving)
+        hot_days = {name: rule.days for name, rule in rules.items() if rule.days}
+        self._state = replace(self._state, hot_days=hot_days, shortened=shortened)
+
+    async def _describe_leaving(self, rule: RetentionRule) -> str:
+        due = await self._find_due({rule.name: rule.asked})
+        if not due:
+            return "no partition is that old yet"
+        seconds = self.context.policy.grace_seconds + self.context.policy.rest_seconds
+        return (
+            f"{count(len(due), 'partition leaves', 'partitions leave')} the warehouse for the bucket, from {due[0].day} to"
+            f" {due[-1].day}, {seconds / 3600:g} hours later at the earliest"
+        )
+
     async def _plan(self) -> None:
-        context, known = self.context, await self.context.archive_ledger.partitions()
-        hot_days, today = select_hot_days(context.datasets.values(), context.policy), self.clock.utc().date()
-        for partition in await find_due(context.warehouse, hot_days, known, today, context.policy.late_seconds):
-            await context.archive_ledger.save_partition(partition)
+        for partition in await self._find_due(self._state.hot_days):
+            await self.context.archive_ledger.save_partition(partition)
             logger(dataset=partition.dataset).info("partition planned", partition=partition.id)
+
+    async def _find_due(self, hot_days: Mapping[str, int]) -> list[Partition]:
+        context, known = self.context, await self.context.archive_ledger.partitions()
+        today, late_seconds = self.clock.utc().date(), context.policy.late_seconds
+        return await find_due(context.warehouse, hot_days, known, today, late_seconds)
 
     async def _advance_all(
         self, stages: Sequence[Stage], progress: Progress = ignore_progress, *, urgent: bool = False
     ) -> StoreError | None:
-        """Take all partitions at these stages as far as they go now. Returns the first failure after trying all."""
+        """Take all partitions at these stages as far as they go now. Returns the first failure after trying all.
+
+        Those that the rule in force keeps, because it became longer, stay where they are. `urgent` takes them too: their
+        copies are verified.
+        """
         error: StoreError | None = None
+        today = self.clock.utc().date()
         known = await self.context.archive_ledger.partitions()
         candidates = [partition for partition in known if partition.stage in stages]
         declared = [partition for partition in candidates if partition.dataset in self.context.datasets]
+        due = [partition for partition in declared if urgent or is_old(partition, self._state.hot_days, today)]
         for partition in candidates:
             if partition.dataset not in self.context.datasets and partition.detail != ORPHANED:
                 await self.context.archive_ledger.save_partition(replace(partition, detail=ORPHANED))
-        for done, partition in enumerate(declared):
+        for done, partition in enumerate(due):
             try:
-                await self._advance(partition, partial(_report_step, progress, done, len(declared)), urgent=urgent)
+                await self._advance(partition, partial(_report_step, progress, done, len(due)), urgent=urgent)
             except StoreError as problem:
                 error = error or problem
         return error

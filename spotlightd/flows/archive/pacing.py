@@ -10,10 +10,10 @@ from datetime import timedelta
 
 from spotlightd.backoff import Backoff, Clock
 from spotlightd.model.partition import Check, CheckKind, Partition
+from spotlightd.model.retention import DAY
 from spotlightd.settings.stores import ArchiveSettings
 
 RETRY = Backoff(first=75.0, most=3_600.0, jitter=0.2)
-DAY = timedelta(days=1)
 
 
 @dataclass(slots=True)

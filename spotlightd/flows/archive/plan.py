@@ -30,32 +30,35 @@ GROUP BY table, partition_id ORDER BY table, partition_id
 
 
 def select_hot_days(datasets: Iterable[Dataset], policy: ArchiveSettings) -> dict[str, int]:
-    """The number of days that rows stay hot, for each dataset whose rows leave. The settings override the dataset's own
-    value.
+    """The number of days that rows are to stay hot, for each dataset whose rows can leave; 0 is permanently. The settings
+    override the dataset's own value.
     """
-    hot_days = {
+    return {
         dataset.name: policy.hot_days.get(dataset.name, dataset.retention.hot_days)
         for dataset in datasets
         if dataset.split_by
     }
-    return {name: days for name, days in hot_days.items() if days}
+
+
+def is_old(partition: Partition, hot_days: Mapping[str, int], today: date) -> bool:
+    """Whether the partition ended longer ago than its dataset stays hot."""
+    days = hot_days.get(partition.dataset, 0)
+    return bool(days) and partition.end + timedelta(days=days) <= today
 
 
 async def find_due(
     warehouse: Warehouse, hot_days: Mapping[str, int], known: Iterable[Partition], today: date, late_seconds: float
 ) -> list[Partition]:
     """The partitions that are old enough and not planned yet, oldest first."""
+    leaving = sorted(name for name, days in hot_days.items() if days)
     known_ids = {(partition.dataset, partition.id) for partition in known}
     due = []
-    for table, part, quiet_seconds in (
-        (await warehouse.rows(PARTS, {"tables": sorted(hot_days)})).rows if hot_days else ()
-    ):
+    for table, part, quiet_seconds in (await warehouse.rows(PARTS, {"tables": leaving})).rows if leaving else ():
         if (table, part) in known_ids:
             continue
         partition = _make_partition(table, part)
         may_grow = partition.generation and 0 <= quiet_seconds < late_seconds
-        is_old = partition.end + timedelta(days=hot_days[table]) <= today
-        if is_old and not may_grow and await _count_rows(warehouse, partition):
+        if is_old(partition, hot_days, today) and not may_grow and await _count_rows(warehouse, partition):
             due.append(partition)
     return sorted(due, key=lambda partition: (partition.day, partition.generation, partition.dataset))
 

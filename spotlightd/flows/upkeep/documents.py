@@ -11,17 +11,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from spotlightd.backoff import Backoff, Clock
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
+from spotlightd.flows.upkeep.retention import settle_rules, tell_shortened
 from spotlightd.log import logger
 from spotlightd.model.bucket import DOCUMENT_PREFIX, document_key
 from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, StoredDocument, Tally, tally
 from spotlightd.model.partition import Check
+from spotlightd.model.retention import DOCUMENTS, RetentionRule
 from spotlightd.model.text import count
 from spotlightd.ports.ledger import ArchiveLedger, Ledger
 from spotlightd.ports.storage import Bucket, LocalDocuments
@@ -33,11 +36,16 @@ LONGEST_SECONDS = 7_200.0  # one document, copied and read back twice, over a sl
 
 @dataclass(frozen=True, slots=True)
 class TieringPolicy:
-    """`hot_days` by source, of the sources whose documents leave the folder. `lost` are digests whose bytes are lost."""
+    """`hot_days` by source; 0 is permanently. `lost` are digests whose bytes are lost."""
 
     hot_days: Mapping[str, int] = field(default_factory=dict)
     lost: frozenset[str] = frozenset()
     every_seconds: float = 3_600.0
+
+    @property
+    def leaving(self) -> Mapping[str, int]:
+        """The days of the sources whose documents leave the folder."""
+        return {source: days for source, days in self.hot_days.items() if days}
 
     def retention(self, stored: StoredDocument | None) -> timedelta | None:
         """How long a document stays in the folder; None means permanently. Of several sources the longest time counts."""
@@ -89,11 +97,13 @@ class DocumentTiering:
         clock: Clock | None = None,
     ) -> None:
         self._documents, self._bucket, self._ledger, self._archive_ledger = documents, bucket, ledger, archive_ledger
-        self._policy, self._gate, self._clock = policy, gate, clock or Clock()
+        self._asked = self._policy = policy
+        self._gate, self._clock = gate, clock or Clock()
         self._round_pause = Backoff(policy.every_seconds, policy.every_seconds, JITTER)
         self._retry_pause = Backoff(RETRY_SECONDS, policy.every_seconds, JITTER)
         self._suspects: frozenset[str] = frozenset()
-        self._state = DocumentTiers(hot_days=policy.hot_days)
+        self._state = DocumentTiers(hot_days=policy.leaving)
+        self._told = set[RetentionRule]()
 
     def state(self) -> DocumentTiers:
         """The result of the last round."""
@@ -119,6 +129,7 @@ class DocumentTiering:
 
     async def run_round(self, report: Reporter) -> DocumentTiers:
         """Compare, copy what is new, drop what is due. After a StoreError, what was done stays done."""
+        rules = await self._settle_retention()
         inventory = await self._take_inventory()
         await self._check(inventory)
         for done, document in enumerate(sorted(inventory.local.values(), key=lambda local: local.at)):
@@ -127,14 +138,31 @@ class DocumentTiering:
                 report.set_working("documents", done, len(inventory.local) + len(inventory.dropped))
                 report.beat()
                 await self._tier(inventory, document, is_due=self._clock.utc() - document.at >= retention)
-        return await self._save_result(inventory)
+        shortened = await tell_shortened(rules, self._told, partial(self._describe_leaving, inventory))
+        return await self._save_result(inventory, shortened)
+
+    async def _settle_retention(self) -> Mapping[str, RetentionRule]:
+        """Find out how long documents stay in the folder now. A rule that became shorter waits for a day."""
+        asked = {f"{DOCUMENTS}{source}": days for source, days in self._asked.hot_days.items()}
+        rules = await settle_rules(self._archive_ledger, asked, self._clock.utc())
+        hot_days = {name.removeprefix(DOCUMENTS): rule.days for name, rule in rules.items()}
+        self._policy = replace(self._asked, hot_days=hot_days)
+        return rules
+
+    async def _describe_leaving(self, inventory: Inventory, rule: RetentionRule) -> str:
+        """What would leave the folder under the rule that is asked for."""
+        source, now = rule.name.removeprefix(DOCUMENTS), self._clock.utc()
+        own = {digest for digest, stored in inventory.stored.items() if source in stored.sources}
+        old = [local for local in inventory.local.values() if now - local.at >= timedelta(days=rule.asked)]
+        leaving = _format(tally(local.size for local in old if local.digest in own))
+        return f"the folder's oldest, {leaving}, are then only in the bucket"
 
     async def _take_inventory(self) -> Inventory:
         """The ledger is read first: a document that it knows was in the folder before."""
         stored = await self._ledger.documents()
         local = {document.digest: document async for document in self._documents.local()}
         copied = dict[str, int]()
-        if self._policy.hot_days or stored.keys() - local.keys() - self._policy.lost:
+        if self._policy.leaving or stored.keys() - local.keys() - self._policy.lost:
             async for copy in self._bucket.list(DOCUMENT_PREFIX):
                 copied[copy.key.rpartition("/")[2]] = copy.size
         return Inventory(stored, local, copied)
@@ -205,10 +233,10 @@ class DocumentTiering:
             f"its copy in the bucket is damaged: nothing is dropped; delete {key} there by hand, and it is copied again"
         )
 
-    async def _save_result(self, inventory: Inventory) -> DocumentTiers:
+    async def _save_result(self, inventory: Inventory, shortened: tuple[str, ...]) -> DocumentTiers:
         now = self._clock.utc()
         self._suspects = frozenset(inventory.errors)
-        self._state = inventory.to_tiers(now, self._policy.hot_days)
+        self._state = replace(inventory.to_tiers(now, self._policy.leaving), shortened=shortened)
         check = Check(now, not inventory.errors, _summarize(self._state))
         await self._archive_ledger.save_check("documents", check)
         if inventory.sent:

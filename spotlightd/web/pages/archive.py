@@ -60,6 +60,7 @@ def summarize(state: ArchiveState) -> str:
     sentences = [f"{counts}."]
     sentences += [f"{count(len(held), 'is', 'are')} held: {held[0].detail}."] if held else []
     sentences += [f"Archiving waits: {state.error}."] if state.error else []
+    sentences += [f"A shorter retention waits: {alarm}." for alarm in state.shortened]
     sentences += [
         f"{CHECK_TITLES[kind]} {check.at:%Y-%m-%d %H:%M} UTC: {check.detail}." for kind, check in state.checks.items()
     ]
@@ -70,6 +71,7 @@ def archive_to_json(state: ArchiveState) -> dict[str, Any]:
     """Hashes are texts: they have more digits than JSON readers keep of a number."""
     return {
         "error": state.error,
+        "shortened": list(state.shortened),
         "hot_days": dict(state.hot_days),
         "checks": {
             kind: {"at": check.at, "passed": check.passed, "detail": check.detail}

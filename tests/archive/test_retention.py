@@ -1,0 +1,126 @@
+"""A retention that became shorter is told before anything leaves under it, and there is a day to change one's mind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from spotlightd.metrics.registry import PrometheusMetrics
+from spotlightd.model.retention import RetentionRule, settle_rule
+from spotlightd.web.pages.archive import archive_to_json, summarize
+
+from .archive_world import ArchiveWorld, archive_world
+
+DAY = 86_400.0
+AT = datetime(2026, 3, 20, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[ArchiveWorld]:
+    async with archive_world(tmp_path) as archive:
+        yield archive
+
+
+def keep_for(world: ArchiveWorld, days: int) -> None:
+    """The settings that the next start reads."""
+    world.policy = replace(world.policy, hot_days={"trades": days})
+
+
+async def shortened(world: ArchiveWorld) -> None:
+    """Thirty days were in force, and the settings of this start say ten: two of the three days are older."""
+    keep_for(world, 30)
+    await world.archiver().round()
+    keep_for(world, 10)
+
+
+async def test_a_shorter_rule_is_told_with_what_would_leave_and_when(world: ArchiveWorld) -> None:
+    await shortened(world)
+    archiver = world.archiver()
+    with capture_logs() as events:
+        await archiver.round()
+        await archiver.round()
+    (alarm,) = archiver.state().shortened
+    assert "10 days instead of 30 days" in alarm
+    assert "2026-03-21 12:00 UTC" in alarm
+    assert "2 partitions leave the warehouse for the bucket, from 2026-03-01 to 2026-03-02" in alarm
+    assert [event["detail"] for event in events if event["event"] == "retention shortened"] == [alarm]
+    assert alarm in summarize(archiver.state())
+    assert archive_to_json(archiver.state())["shortened"] == [alarm]
+    assert b"spotlightd_archive_retention_shortened 1.0" in PrometheusMetrics(archive=archiver.state).text()
+    assert await world.stages() == {}
+
+
+async def test_a_day_later_a_shorter_rule_is_in_force(world: ArchiveWorld) -> None:
+    await shortened(world)
+    await world.archiver().round()
+    world.clock.seconds += DAY - 1
+    await world.archiver().round()
+    assert await world.stages() == {}
+    world.clock.seconds += 1
+    archiver = world.archiver()
+    await archiver.round()
+    assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
+    assert archiver.state().shortened == ()
+
+
+async def test_a_rule_that_is_set_back_within_the_day_leaves_everything_where_it_is(world: ArchiveWorld) -> None:
+    await shortened(world)
+    await world.archiver().round()
+    keep_for(world, 30)
+    world.clock.seconds += 2 * DAY
+    archiver = world.archiver()
+    await archiver.round()
+    assert await world.stages() == {}
+    assert archiver.state().shortened == ()
+
+
+@pytest.mark.parametrize("days", [30, 0])
+async def test_a_longer_rule_stops_partitions_that_are_under_way(world: ArchiveWorld, days: int) -> None:
+    archiver = world.archiver()
+    await archiver.round()
+    world.clock.seconds += world.policy.grace_seconds
+    await archiver.round()
+    assert set((await world.stages()).values()) == {"switched"}
+    keep_for(world, days)
+    archiver = world.archiver()
+    await archiver.round()
+    world.clock.seconds += world.policy.rest_seconds
+    await archiver.round()
+    assert set((await world.stages()).values()) == {"switched"}
+    assert len(await world.hot()) == 3
+
+
+async def test_a_nearly_full_disk_drops_verified_copies_whatever_the_rule_says(world: ArchiveWorld) -> None:
+    archiver = world.archiver()
+    await archiver.round()
+    keep_for(world, 30)
+    archiver = world.archiver()
+    await archiver.round()
+    await archiver.free_disk()
+    world.clock.seconds += world.policy.rest_seconds
+    await archiver.free_disk()
+    assert set((await world.stages()).values()) == {"dropped"}
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "later", "expected"),
+    [
+        (None, 10, timedelta(), RetentionRule("t", 10, 10)),
+        (RetentionRule("t", 30, 30), 60, timedelta(), RetentionRule("t", 60, 60)),
+        (RetentionRule("t", 30, 30), 0, timedelta(), RetentionRule("t", 0, 0)),
+        (RetentionRule("t", 0, 0), 90, timedelta(), RetentionRule("t", 0, 90, AT)),
+        (RetentionRule("t", 30, 10, AT), 10, timedelta(hours=23), RetentionRule("t", 30, 10, AT)),
+        (RetentionRule("t", 30, 10, AT), 5, timedelta(hours=23), RetentionRule("t", 30, 5, AT + timedelta(hours=23))),
+        (RetentionRule("t", 30, 10, AT), 10, timedelta(hours=24), RetentionRule("t", 10, 10)),
+        (RetentionRule("t", 30, 10, AT), 10, timedelta(days=-400), RetentionRule("t", 10, 10)),
+    ],
+)
+def test_only_a_shorter_rule_waits(
+    known: RetentionRule | None, asked: int, later: timedelta, expected: RetentionRule
+) -> None:
+    assert settle_rule(known, "t", asked, AT + later) == expected
