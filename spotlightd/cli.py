@@ -9,17 +9,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 from spotlightd import __version__, commands, log
-from spotlightd.commands.command import Command, find_commands
+from spotlightd.commands.command import Command, find_commands, read_settings
 from spotlightd.commands.output import Out
-from spotlightd.errors import FormatError, InUseError, PublisherError, SettingsError, SpotlightError, StoreError
-from spotlightd.settings.load import load_settings
+from spotlightd.errors import (
+    FormatError,
+    InUseError,
+    PublisherError,
+    SettingsError,
+    SpotlightError,
+    StoreError,
+    find_cause,
+)
+from spotlightd.settings.describe import find_secrets
 from spotlightd.workers.confine import block_pandas
 
 EXIT = """exit status:
@@ -74,21 +82,33 @@ def _fill_parser(parser: argparse.ArgumentParser, command: Command) -> None:
         parser.add_argument(*argument.names, **argument.options)
 
 
+def _report(out: Out, error: SpotlightError) -> int:
+    out.error(error)
+    return next(status for kind, status in STATUSES if isinstance(error, kind))
+
+
 def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> int:
     """Run one command; returns its exit status."""
     block_pandas()
+    sys.excepthook = log.print_traceback
     arguments = build_parser(package).parse_args(argv)
     command: Command = arguments.command
+    if command.is_daemon:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the daemon reloads on it: it must never end on it
     out = Out(as_json=arguments.json, file_mode=0o666 & ~os.umask(0o077))  # what the daemon writes is its user's alone
     try:
-        settings = load_settings(arguments.config)
-        if arguments.state is not None:
-            settings = replace(settings, state_dir=arguments.state)
+        settings = read_settings(arguments)
         log.configure(settings.log.level if command.is_daemon else "warning", settings.log.format)
+        for secret in find_secrets(settings):
+            log.add_secret(secret)
         return asyncio.run(command.run(arguments, settings, out))
     except SpotlightError as error:
-        out.error(error)
-        return next(status for kind, status in STATUSES if isinstance(error, kind))
+        return _report(out, error)
+    except BaseExceptionGroup as group:
+        error = find_cause(group)
+        if error is None:
+            raise
+        return _report(out, error)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         sys.stderr.close()
         return 0

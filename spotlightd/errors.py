@@ -8,6 +8,7 @@ SettingsError    the operator, before start: exit status 78, and the unit does n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 Failure = Literal["absent", "failed", "wrong body"]
@@ -65,3 +66,23 @@ class SettingsError(SpotlightError):
 
 class InUseError(SettingsError):
     """The state folder belongs to another daemon that is running: exit status 75."""
+
+
+def find_cause(group: BaseExceptionGroup) -> SpotlightError | None:
+    """The error of ours that ended a group of tasks; None when another one is among them: that is a bug, with a traceback.
+
+    A SettingsError comes first: as long as it is not corrected, a restart does not help.
+    """
+    errors = list(_list_leaves(group))
+    ours = [error for error in errors if isinstance(error, SpotlightError)]
+    if len(ours) < len(errors):
+        return None
+    return min(ours, key=lambda error: not isinstance(error, SettingsError))
+
+
+def _list_leaves(error: BaseException) -> Iterator[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for inner in error.exceptions:
+        yield from _list_leaves(inner)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from types import TracebackType
 from typing import Any, Literal, TextIO
 
 import structlog
@@ -18,7 +20,7 @@ from spotlightd.log_limit import LimitedRenderer
 from spotlightd.redact import LEAST_LETTERS, Secret, hide_in, remove_forms
 
 EVENTS = frozenset({
-    "daemon started", "daemon ready", "daemon stopping", "daemon stopped",
+    "daemon started", "daemon ready", "daemon stopping", "daemon stopped", "settings reloaded", "reload refused", "state folder closed",
     "engine started", "engine ready", "engine died", "engine hung", "engine restarted", "engine stopped", "child not confined",
     "flow started", "flow failed", "flow stopped", "flow restarted",
     "request retried", "source checked", "source failed", "source late",
@@ -28,6 +30,7 @@ EVENTS = frozenset({
     "intent recovered", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",
     "day closed", "part replayed", "move not completed", "feed connected", "feed lost", "gap recorded",
     "retention shortened",
+    "table lost rows", "table complete", "state went back",
     "partition planned", "partition advanced", "partition held", "table copied",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "documents copied", "documents dropped", "documents missing", "document copy damaged",
@@ -97,6 +100,11 @@ def hide_known_secrets(text: str) -> str:
 def hide_secrets(value: Any) -> Any:
     """The value, with `(hidden)` for everything in its texts that is a secret or looks like one."""
     return hide_in(value, _find_filter().hide)
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's own message about an exception that nobody caught, without secrets."""
+    sys.stderr.write(str(hide_secrets("".join(traceback.format_exception(kind, error, trace)))))
 
 
 class _LevelFilter:

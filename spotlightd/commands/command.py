@@ -6,13 +6,14 @@ import argparse
 import importlib
 import pkgutil
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from types import ModuleType
 from typing import Any
 
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
+from spotlightd.settings.load import load_settings
 from spotlightd.settings.settings import Settings
 
 Run = Callable[[argparse.Namespace, Settings, Out], Coroutine[Any, Any, int]]
@@ -51,6 +52,12 @@ def find_commands(package: ModuleType) -> tuple[Command, ...]:
     names = [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     commands = [getattr(importlib.import_module(name), "COMMAND", None) for name in names]
     return tuple(sorted(filter(None, commands), key=lambda command: command.name))
+
+
+def read_settings(arguments: argparse.Namespace) -> Settings:
+    """The settings of `--config` and `--state`."""
+    settings = load_settings(arguments.config)
+    return settings if arguments.state is None else replace(settings, state_dir=arguments.state)
 
 
 def parse_day(text: str) -> date:

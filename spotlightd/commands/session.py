@@ -11,6 +11,7 @@ from datetime import datetime
 from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
+from spotlightd.engine.lock import require_own_folder
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.storage import Documents
@@ -18,6 +19,7 @@ from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters, question
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
+from spotlightd.query.turns import Turns
 from spotlightd.runtime.catalog import Catalog, load_catalog
 from spotlightd.runtime.endpoint import find_daemon
 from spotlightd.runtime.instance import LEDGER_FILE, make_bucket, make_documents, make_warehouse, open_instance
@@ -52,13 +54,14 @@ class Session:
 
     async def take_snapshot(self, as_of: datetime | None = None) -> Snapshot:
         """The publication that all queries of the command share: the newest one, or the newest one at that time."""
-        reader = Reader(self.warehouse, Limits(), asyncio.Semaphore(4), QUERY_WAIT_SECONDS, self.archives)
+        reader = Reader(self.warehouse, Limits(), Turns(4), QUERY_WAIT_SECONDS, archives=self.archives)
         return await reader.snapshot(None, as_of)
 
 
 @asynccontextmanager
 async def open_session(settings: Settings) -> AsyncIterator[Session]:
     """The stores for a command that only reads. SettingsError when the state folder does not exist."""
+    require_own_folder(settings.state_dir)
     if not settings.state_dir.is_dir():
         raise SettingsError(
             f"there is no state folder {settings.state_dir}: name the daemon's with --state or --config"

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import pwd
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from spotlightd.errors import InUseError, SettingsError, StoreError
 from spotlightd.files import open_lock, open_scratch
+from spotlightd.log import logger
 
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 0.3  # a process that is just executing another program still holds a lock that it is about to close
@@ -27,22 +30,51 @@ class LockedFolder:
 
 @contextlib.contextmanager
 def state_lock(folder: Path) -> Iterator[LockedFolder]:
-    """Lock the state folder. A missing folder is created, readable by this user only.
+    """Lock the state folder. A missing folder is created, readable by this user only; one that others can read is closed.
 
     Nothing in the folder is touched while another daemon holds it: InUseError. SettingsError when it cannot be written,
     StoreError when its disk is full. The system frees the lock when the process ends, for whatever reason. Child
     processes do not inherit the lock.
     """
+    require_own_folder(folder)
     with _translate_os_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = open_lock(folder / "lock")
     try:
         with _translate_os_errors(folder):
             _lock_or_raise(file, folder)
+            _close_to_others(folder)
             _check_writable(folder)
         yield LockedFolder(folder.resolve())
     finally:
         os.close(file)
+
+
+def require_own_folder(folder: Path) -> None:
+    """SettingsError when the state folder exists and is another user's: files of two users in it would lock out both."""
+    with _translate_os_errors(folder), contextlib.suppress(FileNotFoundError):
+        owner = folder.stat().st_uid
+        if owner != os.geteuid():
+            raise SettingsError(
+                f"state folder {folder} belongs to {_name_user(owner)}, and this is {_name_user(os.geteuid())}: run spotlightd"
+                f" as {_name_user(owner)}, or set another state_dir"
+            )
+
+
+def _name_user(number: int) -> str:
+    try:
+        return f"user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"user {number}"
+
+
+def _close_to_others(folder: Path) -> None:
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o077:
+        folder.chmod(mode & 0o700)
+        logger().warning(
+            "state folder closed", folder=str(folder), mode_before=f"{mode:04o}", mode=f"{mode & 0o700:04o}"
+        )
 
 
 @contextlib.contextmanager

@@ -38,13 +38,18 @@ from spotlightd.runtime.disks import make_disk_monitor, read_disk_metrics, relea
 from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
 from spotlightd.runtime.explorer import make_explorer_context
 from spotlightd.runtime.instance import Instance, open_instance
+from spotlightd.runtime.preflight import check_settings, read_metrics_token, read_web_token
+from spotlightd.runtime.reload import ReadSettings, reload_signal
 from spotlightd.runtime.streams import OpenStreams, open_streams
 from spotlightd.settings.settings import Settings
-from spotlightd.web.app import build_application, serve
+from spotlightd.web.access import require_token
+from spotlightd.web.app import build_application, serve, web_limits
 from spotlightd.web.metrics import serve_metrics
 from spotlightd.web.state import ExplorerContext
 
 WATCHDOG_SECONDS = 2.0  # without systemd's watchdog
+STOP_SECONDS = 9.5
+"""A stop that takes longer is cut off like a crash, which the next start repairs: a disk or a child may hang for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,41 +112,62 @@ async def start_daemon(settings: Settings, *, notice: str = "") -> AsyncIterator
 
 
 @asynccontextmanager
-async def _run_daemon(settings: Settings, buffer: LogBuffer, notice: str) -> AsyncIterator[Daemon]:
+async def _open_parts(
+    settings: Settings, buffer: LogBuffer, notice: str = ""
+) -> AsyncIterator[tuple[_Parts, OpenStreams, ExplorerContext]]:
+    """Everything that a start needs, before any flow runs. `check` opens the same: what it passes, `run` passes."""
     started_at, board = datetime.now(UTC), Board()
-    log = logger()
-    log.info("daemon started", version=__version__, state=str(settings.state_dir))
+    check_settings(settings)
     await release_ballast(settings)
     async with open_instance(settings) as instance:
         parts = _make_parts(instance, board)
-        metrics, pause = parts.metrics, settings.log.table_seconds
         async with (
-            run_log_writer(board, buffer, instance.warehouse, metrics, pause),
-            open_streams(instance, metrics) as streams,
+            run_log_writer(board, buffer, instance.warehouse, parts.metrics, settings.log.table_seconds),
+            open_streams(instance, parts.metrics) as streams,
         ):
             context = make_explorer_context(
                 instance, streams, board, started_at=started_at, notice=notice, archive=parts.archiver.state,
                 document_tiers=parts.tiering.state, disks=parts.disks.state,
             )  # fmt: skip
             await parts.disks.check()  # before any flow starts: a disk that is too full holds work from the beginning
+            yield parts, streams, context
+
+
+@asynccontextmanager
+async def open_without_flows(settings: Settings) -> AsyncIterator[Instance]:
+    """What `check` tries: everything that a start opens, the ports too, and no flow."""
+    buffer = LogBuffer(settings.log.table_waiting_events, settings.log.table_minute_events)
+    async with (
+        _open_parts(settings, buffer) as (parts, _, context),
+        _serve_pages(settings, parts.metrics, context),
+    ):
+        yield parts.instance
+
+
+@asynccontextmanager
+async def _run_daemon(settings: Settings, buffer: LogBuffer, notice: str) -> AsyncIterator[Daemon]:
+    log = logger()
+    log.info("daemon started", version=__version__, state=str(settings.state_dir))
+    async with _open_parts(settings, buffer, notice) as (parts, streams, context):
+        instance = parts.instance
+        async with (
+            run_in_background(**_upkeep_flows(parts), **_moving_flows(parts, streams)),
+            _serve_pages(settings, parts.metrics, context) as web,
+        ):
+            publish_endpoint(settings, instance.warehouse_address, web, tuple(source.name for source in parts.sources))
             async with (
-                run_in_background(**_upkeep_flows(parts), **_moving_flows(parts, streams)),
-                _serve_pages(settings, metrics, context) as web,
+                run_in_background(**_collecting_flows(parts, streams)),
+                run_triggers(parts.sources, parts.wakeups, on_start=settings.schedule.on_start),
             ):
-                publish_endpoint(
-                    settings, instance.warehouse_address, web, tuple(source.name for source in parts.sources)
-                )
-                async with (
-                    run_in_background(**_collecting_flows(parts, streams)),
-                    run_triggers(parts.sources, parts.wakeups, on_start=settings.schedule.on_start),
-                ):
-                    log.info("daemon ready", web=web)
-                    systemd.ready(f"explorer on {web}")
-                    try:
-                        yield Daemon(instance, board, parts.wakeups, web, streams.bus)
-                    finally:
-                        log.info("daemon stopping")
-                        systemd.stopping()
+                log.info("daemon ready", web=web)
+                systemd.ready(f"explorer on {web}")
+                try:
+                    yield Daemon(instance, parts.board, parts.wakeups, web, streams.bus)
+                finally:
+                    log.info("daemon stopping")
+                    systemd.stopping()
+                    if instance.engine:
+                        instance.engine.begin_stop()
     (settings.state_dir / ENDPOINT).unlink(missing_ok=True)
     log.info("daemon stopped")
 
@@ -149,9 +175,11 @@ async def _run_daemon(settings: Settings, buffer: LogBuffer, notice: str) -> Asy
 @asynccontextmanager
 async def _serve_pages(settings: Settings, metrics: PrometheusMetrics, context: ExplorerContext) -> AsyncIterator[str]:
     """Serve the metrics and the explorer; gives the explorer's address."""
+    app = build_application(context)
+    require_token(app, read_web_token(settings))
     async with (
-        serve_metrics(metrics.text, settings.metrics, settings.web.hosts),
-        serve(build_application(context), settings.web.host, settings.web.port) as port,
+        serve_metrics(metrics.text, settings.metrics, settings.web.hosts, token=read_metrics_token(settings)),
+        serve(app, settings.web.host, settings.web.port, web_limits(settings.web)) as port,
     ):
         yield f"http://{settings.web.host}:{port}"
 
@@ -204,10 +232,12 @@ def _collecting_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutin
     return collectors | listeners
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, read_settings: ReadSettings) -> None:
     """Run until SIGTERM or SIGINT. A signal during the start takes effect when the start is complete."""
-    async with stop_signal() as stop, start_daemon(settings):
-        await stop.wait()
+    async with stop_signal() as stop:
+        with reload_signal(settings, read_settings):
+            async with start_daemon(settings):
+                await stop.wait()
 
 
 @asynccontextmanager
@@ -215,11 +245,18 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
     """An event that SIGTERM or SIGINT sets while the block runs. After the block both signals are ignored.
 
     The block must include the start and the whole shutdown: a second signal would otherwise interrupt the shutdown that
-    the first one began.
+    the first one began. STOP_SECONDS after the first one the kernel ends the process (SIGALRM), whatever it waits for,
+    and with it the children: each asks the kernel to be killed when its parent ends.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin_stop() -> None:
+        if not stop.is_set():
+            signal.setitimer(signal.ITIMER_REAL, STOP_SECONDS)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, begin_stop)
     try:
         yield stop
     finally:

@@ -87,7 +87,14 @@ class Instance:
 
     def ingest_context(self, metrics: Metrics | None = None) -> IngestContext:
         return IngestContext(
-            self.documents, self.ledger, self.warehouse, self.parser, self.publications, metrics, self.gate
+            self.documents,
+            self.ledger,
+            self.warehouse,
+            self.parser,
+            self.publications,
+            metrics,
+            self.gate,
+            self.archives,
         )
 
 

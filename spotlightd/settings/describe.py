@@ -7,11 +7,13 @@ that was expected or too short to be a secret, a file only if its folder exists,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spotlightd.redact import HIDDEN, LEAST_LETTERS, looks_random, mask_address
+from spotlightd.redact import HIDDEN, LEAST_LETTERS, find_address_secrets, looks_random, mask_address
+from spotlightd.settings.settings import Settings
 
 NEAR = 0.6  # difflib's own measure of a typing error
 FILE_SUFFIX = "_file"
@@ -53,6 +55,18 @@ def describe_path(text: str) -> str:
 def show_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings for `check`, as dataclasses' `asdict` gives them."""
     return {show_text(name): _show(name, value) for name, value in values.items()}
+
+
+def find_secrets(settings: Settings) -> list[str]:
+    """What may be secret in the addresses of the settings."""
+    return [secret for text in _list_texts(asdict(settings)) if "://" in text for secret in find_address_secrets(text)]
+
+
+def _list_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _list_texts(item)
 
 
 def _show(name: str, value: Any) -> Any:

@@ -12,7 +12,8 @@ from spotlightd.settings.section import setting
 class MetricsSettings:
     """Metrics of the daemon for Prometheus, on a separate port."""
 
-    host: str = setting("127.0.0.1", "address to listen on; there are no accounts, so keep it on loopback")
+    host: str = setting("127.0.0.1", "address to listen on; another one than loopback needs `token_file`")
+    token_file: str = setting("", "file with the token that readers must send, as in `Authorization: Bearer`")
     port: int = setting(9108, "port to listen on; 0 = no metrics; if it is in use: the next free one, which is logged")
     heartbeat_seconds: float = setting(15.0, "pause between two heartbeat rows of a flow; 0 = none are written")
 
@@ -22,15 +23,22 @@ class WebSettings:
     """The explorer."""
 
     host: str = setting(
-        "127.0.0.1", "address to listen on; the explorer has no accounts, so keep it on loopback or behind a proxy"
+        "127.0.0.1", "address to listen on; another one than loopback needs `token_file` or `behind_proxy`"
     )
+    token_file: str = setting("", "file with the token that readers must send, as Bearer token or as a password")
+    behind_proxy: bool = setting(False, "true: a proxy with TLS and a login stands in front of the explorer")
     port: int = setting(8080, "port to listen on; if it is in use: the next free one, which is logged")
     query_seconds: float = setting(5.0, "longest time for one query of a page")
+    wait_seconds: float = setting(20.0, "longest wait of a query of a page for its turn")
     page_rows: int = setting(1_000, "most rows on one page")
     download_seconds: float = setting(600.0, "longest time for one download")
     download_rows: int = setting(0, "most rows of one download; 0 = no limit")
     query_memory_bytes: int = setting(1 << 30, "most memory of one query of a page")
-    at_once: int = setting(8, "concurrent page queries, half of which may read the archive; more wait")
+    at_once: int = setting(
+        8,
+        "concurrent page queries: half may be of heavy pages, half may read the archive, a quarter may be of downloads that"
+        " begin; more wait",
+    )
     connections: int = setting(512, "most open connections; fewer where the process may open few files")
     address_connections: int = setting(
         0, "most open connections of one address; 0 = half of `connections`; raise it where a proxy has one address"

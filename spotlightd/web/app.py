@@ -26,7 +26,8 @@ ATTACKS = frozenset({"room", "address", "descriptors"})  # reasons that are no c
 def build_application(context: ExplorerContext, packages: Sequence[str] = routes.PACKAGES) -> web.Application:
     """All pages of the packages. The application opens no client: the caller opens and closes those of the context."""
     pages = routes.find_pages(packages)
-    app = web.Application(middlewares=[middleware.log_requests, middleware.explain_errors, middleware.check_host])
+    layers = (middleware.log_requests, middleware.hide_secrets, middleware.explain_errors, middleware.check_host)
+    app = web.Application(middlewares=layers)
     app[APP_STATE] = responses.make_app_state(context, pages)
     app.on_response_prepare.append(middleware.add_headers)
     for setup in pages.setups:
@@ -38,7 +39,8 @@ def build_application(context: ExplorerContext, packages: Sequence[str] = routes
 
 
 async def _serve_asset(request: web.Request) -> web.Response:
-    return assets.serve_asset(request.app[APP_STATE].assets, request.match_info["digest"], request.match_info["name"])
+    static_files = request.app[APP_STATE].assets
+    return assets.serve_asset(request, static_files, request.match_info["digest"], request.match_info["name"])
 
 
 def web_limits(settings: WebSettings) -> ConnectionLimits:

@@ -10,6 +10,7 @@ from aiohttp import web
 from spotlightd.server.limits import fit_limits
 from spotlightd.settings.serving import MetricsSettings
 from spotlightd.web import middleware
+from spotlightd.web.access import require_token
 from spotlightd.web.app import serve
 from spotlightd.web.middleware import Handler
 
@@ -41,12 +42,15 @@ def build_application(text: Exposition, names: Collection[str]) -> web.Applicati
 
 
 @asynccontextmanager
-async def serve_metrics(text: Exposition, settings: MetricsSettings, hosts: Collection[str] = ()) -> AsyncIterator[str]:
+async def serve_metrics(
+    text: Exposition, settings: MetricsSettings, hosts: Collection[str] = (), *, token: str = ""
+) -> AsyncIterator[str]:
     """Serve while the block runs. Yields the address, empty when metrics are switched off (port 0)."""
     if not settings.port:
         yield ""
         return
     app = build_application(text, {settings.host, *hosts})
+    require_token(app, token)
     limits = fit_limits(MOST_CONNECTIONS, share=1.0)
     async with serve(app, settings.host, settings.port, limits, what="the metrics", setting="metrics.port") as port:
         yield f"http://{settings.host}:{port}/metrics"

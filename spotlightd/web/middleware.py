@@ -13,7 +13,7 @@ import jinja2
 from aiohttp import web
 
 from spotlightd.errors import SpotlightError, StoreError
-from spotlightd.log import log_context, logger
+from spotlightd.log import hide_known_secrets, log_context, logger
 from spotlightd.query import outage
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import degraded, responses
@@ -64,6 +64,19 @@ async def log_requests(request: web.Request, handler: Handler) -> web.StreamResp
         logger().debug(
             "request served", method=request.method, path=request.path, status=response.status, seconds=seconds
         )
+    return response
+
+
+@web.middleware
+async def hide_secrets(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """No page shows a secret that this process knows: a publisher, a venue or a store may have said it back to us."""
+    response = await handler(request)
+    is_text = response.content_type.startswith("text/") or response.content_type.endswith("json")
+    if isinstance(response, web.Response) and is_text and isinstance(response.body, bytes | bytearray):
+        text = bytes(response.body).decode(response.charset or "utf-8", "surrogateescape")
+        shown = hide_known_secrets(text)
+        if shown != text:
+            response.body = shown.encode(response.charset or "utf-8", "surrogateescape")
     return response
 
 

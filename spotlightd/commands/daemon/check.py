@@ -10,29 +10,29 @@ from typing import Any
 
 from spotlightd.commands.command import Command
 from spotlightd.commands.output import Out
-from spotlightd.runtime.instance import open_instance
+from spotlightd.runtime.daemon import open_without_flows
+from spotlightd.settings.describe import show_settings
 from spotlightd.settings.settings import Settings
 
 
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Open all stores, then print the effective settings without secrets."""
     del arguments
-    async with open_instance(settings) as instance:
+    async with open_without_flows(settings) as instance:
         await instance.warehouse.ping()
         await instance.documents.ping()
         await instance.bucket.ping()
-        for source in instance.sources:
-            instance.publishers.for_source(source)
         sandbox = instance.engine.sandbox if instance.engine else "a separate ClickHouse server"
         rows = [
             (source.name, ", ".join(dataset.name for dataset in source.datasets), source.suspended or source.cron)
             for source in instance.catalog.sources
         ]
+    shown = show_settings(asdict(settings))
     if out.as_json:
         names = [name for name, _, _ in rows]
-        out.value({"settings": _to_json(asdict(settings)), "sources": names, "engine": sandbox})
+        out.value({"settings": _to_json(shown), "sources": names, "engine": sandbox})
         return 0
-    out.table(("setting", "value"), _flatten(asdict(settings)), title="settings")
+    out.table(("setting", "value"), _flatten(shown), title="settings")
     out.table(("source", "datasets", "schedule (UTC)"), rows, title="\nsources")
     out.result(f"\nengine: {sandbox}\nready to start")
     return 0

@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import hashlib
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,6 +26,7 @@ from spotlightd.ports.progress import Progress, to_checkpoint
 from spotlightd.runtime.catalog import load_catalog
 from spotlightd.runtime.daemon import Daemon, start_daemon, stop_signal
 from spotlightd.runtime.instance import Instance, open_instance
+from spotlightd.runtime.reload import reload_signal
 from spotlightd.runtime.streams import BUS_FILE
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import BusSettings, ScheduleSettings
@@ -54,7 +57,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
             out.value(await _load_all(settings, mirror, out))
             return 0
         is_new = not (settings.state_dir / BUS_FILE).exists()
-        async with stop_signal() as stop, start_daemon(settings, notice=NOTICE) as daemon:
+        async with stop_signal() as stop, _run(settings) as daemon:
             out.note(f"spotlightd demo: {daemon.web} (Ctrl-C ends it)")
             if is_new:
                 await _append_history(daemon)
@@ -67,6 +70,13 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
                 for task in tasks:
                     task.cancel()
     return 0
+
+
+@asynccontextmanager
+async def _run(settings: Settings) -> AsyncIterator[Daemon]:
+    with reload_signal(settings):
+        async with start_daemon(settings, notice=NOTICE) as daemon:
+            yield daemon
 
 
 def _make_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
