@@ -1,7 +1,8 @@
 """The charts of a dataset with symbols: an amount for each day, and its value where prices are known.
 
-Units and kinds of the columns decide which column is drawn, so that a new dataset gets its symbol page without code. All
-sums are over the rows of one day, because several securities may have traded under one symbol.
+Units and kinds of the columns decide which column is drawn, so that a new dataset gets its symbol page without code.
+Several securities may trade under one symbol, and on the day of a merger two of them do. They are told apart by their
+CUSIPs: no sum is over the rows of more than one security. Without a CUSIP the rows of a day are summed.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.query import records
 from spotlightd.query.select import Query
+from spotlightd.query.spelling import Patterns
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 
 MOST_DAYS = 20_000
@@ -78,14 +81,22 @@ def _unpriced(measure: Measure) -> str:
     return f"countIf(isNull(`{measure.price.name}`))" if measure.price else "0"
 
 
+def _security(measure: Measure) -> str:
+    """What tells the securities of one symbol apart; the same for all rows where the dataset has no CUSIPs."""
+    return f"`{measure.cusip.name}`" if measure.cusip else "''"
+
+
 def daily_series(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
-    """By day: amount, value, rows without a price, rows, and the key of one row."""
+    """By day and security: day, CUSIP, amount, value, rows without a price, rows, and the key of one row. The securities
+    of a day come with the largest amount first.
+    """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
+    security, amount = _security(measure), _amount(measure)
     keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
     sql = (
-        f"SELECT {day}, {_amount(measure)}, {_value(measure)}, {_unpriced(measure)}, count(), {keys} "
+        f"SELECT {day}, {security}, {amount}, {_value(measure)}, {_unpriced(measure)}, count(), {keys} "
         f"FROM {table_expression(dataset, snapshot)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
-        f"GROUP BY {day} ORDER BY {day} LIMIT {MOST_DAYS:d}"
+        f"GROUP BY {day}, {security} ORDER BY {day}, {amount} DESC, {security} LIMIT {MOST_DAYS:d}"
     )
     return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
 
@@ -113,45 +124,50 @@ def symbol_titles(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
 
 
 def superseded_amounts(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
-    """The amount that was published before, by superseded load and day."""
-    day = f"toDate(`{dataset.time}`)"
+    """The amount that was published before, by superseded load, day and security: day, CUSIP, amount."""
+    measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
+    security = _security(measure)
     superseded = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
     sql = (
-        f"SELECT {day}, {_amount(find_measure(dataset))} FROM {table_expression(dataset, snapshot)} "
-        f"WHERE load_id IN ({superseded}) AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day} ORDER BY load_id"
+        f"SELECT {day}, {security}, {_amount(measure)} FROM {table_expression(dataset, snapshot)} WHERE load_id IN ({superseded}) "
+        f"AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day}, {security} ORDER BY load_id, {day}, {security}"
     )
     return Query(sql, {"seq": snapshot.seq, "symbol": symbol, "dataset": dataset.name})
 
 
 def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapshot, *, by_value: bool = False) -> Query:
-    """The symbols with the largest amount, or value, on one day of one load: symbol, amount or value, day, name."""
+    """The symbols with the largest amount, or value, of one security on one day of one load: symbol, amount or value, day,
+    name.
+    """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
     ranked = _value(measure) if by_value else _amount(measure)
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
         f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, snapshot)} "
-        f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {day}) "
+        f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {_security(measure)}, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
     return Query(sql, {"load": load_id})
 
 
-def matching_symbols(dataset: Dataset, text: str, snapshot: Snapshot, limit: int) -> Query:
-    """Symbols that match a search text: the symbol itself, a CUSIP of 8 or 9 characters, the start of a name."""
-    measure = find_measure(dataset)
-    tests = [f"`{dataset.symbol}` = {{upper:String}}"]
-    if measure.cusip and len(text) in (8, 9):
-        tests.append(f"startsWith(`{measure.cusip.name}`, {{upper:String}})")
+def matching_symbols(dataset: Dataset, patterns: Patterns, snapshot: Snapshot, limit: int) -> Query:
+    """Symbols that match a search: the symbol itself, a CUSIP of 8 or 9 characters, the beginning of a name."""
+    measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
+    exact = [f"match(`{dataset.symbol}`, {{symbol:String}})"]
+    params: dict[str, Any] = {"symbol": patterns.symbol, "seq": snapshot.seq}
+    if measure.cusip and patterns.cusip:
+        exact.append(f"startsWith(`{measure.cusip.name}`, {{cusip:String}})")
+        params["cusip"] = patterns.cusip
+    tests = exact
     if measure.name:
-        tests.append(f"startsWith(upper(`{measure.name.name}`), {{upper:String}})")
-    exact = tests[:-1] if measure.name else tests
+        tests = [*exact, f"match(`{measure.name.name}`, {{name:String}})"]
+        params["name"] = patterns.name
     name = f"argMax(`{measure.name.name}`, `{dataset.time}`)" if measure.name else "''"
     cusip = f"argMax(`{measure.cusip.name}`, `{dataset.time}`)" if measure.cusip else "''"
-    day = f"toDate(`{dataset.time}`)"
     sql = (
         f"SELECT `{dataset.symbol}`, max({' OR '.join(exact)}), {name}, {cusip}, max({day}), uniqExact({day}) "
         f"FROM {table_expression(dataset, snapshot)} WHERE {visible_condition(dataset)} AND ({' OR '.join(tests)}) AND `{dataset.symbol}` != '' "
         f"GROUP BY `{dataset.symbol}` ORDER BY 2 DESC, 6 DESC, 1 LIMIT {limit:d}"
     )
-    return Query(sql, {"upper": text.upper(), "seq": snapshot.seq})
+    return Query(sql, params)

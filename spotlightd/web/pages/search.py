@@ -1,4 +1,6 @@
-"""`/search?q=`: a symbol, a CUSIP or the beginning of a company's name. A single exact hit redirects to its page."""
+"""`/search?q=`: a symbol in any spelling, a CUSIP or the beginning of a company's name. A single exact hit redirects to its
+page.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, measures, values
 from spotlightd.query.errors import bad_parameter
+from spotlightd.query.spelling import Patterns, read_search
+from spotlightd.query.turns import HEAVY
 from spotlightd.web import degraded, responses
 from spotlightd.web.routes import Route
-from spotlightd.web.state import APP_STATE
+from spotlightd.web.state import APP_STATE, KIND
 
 MOST_HITS = 50
 MOST_CHARACTERS = 60
@@ -20,7 +24,7 @@ MOST_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A symbol that matches. `is_exact`: the text is the symbol or the CUSIP itself."""
+    """A symbol that matches. `is_exact`: the text is the symbol, in some spelling, or the CUSIP."""
 
     symbol: str
     is_exact: bool
@@ -37,11 +41,13 @@ def reads_archived(dataset: Dataset) -> bool:
 
 
 async def show_hits(request: web.Request) -> web.StreamResponse:
+    request[KIND] = HEAVY
     text = " ".join(request.query.get("q", "").split())
     if len(text) > MOST_CHARACTERS:
         raise bad_parameter("q", f"at most {MOST_CHARACTERS} characters")
     as_of = filters.parse_as_of("as_of", request.query.get("as_of", ""))
-    hits = await _find_hits(request, text, as_of) if text else []
+    patterns = read_search(text)
+    hits = await _find_hits(request, patterns, as_of) if patterns else []
     exact_symbols = {hit.symbol for hit in hits if hit.is_exact}
     if len(exact_symbols) == 1:
         raise web.HTTPSeeOther(values.format_address(("s", exact_symbols.pop()), as_of=request.query.get("as_of", "")))
@@ -49,12 +55,12 @@ async def show_hits(request: web.Request) -> web.StreamResponse:
     return responses.render_page(request, "search.html", page)
 
 
-async def _find_hits(request: web.Request, text: str, as_of: datetime | None) -> list[Hit]:
+async def _find_hits(request: web.Request, patterns: Patterns, as_of: datetime | None) -> list[Hit]:
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(None, as_of)
     datasets = measures.searchable_datasets(request.app[APP_STATE].context.datasets)
     answers = await reader.all(
-        *(measures.matching_symbols(dataset, text, snapshot, MOST_HITS + 1) for dataset in datasets)
+        *(measures.matching_symbols(dataset, patterns, snapshot, MOST_HITS + 1) for dataset in datasets)
     )
     return [
         Hit(symbol, bool(is_exact), name, cusip, newest, days, dataset.name)

@@ -11,23 +11,37 @@
   const dated = (_, splits, axis, space, step) =>
     splits.map((at) => (step >= 365 * DAY ? isoDay(at).slice(0, 4) : step >= 28 * DAY ? isoDay(at).slice(0, 7) : isoDay(at).slice(5)));
 
-  function bars(label, colour, fill) {
+  function bars(label, colour, fill, describe) {
     return {
-      label, value: (_, at) => (at == null ? "–" : whole.format(at)), stroke: cssColour(colour), fill: cssColour(fill), width: 1,
+      label, value: (_, at, series, place) => (at == null ? "–" : whole.format(at) + describe(place)), stroke: cssColour(colour), fill: cssColour(fill), width: 1,
       points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 14] }),
     };
   }
 
+  /* Each day with its entries, the largest first: on the day of a merger two securities have one symbol. */
+  function groupByDay(days, values) {
+    const groups = new Map();
+    days.forEach((day, index) => groups.set(day, [...(groups.get(day) ?? []), index]));
+    return [...groups].map(([day, entries]) => ({ day, entries: entries.sort((one, other) => (values[other] ?? -1) - (values[one] ?? -1)) }));
+  }
+
   function drawDays(figure, series, values, unit) {
     const box = figure.querySelector(".canvas");
-    const times = series.days.map((day) => (day - EPOCH) * DAY);
+    const groups = groupByDay(series.days, values);
+    const times = groups.map((group) => (group.day - EPOCH) * DAY);
     const axis = { stroke: cssColour("--ink-soft"), grid: { stroke: cssColour("--rule"), width: 1 }, ticks: { show: false } };
-    const data = [times, values];
-    const kinds = [bars(unit, "--accent", "--accent-soft")];
-    if (series.corrected.length) {
-      const marked = new Set(series.corrected);
-      data.push(values.map((value, index) => (marked.has(index) ? value : null)));
-      kinds.push(bars("corrected", "--amber", "--amber"));
+    const data = [times], kinds = [];
+    const marked = new Set(series.corrected);
+    const depth = groups.reduce((most, group) => Math.max(most, group.entries.length), 1);
+    for (let layer = 0; layer < depth; layer += 1) { /* a smaller bar stands in front of a larger one */
+      const indexes = groups.map((group) => group.entries[layer]);
+      const describe = (place) => (series.shared[indexes[place]] ? `, CUSIP ${series.shared[indexes[place]]}` : "");
+      data.push(indexes.map((index) => values[index] ?? null));
+      kinds.push(layer ? bars("same day", "--ink", "--ink-soft", describe) : bars(unit, "--accent", "--accent-soft", describe));
+      if (indexes.some((index) => marked.has(index))) {
+        data.push(indexes.map((index) => (marked.has(index) ? values[index] : null)));
+        kinds.push(bars("corrected", "--amber", "--amber", describe));
+      }
     }
     const options = {
       width: box.clientWidth, height: 260, cursor: { y: false, points: { show: false } },

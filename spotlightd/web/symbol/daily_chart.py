@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -82,7 +83,10 @@ class _Scale:
 
 
 def draw_days(days: Sequence[date], values: Sequence[float], make_point: Callable[[int], Point]) -> Drawing:
-    """Bars from zero upward. `make_point` gives the text and the link of the n-th day. Without days an empty frame."""
+    """Bars from zero upward. `make_point` gives the text and the link of the n-th entry. Without days an empty frame.
+
+    A day that is there several times has its bars side by side, in the place of one.
+    """
     if not days:
         return Drawing((), "", (), ())
     scale = _Scale(days[0], max((days[-1] - days[0]).days, 1), _round_up(max(values)))
@@ -94,17 +98,36 @@ def draw_days(days: Sequence[date], values: Sequence[float], make_point: Callabl
     ticks = tuple(Tick(round(scale.x(day) + scale.bar_width / 2, 1), text) for day, text in labels)
     if len(days) > MOST_BARS:
         return Drawing((), _make_outline(scale, days, values), levels, ticks)
+    slots = _divide_days(days)
     bars = tuple(
-        _make_bar(scale, day, value, make_point(index))
-        for index, (day, value) in enumerate(zip(days, values, strict=True))
+        _make_bar(scale, slot, value, make_point(index))
+        for index, (slot, value) in enumerate(zip(slots, values, strict=True))
     )
     return Drawing(bars, "", levels, ticks)
 
 
-def _make_bar(scale: _Scale, day: date, value: float, point: Point) -> Bar:
-    height = scale.bar_height(value)
-    y = HEIGHT - BOTTOM - height
-    return Bar(round(scale.x(day), 2), round(y, 2), round(scale.bar_width, 2), round(height, 2), point)
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """The place of a bar: the `place`-th of `count` on its day."""
+
+    day: date
+    place: int
+    count: int
+
+
+def _divide_days(days: Sequence[date]) -> list[_Slot]:
+    """The places of all bars. Equal days are neighbours."""
+    counts, slots = Counter(days), list[_Slot]()
+    for day in days:
+        place = slots[-1].place + 1 if slots and slots[-1].day == day else 0
+        slots.append(_Slot(day, place, counts[day]))
+    return slots
+
+
+def _make_bar(scale: _Scale, slot: _Slot, value: float, point: Point) -> Bar:
+    height, width = scale.bar_height(value), scale.bar_width / slot.count
+    x, y = scale.x(slot.day) + slot.place * width, HEIGHT - BOTTOM - height
+    return Bar(round(x, 2), round(y, 2), round(width, 2), round(height, 2), point)
 
 
 def _make_outline(scale: _Scale, days: Sequence[date], values: Sequence[float]) -> str:

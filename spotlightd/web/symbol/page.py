@@ -18,7 +18,7 @@ from spotlightd.web import degraded, responses
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import price
-from spotlightd.web.symbol.panel import Panel, day_address
+from spotlightd.web.symbol.panel import Panel, day_address, find_shared_days
 
 LONGEST_SYMBOL = 40
 PARAMETERS = ("as_of", "window", "until")
@@ -74,11 +74,12 @@ async def _read_panels(request: web.Request, symbol: str, snapshot: Snapshot, as
 
 def _make_panel(dataset: Dataset, symbol: str, answers: Sequence[Answer], as_of: str) -> Panel:
     series, titles, superseded = answers
-    before: dict[date, list[Any]] = {}
-    for day, amount in superseded.rows:
-        before.setdefault(day, []).insert(0, amount)
+    before: dict[tuple[date, str], list[Any]] = {}
+    for day, cusip, amount in superseded.rows:
+        before.setdefault((day, cusip), []).insert(0, amount)
     names = tuple((name, cusip, day) for name, cusip, day, _ in titles.rows)
-    return Panel(dataset, symbol, as_of, measures.find_measure(dataset), series.rows, before, names)
+    shared = find_shared_days(series.rows)
+    return Panel(dataset, symbol, as_of, measures.find_measure(dataset), series.rows, before, names, shared)
 
 
 def _unknown_symbol(symbol: str, snapshot: Snapshot) -> HttpProblem:

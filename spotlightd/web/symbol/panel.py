@@ -1,8 +1,13 @@
-"""One dataset on a symbol's page: its amounts day by day, with charts, largest days, corrections and withdrawn days."""
+"""One dataset on a symbol's page: its amounts day by day, with charts, largest days, corrections and withdrawn days.
+
+On the day of a merger two securities may have one symbol. They are two entries of that day, each with its CUSIP and its
+own number, in the charts, in the tables and in every sentence.
+"""
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,12 +28,15 @@ TABLE_DAYS = 120
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of a symbol. `key` holds the key values of its row, or of one of its rows when there are several.
+    """One security of a symbol on one day. `key` holds the key values of its row, or of one of its rows when there are
+    several.
 
-    `before`: other amounts that were published for the day earlier, newest first.
+    `cusip` is empty when the symbol has only one security on that day. `before`: other amounts that were published for
+    the security and the day earlier, newest first.
     """
 
     day: date
+    cusip: str
     amount: Any
     worth: Decimal | None
     unpriced: int
@@ -38,12 +46,22 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawnDay:
+    """A security of a symbol that had a row on a day and has none now, and its last amount."""
+
+    day: date
+    cusip: str
+    amount: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Panel:
     """What the page shows of one dataset.
 
-    `rows` are those of `measures.daily_series`, one for each day, oldest first. `before` has the amounts that
-    superseded loads gave for a day. A `Day` is made only for the days that are shown: making all of 5,000 days took
-    longer than everything else on the page.
+    `rows` are those of `measures.daily_series`, one for each day and security, oldest first. `before` has the amounts
+    that superseded loads gave for a day and a CUSIP, `shared` the CUSIPs on days with several securities, by index of the
+    row. A `Day` is made only for the days that are shown: making all of 5,000 days took longer than everything else on
+    the page.
     """
 
     dataset: Dataset
@@ -51,22 +69,39 @@ class Panel:
     as_of: str
     measure: Measure
     rows: Sequence[Sequence[Any]]
-    before: Mapping[date, Sequence[Any]]
+    before: Mapping[tuple[date, str], Sequence[Any]]
     titles: tuple[tuple[str, str, date], ...]
+    shared: Mapping[int, str]
 
     def day(self, index: int) -> Day:
-        day, amount, worth, unpriced, rows, *key = self.rows[index]
-        before = tuple(dict.fromkeys(value for value in self.before.get(day, ()) if value != amount))
-        return Day(day, amount, worth, unpriced, rows, tuple(key), before)
+        day, cusip, amount, worth, unpriced, rows, *key = self.rows[index]
+        before = tuple(dict.fromkeys(value for value in self.before.get((day, cusip), ()) if value != amount))
+        return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, tuple(key), before)
+
+    @property
+    def day_count(self) -> int:
+        return len({row[0] for row in self.rows})
+
+    @property
+    def shared_day_count(self) -> int:
+        """The number of days on which several securities have the symbol."""
+        return len({self.rows[index][0] for index in self.shared})
+
+    @property
+    def latest(self) -> list[Day]:
+        """The newest day: one entry for each security, the largest amount first."""
+        newest = self.rows[-1][0]
+        same_day = itertools.takewhile(lambda index: self.rows[index][0] == newest, range(len(self.rows))[::-1])
+        return [self.day(index) for index in same_day][::-1]
 
     def address(self, day: Day) -> str:
-        """The page of the day's row, or the table of its rows when there are several."""
+        """The page of its row, or the table of the day's rows when it has several."""
         return day_address(self.dataset, self.symbol, day.day, day.key if day.rows == 1 else (), self.as_of)
 
     @property
     def largest(self) -> list[Day]:
         indexes = heapq.nlargest(
-            LARGEST, range(len(self.rows)), key=lambda index: (self.rows[index][1], self.rows[index][0])
+            LARGEST, range(len(self.rows)), key=lambda index: (self.rows[index][2], self.rows[index][0])
         )
         return [self.day(index) for index in indexes]
 
@@ -77,34 +112,34 @@ class Panel:
 
     @property
     def corrected(self) -> list[int]:
-        """Indexes of the days whose amount differs from one published before."""
+        """Indexes of the rows whose amount differs from one published before."""
         if not self.before:
             return []
         return [
             index
             for index, row in enumerate(self.rows)
-            if any(amount != row[1] for amount in self.before.get(row[0], ()))
+            if any(amount != row[2] for amount in self.before.get((row[0], row[1]), ()))
         ]
 
     @property
-    def withdrawn(self) -> list[tuple[date, Any]]:
-        """Days that had a row and have none now, with their last amount."""
-        days = set(self.before).difference(row[0] for row in self.rows) if self.before else set()
-        return [(day, self.before[day][0]) for day in sorted(days)]
+    def withdrawn(self) -> list[WithdrawnDay]:
+        """What had a row and has none now."""
+        withdrawn = set(self.before).difference((row[0], row[1]) for row in self.rows) if self.before else set()
+        return [WithdrawnDay(day, cusip, self.before[day, cusip][0]) for day, cusip in sorted(withdrawn)]
 
     @property
     def unpriced(self) -> int:
         """The number of days on which at least one row has no price."""
-        return sum(1 for row in self.rows if row[3])
+        return len({row[0] for row in self.rows if row[4]})
 
     @property
     def amounts(self) -> Drawing:
-        return self._draw(range(len(self.rows)), 1, self.measure.unit)
+        return self._draw(range(len(self.rows)), 2, self.measure.unit)
 
     @property
     def worths(self) -> Drawing | None:
-        priced = [index for index, row in enumerate(self.rows) if row[2] is not None]
-        return self._draw(priced, 2, self.measure.price.unit) if priced and self.measure.price else None
+        priced = [index for index, row in enumerate(self.rows) if row[3] is not None]
+        return self._draw(priced, 3, self.measure.price.unit) if priced and self.measure.price else None
 
     def _draw(self, indexes: Sequence[int], column: int, unit: str) -> Drawing:
         values = [float(self.rows[index][column]) for index in indexes]
@@ -112,24 +147,34 @@ class Panel:
         def make_point(position: int) -> Point:
             day = self.day(indexes[position])
             before = f" (corrected; before: {', '.join(map(format_number, day.before))})" if day.before else ""
-            text = f"{day.day}: {format_number(values[position], 0)} {unit}{before}"
+            security = f", CUSIP {day.cusip}" if day.cusip else ""
+            text = f"{day.day}{security}: {format_number(values[position], 0)} {unit}{before}"
             return Point(text, self.address(day), is_corrected=bool(day.before))
 
         return daily_chart.draw_days([self.rows[index][0] for index in indexes], values, make_point)
 
     @property
     def data(self) -> dict[str, Any]:
-        """For the script: columns of numbers (days counted from the year 1), and the target of clicks on a day."""
+        """For the script: columns of numbers (days counted from the year 1), and the target of clicks on a day. A day with
+        several securities is there several times, with their CUSIPs in `shared`, by index.
+        """
         return {
             "unit": self.measure.unit,
             "price_unit": self.measure.price.unit if self.measure.price else "",
             "days": [row[0].toordinal() for row in self.rows],
-            "amounts": [row[1] if isinstance(row[1], int) else float(row[1]) for row in self.rows],
-            "worths": [None if row[2] is None else int(row[2]) for row in self.rows],
+            "amounts": [row[2] if isinstance(row[2], int) else float(row[2]) for row in self.rows],
+            "worths": [None if row[3] is None else int(row[3]) for row in self.rows],
+            "shared": dict(self.shared),
             "corrected": self.corrected,
             "address": format_address(("s", self.symbol, self.dataset.name, "")),
             "as_of": format_address("", as_of=self.as_of),
         }
+
+
+def find_shared_days(rows: Sequence[Sequence[Any]]) -> dict[int, str]:
+    """The CUSIPs of the rows whose day has several securities, by index. The rows of a day are neighbours."""
+    same = [first for first, (row, after) in enumerate(itertools.pairwise(rows)) if row[0] == after[0]]
+    return {index: rows[index][1] for first in same for index in (first, first + 1)}
 
 
 def day_address(dataset: Dataset, symbol: str, day: date, key: Sequence[Any], as_of: str) -> str:

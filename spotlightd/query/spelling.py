@@ -1,0 +1,73 @@
+"""A search text as patterns that fold both sides: case, accents, separators, and letters that a publisher broke. Pure.
+
+The text of the rows stays as it was published, and no folded copy of it is stored. Instead the pattern says, for each
+character of the search, what may be printed for it:
+
+- A symbol matches whatever separators it has: `BRK.B`, `BRK B`, `BRK-B`, `BRK/B` and `brkb` find each other.
+- In a name, a character outside of ASCII or a question mark may stand for any letter. So `ENEL AMERICAS` finds
+  `ENEL AMÉRICAS`, and also `ENEL AM»RICAS`, as the SEC printed it from 2019 to April 2020 with a byte of no charset. A
+  letter of UTF-8 that was read as another charset is up to three such characters.
+- Words of a name may be separated by other blanks and signs than those of the search.
+
+The patterns are of RE2 and are bound as values. They begin with `^`, so a row that begins otherwise costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+CUSIP_LENGTHS = (8, 9)
+_SEPARATORS = frozenset(" .,-/'_:&()^")
+_PRINTED_SEPARATOR = r"[ -/:-@\[-`{-~]"  # every sign of ASCII
+_BROKEN_LETTER = r"[^ -~]{1,3}|\?"
+_FEWEST_PLAIN = 2  # with fewer plain letters in a search, a wildcard for the others would find every name
+
+
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """What a search looks for: `symbol` matches a whole symbol, `name` the beginning of a name.
+
+    `cusip` is what the search is as a CUSIP, or the first eight characters of one; empty when it cannot be one.
+    """
+
+    symbol: str
+    name: str
+    cusip: str
+
+
+def read_search(text: str) -> Patterns | None:
+    """The patterns of a search text; None when it has nothing but separators, which would find everything."""
+    plain = _remove_accents(text)
+    words = "".join(" " if character in _SEPARATORS else character for character in plain).split()
+    joined = "".join(words)
+    if not joined:
+        return None
+    symbol = f"{_PRINTED_SEPARATOR}*".join(map(re.escape, joined))
+    has_plain_letters = sum(_is_plain(character) for character in joined) >= _FEWEST_PLAIN
+    letter = _letter_pattern if has_plain_letters else re.escape
+    name = f"{_PRINTED_SEPARATOR}+".join("".join(map(letter, word)) for word in words)
+    is_cusip = joined.isascii() and joined.isalnum() and len(joined) in CUSIP_LENGTHS
+    return Patterns(
+        f"(?i)^{_PRINTED_SEPARATOR}*{symbol}{_PRINTED_SEPARATOR}*$",
+        f"(?i)^{_PRINTED_SEPARATOR}*{name}",
+        joined.upper() if is_cusip else "",
+    )
+
+
+def _remove_accents(text: str) -> str:
+    """The text in small letters, and without the marks that Unicode can take off a letter."""
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def _is_plain(character: str) -> bool:
+    return character.isascii() and character.isalnum()
+
+
+def _letter_pattern(character: str) -> str:
+    """What a name may have for that character of the search."""
+    if _is_plain(character):
+        return f"(?:{character}|{_BROKEN_LETTER})"
+    return ".{1,3}" if not character.isascii() or character == "?" else re.escape(character)
