@@ -115,6 +115,9 @@ def _dataset(dataset: Dataset, sources: Sequence[Batch], file: str) -> Iterator[
     ]
     yield "\n".join(f"- {name}: {value}" for name, value in facts if value)
     yield _table(("column", "type", "unit", "meaning"), [_column(column) for column in dataset.columns])
+    if dataset.derived:
+        yield "Computed when it is asked for by name, in `_cols`, a filter or SQL, and not stored:"
+        yield _table(("column", "type", "unit", "meaning"), [_column(column) for column in dataset.derived])
     if dataset.has_receipts:
         pointer = ", ".join(f"`{column.name}` ({column.meaning})" for column in dataset.pointer)
         yield f"Each row also has a receipt: the load that inserted it, and its place in the document: {pointer}."

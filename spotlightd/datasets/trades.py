@@ -13,7 +13,7 @@ all others together less than 0.1. Its frame takes another 11 to 13. A stored uu
 
 from __future__ import annotations
 
-from spotlightd.model.dataset import Column, Dataset, Derived, Retention, Rhythm
+from spotlightd.model.dataset import Column, Dataset, Retention, Rhythm
 from spotlightd.model.stream import PLACE
 
 trades = Dataset(
@@ -44,11 +44,11 @@ trades = Dataset(
     pointer=PLACE,
     retention=Retention(hot_days=60),
     derived=(
-        Derived(
+        Column(
             "uuid",
             "UUID",
             "identifies the trade; computed from its pointer, so it is the same whenever the trade is decoded again",
-            "reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index))",
+            sql="reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index))",
         ),
     ),
     rhythm=Rhythm("with each trade", stale_days=0, rows=(0, 1 << 62)),

@@ -49,13 +49,17 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its name, ClickHouse type, meaning in one sentence, and unit (empty when there is none)."""
+    """One column: its name, ClickHouse type, meaning in one sentence, and unit (empty when there is none).
+
+    `sql` is for a column that is not stored: the expression by which it is computed from the others when it is read.
+    """
 
     name: str
     type: str
     meaning: str
     unit: str = ""
     codec: str = ""
+    sql: str = ""
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -68,20 +72,20 @@ class Column:
         return "Nullable(" in self.type
 
     @property
+    def expression(self) -> str:
+        """The column in a condition: its name, or the expression of a column that is not stored."""
+        return f"({self.sql})" if self.sql else f"`{self.name}`"
+
+    @property
+    def select_item(self) -> str:
+        """The column in a select list. It is called by its name there."""
+        return f"({self.sql}) AS `{self.name}`" if self.sql else f"`{self.name}`"
+
+    @property
     def kind(self) -> Kind:
         """The kind of value, whatever its width. Pages and filters depend on it."""
         inner = self.type.replace("LowCardinality(", "").replace("Nullable(", "")
         return next((kind for start, kind in _KINDS if inner.startswith(start)), "text")
-
-
-@dataclass(frozen=True, slots=True)
-class Derived:
-    """A column that is not stored but computed from the others when it is read. `sql` is the expression."""
-
-    name: str
-    type: str
-    meaning: str
-    sql: str
 
 
 LOAD = Column(
@@ -135,13 +139,16 @@ class Dataset:
     `key` identifies one row to a reader (in the address of its page); `order` is the sort order on disk; `time` is the
     column that makes a row new or old; `symbol` is the column with the ticker, if there is one. `by_load` datasets have
     `load_id` and a pointer and are read through `loads`; the others are records of this instance (documents, runs,
-    rejects). The pointer leads to a line of a document, or to a frame of a stream. `derived` columns cost nothing on
-    disk. `notes` are cautions beside every table, chart and download.
+    rejects). The pointer leads to a line of a document, or to a frame of a stream. `derived` columns have `sql` and
+    cost nothing on disk; a reader gets them by naming them. `notes` are cautions beside every table, chart and download.
 
     `reading` is for a dataset whose rows are computed: the SELECT of `columns` as of a publication. It is a template:
     `{seq}` stands for the number of the publication, any other `{name}` for the rows of that table; literal braces are
     doubled. `is_growing`: rows come in loads that are published already, so an answer can change without a publication.
     `computed_from`: the dataset that a reading computes its rows from.
+
+    `key_may_repeat`: whether two visible documents may have rows with the same key. It is false for a balance or a price:
+    then a document that brings such a key is refused. Streams are not concerned.
 
     `partition` divides rows by day, month or year of a column: `toYYYYMMDD(received)`, `toYYYYMM(at)`, `toYear(day)`.
     Only such a dataset can be archived, one partition at a time. Its table has one more column, `archive_generation`:
@@ -161,13 +168,14 @@ class Dataset:
     retention: Retention = Retention()
     symbol: str = ""
     pointer: tuple[Column, ...] = LINES
-    derived: tuple[Derived, ...] = ()
+    derived: tuple[Column, ...] = ()
     by_load: bool = True
     licence: str = ""
     notes: tuple[str, ...] = ()
     reading: str = ""
     is_growing: bool = False
     computed_from: str = ""
+    key_may_repeat: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):

@@ -1,7 +1,7 @@
 """Questions to a dataset, parsed from the parameters of an address. Pure; `select` turns a question into SQL.
 
 Conventions (they are an interface, because permalinks live long): `column=value`, `column__gte=`, `_sort`,
-`_sort_desc`, `_size`, `_next`, `_cols`, `_facet`, `_document`, `_receipt`, `as_of`. Names that start with `_` are
+`_sort_desc`, `_size`, `_next`, `_cols`, `_facet`, `_document`, `_receipt`, `_safe`, `as_of`. Names that start with `_` are
 reserved; all others are columns of the dataset.
 """
 
@@ -32,7 +32,9 @@ OPERATORS: dict[str, tuple[Kind, ...]] = {
     "startswith": ("text",),
     "isnull": (*_ORDERED, "bool"),
 }
-RESERVED_PARAMETERS = ("_sort", "_sort_desc", "_size", "_next", "_cols", "_facet", "_document", "_receipt", "as_of")
+RESERVED_PARAMETERS = (
+    "_sort", "_sort_desc", "_size", "_next", "_cols", "_facet", "_document", "_receipt", "_safe", "as_of",
+)  # fmt: skip
 MOST_VALUES = 100
 MOST_CONDITIONS = 30
 MOST_FACETS = 4
@@ -62,6 +64,7 @@ def parse_question(dataset: Dataset, pairs: Pairs, *, most: int = 0) -> Question
         columns=_columns(dataset, "_cols", reserved.get("_cols", "")),
         facets=_facets(dataset, reserved.get("_facet", "")),
         receipt=_receipt(dataset, reserved.get("_receipt", "")),
+        is_safe=_is_safe(reserved.get("_safe", "")),
         as_of=_as_of(dataset, reserved.get("as_of", "")),
     )
     return apply_cursor(question, reserved.get("_next", ""))
@@ -76,8 +79,8 @@ def _merge_parameter(reserved: dict[str, str], name: str, text: str) -> str:
 
 
 def find_column(dataset: Dataset, parameter: str, name: str) -> Column:
-    """The reader's column of that name, or a column of the row's place. 400 with the most similar name."""
-    columns = {column.name: column for column in dataset.columns}
+    """The reader's column of that name, a computed one, or a column of the row's place. 400 with the most similar name."""
+    columns = {column.name: column for column in (*dataset.columns, *dataset.derived)}
     if dataset.has_receipts:
         columns |= {column.name: column for column in dataset.pointer}
     if name in columns:
@@ -172,6 +175,12 @@ def _receipt(dataset: Dataset, text: str) -> bool:
         raise bad_parameter("_receipt", "write 1 for the columns of each row's place in its document, 0 for without")
     if text == "1" and not dataset.has_receipts:
         raise bad_parameter("_receipt", _without_receipt(dataset))
+    return text == "1"
+
+
+def _is_safe(text: str) -> bool:
+    if text not in ("", "0", "1"):
+        raise bad_parameter("_safe", "write 1 for a .csv that a spreadsheet can open safely, 0 for the exact one")
     return text == "1"
 
 

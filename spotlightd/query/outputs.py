@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One format: ClickHouse's name for it, its media type, and settings that make values exact and flat."""
+    """One format: ClickHouse's name for it, its media type, and settings that make values exact and flat.
+
+    `is_text`: a download in it becomes much smaller when it is compressed on its way.
+    """
 
     format: str
     media_type: str
     settings: str
+    is_text: bool = True
 
 
 _EXACT = "date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0"
@@ -26,10 +30,10 @@ _PARQUET = (
 )
 _JSON = f"{_EXACT}, output_format_json_quote_64bit_integers = 0, output_format_json_quote_decimals = 0"
 OUTPUTS = {
-    "csv": Output("CSVWithNames", "text/csv; charset=utf-8", _EXACT),
+    "csv": Output("CSVWithNames", "text/csv; charset=utf-8", f"{_EXACT}, prefer_column_name_to_alias = 1"),
     "json": Output("JSONEachRow", "application/json", f"{_JSON}, output_format_json_array_of_rows = 1"),
     "ndjson": Output("JSONEachRow", "application/x-ndjson", f"{_JSON}, output_format_json_array_of_rows = 0"),
-    "arrow": Output("ArrowStream", "application/vnd.apache.arrow.stream", _ARROW),
-    "parquet": Output("Parquet", "application/vnd.apache.parquet", _PARQUET),
+    "arrow": Output("ArrowStream", "application/vnd.apache.arrow.stream", _ARROW, is_text=False),
+    "parquet": Output("Parquet", "application/vnd.apache.parquet", _PARQUET, is_text=False),
 }
 """By file name suffix."""

@@ -25,6 +25,8 @@ LOAD = "load_id"
 _BOUNDS = {"eq": (True, True), "in": (True, True), "between": (True, True), "gte": (True, False), "gt": (True, False),
            "lte": (False, True), "lt": (False, True)}  # fmt: skip
 NANOSECONDS = "DateTime64(9, 'UTC')"
+FORMULA = r"'^[=+\\-@\\t\\r]'"
+"""A literal of the engine: the beginning of a cell that a spreadsheet takes for a formula."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class _Binder:
 def select_page(question: Question, snapshot: Snapshot, size: int) -> Query:
     """The rows of one page with every readable column, and one row more if there is a next page."""
     question, binder = with_page_order(question), _binder(question.dataset, snapshot)
-    columns = ", ".join(_name(column) for column in question.dataset.readable)
+    columns = ", ".join(column.select_item for column in question.read)
     where = _where(question, binder)
     if question.after:
         where = f"{where} AND {_after_cursor(question, binder)}"
@@ -72,8 +74,8 @@ def select_facet(question: Question, column: Column, snapshot: Snapshot) -> Quer
     """The most frequent values of a column in the requested rows, one more than are displayed."""
     binder = _binder(question.dataset, snapshot)
     sql = (
-        f"SELECT {_name(column)}, count() FROM {question_table(question, snapshot)} WHERE {_where(question, binder)} "
-        f"GROUP BY {_name(column)} ORDER BY count() DESC, {_name(column)} LIMIT {FACET_ROWS + 1:d}"
+        f"SELECT {column.expression}, count() FROM {question_table(question, snapshot)} WHERE {_where(question, binder)} "
+        f"GROUP BY {column.expression} ORDER BY count() DESC, {column.expression} LIMIT {FACET_ROWS + 1:d}"
     )
     return Query(sql, binder.params)
 
@@ -95,11 +97,13 @@ def select_download(question: Question, snapshot: Snapshot) -> Query:
     where = _where(question, binder)
     if question.after:
         where = f"{where} AND {_after_cursor(question, binder)}"
-    columns = ", ".join(_name(column) for column in question.selected)
+    columns = ", ".join(
+        (_safe_item(column) if question.is_safe else column.select_item) for column in question.selected
+    )
     rows = question_table(question, snapshot)
     if question.receipt:
         columns += ", _load.document AS _document, " + ", ".join(
-            f"{_name(c)} AS _{c.name}" for c in question.dataset.pointer
+            f"{column.expression} AS _{column.name}" for column in question.dataset.pointer
         )
         rows += f" LEFT ANY JOIN ({_documents()}) AS _load ON `{question.dataset.name}`.{LOAD} = _load.{LOAD}"
     limit = f" LIMIT {question.size:d}" if question.size else ""
@@ -115,8 +119,8 @@ def select_rows_of_loads(
     """
     binder = _Binder({"ids": [load for load, _ in loads], "digests": [digest for _, digest in loads]})
     digest = "transform(load_id, {ids:Array(UInt64)}, {digests:Array(String)}, '')"
-    place = ", ".join(_name(column) for column in question.dataset.pointer)
-    names = ", ".join(_name(column) for column in columns)
+    place = ", ".join(column.expression for column in question.dataset.pointer)
+    names = ", ".join(column.expression for column in columns)
     where = " AND ".join(
         ["load_id IN {ids:Array(UInt64)}", *(_condition(condition, binder) for condition in question.conditions)]
     )
@@ -147,8 +151,14 @@ def question_span(question: Question) -> Span:
     return Span(bounds)
 
 
-def _name(column: Column) -> str:
-    return f"`{column.name}`"
+def _safe_item(column: Column) -> str:
+    """The column in a select list, with a quote before each text that a spreadsheet would take for a formula. In conditions
+    the column must keep its own name: OUTPUTS has the setting for that.
+    """
+    if column.kind != "text" or "UUID" in column.type:
+        return column.select_item
+    text = column.expression
+    return f"if(match(toString({text}), {FORMULA}), concat('\\'', {text}), {text}) AS `{column.name}`"
 
 
 def _documents() -> str:
@@ -172,13 +182,15 @@ def _where(question: Question, binder: _Binder) -> str:
 
 def _condition(condition: Condition, binder: _Binder) -> str:
     column, operator, values = condition.column, condition.operator, condition.values
-    name = _name(column)
+    name = column.expression
     if operator == "isnull":
         empty = f"isNull({name})" if column.is_nullable else "0"
         return f"({empty})" if values[0] == "1" else f"(NOT {empty})"
     if operator == "contains" and column.kind == "list":
         return f"has({name}, {binder.add(bound_type(element_column(column)), values[0])})"
     kind = "String" if operator in ("contains", "startswith") else bound_type(column)
+    if operator == "startswith" and "UUID" in column.type:
+        name = f"toString({name})"
     places = [binder.add(kind, value) for value in values]
     return _comparison(name, operator, places)
 
@@ -208,7 +220,7 @@ class _Term:
 
 
 def _terms(column: Column, value: str | None, *, descending: bool) -> list[_Term]:
-    name, kind = _name(column), bound_type(column)
+    name, kind = column.expression, bound_type(column)
     if (
         kind == NANOSECONDS
     ):  # answers and cursors have microseconds: with finer comparisons rows came twice or not at all

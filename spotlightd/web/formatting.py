@@ -62,17 +62,16 @@ def remove_code_marks(text: str) -> str:
 
 
 def format_instant(value: datetime | None) -> str:
-    """`2021-01-27 14:30:05 UTC`: to the second. Files and JSON have the full precision."""
+    """`2021-01-27 14:30:05 UTC`: to the second, for sentences. Cells of tables have all digits."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if value else EMPTY
 
 
-def _format_milliseconds(value: datetime) -> str:
-    """`2021-01-27 14:30:05.123 UTC`; without milliseconds when it is a whole second."""
-    return (
-        format_instant(value)
-        if not value.microsecond
-        else f"{value.astimezone(UTC).isoformat(' ', 'milliseconds')[:23]} UTC"
-    )
+def format_whole_instant(value: datetime) -> str:
+    """`2021-01-27 14:30:05.123456 UTC`: with all its digits, and without a fraction of zero."""
+    if not value.microsecond:
+        return format_instant(value)
+    precision = "microseconds" if value.microsecond % 1000 else "milliseconds"
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(' ', precision)} UTC"
 
 
 def format_cell(value: Any, column: Column | None = None) -> str:  # noqa: PLR0911
@@ -84,7 +83,7 @@ def format_cell(value: Any, column: Column | None = None) -> str:  # noqa: PLR09
     if isinstance(value, int | float | Decimal):
         return format_number(value) if column is None or not _identifies(column) else str(value)
     if isinstance(value, datetime):
-        return _format_milliseconds(value)
+        return format_whole_instant(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, list | tuple):

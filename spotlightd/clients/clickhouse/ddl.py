@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spotlightd.model.bucket import quote
-from spotlightd.model.dataset import GENERATION, Column, Dataset, Derived
+from spotlightd.model.dataset import GENERATION, Column, Dataset
 from spotlightd.sql.tiers import ArchivedPartitions
 from spotlightd.sql.visibility import Snapshot, all_rows, format_reading, newest_condition
 
@@ -65,7 +65,7 @@ def create_view(dataset: Dataset, database: str, archived: ArchivedPartitions = 
 
 def create_full_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
     """The view `<dataset>_all` of spotlightd's own records: those in the table and those in the archive."""
-    names = ", ".join(column.name for column in dataset.stored)
+    names = _select_list(dataset)
     comment = f"{dataset.title}: all rows, those in the table and those in the archive. Filter by time: each file is looked at."
     return (
         f"CREATE OR REPLACE VIEW {database}.{dataset.name}_all AS\n"
@@ -76,7 +76,7 @@ def create_full_view(dataset: Dataset, database: str, archived: ArchivedPartitio
 
 def create_current_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
     """The view `<dataset>_current`: the rows visible now, without a snapshot. Two reads of it can differ or tear."""
-    names = ", ".join(column.name for column in (dataset.columns if dataset.reading else dataset.stored))
+    names = _select_list(dataset)
     if dataset.reading:
         newest = f"(SELECT max(seq) FROM {database}.loads)"
         rows = f"({format_reading(dataset, Snapshot(0, archived=archived), seq=newest, database=database)})"
@@ -93,6 +93,11 @@ def create_current_view(dataset: Dataset, database: str, archived: ArchivedParti
     )
 
 
+def _select_list(dataset: Dataset) -> str:
+    """All columns of the view: what a row has when it is read, and what is computed from it."""
+    return ", ".join([column.name for column in dataset.readable] + [column.select_item for column in dataset.derived])
+
+
 def column_clause(column: Column) -> str:
     """`name Type CODEC(…) COMMENT '…'`; the comment is the meaning and the unit."""
     codec = f" CODEC({column.codec})" if column.codec else ""
@@ -100,6 +105,6 @@ def column_clause(column: Column) -> str:
     return f"{column.name} {column.type}{codec} COMMENT {quote(meaning)}"
 
 
-def derived_clause(column: Derived) -> str:
+def derived_clause(column: Column) -> str:
     """`name Type ALIAS … COMMENT '…'`."""
     return f"{column.name} {column.type} ALIAS {column.sql} COMMENT {quote(column.meaning)}"

@@ -51,14 +51,18 @@ def with_visible(
     selects = SELECTS.match(sql)
     if not named or not selects:
         return sql, {}
-    views = ", ".join(f"{dataset.name} AS ({_select_visible(dataset, database, snapshot)})" for dataset in named)
+    views = ", ".join(f"{dataset.name} AS ({_select_visible(dataset, sql, database, snapshot)})" for dataset in named)
     if selects[1].upper() == "SELECT":
         return f"WITH {views} {sql}", {"seq": snapshot.seq}
     return f"{selects[1]} {views}, {sql[selects.end() :]}", {"seq": snapshot.seq}
 
 
-def _select_visible(dataset: Dataset, database: str, snapshot: Snapshot) -> str:
-    names = ", ".join(column.name for column in dataset.readable)
+def _select_visible(dataset: Dataset, sql: str, database: str, snapshot: Snapshot) -> str:
+    """The SELECT of a dataset's visible rows. A computed column is in it when the SQL names it, as in ClickHouse itself,
+    where `*` leaves it out.
+    """
+    computed = [column for column in dataset.derived if re.search(rf"\b{column.name}\b", sql)]
+    names = ", ".join(column.select_item if column.sql else column.name for column in (*dataset.readable, *computed))
     rows, visible = (
         table_expression(dataset, snapshot, database=database),
         visible_condition(dataset, database=database),

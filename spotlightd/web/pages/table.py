@@ -12,17 +12,18 @@ from aiohttp import web
 
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, records, select
-from spotlightd.query.errors import not_found
+from spotlightd.query.errors import bad_parameter, not_found
 from spotlightd.query.filters import Pairs
 from spotlightd.query.outputs import OUTPUTS
 from spotlightd.query.question import Question
+from spotlightd.query.turns import HEAVY
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, responses
 from spotlightd.web.parts import export, table_html
 from spotlightd.web.parts.row_pages import add_link_header, cut_page, next_address, remove_parameters
 from spotlightd.web.routes import NAME, Nav, Route
-from spotlightd.web.state import APP_STATE
+from spotlightd.web.state import APP_STATE, KIND
 
 
 async def show_rows(request: web.Request) -> web.StreamResponse:
@@ -32,6 +33,10 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
     pairs = list(request.query.items())
     _redirect_filter_form(request, pairs)
     question = filters.parse_question(dataset, pairs, most=0 if suffix else _page_rows(request))
+    if question.is_heavy:
+        request[KIND] = HEAVY
+    if question.is_safe and suffix != "csv":
+        raise bad_parameter("_safe", "only a .csv has a form for spreadsheets")
     snapshot = await _read_snapshot(request, question)
     if dataset.computed_from and not suffix and not remove_parameters(pairs, "as_of"):
         await _redirect_to_newest_day(request, dataset, snapshot)

@@ -20,6 +20,7 @@ from spotlightd.query.values import format_address, to_text
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import formatting, responses
 from spotlightd.web.parts.row_pages import add_link_header, cut_page, next_address, remove_parameters, replace_parameter
+from spotlightd.web.parts.snippets import make_snippets
 
 OPERATOR_TEXTS = {
     "eq": "=", "ne": "≠", "gte": "≥", "gt": ">", "lte": "≤", "lt": "<", "in": "is one of", "between": "between",
@@ -81,12 +82,15 @@ async def render_table(
 def _link_values(request: web.Request, question: Question, pairs: Pairs) -> dict[str, Any]:
     """The values for the filter form, the headings and the links of the page."""
     dataset = question.dataset
+    downloads = {suffix: _download_address(dataset, suffix, pairs) for suffix in OUTPUTS}
+    origin = f"{request.scheme}://{request.host}"
     return {
         "operators": OPERATOR_TEXTS,
         "parameters": remove_parameters(pairs, "_next"),
-        "downloads": {suffix: _download_address(dataset, suffix, pairs) for suffix in OUTPUTS},
+        "downloads": downloads,
+        "safe_csv": _download_address(dataset, "csv", replace_parameter(pairs, "_safe", "1")),
+        "snippets": make_snippets(question, {suffix: origin + address for suffix, address in downloads.items()}),
         "facet_columns": [column for column in dataset.columns if column.kind in ("text", "bool", "date")],
-        "origin": f"{request.scheme}://{request.host}",
         "sort_address": lambda column: _sort_address(request, question, column, pairs),
         "facet_address": lambda column: format_address(request.path, replace_parameter(pairs, "_facet", column.name)),
     }
