@@ -118,10 +118,13 @@ class MemoryDocuments:
     async def file(self, digest: str) -> AsyncIterator[Path]:
         yield self._file(digest)
 
-    async def read(self, digest: str) -> AsyncGenerator[bytes]:
+    async def read(self, digest: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         whole = self._file(digest).read_bytes()
-        for start in range(0, len(whole), PIECE_BYTES):
-            yield whole[start : start + PIECE_BYTES]
+        end = len(whole) if length is None else first + length
+        if not 0 <= first <= end <= len(whole):
+            raise StoreError(f"document {digest} has {len(whole)} bytes: there are no bytes {first} to {end}")
+        for start in range(first, end, PIECE_BYTES):
+            yield whole[start : min(start + PIECE_BYTES, end)]
 
     def _file(self, digest: str) -> Path:
         target = self._folder / digest

@@ -36,8 +36,10 @@ class Documents(Protocol):
         no such document, and when it is only in the bucket and the bucket cannot be read now.
         """
 
-    def read(self, digest: str) -> AsyncGenerator[bytes]:
-        """The document's bytes in pieces of at most 1 MiB. StoreError as in `file`, or at the end if they are damaged."""
+    def read(self, digest: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
+        """The document's bytes, or a range of them, in pieces of at most 1 MiB. StoreError as in `file`, when the range is
+        not there, and at the end of a whole document that is damaged.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from aiohttp import web
 
 from spotlightd.query.errors import not_found
+from spotlightd.web.compression import compress_body
 
 FOLDER = Path(__file__).parent / "static"
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -39,13 +40,15 @@ def make_address(assets: Mapping[str, Asset], name: str) -> str:
     return f"/static/{assets[name].digest[:16]}/{name}"
 
 
-def serve_asset(assets: Mapping[str, Asset], digest: str, name: str) -> web.Response:
-    """The file, or 404 when its digest is another one: the address of an old page must not return new bytes."""
+def serve_asset(request: web.Request, assets: Mapping[str, Asset], digest: str, name: str) -> web.Response:
+    """The file, or 404 when its digest is another one: the address of an old page must not return new bytes. Its ETag is
+    weak, because the compressed file has it too.
+    """
     asset = assets.get(name)
     if asset is None or asset.digest[:16] != digest:
         raise not_found(f"There is no file {name!r} with that digest.", "Reload the page that links to it.")
     response = web.Response(body=asset.body, content_type=asset.media_type, charset="utf-8")
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    response.headers["ETag"] = f'"{asset.digest[:16]}"'
-    response.enable_compression()
+    response.headers["ETag"] = f'W/"{asset.digest[:16]}"'
+    compress_body(request, response)
     return response

@@ -98,9 +98,9 @@ class DroppedDocuments:
         async with self._documents.file(name) as path:
             yield path
 
-    async def read(self, name: str) -> AsyncGenerator[bytes]:
+    async def read(self, name: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         await self._leave(name)
-        async for piece in self._documents.read(name):
+        async for piece in self._documents.read(name, first=first, length=length):
             yield piece
 
     async def _leave(self, name: str) -> None:

@@ -72,6 +72,18 @@ async def test_bytes_are_kept_under_their_sha256_and_read_back(documents: Docume
     assert max(map(len, read)) == 1 << 20
 
 
+async def test_a_part_of_a_document_is_read_alone_and_never_a_part_that_it_does_not_have(documents: Documents) -> None:
+    content = bytes(range(256)) * 10_000
+    digest = (await documents.put(chunks(content))).digest
+    for first, length in ((0, 1), (3, 5), (1_000_000, 1_200_000), (len(content) - 1, 1), (7, None), (9, 0)):
+        read = [piece async for piece in documents.read(digest, first=first, length=length)]
+        assert b"".join(read) == content[first : None if length is None else first + length]
+        assert max(map(len, read), default=0) <= 1 << 20
+    for first, length in ((0, len(content) + 1), (len(content), 1), (len(content) + 1, None)):
+        with pytest.raises(StoreError, match="bytes"):
+            _ = [piece async for piece in documents.read(digest, first=first, length=length)]
+
+
 async def test_the_same_bytes_are_one_object_however_they_are_cut(documents: Documents) -> None:
     first = await documents.put(chunks(b"abc", b"def"))
     again = await documents.put(chunks(b"abcdef"))

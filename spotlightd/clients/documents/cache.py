@@ -83,13 +83,19 @@ class DocumentCache:
             f"{self._root} is too small for all documents that are read at the same time: raise documents.cache_bytes"
         )
 
-    async def stream_from_bucket(self, digest: str) -> AsyncGenerator[bytes]:
-        """The document directly from the bucket. StoreError at the end if its bytes have another digest."""
+    async def stream_from_bucket(
+        self, digest: str, *, first: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """The document, or a range of it, directly from the bucket. StoreError at the end of a whole document if its bytes
+        have another digest.
+        """
         actual = hashlib.sha256()
         with _name_document(digest):
-            async for piece in self._bucket.read(document_key(digest)):
+            async for piece in self._bucket.read(document_key(digest), first=first, length=length):
                 actual.update(piece)
                 yield piece
+        if first or length is not None:
+            return
         if actual.hexdigest() != digest:
             raise StoreError(
                 f"the copy of document {digest} in the bucket is damaged: its bytes have another SHA-256;"

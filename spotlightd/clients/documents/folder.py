@@ -93,14 +93,24 @@ class FolderDocuments:
         with await self._lease(digest) as path:
             yield path
 
-    async def read(self, digest: str) -> AsyncGenerator[bytes]:
+    async def read(self, digest: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """The document's bytes; see the port."""
-        async with aclosing(self.read_leased(await self._lease(digest), digest)) as pieces:
+        lease = await self._lease(digest)
+        async with aclosing(self.read_leased(lease, digest, first=first, length=length)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def read_leased(self, lease: Lease, digest: str) -> AsyncGenerator[bytes]:
-        """The bytes of a leased file; the lease ends with them. StoreError at the end if the digest is another one."""
+    async def read_leased(
+        self, lease: Lease, digest: str, *, first: int = 0, length: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """The bytes of a leased file, or a range of them; the lease ends with them. StoreError at the end of a whole file if
+        the digest is another one, and when the file is shorter than the range.
+        """
+        if first or length is not None:
+            async with aclosing(self._read_range(lease, first, length)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
         actual, offset = hashlib.sha256(), 0
         with lease as path:
             while piece := await self._run(read_piece, path, offset):
@@ -111,6 +121,20 @@ class FolderDocuments:
             raise StoreError(
                 f"document {path} is damaged: its bytes no longer have its SHA-256; restore it or fetch it again"
             )
+
+    async def _read_range(self, lease: Lease, first: int, length: int | None) -> AsyncGenerator[bytes]:
+        """A part of a file. Its digest is not checked: that would read the whole file for each part."""
+        with lease as path:
+            size = (await self._run(path.stat)).st_size
+            end = size if length is None else first + length
+            if not 0 <= first <= end <= size:
+                raise StoreError(f"document {path} has {size} bytes: there are no bytes {first} to {end}")
+            while first < end:
+                piece = await self._run(read_piece, path, first, min(PIECE_BYTES, end - first))
+                if not piece:
+                    raise StoreError(f"document {path} became shorter while it was read: check its disk")
+                first += len(piece)
+                yield piece
 
     async def local(self) -> AsyncGenerator[LocalDocument]:
         """All documents in the folder, ordered by digest. Lists a 256th of them at a time."""

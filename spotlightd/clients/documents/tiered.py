@@ -38,17 +38,17 @@ class TieredDocuments:
         with await self._lease(digest) as path:
             yield path
 
-    async def read(self, digest: str) -> AsyncGenerator[bytes]:
+    async def read(self, digest: str, *, first: int = 0, length: int | None = None) -> AsyncGenerator[bytes]:
         """The document's bytes; see the port. When the cache has no room, they are streamed from the bucket."""
-        async with aclosing(await self._open(digest)) as pieces:
+        async with aclosing(await self._open(digest, first, length)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def _open(self, digest: str) -> AsyncGenerator[bytes]:
+    async def _open(self, digest: str, first: int, length: int | None) -> AsyncGenerator[bytes]:
         try:
-            return self.folder.read_leased(await self._lease(digest), digest)
+            return self.folder.read_leased(await self._lease(digest), digest, first=first, length=length)
         except NoRoomError:
-            return self.cache.stream_from_bucket(digest)
+            return self.cache.stream_from_bucket(digest, first=first, length=length)
 
     async def _lease(self, digest: str) -> Lease:
         lease = await self.folder.lease(digest) or await self.cache.lease(digest)

@@ -16,6 +16,7 @@ from spotlightd.query import records
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
 from spotlightd.web import degraded, formatting, responses
 from spotlightd.web.parts import frames
+from spotlightd.web.parts.byte_range import ByteRange, read_range
 from spotlightd.web.parts.export import STALL_SECONDS, break_off
 from spotlightd.web.parts.lines import read_line
 from spotlightd.web.routes import DIGEST, Route
@@ -84,26 +85,40 @@ def _file_name(documents: list[dict[str, Any]], digest: str) -> str:
 
 
 async def send_raw(request: web.Request) -> web.StreamResponse:
-    """The document's unchanged bytes. As an attachment without a type, so that no browser renders it."""
+    """The document's unchanged bytes, or a part of them. As an attachment without a type, so that no browser renders it."""
     digest = request.match_info["digest"]
     documents = (await responses.get_reader(request).rows(records.documents(digest))).dicts()
     if not documents:
         raise _unknown_document(digest)
-    etag = f'"{digest}"'
+    etag, size = f'"{digest}"', documents[0]["size"]
     if responses.is_unchanged(request, etag):
         return responses.not_modified_response(etag)
-    response = web.StreamResponse()
-    response.content_type = "application/octet-stream"
-    response.content_length = documents[0]["size"]
+    part = read_range(request, size, etag)
+    response = _make_raw_response(part, size, etag)
     response.headers["Content-Disposition"] = f'attachment; filename="{_file_name(documents, digest)}"'
-    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    response.headers["ETag"] = etag
-    if request.method == "HEAD":
+    if request.method == "HEAD" or (part and not part.length):
         return response
-    async with aclosing(request.app[APP_STATE].context.documents.read(digest)) as chunks:
+    chosen = {"first": part.first, "length": part.length} if part else {}
+    async with aclosing(request.app[APP_STATE].context.documents.read(digest, **chosen)) as chunks:
         first = await anext(chunks, b"")
         await response.prepare(request)
         await _write_all(request, response, first, chunks)
+    return response
+
+
+def _make_raw_response(part: ByteRange | None, size: int, etag: str) -> web.StreamResponse:
+    """The headers of the whole file, of a part of it, or of the refusal of a part that it does not have."""
+    headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+    if part and not part.length:
+        return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    headers |= {"Cache-Control": "public, max-age=31536000, immutable", "ETag": etag}
+    if part is None:
+        response = web.StreamResponse(headers=headers)
+        response.content_length = size
+        return response
+    last = part.first + part.length - 1
+    response = web.StreamResponse(status=206, headers={**headers, "Content-Range": f"bytes {part.first}-{last}/{size}"})
+    response.content_length = part.length
     return response
 
 
