@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from contextlib import suppress
 
@@ -63,6 +64,9 @@ async def test_a_source_cannot_name_a_private_address_itself() -> None:
         "192.0.2.1", "192.168.1.1", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1", "255.255.255.255",
         "::", "::1", "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:4136::1",
         "2001:db8::1", "fc00::1", "fd12:3456::1", "fe80::1", "fe80::1%eth0", "fec0::1", "ff02::1",
+        "::127.0.0.1", "::8.8.8.8", "::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8", "3fff::1", "3fff:fff::1", "100::1", "100:0:0:1::1",
+        "5f00::1", "4000::1", "2001:1::1", "2001:2::1", "2001:3::1", "2001:20::1", "2001:30::1", "2620:4f:8000::1", "2002:a00:1::1",
+        "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.175.48.1", "198.51.100.1", "203.0.113.1", "192.0.0.9", "192.0.0.170",
     ],
 )  # fmt: skip
 def test_private_and_special_addresses_are_not_public(text: str) -> None:
@@ -70,8 +74,12 @@ def test_private_and_special_addresses_are_not_public(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1.1.1.1", "23.45.67.89", "172.15.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
+    "text",
+    [
+        "1.1.1.1", "23.45.67.89", "172.15.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1",
+        "2001:4860:4860::8888", "2a00:1450::1", "2001:200::1",
+    ],
+)  # fmt: skip
 def test_ordinary_addresses_are_public(text: str) -> None:
     assert address.is_public(text)
 
@@ -95,3 +103,12 @@ def test_no_message_has_more_than_one_line_or_a_password(text: str) -> None:
     formatted = address.format_address(f"https://me:secret@{text}")
     assert formatted.isprintable()
     assert "secret" not in formatted
+
+
+def test_what_python_calls_private_is_not_public_either() -> None:
+    """Its lists, of whatever release, hold nothing that our table lacks."""
+    for constants in (ipaddress._IPv4Constants, ipaddress._IPv6Constants):  # type: ignore[attr-defined]
+        for network in constants._private_networks:
+            if network != ipaddress.ip_network("::ffff:0:0/96"):  # the addresses in it are judged by what they lead to
+                assert not address.is_public(str(network[0])), network
+                assert not address.is_public(str(network[-1])), network

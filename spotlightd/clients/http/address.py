@@ -14,12 +14,11 @@ from collections.abc import Collection, Mapping
 
 from yarl import URL
 
+from spotlightd.clients.http.special_ranges import is_special
 from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.redact import mask_address
 from spotlightd.settings.describe import show_text
 
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "5f00::/16")))  # older Pythons lack them
 EXACT = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
 _REMEDY = "write host = address in [publisher.mirrors], such as \"www.sec.gov\" = 'http://127.0.0.1:8090'"
 
@@ -96,17 +95,7 @@ def mirror_address(address: URL, mirrors: Mapping[str, URL]) -> URL | None:
 
 def is_public(text: str) -> bool:
     """Whether an IP address is on the public internet. An IPv4 address embedded in an IPv6 address counts."""
-    address = ipaddress.ip_address(re.sub("%.*", "", text))
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(str(inner))
-        if address.is_site_local or address.teredo is not None:
-            return False
-    special = any(address in network for network in SPECIAL)
-    return address.is_global and not special and not address.is_multicast
+    return not is_special(ipaddress.ip_address(re.sub("%.*", "", text)))
 
 
 def open_public_socket(
