@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -95,8 +96,6 @@ class Out:
 
 def format_cell(value: Any) -> str:
     """A value in a table for people."""
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, bytes):
@@ -107,7 +106,7 @@ def format_cell(value: Any) -> str:
         return f"{value:f}"
     if isinstance(value, int):
         return f"{value:,}"
-    return str(value)
+    return "" if value is None else str(value)
 
 
 def _without_nan(value: Any) -> Any:
@@ -124,6 +123,6 @@ def _to_json(value: Any) -> Any:
         return value.decode(errors="replace")
     if isinstance(value, date | datetime):
         return value.isoformat()
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal | UUID | timedelta):
         return str(value)
     raise TypeError(type(value).__name__)

@@ -52,8 +52,11 @@ def alter_generation(dataset: Dataset, sealed: Mapping[int, int], database: str)
 
 
 def add_column(dataset: Dataset, database: str, column: Column) -> str:
-    """ALTER TABLE for a column that the table does not have yet; older rows have the type's default."""
-    return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {column_clause(column)}"
+    """ALTER TABLE for a column that the table does not have yet. Older rows have the type's default in a stored column;
+    one that is computed has its value for them too.
+    """
+    clause = derived_clause(column) if column.sql else column_clause(column)
+    return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {clause}"
 
 
 def create_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:

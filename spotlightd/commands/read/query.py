@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import open_session, parse_as_of
-from spotlightd.errors import SettingsError
+from spotlightd.errors import SettingsError, StoreError
 from spotlightd.model.dataset import Dataset
-from spotlightd.ports.warehouse import Limits
+from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.settings.settings import Settings
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 
 MOST_ROWS = 100_000
 LEAD = r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 READS = re.compile(LEAD + r"(SELECT|WITH|SHOW|DESCRIBE|DESC|EXPLAIN|EXISTS)\b", re.IGNORECASE | re.DOTALL)
+LONG_TIME = re.compile(r"^(?:Nullable\()?DateTime64\([7-9]")
 SELECTS = re.compile(LEAD + r"(SELECT|WITH(?:\s+RECURSIVE)?)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -30,9 +31,39 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     async with open_session(settings) as session:
         snapshot = await session.take_snapshot(parse_as_of(arguments.as_of))
         text, params = with_visible(sql, session.datasets, settings.warehouse.database, snapshot)
+        text = await _keep_nanoseconds(session.warehouse, text, params, as_json=out.as_json)
         answer = await session.warehouse.rows(text, params, limits=Limits(result_rows=MOST_ROWS))
     out.table(answer.names, answer.rows)
     return 0
+
+
+async def _keep_nanoseconds(warehouse: Warehouse, sql: str, params: Mapping[str, Any], *, as_json: bool) -> str:
+    """The SQL with times of more than six digits as texts: Python's times end at the microsecond.
+
+    A statement that cannot be described is left as it is; when it runs, its own error is clearer.
+    """
+    if not SELECTS.match(sql):
+        return sql
+    try:
+        described = await warehouse.rows(f"DESCRIBE TABLE ({sql}\n)", params)
+    except StoreError:
+        return sql
+    long_times = [name for name, kind, *_ in described.rows if LONG_TIME.search(kind)]
+    if not long_times:
+        return sql
+    texts = ", ".join(f"{_time_text(_quote_name(name), as_json=as_json)} AS {_quote_name(name)}" for name in long_times)
+    return f"SELECT * REPLACE ({texts}) FROM ({sql}\n)"
+
+
+def _time_text(name: str, *, as_json: bool) -> str:
+    """A time as text, as `Out` writes times."""
+    text = f"toString(toTimeZone({name}, 'UTC'))"
+    return f"concat(replaceOne({text}, ' ', 'T'), '+00:00')" if as_json else text
+
+
+def _quote_name(name: str) -> str:
+    escaped = name.replace("\\", "\\\\").replace("`", "\\`")
+    return f"`{escaped}`"
 
 
 def with_visible(
