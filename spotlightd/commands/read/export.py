@@ -45,6 +45,10 @@ def _make_question(arguments: argparse.Namespace, session: Session) -> Question:
     pairs = [(name, value) for name, _, value in (condition.partition("=") for condition in arguments.where)]
     if arguments.as_of:
         pairs.append(("as_of", arguments.as_of))
+    if arguments.safe and arguments.format != "csv":
+        raise SettingsError(f"--safe is for csv: a spreadsheet takes no text of a {arguments.format} file for a formula")
+    if arguments.safe:
+        pairs.append(("_safe", "1"))
     return parse_conditions(dataset, pairs)
 
 
@@ -84,6 +88,11 @@ COMMAND = Command(
             help="only rows with this value; also COLUMN__gte=VALUE and so on, as in the explorer's addresses",
         ),
         argument("--as-of", metavar="TIME", default="", help="as known at that time: 2021-03-01 or RFC 3339"),
+        argument(
+            "--safe",
+            action="store_true",
+            help="csv for a spreadsheet: a quote before each text that it would take for a formula",
+        ),
         argument("--to", type=Path, metavar="FILE", help="the file to write (default: standard output)"),
     ),
     run,
