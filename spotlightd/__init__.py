@@ -7,13 +7,14 @@ from spotlightd.datasets.trades import trades
 from spotlightd.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.provenance import Body, Reject
-from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
-from spotlightd.model.stream import Feed, Stream
+from spotlightd.model.source import Batch, Expected, Link, OutsideRows, Pages, Rows
+from spotlightd.model.stream import Feed, Stream, find_named_symbols
 from spotlightd.model.transform import Transform
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Batch", "Body", "Column", "Dataset", "Expected", "Feed", "FormatError", "Link", "Pages", "PublisherError", "Reject",
-    "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform", "trades",
+    "Batch", "Body", "Column", "Dataset", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
+    "PublisherError", "Reject", "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
+    "find_named_symbols", "trades",
 ]  # fmt: skip

@@ -43,11 +43,13 @@ runs = system_table(
         Column("url", "String", "the requested address"),
         Column("covers", "String", "what the document reports, from coarse to fine, such as 2021/01/b"),
         label_column(
-            "outcome", "published, unchanged, refused, absent, failed, wrong body, store failed or discovered"
+            "outcome",
+            "published, unchanged, covered (a document for a larger slice has it), refused, absent, failed, wrong body, "
+            "store failed, or discovered for a look that listed the documents",
         ),
         Column("digest", "String", "SHA-256 of the document; empty when there was none"),
         Column("rows", "UInt64", "rows of the document", unit="rows"),
-        Column("rejects", "UInt64", "lines that could not be parsed", unit="lines"),
+        Column("rejects", "UInt64", "lines that are not loaded", unit="lines"),
         Column("bytes", "UInt64", "length of the document", unit="bytes"),
         Column("seconds", "Float64", "how long the attempt took", unit="s"),
         Column("error", "String", "what went wrong, in a sentence"),
@@ -62,7 +64,8 @@ runs = system_table(
 rejects = system_table(
     "rejects",
     "Rejected lines",
-    "Lines of documents that could not be parsed, each with the reason.",
+    "Lines of documents that are not loaded, each with the reason: they could not be read, or report a day of another "
+    "document.",
     (
         ID,
         time_column("at", "when the line was rejected"),
@@ -72,7 +75,7 @@ rejects = system_table(
         Column("member", "UInt16", "file within the document, 0 for the first or only one"),
         Column("line", "UInt32", "line of that file, 1 for the first"),
         Column("text", "String", "the line, cut at 2,000 characters"),
-        Column("reason", "String", "why the line could not be parsed"),
+        Column("reason", "String", "why the line is not loaded"),
     ),
     key=("id",),
     order=("source", "id"),

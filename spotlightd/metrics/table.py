@@ -66,6 +66,10 @@ REPORTED = (
     Metric("connected", "gauge", (STREAM,), "1 while the socket is open, else 0."),
     Metric("retries_total", "counter", (STREAM,), "Batches, connections or appends that were tried again."),
     Metric("gaps_total", "counter", (STREAM, CAUSE), "Gaps recorded, by cause."),
+    Metric(
+        "venue_clock_offset_seconds", "gauge", (STREAM,),
+        "By how much the venue's clock is ahead of this machine's, as its trades show it. Below 0: behind, or late trades.",
+    ),
     # A stream: the drain into the warehouse.
     Metric("frames_drained_total", "counter", (STREAM,), "Frames moved into the warehouse."),
     Metric("rows_decoded_total", "counter", (STREAM,), "Rows, such as trades, decoded from the frames moved."),
@@ -81,7 +85,15 @@ REPORTED = (
         "Time from receiving a frame until it is: on the bus, in the frames table, queryable as rows.", LAGS,
     ),
     # A source that publishes documents.
+    Metric(
+        "looks_total", "counter", (BATCH, OUTCOME),
+        "Looks for documents, by outcome: `discovered` when they were listed, anything else is a failed look.",
+    ),
     Metric("documents_total", "counter", (BATCH, OUTCOME), "Documents requested, by outcome."),
+    Metric(
+        "documents_repeating_keys_total", "counter", (BATCH,),
+        "Documents refused because another visible document has some of their keys.",
+    ),
     Metric("rows_published_total", "counter", (BATCH,), "Rows of documents that became visible to readers."),
     Metric(
         "source_late_since_timestamp_seconds", "gauge", (BATCH,),

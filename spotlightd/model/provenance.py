@@ -11,7 +11,9 @@ from typing import Literal
 from spotlightd.settings.sources import ParserSettings
 
 LoadState = Literal["loading", "loaded", "publishing", "published", "dead", "swept"]
-Outcome = Literal["published", "unchanged", "refused", "absent", "failed", "wrong body", "store failed", "discovered"]
+Outcome = Literal[
+    "published", "unchanged", "covered", "refused", "absent", "failed", "wrong body", "store failed", "discovered"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,16 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A line that could not be parsed. `text` is the line, cut at 2,000 characters."""
+    """A line that is not loaded. `text` is the line, cut at 2,000 characters.
+
+    `of_other_slice`: it was read well, and is loaded from the document that reports its day.
+    """
 
     member: int
     line: int
     text: str
     reason: str
+    of_other_slice: bool = False
 
 
 @dataclass(frozen=True, slots=True)

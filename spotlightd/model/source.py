@@ -3,16 +3,57 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import Enum
 from typing import Any, Protocol
 
 from spotlightd.errors import SettingsError
-from spotlightd.model.dataset import NAME, Dataset
+from spotlightd.model.dataset import LINES, NAME, Dataset
 from spotlightd.model.provenance import Body, Reject
 
 COVERS = re.compile(r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Days from `first` to `last`, both included."""
+
+    first: date
+    last: date
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+    @property
+    def days(self) -> int:
+        return (self.last - self.first).days + 1
+
+    @property
+    def day_before(self) -> date:
+        """So `half_month(period.day_before)` is the half-month before a half-month."""
+        return self.first - timedelta(days=1)
+
+    @property
+    def day_after(self) -> date:
+        return self.last + timedelta(days=1)
+
+
+class OutsideRows(Enum):
+    """What becomes of rows whose day is outside the days of their document. Every source chooses one.
+
+    REFUSE      the document is refused: such a row shows that it is not what its name says
+    REJECT      the line is rejected, and counts against `rejects_allowed`
+    OWNER_ONLY  the row is loaded only from the document that reports its day, and is a reject with that reason here
+    """
+
+    REFUSE = "refuse"
+    REJECT = "reject"
+    OWNER_ONLY = "owner only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +61,8 @@ class Link:
     """A document known to exist.
 
     `covers` names what it reports, as a path from coarse to fine: `2021/01/b`. A document replaces those that cover the
-    same path or a part of it. `first` and `last` are the days that it reports.
+    same path or a part of it; a part that comes after its whole is kept and not loaded. `first` and `last` are the days
+    that it reports: the source's `outside` says what becomes of rows of other days.
     """
 
     url: str
@@ -31,6 +73,12 @@ class Link:
     def __post_init__(self) -> None:
         if not COVERS.match(self.covers):
             raise SettingsError(f"link {self.url}: covers {self.covers!r} is not a path of lower-case words")
+        if self.first > self.last:
+            raise SettingsError(f"link {self.url}: its last day, {self.last}, is before its first, {self.first}")
+
+    @property
+    def period(self) -> Period:
+        return Period(self.first, self.last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +91,15 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one dataset, as a pyarrow.RecordBatch of the dataset's columns and its pointer (never `load_id`)."""
+    """Rows of one dataset, as a pyarrow.RecordBatch of the dataset's columns and its pointer (never `load_id`).
+
+    `texts` gives the texts of lines by their numbers, for rows that are rejected later on because of their day. Without
+    it the values stand in for the text.
+    """
 
     dataset: Dataset
     columns: Any
+    texts: Callable[[Iterable[int]], list[str]] | None = None
 
 
 class Pages(Protocol):
@@ -68,6 +121,8 @@ class Batch:
     begins_with      first bytes of a real document (b"PK" for a zip): other bodies are not documents
     cron             when to look for documents, UTC, five fields
     expected(day)    the newest path that should be published by that day, so that lateness is visible
+    outside          what becomes of rows outside the days of their document; days are those of each dataset's `time`
+    least_links      the fewest documents that a look can find; fewer, or none, and the look has failed
     requests_per_second  the most requests to each host of this source
     rejects_allowed  share of a document's lines that may be rejected before the whole document is refused
     hot_days         least days that its documents stay in the folder before they are only in the bucket; 0 = for ever
@@ -84,6 +139,8 @@ class Batch:
     hosts: tuple[str, ...]
     cron: str
     expected: Callable[[date], Expected]
+    outside: OutsideRows
+    least_links: int = 1
     begins_with: bytes = b""
     max_bytes: int = 1 << 30
     requests_per_second: float = 2.0
@@ -96,6 +153,23 @@ class Batch:
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
             raise SettingsError(f"source name {self.name!r}: use lower case letters, digits and _")
+        if self.least_links < 1:
+            raise SettingsError(
+                f"source {self.name}: least_links must be at least 1, because none is never a whole answer"
+            )
+        for dataset in self.datasets:
+            self._check_days(dataset)
+
+    def _check_days(self, dataset: Dataset) -> None:
+        """SettingsError for a dataset whose rows cannot be compared with the days of a document."""
+        time = dataset.column(dataset.time)
+        if time.kind not in ("date", "time") or time.is_nullable:
+            raise SettingsError(
+                f"source {self.name}: {dataset.name}.{time.name} is a {time.type}; the time of documents' rows must be a "
+                "Date or a DateTime64, so that rows outside the days of a document are found"
+            )
+        if dataset.pointer != LINES:
+            raise SettingsError(f"source {self.name}: rows of {dataset.name} must point to a member and a line")
 
     def next_due(self, day: date) -> Expected:
         """The first expected document that is not yet due on that day. Looks half a year ahead."""

@@ -107,10 +107,11 @@ def convert_cells(cells: Cells, layout: Layout, member: int, block: Block) -> Pa
     batch = pa.record_batch([arrays[name] for name in schema.names], schema=schema)
     if masks:
         batch = batch.filter(reduce(pc.and_, masks))
-    texts = block.text.split(b"\n") if errors else []
     numbers = {index: int(cells.lines[index]) for index in sorted(errors)}
+    texts = block.texts(numbers.values()) if errors else []
     rejects = [
-        make_reject(member, line, texts[line - block.first].decode(), errors[index]) for index, line in numbers.items()
+        make_reject(member, line, text, errors[index])
+        for (index, line), text in zip(numbers.items(), texts, strict=True)
     ]
     return ParsedBlock(batch, rejects)
 

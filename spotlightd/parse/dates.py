@@ -6,34 +6,16 @@ days, so a date computed here may be early by the holidays in between. Grant som
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 
+from spotlightd.model.source import Period
+
+__all__ = [
+    "Period", "add_business_days", "add_months", "business_days", "half_month", "is_business_day", "last_business_day",
+    "month", "quarter", "quarter_number",
+]  # fmt: skip
+
 _WEEKDAYS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """Days from `first` to `last`, both included."""
-
-    first: date
-    last: date
-
-    def __contains__(self, day: date) -> bool:
-        return self.first <= day <= self.last
-
-    @property
-    def days(self) -> int:
-        return (self.last - self.first).days + 1
-
-    @property
-    def day_before(self) -> date:
-        """So `half_month(period.day_before)` is the half-month before a half-month."""
-        return self.first - timedelta(days=1)
-
-    @property
-    def day_after(self) -> date:
-        return self.last + timedelta(days=1)
 
 
 def month(day: date) -> Period:

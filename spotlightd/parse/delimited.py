@@ -106,7 +106,7 @@ def _read_rows(
             _add_totals(tally, layout, parsed.batch)
             yield from parsed.rejects
             if parsed.batch.num_rows:
-                yield Rows(layout.dataset, parsed.batch)
+                yield Rows(layout.dataset, parsed.batch, block.texts)
 
 
 def _make_cells(lines_by_number: dict[int, list[str]], names: tuple[str, ...]) -> cells.Cells:

@@ -27,6 +27,11 @@ class Block:
     count: int
     text: bytes
 
+    def texts(self, numbers: Iterable[int]) -> list[str]:
+        """The lines with these numbers, without their line ends. Splits the block once, whatever their number."""
+        texts = self.text.split(b"\n")
+        return [texts[number - self.first].decode() for number in numbers]
+
 
 def read_blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> Generator[Block, None, None]:
     """The blocks of a text. FormatError for a line of more than 1 MiB, and for bytes that the encoding does not have."""

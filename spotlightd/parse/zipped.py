@@ -7,6 +7,7 @@ the output is compared with the declared size, the limits and the checksum.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import struct
 import zipfile
@@ -69,6 +70,22 @@ def members(body: Body) -> tuple[Member, ...]:
     if not files:
         raise FormatError(f"{body.name} is a zip archive without a file in it")
     return tuple(Member(index, info.filename, body.name, body.path, limits, info) for index, info in enumerate(files))
+
+
+def content_digest(body: Body) -> str:
+    """A SHA-256 over the names and bytes of all files, in the archive's order. Two archives have the same when they
+    differ only in the wrapping: compression, times, comments. Empty when it is no archive that can be read whole.
+    """
+    whole = hashlib.sha256()
+    try:
+        for member in members(body):
+            content = hashlib.sha256()
+            for piece in pieces(member):
+                content.update(piece)
+            whole.update(f"{content.hexdigest()} {len(member.name)} {member.name}\n".encode(errors="surrogatepass"))
+    except FormatError:
+        return ""
+    return whole.hexdigest()
 
 
 def _describe_start(path: Path) -> str:

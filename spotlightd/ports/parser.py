@@ -11,17 +11,20 @@ from typing import Protocol
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.model.provenance import Reject
-from spotlightd.model.source import Batch
+from spotlightd.model.source import Batch, Period
 from spotlightd.model.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
 class ParseResult:
-    """The totals of a parsed document: rows by dataset, rejected lines, and lines read."""
+    """The totals of a parsed document: rows by dataset, lines that are not loaded, and lines read. `content` is set only
+    where the content of an archive was digested.
+    """
 
     rows: Mapping[str, int]
     rejects: tuple[Reject, ...]
     lines: int
+    content: str = ""
 
 
 class ParseSession(Protocol):
@@ -44,9 +47,16 @@ class Parser(Protocol):
     """Parses untrusted bytes outside the daemon's process, with limits on memory, processor time and wall time."""
 
     def parse(
-        self, source: Batch | Stream, path: Path, name: str, *, load_id: int
+        self, source: Batch | Stream, path: Path, name: str, *, load_id: int, period: Period | None = None
     ) -> AbstractAsyncContextManager[ParseSession]:
-        """Leaving the block ends the parsing, finished or not."""
+        """Leaving the block ends the parsing, finished or not. `period`: the days of a document, for the rule of its
+        source about rows outside them.
+        """
+
+    async def content_digest(self, path: Path, name: str) -> str:
+        """A SHA-256 over the names and bytes of an archive's members, which does not depend on how they are packed. Empty
+        when the file is no archive that can be read whole.
+        """
 
 
 class Verifier(Protocol):

@@ -24,6 +24,12 @@ The texts, as seen in 21 half-months of 2019 to 2021 and in files of 2004:
 - Symbols that end in XXXX or ZZZZ are printed so by the publisher. A row without a symbol is mostly of a security that is
   not eligible for continuous net settlement.
 - No (day, CUSIP, symbol) was there twice in any of the 21 half-months. If one ever is, both rows are kept, as published.
+- All rows of 12 half-months of 2019 to 2021 are of the days that the file's name says. Public parsers of the files of 2004
+  report that 2004-04-01 is in the first and in the second quarter. A balance counts once, so a row is loaded only from the
+  file of its own day.
+
+The SEC's page speaks of one more file: balances below 10,000 shares from 2008-09-16 to 2009-06-30. Nobody of whom we know
+has published its name or its content, so it is found by what its link or name says, and read like the files of its time.
 """
 
 from __future__ import annotations
@@ -35,7 +41,20 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
+from spotlightd import (
+    Batch,
+    Body,
+    Column,
+    Dataset,
+    Expected,
+    FormatError,
+    Link,
+    OutsideRows,
+    Pages,
+    Reject,
+    Rhythm,
+    Rows,
+)
 from spotlightd.parse import dates, delimited, html, zipped
 
 INDEX = "https://www.sec.gov/data-research/sec-markets-data/fails-deliver-data"
@@ -43,6 +62,11 @@ NAME = (
     r"(?i)/(?:cnsfails(?P<year>20\d\d)(?P<month>0[1-9]|1[0-2])(?P<half>[ab])"
     r"|cnsp_sec_fails_(?P<old_year>20\d\d)q(?P<quarter>[1-4]))(?:_(?P<again>\d{1,3}))?\.zip$"
 )
+ARCHIVE = r"(?i)/(?P<stem>[^/]+?)(?:_(?P<again>\d{1,3}))?\.zip$"
+SMALL_BALANCES = re.compile(
+    r"(?i)(?:less|fewer|under|below)[\s_-]*(?:than)?[\s_-]*10(?:[,._]?000|k)|small[\s_-]*balance"
+)
+SMALL_BALANCES_FROM, SMALL_BALANCES_TO = date(2008, 9, 16), date(2009, 6, 30)
 
 sec_ftd = Dataset(
     name="sec_ftd",
@@ -86,7 +110,8 @@ sec_ftd = Dataset(
     notes=(
         "A balance, not a flow: adding up the days counts the same undelivered shares again and again.",
         "It does not show who failed to deliver, why, or since when. One number covers both long and short sellers.",
-        "No row means a balance of zero from 2009-07-01 on, and before that a balance below 10,000 shares.",
+        "No row means a balance of zero from 2009-07-01 on, and a balance below 10,000 shares before 2008-09-16.",
+        "Between these days no row means below 10,000 shares, or zero if a document here covers 2008/below-10000.",
         "The price is the close of the day before, so shares times price is an estimate. Hardly any before April 2007.",
         "The SEC replaces files without notice; what was published earlier stays readable here with as_of.",
         "A few names hold a byte of no usual charset, such as ENEL AM»RICAS (2019 to April 2020). Search by symbol or CUSIP.",
@@ -113,22 +138,25 @@ HALF_MONTH = delimited.Layout(
         delimited.Trailer("Trailer total quantity of shares", total="quantity"),
     ),
 )
-QUARTER = replace(HALF_MONTH, strict=False)
+OLDER = replace(HALF_MONTH, strict=False)
 
 
 async def discover(pages: Pages) -> AsyncIterator[Link]:
     """All files of the index page, oldest first. Of a file that was posted again, only the newest."""
+    page = await pages.page(INDEX)
+    found = [(_make_link(anchor.url, anchor.match), anchor) for anchor in html.links(page, INDEX, NAME)]
+    found += [(_make_small_link(anchor), anchor) for anchor in html.links(page, INDEX, ARCHIVE) if _is_small(anchor)]
     newest: dict[str, tuple[int, Link]] = {}
-    for anchor in html.links(await pages.page(INDEX), INDEX, NAME):
-        link, again = _make_link(anchor.url, anchor.match), int(anchor.match["again"] or -1)
+    for link, anchor in found:
+        again = int(anchor.match["again"] or -1)
         if link.covers not in newest or newest[link.covers][0] < again:
             newest[link.covers] = (again, link)
-    for _, link in sorted(newest.values(), key=lambda entry: entry[1].first):
+    for _, link in sorted(newest.values(), key=lambda entry: (entry[1].first, entry[1].covers)):
         yield link
 
 
 def parse(body: Body) -> Iterator[Rows | Reject]:
-    layout = QUARTER if body.name.lower().startswith("cnsp_sec_fails_") else HALF_MONTH
+    layout = HALF_MONTH if re.match(r"(?i)cnsfails\d{6}[ab]", body.name) else OLDER
     for member in zipped.members(body):
         if member.ending not in (".txt", ""):
             raise FormatError(f"{body.name} holds {member.name!r}, which is not a text of fails", member=member.index)
@@ -172,6 +200,17 @@ def _make_link(url: str, match: re.Match[str]) -> Link:
     return Link(url, _covers(month, half), period.first, period.last)
 
 
+def _is_small(anchor: html.Anchor) -> bool:
+    """Whether the link is to the file of balances below 10,000 shares, by its text or its name."""
+    is_other = re.search(NAME, f"/{anchor.match['stem']}.zip")
+    return not is_other and bool(SMALL_BALANCES.search(f"{anchor.match['stem']} {anchor.text}"))
+
+
+def _make_small_link(anchor: html.Anchor) -> Link:
+    name = re.sub(r"[^a-z0-9]+", "-", anchor.match["stem"].lower()).strip("-")
+    return Link(anchor.url, f"2008/below-10000/{name}", SMALL_BALANCES_FROM, SMALL_BALANCES_TO)
+
+
 def _covers(month: date, half: str) -> str:
     return f"{month:%Y/%m}/{half}"
 
@@ -184,11 +223,12 @@ source = Batch(
     discover=discover,
     parse=parse,
     reread=reread,
-    parser="1",
+    parser="2",  # 1 also loaded rows of other days
     hosts=("www.sec.gov",),
     begins_with=b"PK",
     cron="17 11 * * *",
     expected=expected,
+    outside=OutsideRows.OWNER_ONLY,
     max_bytes=256 << 20,
     requests_per_second=2.0,
     contact_required=True,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from spotlightd.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Body, Reject
-from spotlightd.model.source import Batch, Rows
+from spotlightd.model.source import Batch, Period, Rows
 from spotlightd.model.stream import Stream
-from spotlightd.parse import columns
+from spotlightd.parse import columns, outside
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers.loader import AuthorErrors
 
@@ -19,13 +20,24 @@ LIMITS = ParserSettings()
 
 
 def parse_inline(
-    source: Batch | Stream, path: Path, name: str, limits: ParserSettings = LIMITS
+    source: Batch | Stream, path: Path, name: str, limits: ParserSettings = LIMITS, *, period: Period | None = None
 ) -> Generator[Rows | Reject, None, None]:
-    """Rows and rejects of one document. A bug in the source is a FormatError with the exception's type and line."""
+    """Rows and rejects of one document. A bug in the source is a FormatError with the exception's type and line.
+
+    `period`: the days of the document; the source's rule for rows outside them is applied. None for a file that is only
+    tried, and for frames.
+    """
     if source.parse is None:
         raise SettingsError(f"stream {source.name} has no parser: the warehouse decodes it")
+    checked = _parse_checked(source, source.parse, Body(path, name, limits))
+    yield from outside.apply_rule(checked, source, period) if period and isinstance(source, Batch) else checked
+
+
+def _parse_checked(
+    source: Batch | Stream, parse: Callable[[Body], Iterator[Rows | Reject]], body: Body
+) -> Iterator[Rows | Reject]:
     with AuthorErrors(lambda error: FormatError(f"a bug in the source {source.name}: {error}")):
-        for item in source.parse(Body(path, name, limits)):
+        for item in parse(body):
             yield item if isinstance(item, Reject) else _check_rows(item, source)
 
 
@@ -48,4 +60,4 @@ def _check_rows(rows: Rows, source: Batch | Stream) -> Rows:
             raise TypeError(f"{rows.dataset.name}.{field.name} is {column.type}, not {field.type}")
         if column.null_count and not field.nullable:
             raise TypeError(f"{rows.dataset.name}.{field.name} has empty values, and is not Nullable")
-    return Rows(rows.dataset, pa.record_batch([batch.column(name) for name in schema.names], schema=schema))
+    return replace(rows, columns=pa.record_batch([batch.column(name) for name in schema.names], schema=schema))

@@ -10,7 +10,7 @@ import pytest
 from spotlightd.clients.http.publisher import HttpPublisher, HttpPublishers
 from spotlightd.errors import PublisherError
 from spotlightd.model.provenance import Body, Reject
-from spotlightd.model.source import Batch, Expected, Link, Pages, Rows
+from spotlightd.model.source import Batch, Expected, Link, OutsideRows, Pages, Rows
 from spotlightd.settings import sources
 from tests.clients.publisher_server import ScriptedPublisher
 from tests.manual_clock import ManualClock
@@ -44,6 +44,7 @@ def batch(**changes: Any) -> Batch:
         "hosts": (HOST,),
         "cron": "0 0 * * *",
         "expected": lambda day: Expected("2021", due=day),
+        "outside": OutsideRows.REFUSE,
         "begins_with": b"PK",
         "max_bytes": 1_000_000,
         "requests_per_second": 1000.0,

@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from spotlightd import Batch, Body, Column, Dataset, Expected, Link, Pages, Reject, Rhythm, Rows, StoreError
+from spotlightd import (
+    Batch,
+    Body,
+    Column,
+    Dataset,
+    Expected,
+    Link,
+    OutsideRows,
+    Pages,
+    Reject,
+    Rhythm,
+    Rows,
+    StoreError,
+)
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.model.offsets import Epoch
@@ -38,7 +51,7 @@ def _parse(_: Body) -> list[Rows | Reject]:
 SOURCE = Batch(
     name="constructed", title="Constructed", home="https://example.org/", datasets=(constructed,), discover=_discover,
     parse=lambda body: iter(_parse(body)), parser="1", hosts=("example.org",), cron="0 6 * * *",
-    expected=lambda day: Expected("2021/01/a", day),
+    expected=lambda day: Expected("2021/01/a", day), outside=OutsideRows.REFUSE,
 )  # fmt: skip
 
 

@@ -18,15 +18,30 @@ from typing import Any
 
 import pyarrow as pa
 
-from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows, ports
+from spotlightd import (
+    Batch,
+    Body,
+    Column,
+    Dataset,
+    Expected,
+    FormatError,
+    Link,
+    OutsideRows,
+    Pages,
+    Reject,
+    Rhythm,
+    Rows,
+    ports,
+)  # fmt: skip
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.loads.load import IngestContext, IngestResult
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
+from spotlightd.model.source import Period
 from spotlightd.model.stream import Stream
-from spotlightd.parse import columns
+from spotlightd.parse import columns, zipped
 from spotlightd.ports.parser import ParseResult
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import NoArchives
@@ -87,7 +102,7 @@ def source(parser: str = "1") -> Batch:
     return Batch(
         name="constructed", title="Constructed", home=INDEX, datasets=(constructed_counts,), discover=discover,
         parse=parse, parser=parser, hosts=("example.org",), cron="0 6 * * *",
-        expected=lambda day: Expected(f"{day.year}", day), rejects_allowed=0.5,
+        expected=lambda day: Expected(f"{day.year}", day), rejects_allowed=0.5, outside=OutsideRows.REFUSE,
     )  # fmt: skip
 
 
@@ -122,22 +137,25 @@ class InlineParseSession:
 class InlineParser:
     @asynccontextmanager
     async def parse(
-        self, source: Batch | Stream, path: Path, name: str, *, load_id: int
+        self, source: Batch | Stream, path: Path, name: str, *, load_id: int, period: Period | None = None
     ) -> AsyncIterator[InlineParseSession]:
         items: list[Rows | Reject] = []
         error = None
         try:
-            items.extend(parse_inline(source, path, name))
+            items.extend(parse_inline(source, path, name, period=period))
         except FormatError as refused:
             error = refused
-        yield InlineParseSession(items, error, load_id, len(path.read_text().splitlines()))
+        yield InlineParseSession(items, error, load_id, len(path.read_bytes().splitlines()))
+
+    async def content_digest(self, path: Path, name: str) -> str:
+        return zipped.content_digest(Body(path, name))
 
 
-CRASH_STRIDE = int(os.environ.get("SPOTLIGHTD_CRASH_STRIDE", "3"))
+CRASH_STRIDE = int(os.environ.get("SPOTLIGHTD_CRASH_STRIDE", "5"))
 
 
 def crash_steps() -> Iterator[int]:
-    """The steps to crash at: the first, and every third after it; `make soak` takes every one (SPOTLIGHTD_CRASH_STRIDE=1).
+    """The steps to crash at: the first, and every fifth after it; `make soak` takes every one (SPOTLIGHTD_CRASH_STRIDE=1).
 
     The stride is odd, so that crashes before a call and crashes after one take turns.
     """

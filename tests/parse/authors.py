@@ -13,16 +13,32 @@ from datetime import date
 
 import pyarrow as pa
 
-from spotlightd import Batch, Body, Column, Dataset, Expected, FormatError, Link, Pages, Reject, Rhythm, Rows
+from spotlightd import (
+    Batch,
+    Body,
+    Column,
+    Dataset,
+    Expected,
+    FormatError,
+    Link,
+    OutsideRows,
+    Pages,
+    Reject,
+    Rhythm,
+    Rows,
+)
 
 
 def dataset(name: str) -> Dataset:
-    columns = (Column("number", "UInt64", "a number"), Column("text", "String", "a text"))
+    columns = (
+        Column("number", "UInt64", "a number"), Column("text", "String", "a text"), Column("day", "Date", "a day"),
+    )  # fmt: skip
     rhythm = Rhythm("never", stale_days=1)
-    return Dataset(name, name, "nobody", "constructed", columns, ("number",), ("number",), "number", rhythm)
+    return Dataset(name, name, "nobody", "constructed", columns, ("number",), ("number",), "day", rhythm)
 
 
 FIRST, SECOND = dataset("first"), dataset("second")
+DAY = date(2021, 1, 1)
 
 
 async def discover(pages: Pages) -> AsyncIterator[Link]:
@@ -41,6 +57,7 @@ def source(name: str, parse: Callable[[Body], Iterator[Rows | Reject]]) -> Batch
         hosts=(),
         cron="0 0 * * *",
         expected=lambda day: Expected("x", day),
+        outside=OutsideRows.REFUSE,
     )
 
 
@@ -48,6 +65,7 @@ def rows(dataset: Dataset, count: int, text: str = "text", line: int = 1) -> Row
     columns = {
         "number": pa.array(range(count), pa.uint64()),
         "text": pa.array([text] * count),
+        "day": pa.array([DAY] * count, pa.date32()),
         "member": pa.array([0] * count, pa.uint16()),
         "line": pa.array(range(line, line + count), pa.uint32()),
     }

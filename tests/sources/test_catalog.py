@@ -13,8 +13,9 @@ from spotlightd.workers.inline import parse_inline
 SOURCE = """
 from __future__ import annotations
 from dataclasses import dataclass
+from datetime import date
 import pyarrow as pa
-from spotlightd import Batch, Column, Dataset, Expected, Rhythm, Rows
+from spotlightd import Batch, Column, Dataset, Expected, OutsideRows, Rhythm, Rows
 
 @dataclass(frozen=True)
 class Kept:
@@ -22,7 +23,7 @@ class Kept:
 
 {name} = Dataset(
     name="{name}", title="{title}", publisher="nobody", about="constructed",
-    columns=(Column("number", "UInt64", "a number"),), key=("number",), order=("number",), time="number",
+    columns=(Column("day", "Date", "a day"),), key=("day",), order=("day",), time="day",
     rhythm=Rhythm("never", stale_days=1),
 )
 
@@ -31,12 +32,12 @@ async def discover(pages):
     yield
 
 def parse(body):
-    arrays = [pa.array([1], pa.uint64()), pa.array([0], pa.uint16()), pa.array([1], pa.uint32())]
-    yield Rows({name}, pa.record_batch(arrays, ["number", "member", "line"]))
+    arrays = [pa.array([date(2021, 1, 4)], pa.date32()), pa.array([0], pa.uint16()), pa.array([1], pa.uint32())]
+    yield Rows({name}, pa.record_batch(arrays, ["day", "member", "line"]))
 
 source = Batch(
     name="{source}", title="{title}", home="", datasets=({name},), discover=discover, parse=parse, parser="1",
-    hosts=(), cron="0 0 * * *", expected=lambda day: Expected("x", day),
+    hosts=(), cron="0 0 * * *", expected=lambda day: Expected("x", day), outside=OutsideRows.REFUSE,
 )
 """
 

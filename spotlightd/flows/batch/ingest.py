@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -18,12 +19,14 @@ from spotlightd.flows.loads.load import IngestContext, IngestResult, RefusedErro
 from spotlightd.log import log_context, logger
 from spotlightd.model.provenance import Document, Outcome, Run
 from spotlightd.model.source import Batch, Link
+from spotlightd.model.text import count
 from spotlightd.ports.ledger import KnownAddress
 from spotlightd.ports.progress import Checkpoint, ignore_progress, to_checkpoint
 from spotlightd.ports.publisher import Publisher, PublisherResponse
 
 DAY = timedelta(days=1)
 RETRY = Backoff(first=600.0, most=86_400.0, jitter=0.0)
+NOT_LOADED: dict[str, str] = {"unchanged": "document unchanged", "covered": "document covered"}
 REFRESH_SHARE = 8  # a document is fetched again after an eighth of the time since it was first seen, at least daily
 
 
@@ -46,6 +49,7 @@ async def ingest(
 ) -> list[IngestResult]:
     """Fetch and load every document of a source that is due, newest first. One failure does not stop the others.
 
+    What was refused because of another document is tried once more at the end, when the other may have been replaced.
     The check of the source and each document have their own `run` in the log. StoreError ends the ingest: a store of
     this instance has failed, and the other documents would fail too.
     """
@@ -58,17 +62,29 @@ async def ingest(
     now = datetime.now(UTC)
     due = [link for link in links if _is_wanted(link, span) and is_due(source, known.get(link.url), now, span)]
     due.sort(key=lambda link: (link.last, link.url), reverse=True)
+    results = await _ingest_links(source, publisher, context, due, checkpoint)
+    open_links = [result.link for result in results if not result.is_final]
+    if open_links and any(result.outcome == "published" for result in results):
+        final = [result for result in results if result.is_final]
+        results = final + await _ingest_links(source, publisher, context, open_links, checkpoint)
+    await checkpoint("", len(due), len(due))
+    logger(source=source.name, run=run).info("source checked", links=len(links), due=len(due))
+    return results
+
+
+async def _ingest_links(
+    source: Batch, publisher: Publisher, context: IngestContext, links: Sequence[Link], checkpoint: Checkpoint
+) -> list[IngestResult]:
+    known = await context.ledger.known_addresses(source.name)
     results = []
-    for done, link in enumerate(due):
-        await checkpoint(link.covers, done, len(due))
+    for done, link in enumerate(links):
+        await checkpoint(link.covers, done, len(links))
         with log_context(run=secrets.token_hex(4)):
             result = await _ingest_link(source, publisher, context, link, known.get(link.url))
         if context.metrics:
             context.metrics.count("documents_total", source=source.name, outcome=result.outcome)
             context.metrics.count("rows_published_total", result.rows, source=source.name)
         results.append(result)
-    await checkpoint("", len(due), len(due))
-    logger(source=source.name, run=run).info("source checked", links=len(links), due=len(due))
     return results
 
 
@@ -92,15 +108,36 @@ def _is_wanted(link: Link, span: IngestRange) -> bool:
 
 
 async def _discover(source: Batch, publisher: Publisher, context: IngestContext) -> list[Link]:
+    """All documents that exist. The look is recorded, whatever its outcome."""
     started = time.monotonic()
     try:
-        links = [link async for link in source.discover(publisher)]
+        links = {link.url: link async for link in source.discover(publisher)}
+        _require_links(source, len(links))
     except (PublisherError, FormatError) as problem:
         outcome: Outcome = problem.outcome if isinstance(problem, PublisherError) else "refused"
-        await context.ledger.record(_make_run(source, source.home, "", outcome, started, error=str(problem)))
+        await _record_look(source, context, outcome, started, str(problem))
         logger(source=source.name).warning("source failed", error=str(problem))
         raise
-    return list({link.url: link for link in links}.values())
+    await _record_look(source, context, "discovered", started)
+    return list(links.values())
+
+
+async def _record_look(
+    source: Batch, context: IngestContext, outcome: Outcome, started: float, error: str = ""
+) -> None:
+    if context.metrics:
+        context.metrics.count("looks_total", source=source.name, outcome=outcome)
+    await context.ledger.record(_make_run(source, source.home, "", outcome, started, error=error))
+
+
+def _require_links(source: Batch, found: int) -> None:
+    """PublisherError when a look found too few documents: a page of excuses is not the news that there is nothing."""
+    if found < source.least_links:
+        raise PublisherError(
+            f"{source.home} was answered, but it lists {count(found, 'document')} of {source.name}, where there are at "
+            f"least {source.least_links:,}: the publisher served another page, or changed this one",
+            outcome="wrong body",
+        )
 
 
 async def _ingest_link(
@@ -108,7 +145,6 @@ async def _ingest_link(
 ) -> IngestResult:
     started, before = time.monotonic(), known or KnownAddress(link.url, link.covers, first_fetched_at=datetime.now(UTC))
     log = logger(source=source.name, covers=link.covers, url=link.url)
-    is_final = True
     try:
         document = await _fetch_document(source, publisher, context, link, before)
         if _is_judged(source, before, document):
@@ -116,7 +152,8 @@ async def _ingest_link(
         else:
             await context.ledger.save_address(source.name, _mark_stored(before, document))
             result = await load_document(source, context, link, document)
-        log.info("document unchanged" if result.outcome == "unchanged" else "document stored", rows=result.rows)
+        event = NOT_LOADED.get(result.outcome, "document stored")
+        log.info(event, rows=result.rows)
     except PublisherError as problem:
         log.warning("document not found" if problem.outcome == "absent" else "document failed", error=str(problem))
         await context.ledger.save_address(source.name, _mark_failed(before, problem))
@@ -126,13 +163,15 @@ async def _ingest_link(
         return IngestResult(link, problem.outcome, error=str(problem))
     except RefusedError as refused:
         log.warning("document refused", error=str(refused))
-        document, is_final = refused.document, refused.is_final
-        result = IngestResult(link, "refused", rejects=len(refused.rejects), error=str(refused))
+        document = refused.document
+        result = IngestResult(
+            link, "refused", rejects=len(refused.rejects), error=str(refused), is_final=refused.is_final
+        )
     except StoreError as problem:
         log.error("store failed", error=str(problem))  # noqa: TRY400  (operators need no traceback)
         raise
     address = _mark_checked(source, before, document, result.outcome)
-    await context.ledger.save_address(source.name, address if is_final else replace(address, outcome="twin"))
+    await context.ledger.save_address(source.name, address if result.is_final else replace(address, outcome="twin"))
     await context.ledger.record(
         _make_run(
             source, link.url, link.covers, result.outcome, started, document=document, result=result, error=result.error

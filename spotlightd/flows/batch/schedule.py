@@ -17,7 +17,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from spotlightd.backoff import Backoff
-from spotlightd.errors import StoreError
+from spotlightd.errors import FormatError, PublisherError, StoreError
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.loads.load import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
@@ -169,7 +169,11 @@ class Collector:
             await ledger.update_job(replace(job, state="running", done=done, total=total, detail=step))
 
         ledger = self.context.ledger
-        results = await self._ingest(IngestRange(first=job.first, last=job.last, again=True), checkpoint)
+        try:
+            results = await self._ingest(IngestRange(first=job.first, last=job.last, again=True), checkpoint)
+        except (PublisherError, FormatError) as problem:
+            await ledger.update_job(replace(job, state="failed", detail=str(problem)))
+            raise
         ended = replace(job, state="done", done=len(results), total=len(results), detail=summarize_results(results))
         await ledger.update_job(replace(ended, state="failed") if any(result.error for result in results) else ended)
 

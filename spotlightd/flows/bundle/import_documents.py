@@ -27,9 +27,10 @@ from spotlightd.flows.loads.publish import replaces, select_current
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Manifest, PackedLoad, document_name
 from spotlightd.model.provenance import Document, Load, Run
-from spotlightd.model.source import Batch, Link
+from spotlightd.model.source import Batch, Link, Period
 from spotlightd.ports.ledger import KnownAddress
 from spotlightd.ports.storage import OpenBundle
+from spotlightd.sql.days import period_of
 from spotlightd.sql.tiers import Archives
 
 MOST_CHARACTERS = 500
@@ -88,7 +89,8 @@ class DocumentImporter:
         if stored.digest != packed.digest:
             raise FormatError(f"document {packed.digest} of the bundle has another SHA-256: get the bundle again")
         await self.context.ledger.save_document(replace(document, via=self._via(document)))
-        link = Link(document.url, document.covers, self.manifest.first, self.manifest.last)
+        period = _find_period(source, packed)
+        link = Link(document.url, document.covers, period.first, period.last)
 
         fingerprints: dict[str, Fingerprint] = {}
 
@@ -102,6 +104,9 @@ class DocumentImporter:
             outcome = ImportOutcome(source.name, packed.covers, "refused", detail=str(refused))
             await self._record(document, outcome, len(refused.rejects), started)
             return outcome
+        if result.outcome != "published":
+            detail = "the same rows are here from another document"
+            return ImportOutcome(source.name, packed.covers, "here", detail=detail)
         outcome = make_outcome(source, packed, fingerprints, "imported")
         await self._record(document, outcome, result.rejects, started)
         return outcome
@@ -126,6 +131,18 @@ class DocumentImporter:
                 rejects=rejects, bytes=document.size, seconds=round(time.monotonic() - started, 6), error=outcome.detail,
             )
         )  # fmt: skip
+
+
+def _find_period(source: Batch, packed: PackedLoad) -> Period:
+    """The days of the document's rows in the bundle. A row of another day was not loaded there, and is not loaded here."""
+    periods = [
+        period_of(dataset, packed.rows[dataset.name])
+        for dataset in source.datasets
+        if dataset.name in packed.rows and packed.rows[dataset.name].rows
+    ]
+    if not periods:
+        raise FormatError(f"the bundle has no row of the document for {packed.covers}")
+    return Period(min(period.first for period in periods), max(period.last for period in periods))
 
 
 def _overlap(first: str, second: str) -> bool:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import Any
 
 from spotlightd.errors import SettingsError
 from spotlightd.model.archive import Fingerprint
@@ -22,14 +21,13 @@ from spotlightd.ports.ledger import Ledger, Positions
 from spotlightd.ports.parser import Verifier
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
+from spotlightd.sql.days import TIME_RANGES, days_condition, days_span, days_values
 from spotlightd.sql.fingerprint import fingerprint_columns, time_shape
 from spotlightd.sql.tiers import EVER, Archives, Span
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 from spotlightd.sql.visibility import all_rows as stored_rows
 
 BATCH_LOADS = 200
-TIME_RANGES = {"date": (date(1970, 1, 1), date(2149, 6, 5)), "time": (date(1900, 1, 1), date(2262, 4, 10))}
-"""The first and last day that the engine's types can hold, by kind of column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +108,11 @@ async def _find_open_ids(context: ExportContext, loads: Sequence[Load]) -> set[i
 
 
 async def _find_load_ids(context: ExportContext, dataset: Dataset, days: DayRange, snapshot: Snapshot) -> set[int]:
-    kind = dataset.column(dataset.time).kind
-    first, last = max(days.first, TIME_RANGES[kind][0]), min(days.last, TIME_RANGES[kind][1])
-    since = datetime.combine(first, time(), UTC)
-    until = datetime.combine(last, time(), UTC) + timedelta(days=1)
-    sql_type = "Date" if kind == "date" else "DateTime64(6, 'UTC')"
-    values: dict[str, Any] = {"since": since, "until": until, "seq": snapshot.seq}
-    if sql_type == "Date":
-        values |= {"since": first, "until": last + timedelta(days=1)}
     sql = (
-        f"SELECT DISTINCT load_id FROM {table_expression(dataset, snapshot, Span({dataset.time: (since, until)}))}"
-        f" WHERE {visible_condition(dataset)}"
-        f" AND `{dataset.time}` >= {{since:{sql_type}}} AND `{dataset.time}` < {{until:{sql_type}}}"
+        f"SELECT DISTINCT load_id FROM {table_expression(dataset, snapshot, days_span(dataset, days.first, days.last))}"
+        f" WHERE {visible_condition(dataset)} AND {days_condition(dataset)}"
     )
+    values = {**days_values(dataset, days.first, days.last), "seq": snapshot.seq}
     return {row[0] for row in (await context.warehouse.rows(sql, values)).rows}
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.publish import Publications, select_current
+from spotlightd.flows.loads.publish import Publications, find_whole, select_current
+from spotlightd.flows.loads.repeats import refuse_repeated_keys
 from spotlightd.log import log_context, logger
 from spotlightd.model.provenance import Document, Load, Outcome, Reject
 from spotlightd.model.source import Batch, Link
@@ -22,6 +23,7 @@ from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.parser import Parser, ParseResult, ParseSession
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
+from spotlightd.sql.tiers import Archives, NoArchives
 from spotlightd.tasks import run_together
 
 OF_LOAD = "load_id = {load_id:UInt64}"
@@ -38,17 +40,19 @@ class IngestContext:
     publications: Publications
     metrics: Metrics | None = None
     gate: Gate = field(default_factory=Gate)
+    archives: Archives = field(default_factory=NoArchives)
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """The outcome of one link."""
+    """The outcome of one link. `is_final`: the outcome is the same whatever else gets published."""
 
     link: Link
     outcome: Outcome
     rows: int = 0
     rejects: int = 0
     error: str = ""
+    is_final: bool = True
 
 
 class RefusedError(Exception):
@@ -71,15 +75,24 @@ Proof = Callable[[Load], Awaitable[None]]
 async def load_document(
     source: Batch, context: IngestContext, link: Link, document: Document, *, proof: Proof | None = None
 ) -> IngestResult:
-    """Make the rows of the document durable and publish them; `unchanged` when they are visible already."""
+    """Make the rows of the document durable and publish them.
+
+    `unchanged` when they are visible already, from these bytes or from the same files in another wrapper; `covered` when
+    a document for a larger slice is visible, which has them: then the part is not loaded, whichever of the two came first.
+    """
     await _abandon_stale_loads(source, context)
     visible = select_current(await context.ledger.loads(source.name, states=("published",)))
+    if find_whole(link.covers, visible):
+        return IngestResult(link, "covered")
     twin = next((load for load in visible if (load.digest, load.parser) == (document.digest, source.parser)), None)
     if twin is not None and twin.covers == link.covers:
         return IngestResult(link, "unchanged")
     if twin is not None:
         message = f"the same bytes as the document for {twin.covers}: one of the two has the wrong name"
         raise RefusedError(FormatError(message), document, is_final=False)
+    earlier = next((load for load in visible if (load.covers, load.parser) == (link.covers, source.parser)), None)
+    if earlier is not None and await _is_rewrapped(context, earlier, document):
+        return IngestResult(link, "unchanged")
     begun = await context.ledger.begin_load(source, document.digest, link.covers)
     with log_context(load_id=begun.load_id):
         return await _fill_and_publish(source, context, link, document, begun, proof)
@@ -90,8 +103,9 @@ async def _fill_and_publish(
 ) -> IngestResult:
     """Fill and publish the load, or mark it dead."""
     try:
-        parsed = await _fill(source, context, begun, document)
+        parsed = await _fill(source, context, begun, link, document)
         await _run_proof(proof, begun, document)
+        await _refuse_repeats(source, context, begun, link, document)
     except RefusedError as refused:
         await context.ledger.mark_dead(begun.load_id, refused.rejects)
         raise
@@ -113,6 +127,33 @@ async def _run_proof(proof: Proof | None, load: Load, document: Document) -> Non
         raise RefusedError(problem, document) from problem
 
 
+async def _refuse_repeats(source: Batch, context: IngestContext, load: Load, link: Link, document: Document) -> None:
+    """Refuse the document while another visible one has some of its keys, in a dataset where a key may not repeat."""
+    superseded = await context.publications.find_superseded(load)
+    try:
+        for dataset in (dataset for dataset in source.datasets if not dataset.key_may_repeat):
+            await refuse_repeated_keys(
+                context.warehouse, context.archives.archived, dataset, load, link.period, superseded
+            )
+    except FormatError as problem:
+        if context.metrics:
+            context.metrics.count("documents_repeating_keys_total", source=source.name)
+        raise RefusedError(problem, document, is_final=False) from problem
+
+
+async def _is_rewrapped(context: IngestContext, visible: Load, document: Document) -> bool:
+    """Whether the document is the archive of a visible load, packed anew: the same files, and no new version of them."""
+    new = await _digest_content(context, document.digest)
+    with suppress(StoreError):  # the older archive is not there to compare: then this one is loaded, and replaces it
+        return bool(new) and new == await _digest_content(context, visible.digest)
+    return False
+
+
+async def _digest_content(context: IngestContext, digest: str) -> str:
+    async with context.documents.file(digest) as path:
+        return await context.parser.content_digest(path, digest)
+
+
 async def _abandon_stale_loads(source: Batch, context: IngestContext) -> None:
     """Mark complete loads dead whose publication never began because a store failed. They are done again now; published
     later, they would replace newer data.
@@ -121,11 +162,11 @@ async def _abandon_stale_loads(source: Batch, context: IngestContext) -> None:
         await context.ledger.mark_dead(stale.load_id)
 
 
-async def _fill(source: Batch, context: IngestContext, load: Load, document: Document) -> ParseResult:
+async def _fill(source: Batch, context: IngestContext, load: Load, link: Link, document: Document) -> ParseResult:
     """Parse and insert in parallel, one stream per dataset; then check that all parsed rows were stored."""
     async with (
         context.documents.file(document.digest) as path,
-        context.parser.parse(source, path, document.name, load_id=load.load_id) as parsing,
+        context.parser.parse(source, path, document.name, load_id=load.load_id, period=link.period) as parsing,
     ):
         try:
             inserted = await _insert(source, context.warehouse, load, parsing)
@@ -175,10 +216,10 @@ async def _raise_document_error(parsing: ParseSession) -> None:
 
 
 def _check_plausibility(source: Batch, parsed: ParseResult) -> None:
-    rejects = len(parsed.rejects)
-    if rejects > source.rejects_allowed * max(parsed.lines, 1):
-        first, allowed = parsed.rejects[0], f"{source.name} allows {source.rejects_allowed:.2%}"
-        message = f"{rejects} of {parsed.lines} lines could not be parsed; {allowed}"
+    unread = [reject for reject in parsed.rejects if not reject.of_other_slice]
+    if len(unread) > source.rejects_allowed * max(parsed.lines, 1):
+        first, allowed = unread[0], f"{source.name} allows {source.rejects_allowed:.2%}"
+        message = f"{len(unread)} of {parsed.lines} lines could not be parsed; {allowed}"
         raise FormatError(f"{message}; the first: {first.reason}", member=first.member, line=first.line)
     for dataset in source.datasets:
         rows, (minimum, maximum) = parsed.rows.get(dataset.name, 0), dataset.rhythm.rows

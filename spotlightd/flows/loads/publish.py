@@ -69,7 +69,7 @@ class Publications:
         """Write the row of the publication. After any failure the next publication asks the warehouse first."""
         self._newest = None
         await self._warehouse.insert(
-            publications, _publication_rows(load), token=f"{_token_prefix(load)}{secrets.token_hex(4)}"
+            publications, make_publication_rows(load), token=f"{_token_prefix(load)}{secrets.token_hex(4)}"
         )
         row = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
         if row["own_rows"] != len(load.datasets):
@@ -86,13 +86,14 @@ class Publications:
     async def _intend(self, load: Load) -> Load:
         seq, newest = self._newest or await self._read_newest()
         at = max(self._clock.utc(), newest + timedelta(microseconds=1))
-        return await self._ledger.intend(load.load_id, seq + 1, await self._find_superseded(load), at)
+        return await self._ledger.intend(load.load_id, seq + 1, await self.find_superseded(load), at)
 
     async def _read_newest(self) -> tuple[int, datetime]:
         newest = (await self._warehouse.rows(NEWEST)).dicts()[0]
         return newest["seq"], newest["at"]
 
-    async def _find_superseded(self, load: Load) -> list[int]:
+    async def find_superseded(self, load: Load) -> list[int]:
+        """The visible loads that the publication of this load replaces."""
         visible = select_current(await self._ledger.loads(load.source, states=("published",)))
         others = [other for other in visible if other.load_id != load.load_id]
         return [other.load_id for other in others if replaces(load.covers, other.covers) or other.digest == load.digest]
@@ -106,9 +107,16 @@ def select_current(published: Iterable[Load]) -> list[Load]:
 
 
 def is_outdated(load: Load, published: Iterable[Load]) -> bool:
-    """Whether a later load was published that covers the same slice, a part of it, or a larger one."""
-    later = [other for other in published if other.source == load.source and other.load_id > load.load_id]
-    return any(replaces(other.covers, load.covers) or replaces(load.covers, other.covers) for other in later)
+    """Whether a later load was published that covers the same slice or a part of it, or any that covers a larger one."""
+    others = [other for other in published if other.source == load.source]
+    is_replaced = any(other.load_id > load.load_id and replaces(load.covers, other.covers) for other in others)
+    return is_replaced or find_whole(load.covers, select_current(others)) is not None
+
+
+def find_whole(covers: str, visible: Iterable[Load]) -> Load | None:
+    """The visible load of a larger slice that contains this one, if there is one."""
+    wholes = (load for load in visible if load.covers != covers and replaces(load.covers, covers))
+    return next(wholes, None)
 
 
 def replaces(newer: str, older: str) -> bool:
@@ -121,7 +129,8 @@ def _token_prefix(load: Load) -> str:
     return f"publication-{load.seq}-{load.load_id}-"
 
 
-def _publication_rows(load: Load) -> list[tuple[Any, ...]]:
+def make_publication_rows(load: Load) -> list[tuple[Any, ...]]:
+    """The rows of a published load in the table `loads`, one for each of its datasets."""
     return [
         (
             load.seq, name, load.load_id, load.source, load.covers, load.digest, load.parser, load.rows.get(name, 0),

@@ -1,0 +1,67 @@
+"""Finds keys of a new load that another visible document has too, before the load is published.
+
+A reader would see two values for one key, or their sum. Which of the two documents is right is not known, so the newer one
+is refused, and tried again at later looks: the repeat is gone once the other document was replaced.
+
+The cost does not grow with the history: all rows of a load are inside the days of its document, so the engine reads the
+partitions of these days only, and compares keys only with loads that have rows on one of these days.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spotlightd.errors import FormatError
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.provenance import Load
+from spotlightd.model.source import Period
+from spotlightd.model.text import count
+from spotlightd.ports.warehouse import Warehouse
+from spotlightd.sql.days import days_condition, days_span, days_values
+from spotlightd.sql.tiers import ArchivedPartitions
+from spotlightd.sql.visibility import all_rows, visible_condition
+
+NEWEST = 2**63
+"""A `seq` after every publication."""
+
+
+async def refuse_repeated_keys(
+    warehouse: Warehouse,
+    archived: ArchivedPartitions,
+    dataset: Dataset,
+    load: Load,
+    period: Period,
+    superseded: Sequence[int],
+) -> None:
+    """FormatError when a key of the load is in another document that stays visible."""
+    rows = all_rows(dataset, archived, days_span(dataset, period.first, period.last))
+    on_days, days = days_condition(dataset), days_values(dataset, period.first, period.last)
+    neighbours = (
+        f"SELECT DISTINCT load_id FROM {rows} WHERE {on_days} AND load_id NOT IN {{superseded:Array(UInt64)}}"
+        f" AND {visible_condition(dataset)}"
+    )
+    others = (await warehouse.rows(neighbours, {**days, "superseded": list(superseded), "seq": NEWEST})).rows
+    if not others:
+        return
+    key = ", ".join(f"`{name}`" for name in dataset.key)
+    texts = ", ".join(f"toString(`{name}`)" for name in dataset.key)
+    repeated = (
+        f"SELECT uniqExact({key}) AS keys, any(load_id) AS other, any([{texts}]) AS example FROM {rows}"
+        f" WHERE {on_days} AND load_id IN {{others:Array(UInt64)}}"
+        f" AND ({key}) IN (SELECT {key} FROM {dataset.name} WHERE {on_days} AND load_id = {{load_id:UInt64}})"
+    )
+    values = {**days, "others": [row[0] for row in others], "load_id": load.load_id}
+    found = (await warehouse.rows(repeated, values)).dicts()[0]
+    if found["keys"]:
+        raise FormatError(await _describe(warehouse, dataset, found))
+
+
+async def _describe(warehouse: Warehouse, dataset: Dataset, found: dict[str, Any]) -> str:
+    sql = "SELECT source, covers FROM loads WHERE load_id = {other:UInt64} LIMIT 1"
+    source, covers = (await warehouse.rows(sql, {"other": found["other"]})).rows[0]
+    example = ", ".join(f"{name} {value}" for name, value in zip(dataset.key, found["example"], strict=True))
+    return (
+        f"{count(found['keys'], 'key')} of {dataset.name} would be there twice, such as {example}: the document for "
+        f"{covers} of {source} has it too, and a key may be in one document only"
+    )
