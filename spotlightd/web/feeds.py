@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from spotlightd.model.offsets import DrainState, FeedState
+from spotlightd.model.offsets import DrainState, FeedState, OpenGap
 from spotlightd.web.state import DaemonState, ExplorerContext
 
 TAGS = {"connected": "green", "connecting": "amber", "waiting": "amber", "refused": "red"}
@@ -24,6 +24,21 @@ class Feed:
     def tag(self) -> str:
         """The colour of its state."""
         return TAGS.get(self.now.state, "")
+
+    @property
+    def refused(self) -> list[OpenGap]:
+        """The symbols that the venue refuses while it sends the others."""
+        return [gap for gap in self.now.open_gaps if gap.symbol]
+
+    @property
+    def clock_text(self) -> str:
+        """By how much the venue's clock is off, in words; empty until it is known."""
+        seconds = self.now.clock_offset_seconds
+        if seconds is None:
+            return ""
+        if seconds > 0:
+            return f"The venue's clock is {seconds:,.1f} s ahead of this machine's."
+        return f"The venue's clock is {-seconds:,.1f} s behind this machine's, or its trades come so late."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Endpoints for machines: is the process up, and can it answer readers. And robots.txt."""
+"""Endpoints for machines: is the process up, and can it answer readers. And robots.txt.
+
+`/readyz` is asked by load balancers and by alarms. A part that holds, such as one feed, keeps no reader from an answer:
+then the status is 200, and the body names the part.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,10 @@ async def show_alive(_: web.Request) -> web.Response:
 
 
 async def show_readiness(request: web.Request) -> web.Response:
-    """200, or 503 with one problem a line."""
+    """200, or 503 when readers cannot be answered: with each reason, then each degraded part, on a line of its own."""
     context = request.app[APP_STATE].context
     state = context.state()
-    problems = [*state.problems]
-    if not state.ready and not problems:
-        problems.append("the daemon is still starting")
+    problems = [] if state.ready else ["the daemon is still starting"]
     for name, port in (("warehouse", context.warehouse), ("documents", context.documents)):
         try:
             async with asyncio.timeout(PING_SECONDS):
@@ -32,7 +34,8 @@ async def show_readiness(request: web.Request) -> web.Response:
             problems.append(f"{name}: {error}")
         except TimeoutError:
             problems.append(f"{name}: no answer within {PING_SECONDS:.0f} s")
-    text = "".join(f"{problem}\n" for problem in problems) or "ready\n"
+    lines = [*(problems or ["ready"]), *(f"degraded: {problem}" for problem in state.problems)]
+    text = "".join(f"{line}\n" for line in lines)
     return web.Response(text=text, status=503 if problems else 200, headers={"Cache-Control": "no-store"})
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import jinja2
@@ -24,6 +23,7 @@ from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.query.outage import Outage
 from spotlightd.query.reader import Reader
+from spotlightd.query.turns import Turns
 from spotlightd.settings import serving
 from spotlightd.sql.tiers import Archives, NoArchives
 from spotlightd.web.assets import Asset
@@ -52,7 +52,10 @@ class EngineState:
 
 @dataclass(frozen=True, slots=True)
 class DaemonState:
-    """The daemon at one moment. `problems` are sentences; while there are any, /readyz answers 503 with them."""
+    """The daemon at one moment. `problems` are sentences about degraded parts: /readyz has them in its body.
+
+    `confinement`: what confines each kind of child process that reads foreign bytes, empty before the first of its kind.
+    """
 
     version: str
     started_at: datetime
@@ -62,6 +65,7 @@ class DaemonState:
     problems: tuple[str, ...] = ()
     feeds: tuple[FeedState, ...] = ()
     drains: tuple[DrainState, ...] = ()
+    confinement: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +101,15 @@ class ExplorerContext:
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """The state of the application. `gate` bounds its concurrent queries."""
+    """The state of the application. `turns` bounds its concurrent queries, `line_turns` the documents that are read for
+    one of their lines.
+    """
 
     context: ExplorerContext
     assets: Mapping[str, Asset]
     templates: jinja2.Environment
-    gate: asyncio.Semaphore
+    turns: Turns
+    line_turns: Turns
     outage: Outage
 
 
@@ -116,5 +123,7 @@ class LeftOutRows:
 
 APP_STATE = web.AppKey("app_state", AppState)
 READER = web.RequestKey("reader", Reader)
+KIND = web.RequestKey("kind", str)
+"""The kind of page that takes turns with others. Set only where it is not that of the address."""
 LEFT_OUT = web.RequestKey("left_out", LeftOutRows)
 """The rows that this page leaves out. Set only while archived rows cannot be read."""

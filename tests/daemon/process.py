@@ -99,18 +99,20 @@ class Daemon:
         return "\n  ".join(["the daemon logged:", *lines, *self.other_lines[-40:]])
 
     async def ready(self) -> Daemon:
-        """Wait until /readyz answers 200."""
+        """Wait until readers can be answered and no part is degraded."""
         await self.wait_for("daemon ready")
-        await until(self.is_ready, "/readyz answers 200")
+        await until(self.is_ready, "/readyz says that all is well")
         return self
 
     async def is_ready(self) -> bool:
-        return (await self.get("/readyz")).status == 200
-
-    async def is_not_ready(self, because: str) -> bool:
-        """Whether /readyz answers 503 with that word in its reasons."""
+        """Whether readers can be answered and no part is degraded."""
         answer = await self.get("/readyz")
-        return answer.status == 503 and because in answer.text
+        return (answer.status, answer.text) == (200, "ready\n")
+
+    async def is_degraded(self, because: str) -> bool:
+        """Whether /readyz names a degraded part with that word. Its status says only whether readers are answered."""
+        answer = await self.get("/readyz")
+        return any(line.startswith("degraded: ") and because in line for line in answer.text.splitlines())
 
     async def get(self, path: str, *, seconds: float = WAIT_SECONDS) -> Answer:
         """A page, read to its end within that time."""

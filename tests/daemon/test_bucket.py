@@ -62,7 +62,7 @@ async def test_a_store_that_is_down_stops_nothing_and_comes_back(place: Place, f
     async with place.start(bucket=s3(place.folder, f"http://127.0.0.1:{free_port}")) as daemon:
         await daemon.wait_for("daemon ready")
         await place.wait_until_visible()
-        await until(lambda: daemon.is_not_ready(f"bucket: {error}"), "it says so")
+        await until(lambda: daemon.is_degraded(f"bucket: {error}"), "it says so")
         assert daemon.find_events("store failed", flow="bucket")
     done = await place.command("check")
     assert done.status == 74
@@ -81,4 +81,4 @@ async def test_a_folder_on_a_disk_that_is_gone_is_reported(place: Place) -> None
     (place.folder / "disk").write_text("no folder\n")
     async with place.start(bucket={"folder": str(place.folder / "disk" / "bucket")}) as daemon:
         text = f"bucket: bucket folder {place.folder}/disk/bucket failed (Not a directory)"
-        await until(lambda: daemon.is_not_ready(text), "it says so")
+        await until(lambda: daemon.is_degraded(text), "it says so")

@@ -35,7 +35,7 @@ def disk(place: Place) -> Disk:
 
 async def holds(daemon: Daemon, because: str) -> None:
     """It runs, reports the cause on its page and in its JSON, and continues to answer readers."""
-    await until(lambda: daemon.is_not_ready(because), f"/readyz says {because!r}")
+    await until(lambda: daemon.is_degraded(because), f"/readyz says {because!r}")
 
     async def flow_holds() -> bool:
         flow = await daemon.flow("collect fast_ftd")

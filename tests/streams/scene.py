@@ -76,7 +76,7 @@ class Scene(Place):
 
     async def wait_until_holding(self, because: str, *, seconds: float = 10.0) -> None:
         """Wait until /readyz answers 503 with that in it, as an alarm would see it."""
-        await until(lambda: self.daemon.is_not_ready(because), f"/readyz says {because!r}", seconds=seconds, every=0.1)
+        await until(lambda: self.daemon.is_degraded(because), f"/readyz says {because!r}", seconds=seconds, every=0.1)
 
     async def wait_for_ticks(self, more: int) -> None:
         """Wait until the venue has sent so many more ticks."""

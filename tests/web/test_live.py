@@ -15,9 +15,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from spotlightd.datasets.trades import trades
+from spotlightd.datasets.trades import AHEAD_SECONDS, trades
 from spotlightd.errors import StoreError
-from spotlightd.model.offsets import FeedState
+from spotlightd.model.offsets import FeedState, OpenGap
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web.live import poller, ticks
 from spotlightd.web.live.poller import MOST_LISTENERS, QUEUE_LENGTH, LivePoller
@@ -229,16 +229,49 @@ async def test_without_a_stream_the_page_shows_a_message(venue: Venue) -> None:
 
 async def test_an_open_gap_concerns_the_symbols_of_its_feed() -> None:
     now = datetime.now(UTC)
-    feeds = [FeedState("finnhub", "waiting", now, ("AAPL",)), FeedState("other", "connected", now, ("MSFT",))]
+    began = now - timedelta(minutes=3)
+    lost = OpenGap(began, "closed by the venue", detail="closed, code 1001")
+    feeds = [
+        FeedState("finnhub", "waiting", now, ("AAPL",), last_frame_at=now, open_gaps=(lost,)),
+        FeedState("other", "connected", now, ("MSFT",)),
+    ]
     (gap,) = ticks.open_gaps(feeds)
-    assert gap.until is None
+    assert (gap.since, gap.until, gap.cause) == (began, None, "closed by the venue")
     assert [ticks.concerns(gap, symbol, feeds) for symbol in ("AAPL", "MSFT")] == [True, False]
 
 
-async def test_a_feed_that_sheds_frames_is_an_open_gap_although_it_is_connected() -> None:
+async def test_a_refused_symbol_is_an_open_gap_of_that_symbol_alone() -> None:
     now = datetime.now(UTC)
-    (gap,) = ticks.open_gaps([FeedState("finnhub", "connected", now, shed_since=now, detail="the spool is full")])
-    assert (gap.since, gap.until, gap.cause) == (now, None, "spool full")
+    refused = OpenGap(now, "refused by the venue", "OANDA:EUR_USD", "Invalid symbol OANDA:EUR_USD")
+    feeds = [FeedState("finnhub", "connected", now, ("AAPL", "OANDA:EUR_USD"), open_gaps=(refused,))]
+    (gap,) = ticks.open_gaps(feeds)
+    assert (gap.since, gap.until, gap.symbol) == (now, None, "OANDA:EUR_USD")
+    assert [ticks.concerns(gap, symbol, feeds) for symbol in ("AAPL", "OANDA:EUR_USD")] == [False, True]
+
+
+async def test_a_trade_far_ahead_of_its_receipt_is_no_last_price_and_in_no_bar(venue: Venue) -> None:
+    now = datetime.now(UTC)
+    wild = now + timedelta(seconds=AHEAD_SECONDS + 1)
+    await venue.trade([Trade("AHEAD", 999.0, 1, wild), Trade("WILD", 999.0, 1, wild), Trade("AHEAD", 7.5, 1, now)])
+    message = json.loads((await venue.world.get("/live.json?symbols=AHEAD,WILD"))[1])
+    assert [row[:2] for row in message["values"]] == [["AHEAD", 7.5], ["WILD", None]]
+    assert [bar[1:5] for bar in message["bars"]["AHEAD"]] == [[7.5, 7.5, 7.5, 7.5]]
+    rows = json.loads((await venue.world.get("/data/trades.json?symbol=WILD&_cols=price,is_ahead"))[1])["rows"]
+    assert rows == [{"price": 999.0, "is_ahead": True}]  # kept and flagged
+
+
+async def test_the_status_page_names_each_refused_symbol_and_a_clock_that_is_off(venue: Venue) -> None:
+    now = datetime.now(UTC)
+    symbols = ("OANDA:EUR_USD", "IC MARKETS:1")
+    gaps = tuple(OpenGap(now, "refused by the venue", symbol, f"Invalid symbol {symbol}") for symbol in symbols)
+    feed = FeedState("finnhub", "connected", now, open_gaps=gaps, clock_offset_seconds=-42.04, is_clock_off=True)
+    async with venue.world.served(state=lambda: replace(venue.world.context.state(), feeds=(feed,))) as other:
+        text = (await other.get("/status"))[1]
+        assert all(f"refused</mark> {symbol} since" in text for symbol in symbols)
+        assert "The venue&#39;s clock is 42.0 s behind this machine&#39;s, or its trades come so late." in text
+        (told,) = json.loads((await other.get("/status.json"))[1])["feeds"]
+        assert [gap["symbol"] for gap in told["open_gaps"]] == [*symbols]
+        assert told["clock_offset_seconds"] == -42.04
 
 
 @pytest.mark.browser

@@ -266,7 +266,13 @@ async def test_readiness_reports_problems(world: World) -> None:
     async with world.served(documents=Down(), state=troubled) as sick:
         status, text, _ = await sick.get("/readyz")
         assert status == 503
-        assert text == "collect sec_ftd: the disk is full\ndocuments: the folder is not writable\n"
+        assert text == "documents: the folder is not writable\ndegraded: collect sec_ftd: the disk is full\n"
         assert (await sick.get("/healthz"))[:2] == (200, "up\n")
+    async with world.served(state=troubled) as degraded:  # readers get their answers
+        assert (await degraded.get("/readyz"))[:2] == (200, "ready\ndegraded: collect sec_ftd: the disk is full\n")
+        assert (
+            '<mark class="tag amber">degraded</mark> collect sec_ftd: the disk is full'
+            in (await degraded.get("/status"))[1]
+        )
     async with world.served(state=lambda: replace(state(), ready=False)) as starting:
         assert (await starting.get("/readyz"))[:2] == (503, "the daemon is still starting\n")

@@ -22,6 +22,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
+from spotlightd.query.turns import Turns
 from spotlightd.web import feeds, formatting
 from spotlightd.web.live import ticks
 from spotlightd.web.live.ticks import LiveGap, LiveWindow, NewBars
@@ -132,8 +133,9 @@ class LivePoller:
         """Read once and send to all listeners. False when the warehouse could not answer."""
         symbols = sorted({symbol for listener in self._listeners for symbol in listener.symbols})
         now, changed, error = datetime.now(UTC), dict[str, Any](), ""
-        gate = asyncio.Semaphore(CONCURRENT_QUERIES)
-        reader = Reader(self._context.warehouse, LIMITS, gate, LIMITS.seconds, self._context.archives)
+        reader = Reader(
+            self._context.warehouse, LIMITS, Turns(CONCURRENT_QUERIES), LIMITS.seconds, archives=self._context.archives
+        )
         try:
             changed = dict(await ticks.read_new(reader, self._trades, self._window, symbols, now))
         except (StoreError, HttpProblem) as problem:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from spotlightd.datasets.system import gaps as gaps_table
+from spotlightd.datasets.trades import IS_AHEAD
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.offsets import FeedState
 from spotlightd.query.reader import Reader
@@ -154,14 +155,12 @@ def current_value(window: LiveWindow, symbol: str, now: datetime) -> Value:
 
 
 def open_gaps(feeds: Iterable[FeedState]) -> list[LiveGap]:
-    """Gaps that are not recorded yet because they are not over: feeds that are not connected, or that shed frames."""
-    gaps = []
-    for feed in feeds:
-        if feed.state != "connected":
-            gaps.append(LiveGap(feed.source, "", feed.last_frame_at or feed.since, None, feed.state, feed.detail))
-        elif feed.shed_since:
-            gaps.append(LiveGap(feed.source, "", feed.shed_since, None, "spool full", feed.detail))
-    return gaps
+    """Gaps that are not recorded yet because they are not over. Each begins where its row will begin."""
+    return [
+        LiveGap(feed.source, gap.symbol, gap.since, None, gap.cause, gap.detail)
+        for feed in feeds
+        for gap in feed.open_gaps
+    ]
 
 
 def concerns(gap: LiveGap, symbol: str, feeds: Iterable[FeedState]) -> bool:
@@ -202,9 +201,10 @@ def busiest_query(trades: Dataset, now: datetime, snapshot: Snapshot, limit: int
 
 
 def _recent_trades(trades: Dataset, snapshot: Snapshot, since: datetime) -> str:
-    """The table and the condition of visible trades received from `{since}` on."""
+    """The table and the condition of visible trades received from `{since}` on, without those of a wrong time."""
     table = table_expression(trades, snapshot, Span({"received": (since, None)}))
-    return f"{table} WHERE received >= {{since:DateTime64(6, 'UTC')}} AND {visible_condition(trades)}"
+    received = "received >= {since:DateTime64(6, 'UTC')}"
+    return f"{table} WHERE {received} AND NOT {IS_AHEAD} AND {visible_condition(trades)}"
 
 
 def gaps_query(begin: datetime, snapshot: Snapshot) -> Query:
