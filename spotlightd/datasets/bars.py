@@ -13,12 +13,13 @@ So a bar always agrees with its trades, to the last digit, whatever is stored an
 - Bars of two feeds are separate: in a sum, trades of one market that both report would count twice.
 - Every load of trades has the rows received on the day that it covers, so only the days of loads without stored parts
   have to be read. If several loads of parts come from one load of trades, the newest counts.
+- A trade whose time is far ahead of its receipt is in no bar: its minute would be the last one for days, or for years.
 - A filter on symbol or minute reduces the rows that are read, because the engine moves both filters inside.
 """
 
 from __future__ import annotations
 
-from spotlightd.datasets.trades import trades
+from spotlightd.datasets.trades import IS_AHEAD, trades
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.transform import Transform
 
@@ -47,7 +48,7 @@ SELECT t.symbol AS symbol, t.source AS source, t.minute AS minute,
 FROM (
     SELECT symbol, source, toStartOfInterval(time, INTERVAL 60000000 MICROSECOND) AS minute, price, volume,
         round(price * volume * 1e8) AS money, {_PLACE} AS place
-    FROM {{trades}} WHERE {condition}
+    FROM {{trades}} WHERE {condition} AND NOT {IS_AHEAD}
 ) AS t
 GROUP BY symbol, source, minute"""
 
@@ -107,6 +108,7 @@ bars = Dataset(
         "A minute without a trade has no bar.",
         "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",
         "All trades count, whatever their conditions: late and odd-lot reports can be the high or the low.",
+        "Only trades with is_ahead do not: their time is wrong.",
     ),
     reading=_READING,
     is_growing=True,

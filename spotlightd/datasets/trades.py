@@ -16,6 +16,10 @@ from __future__ import annotations
 from spotlightd.model.dataset import Column, Dataset, Retention, Rhythm
 from spotlightd.model.stream import PLACE
 
+AHEAD_SECONDS = 300
+IS_AHEAD = f"(time > received + toIntervalSecond({AHEAD_SECONDS}))"
+"""A trade so far ahead of its own receipt has a wrong time. The clock of a venue may be minutes off, but not more."""
+
 trades = Dataset(
     name="trades",
     title="Trades",
@@ -50,12 +54,19 @@ trades = Dataset(
             "identifies the trade; computed from its pointer, so it is the same whenever the trade is decoded again",
             sql="reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index))",
         ),
+        Column(
+            "is_ahead",
+            "Bool",
+            f"traded more than {AHEAD_SECONDS} s after it was received, by the venue's clock: a wrong time; in no bar and no last price",
+            sql=IS_AHEAD,
+        ),
     ),
     rhythm=Rhythm("with each trade", stale_days=0, rows=(0, 1 << 62)),
     notes=(
         "No feed numbers its trades without holes: two equal rows can both be real, and both are stored.",
         "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",
         "The order within and between frames is the venue's, and not always by time.",
+        f"A trade whose time is more than {AHEAD_SECONDS} s after its receipt has is_ahead: it is in no bar and in no last price.",
     ),
     is_growing=True,
 )  # fmt: skip

@@ -34,7 +34,7 @@ from spotlightd.ports.ledger import Positions
 from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.parser import Parser
 from spotlightd.runtime.access import read_secret
-from spotlightd.runtime.instance import Instance
+from spotlightd.runtime.instance import INBOXES, Instance
 from spotlightd.settings.describe import describe_names
 from spotlightd.settings.settings import Settings
 from spotlightd.workers.parser import ChildParser
@@ -53,9 +53,17 @@ class OpenStreams:
     draining: Mapping[str, Drain]
     movers: Mapping[str, Flow]
     listeners: Mapping[str, Flow]
+    parser: ChildParser | None = None
 
     def feeds(self) -> tuple[FeedState, ...]:
-        return tuple(listener.state() for listener in self.listening.values())
+        return tuple(
+            replace(
+                listener.state(),
+                clock_offset_seconds=self.draining[name].clock.offset_seconds,
+                is_clock_off=self.draining[name].clock.is_off,
+            )
+            for name, listener in self.listening.items()
+        )
 
     def drains(self) -> tuple[DrainState, ...]:
         return tuple(state for drain in self.draining.values() for state in drain.states())
@@ -171,7 +179,7 @@ async def open_streams(instance: Instance, metrics: Metrics) -> AsyncIterator[Op
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarders.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
-        yield OpenStreams(bus, positions, listening, draining, movers, listeners)
+        yield OpenStreams(bus, positions, listening, draining, movers, listeners, parser)
 
 
 def make_replay(source: Stream, instance: Instance, parts: Parts, parser: Parser | None = None) -> Replay:
@@ -184,12 +192,13 @@ def make_replay(source: Stream, instance: Instance, parts: Parts, parser: Parser
     )
 
 
-async def _open_parser(stack: AsyncExitStack, instance: Instance, sources: Sequence[Stream]) -> Parser | None:
+async def _open_parser(stack: AsyncExitStack, instance: Instance, sources: Sequence[Stream]) -> ChildParser | None:
     """A separate child for streams that Python decodes, so that they do not wait for a long document."""
     if all(source.decode for source in sources):
         return None
     limits, places = instance.settings.parser, instance.catalog.places
-    return await stack.enter_async_context(ChildParser(limits, places, logger(flow="stream parser").info))
+    inbox = instance.settings.state_dir.absolute() / INBOXES / "frames"
+    return await stack.enter_async_context(ChildParser(limits, places, logger(flow="stream parser").info, inbox))
 
 
 async def _find_last_received(source: Stream, log: LocalLog, positions: Positions) -> datetime | None:

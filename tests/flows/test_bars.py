@@ -18,7 +18,7 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.datasets.bars import bars, minutely
 from spotlightd.datasets.system import SYSTEM_DATASETS
-from spotlightd.datasets.trades import trades
+from spotlightd.datasets.trades import AHEAD_SECONDS, trades
 from spotlightd.errors import StoreError
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
@@ -41,6 +41,7 @@ FEEDS = tuple(
     )
     for name in ("feed_a", "feed_b")
 )  # fmt: skip
+AHEAD_SHARE = 0.05  # of the trades have a time that is too far ahead of their receipt
 Trade = tuple[Any, ...]
 Bar = tuple[Any, ...]
 
@@ -54,10 +55,12 @@ BARRED = [stored(name) for name in ("symbol", "source", "time", "price", "volume
 
 
 def recomputed(rows: Iterable[Trade]) -> list[Bar]:
-    """The bars of these trades, by plain arithmetic."""
+    """The bars of these trades, by plain arithmetic. One whose time is too far ahead of its receipt is in none."""
     minutes: dict[tuple[str, str, datetime], list[tuple[float, float]]] = defaultdict(list)
     for row in sorted(rows, key=lambda trade: [trade[at] for at in PLACED]):
         symbol, source, time, price, volume = (row[at] for at in BARRED)
+        if time > row[stored("received")] + timedelta(seconds=AHEAD_SECONDS):
+            continue
         minutes[symbol, source, time.replace(second=0, microsecond=0)].append((price, volume))
     return sorted((*key, *_bar(of)) for key, of in minutes.items())
 
@@ -113,8 +116,10 @@ class Market:
     def trade(self, feed: Stream, day: date, load: int, volume: float | None = None) -> Trade:
         """Four minutes around midnight, times that meet in a millisecond, and volumes of all sorts."""
         draw, self.offset = self.random, self.offset + draw_step(self.random)
-        received = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=3)
+        received = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=23, minutes=59, seconds=30)
         time = datetime(2025, 10, 3, tzinfo=UTC) + timedelta(milliseconds=draw.randrange(-120_000, 120_000, 500))
+        if volume is None and draw.random() < AHEAD_SHARE:
+            time = received + timedelta(seconds=draw.choice((AHEAD_SECONDS + 0.5, 86_400, 86_400 * 365 * 200)))
         sorts = (
             0.0,
             draw.randrange(1, 20_000_000),
@@ -235,7 +240,8 @@ async def test_a_kill_at_each_step_of_making_bars_changes_no_bar(market: Market)
         await market.check()
         await market.runner().run_round()
         counts = await market.warehouse.rows("SELECT load_id, sum(trades) FROM bars GROUP BY load_id")
-        assert sum(count for _, count in counts.rows) == sum(map(len, market.rows.values()))
+        counted = sum(bar[-1] for bar in recomputed(row for rows in market.rows.values() for row in rows))
+        assert sum(count for _, count in counts.rows) == counted
         if fuse.steps < step:
             break
     assert step > 10

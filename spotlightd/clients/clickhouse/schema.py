@@ -67,6 +67,9 @@ async def _ensure_columns(warehouse: Warehouse, dataset: Dataset, database: str)
                 f"table {database}.{dataset.name}: column {column.name} is {existing[column.name]}, but the "
                 f"dataset declares {column.type}; give the dataset a new name or change the column by hand"
             )
+    for column in dataset.derived:
+        if column.name not in existing:
+            await warehouse.execute(ddl.add_column(dataset, database, column))
     return {name for name, _, kind in answer.rows if kind != "ALIAS"}
 
 

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from time import monotonic, time_ns
 from typing import Any
 
@@ -30,6 +30,7 @@ from spotlightd.backoff import Backoff
 from spotlightd.errors import OffsetError, StoreError
 from spotlightd.flows.stream.context import DrainContext
 from spotlightd.flows.stream.counters import count_batch, measure_spool
+from spotlightd.flows.stream.days import close_days
 from spotlightd.flows.stream.gaps import to_datetime
 from spotlightd.flows.stream.loss import LossTracker, StallDetector
 from spotlightd.flows.stream.move import Move, Mover, finish_moves, split_by_day, wait_for_move
@@ -37,6 +38,7 @@ from spotlightd.flows.stream.parts import part_of
 from spotlightd.flows.stream.recovery import DrainRecovery, received_at
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.flows.stream.sequences import SequenceTracker, day_of, keys_of
+from spotlightd.flows.stream.venue_clock import VenueClock
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bus import Records
@@ -49,21 +51,25 @@ LARGE_FRAMES = 10_000  # smaller batches finish sooner one at a time, and the ne
 MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores, two batches decode while frames are inserted
 TIDY_SECONDS = 1.0
 CLOSE_DAYS_SECONDS = 30.0
-DAY_OVER_SECONDS = 120.0
 BEATS_PER_MINUTE = 30.0  # an idle reader returns every second; a batch may take longer
 
 
 class Drain:
-    """The flow that drains one stream. It holds while a store fails, and skips nothing to go on."""
+    """The flow that drains one stream. It holds while a store fails, and skips nothing to go on.
+
+    `clock` is what the drained rows show of the venue's clock.
+    """
 
     def __init__(self, source: Stream, context: DrainContext, replay: Replay) -> None:
         self._source, self._context, self._replay = source, context, replay
+        self._written = (source.dataset, frames_of(source))
         self._mover = Mover(source, context.warehouse, replay.decoder)
         self._sequences = SequenceTracker(context.warehouse, frames_of(source).name)
         self._losses = LossTracker(source, context)
         self._states: dict[int, DrainState] = {}
         self._moves: set[asyncio.Task[None]] = set()
         self._stall = StallDetector()
+        self.clock = VenueClock(source, context.warehouse, context.metrics)
         self._is_holding = False
 
     def states(self) -> tuple[DrainState, ...]:
@@ -87,7 +93,7 @@ class Drain:
 
     async def _wait_until_open(self, report: Reporter) -> None:
         """While the disk of the tables is too full, only report what waits. What is drained is in the ledger."""
-        while reason := self._context.gate.hold_reason("the sink"):
+        while reason := self._context.gate.hold_reason("the sink", self._written):
             report.set_holding(reason)
             queue = sum(state.end - state.offset for state in self._states.values())
             report.beat(queue=queue, did_something=False)
@@ -96,7 +102,7 @@ class Drain:
 
     def _must_hold(self) -> bool:
         """Once the gate has held, all partitions come to an end, even if it is open again by then."""
-        self._is_holding = self._is_holding or bool(self._context.gate.hold_reason("the sink"))
+        self._is_holding = self._is_holding or bool(self._context.gate.hold_reason("the sink", self._written))
         return self._is_holding
 
     async def _drain(self, report: Reporter) -> None:
@@ -240,17 +246,18 @@ class Drain:
         report.beat(lag_seconds=state.lag_seconds, queue=max(0, state.end - state.offset))
 
     async def _tidy(self) -> None:
-        """What need not be done for each batch: measure the lag, give up holes, close days, trim the log."""
+        """What need not be done for each batch: measure lag and clock, give up holes, close days, trim the log."""
         next_days = 0.0
         while not self._must_hold():
             await asyncio.sleep(TIDY_SECONDS)
             waiting = await self._measure()
             await self._give_up_holes()
             self._resend_if_stalled(waiting)
+            await self.clock.measure()
             if self._context.trim:
                 await self._context.trim(self._source, {number: state.offset for number, state in self._states.items()})
             if monotonic() >= next_days:
-                await self._close_days()
+                await close_days(self._source, self._context.parts, self.states())
                 next_days = monotonic() + CLOSE_DAYS_SECONDS
 
     async def _measure(self) -> int:
@@ -284,14 +291,3 @@ class Drain:
         if is_stalled and context.resend:
             logger(source=self._source.name).warning("frames resent", waiting=waiting)
             context.resend(self._source.name)
-
-    async def _close_days(self) -> None:
-        """Close the days that are over, once everything received until then is drained. Bars are made of closed days,
-        and only closed days are archived. On a busy feed the bus is never empty, but then it holds frames of today.
-        """
-        now = datetime.now(UTC)
-        for day in await self._context.parts.list_open_days(self._source):
-            over = datetime.combine(day + timedelta(days=1), time(), UTC) + timedelta(seconds=DAY_OVER_SECONDS)
-            if now >= over and all(state.is_past(over) for state in self._states.values()):
-                await self._context.parts.close(self._source, day)
-                logger(source=self._source.name).info("day closed", day=str(day))
