@@ -20,7 +20,7 @@ class Clock:
     """Time and chance, passed in so that tests need neither wait nor be lucky.
 
     `wall` is UTC in nanoseconds since 1970, `now` is monotonic seconds, `chance` is in [0, 1), `number` has 63 bits and
-    is never 0.
+    is never 0. `boot` is seconds since the machine started, and goes on while it sleeps, when `now` stands still.
     """
 
     wall: Callable[[], int] = time.time_ns
@@ -28,6 +28,7 @@ class Clock:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
     number: Callable[[], int] = lambda: secrets.randbelow((1 << 63) - 1) + 1
+    boot: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def utc(self) -> datetime:
         """The wall clock as an aware time in UTC."""

@@ -29,6 +29,7 @@ EVENTS = frozenset({
     "request served", "request failed", "request refused", "page served without archive", "port in use", "connections dropped", "parser child ended", "parser child started", "verifier child ended",
     "intent recovered", "decode changed", "log lost", "positions restored", "drain held", "forward held", "frames rejected", "frames missing", "frames resent",
     "day closed", "part replayed", "move not completed", "feed connected", "feed lost", "gap recorded",
+    "symbol refused", "venue clock drifted", "venue clock corrected",
     "retention shortened",
     "table lost rows", "table complete", "state went back",
     "partition planned", "partition advanced", "partition held", "table copied",

@@ -14,7 +14,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(slots=True)
 class ManualClock:
-    """A clock that advances only when code sleeps by it or a test sets it. `start` is the wall clock at second 0.
+    """A clock that advances only when code sleeps by it or a test sets it. `start` is the wall clock at second 0, and
+    `slept` the seconds that the machine has slept.
 
     `pauses` lists the sleeps, in seconds. `chances` are the next random values; after them, each is `chance`.
     """
@@ -26,6 +27,7 @@ class ManualClock:
     pauses: list[float] = field(default_factory=list)
     has_slept: asyncio.Event = field(default_factory=asyncio.Event)
     numbers: int = 0
+    slept: float = 0.0
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -39,7 +41,7 @@ class ManualClock:
     @property
     def at(self) -> datetime:
         """The wall clock."""
-        return self.start + timedelta(seconds=self.seconds)
+        return self.start + timedelta(seconds=self.seconds + self.slept)
 
     def wall(self) -> int:
         return (self.at - EPOCH) // timedelta(microseconds=1) * 1_000
@@ -49,4 +51,11 @@ class ManualClock:
         return self.numbers
 
     def to_clock(self) -> Clock:
-        return Clock(self.wall, self.now, self.sleep, lambda: next(self.chances, self.chance), self.number)
+        return Clock(
+            self.wall,
+            self.now,
+            self.sleep,
+            lambda: next(self.chances, self.chance),
+            self.number,
+            lambda: self.seconds + self.slept,
+        )

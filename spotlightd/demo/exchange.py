@@ -1,7 +1,8 @@
 """A venue on loopback that misbehaves on command. It replays real frames, or sends numbered ticks built from them.
 
 The market goes on whether or not anyone listens: ticks of a time without a connection are missed, as at a real venue.
-`ticks` holds the time of each tick and `sent` the frames of each connection, so that a test can count.
+`ticks` holds the time of each tick and `sent` the frames of each connection, so that a test can count. It answers a
+subscription to one of `refused_symbols` with an error frame, and sends the others.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ HOST = "127.0.0.1"
 STEP_SECONDS = 0.01
 PING = b'{"type":"ping"}'
 TOO_MANY = b'{"msg":"Subscribing to too many symbols","type":"error"}'
+INVALID = '{"msg":"Invalid symbol %s","type":"error"}'
 GARBAGE = {
     "bad json": b'{"data":[{"c":null,"p":66972.77,"s":"BINANCE:BTC',
     "no json": b"\x00\x01garbage",
@@ -87,6 +89,7 @@ class Exchange:
         self.ticks = array("q")
         self.open_connections: list[Connection] = []
         self.requests: list[str] = []
+        self.refused_symbols: set[str] = set()
         self._refusal: tuple[int, str] | None = None
         self._muted = False
         self._times = 1
@@ -203,6 +206,8 @@ class Exchange:
             connection.symbols.discard(request["symbol"])
         elif len(connection.symbols) >= self.script.max_symbols:
             await connection.socket.send_frame(TOO_MANY, WSMsgType.TEXT)
+        elif request["symbol"] in self.refused_symbols:
+            await connection.socket.send_frame((INVALID % request["symbol"]).encode(), WSMsgType.TEXT)
         else:
             connection.symbols.add(request["symbol"])
 

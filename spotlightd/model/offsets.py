@@ -63,8 +63,8 @@ class Intent:
 
 
 Cause = Literal[
-    "closed by the venue", "connection lost", "connection refused", "stale", "sequence hole", "spool full", "crash",
-    "stopped", "log lost", "refused by the venue",
+    "closed by the venue", "connection lost", "connection refused", "stale", "asleep", "sequence hole",
+    "sequence restart", "spool full", "crash", "stopped", "log lost", "refused by the venue",
 ]  # fmt: skip
 
 
@@ -85,6 +85,16 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenGap:
+    """A gap that is not over, so that it has no row yet. Its row will begin at `since`. `symbol` empty = all symbols."""
+
+    since: datetime
+    cause: Cause
+    symbol: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LostFrame:
     """A frame that could not be decoded: its place, its first bytes, and the reason."""
 
@@ -99,7 +109,8 @@ class LostFrame:
 class FeedState:
     """The state of a listener. `frames`, `size` (bytes), `connects` and `shed` count since the daemon's start.
 
-    `shed_since` is when shedding began, while frames are being shed.
+    `open_gaps` are those that it is in. `clock_offset_seconds` is by how much the venue's clock is ahead of ours, as its
+    trades show it (below 0: behind, or they come late); None until it is known. `is_clock_off`: by more than tolerated.
     """
 
     source: str
@@ -111,8 +122,10 @@ class FeedState:
     connects: int = 0
     shed: int = 0
     last_frame_at: datetime | None = None
-    shed_since: datetime | None = None
+    open_gaps: tuple[OpenGap, ...] = ()
     detail: str = ""
+    clock_offset_seconds: float | None = None
+    is_clock_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

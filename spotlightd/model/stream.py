@@ -14,7 +14,8 @@ frames. It yields Rows (dataset columns and pointer) and Rejects (`line` is the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -34,6 +35,14 @@ class Feed:
     key: str = field(default="", repr=False)
 
 
+def find_named_symbols(text: str, symbols: Collection[str]) -> tuple[str, ...]:
+    """The symbols that a text names, each as a word of its own and not as a part of a longer one of them."""
+    named = [symbol for symbol in symbols if re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", text)]
+    return tuple(
+        symbol for symbol in named if not any(symbol != other and symbol in other for other in named)
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Stream:
     """A source that sends messages over a websocket.
@@ -43,9 +52,13 @@ class Stream:
     decode           the SELECT that the module's docstring describes; or `parse`
     fast_decode      a cheaper SELECT that is tried first: the same rows, and a reject for each frame that is not certain
     venue_error(value)   for a frame by which the venue refuses the client: its text for the operator; else empty
+    refused_symbols(text, symbols)  which of the feed's symbols such a text refuses; none when it concerns the connection
+    subscribe(feed)  the messages that ask for symbols again on an open connection, where `hello` sends more than that
     venue_number(value)  (channel, number) of a frame, where the venue numbers its frames: missing frames are then noticed
     refill(channel, first, last)  requests missing frames from the venue, numbers inclusive; stored like received ones
     hosts            the only hosts that are connected to
+    clock_tolerance_seconds  the venue's clock counts as right while it is no further from ours than that; at least the
+                     usual delay of its trades
     stale_seconds    after this time without any frame, pings included, the connection counts as dead
     ping_seconds     how often the venue is pinged, when it is known to answer; 0 = never
     priority         the stream with the lowest priority is shed first when the spool is full
@@ -63,8 +76,11 @@ class Stream:
     fast_decode: str = ""
     parse: Callable[[Body], Iterator[Rows | Reject]] | None = None
     venue_error: Callable[[bytes], str] = lambda _: ""
+    refused_symbols: Callable[[str, Collection[str]], tuple[str, ...]] = find_named_symbols
+    subscribe: Callable[[Feed], Iterator[str]] | None = None
     venue_number: Callable[[bytes], tuple[str, int] | None] | None = None
     refill: Callable[[str, int, int], Awaitable[list[bytes]]] | None = None
+    clock_tolerance_seconds: float = 5.0
     stale_seconds: float = 60.0
     ping_seconds: float = 20.0
     partitions: int = 1
@@ -83,6 +99,11 @@ class Stream:
             raise SettingsError(f"stream {self.name}: it must feed one dataset, not {len(self.datasets)}")
         if bool(self.decode) == (self.parse is not None):
             raise SettingsError(f"stream {self.name}: give it either `decode` or `parse`")
+        names = {column.name for column in self.dataset.columns}
+        if "received" in names and self.dataset.split_by == self.dataset.time != "received":
+            raise SettingsError(
+                f"stream {self.name}: partition {self.dataset.name} by `received`: the clock of a venue can be wrong"
+            )
 
     @property
     def dataset(self) -> Dataset:

@@ -189,6 +189,12 @@ class ArchiveLedger(Protocol):
     async def save_check(self, kind: CheckKind, check: Check) -> None:
         """Record the last check of that kind."""
 
+    async def accepted_losses(self) -> Mapping[str, int]:
+        """The newest publication whose rows are known to be lost, by name of a table that was made again."""
+
+    async def accept_loss(self, table: str, seq: int) -> None:
+        """Record that what was published up to that number need not be in the table."""
+
     async def retention_rules(self) -> Mapping[str, RetentionRule]:
         """How long rows and documents stay on the disk, by name of the rule."""
 

@@ -20,10 +20,11 @@ code around it a twentieth.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from urllib.parse import quote
 
-from spotlightd import Feed, Stream, trades
+from spotlightd import Feed, Stream, find_named_symbols, trades
 
 HOST = "ws.finnhub.io"
 PING_APART_SECONDS = 60.0
@@ -142,6 +143,11 @@ def venue_error(value: bytes) -> str:
     return str(frame.get("msg") or "an error without a message")[:500]
 
 
+def refused_symbols(text: str, symbols: Collection[str]) -> tuple[str, ...]:
+    """`Invalid symbol OANDA:EUR_USD` refuses that symbol. `Invalid API key` refuses the key, and not the ticker `API`."""
+    return find_named_symbols(re.sub(r"\bAPI (?=key|limit)", "", text), symbols)
+
+
 finnhub = Stream(
     name="finnhub",
     title="Finnhub trades",
@@ -152,6 +158,7 @@ finnhub = Stream(
     decode=DECODE,
     fast_decode=FAST_DECODE,
     venue_error=venue_error,
+    refused_symbols=refused_symbols,
     hosts=(HOST,),
     stale_seconds=PING_APART_SECONDS * 1.5 + 30.0,
     ping_seconds=20.0,

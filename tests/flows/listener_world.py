@@ -14,8 +14,8 @@ from typing import Any
 from spotlightd.backoff import Clock
 from spotlightd.clients.http.websocket import open_websocket
 from spotlightd.errors import StoreError
+from spotlightd.flows.stream.feed.timing import ListenerTiming
 from spotlightd.flows.stream.listen import Listener
-from spotlightd.flows.stream.timing import ListenerTiming
 from spotlightd.flows.supervise import Board, run_isolated
 from spotlightd.model.bus import Frame
 from spotlightd.model.offsets import FeedState, Gap
@@ -41,6 +41,9 @@ FAST_TIMING = ListenerTiming(
     grace=0.2,
     refill=2,
     ledger_wait=2,
+    ask=0.1,
+    ask_most=0.2,
+    answer=0.5,
 )
 
 
@@ -101,6 +104,7 @@ class MemoryFeeds:
     gaps: list[Gap] = field(default_factory=list)
     noted: tuple[str, datetime] | None = None
     notes: list[str] = field(default_factory=list)
+    refused: dict[str, datetime] = field(default_factory=dict)
     broken: bool = False
 
     def check(self) -> None:
@@ -120,6 +124,17 @@ class MemoryFeeds:
         assert source == NAME
         self.noted = (state, at)
         self.notes.append(state)
+
+    async def get_refused_symbols(self, source: str) -> Mapping[str, datetime]:
+        assert source == NAME
+        return dict(self.refused)
+
+    async def save_refused_symbol(self, source: str, symbol: str, since: datetime | None) -> None:
+        self.check()
+        assert source == NAME
+        self.refused.pop(symbol, None)
+        if since is not None:
+            self.refused[symbol] = since
 
     @property
     def causes(self) -> list[str]:

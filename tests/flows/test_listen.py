@@ -17,7 +17,7 @@ import pytest
 from spotlightd.clients.http.websocket import open_websocket
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.demo.recordings import read_recordings
-from spotlightd.flows.stream.timing import ListenerTiming
+from spotlightd.flows.stream.feed.timing import ListenerTiming
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import FeedError
 from spotlightd.ports.publisher import Socket

@@ -43,6 +43,17 @@ class FeedNote:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class RefusalNote:
+    """The venue refuses the symbol from `since` on; None: no longer."""
+
+    symbol: str
+    since: datetime | None
+
+
+Entry = Gap | FeedNote | RefusalNote
+
+
 class GapJournal:
     """The gaps and notes of one feed on their way to the ledger."""
 
@@ -51,7 +62,7 @@ class GapJournal:
         self._positions = positions
         self._metrics = metrics
         self._ledger_seconds = ledger_seconds
-        self._queue: deque[Gap | FeedNote] = deque()
+        self._queue: deque[Entry] = deque()
         self._not_empty = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -76,6 +87,10 @@ class GapJournal:
         if self._queue and isinstance(self._queue[-1], FeedNote) and len(self._queue) > 1:
             self._queue.pop()
         self._add(FeedNote(state, at))
+
+    def add_refusal(self, symbol: str, since: datetime | None) -> None:
+        """Queue that the venue refuses a symbol from then on, or no longer."""
+        self._add(RefusalNote(symbol, since))
 
     async def wait_until_written(self) -> bool:
         """Wait until the queue is empty, for a bounded time. True when it is."""
@@ -102,7 +117,7 @@ class GapJournal:
         if not task.cancelled():
             task.result()
 
-    def _add(self, entry: Gap | FeedNote) -> None:
+    def _add(self, entry: Entry) -> None:
         self._queue.append(entry)
         self._empty.clear()
         self._not_empty.set()
@@ -123,8 +138,11 @@ class GapJournal:
                 self._queue.popleft()
         self._empty.set()
 
-    async def _write(self, entry: Gap | FeedNote) -> None:
-        if isinstance(entry, Gap):
-            await self._positions.add_gap(entry)
-        else:
-            await self._positions.save_feed_state(self._source, entry.state, entry.at)
+    async def _write(self, entry: Entry) -> None:
+        match entry:
+            case Gap():
+                await self._positions.add_gap(entry)
+            case FeedNote():
+                await self._positions.save_feed_state(self._source, entry.state, entry.at)
+            case RefusalNote():
+                await self._positions.save_refused_symbol(self._source, entry.symbol, entry.since)

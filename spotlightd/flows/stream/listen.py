@@ -4,22 +4,26 @@ The reader never waits for the bus or for the ledger while frames arrive. A fram
 and recorded as a gap.
 
 A venue that refuses part of a subscription goes on sending the rest. So the listener keeps a connection on which the
-venue reports an error. Its span is a gap all the same, and a long pause follows only when the connection ends.
+venue reports an error. A symbol that the error names is a gap of its own and is asked for again (`feed/refusals.py`). An
+error that names none concerns the connection: its span is a gap of all symbols, and when it ends soon, a long pause follows.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from datetime import UTC, datetime
-from typing import Literal
+from dataclasses import replace
+from datetime import datetime
 
 from spotlightd.backoff import Clock
-from spotlightd.flows.stream.counters import count_received, measure_spool
-from spotlightd.flows.stream.gaps import GapJournal, to_datetime
-from spotlightd.flows.stream.outages import Moment, Outages
-from spotlightd.flows.stream.timing import ListenerTiming, ReconnectBackoff
-from spotlightd.flows.stream.venue_numbers import VenueSequence
+from spotlightd.flows.stream.feed.outages import Moment, Outages
+from spotlightd.flows.stream.feed.refusals import Refusals
+from spotlightd.flows.stream.feed.sleep import SleepWatch
+from spotlightd.flows.stream.feed.status import FeedStatus
+from spotlightd.flows.stream.feed.tally import Tally
+from spotlightd.flows.stream.feed.texts import clean_text
+from spotlightd.flows.stream.feed.timing import ListenerTiming, ReconnectBackoff
+from spotlightd.flows.stream.feed.venue_numbers import VenueSequence
+from spotlightd.flows.stream.gaps import GapJournal
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bus import Frame
@@ -31,11 +35,6 @@ from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.publisher import Connect, Socket
 from spotlightd.settings import sources
 from spotlightd.tasks import run_together
-
-DETAIL_LETTERS = 300
-HOLDING_TRIES = 3  # after so many failed tries the flow reports that it holds
-
-State = Literal["connecting", "connected", "waiting", "refused", "stopped"]
 
 
 class Listener:
@@ -64,29 +63,23 @@ class Listener:
         self._timing, self._clock = timing or ListenerTiming(), clock or Clock()
         self._journal = GapJournal(stream.name, positions, metrics, self._timing.ledger_wait)
         self._outages = Outages(stream.name, self._journal)
+        self._refusals = Refusals(stream.name, self._journal, self._timing, self._clock)
+        self._sleep_watch = SleepWatch(self._clock, self._timing.asleep)
         self._sequence_check = VenueSequence(stream, self._journal, self._keep_refilled, self._timing, self._clock)
         self._backoff = ReconnectBackoff(self._timing, limits, self._clock)
         self._log = logger(source=stream.name)
         self._connection, self._sequence = 0, 0
-        self._frames, self._size, self._connects, self._shed = 0, 0, 0, 0
-        self._counted, self._beat_frames = (0, 0, 0), 0
+        self._tally = Tally(stream.name, spool, metrics)
+        self._status = FeedStatus(
+            stream.name, feed.symbols, spool, self._outages, self._refusals, self._tally, self._timing.beat, self._clock
+        )
         self._last_activity: Moment | None = None  # all that was sent until then is promised, except in open outages
         self._last_stored: Moment | None = None
-        self._last_frame = 0
-        self._retry_spool_at, self._beat_at = 0.0, -math.inf
-        self._state: State = "connecting"
-        self._state_since = self._clock.wall()
-        self._detail = ""
+        self._retry_spool_at = 0.0
 
     def state(self) -> FeedState:
         """What it is doing now."""
-        full = self._outages.full
-        return FeedState(
-            source=self._stream.name, state=self._state, since=to_datetime(self._state_since),
-            symbols=self._feed.symbols, frames=self._frames, size=self._size, connects=self._connects, shed=self._shed,
-            last_frame_at=to_datetime(self._last_frame) if self._last_frame else None,
-            shed_since=to_datetime(full.since) if full else None, detail=self._detail or self._describe_shedding(),
-        )  # fmt: skip
+        return self._status.read()
 
     async def __call__(self, report: Reporter) -> None:
         """Listen until cancelled."""
@@ -108,22 +101,24 @@ class Listener:
         if self._last_activity is not None:
             return
         noted = await self._positions.get_feed_state(self._stream.name)
+        refused = await self._positions.get_refused_symbols(self._stream.name)
         self._last_activity = self._now()
         self._outages.start_from_ledger(noted, self._last_received)
+        self._refusals.start_from_ledger(refused, self._last_activity)
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
     async def _keep_connected(self, report: Reporter) -> None:
         while True:
-            self._beat(report, always=True)
+            self._status.beat(report, always=True)
             self._backoff.start_connection()
-            started, before = self._clock.now(), self._frames
+            started, before = self._clock.now(), self._tally.frames
             problem = await self._run_connection(report)
-            cause: Cause = "refused by the venue" if self._outages.refused else problem.cause
+            cause = self._outages.cause_of(problem.cause)
             self._lose(cause, self._clean(str(problem)))
             ended = FeedError(cause, "", retry_after_seconds=problem.retry_after_seconds)
-            pause = self._backoff.pause(ended, lasted=self._clock.now() - started, frames=self._frames - before)
-            self._report_pause(report, cause, pause)
+            pause = self._backoff.pause(ended, lasted=self._clock.now() - started, frames=self._tally.frames - before)
+            self._status.report_pause(report, cause, pause)
             self._metrics.count("retries_total", source=self._stream.name)
             await self._pause(report, pause)
 
@@ -131,13 +126,13 @@ class Listener:
         until = self._clock.now() + seconds
         while (left := until - self._clock.now()) > 0:
             await self._clock.sleep(min(left, self._timing.beat))
-            self._beat(report)
+            self._status.beat(report)
 
     async def _run_connection(self, report: Reporter) -> FeedError:
         """One connection from begin to end. Returns why it ended."""
         override = self._limits.addresses.get(self._stream.name, "")
-        self._set_state("connecting")
-        self._connects += 1
+        self._status.set("connecting")
+        self._tally.connects += 1
         started = self._clock.now()
         try:
             async with self._connect(
@@ -164,42 +159,73 @@ class Listener:
         self._last_activity = self._now()
         self._connection, self._sequence = self._clock.number(), 0
         self._sequence_check.start_connection()
+        self._refusals.start_connection(self._last_activity)
         wall, now = self._last_activity
         self._outages.regain(Moment(wall + int(handshake * 1e9), now + handshake))
         await self._journal.wait_until_written()
         self._metrics.gauge("connected", 1, source=self._stream.name)
-        self._log.info("feed connected", connects=self._connects, symbols=len(self._feed.symbols))
-        self._set_state("connected")
-        self._report_rate(report, 0.0)
+        self._log.info("feed connected", connects=self._tally.connects, symbols=len(self._feed.symbols))
+        self._status.set("connected")
+        self._status.report_rate(report, 0.0)
 
     async def _receive(self, socket: Socket, report: Reporter) -> FeedError:
         """Take frames until none arrives for too long."""
-        stale, check = self._stream.stale_seconds, self._timing.check
+        check, allowed = self._timing.check, self._stream.stale_seconds
+        stale = allowed
         last_frame = last_check = self._clock.now()
+        self._sleep_watch.start()
         while True:
-            value = await socket.receive(min(check, stale))
+            try:
+                value = await socket.receive(min(check, stale))
+            finally:
+                slept = self._look_for_sleep()
             now = self._clock.now()
+            if slept:
+                last_frame, stale = now, self._timing.awake if slept >= allowed else allowed
             if value is not None:
-                last_frame = now
+                last_frame, stale = now, allowed
                 self._take(value, Moment(self._clock.wall(), now))
             elif now - last_frame >= stale:
                 return FeedError("stale", f"no frame for {stale:g} s, pings included")
             if now - last_check >= check:
-                self._report_rate(report, now - last_check)
+                await self._ask_again(socket)
+                self._status.report_rate(report, now - last_check)
                 last_check = now
+
+    def _look_for_sleep(self) -> float:
+        """How long this process did not run. What was sent meanwhile may be lost, or may wait in the socket."""
+        seconds, detail = self._sleep_watch.look()
+        if seconds:
+            self._outages.fall_asleep(detail, self._last_activity or self._now())
+        return seconds
+
+    async def _ask_again(self, socket: Socket) -> None:
+        """Ask for refused symbols whose pause is over, on the same connection."""
+        symbols = tuple(self._refusals.take_due(self._now()))
+        if symbols:
+            for text in (self._stream.subscribe or self._stream.hello)(replace(self._feed, symbols=symbols)):
+                await socket.send(text)
 
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def _take(self, value: bytes, received: Moment) -> None:
         self._keep(value, received)
         self._last_activity = received
-        self._last_frame = received.wall
+        self._tally.last_at = received.wall
+        self._outages.wake_up(received)
         if self._stream.venue_number is not None:
             self._sequence_check.note_frame(value, received.wall)
-        error = self._stream.venue_error(value)
-        if error and self._outages.refused is None:
-            self._outages.refuse(self._clean(error), received)
-            self._set_state("refused", self._clean(error))
+        if error := self._stream.venue_error(value):
+            self._note_refusal(error, received)
+
+    def _note_refusal(self, error: str, received: Moment) -> None:
+        """An error of the venue concerns the symbols that it names; the connection when it names none."""
+        detail = self._clean(error)
+        if symbols := self._stream.refused_symbols(error, self._feed.symbols):
+            self._refusals.refuse(symbols, detail, received)
+        elif self._outages.refused is None:
+            self._outages.refuse(detail, received)
+            self._status.set("refused", detail)
 
     def _keep(self, value: bytes, received: Moment) -> bool:
         """Put a frame into the spool; False when it was shed.
@@ -207,8 +233,7 @@ class Listener:
         Only a frame that was taken uses up a sequence: one that is missing on the bus was lost there, not shed here.
         """
         frame = Frame(self._connection, self._sequence, received.wall, value)
-        self._frames += 1
-        self._size += len(value)
+        self._tally.add(value)
         full = self._outages.full
         if (full is None or received.now >= self._retry_spool_at) and self._spool.put(self._stream.name, frame):
             self._sequence += 1
@@ -218,7 +243,7 @@ class Listener:
         if full is None or received.now >= self._retry_spool_at:
             self._retry_spool_at = received.now + self._timing.shed
         self._outages.shed(self._last_stored or received)
-        self._shed += 1
+        self._tally.shed += 1
         return False
 
     def _keep_refilled(self, value: bytes) -> bool:
@@ -227,74 +252,20 @@ class Listener:
     def _lose(self, cause: Cause, detail: str) -> None:
         self._metrics.gauge("connected", 0, source=self._stream.name)
         self._log.warning("feed lost", cause=cause, detail=detail)
-        self._outages.lose(cause, detail, self._last_activity or self._now())
+        last = self._last_activity or self._now()
+        self._outages.lose(cause, detail, last)
+        self._refusals.end_all(last)
 
     def _stop(self) -> None:
         self._sequence_check.stop()
+        self._refusals.end_all(self._now())
         self._outages.stop(self._now())
         self._metrics.gauge("connected", 0, source=self._stream.name)
-        self._set_state("stopped")
-        self._count()
-
-    # -- reports -------------------------------------------------------------------------------------------------------
-
-    def _report_pause(self, report: Reporter, cause: Cause, pause: float) -> None:
-        outage = self._outages.lost
-        error = (outage.last_error or outage.detail) if outage else ""
-        message = f"{cause}: {error}; next try in {pause:.1f} s"
-        is_refused = cause == "refused by the venue"
-        self._set_state("refused" if is_refused else "waiting", message)
-        if is_refused or (outage is not None and outage.count >= HOLDING_TRIES):
-            report.set_holding(message)
-        else:
-            report.set_waiting(message)
-        self._count()
-
-    def _beat(self, report: Reporter, *, always: bool = False) -> None:
-        """A heartbeat, if one is due."""
-        now = self._clock.now()
-        if always or now - self._beat_at >= self._timing.beat:
-            did_something, self._beat_frames = self._frames != self._beat_frames, self._frames
-            self._beat_at = now
-            report.beat(queue=self._spool.depth(self._stream.name)[0], did_something=did_something)
-
-    def _report_rate(self, report: Reporter, seconds: float) -> None:
-        self._beat(report)
-        frames, refused = self._count(), self._outages.refused
-        if refused is not None:
-            report.set_holding(refused.detail)
-        elif shedding := self._describe_shedding():
-            report.set_holding(shedding)
-        else:
-            rate = frames / seconds if seconds else 0.0
-            report.set_waiting(f"connected since {_format_time(self._state_since)}, {rate:,.0f} frames/s")
-
-    def _describe_shedding(self) -> str:
-        full, error = self._outages.full, self._spool.error
-        if not full:
-            return ""
-        return f"the spool is full: {full.count:,} frames shed since {_format_time(full.since)}{error and '; '}{error}"
-
-    def _count(self) -> int:
-        """Add the counts since the last call to the metrics. Returns the number of frames."""
-        counts = (self._frames, self._size, self._shed)
-        frames, size, shed = (now - before for now, before in zip(counts, self._counted, strict=True))
-        self._counted = counts
-        count_received(self._metrics, self._stream.name, frames=frames, size=size, shed=shed)
-        measure_spool(self._metrics, self._stream.name, self._spool)  # here, because this flow goes on without a bus
-        return frames
+        self._status.set("stopped")
+        self._tally.report()
 
     def _now(self) -> Moment:
         return Moment(self._clock.wall(), self._clock.now())
 
-    def _set_state(self, state: State, detail: str = "") -> None:
-        self._state, self._state_since, self._detail = state, self._clock.wall(), detail
-
     def _clean(self, text: str) -> str:
-        """A venue's text on one line, of bounded length, and without our key in case the venue repeats it."""
-        text = text.replace(self._feed.key, "…") if self._feed.key else text
-        return "".join(letter if letter.isprintable() else "?" for letter in text)[:DETAIL_LETTERS]
-
-
-def _format_time(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(nanoseconds / 1e9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return clean_text(text, self._feed.key)

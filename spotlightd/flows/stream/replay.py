@@ -22,7 +22,7 @@ from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.offsets import LostFrame
 from spotlightd.model.provenance import Load
-from spotlightd.model.stream import Stream
+from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.stream import covers as covers_of
 from spotlightd.model.text import count
 from spotlightd.ports.ledger import Job, Ledger, Positions
@@ -124,7 +124,7 @@ class ReplayRunner:
 
     async def _run_job(self, stream_replay: Replay, job: Job, report: Reporter) -> None:
         async def checkpoint(step: str, done: int, total: int) -> None:
-            await self.gate.wait_until_open("the sink", report)
+            await self.gate.wait_until_open("the sink", report, (frames_of(stream_replay.source),))
             report.set_working(step, done, total)
             report.beat()
             await self.ledger.update_job(replace(job, state="running", detail=step, done=done, total=total))

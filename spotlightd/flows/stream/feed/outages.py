@@ -10,12 +10,13 @@ holds with the time from which nothing was promised, and from the last frame tha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from spotlightd.flows.stream.gaps import GapJournal, to_datetime, to_nanoseconds
-from spotlightd.model.offsets import Cause, Gap
+from spotlightd.model.offsets import Cause, Gap, OpenGap
 
 
 @dataclass(slots=True)
@@ -52,7 +53,9 @@ class Moment(NamedTuple):
 
 
 class Outages:
-    """The open outages of one feed: no connection (`lost`), no room (`full`), or refused in part (`refused`)."""
+    """The open outages of one feed: no connection (`lost`), no room (`full`), refused in part (`refused`), or no frame
+    yet since this process did not run (`asleep`).
+    """
 
     def __init__(self, source: str, journal: GapJournal) -> None:
         self._source = source
@@ -60,6 +63,7 @@ class Outages:
         self.lost: Outage | None = None
         self.full: Outage | None = None
         self.refused: Outage | None = None
+        self.asleep: Outage | None = None
 
     def start_from_ledger(self, noted: tuple[str, datetime] | None, last_received: datetime | None) -> None:
         """Continue from the last note of the process before this one, and from its last durable frame."""
@@ -77,16 +81,33 @@ class Outages:
         if self.lost is not None:
             self.lost.count += 1
             self.lost.last_error = detail
-        elif self.refused is not None:
-            self.lost = replace(self.refused, cause=cause, detail=f"{self.refused.detail}; then {detail}")
+        elif (before := self.refused or self.asleep) is not None:
+            self.lost = replace(before, cause=cause, detail=f"{before.detail}; then {detail}")
         else:
             self.lost = Outage(last.wall, cause, detail, last.now)
+        self.asleep = None
+
+    def cause_of(self, cause: Cause) -> Cause:
+        """Why a connection ended, given what ended it: a refusal or a sleep before it is the cause of its end."""
+        before = self.refused or self.asleep
+        return before.cause if before is not None else cause
+
+    def fall_asleep(self, detail: str, last: Moment) -> None:
+        """Nothing ran here since `last`. The connection may be dead, or may still deliver what was sent."""
+        if self.lost is None and self.asleep is None:
+            self.asleep = Outage(last.wall, "asleep", detail, last.now)
+
+    def wake_up(self, at: Moment) -> None:
+        """A frame of the connection that was open before the sleep arrived."""
+        if self.asleep is not None:
+            asleep, self.asleep = self.asleep, None
+            self._end(asleep, at)
 
     def regain(self, at: Moment) -> None:
         """Subscribed again."""
         if self.lost is not None:
             self._end(self.lost, at)
-        self.lost = self.refused = None
+        self.lost = self.refused = self.asleep = None
         self._note(at)
 
     def shed(self, since: Moment) -> None:
@@ -110,11 +131,18 @@ class Outages:
 
     def stop(self, at: Moment) -> None:
         """The daemon stops: open outages are recorded up to now."""
-        for outage in (self.lost or self.refused, self.full):
+        for outage in (self.lost or self.refused, self.asleep, self.full):
             if outage is not None:
                 self._end(outage, at)
-        self.lost = self.full = self.refused = None
+        self.lost = self.full = self.refused = self.asleep = None
         self._journal.add_note("stopped", to_datetime(at.wall))
+
+    def open_gaps(self, at: Moment) -> Iterator[OpenGap]:
+        """The gaps that will be recorded when these outages are over, each from where its row will begin."""
+        for outage in (self.lost or self.refused, self.asleep, self.full):
+            if outage is not None:
+                since, _ = outage.span(at.wall, at.now)
+                yield OpenGap(to_datetime(since), outage.cause, "", _describe(outage))
 
     def _note(self, at: Moment) -> None:
         """Record what the next process needs to know if this one is killed."""
@@ -125,11 +153,14 @@ class Outages:
         self._journal.add_note("listening", to_datetime(at.wall))
 
     def _end(self, outage: Outage, at: Moment) -> None:
-        detail = outage.detail
-        if outage.cause == "spool full":
-            detail = f"{detail}: {outage.count:,} frames were shed"
-        elif outage.count:
-            detail = f"{detail}; {outage.count:,} more tries failed, the last: {outage.last_error}"
         since, until = outage.span(at.wall, at.now)
         ended = to_datetime(until + 999)  # rounded up: a gap must not end before it did
-        self._journal.add_gap(Gap(self._source, to_datetime(since), ended, outage.cause, detail=detail))
+        self._journal.add_gap(Gap(self._source, to_datetime(since), ended, outage.cause, detail=_describe(outage)))
+
+
+def _describe(outage: Outage) -> str:
+    if outage.cause == "spool full":
+        return f"{outage.detail}: {outage.count:,} frames were shed"
+    if outage.count:
+        return f"{outage.detail}; {outage.count:,} more tries failed, the last: {outage.last_error}"
+    return outage.detail

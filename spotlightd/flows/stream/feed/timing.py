@@ -27,6 +27,12 @@ class ListenerTiming:
     grace         how long a missing number may still arrive out of order
     refill        longest wait for a venue's answer to a refill
     ledger_wait   longest wait for the ledger, when connected again and when stopped
+    ask           pause before a symbol that the venue refused is asked for again; it doubles up to `ask_most`
+    answer        a symbol that is not refused for so long after it was asked for is accepted: Finnhub answers in one round
+                  trip
+    asleep        longest time between two looks at the clock; beyond it the machine slept, or the process was stopped.
+                  A send may take 10 s
+    awake         how long a connection that is stale by the time asleep may still deliver what waits for us
     """
 
     check: float = 1.0
@@ -39,6 +45,11 @@ class ListenerTiming:
     grace: float = 1.0
     refill: float = 30.0
     ledger_wait: float = 5.0
+    ask: float = 30.0
+    ask_most: float = 3_600.0
+    answer: float = 10.0
+    asleep: float = 15.0
+    awake: float = 5.0
 
 
 class ReconnectBackoff:
@@ -56,10 +67,14 @@ class ReconnectBackoff:
         self._started.append(self._clock.now())
 
     def pause(self, problem: FeedError, *, lasted: float, frames: int) -> float:
-        """Seconds until the next try, after a connection that lasted so long, delivered so many frames and ended so."""
-        self._failures = 1 if lasted >= self._timing.steady else self._failures + 1
+        """Seconds until the next try, after a connection that lasted so long, delivered so many frames and ended so.
+
+        A refusal makes the pause long only when the connection ended soon: one that lasted did not end because of it.
+        """
+        is_steady = lasted >= self._timing.steady
+        self._failures = 1 if is_steady else self._failures + 1
         most = self._limits.backoff_most_seconds
-        if problem.cause == "refused by the venue":
+        if problem.cause == "refused by the venue" and not is_steady:
             backoff = Backoff(most, most)
         else:
             backoff = Backoff(self._limits.backoff_seconds, min(self._timing.after_frames, most) if frames else most)

@@ -3,6 +3,7 @@ recorded.
 
 A missing number has a grace period, because frames can arrive out of order. A frame that is late or repeated is stored
 like any other. Numbering begins again with each connection: what was missed between two connections is a gap of its own.
+A venue that begins to count anew on an open connection gives a gap of that kind: nobody knows what it left out.
 """
 
 from __future__ import annotations
@@ -10,37 +11,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from spotlightd.backoff import Clock
 from spotlightd.errors import SpotlightError
+from spotlightd.flows.stream.feed.channel_numbers import ChannelNumbers, Hole, Restart
+from spotlightd.flows.stream.feed.timing import ListenerTiming
 from spotlightd.flows.stream.gaps import GapJournal, to_datetime
-from spotlightd.flows.stream.timing import ListenerTiming
 from spotlightd.log import logger
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import Stream
 
 CHANNELS_MOST = 10_000
 OPEN_MOST = 1_000
-
-
-@dataclass(slots=True)
-class Hole:
-    """Numbers `first` to `last` of a channel are missing; those in `arrived` came late. `due` is the end of the grace
-    period.
-    """
-
-    channel: str
-    first: int
-    last: int
-    since: int
-    until: int
-    due: float
-    arrived: set[int] = field(default_factory=set)
-
-    @property
-    def is_filled(self) -> bool:
-        return len(self.arrived) > self.last - self.first
 
 
 class VenueSequence:
@@ -61,13 +43,13 @@ class VenueSequence:
         self._keep_frame = keep_frame
         self._timing = timing
         self._clock = clock
-        self._highest: dict[str, tuple[int, int]] = {}
+        self._channels: dict[str, ChannelNumbers] = {}
         self._holes: deque[Hole] = deque()
         self._has_holes = asyncio.Event()
 
     def start_connection(self) -> None:
         """Numbering begins again."""
-        self._highest.clear()
+        self._channels.clear()
 
     def note_frame(self, value: bytes, received: int) -> None:
         """Compare the number of a frame with those before it."""
@@ -75,19 +57,12 @@ class VenueSequence:
         if numbered is None:
             return
         channel, number = numbered
-        before = self._highest.get(channel)
-        if before is None:
-            if len(self._highest) < CHANNELS_MOST:
-                self._highest[channel] = (number, received)
-            return
-        highest, since = before
-        if number <= highest:
-            self._note_late(channel, number)
-            return
-        self._highest[channel] = (number, received)
-        if number > highest + 1:
-            due = self._clock.now() + self._timing.grace
-            self._add(Hole(channel, highest + 1, number - 1, since, received, due))
+        known = self._channels.get(channel)
+        if known is not None:
+            for found in known.note(number, received, now=self._clock.now(), grace=self._timing.grace):
+                self._add(found)
+        elif len(self._channels) < CHANNELS_MOST:
+            self._channels[channel] = ChannelNumbers(channel, number, received)
 
     async def recover_holes(self) -> None:
         """Until it is cancelled: refill or record each hole, in order, when its grace period is over."""
@@ -109,21 +84,18 @@ class VenueSequence:
             if not hole.is_filled:
                 self._record(hole, "")
 
-    def _note_late(self, channel: str, number: int) -> None:
-        for hole in self._holes:
-            if hole.channel == channel and hole.first <= number <= hole.last:
-                hole.arrived.add(number)
-
-    def _add(self, hole: Hole) -> None:
-        if len(self._holes) >= OPEN_MOST:
-            self._record(hole, "")
-            return
-        self._holes.append(hole)
-        self._has_holes.set()
+    def _add(self, found: Hole | Restart) -> None:
+        if isinstance(found, Restart):
+            self._record_restart(found)
+        elif len(self._holes) >= OPEN_MOST:
+            self._record(found, "")
+        else:
+            self._holes.append(found)
+            self._has_holes.set()
 
     async def _refill(self, hole: Hole) -> bool:
         """Ask the venue for the missing frames and keep them. True when nothing is missing afterwards."""
-        if self._stream.refill is None or self._stream.venue_number is None:
+        if self._stream.refill is None or self._stream.venue_number is None or not hole.is_refillable:
             return False
         try:
             async with asyncio.timeout(self._timing.refill):
@@ -147,3 +119,10 @@ class VenueSequence:
             self._stream.name, since, until, "sequence hole", hole.channel, f"{numbers}{late}", repaired_by
         )  # fmt: skip
         self._journal.add_gap(gap)
+
+    def _record_restart(self, restart: Restart) -> None:
+        since, until = to_datetime(restart.since), to_datetime(max(restart.since, restart.until))
+        detail = f"the venue counts anew from {restart.first}, after {restart.highest}"
+        self._journal.add_gap(
+            Gap(self._stream.name, since, until, "sequence restart", restart.channel, detail)
+        )  # fmt: skip
