@@ -116,6 +116,12 @@ class MemoryPositions:
     async def save_feed_state(self, source: str, state: str, at: datetime) -> None:
         raise NotImplementedError
 
+    async def get_refused_symbols(self, source: str) -> Mapping[str, datetime]:
+        raise NotImplementedError
+
+    async def save_refused_symbol(self, source: str, symbol: str, since: datetime | None) -> None:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, slots=True)
 class Trade:
