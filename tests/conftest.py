@@ -6,7 +6,9 @@ import asyncio
 import ipaddress
 import logging
 import os
+import signal
 import socket
+import sys
 from collections import Counter
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -82,6 +84,17 @@ def _restore_log() -> Iterator[None]:
     yield
     structlog.configure(**before)
     logging.getLogger().handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def _restore_process() -> Iterator[None]:
+    """A command that a test calls also sets the umask, the hook for exceptions, and how the process takes SIGHUP."""
+    umask, hook, hangup = os.umask(0o022), sys.excepthook, signal.getsignal(signal.SIGHUP)
+    os.umask(umask)
+    yield
+    os.umask(umask)
+    sys.excepthook = hook
+    signal.signal(signal.SIGHUP, hangup)
 
 
 @pytest.fixture

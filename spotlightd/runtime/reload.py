@@ -50,11 +50,11 @@ def _reload(before: Mapping[str, Any], read_settings: ReadSettings) -> None:
     except SettingsError as error:
         logger().error("reload refused", error=str(error))
         return
-    set_level(settings.log.level)
     after = _flatten(settings)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     waiting = [name for name in changed if name != LEVEL]
-    logger().warning("settings reloaded", level=settings.log.level, need_restart=waiting)
+    logger().warning("settings reloaded", log_level=settings.log.level, need_restart=waiting)
+    set_level(settings.log.level)
 
 
 def _flatten(settings: Settings) -> dict[str, Any]:

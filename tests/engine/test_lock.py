@@ -51,6 +51,44 @@ def test_a_missing_folder_is_created_for_this_user_only(tmp_path: Path) -> None:
         assert stat.S_IMODE((state.folder / "lock").stat().st_mode) == 0o600
 
 
+def test_a_folder_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None:
+    """Even where its owner may not write: nothing is added to what the owner may do."""
+    for mode, closed in ((0o777, 0o700), (0o755, 0o700), (0o2750, 0o700), (0o700, 0o700)):
+        tmp_path.chmod(mode)
+        with state_lock(tmp_path):
+            assert stat.S_IMODE(tmp_path.stat().st_mode) == closed
+
+
+def test_a_folder_in_use_is_not_even_closed(tmp_path: Path) -> None:
+    with state_lock(tmp_path):
+        tmp_path.chmod(0o755)
+        assert second(tmp_path).returncode == 78
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_folder_of_another_user_is_refused_and_not_touched(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4242, 4242)
+    reason = "belongs to user 4242, and this is user root: run spotlightd as user 4242"
+    with pytest.raises(SettingsError, match=reason), state_lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_that_were_planted_in_the_folder_are_not_followed(tmp_path: Path) -> None:
+    mine, state = tmp_path / "mine", tmp_path / "state"
+    mine.write_text("mine")
+    state.mkdir()
+    (state / f".writable-{os.getpid()}").symlink_to(mine)
+    with state_lock(state):
+        pass
+    (state / "lock").unlink()
+    (state / "lock").symlink_to(mine)
+    with pytest.raises(SettingsError, match="state_dir"), state_lock(state):
+        pass
+    assert mine.read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(SettingsError, match="state_dir"), state_lock(tmp_path / "file"):

@@ -16,7 +16,7 @@ from yarl import URL
 
 from spotlightd.clients.http.special_ranges import is_special
 from spotlightd.errors import PublisherError, SettingsError
-from spotlightd.redact import mask_address
+from spotlightd.redact import mask_address, remove_forms
 from spotlightd.settings.describe import show_text
 
 EXACT = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*")
@@ -62,8 +62,9 @@ def _parse(url: str) -> URL:
 
 
 def format_address(url: str) -> str:
-    """An address for a message: one line, cut to 200 characters, without a password."""
-    plain = re.sub(r"//[^/]*@", "//…@", "".join(char if char.isprintable() else "?" for char in url))
+    """An address for a message: one line, cut to 200 characters, without a password or a token."""
+    plain = "".join(char if char.isprintable() else "?" for char in url)
+    plain = remove_forms(re.sub(r"//[^/]*@", "//…@", plain))
     return plain if len(plain) <= 200 else f"{plain[:200]}…"  # noqa: PLR2004  more than any real one
 
 
