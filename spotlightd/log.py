@@ -17,11 +17,12 @@ from typing import Any, Literal, TextIO
 import structlog
 
 from spotlightd.log_limit import LimitedRenderer
+from spotlightd.printable import LINES, escape_text, escape_values
 from spotlightd.redact import LEAST_LETTERS, Secret, hide_in, remove_forms
 
 EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped", "settings reloaded", "reload refused", "state folder closed",
-    "engine started", "engine ready", "engine died", "engine hung", "engine restarted", "engine stopped", "child not confined",
+    "engine started", "engine ready", "engine died", "engine hung", "engine restarted", "engine stopped", "engine table detached", "child not confined",
     "flow started", "flow failed", "flow stopped", "flow restarted",
     "request retried", "source checked", "source failed", "source late",
     "document stored", "document unchanged", "document covered", "document not found", "document refused", "document failed",
@@ -32,6 +33,7 @@ EVENTS = frozenset({
     "symbol refused", "venue clock drifted", "venue clock corrected",
     "retention shortened",
     "table lost rows", "table complete", "state went back",
+    "copy recognised", "copy not counted",
     "partition planned", "partition advanced", "partition held", "table copied",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "documents copied", "documents dropped", "documents missing", "document copy damaged",
@@ -105,7 +107,15 @@ def hide_secrets(value: Any) -> Any:
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Python's own message about an exception that nobody caught, without secrets."""
-    sys.stderr.write(str(hide_secrets("".join(traceback.format_exception(kind, error, trace)))))
+    text = str(hide_secrets("".join(traceback.format_exception(kind, error, trace))))
+    sys.stderr.write(escape_text(text, LINES))
+
+
+class _SafeConsoleRenderer(structlog.dev.ConsoleRenderer):
+    """Texts of publishers stand in events: none may control the terminal. JSON escapes them anyway."""
+
+    def __call__(self, logger: Any, name: str, event_dict: structlog.typing.EventDict) -> str:
+        return super().__call__(logger, name, escape_values(event_dict))
 
 
 class _LevelFilter:
@@ -146,7 +156,7 @@ def configure(
     """Set structlog up for the process. Lines go to stderr: stdout is for the results of commands."""
     target = out or sys.stderr
     console = form == "console" or (form == "auto" and target.isatty())
-    last: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
+    last: Any = _SafeConsoleRenderer() if console else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             _LevelFilter(level),

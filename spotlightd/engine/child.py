@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import socket
 import sys
-
-from aiohttp import web
+from collections.abc import Mapping
 
 from spotlightd.engine import server
 from spotlightd.engine.configuration import Configuration
+from spotlightd.engine.host.ready import Ready
 from spotlightd.engine.service import Service
+from spotlightd.server.listening import serve_on
 
 SHUTDOWN_SECONDS = 3.0
 
@@ -24,13 +24,19 @@ def serve(configuration: Configuration) -> None:
 async def _serve(configuration: Configuration) -> None:
     service = Service(configuration)
     listening = socket.socket(fileno=configuration.socket_number)
-    runner = server.make_runner(service)
-    await runner.setup()
-    await web.SockSite(runner, listening, shutdown_timeout=SHUTDOWN_SECONDS).start()
-    print(json.dumps({"ready": True, "sandbox": configuration.sandbox}), flush=True)  # noqa: T201  the daemon reads it
-    await _wait_for_shutdown()
-    await runner.cleanup()
+    listening.setblocking(False)
+    async with serve_on(
+        [listening], server.make_application(service), server.make_limits(configuration), _report_dropped,
+        shutdown_seconds=SHUTDOWN_SECONDS, **server.PROTOCOL_OPTIONS,
+    ):  # fmt: skip
+        print(Ready(configuration.sandbox, service.handles.detached).to_json(), flush=True)  # noqa: T201  the daemon reads it
+        await _wait_for_shutdown()
     await service.close()
+
+
+def _report_dropped(dropped: Mapping[str, int]) -> None:
+    """On standard error: the daemon has the end of it in its log when the engine dies."""
+    print(f"connections dropped: {dict(dropped)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 async def _wait_for_shutdown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -150,6 +151,14 @@ def _list_collection_lines(bucket: EngineReach) -> list[str]:
 def write_config_file(configuration: Configuration) -> None:
     """Replace ClickHouse's configuration file. Only this user can read it: it may hold the keys of the bucket."""
     write_file(configuration.config_file, config_xml(configuration).encode())
+
+
+def declare_system_database(configuration: Configuration) -> None:
+    """Keep the database `system` on the disk: only then do its tables have a CREATE statement."""
+    file = configuration.data / "metadata" / "system.sql"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    if not file.exists():
+        write_file(file, f"ATTACH DATABASE _ UUID '{uuid.uuid4()}'\nENGINE = Atomic\n".encode())
 
 
 def blank_bucket_keys(configuration: Configuration) -> None:

@@ -6,13 +6,13 @@ import re
 
 UNKNOWN, CUT_OFF, TOO_MANY_QUERIES = 1002, 210, 202
 SYNTAX, NOT_IMPLEMENTED, UNKNOWN_SETTING, TOO_LARGE, TIMED_OUT = 62, 48, 115, 396, 159
-SAME_ID = 216
+SAME_ID, READONLY = 216, 164
 SESSION_NOT_FOUND, SESSION_IS_LOCKED, AUTHENTICATION_FAILED, UNKNOWN_COMPRESSION = 372, 373, 516, 89
 NAMES = {
     UNKNOWN: "UNKNOWN_EXCEPTION", CUT_OFF: "NETWORK_ERROR", TOO_MANY_QUERIES: "TOO_MANY_SIMULTANEOUS_QUERIES",
     SYNTAX: "SYNTAX_ERROR", NOT_IMPLEMENTED: "NOT_IMPLEMENTED", UNKNOWN_SETTING: "UNKNOWN_SETTING",
     TOO_LARGE: "TOO_MANY_ROWS_OR_BYTES", TIMED_OUT: "TIMEOUT_EXCEEDED", SESSION_NOT_FOUND: "SESSION_NOT_FOUND",
-    SAME_ID: "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
+    READONLY: "READONLY", SAME_ID: "QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING",
     SESSION_IS_LOCKED: "SESSION_IS_LOCKED", AUTHENTICATION_FAILED: "AUTHENTICATION_FAILED",
     UNKNOWN_COMPRESSION: "UNKNOWN_COMPRESSION_METHOD",
 }  # fmt: skip
@@ -27,6 +27,10 @@ _STATUS = {
 _BY_CODE = {code: status for status, codes in _STATUS.items() for code in codes}
 _TEXT = re.compile(r"Code: (\d+)\. DB::Exception: .*", re.DOTALL)
 _VERSION = re.compile(r"\s*\(version [^()]*\)\s*$")
+
+
+ENGINE_ERRORS = (RuntimeError, UnicodeDecodeError)
+"""What chDB raises when a statement fails. The second: a message that quotes bytes cannot be decoded."""
 
 
 class StatementError(Exception):
@@ -49,7 +53,9 @@ def failure(code: int, sentence: str) -> StatementError:
 
 def parse_failure(problem: BaseException) -> StatementError:
     """A failure that the engine raised. A message without a code becomes UNKNOWN_EXCEPTION."""
-    match = _TEXT.search(str(problem))
+    raw = problem.object if isinstance(problem, UnicodeDecodeError) else str(problem).encode()
+    text = raw.decode("utf-8", errors="backslashreplace")
+    match = _TEXT.search(text)
     if match is None:
-        return failure(UNKNOWN, str(problem).strip().rstrip(".") or type(problem).__name__)
+        return failure(UNKNOWN, text.strip().rstrip(".") or type(problem).__name__)
     return StatementError(int(match[1]), _VERSION.sub("", match[0]))

@@ -16,7 +16,8 @@ from typing import Any
 from chdb.state.sqlitelike import Connection
 
 from spotlightd.engine.configuration import Configuration, query_settings
-from spotlightd.engine.errors import parse_failure
+from spotlightd.engine.errors import ENGINE_ERRORS, SYNTAX, failure, parse_failure
+from spotlightd.engine.opening import open_engine
 from spotlightd.engine.requests.options import RequestOptions, Session, make_set_clause, quote, quote_name
 from spotlightd.engine.sessions import SessionHandle, Sessions
 from spotlightd.engine.statements.external import ExternalTable
@@ -36,7 +37,8 @@ class Handles:
         self._defaults = query_settings(configuration)
         self._sessions = Sessions(self._open_session_handle)
         self._control_lock = threading.Lock()
-        self._control_handle = Connection(self._path)  # keeps the engine open, and sends KILL QUERY
+        # the first handle keeps the engine open, and sends KILL QUERY
+        self._control_handle, self.detached = open_engine(self._path, configuration.data, configuration.database)
         self._control_handle.query(f"CREATE DATABASE IF NOT EXISTS {configuration.database} ENGINE = Atomic")
 
     def close(self) -> None:
@@ -49,12 +51,12 @@ class Handles:
         try:
             if options.session is None:
                 with self._new_handle() as handle:
-                    _apply(handle, options, self._defaults | options.settings, options.database)
+                    _apply(handle, options, self._defaults | dict(options.settings), options.database)
                     yield handle
             else:
                 with self._session_handle(options.session, options) as handle:
                     yield handle
-        except RuntimeError as problem:
+        except ENGINE_ERRORS as problem:
             raise parse_failure(problem) from None
 
     def read(self, options: RequestOptions, sql: str) -> dict[str, str]:
@@ -75,9 +77,9 @@ class Handles:
         with self.open_handle(options) as handle:
             try:
                 result = _query(handle, statement.sql, options.format, options.values)
-            except RuntimeError:
+            except ENGINE_ERRORS:
                 if options.session is not None:  # output left in the handle would appear in the next answer
-                    with contextlib.suppress(RuntimeError):
+                    with contextlib.suppress(*ENGINE_ERRORS):
                         _query(handle, "SELECT 1")
                 raise
             return result.bytes(), {"written_rows": str(result.rows_written())}
@@ -87,12 +89,13 @@ class Handles:
     ) -> dict[str, str]:
         """Run an INSERT whose data `next_block` returns, until it returns None. An exception from it cancels the insert."""
         with self.open_handle(options) as handle:
+            _set_parameters(handle, options.values)  # an insert takes no others
             done = _insert(handle, sql, format, next_block)
             return {"written_rows": str(done.rows_written), "written_bytes": str(done.bytes_written)}
 
     def ping(self) -> None:
         """Return when the engine has answered a statement, with whatever: an error shows too that it does not hang."""
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(*ENGINE_ERRORS):
             handle = Connection(self._path)
             try:
                 handle.query("SELECT 1")
@@ -101,7 +104,7 @@ class Handles:
 
     def kill(self, query_id: str) -> None:
         """Ask the engine to kill the statement of that request. It finds only statements that have already registered."""
-        with self._control_lock, contextlib.suppress(RuntimeError):
+        with self._control_lock, contextlib.suppress(*ENGINE_ERRORS):
             self._control_handle.query(f"KILL QUERY WHERE Settings['log_comment'] = {quote(query_id)} ASYNC")
 
     @contextlib.contextmanager
@@ -128,7 +131,7 @@ class Handles:
                 yield entry.handle
             finally:
                 for table in options.external:
-                    with contextlib.suppress(RuntimeError):
+                    with contextlib.suppress(*ENGINE_ERRORS):
                         _query(entry.handle, f"DROP TEMPORARY TABLE {quote_name(table.name)}")
                 if "readonly" in options.settings:  # cannot be taken back
                     self._sessions.drop(session)
@@ -147,12 +150,12 @@ class Handles:
                 state = json.loads(decode(_query(entry.handle, _OWN_STATE, "JSONCompactEachRow").bytes()))
                 entry.database, entry.own = state[0], dict(state[1])
                 entry.selected = entry.database
-        except RuntimeError as problem:
+        except ENGINE_ERRORS as problem:
             raise parse_failure(problem) from None
 
     def _take_back(self, entry: SessionHandle, wanted: Mapping[str, str]) -> dict[str, str | None]:
         """The settings to set: those that differ from the last request's; None for ClickHouse's default."""
-        own = self._defaults | entry.own
+        own = self._defaults | dict(entry.own)
         old: dict[str, str | None] = {name: own.get(name) for name in entry.applied if name not in wanted}
         return old | {name: value for name, value in wanted.items() if entry.applied.get(name) != value}
 
@@ -184,7 +187,8 @@ def _create(handle: Connection, table: ExternalTable) -> None:
 
 def _insert(handle: Connection, sql: str, format: str, next_block: Callable[[], bytes | None]) -> Any:
     """Insert the blocks until the first None. An exception from `next_block` cancels the insert."""
-    inserter: Any = handle.send_insert(sql, format)
+    send: Any = handle.send_insert  # chDB declares text, and takes bytes too
+    inserter = send(encode(sql), format)
     finished = False
     try:
         while (data := next_block()) is not None:
@@ -193,9 +197,22 @@ def _insert(handle: Connection, sql: str, format: str, next_block: Callable[[], 
         return inserter.finish()
     finally:
         if not finished:
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(*ENGINE_ERRORS):
                 inserter.cancel()
 
 
 def _query(handle: Connection, sql: str, format: str = "TabSeparated", params: Mapping[str, str] | None = None) -> Any:
-    return handle.query(encode(sql), format, params=dict(params or {}))
+    run: Any = handle.query  # chDB declares text, and takes bytes too
+    if params and any(encode(value) != value.encode(errors="replace") for value in params.values()):
+        _set_parameters(handle, params)  # chDB's own parameters must be UTF-8
+        params = None
+    return run(encode(sql), format, params=dict(params or {}))
+
+
+def _set_parameters(handle: Connection, values: Mapping[str, str]) -> None:
+    """Give the handle the values of `{name:type}`. StatementError for a name that no statement can hold."""
+    for name in values:
+        if not name.isidentifier():
+            raise failure(SYNTAX, f"The parameter '{name[:100]}' has no name")
+    if values:
+        _query(handle, make_set_clause({f"param_{name}": value for name, value in values.items()}))

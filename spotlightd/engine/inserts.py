@@ -11,11 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
-from spotlightd.engine.answers import Summary, make_headers
+from spotlightd.engine.answers.answer import Summary, make_headers
 from spotlightd.engine.errors import CUT_OFF, TIMED_OUT, failure
-from spotlightd.engine.request import RequestOptions
+from spotlightd.engine.requests.options import RequestOptions
 from spotlightd.engine.service import Service
-from spotlightd.engine.sql import Statement
+from spotlightd.engine.statements.statement import Statement
 
 QUEUE_BLOCKS = 4
 

@@ -24,6 +24,7 @@ from spotlightd.confinement.confine import is_whole
 from spotlightd.engine.configuration import Configuration, blank_bucket_keys, compute_size
 from spotlightd.engine.host.child_process import EngineProcess
 from spotlightd.engine.host.probe import WHILE_RUNNING, WHILE_STOPPING, Probing, wait_until_deaf
+from spotlightd.engine.host.ready import DetachedTable
 from spotlightd.engine.lock import LockedFolder
 from spotlightd.errors import StoreError
 from spotlightd.log import logger
@@ -43,7 +44,8 @@ OnEvent = Callable[..., None]
 class Engine:
     """The embedded engine. Open it with `async with`, inside `state_lock`; it is ready when it is open.
 
-    Clients connect with `url`, `user` and `password`. `sandbox` says what confines it, and what is missing.
+    Clients connect with `url`, `user` and `password`. `sandbox` says what confines it, and what is missing;
+    `detached` are the tables that it did not load.
     `restarts` counts how often the engine died and was restarted. `pid` is its process, 0 while there is none.
     """
 
@@ -72,6 +74,7 @@ class Engine:
         self.user = USER
         self.password = secrets.token_urlsafe(32)
         self.sandbox = ""
+        self.detached: tuple[DetachedTable, ...] = ()
         self.restarts = 0
 
     @property
@@ -124,11 +127,14 @@ class Engine:
         process = await EngineProcess.start(configuration, self._socket.fileno())
         self._log("engine started", pid=process.pid)
         try:
-            self.sandbox = await process.wait_ready(self._settings.start_seconds)
+            ready = await process.wait_ready(self._settings.start_seconds)
             blank_bucket_keys(configuration)
         except BaseException:
             await process.kill()  # it has no work yet that could be finished
             raise
+        self.sandbox, self.detached = ready.sandbox, ready.detached
+        for table in ready.detached:
+            self._log("engine table detached", table=table.name, reason=table.reason)
         self._log("engine ready", pid=process.pid, sandbox=self.sandbox, url=self.url)
         return process
 

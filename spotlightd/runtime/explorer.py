@@ -8,6 +8,7 @@ from datetime import datetime
 from spotlightd import __version__
 from spotlightd.engine.process import Engine
 from spotlightd.flows.supervise import Board, Status
+from spotlightd.log import logger
 from spotlightd.model.disk import DiskState
 from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.partition import ArchiveState
@@ -29,6 +30,7 @@ def make_explorer_context(
     disks: Callable[[], DiskState],
 ) -> ExplorerContext:
     """The context of the pages. The three callables give the state of other flows as of now."""
+    excerpt = ExcerptReader(instance.documents, instance.ledger, instance.settings.parser, logger(flow="pages").info)
 
     def state() -> DaemonState:
         statuses = board.read()
@@ -40,6 +42,7 @@ def make_explorer_context(
             problems=tuple(f"{status.name}: {status.error}" for status in statuses if status.state == "holding"),
             feeds=streams.feeds(),
             drains=streams.drains(),
+            confinement=_describe_confinement(instance, streams, excerpt),
         )
 
     return ExplorerContext(
@@ -49,7 +52,7 @@ def make_explorer_context(
         sources=instance.catalog.sources,
         settings=instance.settings.web,
         state=state,
-        excerpt=ExcerptReader(instance.documents, instance.ledger, instance.settings.parser),
+        excerpt=excerpt,
         judged_on=instance.settings.schedule.judged_on,
         notice=notice,
         streams=instance.catalog.streams,
@@ -65,7 +68,16 @@ def make_explorer_context(
 def _engine_state(engine: Engine | None) -> EngineState:
     if engine is None:
         return EngineState("a separate ClickHouse server")
-    return EngineState(engine.sandbox, engine.restarts, engine.pid)
+    detached = tuple(str(table) for table in engine.detached)
+    return EngineState(engine.sandbox, engine.restarts, engine.pid, detached)
+
+
+def _describe_confinement(instance: Instance, streams: OpenStreams, excerpt: ExcerptReader) -> dict[str, str]:
+    """How each kind of child that reads foreign bytes is confined; empty before the first child of its kind."""
+    parser = {"stream parser": streams.parser.confinement} if streams.parser else {}
+    engine = {"engine": instance.engine.sandbox} if instance.engine else {}
+    readers = {"parser": instance.parser, "excerpt": excerpt, "verifier": instance.verifier}
+    return engine | {name: reader.confinement for name, reader in readers.items()} | parser
 
 
 def _flow_state(status: Status) -> FlowState:

@@ -43,11 +43,14 @@ class FlowState:
 
 @dataclass(frozen=True, slots=True)
 class EngineState:
-    """The engine process. `sandbox` says what confines it, or why nothing does. `pid` 0: a separate server."""
+    """The engine process. `sandbox` says what confines it, or why nothing does. `pid` 0: a separate server. `detached`:
+    sentences about the tables that it did not load.
+    """
 
     sandbox: str
     restarts: int = 0
     pid: int = 0
+    detached: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
 from typing import Self
 
 from spotlightd.engine.configuration import Configuration
+from spotlightd.engine.host.ready import Ready, from_json
 from spotlightd.errors import StoreError
 
 MAX_ERROR_BYTES = 2000
@@ -51,8 +51,8 @@ class EngineProcess:
     def error_output(self) -> str:
         return self._error_output.decode("utf-8", errors="replace").strip()
 
-    async def wait_ready(self, seconds: float) -> str:
-        """Wait until the engine is ready; returns the result of its confinement.
+    async def wait_ready(self, seconds: float) -> Ready:
+        """Wait until the engine is ready; returns what it says then.
 
         StoreError, with the end of its error output, when it is not ready in time.
         """
@@ -64,7 +64,7 @@ class EngineProcess:
             await self.kill()
             reason = self.error_output or "it wrote no error"
             raise StoreError(f"the engine did not start within {seconds:g} s: {reason}")
-        return str(json.loads(line)["sandbox"])
+        return from_json(line)
 
     async def wait(self) -> int:
         """Wait until the process ends, for whatever reason; returns its exit status (minus the signal)."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spotlightd.engine.errors import UNKNOWN_SETTING, failure
+from spotlightd.engine.statements.external import ExternalTable
 
 _TRANSPORT = frozenset({
     "query", "database", "session_id", "session_timeout", "session_check", "query_id", "wait_end_of_query", "buffer_size",
@@ -31,7 +32,9 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """Everything in a request except its statement. `whole`: send the answer only when it is complete."""
+    """Everything in a request except its statement. `whole`: send the answer only when it is complete. `read_only`: it came with
+    GET, which changes nothing. `external`: tables for this statement only.
+    """
 
     query_id: str
     database: str
@@ -41,9 +44,13 @@ class RequestOptions:
     format: str
     whole: bool
     compressed: bool
+    read_only: bool = False
+    external: tuple[ExternalTable, ...] = ()
 
 
-def parse_options(parameters: Mapping[str, str], headers: Mapping[str, str]) -> RequestOptions:
+def parse_options(
+    parameters: Mapping[str, str], headers: Mapping[str, str], *, read_only: bool = False
+) -> RequestOptions:
     """Read the parameters of a URL (or form) and the headers that replace some. StatementError for a bad setting."""
     settings = {
         name: value for name, value in parameters.items() if name not in _TRANSPORT and not name.startswith("param_")
@@ -51,7 +58,10 @@ def parse_options(parameters: Mapping[str, str], headers: Mapping[str, str]) -> 
     for name in settings:
         if not _NAME.match(name):
             raise failure(UNKNOWN_SETTING, f"Unknown setting '{name[:100]}'")
+    if read_only and not parameters.get("session_id"):
+        settings["readonly"] = "2"  # in a session it would stay in force
     return RequestOptions(
+        read_only=read_only,
         query_id=parameters.get("query_id") or str(uuid.uuid4()),
         database=parameters.get("database") or headers.get("X-ClickHouse-Database", ""),
         session=_session(parameters),
@@ -77,6 +87,12 @@ def quote(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def make_set_clause(settings: Mapping[str, str]) -> str:
-    """One SET statement for all settings."""
-    return "SET " + ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())
+def quote_name(name: str) -> str:
+    """The name as a quoted identifier."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def make_set_clause(settings: Mapping[str, str | None]) -> str:
+    """One SET statement for all settings; None is ClickHouse's default."""
+    values = {name: "DEFAULT" if value is None else quote(value) for name, value in settings.items()}
+    return "SET " + ", ".join(f"{name} = {value}" for name, value in values.items())

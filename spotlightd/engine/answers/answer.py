@@ -1,8 +1,9 @@
 """Pass an answer from the engine to the client through its own pipe, so that answers never mix.
 
 A short answer, or one requested with `wait_end_of_query`, is buffered until it is complete, so that a failure is a plain
-error. A longer answer is a download. It takes one of the download slots, so that slow readers do not occupy what short
-queries need. A late failure of a download is written into the stream, and the connection is closed early.
+error; on the disk when it is long. A longer answer is a download. A late failure of a download is written into the stream,
+and the connection is closed early. All long answers take one of the download slots, so that slow readers do not occupy what
+short queries need.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ from contextlib import asynccontextmanager
 from aiohttp import HttpVersion11, hdrs, web
 
 from spotlightd.engine import compression
-from spotlightd.engine.errors import TIMED_OUT, TOO_LARGE, StatementError, failure
+from spotlightd.engine.answers.spool import Spool
+from spotlightd.engine.errors import TIMED_OUT, StatementError, failure
 from spotlightd.engine.limits import Work
-from spotlightd.engine.request import RequestOptions
+from spotlightd.engine.requests.options import RequestOptions
 from spotlightd.engine.service import Service
-from spotlightd.engine.sql import Statement
+from spotlightd.engine.statements.statement import Statement
 
 PIPE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
 SHORT_BYTES = 1 << 16
-WHOLE_BYTES = 1 << 28
+WHOLE_BYTES = 1 << 26
 LAST_SECONDS = 2.0
 Summary = dict[str, str]
 
@@ -42,10 +44,12 @@ async def answer(
         sql = f"{statement.sql}\nINTO OUTFILE '/proc/self/fd/{inlet}' TRUNCATE FORMAT {form}\n{statement.after}"
         outcome = service.start(work, lambda: service.handles.read(options, sql))
         work.on_done(lambda: os.close(inlet))
-        chunks, is_complete = await _read_start(pipe, whole=options.whole or request.version < HttpVersion11)
+        whole = options.whole or request.version < HttpVersion11
+        chunks, is_complete = await _read_start(pipe, WHOLE_BYTES if whole else SHORT_BYTES)
         if not is_complete:
-            return await _send_download(request, service, options, work, _Download(pipe, chunks, outcome), head)
-        head |= {"X-ClickHouse-Summary": json.dumps(await outcome)}
+            send = _send_spooled if whole else _send_download
+            return await send(request, service, options, work, _Download(pipe, chunks, outcome), head)
+        head |= _summarize(await outcome)
     return await _send_whole(request, service, options, b"".join(chunks), head)
 
 
@@ -88,22 +92,21 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
         transport.close()  # frees an engine thread that is writing to it
 
 
-async def _read_start(pipe: asyncio.StreamReader, *, whole: bool) -> tuple[list[bytes], bool]:
-    """Read to the end, or until the answer turns out to be long. StatementError when a `whole` answer is too long.
-
-    Returns the chunks, and whether they are the complete answer.
-    """
+async def _read_start(pipe: asyncio.StreamReader, most_bytes: int) -> tuple[list[bytes], bool]:
+    """Read to the end, or until the answer turns out to be longer; returns the chunks, and whether they are all."""
     chunks: list[bytes] = []
     size = 0
-    while whole or size < SHORT_BYTES:
+    while size < most_bytes:
         piece = await pipe.read(PIECE_BYTES)
         if not piece:
             return chunks, True
         chunks.append(piece)
         size += len(piece)
-        if size > WHOLE_BYTES:
-            raise failure(TOO_LARGE, f"The answer is longer than {WHOLE_BYTES} bytes: stream it instead")
     return chunks, False
+
+
+def _summarize(summary: Summary) -> dict[str, str]:
+    return {"X-ClickHouse-Summary": json.dumps(summary)}
 
 
 def _choose_encoder(request: web.Request, options: RequestOptions) -> compression.Encoder | None:
@@ -131,6 +134,27 @@ async def _send_whole(
     return response
 
 
+async def _send_spooled(
+    request: web.Request, service: Service, options: RequestOptions, work: Work, flow: _Download, head: dict[str, str]
+) -> web.StreamResponse:
+    """Send a long answer when it is complete, using a download slot; 503 when none is free."""
+    await work.move(service.downloads)
+    with Spool(service.configuration.temporary) as spool:
+        async for piece in flow.pieces():
+            await spool.add(piece)
+        head = head | _summarize(await flow.outcome)
+        encoder = _choose_encoder(request, options) if request.version >= HttpVersion11 else None
+        size = {hdrs.CONTENT_ENCODING: encoder.name} if encoder else {hdrs.CONTENT_LENGTH: str(spool.size)}
+        response = web.StreamResponse(headers=head | size)
+        await response.prepare(request)
+        try:
+            await _send_pieces(response, service, encoder, spool.pieces())
+            await _send_end(response, service, encoder)
+        except StatementError:
+            _abort(request)
+        return response
+
+
 async def _send_download(
     request: web.Request, service: Service, options: RequestOptions, work: Work, flow: _Download, head: dict[str, str]
 ) -> web.StreamResponse:
@@ -142,16 +166,26 @@ async def _send_download(
     response = web.StreamResponse(headers=head | coded | {"X-ClickHouse-Exception-Tag": tag})
     await response.prepare(request)
     try:
-        async for piece in flow.pieces():
-            await _send(response.write(await _encode(service, encoder, piece)), service)
+        await _send_pieces(response, service, encoder, flow.pieces())
         await flow.outcome
-        if encoder is not None:
-            await _send(response.write(encoder.end()), service)
-        await _send(response.write_eof(), service)
+        await _send_end(response, service, encoder)
     except StatementError as problem:
         ending = format_late_error(tag, problem)
         await _break_off(request, response, encoder.add(ending) if encoder else ending)
     return response
+
+
+async def _send_pieces(
+    response: web.StreamResponse, service: Service, encoder: compression.Encoder | None, pieces: AsyncIterator[bytes]
+) -> None:
+    async for piece in pieces:
+        await _send(response.write(await _encode(service, encoder, piece)), service)
+
+
+async def _send_end(response: web.StreamResponse, service: Service, encoder: compression.Encoder | None) -> None:
+    if encoder is not None:
+        await _send(response.write(encoder.end()), service)
+    await _send(response.write_eof(), service)
 
 
 async def _encode(service: Service, encoder: compression.Encoder | None, piece: bytes) -> bytes:

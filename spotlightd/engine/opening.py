@@ -1,0 +1,125 @@
+"""Open the engine's folder, whatever tables are in it.
+
+chDB does not start when a single table cannot be loaded: one with an engine that it does not know, a damaged definition, a
+server that does not answer. Such a table is detached, as `DETACH TABLE … PERMANENTLY` does it, and all others are served.
+Its data stay where they are, its name stays taken, and `ATTACH TABLE` brings it back when the cause is mended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from chdb.state.sqlitelike import Connection
+
+from spotlightd.engine.errors import ENGINE_ERRORS, parse_failure
+from spotlightd.engine.host.ready import DetachedTable
+from spotlightd.engine.requests.options import quote_name
+from spotlightd.engine.statements.tokens import encode
+from spotlightd.files import create_file
+
+_METADATA_FILE = re.compile(r"(?:metadata file |\(in file )(?P<path>[^\s:()]+\.sql)\b")
+_DETACHED = """SELECT database, table, metadata_path FROM system.detached_tables WHERE is_permanently
+ORDER BY database, table LIMIT 1000"""
+_FLAG, _ASIDE = ".sql.detached", ".sql.bak"
+MAX_REASON = 500
+
+
+def open_engine(path: str, data: Path, database: str) -> tuple[Connection, tuple[DetachedTable, ...]]:
+    """Open the engine; returns its first handle, and the tables that are not loaded.
+
+    RuntimeError, with the engine's own words, when no table is the cause, or one of this database whose definition is
+    damaged: it would be made anew without its rows.
+    """
+    causes: dict[Path, str] = {}
+    while True:
+        try:
+            handle = _connect(path)
+        except RuntimeError as problem:
+            file = _find_cause(str(problem), data)
+            if file is None or not _set_aside(file, data, database):
+                raise
+            causes[file] = str(problem)
+        else:
+            return handle, (*_attach_again(handle, data, causes), *_list_set_aside(data, causes))
+
+
+def _connect(path: str) -> Connection:
+    """Open the engine. RuntimeError with what it wrote on standard error, because its exception names no cause."""
+    with _captured_errors() as read_errors:
+        try:
+            return Connection(path)
+        except RuntimeError as problem:
+            raise RuntimeError(read_errors() or str(problem)) from None
+
+
+@contextlib.contextmanager
+def _captured_errors() -> Iterator[Callable[[], str]]:
+    """Standard error goes into memory inside the block."""
+    saved, memory = os.dup(2), os.memfd_create("errors")
+    os.dup2(memory, 2)
+    try:
+        yield lambda: os.pread(memory, 1 << 16, 0).decode("utf-8", errors="replace").strip()
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(memory)
+
+
+def _find_cause(problem: str, data: Path) -> Path | None:
+    """The definition that the engine could not load, a file in its folder."""
+    for match in _METADATA_FILE.finditer(problem):
+        file = data / match["path"]
+        if file.is_file() and not file.is_symlink() and file.resolve().is_relative_to(data.resolve()):
+            return file
+    return None
+
+
+def _set_aside(file: Path, data: Path, database: str) -> bool:
+    """Mark the definition's table as detached; if it is, and the file is read all the same, rename the file.
+
+    False when neither is possible.
+    """
+    flag = file.with_suffix(_FLAG)
+    if not flag.exists() and file.parent.name != "metadata":
+        os.close(create_file(flag))
+        return True
+    if file.resolve().parent == (data / "metadata" / database).resolve():
+        return False
+    file.rename(file.with_suffix(_ASIDE))
+    flag.unlink(missing_ok=True)
+    return True
+
+
+def _attach_again(handle: Connection, data: Path, causes: Mapping[Path, str]) -> Iterator[DetachedTable]:
+    """The detached tables. Those detached just now are attached again, if they can be: the engine's words may have misled."""
+    for database, table, path in _read(handle, _DETACHED):
+        name = f"{database}.{table}"
+        if data / path not in causes:
+            yield DetachedTable(name)
+            continue
+        try:
+            _read(handle, f"ATTACH TABLE {quote_name(database)}.{quote_name(table)}")
+        except ENGINE_ERRORS as problem:
+            yield DetachedTable(name, parse_failure(problem).text[:MAX_REASON])
+
+
+def _list_set_aside(data: Path, causes: Mapping[Path, str]) -> Iterator[DetachedTable]:
+    """The tables and databases whose definitions were renamed, at this start or an earlier one."""
+    folders = {link.resolve(): link.name for link in (data / "metadata").iterdir() if link.is_symlink()}
+    for file in sorted([*data.glob(f"store/*/*/*{_ASIDE}"), *data.glob(f"metadata/*{_ASIDE}")]):
+        words = [folders.get(file.resolve().parent, ""), file.name.removesuffix(_ASIDE)]
+        name = ".".join(unquote(word) for word in words if word)
+        reason = causes.get(file.with_name(file.name.removesuffix(".bak")), "")
+        yield DetachedTable(name, f"{reason[:MAX_REASON]}; its definition is now {file.relative_to(data)}".lstrip("; "))
+
+
+def _read(handle: Connection, sql: str) -> list[list[str]]:
+    run: Any = handle.query  # chDB declares text, and takes bytes too
+    return [json.loads(line) for line in run(encode(sql), "JSONCompactEachRow").bytes().splitlines()]
