@@ -18,10 +18,13 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.flows.stream.feed.timing import ListenerTiming, ReconnectBackoff
+from spotlightd.flows.stream.gaps import QUEUE_MOST, GapJournal
+from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import FeedError, find_named_symbols
 from spotlightd.settings.sources import StreamsSettings
 from spotlightd.sources.finnhub import refused_symbols
-from tests.flows.listener_world import FAST_TIMING, MemoryFeeds, RunningListener, run_listener
+from spotlightd.testing import SilentMetrics
+from tests.flows.listener_world import FAST_TIMING, NAME, MemoryFeeds, RunningListener, run_listener
 from tests.manual_clock import ManualClock
 
 REFUSED = "OANDA:EUR_USD"
@@ -107,6 +110,19 @@ async def test_a_killed_daemon_forgets_no_refused_symbol(tmp_path: Path) -> None
         assert (gap.symbol, gap.since, gap.cause) == (REFUSED, since, "refused by the venue")
         assert gap.until > datetime.now(UTC) - timedelta(minutes=1)
         await running.until(lambda: feeds.refused == {})
+
+
+async def test_what_waits_for_a_ledger_that_cannot_be_written_is_bounded() -> None:
+    journal, at = GapJournal(NAME, MemoryFeeds(broken=True), SilentMetrics(), 0.1), datetime(2026, 1, 5, tzinfo=UTC)  # type: ignore[arg-type]
+    for number in range(2 * QUEUE_MOST):
+        later = at + timedelta(seconds=number)
+        journal.add_gap(Gap(NAME, at, later, "connection lost", detail=str(number)))
+        journal.add_refusal(REFUSED, later)
+        journal.add_refusal(REFUSED, None)
+        journal.add_note("listening", later)
+    assert len(journal._queue) <= QUEUE_MOST + 3
+    newest = [entry for entry in journal._queue if isinstance(entry, Gap)][-1]
+    assert (newest.since, newest.until) == (at, at + timedelta(seconds=2 * QUEUE_MOST - 1))
 
 
 def test_the_pause_after_a_close_is_that_of_the_connection() -> None:

@@ -71,15 +71,11 @@ class GapJournal:
     def add_gap(self, gap: Gap) -> None:
         """Queue a gap. When the queue is full, the newest gap grows instead, and then applies to all symbols."""
         logger(source=self._source).warning(
-            "gap recorded", cause=gap.cause, since=gap.since.isoformat(), until=gap.until.isoformat(), detail=gap.detail
-        )
+            "gap recorded", cause=gap.cause, symbol=gap.symbol, since=gap.since.isoformat(), until=gap.until.isoformat(),
+            detail=gap.detail,
+        )  # fmt: skip
         self._metrics.count("gaps_total", source=self._source, cause=gap.cause)
-        last = self._queue[-1] if self._queue else None
-        if len(self._queue) >= QUEUE_MOST and isinstance(last, Gap):
-            detail = "gaps that could not be recorded one by one"
-            since, until = min(last.since, gap.since), max(last.until, gap.until)
-            self._queue[-1] = replace(last, since=since, until=until, symbol="", detail=detail, repaired_by="")
-        else:
+        if len(self._queue) < QUEUE_MOST or not self._grow_newest(gap):
             self._add(gap)
 
     def add_note(self, state: str, at: datetime) -> None:
@@ -89,7 +85,11 @@ class GapJournal:
         self._add(FeedNote(state, at))
 
     def add_refusal(self, symbol: str, since: datetime | None) -> None:
-        """Queue that the venue refuses a symbol from then on, or no longer."""
+        """Queue that the venue refuses a symbol from then on, or no longer. Only the newest note of a symbol waits."""
+        for index in reversed(range(1, len(self._queue))):  # the first one may be written right now
+            entry = self._queue[index]
+            if isinstance(entry, RefusalNote) and entry.symbol == symbol:
+                del self._queue[index]
         self._add(RefusalNote(symbol, since))
 
     async def wait_until_written(self) -> bool:
@@ -116,6 +116,19 @@ class GapJournal:
             await asyncio.wait([task])
         if not task.cancelled():
             task.result()
+
+    def _grow_newest(self, gap: Gap) -> bool:
+        """Let the newest gap that waits cover this one too. False when none waits; the first entry may be written now."""
+        for index in reversed(range(1, len(self._queue))):
+            newest = self._queue[index]
+            if isinstance(newest, Gap):
+                detail = "gaps that could not be recorded one by one"
+                since, until = min(newest.since, gap.since), max(newest.until, gap.until)
+                self._queue[index] = replace(
+                    newest, since=since, until=until, symbol="", detail=detail, repaired_by=""
+                )  # fmt: skip
+                return True
+        return False
 
     def _add(self, entry: Entry) -> None:
         self._queue.append(entry)
