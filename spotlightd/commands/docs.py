@@ -98,6 +98,11 @@ def _page(title: str, opening: str, *paragraphs: str) -> str:
     return "\n\n".join(part for part in (f"# {title}", HEADER, opening, *paragraphs) if part) + "\n"
 
 
+def _has_unique_keys(dataset: Dataset, sources: Sequence[Batch]) -> bool:
+    """Whether documents bring the rows, and a document that repeats a key of another is refused."""
+    return not dataset.key_may_repeat and any(dataset in source.datasets for source in sources)
+
+
 def _dataset(dataset: Dataset, sources: Sequence[Batch], file: str) -> Iterator[str]:
     yield f"## `{dataset.name}`: {dataset.title}"
     yield dataset.about
@@ -107,6 +112,7 @@ def _dataset(dataset: Dataset, sources: Sequence[Batch], file: str) -> Iterator[
         ("Publisher", dataset.publisher),
         ("Rhythm", dataset.rhythm.description),
         ("Key of a row", _names(dataset.key)),
+        ("Key in one document only", "yes" if _has_unique_keys(dataset, sources) else ""),
         ("Symbol", _names((dataset.symbol,)) if dataset.symbol else ""),
         ("Time", _names((dataset.time,))),
         ("Licence", dataset.licence),

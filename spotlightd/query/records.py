@@ -156,6 +156,18 @@ def last_runs(snapshot: Snapshot) -> Query:
     return Query(f"SELECT source, max(at), argMax(outcome, id), argMax(error, id) FROM {table} GROUP BY source")
 
 
+def refused_documents(snapshot: Snapshot) -> Query:
+    """By source: how many addresses have a document that is refused, and the newest of the reasons."""
+    table = hot_rows(system.runs, snapshot.archived)
+    newest = (
+        f"SELECT source, argMax(outcome, id) AS outcome, argMax(error, id) AS error, max(id) AS newest FROM {table} "
+        "WHERE covers != '' AND outcome != 'unchanged' GROUP BY source, url"
+    )
+    return Query(
+        f"SELECT source, count(), argMax(error, newest) FROM ({newest}) WHERE outcome = 'refused' GROUP BY source"
+    )
+
+
 def part_sizes() -> Query:
     """By table: rows, bytes on the disk, and the days of its partitions where they have days; the largest first."""
     first, last = (

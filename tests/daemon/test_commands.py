@@ -14,7 +14,7 @@ from spotlightd.runtime.endpoint import process_start_ticks
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place, make_place
 from tests.daemon.process import until
-from tests.daemon.publisher import half_month
+from tests.daemon.publisher import INDEX_PATH, half_month, index
 
 SUM = "SELECT count() AS rows, sum(quantity) AS shares FROM sec_ftd"
 
@@ -84,6 +84,10 @@ async def test_the_status_of_a_backfill_shows_that_a_document_was_not_available(
         assert "the running daemon does not collect sec_ftd" in other.err
         missing = await place.command("backfill", "nothing")
         assert "no source is called 'nothing'" in missing.err
+        place.server.script(INDEX_PATH, index(()))
+        empty = await place.command("backfill", "fast_ftd")
+        assert empty.status == 1
+        assert "it lists 0 documents of fast_ftd, where there are at least 1" in empty.out
         refused = await place.command("rebuild")
         assert refused.status == 78
         assert refused.err == "spotlightd: the daemon is running: stop it first, so that the ledger does not change\n"
@@ -92,7 +96,11 @@ async def test_the_status_of_a_backfill_shows_that_a_document_was_not_available(
     alone = await place.command("backfill", "fast_ftd")  # a person asks: what failed a moment ago is asked for again
     assert (alone.status, alone.out) == (0, "2 documents: 1 published, 1 unchanged; 1,200 rows\n")
     rebuilt = await place.command("rebuild", "--json")
-    assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + 4)
+    runs = place.ledger("SELECT outcome FROM runs WHERE covers != ''")
+    assert runs == [("published",), ("absent",), ("published",), ("unchanged",)]
+    looks = place.ledger("SELECT outcome FROM runs WHERE covers = ''")
+    assert {"discovered", "wrong body"} == {outcome for (outcome,) in looks}
+    assert (rebuilt.status, rebuilt.json()["rows"]) == (0, 2 + len(runs) + len(looks))
 
 
 async def test_a_bundle_is_written_beside_a_daemon_and_imported_where_none_runs(place: Place, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from spotlightd.engine.process import Engine
 from spotlightd.errors import FormatError, SettingsError, StoreError
 from spotlightd.flows.bundle.select import DayRange
 from spotlightd.model.bundle import Manifest
+from spotlightd.model.source import OutsideRows
 from spotlightd.settings import stores
 
 from .bundle_world import document_transfer, ignore_progress, statuses
@@ -64,6 +65,21 @@ async def test_the_other_instance_has_the_same_rows_documents_and_rejects(
     assert "bundle" in stored.via
     async with SqliteLedger(other.folder / "ledger.sqlite") as ledger:
         assert [row[7] for row in await ledger.history("rejects", 0, 10)] == ["?odd"]
+
+
+async def test_a_row_of_another_day_is_not_loaded_at_the_other_instance_either(
+    world: World, other: World, tmp_path: Path
+) -> None:
+    """The bundle does not name the days of its documents, but those of the rows that were loaded from them."""
+    owner_only = replace(source(), outside=OutsideRows.OWNER_ONLY)
+    world.serve({"2021/a": "2021-12-31,1\n2022-01-01,5\n", "2022/a": "2022-01-01,5\n"})
+    await world.ingest(owner_only)
+    async with document_transfer(world, owner_only) as transfer:
+        await transfer.export(constructed_counts, tmp_path / "all.bundle.tar")
+    async with document_transfer(other, owner_only) as transfer:
+        outcomes = await transfer.import_file(tmp_path / "all.bundle.tar")
+    assert statuses(outcomes) == {"2021/a": "imported", "2022/a": "imported"}
+    assert await other.read_counts() == {"2021-12-31": 1, "2022-01-01": 5}
 
 
 async def test_a_second_import_changes_nothing(other: World, file: Path) -> None:

@@ -191,7 +191,7 @@ async def test_a_lost_ledger_takes_its_records_back_from_their_copies(world: Wor
     for file in world.folder.glob("ledger.sqlite*"):
         file.unlink()
     async with world.stores() as stores:
-        assert await rebuild_mirror(stores.ledger, stores.warehouse, NoArchives(), ()) == 5
+        assert await rebuild_mirror(stores.ledger, stores.warehouse, NoArchives(), ()) == 2 + 3 + 1
     after = [(await world.warehouse.rows(f"SELECT * FROM {dataset.name} ORDER BY id")).rows for dataset in MIRRORED]
     assert after == before
 
@@ -200,14 +200,14 @@ async def test_records_are_mirrored_once_and_can_be_made_again(world: World) -> 
     world.serve({"2021/a": "2021-01-04,1\n?odd\n", "2022/a": "!\n"})
     await world.ingest()
     async with world.stores() as stores:
-        assert await mirror_records(stores.ledger, stores.warehouse, NoArchives()) == 2 + 2 + 1
+        assert await mirror_records(stores.ledger, stores.warehouse, NoArchives()) == 2 + 3 + 1
         assert await mirror_records(stores.ledger, stores.warehouse, NoArchives()) == 0
         await stores.ledger.record(Run(datetime.now(UTC), "constructed", "", "", "discovered"))
         assert await mirror_records(stores.ledger, stores.warehouse, NoArchives()) == 1
         before = [
             (await stores.warehouse.rows(f"SELECT * FROM {dataset.name} ORDER BY id")).rows for dataset in MIRRORED
         ]
-        assert await rebuild_mirror(stores.ledger, stores.warehouse, NoArchives(), ()) == 6
+        assert await rebuild_mirror(stores.ledger, stores.warehouse, NoArchives(), ()) == 7
         after = [
             (await stores.warehouse.rows(f"SELECT * FROM {dataset.name} ORDER BY id")).rows for dataset in MIRRORED
         ]

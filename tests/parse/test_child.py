@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from spotlightd import Batch, FormatError, Rows, StoreError
-from spotlightd.parse import columns
+from spotlightd import Batch, Body, FormatError, Rows, StoreError
+from spotlightd.model.source import Period
+from spotlightd.parse import columns, zipped
 from spotlightd.ports.parser import ParseResult
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources import sec_ftd
@@ -93,6 +95,28 @@ async def test_a_real_document_has_the_same_rows_in_the_child_and_in_this_proces
     inline = pa.Table.from_batches(batches)
     assert tables["sec_ftd"].drop_columns(["load_id"]).equals(inline)
     assert (parsed.rows, parsed.rejects, parsed.lines) == ({"sec_ftd": 48_215}, (), 48_215)
+
+
+async def test_the_rule_for_rows_of_other_days_is_applied_in_the_child(parser: ChildParser) -> None:
+    """All rows but those of the first day of a real half-month count as rows of other documents."""
+    period = Period(date(2021, 1, 4), date(2021, 1, 4))
+    async with parser.parse(sec_ftd.source, FTD, FTD.name, load_id=9, period=period) as parsing:
+        await _join(parsing.columns("sec_ftd"))
+        parsed = await parsing.result()
+    assert parsed.rows == {"sec_ftd": 48_215 - len(parsed.rejects)}
+    assert parsed.lines == 48_215
+    assert all(reject.of_other_slice for reject in parsed.rejects)
+    assert parsed.rejects[0].text.startswith("20210105|")
+
+
+async def test_the_content_of_an_archive_is_digested_in_the_child_which_stays_warm(
+    parser: ChildParser, document: Callable[[str], Path]
+) -> None:
+    before = pid(parser)
+    assert await parser.content_digest(FTD, FTD.name) == zipped.content_digest(Body(FTD, FTD.name))
+    assert await parser.content_digest(document("no archive"), "x") == ""
+    assert (await read(parser, authors.good, document("1")))[1].lines == 5
+    assert pid(parser) == before
 
 
 async def test_a_dataset_without_rows_is_an_empty_stream(parser: ChildParser, document: Callable[[str], Path]) -> None:

@@ -27,6 +27,11 @@ def test_links_are_absolute_each_once_in_the_pages_order() -> None:
     ]
 
 
+def test_a_link_has_the_text_that_a_reader_sees() -> None:
+    page = '<a href="/a.zip">one\n <b>and</b> &amp; two</a> outside <a href="/b.zip"></a><a href="/c.zip">open'
+    assert [link.text for link in html.links(page, BASE, r"\.zip$")] == ["one and & two", "", "open"]
+
+
 def test_a_base_element_counts_as_in_a_browser() -> None:
     page = '<base href="/there/"><a href="a.zip">a</a>'
     assert [link.url for link in html.links(page, BASE, r"\.zip$")] == ["https://www.sec.gov/there/a.zip"]

@@ -195,3 +195,23 @@ def test_random_bytes_are_refused(tmp_path: Path, data: bytes, magic: bytes) -> 
 def test_an_archive_without_files_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, archive([])) == "document.zip is a zip archive without a file in it"
     assert refusal(tmp_path, archive([Entry("folder/")])) == "document.zip is a zip archive without a file in it"
+
+
+def test_the_digest_of_the_content_does_not_depend_on_the_wrapping(tmp_path: Path) -> None:
+    files = [Entry("a.txt", TEXT), Entry("b.txt", b"two")]
+    packed = zipped.content_digest(body(tmp_path, archive(files)))
+    for anew in (
+        archive([Entry("a.txt", TEXT, STORED), Entry("b.txt", b"two", STORED)]),
+        archive([Entry("folder/"), *files]),
+    ):
+        assert zipped.content_digest(body(tmp_path, anew)) == packed
+    for other in (
+        [Entry("a.txt", TEXT), Entry("b.txt", b"twO")], [Entry("a.txt", TEXT), Entry("c.txt", b"two")], files[::-1],
+        files[:1], [*files, Entry("c.txt")], [Entry("a.txt", TEXT + b"two"), Entry("b.txt", b"")],
+    ):  # fmt: skip
+        assert zipped.content_digest(body(tmp_path, archive(other))) not in (packed, "")
+
+
+def test_what_is_no_whole_archive_has_no_content_to_compare(tmp_path: Path) -> None:
+    for data in (b"SETTLEMENT DATE|", archive([Entry("a.txt", TEXT)])[:-40], archive([Entry("a", TEXT, crc=1)])):
+        assert zipped.content_digest(body(tmp_path, data)) == ""

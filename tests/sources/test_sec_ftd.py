@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import zipfile
+from collections import Counter
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 
-from spotlightd import Link
+from spotlightd import FormatError, Link, Reject, Rows
+from spotlightd.parse import dates
 from spotlightd.sources import sec_ftd
+from spotlightd.workers.inline import parse_inline
 
 FOLDERS = {
     "cnsp_sec_fails_2004q1.zip": "/files/data/fails-deliver-data/",
@@ -98,3 +103,78 @@ def test_what_is_expected_only_moves_on_and_is_never_due_in_the_future() -> None
 
 def test_the_next_period_is_known() -> None:
     assert sec_ftd.source.next_due(date(2021, 2, 7)).covers == "2021/01/b"
+
+
+HEADER = "SETTLEMENT DATE|CUSIP|SYMBOL|QUANTITY (FAILS)|DESCRIPTION|PRICE\n"
+MARCH = f"{HEADER}20040331|000000F16|AAAA|90000|EXAMPLE CORP|.\n20040401|000000F16|AAAA|100000|EXAMPLE CORP|.\n"
+APRIL = f"{HEADER}20040401|000000F16|AAAA|100000|EXAMPLE CORP|.\n20040402|000000F16|AAAA|110000|EXAMPLE CORP|.\n"
+
+
+def pack(folder: Path, name: str, text: str) -> Path:
+    """A constructed zip with one text, under the publisher's name."""
+    path = folder / name
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("fails.txt", text)
+    return path
+
+
+def test_a_day_that_two_quarters_hold_is_one_balance(tmp_path: Path) -> None:
+    """Constructed after public parsers, which report 2004-04-01 in the files of both quarters."""
+    balances: Counter[tuple[str, str]] = Counter()
+    rejects = []
+    for number, text in ((1, MARCH), (2, APRIL)):
+        path = pack(tmp_path, f"cnsp_sec_fails_2004q{number}.zip", text)
+        quarter = dates.quarter(date(2004, 3 * number, 1))
+        for item in parse_inline(sec_ftd.source, path, path.name, period=quarter):
+            if isinstance(item, Rows):
+                balances.update((str(row["settlement_date"]), row["symbol"]) for row in item.columns.to_pylist())
+            else:
+                rejects.append(item)
+    assert balances == dict.fromkeys((("2004-03-31", "AAAA"), ("2004-04-01", "AAAA"), ("2004-04-02", "AAAA")), 1)
+    reason = (
+        "2004-04-01 is outside 2004-01-01 to 2004-03-31, the days of this document: it is loaded only from the document "
+        "that reports its day"
+    )
+    assert rejects == [Reject(0, 3, "20040401|000000F16|AAAA|100000|EXAMPLE CORP|.", reason, of_other_slice=True)]
+
+
+def test_a_file_under_the_name_of_the_other_half_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path, "cnsp_sec_fails_2004q1.zip", APRIL)
+    with pytest.raises(FormatError, match="none of the 2 rows is of the days of this document") as refused:
+        list(parse_inline(sec_ftd.source, path, path.name, period=dates.quarter(date(2004, 1, 1))))
+    assert refused.value.line == 2
+
+
+SMALL = [
+    ("/files/data/cnsp_sec_fails_less_than_10000.zip", "2008q3 to 2009q2"),
+    ("/files/data/fails_under10k_0.zip", "Archive"),
+    ("/files/node/add/extra.zip", "Balances below\n 10,000 shares, <b>September 16, 2008</b> to June 30, 2009"),
+]
+
+
+@pytest.mark.parametrize(("address", "text"), SMALL)
+async def test_the_file_of_small_balances_is_found_by_its_name_or_its_link(address: str, text: str) -> None:
+    page = f'<a href="/files/cnsfails202101a.zip">first half</a> <a href="{address}">{text}</a> <a href="/x.zip">x</a>'
+    links = [link async for link in sec_ftd.discover(Index(page))]
+    assert [link.covers for link in links][1:] == ["2021/01/a"]
+    assert links[0].covers.startswith("2008/below-10000/")
+    assert (links[0].first, links[0].last) == (date(2008, 9, 16), date(2009, 6, 30))
+
+
+async def test_a_half_month_whose_link_speaks_of_small_balances_stays_a_half_month() -> None:
+    page = '<a href="/files/cnsfails202101a.zip">also balances below 10,000 shares</a>'
+    assert [link.covers async for link in sec_ftd.discover(Index(page))] == ["2021/01/a"]
+
+
+def test_the_file_of_small_balances_is_read_like_the_files_of_its_time(tmp_path: Path) -> None:
+    """Its rows add to those of the quarters; its trailers are checked only if it has them."""
+    path = pack(tmp_path, "fails_under10k.zip", f"{HEADER}20080916|000000F16|AAAA|999|EXAMPLE CORP|1.00\n")
+    (rows,) = parse_inline(sec_ftd.source, path, path.name)
+    assert isinstance(rows, Rows)
+    assert rows.columns["quantity"].to_pylist() == [999]
+
+
+def test_the_notes_say_what_no_row_means_on_every_day() -> None:
+    notes = " ".join(sec_ftd.sec_ftd.notes)
+    for part in ("zero from 2009-07-01 on", "below 10,000 shares before 2008-09-16", "covers 2008/below-10000"):
+        assert part in notes

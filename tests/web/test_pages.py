@@ -248,6 +248,16 @@ async def test_the_status_can_be_read_by_machines(world: World) -> None:
     assert status_json["failures"][0]["outcome"] == "refused"
 
 
+async def test_the_status_shows_refused_documents_and_a_failed_attempt_at_their_source(world: World) -> None:
+    """A refused document stays there until it is loaded, however many attempts come after it."""
+    _, text, _ = await world.get("/status")
+    refusal = "cnsfails202102b.zip: the line &lt;Trailer record count&gt; is missing"
+    assert f'<mark class="tag red">refused</mark> {refusal}' in text
+    assert f'<mark class="tag red">1 refused</mark> {refusal}' in text
+    _, text, _ = await world.get("/status.json")
+    assert json.loads(text)["sources"][0]["refused"] == 1
+
+
 async def test_a_coarser_slice_covers_a_finer_one() -> None:
     assert is_covered("2021/01/b", {"2021/01"})
     assert not is_covered("2021/01/b", {"2021/01/a", "2021/1"})

@@ -26,6 +26,7 @@ class SourceStatus:
     """One source: what it has, what it should have by today, and the result of its last run.
 
     `due` is the newest slice that should be here, `next` the one after it. `checked_at` is the time of the last run.
+    `refused` documents are stored and not loaded; `refusal` is the newest reason.
     """
 
     name: str
@@ -44,6 +45,12 @@ class SourceStatus:
     checked_at: datetime | None
     last_outcome: str
     last_error: str
+    refused: int = 0
+    refusal: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        return self.last_outcome in records.FAILED_OUTCOMES
 
 
 async def show_status(request: web.Request) -> web.StreamResponse:
@@ -89,23 +96,28 @@ async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[
     """The sources, and the newest failures, from the warehouse's records."""
     context = request.app[APP_STATE].context
     reader = responses.get_reader(request)
-    publications, runs, failures = await reader.all(
+    publications, runs, failures, refusals = await reader.all(
         records.publications_by_source(),
         records.last_runs(reader.current()),
         records.failed_runs(FAILURES, reader.current()),
+        records.refused_documents(reader.current()),
     )
     published = {row[0]: row[1:] for row in publications.rows}
     last_runs = {row[0]: row[1:] for row in runs.rows}
+    refused = {row[0]: row[1:] for row in refusals.rows}
     sources = [
-        _make_status(source, published.get(source.name), last_runs.get(source.name), context.day)
+        _make_status(
+            source, published.get(source.name), last_runs.get(source.name), refused.get(source.name), context.day
+        )
         for source in context.sources
     ]
     return sources, failures.dicts()
 
 
-def _make_status(source: Batch, published: Any, last_run: Any, day: date) -> SourceStatus:
+def _make_status(source: Batch, published: Any, last_run: Any, refused: Any, day: date) -> SourceStatus:
     published_at, covers, loads = published or (None, (), 0)
     checked_at, outcome, error = last_run or (None, "", "")
+    refused_documents, refusal = refused or (0, "")
     due, coming = (None, None) if source.suspended else (source.expected(day), source.next_due(day))
     return SourceStatus(
         name=source.name,
@@ -124,6 +136,8 @@ def _make_status(source: Batch, published: Any, last_run: Any, day: date) -> Sou
         checked_at=checked_at,
         last_outcome=outcome,
         last_error=error,
+        refused=refused_documents,
+        refusal=refusal,
     )
 
 
