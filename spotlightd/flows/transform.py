@@ -72,7 +72,7 @@ class TransformRunner:
         failure: StoreError | None = None
         for done, load in enumerate(missing):
             if report:
-                await self.gate.wait_until_open("the sink", report)
+                await self.gate.wait_until_open("the sink", report, (self.transform.input, self.transform.dataset))
                 report.set_working(f"{self.transform.name} of {load.source} {load.covers}", done, len(missing))
             try:
                 await self._compute(load)
@@ -95,6 +95,16 @@ class TransformRunner:
         sources = {load.source for load in missing}
         in_motion = {intent.load_id for source in sources for intent in await self.positions.intents(source)}
         return [load for load in missing if load.load_id not in in_motion]
+
+    async def compute_again(self) -> int:
+        """Compute all visible loads again, for a table that lost them. Returns how many."""
+        published = await self.ledger.loads(states=("published",))
+        visible = {load.load_id: load for load in select_current(published)}
+        own = [load for load in visible.values() if load.source == self.transform.name]
+        inputs = [visible[load.derived_from] for load in own if load.derived_from in visible]
+        for load in inputs:
+            await self._compute(load)
+        return len(inputs)
 
     async def _mark_unfinished_dead(self) -> None:
         """Loads that were not yet intended to be published when a store failed are computed again."""

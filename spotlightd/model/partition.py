@@ -13,7 +13,7 @@ from spotlightd.model.dataset import PARTITION, Dataset
 Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 Event = Literal["switched", "withdrawn"]
-CheckKind = Literal["audit", "drill", "documents"]
+CheckKind = Literal["audit", "drill", "documents", "objects"]
 SPANS = {"toYear": "%Y", "toYYYYMM": "%Y%m", "toYYYYMMDD": "%Y%m%d"}
 
 
@@ -77,7 +77,7 @@ def first_day_after(number: int) -> date:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The last audit, drill or check of the documents: its time, whether it passed, and its result in a sentence."""
+    """The last audit, drill, check of the documents or comparison of the bucket with the index (`objects`): its time, whether it passed, and its result in a sentence."""
 
     at: datetime
     passed: bool

@@ -9,7 +9,6 @@ from spotlightd.errors import SettingsError
 from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
-from spotlightd.log import logger
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
@@ -17,7 +16,6 @@ from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import with_retention
 from spotlightd.settings.describe import describe_names, describe_text
 from spotlightd.sql.tiers import STATEMENT_START_SECONDS
-from spotlightd.workers.verifier import ChildVerifier
 
 SCRATCH = "archive"
 
@@ -42,10 +40,11 @@ def make_archive_context(instance: Instance) -> ArchiveContext:
         archive_ledger=instance.partitions,
         ledger=instance.ledger,
         positions=instance.positions,
-        verifier=ChildVerifier(instance.settings.verifier, logger(flow="archive").info),
+        verifier=instance.verifier,
         folder=instance.settings.state_dir / SCRATCH,
         policy=instance.settings.archive,
         require_space=partial(require_free_space, instance.settings.state_dir, instance.settings.disk.sink_percent),
+        table_reason=instance.gate.table_reason,
     )
 
 

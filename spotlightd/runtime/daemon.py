@@ -198,6 +198,7 @@ def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
             board, "heartbeats", lambda report: write_heartbeats(report, board, warehouse, seconds)
         ),
         "disk": run_isolated(board, "disk", parts.disks),
+        "tables": run_isolated(board, "tables", instance.tables),
         "disk rows": run_isolated(board, "disk rows", DiskHistory(parts.disks, warehouse)),
         "loop lag": measure_loop_lag(parts.metrics),
     }

@@ -5,7 +5,7 @@ The lock on the folder is taken first and released last, so that nothing is touc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,14 @@ from spotlightd.clients.http.publisher import HttpPublishers
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.datasets.system import SYSTEM_DATASETS, loads
-from spotlightd.datasets.system import archives as archives_table
+from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.engine.lock import LockedFolder, state_lock
 from spotlightd.engine.process import Engine
-from spotlightd.errors import SettingsError
+from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.loads.publish import Publications
-from spotlightd.flows.loads.recovery import recover
+from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.log import add_secret, logger
 from spotlightd.model.bucket import EngineReach
 from spotlightd.model.dataset import Dataset
@@ -40,15 +39,19 @@ from spotlightd.ports.storage import Bucket
 from spotlightd.runtime.access import read_bucket_access, read_secret, store_address
 from spotlightd.runtime.catalog import Catalog, load_catalog
 from spotlightd.runtime.endpoint import WarehouseAddress
+from spotlightd.runtime.tables import make_table_watch, prepare_tables
 from spotlightd.settings.describe import describe_names
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
 from spotlightd.workers.parser import ChildParser
+from spotlightd.workers.verifier import ChildVerifier
 
 if TYPE_CHECKING:
     from spotlightd.clients.bucket.s3 import S3Bucket
 
 LEDGER_FILE = "ledger.sqlite"
+INBOXES = "inbox"
+"""The folder with the inboxes of the children that parse: on the disk of the documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class Instance:
     publications: Publications
     publishers: HttpPublishers
     parser: ChildParser
+    verifier: ChildVerifier
     gate: Gate
+    tables: TableWatch
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
@@ -85,6 +90,11 @@ class Instance:
             if not source.suspended and (not selected or source.name in selected)
         )
 
+    def require_tables(self, datasets: Iterable[Dataset]) -> None:
+        """StoreError while nothing may be written into one of these datasets: for a command without a daemon."""
+        if reason := self.gate.table_reason(datasets):
+            raise StoreError(reason)
+
     def ingest_context(self, metrics: Metrics | None = None) -> IngestContext:
         return IngestContext(
             self.documents,
@@ -99,8 +109,10 @@ class Instance:
 
 
 @asynccontextmanager
-async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
-    """Lock the state folder, open every client, recover what a crash left. SettingsError or StoreError when one fails."""
+async def open_instance(settings: Settings, *, rebuild: str = "") -> AsyncIterator[Instance]:
+    """Lock the state folder, open every client, recover what a crash left. SettingsError or StoreError when one fails.
+    `rebuild`: a table that lost its rows and is to be made again.
+    """
     catalog = load_catalog(settings)
     watermarks(settings.disk)  # wrong settings are refused before anything is touched
     known = {source.name for source in catalog.sources}
@@ -117,36 +129,31 @@ async def open_instance(settings: Settings) -> AsyncIterator[Instance]:
         await stack.enter_async_context(documents.folder)
         await stack.enter_async_context(documents.cache)
         on_event = logger(flow="parser").info
+        positions, partitions, gate = SqlitePositions(ledger), SqliteArchive(ledger), Gate()
+        archives = WarehouseArchives(warehouse, (*catalog.datasets, *SYSTEM_DATASETS), bucket.table)
         instance = Instance(
             settings=settings,
             catalog=catalog,
             bucket=bucket,
             documents=documents,
             ledger=ledger,
-            positions=SqlitePositions(ledger),
-            partitions=SqliteArchive(ledger),
+            positions=positions,
+            partitions=partitions,
             warehouse_address=address,
             warehouse=warehouse,
             engine=engine,
-            archives=WarehouseArchives(warehouse, (*catalog.datasets, *SYSTEM_DATASETS), bucket.table),
+            archives=archives,
             publications=Publications(ledger, warehouse),
-            parser=await stack.enter_async_context(ChildParser(settings.parser, catalog.places, on_event)),
+            parser=await stack.enter_async_context(
+                ChildParser(settings.parser, catalog.places, on_event, folder.folder / INBOXES / "documents")
+            ),
+            verifier=ChildVerifier(settings.verifier, logger(flow="archive").info),
             publishers=await stack.enter_async_context(HttpPublishers(settings.publisher)),
-            gate=Gate(),
+            gate=gate,
+            tables=make_table_watch(warehouse, partitions, positions, archives, catalog, gate),
         )
-        await _prepare_warehouse(instance)
+        await prepare_tables(instance, rebuild)
         yield instance
-
-
-async def _prepare_warehouse(instance: Instance) -> None:
-    """Create missing tables and columns, then recover what a crash left."""
-    warehouse, archives = instance.warehouse, instance.archives
-    for dataset in (loads, archives_table):  # first: which rows are visible, and which are in the bucket
-        await warehouse.ensure(dataset)
-    await archives.refresh()
-    for dataset in instance.datasets:
-        await warehouse.ensure(dataset, archives.archived)
-    await recover(instance.ledger, warehouse, instance.publications, instance.datasets, archives)
 
 
 def make_warehouse(address: WarehouseAddress, settings: Settings) -> ClickHouse:

@@ -42,6 +42,12 @@ class SqliteArchive:
         values = (kind, to_micros(check.at), int(check.passed), hide_secrets(check.detail))
         await self._file.run(f"INSERT OR REPLACE INTO archive_checks VALUES ({placeholders(values)})", values)
 
+    async def accepted_losses(self) -> Mapping[str, int]:
+        return {row["name"]: row["seq"] for row in await self._file.run("SELECT * FROM losses")}
+
+    async def accept_loss(self, table: str, seq: int) -> None:
+        await self._file.run("INSERT OR REPLACE INTO losses VALUES (?, ?)", (table, seq))
+
     async def retention_rules(self) -> Mapping[str, RetentionRule]:
         rows = await self._file.run("SELECT * FROM retention")
         return {

@@ -64,6 +64,10 @@ CREATE TABLE IF NOT EXISTS partitions (
     fingerprint TEXT NOT NULL, columns TEXT NOT NULL, says TEXT NOT NULL, failures INTEGER NOT NULL, not_before INTEGER,
     PRIMARY KEY (dataset, number, generation)
 ) STRICT;
+-- Tables that an operator had made again: what was published up to that number is known to be lost from them.
+CREATE TABLE IF NOT EXISTS losses (
+    name TEXT PRIMARY KEY, seq INTEGER NOT NULL
+) STRICT;
 -- How long rows and documents stay on the disk: the rules in force, and shorter ones that wait for a day.
 CREATE TABLE IF NOT EXISTS retention (
     name TEXT PRIMARY KEY, days INTEGER NOT NULL, asked INTEGER NOT NULL, since INTEGER NOT NULL

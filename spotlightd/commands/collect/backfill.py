@@ -51,6 +51,7 @@ def _find_source(name: str, sources: tuple[Batch, ...]) -> Batch:
 async def _backfill_without_daemon(job: Job, settings: Settings, out: Out) -> int:
     async with open_instance(settings) as instance:
         source = _find_source(job.target, instance.catalog.sources)
+        instance.require_tables(source.datasets)
         with out.progress(f"backfill {source.name}") as progress:
             span = IngestRange(job.first, job.last, again=True)
             publisher = instance.publishers.for_source(source)

@@ -10,7 +10,7 @@ from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.stream.replay import ReplayResult
-from spotlightd.model.stream import Stream
+from spotlightd.model.stream import Stream, frames_of
 from spotlightd.ports.ledger import Job
 from spotlightd.ports.progress import to_checkpoint
 from spotlightd.runtime.catalog import load_catalog
@@ -31,6 +31,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     if not (settings.state_dir / LEDGER_FILE).exists():
         raise SettingsError(f"there is nothing in {settings.state_dir} to replay: name the state folder with --state")
     async with open_instance(settings) as instance:
+        instance.require_tables((frames_of(source),))
         parts = Parts(instance.ledger, instance.publications, instance.positions)
         replay = make_replay(source, instance, parts)
         with out.progress(f"replay {source.name}") as progress:

@@ -2,6 +2,7 @@
 
 plan      finds partitions that are due, and seals them: later rows get another generation
 export    writes a Parquet file with the engine, and uploads it and its manifest
+copies    finds the copies of a partition that are in the bucket already, and decides where a new one goes
 verify    reads the copy back and compares it with code that had no part in writing it
 switch    sends readers to the copy, and much later drops the partition
 restore   brings rows from the bucket back into a table; the drill

@@ -41,7 +41,7 @@ class Archiver:
         self.checks = Checks(context, self.clock)
         self._lock = asyncio.Lock()
         self._pacing = Pacing(context.policy, self.clock)
-        self._is_adopted = False
+        self._is_adopted = self._is_compared = False
         self._told = set[RetentionRule]()
         asked = select_hot_days(context.datasets.values(), context.policy)
         self._state = ArchiveState(hot_days={name: days for name, days in asked.items() if days})
@@ -68,12 +68,23 @@ class Archiver:
             if self.context.policy.enabled:
                 await self._settle_retention()
                 await self._plan()
-            error = await self.checks.round()
+            error = await self._compare_once()
+            error = await self.checks.round() or error
             error = await self._advance_all(IN_PROGRESS if self.context.policy.enabled else (), progress) or error
             if error:
                 raise error
             await self.refresh_state()
             return self._state.partitions
+
+    async def _compare_once(self) -> StoreError | None:
+        """Compare the bucket with the index, once for each start. Returns the error when the bucket does not answer."""
+        try:
+            if not self._is_compared:
+                await self.checks.compare_objects()
+                self._is_compared = True
+        except StoreError as problem:
+            return problem
+        return None
 
     async def free_disk(self) -> None:
         """For a nearly full disk: drop the originals of verified copies now, without grace and beyond the day's limit.
@@ -148,7 +159,12 @@ class Archiver:
     async def _find_due(self, hot_days: Mapping[str, int]) -> list[Partition]:
         context, known = self.context, await self.context.archive_ledger.partitions()
         today, late_seconds = self.clock.utc().date(), context.policy.late_seconds
+        hot_days = {name: days for name, days in hot_days.items() if not self._is_table_held(name)}
         return await find_due(context.warehouse, hot_days, known, today, late_seconds)
+
+    def _is_table_held(self, name: str) -> bool:
+        """Whether the table lost its rows: then nothing of it is archived or dropped until a person has looked."""
+        return bool(self.context.table_reason((self.context.datasets[name],)))
 
     async def _advance_all(
         self, stages: Sequence[Stage], progress: Progress = ignore_progress, *, urgent: bool = False
@@ -163,6 +179,7 @@ class Archiver:
         known = await self.context.archive_ledger.partitions()
         candidates = [partition for partition in known if partition.stage in stages]
         declared = [partition for partition in candidates if partition.dataset in self.context.datasets]
+        declared = [partition for partition in declared if not self._is_table_held(partition.dataset)]
         due = [partition for partition in declared if urgent or is_old(partition, self._state.hot_days, today)]
         for partition in candidates:
             if partition.dataset not in self.context.datasets and partition.detail != ORPHANED:

@@ -43,8 +43,8 @@ async def audit(context: ArchiveContext, known: Iterable[Partition], today: date
     archived += [_make_partition(row, "switched") for row in await _read_newest(context) if row["event"] == "switched"]
     expected = {key: partition for partition in archived for key in (*partition.keys, partition.manifest)}
     sizes: dict[str, int] = {}
-    for name in sorted({partition.dataset for partition in archived}):
-        sizes |= {item.key: item.size async for item in context.bucket.list(f"{name}/")}
+    for folder in sorted({key.partition("/")[0] for key in expected}):
+        sizes |= {item.key: item.size async for item in context.bucket.list(f"{folder}/")}
     defects = [defect for key, partition in expected.items() if (defect := _find_defect(key, partition, sizes))]
     scrubbed = [] if defects else [partition for partition in archived if _is_scrub_due(partition, today, days)]
     defects += [defect for partition in scrubbed if (defect := await _find_damage(context, partition))]

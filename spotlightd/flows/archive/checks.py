@@ -10,7 +10,9 @@ from spotlightd.backoff import Clock
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.audit import AuditResult, audit
 from spotlightd.flows.archive.context import ArchiveContext
+from spotlightd.flows.archive.copies import describe_unknown, find_unknown
 from spotlightd.flows.archive.restore import DrillResult, drill
+from spotlightd.log import logger
 from spotlightd.model.partition import Check, CheckKind, Partition
 
 AUDIT_DAYS = 1.0
@@ -62,6 +64,17 @@ class Checks:
             detail = result.defects[0]
         await ledger.save_check("audit", Check(self.clock.utc(), not result.defects, detail))
         return result
+
+    async def compare_objects(self) -> None:
+        """Compare the bucket with the index, at a start. An object that counts and is not known shows that this state is
+        older than the bucket.
+        """
+        ledger = self.context.archive_ledger
+        unknown = await find_unknown(self.context, await ledger.partitions())
+        detail = describe_unknown(unknown)
+        if unknown:
+            logger(flow="archive").error("state went back", detail=detail)
+        await ledger.save_check("objects", Check(self.clock.utc(), not unknown, detail))
 
     async def drill(self) -> DrillResult | None:
         """Restore a random partition to a scratch table, and compare. None when nothing is archived."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from spotlightd.flows.tempfiles import unlimited_space
 from spotlightd.model.archive import Fingerprint
+from spotlightd.model.bundle import DECODED
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.partition import Partition
 from spotlightd.model.source import Batch
@@ -32,7 +33,7 @@ class HeldError(Exception):
 @dataclass(frozen=True, slots=True)
 class ArchiveContext:
     """`folder` holds temporary files. `require_space` raises StoreError when the disk of that folder must not take so
-    many more bytes. `feeds`: all sources, streams and transforms by name.
+    many more bytes; `table_reason` says why a table that lost its rows is left alone. `feeds`: all sources, streams and transforms by name.
     """
 
     datasets: Mapping[str, Dataset]
@@ -48,6 +49,7 @@ class ArchiveContext:
     folder: Path
     policy: ArchiveSettings
     require_space: Callable[[int], None] = unlimited_space
+    table_reason: Callable[[Iterable[Dataset]], str] = lambda _: ""
 
     def columns(self, partition: Partition) -> tuple[Column, ...]:
         """The columns at the time of sealing; before that, the present columns of the dataset."""
@@ -59,9 +61,27 @@ class ArchiveContext:
             for name, column_type in partition.columns
         )
 
-    async def fingerprint(self, partition: Partition) -> Fingerprint:
-        """The fingerprint of the rows of the partition in the warehouse."""
-        dataset = self.datasets[partition.dataset]
-        columns = fingerprint_columns(self.columns(partition), dataset.time)
-        sql = f"SELECT {columns} FROM {dataset.name} WHERE {IN_PARTITION}"
+    async def fingerprint(self, partition: Partition, *, decoded: bool = True) -> Fingerprint:
+        """The fingerprint of the rows of the partition in the warehouse; without `decoded`, whenever they were decoded."""
+        return await self._fingerprint(partition, f"{partition.dataset} WHERE {IN_PARTITION}", decoded=decoded)
+
+    async def fingerprint_copy(self, partition: Partition, *, decoded: bool = True) -> Fingerprint:
+        """The fingerprint of the rows in the bucket, as the engine reads them."""
+        structure = ", ".join(f"{column.name} {column.type}" for column in self.columns(partition))
+        return await self._fingerprint(partition, self.bucket.table(partition.keys, structure), decoded=decoded)
+
+    async def _fingerprint(self, partition: Partition, rows_of: str, *, decoded: bool) -> Fingerprint:
+        columns = [column for column in self.columns(partition) if decoded or column.name != DECODED]
+        sql = f"SELECT {fingerprint_columns(columns, self.datasets[partition.dataset].time)} FROM {rows_of}"
         return Fingerprint(*(await self.warehouse.rows(sql, {"partition": partition.id})).rows[0])
+
+    async def is_sealed(self, partition: Partition, fingerprint: Fingerprint) -> bool:
+        """Whether the rows in the warehouse, which have that fingerprint, are those of the copy. Rows that were decoded
+        again differ only in when that was.
+        """
+        if fingerprint == partition.fingerprint:
+            return True
+        if fingerprint.rows != partition.fingerprint.rows:
+            return False
+        hot = await self.fingerprint(partition, decoded=False)
+        return hot == await self.fingerprint_copy(partition, decoded=False)

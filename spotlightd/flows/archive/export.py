@@ -17,6 +17,7 @@ from typing import Any
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.archive.context import IN_PARTITION, ArchiveContext
+from spotlightd.flows.archive.copies import choose_folder, find_copy, object_folder
 from spotlightd.flows.archive.parquet import hash_file, write_description
 from spotlightd.flows.tempfiles import make_parent_folder, wrap_disk_errors, write_file
 from spotlightd.model.archive import export_select
@@ -60,12 +61,16 @@ async def _find_parsers(context: ArchiveContext, partition: Partition) -> list[s
 
 async def upload(context: ArchiveContext, partition: Partition) -> Partition:
     """Upload the file and its manifest. Returns the partition as `uploaded`, or as `sealed` when the local file is
-    gone: then it is exported again. Meanwhile the engine, which is idle, computes the fingerprint of its rows.
+    gone: then it is exported again. Meanwhile the engine, which is idle, computes the fingerprint of its rows. A copy of
+    the same rows that is in the bucket already is used instead.
     """
     path = export_path(context, partition)
     if not await asyncio.to_thread(path.is_file):
         return replace(partition, stage="sealed", detail="the exported file is missing")
-    key = f"{object_folder(partition)}/{partition.digest}.parquet"
+    if copy := await find_copy(context, partition):
+        return await _upload_manifest(context, copy)
+    folder = await choose_folder(context, partition)
+    key = f"{folder}/{partition.digest}.parquet"
     tasks: dict[str, Coroutine[Any, Any, Any]] = {
         "put": context.bucket.put(key, path, partition.digest),
         "fingerprint": context.fingerprint(partition),
@@ -73,19 +78,16 @@ async def upload(context: ArchiveContext, partition: Partition) -> Partition:
     fingerprint = (await run_together(tasks, prefix=f"archive {partition.dataset} {partition.id} "))["fingerprint"]
     if not fingerprint.rows:
         raise StoreError(f"partition {partition.id} of {partition.dataset} is sealed but empty")
-    uploaded = replace(
-        partition, keys=(key,), manifest=f"{object_folder(partition)}/{partition.digest}.json", fingerprint=fingerprint
-    )  # fmt: skip
-    body = render_manifest(context, uploaded)
-    await context.bucket.put(uploaded.manifest, body, hashlib.sha256(body).hexdigest())
-    return replace(uploaded, stage="uploaded")
+    manifest = f"{folder}/{partition.digest}.json"
+    return await _upload_manifest(context, replace(partition, keys=(key,), manifest=manifest, fingerprint=fingerprint))
 
 
-def object_folder(partition: Partition) -> str:
-    """The folder of the partition's objects, named as Hive does, so that other programs can read them without
-    spotlightd.
-    """
-    return f"{partition.dataset}/archive_day={partition.day}/archive_generation={partition.generation}"
+async def _upload_manifest(context: ArchiveContext, partition: Partition) -> Partition:
+    """Upload the manifest unless it is there; what it says is verified in the next step."""
+    if await context.bucket.head(partition.manifest) is None:
+        body = render_manifest(context, partition)
+        await context.bucket.put(partition.manifest, body, hashlib.sha256(body).hexdigest())
+    return replace(partition, stage="uploaded")
 
 
 def export_path(context: ArchiveContext, partition: Partition) -> Path:

@@ -52,7 +52,7 @@ class Pacing:
         self, partition: Partition, known: Sequence[Partition], checks: Mapping[CheckKind, Check], *, urgent: bool
     ) -> str:
         """Why the original must not be dropped now; empty when it may. `urgent` skips the day's limit."""
-        if any(not check.passed for kind, check in checks.items() if kind != "documents"):
+        if any(not check.passed for kind, check in checks.items() if kind in ("audit", "drill")):
             return "nothing is dropped until the failed audit or drill is repeated and passes"
         if urgent:
             return ""

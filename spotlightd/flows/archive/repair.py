@@ -31,7 +31,7 @@ async def retry_held(context: ArchiveContext, partition: Partition) -> Partition
     fingerprint = await context.fingerprint(partition)
     if not await context.index.is_switched(partition):
         return _export_again(partition, fingerprint)
-    defects = [_compare_warehouse(partition, fingerprint), await _compare_bucket(context, partition)]
+    defects = [await _compare_warehouse(context, partition, fingerprint), await _compare_bucket(context, partition)]
     if any(defects):
         raise HeldError(f"{partition.dataset} {partition.id}: {'; '.join(filter(None, defects))}")
     return replace(partition, stage="switched", detail="", failures=0, not_before=None)
@@ -47,11 +47,13 @@ async def resolve_held(context: ArchiveContext, partition: Partition) -> Partiti
             " continue with `spotlightd archive retry`"
         )
     fingerprint = await context.fingerprint(partition)
-    if fingerprint == partition.fingerprint:
+    if await context.is_sealed(partition, fingerprint):
         return replace(partition, stage="switched")
     defect = await _compare_bucket(context, partition)
     if defect or fingerprint.rows:
-        warehouse = _compare_warehouse(partition, fingerprint) or "the warehouse has no rows of it any more"
+        warehouse = (
+            await _compare_warehouse(context, partition, fingerprint) or "the warehouse has no rows of it any more"
+        )
         bucket = defect or "the copy in the bucket is as sealed"
         raise HeldError(f"{partition.dataset} {partition.id}: {warehouse}; {bucket}")
     return replace(partition, stage="dropped")
@@ -70,11 +72,11 @@ def _export_again(partition: Partition, fingerprint: Fingerprint) -> Partition:
     )  # fmt: skip
 
 
-def _compare_warehouse(partition: Partition, fingerprint: Fingerprint) -> str:
+async def _compare_warehouse(context: ArchiveContext, partition: Partition, fingerprint: Fingerprint) -> str:
     """The defect of the warehouse's rows, or empty. No rows at all are right: the drop was interrupted after its
     effect.
     """
-    if not fingerprint.rows or fingerprint == partition.fingerprint:
+    if not fingerprint.rows or await context.is_sealed(partition, fingerprint):
         return ""
     return f"the warehouse holds {fingerprint}, sealed were {partition.fingerprint}"
 

@@ -60,7 +60,7 @@ async def restore(context: ArchiveContext, partition: Partition) -> Partition:
         # rows of an interrupted attempt; no reader uses them
         await context.warehouse.execute(f"ALTER TABLE {dataset.name} DROP PARTITION ID '{partition.id}'")
         await _insert_objects(context, partition, dataset.name, f", {GENERATION}", f", {partition.generation}")
-    if (fingerprint := await context.fingerprint(partition)) != partition.fingerprint:
+    if not await context.is_sealed(partition, fingerprint := await context.fingerprint(partition)):
         raise HeldError(
             f"{dataset.name} {partition.id} was restored as {fingerprint}, sealed were {partition.fingerprint}"
         )

@@ -41,7 +41,7 @@ async def drop(context: ArchiveContext, partition: Partition) -> Partition:
         return replace(partition, detail=obstacle)
     await context.index.refresh_view(partition.dataset)
     fingerprint = await context.fingerprint(partition)
-    if fingerprint.rows and fingerprint != partition.fingerprint:
+    if fingerprint.rows and not await context.is_sealed(partition, fingerprint):
         raise HeldError(
             f"{partition.dataset} {partition.id} holds {fingerprint} now, sealed were {partition.fingerprint}"
         )

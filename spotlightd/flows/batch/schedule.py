@@ -84,7 +84,6 @@ class Collector:
     async def __call__(self, report: Reporter) -> None:
         wakeup = self.wakeups.of(self.source.name)
         while True:
-            report.set_waiting("waiting for the next check")
             report.expect_beats(WAITING_PER_MINUTE)
             job = await self._wait_for_work(report, wakeup)
             wakeup.clear()
@@ -100,6 +99,10 @@ class Collector:
     async def _wait_for_work(self, report: Reporter, wakeup: asyncio.Event) -> Job | None:
         """Wait for a wake-up (None) or a queued backfill. Jobs are polled every two seconds."""
         while True:
+            if reason := self.context.gate.table_reason(self.source.datasets):
+                report.set_holding(reason)
+            else:
+                report.set_waiting("waiting for the next check")
             report.beat(did_something=False)
             try:
                 async with asyncio.timeout(JOB_POLL_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
@@ -140,7 +143,7 @@ class Collector:
 
     async def _ingest_due(self, report: Reporter) -> None:
         async def checkpoint(step: str, done: int, total: int) -> None:
-            await self.context.gate.wait_until_open("batch loads", report)
+            await self.context.gate.wait_until_open("batch loads", report, self.source.datasets)
             report.set_working(step, done, total)
             report.beat(queue=total - done)
 
@@ -161,9 +164,9 @@ class Collector:
 
     async def _run_job(self, report: Reporter, job: Job) -> None:
         async def checkpoint(step: str, done: int, total: int) -> None:
-            if reason := self.context.gate.hold_reason("batch loads"):
+            if reason := self.context.gate.hold_reason("batch loads", self.source.datasets):
                 await ledger.update_job(replace(job, state="running", done=done, total=total, detail=reason))
-            await self.context.gate.wait_until_open("batch loads", report)
+            await self.context.gate.wait_until_open("batch loads", report, self.source.datasets)
             report.set_working(step, done, total)
             report.beat(queue=total - done)
             await ledger.update_job(replace(job, state="running", done=done, total=total, detail=step))

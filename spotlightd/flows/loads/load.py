@@ -24,6 +24,7 @@ from spotlightd.ports.parser import Parser, ParseResult, ParseSession
 from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives, NoArchives
+from spotlightd.sql.visibility import all_rows
 from spotlightd.tasks import run_together
 
 OF_LOAD = "load_id = {load_id:UInt64}"
@@ -81,7 +82,8 @@ async def load_document(
     a document for a larger slice is visible, which has them: then the part is not loaded, whichever of the two came first.
     """
     await _abandon_stale_loads(source, context)
-    visible = select_current(await context.ledger.loads(source.name, states=("published",)))
+    current = select_current(await context.ledger.loads(source.name, states=("published",)))
+    visible = [load for load in current if load.digest != document.digest or not await _is_lost(source, context, load)]
     if find_whole(link.covers, visible):
         return IngestResult(link, "covered")
     twin = next((load for load in visible if (load.digest, load.parser) == (document.digest, source.parser)), None)
@@ -117,6 +119,16 @@ async def _fill_and_publish(
     loaded = await context.ledger.mark_loaded(begun.load_id, parsed.rows, parsed.rejects)
     published = await context.publications.publish(loaded)
     return IngestResult(link, "published", rows=sum(published.rows.values()), rejects=published.rejects)
+
+
+async def _is_lost(source: Batch, context: IngestContext, load: Load) -> bool:
+    """Whether a published load has fewer rows than it had: its table was made again. Then it is loaded once more."""
+    for dataset in source.datasets:
+        sql = f"SELECT count() FROM {all_rows(dataset, context.archives.archived)} WHERE {OF_LOAD}"
+        stored = (await context.warehouse.rows(sql, {"load_id": load.load_id})).rows[0][0]
+        if stored < load.rows.get(dataset.name, 0):
+            return True
+    return False
 
 
 async def _run_proof(proof: Proof | None, load: Load, document: Document) -> None:

@@ -135,7 +135,7 @@ class DiskWatch:
         try:
             return await self._disks.measure(folder.path)
         except StoreError as problem:
-            return problem
+            return StoreError(str(problem).replace(str(folder.path), folder.label))  # pages show it, and no path
 
     def _group_by_disk(self, answers: Sequence[DiskUsage | StoreError]) -> None:
         """Group the folders by file system. A folder that does not answer stays with its last file system."""
@@ -195,7 +195,7 @@ class DiskWatch:
         try:
             held = await self._disks.allocated_bytes(path)
         except StoreError as problem:
-            return replace(before, detail=str(problem))
+            return replace(before, detail=_name_ballast(problem, path))
         return replace(before, wanted=ballast_bytes(self._configured_ballast, disk.usage.size), held=held)
 
     async def _adjust_ballast(self) -> None:
@@ -211,7 +211,7 @@ class DiskWatch:
         try:
             await self._disks.remove(ballast.path)
         except StoreError as problem:
-            self._set_ballast(name, detail=str(problem))
+            self._set_ballast(name, detail=_name_ballast(problem, ballast.path))
             return
         logger(disk=name).warning("ballast released", bytes=ballast.held)
         self._set_ballast(name, held=0, detail="it was released, and is created again when there is room")
@@ -227,7 +227,7 @@ class DiskWatch:
         except StoreError as problem:
             self._next_ballast = monotonic() + BALLAST_RETRY_SECONDS
             logger(disk=name).warning("ballast failed", error=str(problem))
-            self._set_ballast(name, detail=str(problem))
+            self._set_ballast(name, detail=_name_ballast(problem, ballast.path))
             return
         logger(disk=name).info("ballast created", bytes=held)
         self._set_ballast(name, held=held, detail="")
@@ -264,9 +264,14 @@ class DiskWatch:
     def _report(self, report: Reporter) -> None:
         disks = self.state().file_systems
         holding = [disk for disk in disks if any(map(disk.stops, HELD_FROM))]
-        errors = [f"{disk.name} is {disk.percent:.1f} % full: {disk.summary}" for disk in holding]
+        errors = [f"the disk of {disk.label} is {disk.percent:.1f} % full: {disk.summary}" for disk in holding]
         errors += [disk.error for disk in disks if disk.error]
         if errors:
             report.set_holding("; ".join(errors))
         else:
             report.set_waiting(f"{count(len(disks), 'disk is', 'disks are')} watched")
+
+
+def _name_ballast(problem: StoreError, path: Path) -> str:
+    """The error for pages, which show no path."""
+    return str(problem).replace(str(path), "the ballast")

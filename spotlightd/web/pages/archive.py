@@ -28,7 +28,12 @@ STAGE_TEXTS = {
     "held": "something is wrong: nothing is dropped, and the operator has to look at it",
     "restored": "restored to the warehouse by the operator",
 }
-CHECK_TITLES = {"audit": "Last audit", "drill": "Last drill", "documents": "Last check of documents"}
+CHECK_TITLES = {
+    "audit": "Last audit",
+    "drill": "Last drill",
+    "documents": "Last check of documents",
+    "objects": "Bucket and index at the last start",
+}
 TAGS = {"dropped": "green", "switched": "green", "held": "red", "verified": "amber"}
 
 
