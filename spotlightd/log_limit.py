@@ -44,7 +44,7 @@ class LimitedRenderer:
     """
 
     render: Render
-    drop: type[Exception]
+    drop: type[BaseException]
     now: Callable[[], float] = time.monotonic
     _complaints: dict[Key, _Complaint] = field(default_factory=dict)
     # A garbage collection may log something in the middle of a line, in the same thread: hence a reentrant lock.

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import structlog
 
 from spotlightd import log
+from spotlightd.log_limit import LimitedRenderer
 from spotlightd.redact import HIDDEN
 
 SECRET = "h0nest-Secret.17"
@@ -97,3 +99,38 @@ def test_existing_loggers_are_forwarded_too_and_nothing_is_after_the_block() -> 
         early.debug("request served")
     early.info("flow stopped")
     assert events == ["flow started"]
+
+
+def test_a_repeated_complaint_is_one_line_a_second_and_says_how_many_were_left_out() -> None:
+    out, now, events = io.StringIO(), [100.0], list[Any]()
+    log.configure("info", "json", out)
+    (limit,) = [part for part in structlog.get_config()["processors"] if isinstance(part, LimitedRenderer)]
+    limit.now = lambda: now[0]
+    with log.forward_events(lambda event: events.append(event["event"])):
+        for second in range(3):
+            now[0] = 100.0 + second
+            for _ in range(1_000):
+                logging.getLogger("asyncio").error("socket.accept() out of system resource")
+                log.logger().info("request refused", path="/nope", status=404)
+    now[0] = 110.0
+    log.logger().info("flow started")
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    printed = Counter(line["event"] for line in lines)
+    assert printed == {"library warned": 3, "request refused": 3, "log events left out": 6, "flow started": 1}
+    left_out = Counter[str]()
+    for line in lines:
+        left_out[line.get("of", "")] += line.get("events", 0)
+    assert left_out["library warned asyncio error"] == left_out["request refused 404"] == 2_997
+    assert Counter(events) == {"library warned": 3_000, "request refused": 3_000}
+
+
+def test_different_complaints_do_not_hide_each_other() -> None:
+    out = io.StringIO()
+    log.configure("info", "json", out)
+    log.logger().info("request refused", path="/a", status=404)
+    log.logger().info("request refused", path="/b", status=421)
+    logging.getLogger("asyncio").error("one")
+    logging.getLogger("aiohttp.server").error("other")
+    log.logger().warning("document failed", document="a")
+    log.logger().warning("document failed", document="b")
+    assert len(out.getvalue().splitlines()) == 6

@@ -6,13 +6,13 @@ at a time, and after a failure none is tried for a while: pages show only hot ro
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from spotlightd.backoff import Clock
 from spotlightd.errors import StoreError
+from spotlightd.query.turns import Turns
 from spotlightd.sql.tiers import ArchivedPartitions, Archives
 
 RETRY_SECONDS = 10.0
@@ -41,9 +41,9 @@ def is_unavailable(error: StoreError) -> bool:
 
 @dataclass(slots=True)
 class Outage:
-    """The state of the archive's store. `slots` limits how many queries read it at a time."""
+    """The state of the archive's store. `turns` limits how many queries read it at a time."""
 
-    slots: asyncio.Semaphore
+    turns: Turns
     clock: Clock = field(default_factory=Clock)
     error: StoreError | None = None
     failed_at: float = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from spotlightd.ports.warehouse import Answer, Limits, Warehouse
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.outage import MARK, Outage
 from spotlightd.query.select import Query
+from spotlightd.query.turns import Turns, take_turns
 from spotlightd.sql.tiers import STATEMENT_START_SECONDS, Archives, NoArchives
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.tasks import run_together
@@ -21,37 +21,29 @@ from spotlightd.tasks import run_together
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """One request's access to the warehouse. `query_seconds` collects the times of its queries, for Server-Timing."""
+    """One request's access to the warehouse. `kind` is the kind of its page, which takes turns with others.
+
+    `query_seconds` collects the times of its queries, for Server-Timing.
+    """
 
     warehouse: Warehouse
     limits: Limits
-    gate: asyncio.Semaphore
+    turns: Turns
     wait_seconds: float
+    kind: str = ""
     archives: Archives = NoArchives()
-    outage: Outage = field(default_factory=lambda: Outage(asyncio.Semaphore()))
+    outage: Outage = field(default_factory=lambda: Outage(Turns(1)))
     query_seconds: list[float] = field(default_factory=list)
 
     async def rows(self, query: Query) -> Answer:
         """The whole answer. StoreError of the warehouse; HttpProblem(503) when no slot became free in time."""
+        turn = self.turns.of(self.kind)
         async with AsyncExitStack() as held:
             if MARK not in query.sql:
-                await self._take_slots(held, self.gate)
+                await take_turns(held, self.wait_seconds, turn)
                 return await self._answer(query)
-            await self._take_slots(held, self.outage.slots, self.gate)
+            await take_turns(held, self.wait_seconds, self.outage.turns.of(self.kind), turn)
             return await self._archived(query)
-
-    async def _take_slots(self, held: AsyncExitStack, *gates: asyncio.Semaphore) -> None:
-        try:
-            async with asyncio.timeout(self.wait_seconds):
-                for gate in gates:
-                    await held.enter_async_context(gate)
-        except TimeoutError:
-            raise HttpProblem(
-                503,
-                "Too many pages are being read at the moment.",
-                "Try again in a few seconds.",
-                retry_after_seconds=5,
-            ) from None
 
     async def _archived(self, query: Query) -> Answer:
         """As `_answer`, for a query that reads objects: its success or failure is recorded."""

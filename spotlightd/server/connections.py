@@ -2,7 +2,7 @@
 
 1,120 half requests once took all 1,024 descriptors: no page opened for 59 s, and 98 s of live data were lost. So a
 connection that waits for its client can be closed at any time to make room, the longest wait first. A connection whose
-request is being answered is closed only when its reader takes nothing, and more than a bounded part do so.
+request is being answered is closed only when too many readers take nothing, or too many answers take long.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from spotlightd.backoff import Clock
 from spotlightd.server.limits import ConnectionLimits
 
 SEND_BYTES = 1 << 16
+SLOW_SHARE = 0.25  # of the places, for connections whose readers take nothing at the moment
+LONG_SHARE = 0.75  # of the places, for answers that take longer than LONG_SECONDS: the others stay for short ones
+LONG_SECONDS = 1.0
 _NETWORK_BITS = 64  # one subscriber has at least so many bits of IPv6 addresses
 
 
@@ -34,10 +37,6 @@ class Wait(Enum):
     HEAD = "head"
     IDLE = "idle"
     ANSWER = "answer"
-
-
-_SPARED = (Wait.ANSWER, Wait.IDLE, Wait.HEAD)
-"""What is closed last comes first."""
 
 
 @dataclass(eq=False, slots=True)
@@ -157,26 +156,38 @@ class Connections:
         return self._make_room(self._open)
 
     def _make_room(self, candidates: Iterable[Connection]) -> bool:
-        """Close the one that can best be spared: of the address with the most, a half request before an idle one."""
-        has_too_many_slow = sum(connection.is_slow for connection in self._open) > self.limits.slow
-        spare = [
-            connection
-            for connection in candidates
-            if connection.wait is not Wait.ANSWER or (connection.is_slow and has_too_many_slow)
-        ]
+        """Close the one that can best be spared: of the address with the most, a half request first."""
+        now, candidates = self.clock.now(), tuple(candidates)
+        spare = [connection for connection in candidates if connection.wait is not Wait.ANSWER]
+        if not spare:
+            spare = _find_excess(
+                [connection for connection in candidates if connection.is_slow], len(candidates), SLOW_SHARE
+            )
+        if not spare:
+            long = [connection for connection in candidates if now - connection.since > LONG_SECONDS]
+            spare = _find_excess(long, len(candidates), LONG_SHARE)
         if not spare:
             return False
         self._drop(max(spare, key=self._rank), "room")
         return True
 
-    def _rank(self, connection: Connection) -> tuple[int, int, float]:
-        """The highest one is closed first. Of equals it is the one that has waited longest."""
-        return self._by_address[connection.address], _SPARED.index(connection.wait), -connection.since
+    def _rank(self, connection: Connection) -> tuple[int, bool, float]:
+        """The highest one is closed first. Of those that wait it is the oldest, of those that are answered the newest."""
+        age = self.clock.now() - connection.since
+        return (
+            self._by_address[connection.address], connection.wait is Wait.HEAD,
+            -age if connection.wait is Wait.ANSWER else age,
+        )  # fmt: skip
 
     def _drop(self, connection: Connection, reason: str) -> None:
         self.dropped[reason] += 1
         self.remove(connection)
         connection.abort()
+
+
+def _find_excess(connections: list[Connection], places: int, share: float) -> list[Connection]:
+    """The connections, if they take more than their share of the places."""
+    return connections if len(connections) > share * places else []
 
 
 def network_of(address: str) -> str:

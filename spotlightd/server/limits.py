@@ -15,13 +15,12 @@ LEAST_CONNECTIONS = 16
 class ConnectionLimits:
     """The bounds of one server.
 
-    `address_connections` is for one address, `slow` for connections whose readers take nothing at the moment. A head or
-    a body that is late ends its connection, and so does a reader that takes less than `SEND_BYTES` in `send_seconds`.
+    `address_connections` is for one address. A head or a body that is late ends its connection, and so does a reader
+    that takes less than 64 KiB in `send_seconds`.
     """
 
     connections: int
     address_connections: int
-    slow: int
     head_seconds: float = 10.0
     body_seconds: float = 30.0
     idle_seconds: float = 75.0
@@ -31,7 +30,7 @@ class ConnectionLimits:
 def fit_limits(most: int, share: float = 0.5, **seconds: float) -> ConnectionLimits:
     """Limits for at most that many connections, fewer where descriptors are few. One address gets `share` of them."""
     connections = min(most, count_affordable(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
-    return ConnectionLimits(connections, max(1, int(connections * share)), max(1, connections // 4), **seconds)
+    return ConnectionLimits(connections, max(1, int(connections * share)), **seconds)
 
 
 def count_affordable(descriptors: int) -> int:

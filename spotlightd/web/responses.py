@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -22,23 +22,29 @@ from spotlightd.query.errors import not_found
 from spotlightd.query.key import join_key
 from spotlightd.query.outage import Outage, OutageAwareArchives
 from spotlightd.query.reader import Reader
+from spotlightd.query.turns import WHOLE, Turns, share_places, take_turns
 from spotlightd.query.values import format_address, rfc3339
 from spotlightd.sql.tiers import Archives, WithoutBucket
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import assets, formatting
 from spotlightd.web.assets import Asset
+from spotlightd.web.compression import compress_body
 from spotlightd.web.routes import Pages
-from spotlightd.web.state import APP_STATE, LEFT_OUT, READER, AppState, ExplorerContext, LeftOutRows
+from spotlightd.web.state import APP_STATE, KIND, LEFT_OUT, READER, AppState, ExplorerContext, LeftOutRows
 
+LINES_AT_ONCE = 2  # each is read in a child process, which takes a core
+DOCUMENT_PAGES = "/source/{digest}"
 _FILE_SUFFIXES = ("json", "csv", "parquet", "arrow", "ndjson")
 
 
 def make_app_state(context: ExplorerContext, pages: Pages) -> AppState:
     static_files, at_once = assets.read_assets(), context.settings.at_once
     environment = _make_environment(context, pages, static_files)
-    return AppState(
-        context, static_files, environment, asyncio.Semaphore(at_once), Outage(asyncio.Semaphore(max(1, at_once // 2)))
-    )
+    turns, archive_turns = share_places(at_once), share_places(max(1, at_once // 2))
+    line_turns = Turns(
+        LINES_AT_ONCE, {DOCUMENT_PAGES: 1}
+    )  # so that the line of a row never waits for those of documents
+    return AppState(context, static_files, environment, turns, line_turns, Outage(archive_turns))
 
 
 def _make_environment(context: ExplorerContext, pages: Pages, static_files: Mapping[str, Asset]) -> jinja2.Environment:
@@ -83,12 +89,33 @@ def get_reader(request: web.Request) -> Reader:
         request[READER] = Reader(
             app_state.context.warehouse,
             Limits(seconds=limits.query_seconds, memory_bytes=limits.query_memory_bytes),
-            app_state.gate,
-            max(limits.query_seconds, 1.0),
+            app_state.turns,
+            limits.wait_seconds,
+            kind_of(request),
             archives=_archives(request),
             outage=app_state.outage,
         )
     return request[READER]
+
+
+def kind_of(request: web.Request) -> str:
+    """The kind of page that the request is for: pages of one kind take turns with those of others."""
+    if KIND in request:
+        return request[KIND]
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else ""
+
+
+@asynccontextmanager
+async def whole_turn(request: web.Request) -> AsyncIterator[AsyncExitStack]:
+    """One of the few places of those that read whole datasets with wide limits; closing the stack gives it back.
+
+    HttpProblem(503) when none becomes free.
+    """
+    app_state = request.app[APP_STATE]
+    async with AsyncExitStack() as held:
+        await take_turns(held, app_state.context.settings.wait_seconds, app_state.turns.of(WHOLE))
+        yield held
 
 
 def _archives(request: web.Request) -> Archives:
@@ -145,7 +172,7 @@ def render_page(
     )
     response = web.Response(text=text, content_type="text/html", status=status)
     set_cache_headers(request, response, etag)
-    response.enable_compression()
+    compress_body(request, response)
     return response
 
 
@@ -170,6 +197,7 @@ def json_response(request: web.Request, value: Any, *, etag: str = "", status: i
     """A small JSON document."""
     response = web.Response(text=to_json(value), content_type="application/json", status=status)
     set_cache_headers(request, response, etag)
+    compress_body(request, response)
     return response
 
 

@@ -17,6 +17,7 @@ from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import outage
 from spotlightd.query.outage import ArchiveUnavailableError, Outage, OutageAwareArchives
+from spotlightd.query.turns import Turns
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sql.tiers import Archived, ArchivedPartitions
 from tests.web.test_left_out import BOUNDS, NOTE, Index
@@ -133,7 +134,7 @@ async def test_the_archive_is_retried_after_a_while(place: Place, monkeypatch: p
 
 async def test_one_request_at_a_time_tries_again() -> None:
     now = 100.0
-    known = Outage(asyncio.Semaphore(), Clock(now=lambda: now))
+    known = Outage(Turns(1), Clock(now=lambda: now))
     index = Index(ArchivedPartitions({FAILS.name: (MISSING,)}, no_rows))
 
     def tries() -> bool:

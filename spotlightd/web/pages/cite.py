@@ -22,7 +22,8 @@ async def show_citation(request: web.Request) -> web.StreamResponse:
             "address", "is missing", "Give the address to cite, as in /cite?address=/data/sec_ftd?symbol=GME."
         )
     as_of = filters.parse_as_of("as_of", request.query.get("as_of", ""))
-    cited = await verify.cite(make_library(request), address, as_of)
+    async with responses.whole_turn(request):
+        cited = await verify.cite(make_library(request), address, as_of)
     responses.note_archive_answer(request)
     response = responses.json_response(request, citation.to_json(cited))
     name = formatting.make_file_name(cited.address.removeprefix("/data/"))

@@ -1,0 +1,38 @@
+"""The engine under half requests, and what it tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+import pytest
+
+from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.engine.process import Engine
+from spotlightd.engine.server import MOST_CONNECTIONS
+
+from .world import HttpClient
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+HALF_REQUEST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
+
+
+async def test_more_half_requests_than_places_keep_nobody_from_an_answer(
+    engine: Engine, http: HttpClient, warehouse: ClickHouse
+) -> None:
+    port = urlsplit(engine.url).port
+    async with AsyncExitStack() as held:
+        for number in range(MOST_CONNECTIONS + 100):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            held.callback(writer.transport.abort)
+            writer.write(HALF_REQUEST)
+            if number % 100 == 0:
+                assert await http.text("SELECT 1") == "1"
+        assert (await warehouse.rows("SELECT 2")).rows == ((2,),)
+
+
+async def test_it_tells_no_versions(http: HttpClient) -> None:
+    for sql in ("SELECT 1", "SELEC 1", "SELECT * FROM numbers(100000)"):
+        _, headers, _ = await http.post(sql)
+        assert headers["Server"] == "spotlightd"
