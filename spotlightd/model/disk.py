@@ -129,6 +129,11 @@ class Folder:
     path: Path
     stops: tuple[Work, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """The name without a path: a folder of the settings is named by its path."""
+        return Path(self.name).name or "the root folder"
+
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
@@ -175,6 +180,11 @@ class FileSystem:
         return self.usage.mount
 
     @property
+    def label(self) -> str:
+        """What is on it: pages show this and no path, because a path tells strangers about the machine."""
+        return ", ".join(folder.label for folder in self.folders) or "unknown"
+
+    @property
     def percent(self) -> float:
         return percent_of(self.usage.used, self.usage.size)
 
@@ -219,7 +229,7 @@ def find_holds(file_systems: tuple[FileSystem, ...], marks: Watermarks) -> dict[
         disk = next((disk for disk in file_systems if disk.stops(work)), None)
         if disk is not None:
             holds[work] = (
-                f"disk {disk.name} is {disk.percent:.1f} % full: {work} {'are' if work == 'batch loads' else 'is'} held"
+                f"the disk of {disk.label} is {disk.percent:.1f} % full: {work} {'are' if work == 'batch loads' else 'is'} held"
                 f" until it is below {marks.exit_percent(level):g} %"
             )
     return holds

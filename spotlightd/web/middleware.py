@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jinja2
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from spotlightd.errors import SpotlightError, StoreError
 from spotlightd.log import hide_known_secrets, log_context, logger
@@ -36,6 +37,7 @@ REQUEST_ID = web.RequestKey("request_id", str)
 """A short random text for each request: in its log lines, in its response, and on its error page."""
 
 OVERLOADED = 202
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
 BUGS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
     ValueError, jinja2.TemplateError,
@@ -170,7 +172,7 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
     if not is_allowed_host(request, (settings.host, *settings.hosts)):
         raise HttpProblem(
             421,
-            f"This explorer does not answer for the host name {request.host!r}.",
+            f"This explorer does not answer for the host name {request.headers.get(hdrs.HOST, '')!r}.",
             "The operator can allow the name with the setting web.hosts.",
         )
     return await handler(request)
@@ -183,7 +185,9 @@ def is_same_origin(request: web.Request) -> bool:
         return request.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
     try:
         sender = urlsplit(origin)
-        return sender.netloc.lower() == request.host.lower() or sender.hostname in _public_names(request)
+        return sender.netloc.lower() == request.headers.get(hdrs.HOST, "").lower() or sender.hostname in _public_names(
+            request
+        )
     except ValueError:
         return False
 
@@ -194,8 +198,17 @@ def _public_names(request: web.Request) -> set[str]:
 
 
 def is_allowed_host(request: web.Request, names: Iterable[str]) -> bool:
-    """Whether the Host header is one of the names, `localhost`, or the local address that the request came to."""
-    host = _host_name(request.host)
+    """Whether the Host header is one of the names, `localhost`, or the local address that the request came to.
+
+    A request line with a whole address names a host too, and aiohttp goes by that one: then both must be ours.
+    """
+    hosts = request.headers.getall(hdrs.HOST, [])
+    if len(hosts) != 1:
+        return False
+    return all(_is_own_name(request, read_host_name(host), names) for host in {hosts[0], request.host})
+
+
+def _is_own_name(request: web.Request, host: str, names: Iterable[str]) -> bool:
     if host in {"localhost", *(name.lower() for name in names)}:
         return True
     try:
@@ -206,7 +219,7 @@ def is_allowed_host(request: web.Request, names: Iterable[str]) -> bool:
     return address.is_loopback or (own_address is not None and str(address) == own_address[0])
 
 
-def _host_name(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.partition(":")[0].rstrip(".").lower()
+def read_host_name(host: str) -> str:
+    """The name or address of a Host header, in small letters; empty when the header is not exactly a host and a port."""
+    match = _HOST.fullmatch(host)
+    return (match["address"] or match["name"].removesuffix(".")).lower() if match else ""

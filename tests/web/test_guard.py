@@ -36,13 +36,31 @@ EVERYWHERE = (
 async def test_every_answer_carries_its_guards(world: World, path: str) -> None:
     _, _, answer = await world.get(path)
     assert answer.headers["Content-Security-Policy"] == middleware.POLICY
+    assert answer.headers["Server"] == "spotlightd"
     assert "unsafe" not in middleware.POLICY
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Referrer-Policy"]
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example", "", "10.0.0.7", "[::2]", "localhost.evil"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "",
+        "10.0.0.7",
+        "[::2]",
+        "localhost.evil",
+        "localhost:evil",
+        "localhost:80@evil",
+        "127.0.0.1:1:2",
+        "[::1]evil",
+        "[::1",
+        "localhost..",
+        "localhost/",
+        "a b",
+    ],
 )
 async def test_a_foreign_host_name_is_refused(world: World, host: str) -> None:
     status, text, _ = await world.get("/data/sec_ftd", headers={"Host": host})
@@ -50,7 +68,23 @@ async def test_a_foreign_host_name_is_refused(world: World, host: str) -> None:
     assert "web.hosts" in text
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1", "[::1]:8080", "data.paper.example:443"])
+async def test_a_request_that_names_a_foreign_host_twice_or_in_its_line_is_refused(world: World) -> None:
+    port = int(world.address.rpartition(":")[2])
+    for head in (
+        "GET http://evil.example/status HTTP/1.1\r\nHost: localhost\r\n",
+        "GET /status HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n",
+        "GET /status HTTP/1.0\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{head}Connection: close\r\n\r\n".encode())
+        answer = await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        assert int(answer.split()[1]) in (400, 421), head
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:1", "localhost.", "127.0.0.1", "[::1]:8080", "data.paper.example:443"]
+)
 async def test_own_and_allowed_host_names_are_answered(world: World, host: str) -> None:
     async with world.served(settings=WebSettings(hosts=["Data.Paper.example"])) as named:
         status, _, _ = await named.get("/status", headers={"Host": host})
@@ -146,7 +180,7 @@ async def test_pages_wait_for_a_slot_and_fail_when_none_becomes_free(world: Worl
             running -= 1
             return Answer(("a", "b"), ((1, None),))
 
-    async with world.served(warehouse=Slow(), settings=WebSettings(at_once=2, query_seconds=0.05)) as slow:
+    async with world.served(warehouse=Slow(), settings=WebSettings(at_once=2, wait_seconds=0.5)) as slow:
         requests = [asyncio.create_task(slow.get("/data/sec_ftd")) for _ in range(5)]
         done, _ = await asyncio.wait(requests, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         status, text, answer = done.pop().result()
@@ -160,7 +194,8 @@ async def test_pages_wait_for_a_slot_and_fail_when_none_becomes_free(world: Worl
 
 async def test_twenty_heavy_pages_at_once_are_all_answered(world: World) -> None:
     heavy = "/data/sec_ftd?_facet=symbol,cusip,settlement_date&_size=1000&_sort_desc=description"
-    answers = await asyncio.gather(*(world.get(heavy) for _ in range(20)))
+    async with world.served(settings=WebSettings(query_seconds=60.0, wait_seconds=60.0)) as patient:
+        answers = await asyncio.gather(*(patient.get(heavy) for _ in range(20)))
     assert [status for status, _, _ in answers] == [200] * 20
 
 

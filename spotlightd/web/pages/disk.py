@@ -1,4 +1,7 @@
-"""`/disk`: how full each file system is, what waits because of that, when it will be full, and what uses the space."""
+"""`/disk`: how full each file system is, what waits because of that, when it will be full, and what uses the space.
+
+File systems are named after what is on them: a path would tell strangers about the machine.
+"""
 
 from __future__ import annotations
 
@@ -95,13 +98,13 @@ def _marks_to_json(marks: Watermarks) -> Mapping[str, float]:
 def _file_system_to_json(file_system: FileSystem) -> dict[str, Any]:
     usage, forecast, ballast = file_system.usage, file_system.forecast, file_system.ballast
     return {
-        "name": file_system.name, "size": usage.size, "used": usage.used, "free": usage.free,
+        "name": file_system.label, "size": usage.size, "used": usage.used, "free": usage.free,
         "percent": round(file_system.percent, 2), "level": int(file_system.level),
         "level_name": file_system.level.label, "detail": file_system.summary, "error": file_system.error,
         "bytes_per_second": forecast.rate, "full_in_seconds": forecast.seconds, "forecast": forecast.summary,
-        "folders": {folder.name: str(folder.path) for folder in file_system.folders},
+        "folders": [folder.label for folder in file_system.folders],
         "ballast": ballast and {
-            "path": str(ballast.path), "wanted": ballast.wanted, "held": ballast.held, "detail": ballast.detail,
+            "wanted": ballast.wanted, "held": ballast.held, "detail": ballast.detail,
         },
     }  # fmt: skip
 

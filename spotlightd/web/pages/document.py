@@ -111,7 +111,7 @@ def _make_raw_response(part: ByteRange | None, size: int, etag: str) -> web.Stre
     headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     if part and not part.length:
         return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-    headers |= {"Cache-Control": "public, max-age=31536000, immutable", "ETag": etag}
+    headers |= {"Cache-Control": "private, no-cache", "ETag": etag}
     if part is None:
         response = web.StreamResponse(headers=headers)
         response.content_length = size
