@@ -38,7 +38,7 @@ LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "crit
 CLIENT_NAMES = re.compile(r"^(client|request$|Client|Connection|Server|Trace)|(Connector|Resolver|CookieJar)$")
 SERVER_NAMES = re.compile(r"^web")
 CLIENT_MODULES = re.compile(r"^spotlightd\.clients\.")
-SERVER_MODULES = re.compile(r"^spotlightd\.(web|engine|demo)\b")
+SERVER_MODULES = re.compile(r"^spotlightd\.(server|web|engine|demo)\b")
 # yarl is the address type of aiohttp and is used with it; numpy and pyarrow are allowed from parse up.
 FREE = {"aiohttp", "yarl", "numpy", "pyarrow"}
 
@@ -110,7 +110,7 @@ def test_every_outside_library_has_a_door() -> None:
     assert not undeclared, "give each a door in pyproject.toml, contract 'one outside library, one door'"
 
 
-def test_aiohttp_is_a_client_in_clients_and_a_server_in_web_engine_and_demo() -> None:
+def test_aiohttp_is_a_client_in_clients_and_a_server_in_server_web_engine_and_demo() -> None:
     misplaced = {
         f"{path}: aiohttp.{name}"
         for path, tree in package().items()
