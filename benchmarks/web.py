@@ -41,6 +41,7 @@ from spotlightd.datasets.system import loads
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import filters, measures, outputs, select
 from spotlightd.query.reader import Reader, snapshot_query
+from spotlightd.query.turns import Turns
 from spotlightd.runtime.endpoint import Endpoint
 from spotlightd.runtime.instance import make_warehouse, open_instance
 from spotlightd.settings.settings import Settings
@@ -129,7 +130,7 @@ async def run_daemon(state: Path) -> AsyncIterator[Bench]:
     try:
         endpoint = Endpoint(**await _ready(state, process.pid))
         async with make_warehouse(endpoint, Settings()) as warehouse, aiohttp.ClientSession() as session:
-            reader = Reader(warehouse, LIMITS, asyncio.Semaphore(8), 60.0)
+            reader = Reader(warehouse, LIMITS, Turns(8), 60.0)
             yield Bench(endpoint.web, psutil.Process(process.pid), session, reader)
     finally:
         process.send_signal(signal.SIGTERM)

@@ -52,8 +52,16 @@ class Connection:
     is_slow: bool = False
     sent_at: float = 0.0
     unsent: int = 0
+    is_aborted: bool = False
+
+    def attach(self, transport: asyncio.Transport) -> None:
+        """The connection is open. It may have had to make room before that."""
+        self.transport = transport
+        if self.is_aborted:
+            transport.abort()
 
     def abort(self) -> None:
+        self.is_aborted = True
         if self.transport is not None:
             self.transport.abort()
 
@@ -140,8 +148,9 @@ class Connections:
         self._changed.set()
 
     def drop_late(self) -> None:
-        """Close what is late. To be called every second or so."""
+        """Close what is late. To be called every second or so. Who waits for a place looks again."""
         now = self.clock.now()
+        self._changed.set()
         for connection in tuple(self._open):
             if reason := connection.find_late(self.limits, now):
                 self._drop(connection, reason)

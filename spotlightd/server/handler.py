@@ -22,8 +22,8 @@ class GuardedHandler(web.RequestHandler):
         self.connection = connection
 
     def connection_made(self, transport: Any) -> None:
-        self.connection.transport = transport
         super().connection_made(transport)
+        self.connection.attach(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._places.remove(self.connection)

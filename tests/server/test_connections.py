@@ -22,7 +22,7 @@ class Transport:
 
     unsent: int = 0
     reads: bool = True
-    is_aborted: bool = False
+    is_aborted: bool = False  # as seen from the client
 
     def abort(self) -> None:
         self.is_aborted = True
@@ -60,7 +60,7 @@ class Server:
         connection = await self.connections.admit(address)
         assert connection is not None
         self.transports[connection] = transport = Transport()
-        connection.transport = cast("Any", transport)
+        connection.attach(cast("Any", transport))
         return connection
 
     async def ask(self, address: str = HERE, body: Body | None = None) -> Connection:
@@ -112,6 +112,27 @@ async def test_the_oldest_half_request_makes_room() -> None:
     await world.connect()
     assert (world.open(answered), world.open(first), world.open(second)) == (True, False, True)
     assert world.connections.dropped["room"] == 1
+
+
+async def test_a_connection_that_makes_room_before_it_is_open_is_closed() -> None:
+    world = server(most=1)
+    early = await world.connections.admit(HERE)
+    await world.connect()
+    assert early is not None
+    transport = Transport()
+    early.attach(cast("Any", transport))
+    assert transport.is_aborted
+
+
+async def test_who_waits_for_a_place_gets_that_of_an_answer_that_has_become_long() -> None:
+    world = server(most=2)
+    for _ in range(2):
+        await world.ask()
+    waiting = asyncio.create_task(world.connect())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    world.pass_time(2 * LONG_SECONDS)
+    await asyncio.wait_for(waiting, 5)
 
 
 async def test_a_half_request_makes_room_before_an_idle_connection() -> None:
