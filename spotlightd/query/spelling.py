@@ -49,9 +49,10 @@ def read_search(text: str) -> Patterns | None:
     letter = _letter_pattern if has_plain_letters else re.escape
     name = f"{_PRINTED_SEPARATOR}+".join("".join(map(letter, word)) for word in words)
     is_cusip = joined.isascii() and joined.isalnum() and len(joined) in CUSIP_LENGTHS
+    as_typed = re.escape(text)  # a fold may lose what is typed exactly as it is printed: a sharp s is two letters
     return Patterns(
-        f"(?i)^{_PRINTED_SEPARATOR}*{symbol}{_PRINTED_SEPARATOR}*$",
-        f"(?i)^{_PRINTED_SEPARATOR}*{name}",
+        f"(?i)^(?:{_PRINTED_SEPARATOR}*{symbol}{_PRINTED_SEPARATOR}*|{as_typed})$",
+        f"(?i)^(?:{_PRINTED_SEPARATOR}*{name}|{as_typed})",
         joined.upper() if is_cusip else "",
     )
 

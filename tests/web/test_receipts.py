@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 
+from spotlightd.commands import docs
 from spotlightd.commands.output import Out
+from spotlightd.commands.read.query import keep_nanoseconds, with_visible
 from spotlightd.commands.receipts.verify import print_verdict
+from spotlightd.datasets.bars import bars
 from spotlightd.model.stream import load_digest
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import citation, verify
+from spotlightd.sql.visibility import Snapshot
 from tests.web.streaming import CONNECTION, FEED, Trade, Venue, streaming
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -180,3 +187,76 @@ async def test_missing_frames_cannot_be_fetched_elsewhere(capsys: pytest.Capture
     assert "not received here: frames of finnhub" in output
     assert "cannot be fetched" in output
     assert "--fetch" not in output
+
+
+async def ask(venue: Venue, path: str) -> list[dict[str, Any]]:
+    status, text, _ = await venue.world.get(path)
+    assert status == 200, text
+    rows: list[dict[str, Any]] = json.loads(text)["rows"]
+    return rows
+
+
+async def test_the_uuid_of_a_trade_can_be_asked_for_filtered_and_sorted_by(venue: Venue) -> None:
+    rows = await ask(venue, "/data/trades.json?_cols=symbol,offset,uuid&_size=100")
+    ids = [row["uuid"] for row in rows]
+    assert len({str(UUID(text)) for text in ids}) == len(ids) > 4
+    in_table = await venue.world.warehouse.rows("SELECT uuid FROM trades")
+    assert {str(value) for (value,) in in_table.rows} == set(ids)
+    assert await ask(venue, f"/data/trades.json?_cols=symbol,offset,uuid&_size=9&uuid={ids[1].upper()}") == [rows[1]]
+    assert await ask(venue, f"/data/trades.json?_cols=symbol,offset,uuid&_size=9&uuid__startswith={ids[2][:13]}") == [
+        rows[2]
+    ]
+    path, paged = "/data/trades.json?_cols=uuid&_sort=uuid&_size=2", list[str]()
+    while path and len(paged) < 100:
+        _, text, _ = await venue.world.get(path)
+        paged += [row["uuid"] for row in json.loads(text)["rows"]]
+        path = json.loads(text)["next"] or ""
+    assert (sorted(paged), len(set(paged))) == (sorted(ids), len(paged))
+    _, page, _ = await venue.world.get("/data/trades?_cols=symbol,uuid")
+    assert all(text in page for text in ids)
+    _, text, _ = await venue.world.get("/data/trades.csv?_cols=uuid,symbol")
+    assert set(text.splitlines()) == {'"uuid","symbol"', *(f'"{row["uuid"]}","{row["symbol"]}"' for row in rows)}
+
+
+async def test_a_uuid_that_is_none_is_refused(venue: Venue) -> None:
+    status, text, _ = await venue.world.get("/data/trades.json?uuid=abc")
+    assert (status, "is not a UUID" in json.loads(text)["error"]["detail"]) == (400, True)
+
+
+async def test_every_documented_column_can_be_asked_for(venue: Venue) -> None:
+    """By `spotlightd query` and in the explorer, for every dataset that docs/datasets.md describes."""
+    datasets = (bars, *venue.world.context.datasets)
+    await venue.world.warehouse.ensure(bars)
+    async with venue.world.served(datasets=datasets) as world:
+        for dataset in datasets:
+            page = docs.datasets_page([dataset], (), {})
+            names = [
+                *re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE),
+                *re.findall(r"`(\w+)` \(", page.rpartition("receipt:")[2]),
+            ]
+            assert {column.name for column in (*dataset.columns, *dataset.derived)} <= set(names), dataset.name
+            sql = f"SELECT {', '.join(names)} FROM {dataset.name} LIMIT 1"
+            text, params = with_visible(sql, datasets, "spotlightd", Snapshot(99))
+            assert (await world.warehouse.rows(text, params)).names == tuple(names)
+            status, answer, _ = await world.get(f"/data/{dataset.name}.json?_size=1&_cols={','.join(names)}")
+            assert status == 200, answer
+            assert [column["name"] for column in json.loads(answer)["columns"]] == names
+            status, answer, _ = await world.get(f"/data/{dataset.name}.csv?_size=1&_cols={','.join(names)}")
+            assert (status, answer.splitlines()[0]) == (200, ",".join(f'"{name}"' for name in names))
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_query_shows_a_time_with_all_its_digits(venue: Venue, as_json: bool) -> None:
+    warehouse = venue.world.warehouse
+    sql = "SELECT received AS `when`, received AS second, offset FROM finnhub_frames ORDER BY offset DESC -- the last first"
+    text = await keep_nanoseconds(warehouse, sql, {}, as_json=as_json)
+    answer = await warehouse.rows(text)
+    assert answer.names == ("when", "second", "offset")
+    assert [row[2] for row in answer.rows] == sorted((row[2] for row in answer.rows), reverse=True)
+    for when, second, _ in answer.rows:
+        assert re.fullmatch(
+            r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}789\+00:00" if as_json else r"\d{4}-\d\d-\d\d [\d:]{8}\.\d{6}789", when
+        )
+        assert when == second
+    for other in ("SELECT 1", "SELECT now64(6)", "SELECT nonsense(", "SHOW TABLES"):
+        assert await keep_nanoseconds(warehouse, other, {}, as_json=as_json) == other

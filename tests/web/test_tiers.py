@@ -44,6 +44,12 @@ def test_without_a_filter_by_time_everything_is_read() -> None:
     assert "COLD(1.parquet 2.parquet 3.parquet)" in sql
 
 
+def test_a_computed_column_is_computed_from_archived_rows_too() -> None:
+    for pairs in ([("_cols", "symbol,uuid")], [("uuid", "61f0c404-5cb3-11e7-907b-a6006ad3dba0")], [("_sort", "uuid")]):
+        sql = page_sql(*pairs)
+        assert "reinterpretAsUUID(" in sql.replace(sql[sql.index(" FROM ") : sql.rindex(" AS trades")], "")
+
+
 @pytest.mark.parametrize(
     ("pairs", "files"),
     [

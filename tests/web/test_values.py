@@ -82,6 +82,15 @@ def test_numbers_are_grouped_and_prices_keep_their_digits() -> None:
     assert formatting.format_number(None) == "–"  # noqa: RUF001
 
 
+@pytest.mark.parametrize(
+    ("microsecond", "text"),
+    [(0, "14:30:05 UTC"), (120_000, "14:30:05.120 UTC"), (120_001, "14:30:05.120001 UTC"), (1, "14:30:05.000001 UTC")],
+)
+def test_a_cell_shows_a_time_with_all_its_digits(microsecond: int, text: str) -> None:
+    moment = datetime(2021, 1, 27, 14, 30, 5, microsecond, tzinfo=UTC)
+    assert formatting.format_cell(moment) == f"2021-01-27 {text}"
+
+
 def test_an_address_quotes_a_slash_inside_of_a_segment() -> None:
     assert values.format_address(("s", "BRK/B"), as_of="") == "/s/BRK%2FB"
     assert values.format_address(("s", "?#&"), [("q", "a b")]) == "/s/%3F%23%26?q=a+b"

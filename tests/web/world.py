@@ -24,6 +24,7 @@ from spotlightd.datasets import system
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import FormatError
+from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import Ballast, DiskState, DiskUsage, FileSystem, Folder, Level, Watermarks, find_holds
 from spotlightd.model.disk_forecast import forecast
 from spotlightd.ports.parser import Excerpt, ExcerptLine
@@ -210,6 +211,28 @@ async def open_world(folder: Path, web: WebSettings | None = None) -> AsyncItera
         port = await stack.enter_async_context(serve(build_application(context), "127.0.0.1", 0))
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=True))
         yield World(f"http://127.0.0.1:{port}", context, warehouse, documents, digests, session)
+
+
+@asynccontextmanager
+async def open_database(world: World, name: str, datasets: Sequence[Dataset]) -> AsyncIterator[World]:
+    """The same world with an empty database of its own in the same engine: its tables hold only what a test puts there."""
+    engine = world.warehouse
+    settings = stores.WarehouseSettings()
+    async with ClickHouse(engine._url.geturl(), engine._user, engine._password, name, settings) as warehouse:
+        for dataset in (*system.SYSTEM_DATASETS, *datasets):
+            await warehouse.ensure(dataset)
+        async with world.served(warehouse=warehouse, datasets=(*datasets, *system.SYSTEM_DATASETS)) as served:
+            yield replace(served, warehouse=warehouse)
+
+
+async def publish(world: World, dataset: Dataset, rows: Sequence[Sequence[Any]]) -> None:
+    """The rows as those of a document that was published: each with its place in it."""
+    (newest,) = (await world.warehouse.rows("SELECT max(seq) FROM loads")).rows[0]
+    seq, covers, digest = newest + 1, f"constructed/{newest + 1}", sha256(repr(rows).encode())
+    await world.warehouse.insert(dataset, [(*row, 1000 + seq, 0, line) for line, row in enumerate(rows, 1)])
+    at = STARTED + timedelta(minutes=seq)
+    load = (seq, dataset.name, 1000 + seq, "sec_ftd", covers, digest, "1", len(rows), 0, [], at, 0)
+    await world.warehouse.insert(system.loads, [load])
 
 
 def sha256(body: bytes) -> str:

@@ -31,13 +31,13 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     async with open_session(settings) as session:
         snapshot = await session.take_snapshot(parse_as_of(arguments.as_of))
         text, params = with_visible(sql, session.datasets, settings.warehouse.database, snapshot)
-        text = await _keep_nanoseconds(session.warehouse, text, params, as_json=out.as_json)
+        text = await keep_nanoseconds(session.warehouse, text, params, as_json=out.as_json)
         answer = await session.warehouse.rows(text, params, limits=Limits(result_rows=MOST_ROWS))
     out.table(answer.names, answer.rows)
     return 0
 
 
-async def _keep_nanoseconds(warehouse: Warehouse, sql: str, params: Mapping[str, Any], *, as_json: bool) -> str:
+async def keep_nanoseconds(warehouse: Warehouse, sql: str, params: Mapping[str, Any], *, as_json: bool) -> str:
     """The SQL with times of more than six digits as texts: Python's times end at the microsecond.
 
     A statement that cannot be described is left as it is; when it runs, its own error is clearer.

@@ -1,0 +1,179 @@
+"""The search folds both sides: share classes in any spelling, case, accents, and letters that a publisher broke. Two
+securities that have one symbol on one day are shown apart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotlightd.query.spelling import read_search
+from spotlightd.sources import sec_ftd
+from spotlightd.workers.inline import parse_inline
+from tests.web.world import FAILS, World, open_database, publish
+
+FIELD_CASES = Path(__file__).parent / "field_cases"
+NAMES = [column.name for column in FAILS.columns]
+
+
+def read_case(name: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a text, read as the source reads a line."""
+    for line in (FIELD_CASES / name).read_text(encoding="latin-1").splitlines():
+        row = sec_ftd.reread(line)
+        yield tuple(row[column] for column in NAMES)
+
+
+def read_zip(name: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a document, read as the daemon reads it."""
+    for block in parse_inline(sec_ftd.source, FIELD_CASES / name, name):
+        yield from (tuple(row[column] for column in NAMES) for row in block.columns.to_pylist())  # type: ignore[union-attr]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def field(world: World) -> AsyncIterator[World]:
+    async with open_database(world, "field_cases", [FAILS]) as field:
+        rows = [*read_case("share_classes.txt"), *read_case("merger_days.txt"), *read_zip("cnsfails201901a.zip")]
+        await publish(field, FAILS, rows)
+        yield field
+
+
+async def search(world: World, text: str) -> str:
+    """Where a search leads: the address of a symbol's page, or the symbols of its list."""
+    status, body, answer = await world.get("/search", params={"q": text})
+    if status == 303:
+        return answer.headers["Location"]
+    assert status == 200
+    return " ".join(re.findall(r'<th scope="row"><a href="/s/([^"]*)"', body))
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    ("texts", "address"),
+    [
+        (("BRKB", "BRK-B", "BRK.B", "BRK/B", "BRK B", "brk.b", "Brk b", " brk-b "), "/s/BRKB"),
+        (("BF.B", "BF-B", "bf/b"), "/s/BFB"),
+        (("MOG-A", "MOG.A", "MOG A"), "/s/MOGA"),
+        (("084670702", "08467070", "084670-70-2", "084670 702"), "/s/BRKB"),
+    ],
+)
+async def test_a_share_class_is_found_in_any_spelling(field: World, texts: tuple[str, ...], address: str) -> None:
+    assert {text: await search(field, text) for text in texts} == dict.fromkeys(texts, address)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("text", ["BRK/B", "BRKB", "brk.b", "BRK-B", "BRK B"])
+async def test_a_symbol_with_a_separator_is_found_without_it(world: World, text: str) -> None:
+    assert await search(world, text) == "/s/BRK%2FB"
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize(
+    ("texts", "symbol"),
+    [
+        (("enel americas", "ENEL AMÉRICAS", "Enel Ame\u0301ricas", "ENEL AM»RICAS", "enel am\u00e9ricas s.a."), "ENIA"),
+        (("itau", "Itaú CorpBanca", "ITAU CORP", "ITAþ CORPBANCA"), "ITCBRT"),
+        (("example forman", "Example-Forman Cl B", "EXAMPLE FORMAN CL-B"), "BFB"),
+    ],
+)
+async def test_a_name_is_found_by_its_plain_letters(field: World, texts: tuple[str, ...], symbol: str) -> None:
+    assert {text: await search(field, text) for text in texts} == dict.fromkeys(texts, symbol)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_name_is_shown_as_it_was_printed(field: World) -> None:
+    _, body, _ = await field.get("/search?q=enel")
+    assert "ENEL AM»RICAS S.A." in body
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("text", ["", ".", "- /", "'", "日本", "?", "?????", "%", "ENEL AMERIKAS", "BRKC"])
+async def test_a_search_never_finds_everything(field: World, text: str) -> None:
+    assert await search(field, text) == ""
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
+def test_a_text_that_is_typed_as_it_is_printed_finds_it(text: str) -> None:
+    patterns = read_search(text)
+    if patterns is not None:
+        assert re.search(patterns.symbol, text)
+        assert re.search(patterns.name, text)
+
+
+@given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=2, max_size=12), st.data())
+def test_separators_decide_nothing(symbol: str, data: st.DataObject) -> None:
+    separators = st.lists(st.sampled_from(["", ".", "-", "/", " "]), min_size=len(symbol), max_size=len(symbol))
+    spelt, printed = ("".join(map("".join, zip(symbol, data.draw(separators), strict=True))) for _ in range(2))
+    patterns = read_search(spelt.lower())
+    assert patterns
+    assert re.search(patterns.symbol, printed)
+    assert not re.search(patterns.symbol, printed + "X")
+
+
+def symbol_series(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" class="series">(.*?)</script>', text, re.DOTALL)
+    assert found
+    series: dict[str, Any] = json.loads(found[1])
+    return series
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_two_securities_of_one_symbol_are_shown_apart_with_both_numbers(field: World) -> None:
+    status, text, _ = await field.get("/s/MHGVY")
+    assert status == 200
+    assert "10,338" not in text  # the sum
+    assert "On 1 day several securities had this symbol" in text
+    summary = re.search(r'<p class="summary">(.*?)</p>', text, re.DOTALL)
+    assert summary
+    plain = re.sub(r"<[^>]+>", "", summary[1])
+    assert "1 day with rows" in plain
+    assert "Largest: 10,231 shares on 2019-01-02 (CUSIP 624678108)" in plain
+    assert "Latest: 10,231 shares (CUSIP 624678108) and 107 shares (CUSIP 56824R205) on 2019-01-02." in plain
+    bars = re.findall(r"<title>(2019-01-02, CUSIP \w+: [\d,]+ shares)</title>", text)
+    assert bars == ["2019-01-02, CUSIP 624678108: 10,231 shares", "2019-01-02, CUSIP 56824R205: 107 shares"]
+    rows = re.findall(
+        r'<td><a href="([^"]+)">2019-01-02</a> <small>\(CUSIP (\w+)\)</small></td><td class="num">([\d,]+)', text
+    )
+    assert set(rows) == {
+        ("/data/sec_ftd/2019-01-02,624678108,MHGVY", "624678108", "10,231"),
+        ("/data/sec_ftd/2019-01-02,56824R205,MHGVY", "56824R205", "107"),
+    }
+    series = symbol_series(text)
+    assert series["amounts"] == [10_231, 107]
+    assert series["shared"] == {"0": "624678108", "1": "56824R205"}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_bars_of_one_day_stand_side_by_side(field: World) -> None:
+    _, text, _ = await field.get("/s/MHGVY")
+    drawing = text.split('<svg class="chart"')[1].split("</svg>")[0]
+    places = [
+        (float(x), float(width))
+        for x, width in re.findall(r'class="hit" x="([\d.]+)" y="10" width="([\d.]+)"', drawing)
+    ]
+    assert len(places) == 2
+    assert places[0][0] + places[0][1] <= places[1][0] + 0.01
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_symbol_that_passes_to_another_security_is_one_series(field: World) -> None:
+    _, text, _ = await field.get("/s/XERS")
+    series = symbol_series(text)
+    assert (series["amounts"], series["shared"]) == ([1_350, 9_463], {})
+    assert "several securities" not in text
+    assert [date.fromordinal(day).isoformat() for day in series["days"]] == ["2021-10-06", "2021-10-07"]
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_first_page_ranks_securities_and_not_their_sums(field: World) -> None:
+    _, text, _ = await field.get("/")
+    assert ">10,231<" in text
+    assert "10,338" not in text
