@@ -15,7 +15,9 @@ from spotlightd import files
 
 PACKAGE = Path(files.__file__).parent
 WRITING_MODES = frozenset("wax+")
-WRITERS = {"write_text", "write_bytes", "touch", "symlink_to", "NamedTemporaryFile", "mkstemp"}
+WRITERS = {
+    "write_text", "write_bytes", "touch", "symlink_to", "NamedTemporaryFile", "mkstemp", "copyfile", "copy2", "move"
+}  # fmt: skip
 WRITING_FLAGS = ("O_WRONLY", "O_RDWR", "O_CREAT")
 
 

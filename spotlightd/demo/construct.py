@@ -10,6 +10,8 @@ import zipfile
 from importlib import resources
 from pathlib import Path
 
+from spotlightd.files import open_scratch
+
 HEADER = "SETTLEMENT DATE|CUSIP|SYMBOL|QUANTITY (FAILS)|DESCRIPTION|PRICE"
 ORIGINAL = "cnsfails202101b.zip"
 CORRECTION = "cnsfails202101b-constructed-correction.zip"
@@ -56,7 +58,7 @@ def write_zip(archive: Path, member: str, text: str) -> None:
     info = zipfile.ZipInfo(member, (2021, 3, 16, 0, 0, 0))
     info.compress_type = zipfile.ZIP_DEFLATED
     info.external_attr = 0o600 << 16
-    with zipfile.ZipFile(archive, "w") as opened:
+    with open_scratch(archive) as file, zipfile.ZipFile(file, "w") as opened:
         opened.writestr(info, text.encode("latin-1"), compresslevel=9)
 
 

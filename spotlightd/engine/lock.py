@@ -19,6 +19,9 @@ from spotlightd.log import logger
 
 PAUSE_SECONDS = 0.02
 RETRY_SECONDS = 0.3  # a process that is just executing another program still holds a lock that it is about to close
+OTHERS = 0o077
+LEDGER = "ledger.sqlite"
+STATE_NAMES = frozenset({"lock", "sources", "documents", "engine", "bucket", "cache", "bus.sqlite", "spool.sqlite"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,26 @@ def state_lock(folder: Path) -> Iterator[LockedFolder]:
 
 
 def require_own_folder(folder: Path) -> None:
-    """SettingsError when the state folder exists and is another user's: files of two users in it would lock out both."""
+    """SettingsError when the state folder exists and is another user's: files of two users in it would lock out both. Also
+    when it is open to others and not for spotlightd alone: it will be closed, which must not happen to `/` or a home.
+    """
     with _translate_os_errors(folder), contextlib.suppress(FileNotFoundError):
-        owner = folder.stat().st_uid
-        if owner != os.geteuid():
+        status = folder.stat()
+        if status.st_uid != os.geteuid():
             raise SettingsError(
-                f"state folder {folder} belongs to {_name_user(owner)}, and this is {_name_user(os.geteuid())}: run spotlightd"
-                f" as {_name_user(owner)}, or set another state_dir"
+                f"state folder {folder} belongs to {_name_user(status.st_uid)}, and this is {_name_user(os.geteuid())}: run"
+                f" spotlightd as {_name_user(status.st_uid)}, or set another state_dir"
             )
+        if status.st_mode & OTHERS and not _holds_only_state(folder):
+            raise SettingsError(
+                f"state folder {folder} can be entered by others, and holds files that are not spotlightd's: set state_dir to"
+                " a folder of its own"
+            )
+
+
+def _holds_only_state(folder: Path) -> bool:
+    names = {path.name for path in folder.iterdir()}
+    return LEDGER in names or names <= STATE_NAMES
 
 
 def _name_user(number: int) -> str:
@@ -70,7 +85,7 @@ def _name_user(number: int) -> str:
 
 def _close_to_others(folder: Path) -> None:
     mode = stat.S_IMODE(folder.stat().st_mode)
-    if mode & 0o077:
+    if mode & OTHERS:
         folder.chmod(mode & 0o700)
         logger().warning(
             "state folder closed", folder=str(folder), mode_before=f"{mode:04o}", mode=f"{mode & 0o700:04o}"

@@ -11,6 +11,8 @@ from spotlightd.runtime.catalog import load_catalog
 from spotlightd.runtime.streams import make_feeds, read_bus_password, select_streams
 from spotlightd.settings.settings import Settings
 
+HIGHEST_PORT = 65_535
+
 
 def check_settings(settings: Settings) -> None:
     """SettingsError for a stream or source that does not exist, a secret that cannot be read, an open address.
@@ -18,6 +20,9 @@ def check_settings(settings: Settings) -> None:
     A refused start takes milliseconds, and touches no file.
     """
     require_own_folder(settings.state_dir)
+    for name, port in (("web.port", settings.web.port), ("metrics.port", settings.metrics.port)):
+        if port > HIGHEST_PORT:
+            raise SettingsError(f"setting {name} must be at most {HIGHEST_PORT}, not {port}")
     catalog = load_catalog(settings)
     make_feeds(select_streams(catalog.streams, settings), settings)
     read_bus_password(settings)

@@ -7,6 +7,7 @@ that was expected or too short to be a secret, a file only if its folder exists,
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -47,9 +48,9 @@ def describe_value(value: Any) -> str:
 
 def describe_path(text: str) -> str:
     """A path, if it looks like one that was meant as one: its folder exists."""
-    path = Path(text).expanduser()
-    is_meant = len(path.parts) > 1 + path.is_absolute() and path.parent.is_dir()
-    return text if is_meant or path.is_file() else describe_text(text)
+    path = Path(text)
+    is_meant = len(path.parts) > 1 + path.is_absolute() and os.path.isdir(path.parent)  # noqa: PTH112  never raises
+    return text if is_meant or os.path.isfile(path) else describe_text(text)  # noqa: PTH113
 
 
 def show_settings(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
@@ -58,8 +59,9 @@ def _read_value(hint: Any, raw: Any, name: str) -> Any:  # noqa: PLR0911  (one r
     if origin is types.UnionType:
         return _read_value(next(kind for kind in typing.get_args(hint) if kind is not types.NoneType), raw, name)
     plain = origin or hint
+    _check_value(raw, name)
     if plain is Path and isinstance(raw, str):
-        return Path(raw).expanduser()
+        return _expand(raw, name)
     if plain is float and type(raw) is int:
         return float(raw)
     if type(raw) is not plain or (plain in (int, float) and raw < 0):
@@ -70,9 +72,26 @@ def _read_value(hint: Any, raw: Any, name: str) -> Any:  # noqa: PLR0911  (one r
     return raw
 
 
+def _expand(text: str, name: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"setting {name}: there is no user whose folder it begins with") from None
+
+
+def _check_value(raw: Any, name: str) -> None:
+    """SettingsError for what TOML allows and no setting may be: a number without a size, a text that no path can hold."""
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise SettingsError(f"setting {name} must be a finite number, not {raw!r}")
+    if isinstance(raw, str) and not raw.isprintable():
+        raise SettingsError(f"setting {name} must be one line without control characters")
+
+
 def _read_items(inner: Any, raw: Any, name: str) -> Any:
     if isinstance(raw, dict):
         return {key: _read_value(inner, item, f"{name}.{key}") for key, item in raw.items()}
+    for item in raw:
+        _check_value(item, name)
     if not all(type(item) is inner for item in raw):
         wrong = next(item for item in raw if type(item) is not inner)
         raise SettingsError(f"setting {name} must hold {_describe_type(inner)} only, not {describe_value(wrong)}")

@@ -54,6 +54,11 @@ def test_a_secret_where_something_else_was_expected_is_not_in_the_error(tmp_path
         ('[bucket]\nkind = "foldr"', "setting bucket.kind must be one of folder, s3, not 'foldr'"),
         ('[web]\nport = "80"', "setting web.port must be a whole number, not '80'"),
         ("[web]\nport = -1", "setting web.port must not be negative: -1"),
+        ("[log]\ntable_seconds = inf", "setting log.table_seconds must be a finite number, not inf"),
+        ("[disk]\nevery_seconds = nan", "setting disk.every_seconds must be a finite number, not nan"),
+        ('state_dir = "a\\u0000b"', "setting state_dir must be one line without control characters"),
+        ('state_dir = "~nobody-17/x"', "setting state_dir: there is no user whose folder it begins with"),
+        ('[web]\nhosts = ["a\\nb"]', "setting web.hosts must be one line without control characters"),
         ('[bus]\nservers = ["a:1", 2]', "setting bus.servers must hold a text only, not 2"),
     ],
 )
@@ -64,7 +69,7 @@ def test_a_typing_error_is_shown(text: str, error: str) -> None:
 
 
 def test_a_secret_in_the_place_of_its_file_is_not_in_the_error(tmp_path: Path) -> None:
-    for text in (SECRET, "c0ffeec0ffee17c0ffee", "/wJalrXUtnFEMI17K7MDENG", str(tmp_path)):
+    for text in (SECRET, "c0ffeec0ffee17c0ffee", "/wJalrXUtnFEMI17K7MDENG", "~" + SECRET, SECRET * 20, str(tmp_path)):
         with pytest.raises(SettingsError) as caught:
             read_secret(text, "streams.key_files.finnhub")
         assert "streams.key_files.finnhub" in str(caught.value)

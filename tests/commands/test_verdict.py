@@ -40,6 +40,7 @@ REFUSALS = {
     "open explorer, IPv6": lambda _: ("[web]\nhost = '::'\n", "can be reached from other machines"),
     "open explorer, every address": lambda _: ("[web]\nhost = ''\n", "can be reached from other machines"),
     "open metrics": lambda _: ("[metrics]\nhost = '0.0.0.0'\nport = 9108\n", "or set metrics.token_file"),
+    "port that does not exist": lambda _: ("[web]\nport = 70000\n", "web.port must be at most 65535, not 70000"),
     "token 0644": lambda folder: (
         f"[web]\nhost = '0.0.0.0'\ntoken_file = '{write_key(folder, 0o644)}'\n", "can be read by others"),
     "no password at the broker": lambda _: (

@@ -59,6 +59,19 @@ def test_a_folder_that_others_can_read_is_closed_to_them(tmp_path: Path) -> None
             assert stat.S_IMODE(tmp_path.stat().st_mode) == closed
 
 
+def test_a_folder_that_holds_other_things_is_refused_and_not_closed(tmp_path: Path) -> None:
+    """`--state /` of root must not close the machine to everybody."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "etc").mkdir()
+    with pytest.raises(SettingsError, match="set state_dir to a folder of its own"), state_lock(tmp_path):
+        pass
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    assert [path.name for path in tmp_path.iterdir()] == ["etc"]
+    tmp_path.chmod(0o700)
+    with state_lock(tmp_path):
+        pass
+
+
 def test_a_folder_in_use_is_not_even_closed(tmp_path: Path) -> None:
     with state_lock(tmp_path):
         tmp_path.chmod(0o755)

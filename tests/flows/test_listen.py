@@ -305,6 +305,8 @@ async def test_the_key_is_in_no_message() -> None:
         await exchange.send(json.dumps({"type": "error", "msg": f"Invalid API key {KEY}"}).encode())
         await running.until(lambda: running.state.state == "refused")
         assert running.state.detail == "Invalid API key …"
+        assert [value for value in running.spool.values if KEY.encode() in value] == []
+        assert any(b"Invalid API key (hidden)" in value for value in running.spool.values)
         await exchange.close(1008, f"bye {KEY}")
         await running.until(lambda: len(running.feeds.gaps) == 1)
         assert KEY not in f"{running.feeds.gaps}{running.board.read()}{running.state}"

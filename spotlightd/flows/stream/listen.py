@@ -33,6 +33,7 @@ from spotlightd.ports.bus import Spool
 from spotlightd.ports.ledger import Positions
 from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.publisher import Connect, Socket
+from spotlightd.redact import HIDDEN
 from spotlightd.settings import sources
 from spotlightd.tasks import run_together
 
@@ -232,7 +233,7 @@ class Listener:
 
         Only a frame that was taken uses up a sequence: one that is missing on the bus was lost there, not shed here.
         """
-        frame = Frame(self._connection, self._sequence, received.wall, value)
+        frame = Frame(self._connection, self._sequence, received.wall, self._remove_key(value))
         self._tally.add(value)
         full = self._outages.full
         if (full is None or received.now >= self._retry_spool_at) and self._spool.put(self._stream.name, frame):
@@ -245,6 +246,11 @@ class Listener:
         self._outages.shed(self._last_stored or received)
         self._tally.shed += 1
         return False
+
+    def _remove_key(self, value: bytes) -> bytes:
+        """The frame as it is stored, shown, exported and archived: a venue may repeat our key, in an error for instance."""
+        key = self._feed.key.encode()
+        return value.replace(key, HIDDEN.encode()) if key and key in value else value
 
     def _keep_refilled(self, value: bytes) -> bool:
         return self._connection != 0 and self._keep(value, self._now())
