@@ -74,12 +74,12 @@ class Column:
     @property
     def expression(self) -> str:
         """The column in a condition: its name, or the expression of a column that is not stored."""
-        return f"({self.sql})" if self.sql else f"`{self.name}`"
+        return f"CAST({self.sql} AS {self.type})" if self.sql else f"`{self.name}`"
 
     @property
     def select_item(self) -> str:
         """The column in a select list. It is called by its name there."""
-        return f"({self.sql}) AS `{self.name}`" if self.sql else f"`{self.name}`"
+        return f"{self.expression} AS `{self.name}`" if self.sql else f"`{self.name}`"
 
     @property
     def kind(self) -> Kind:

@@ -66,7 +66,7 @@ def test_what_names_no_dataset_or_names_the_whole_table_is_left_alone(sql: str) 
 def test_a_computed_column_is_there_when_the_sql_names_it() -> None:
     named, _ = with_visible("SELECT uuid, symbol FROM trades", (trades,), "db", Snapshot(7))
     assert (
-        "(reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index))) AS `uuid` FROM db.trades"
+        "CAST(reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index)) AS UUID) AS `uuid` FROM db.trades"
         in named
     )
     unnamed, _ = with_visible("SELECT * FROM trades", (trades,), "db", Snapshot(7))
