@@ -108,10 +108,15 @@ async def send_raw(request: web.Request) -> web.StreamResponse:
 
 def _make_raw_response(part: ByteRange | None, size: int, etag: str) -> web.StreamResponse:
     """The headers of the whole file, of a part of it, or of the refusal of a part that it does not have."""
-    headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
     if part and not part.length:
-        return web.Response(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
-    headers |= {"Cache-Control": "private, no-cache", "ETag": etag}
+        sentence = f"The document has {size:,} bytes, and none of the requested ones: ask without Range.\n"
+        return web.Response(status=416, text=sentence, headers={"Content-Range": f"bytes */{size}"})
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Type": "application/octet-stream",
+        "ETag": etag,
+    }
     if part is None:
         response = web.StreamResponse(headers=headers)
         response.content_length = size
