@@ -18,7 +18,7 @@ The texts, as seen in 21 half-months of 2019 to 2021 and in files of 2004:
   do not pair (`W.P. CAREY INC " REIT" COM`). The first four fields are read from the left and the price from the right.
 - A name may hold a byte of no usual charset: 0xBB for the accented E of ENEL AMERICAS (2019-01 to April 2020), 0xFE for the
   accented U of ITAU (October 2021). Texts are read as latin-1, which keeps every byte, so these names come out as
-  `ENEL AM»RICAS` and `ITAþ`. The symbol and the CUSIP find them.
+  `ENEL AM»RICAS` and `ITAþ`. The explorer's search finds them by their other letters.
 - A price is `.` where the publisher knows none: 444 to 762 times in each of 12 half-months of 2019 to 2021. Almost no row before
   April 2007 has a price.
 - Symbols that end in XXXX or ZZZZ are printed so by the publisher. A row without a symbol is mostly of a security that is
@@ -114,7 +114,7 @@ sec_ftd = Dataset(
         "Between these days no row means below 10,000 shares, or zero if a document here covers 2008/below-10000.",
         "The price is the close of the day before, so shares times price is an estimate. Hardly any before April 2007.",
         "The SEC replaces files without notice; what was published earlier stays readable here with as_of.",
-        "A few names hold a byte of no usual charset, such as ENEL AM»RICAS (2019 to April 2020). Search by symbol or CUSIP.",
+        "A few names hold a byte of no usual charset, such as ENEL AM»RICAS (2019 to April 2020). The search finds them.",
     ),
 )
 
