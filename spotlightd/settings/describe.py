@@ -24,7 +24,7 @@ FILE_SECTIONS = ("key_files",)
 def describe_text(text: str, expected: Collection[str] = ()) -> str:
     """A text that is not what was expected, for an error."""
     is_harmless = len(text) < LEAST_LETTERS or is_near(text, expected)
-    return repr(text) if is_harmless else f"a text of {len(text)} characters, which is not shown: it may be a secret"
+    return repr(text) if is_harmless else f"(a text of {len(text)} characters, not shown: it may be a secret)"
 
 
 def is_near(text: str, expected: Collection[str]) -> bool:

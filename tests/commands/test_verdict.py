@@ -33,7 +33,7 @@ REFUSALS = {
     "key 0644": lambda folder: (stream(write_key(folder, 0o644)), "can be read by others: chmod 600"),
     "key not named": lambda _: ("[streams]\nsymbols = { finnhub = ['AAPL'] }\n", "streams.key_files.finnhub names no file"),
     "key is a folder": lambda folder: (stream(folder), "is not a file"),
-    "key written instead of its file": lambda _: (stream(KEY), "which is not shown"),
+    "key written instead of its file": lambda _: (stream(KEY), "(a text of 20 characters, not shown: it may be a secret) cannot be read"),
     "misspelt stream": lambda _: ("[streams]\nenabled = ['finhub']\n", "names no stream: 'finhub'; there are: finnhub"),
     "unknown source": lambda _: ("[schedule]\nsources = ['sec_fdt']\n", "schedule.sources names no source: 'sec_fdt'"),
     "open explorer": lambda _: ("[web]\nhost = '0.0.0.0'\n", "or set web.behind_proxy = true"),
