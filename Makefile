@@ -1,7 +1,7 @@
 # One verb for each thing that people do here; `make` alone lists them. The first call sets everything up: Python
 # packages go into .venv, at the versions and digests of the lock files. The rest of the machine is left alone, but for
-# Debian's python3-venv (install), and chromium, default-jre-headless and maven (test), when they are missing and make
-# runs as root; the tests keep Kafka and MinIO in ~/.cache.
+# Debian's python3-venv (install), and chromium, default-jre-headless, maven and r-base-core (test), when they are missing
+# and make runs as root; the tests keep Kafka and MinIO in ~/.cache.
 
 PORT ?= 8080
 STATE ?= state/demo
@@ -19,7 +19,9 @@ APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: help install demo test soak quick faults chaos lint bench docs screenshots lock clean developer browser kafka stores prometheus ahead
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+.PHONY: help install demo test soak quick faults chaos lint bench docs release screenshots lock clean developer browser kafka stores prometheus rscript ahead
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -29,7 +31,7 @@ install: $(VENV)/installed  ## make .venv with the command spotlightd in it
 demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/demo
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
-test: ahead developer browser kafka stores prometheus  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
+test: ahead developer browser rscript kafka stores prometheus  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
 	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load
@@ -57,6 +59,15 @@ bench: developer  ## all benchmarks, as JSON on stdout; ARGS=name for one
 docs: developer  ## write the generated pages of docs/ and the dashboards of grafana/
 	$(VENV)/bin/python docs/generate.py
 	$(VENV)/bin/python -m grafana.generate
+
+release: install  ## the file that ansible/ installs: build/spotlightd-VERSION.tar, with all packages in it
+	@rm -rf build/release && mkdir -p build/release
+	@$(PIP) download --require-hashes --only-binary=:all: --requirement requirements.lock --dest build/release/wheels
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/release .
+	@cp requirements.lock build/release/
+	@tar --create --file build/spotlightd-$(VERSION).tar --directory build/release --sort=name --owner=0 --group=0 .
+	@rm -rf build/release
+	@ls -l build/spotlightd-$(VERSION).tar
 
 screenshots: developer browser  ## take the pictures in docs/screenshots
 	$(VENV)/bin/python tests/web/screenshots.py
@@ -101,6 +112,12 @@ browser: developer
 	@{ command -v chromium && $(VENV)/bin/playwright --version; } >/dev/null 2>&1 \
 		|| { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends chromium fonts-dejavu-core libatomic1 >/dev/null; } \
 		|| echo '*** no Chromium, and not root to install it: THE TESTS OF THE PAGES WILL BE SKIPPED (apt-get install chromium libatomic1) ***' >&2
+
+# R for one test: it runs the line for R that a table of the explorer shows.
+rscript: developer
+	@command -v Rscript >/dev/null \
+		|| { test "$$(id -u)" = 0 && $(APT) update && $(APT) install --no-install-recommends r-base-core >/dev/null; } \
+		|| echo '*** no R, and not root to install it: ONE TEST OF THE PAGES WILL BE SKIPPED (apt-get install r-base-core) ***' >&2
 
 # A real Kafka for the tests: its jars go to the user's cache, named by version.
 kafka: developer
