@@ -89,7 +89,8 @@ def _unknown_symbol(symbol: str, snapshot: Snapshot) -> HttpProblem:
             "Remove as_of, or give a later time.",
         )
     return not_found(
-        f"No dataset has a row with the symbol {symbol!r}.", "Search for it: the company may have another symbol."
+        f"No dataset has a row with the symbol {symbol!r}.",
+        "Search for it: the search finds other spellings, and the company may have another symbol.",
     )
 
 
