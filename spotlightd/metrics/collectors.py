@@ -75,6 +75,16 @@ class Archive(Collector):
         yield _create_family("archive_retention_shortened", [((), len(state.shortened))])
 
 
+class Tables(Collector):
+    """The tables as of the last look."""
+
+    def __init__(self, count_incomplete: Callable[[], int]) -> None:
+        self._count_incomplete = count_incomplete
+
+    def collect(self) -> Iterator[Metric]:
+        yield _create_family("tables_incomplete", [((), self._count_incomplete())])
+
+
 class Documents(Collector):
     """Where raw documents are stored, as of the last look. A document in bucket and folder is counted in both."""
 

@@ -23,7 +23,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from spotlightd.metrics.collectors import Archive, DiskReadings, Disks, Documents, Flows, Readings
+from spotlightd.metrics.collectors import Archive, DiskReadings, Disks, Documents, Flows, Readings, Tables
 from spotlightd.metrics.table import COLLECTED, PREFIX, REPORTED, Kind, Metric, find_metric, index
 from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.partition import ArchiveState
@@ -54,6 +54,7 @@ class PrometheusMetrics:
         disks: DiskReadings = tuple,
         archive: Callable[[], ArchiveState] = ArchiveState,
         documents: Callable[[], DocumentTiers] = DocumentTiers,
+        incomplete_tables: Callable[[], int] = int,
         table: Iterable[Metric] = REPORTED,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nothing reads them
@@ -63,7 +64,13 @@ class PrometheusMetrics:
         self._families = {name: _create_family(row, declared, self._registry) for name, row in self._table.items()}
         Info("spotlightd_build", "The version that runs.", registry=self._registry).info({"version": version})
         ProcessCollector(registry=self._registry)
-        for collector in (Flows(flows), Disks(disks), Archive(archive), Documents(documents)):
+        for collector in (
+            Flows(flows),
+            Disks(disks),
+            Archive(archive),
+            Documents(documents),
+            Tables(incomplete_tables),
+        ):
             self._registry.register(collector)
 
     def text(self) -> bytes:

@@ -135,6 +135,7 @@ COLLECTED = (
         "Time until the file system is full at its current rate, +Inf when it does not grow.",
     ),
     Metric("disk_answers", "gauge", (FILESYSTEM,), "1 while the file system answers, 0 while it hangs."),
+    Metric("tables_incomplete", "gauge", (), "Tables that lack rows that are known of them: missing, empty, stale or short."),
     Metric("archive_partitions", "gauge", (PARTITION_STAGE,), "Partitions by stage of archiving."),
     Metric("archive_rows", "gauge", (), "Rows that are read from the bucket."),
     Metric("archive_bytes", "gauge", (), "Length of the files that hold the archived rows."),

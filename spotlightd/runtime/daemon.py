@@ -98,6 +98,7 @@ def _make_parts(instance: Instance, board: Board) -> _Parts:
         disks=lambda: read_disk_metrics(disks.state()),
         archive=archiver.state,
         documents=tiering.state,
+        incomplete_tables=lambda: len(instance.tables.defects),
     )
     return _Parts(instance, sources, board, Wakeups(), archiver, tiering, disks, metrics)
 

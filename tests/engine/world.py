@@ -15,6 +15,7 @@ import aiohttp
 
 from spotlightd.backoff import Backoff
 from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.engine.host.probe import WHILE_RUNNING, Probing
 from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.model.bucket import EngineReach
@@ -61,7 +62,13 @@ class HttpClient:
 
 @asynccontextmanager
 async def engine_on(
-    folder: Path, *, backoff_most_seconds: float = 1.0, bucket: EngineReach | None = None, **settings: Any
+    folder: Path,
+    *,
+    backoff_most_seconds: float = 1.0,
+    bucket: EngineReach | None = None,
+    probing: Probing = WHILE_RUNNING,
+    on_event: Callable[..., None] = lambda *_, **__: None,
+    **settings: Any,
 ) -> AsyncIterator[Engine]:
     """A small engine on its own state folder."""
     sizes = {"memory_bytes": 2 << 30, "query_memory_bytes": 1 << 30, "threads": 2} | settings
@@ -70,8 +77,9 @@ async def engine_on(
             state,
             EngineSettings(**sizes),
             bucket=bucket,
-            on_event=lambda *_, **__: None,
+            on_event=on_event,
             backoff=Backoff(0.1, backoff_most_seconds),
+            probing=probing,
         ) as engine:
             yield engine
 
