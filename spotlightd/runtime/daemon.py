@@ -268,7 +268,9 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
 
 
 async def _mirror_records(report: Reporter, instance: Instance) -> None:
-    await run_bookkeeping(report, instance.ledger, instance.warehouse, instance.datasets, instance.archives)
+    await run_bookkeeping(
+        report, instance.ledger, instance.warehouse, instance.datasets, instance.archives, gate=instance.gate
+    )
 
 
 async def _feed_watchdog(report: Reporter, board: Board) -> None:

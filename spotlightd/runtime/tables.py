@@ -77,7 +77,7 @@ async def prepare_tables(instance: Instance, rebuild: str = "") -> None:
     if rebuild == loads_table.name:
         await _refill_loads(instance)
     await archives.refresh()
-    stale, past = await compare_index(instance.ledger, warehouse)
+    stale, past = await compare_index(instance.ledger, instance.partitions, warehouse)
     watch.start_from(stale, past)
     await watch.check()
     present = [dataset for dataset in instance.datasets if dataset.name not in watch.missing - {rebuild}]
@@ -108,8 +108,9 @@ async def _make_table(instance: Instance, dataset: Dataset, *, is_new: bool) -> 
 
 
 async def _refill_loads(instance: Instance) -> None:
-    """Write the publications of the ledger into the new table."""
-    published = await instance.ledger.loads(states=("published",))
+    """Write the publications of the ledger into the table that lacks them."""
+    present = {seq for (seq,) in (await instance.warehouse.rows("SELECT DISTINCT seq FROM loads")).rows}
+    published = [load for load in await instance.ledger.loads(states=("published",)) if load.seq not in present]
     rows = [row for load in sorted(published, key=lambda load: load.seq) for row in make_publication_rows(load)]
     await instance.warehouse.insert(loads_table, rows)
 
@@ -120,7 +121,7 @@ async def make_table_again(instance: Instance, name: str) -> str:
     """
     defects = [defect for defect in instance.tables.defects if defect.table == name]
     if name == loads_table.name:
-        return "the publications of the ledger are in the table loads again"
+        return "all publications of the ledger are in the table loads"
     if not defects:
         raise SettingsError(f"table {name} has all rows that are known of it: there is nothing to rebuild")
     newest = int((await instance.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
@@ -144,6 +145,8 @@ async def _have_rows_made(instance: Instance, name: str) -> str:
             gate=instance.gate, archives=instance.archives,
         )  # fmt: skip
         return f"{count(await runner.compute_again(), 'load')} of {name} computed again"
+    if name in {dataset.name for dataset in SYSTEM_DATASETS}:
+        return f"the table {name} is there, and begins empty"
     documents = sum(
         [
             await _forget_loaded(instance, source.name)

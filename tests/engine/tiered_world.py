@@ -109,7 +109,7 @@ async def tiered(folder: Path, port: int) -> AsyncIterator[Tiered]:
             async with ClickHouse(url, settings.user, settings.password, DATABASE, WarehouseSettings()) as warehouse:
                 yield Tiered(process, warehouse, folder, sandbox)
         finally:
-            await process.stop()
+            await process.stop(6.0)
 
 
 async def _process(settings: Configuration) -> asyncio.subprocess.Process:

@@ -141,7 +141,7 @@ async def test_a_collector_and_the_bookkeeping_beat_while_they_wait_and_while_th
             asyncio.create_task(run_isolated(board, "collect", collecting), name="collect"),
             asyncio.create_task(
                 run_isolated(board, "bookkeeping", lambda report: run_bookkeeping(
-                    report, stores.ledger, stores.warehouse, (), NoArchives(), every_seconds=0.01,
+                    report, stores.ledger, stores.warehouse, (), NoArchives(), gate=stores.gate, every_seconds=0.01,
                 )), name="bookkeeping",
             ),
         ]  # fmt: skip

@@ -24,6 +24,7 @@ from spotlightd.flows.supervise import Board
 from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.flows.upkeep.tables import TableDefect, TableFacts, compare_index
 from spotlightd.model.offsets import Epoch, Position
+from spotlightd.model.partition import Partition
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.sql.tiers import Archived, ArchivedPartitions, Archives
 
@@ -204,7 +205,7 @@ async def test_tables_that_are_older_than_the_ledger_hold_everything(world: Worl
     async with published(world) as watched:
         await world.warehouse.execute("DELETE FROM loads WHERE seq = 2")
         async with SqliteLedger(world.folder / "ledger.sqlite") as ledger:
-            stale, past = await compare_index(ledger, world.warehouse)
+            stale, past = await compare_index(ledger, SqliteArchive(ledger), world.warehouse)
         assert isinstance(stale, TableDefect)
         assert "ends at publication 1, and the ledger knows 2" in stale.detail
         assert past == ""
@@ -218,7 +219,7 @@ async def test_tables_that_are_older_than_the_ledger_hold_everything(world: Worl
 async def test_a_ledger_that_is_older_than_the_tables_is_told(world: World) -> None:
     async with published(world) as watched, SqliteLedger(world.folder / "ledger.sqlite") as ledger:
         await ledger.run("DELETE FROM loads WHERE seq = 2")
-        stale, past = await compare_index(ledger, world.warehouse)
+        stale, past = await compare_index(ledger, SqliteArchive(ledger), world.warehouse)
         assert stale is None
         assert past == "the ledger ended at publication 1 and the tables at 2: the ledger was older"
         with capture_logs() as events:
@@ -233,6 +234,14 @@ async def test_a_ledger_that_is_older_than_the_tables_is_told(world: World) -> N
 @pytest.fixture
 def stream_world(tmp_path: Path, warehouse: ClickHouse) -> StreamWorld:
     return StreamWorld(tmp_path, warehouse)
+
+
+async def test_an_index_of_the_archive_that_is_older_than_the_ledger_is_noticed(world: World) -> None:
+    async with published(world), SqliteLedger(world.folder / "ledger.sqlite") as ledger:
+        await SqliteArchive(ledger).save_partition(Partition("constructed_counts", 2021, 0, "dropped"))
+        stale, _ = await compare_index(ledger, SqliteArchive(ledger), world.warehouse)
+        assert stale is not None
+        assert "constructed_counts 2021-0 is in the bucket" in stale.detail
 
 
 async def drained(streams: StreamWorld) -> None:
@@ -265,6 +274,22 @@ async def test_a_frame_on_an_archived_day_is_not_looked_for_in_the_table(stream_
     async with SqliteLedger(stream_world.folder / "ledger.sqlite") as ledger:
         watched = watch_of(stream_world.warehouse, ledger, streams=(ticks,), archives=index)
         assert await watched.find() == {}
+
+
+@pytest.mark.parametrize(("loss", "kind"), [("WHERE 1", "empty"), ("WHERE offset > 5", "short")])
+async def test_a_table_of_a_stream_that_shrinks_while_the_daemon_runs_is_told(
+    stream_world: StreamWorld, loss: str, kind: str
+) -> None:
+    """`loads` does not know how many rows a stream has brought."""
+    await drained(stream_world)
+    async with SqliteLedger(stream_world.folder / "ledger.sqlite") as ledger:
+        watched = watch_of(stream_world.warehouse, ledger, streams=(ticks,))
+        await watched.watch.check()
+        assert watched.watch.defects == ()
+        await stream_world.warehouse.execute(f"DELETE FROM {ticks.dataset.name} {loss}")
+        for _ in range(2):
+            await watched.watch.check()
+            assert [(defect.table, defect.kind) for defect in watched.watch.defects] == [(ticks.dataset.name, kind)]
 
 
 async def test_frames_that_were_given_up_are_not_expected(stream_world: StreamWorld) -> None:

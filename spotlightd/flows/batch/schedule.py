@@ -19,6 +19,7 @@ from apscheduler.triggers.cron import CronTrigger
 from spotlightd.backoff import Backoff
 from spotlightd.errors import FormatError, PublisherError, StoreError
 from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
 from spotlightd.flows.loads.publish import replaces, select_current
@@ -201,16 +202,20 @@ async def run_bookkeeping(
     datasets: Iterable[Dataset],
     archives: Archives,
     *,
+    gate: Gate,
     every_seconds: float = 2.0,
 ) -> None:
-    """The flow that copies the ledger's records to the warehouse and deletes the rows of dead loads."""
-    swept_datasets = list(datasets)
+    """The flow that copies the ledger's records to the warehouse and deletes the rows of dead loads, except in tables that
+    lost their rows.
+    """
+    known = list(datasets)
     report.expect_beats(BOOKKEEPING_PER_MINUTE)
     while True:
         done = 0
         try:
             done += await mirror_records(ledger, warehouse, archives)
-            done += await sweep_dead_loads(ledger, warehouse, swept_datasets)
+            present = [dataset for dataset in known if not gate.table_reason((dataset,))]
+            done += await sweep_dead_loads(ledger, warehouse, present)
         except StoreError as problem:
             report.set_holding(str(problem))
             logger(flow="bookkeeping").warning("store failed", error=str(problem))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Set as AbstractSet
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
@@ -22,6 +23,7 @@ class TableWatch:
         self._defects: tuple[TableDefect, ...] = ()
         self._stale: tuple[TableDefect, ...] = ()
         self._past = ""
+        self._most: dict[str, int] = {}
 
     @property
     def defects(self) -> tuple[TableDefect, ...]:
@@ -45,7 +47,8 @@ class TableWatch:
 
     async def check(self) -> None:
         """Look once. StoreError while the warehouse does not answer; what is held stays held then."""
-        found = (*self._stale, *await self._facts.find_defects())
+        known = (*self._stale, *await self._facts.find_defects())
+        found = (*known, *await self._find_shrunk({defect.table for defect in known}))
         await self._put_in_order(self.missing - {defect.table for defect in found})
         for defect in found:
             if (defect.table, defect.kind) not in {(before.table, before.kind) for before in self._defects}:
@@ -69,6 +72,18 @@ class TableWatch:
                 self._report(report)
             report.beat()
             await asyncio.sleep(EVERY_SECONDS)
+
+    async def _find_shrunk(self, known: AbstractSet[str]) -> list[TableDefect]:
+        """The tables of streams that have less than half of the rows that they had since the start: `loads` does not know
+        how many rows a stream has brought, and a table that somebody emptied fills again at once.
+        """
+        shrunk = []
+        for table, rows in (await self._facts.count_streamed()).items():
+            most = self._most[table] = max(rows, self._most.get(table, 0))
+            if rows < most / 2 and table not in known:
+                fact = f"it had {count(most, 'row')} since the start, and has {rows:,}"
+                shrunk.append(self._facts.describe(table, "short" if rows else "empty", fact))
+        return shrunk
 
     async def _put_in_order(self, returned: frozenset[str]) -> None:
         """A table that came back gets the columns and the view that it missed at the start."""

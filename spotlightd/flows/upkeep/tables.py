@@ -9,6 +9,7 @@ than were published is told, and nothing waits for it: what is added makes it no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -98,7 +99,7 @@ class TableFacts:
         missing = [defect for dataset in self.datasets if (defect := self._check_missing(dataset, tables, published))]
         present = [dataset for dataset in self.datasets if dataset.name in tables and dataset.name in published]
         short = [defect for dataset in present if (defect := await self._check_rows(dataset, published[dataset.name]))]
-        return (*frames, *missing, *short)
+        return tuple({defect.table: defect for defect in (*missing, *short, *frames)}.values())
 
     async def _read_published(self) -> Mapping[str, Published]:
         losses = {"": 0, **await self.archive_ledger.accepted_losses()}  # the function needs at least one
@@ -107,7 +108,7 @@ class TableFacts:
         return {name: Published(publications, rows) for name, publications, rows in answer.rows}
 
     def _check_missing(
-        self, dataset: Dataset, tables: set[str], published: Mapping[str, Published]
+        self, dataset: Dataset, tables: AbstractSet[str], published: Mapping[str, Published]
     ) -> TableDefect | None:
         name, archived = dataset.name, self.archives.archived.of_dataset(dataset.name)
         if name in tables or name in COPIES or (name not in published and not archived):
@@ -127,10 +128,21 @@ class TableFacts:
         hot = int((await self.warehouse.rows(f"SELECT count() FROM {hot_rows(dataset, archived)}")).rows[0][0])
         if hot >= expected:
             return None
-        kind = "short" if hot else "empty"
+        kind: Kind = "short" if hot else "empty"
         return self.describe(dataset.name, kind, f"it holds {hot:,} of at least {count(expected, 'row')}")
 
-    async def _check_frames(self, stream: Stream, tables: set[str]) -> TableDefect | None:
+    async def count_streamed(self) -> Mapping[str, int]:
+        """The rows of the tables that streams fill, those in the archive included; 0 for one that is missing."""
+        tables, archived = await list_tables(self.warehouse), self.archives.archived
+        counts = dict[str, int]()
+        for dataset in (dataset for stream in self.streams for dataset in (stream.dataset, frames_of(stream))):
+            counts[dataset.name] = sum(partition.rows for partition in archived.of_dataset(dataset.name))
+            if dataset.name in tables:
+                hot = await self.warehouse.rows(f"SELECT count() FROM {hot_rows(dataset, archived)}")
+                counts[dataset.name] += hot.rows[0][0]
+        return counts
+
+    async def _check_frames(self, stream: Stream, tables: AbstractSet[str]) -> TableDefect | None:
         """The frame that was moved last must be in the table, or on a day that is in the archive."""
         epoch, table = await self.positions.epoch(stream.name), frames_of(stream).name
         known = await self.positions.positions(stream.name) if epoch else {}
@@ -170,16 +182,27 @@ async def list_tables(warehouse: Warehouse) -> frozenset[str]:
     return frozenset(name for (name,) in (await warehouse.rows(TABLES)).rows)
 
 
-async def compare_index(ledger: Ledger, warehouse: Warehouse) -> tuple[TableDefect | None, str]:
-    """Whether ledger and `loads` are of the same time, at a start, before anything is repaired. A defect when the tables
-    are older than the ledger; a sentence when the ledger is older, which the start repairs.
+async def compare_index(
+    ledger: Ledger, archive_ledger: ArchiveLedger, warehouse: Warehouse
+) -> tuple[TableDefect | None, str]:
+    """Whether the ledger and the indexes are of the same time, at a start, before anything is repaired. A defect when an
+    index is older than the ledger; a sentence when the ledger is older, which the start repairs.
     """
+    gone = [partition for partition in await archive_ledger.partitions() if partition.stage in ("switched", "dropped")]
+    indexed = set((await warehouse.rows("SELECT DISTINCT dataset, partition FROM archives")).rows)
+    if unknown := [partition for partition in gone if (partition.dataset, partition.id) not in indexed]:
+        return _describe_stale(
+            "archives", f"{unknown[0].dataset} {unknown[0].id} is in the bucket, and it lacks that"
+        ), ""
     publications = await ledger.loads(states=("published",))
     known = max((load.seq for load in publications), default=0)
     newest = int((await warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
     if newest < known:
-        fact = f"it ends at publication {newest:,}, and the ledger knows {known:,}"
-        return TableDefect("loads", "stale", f"table loads {WORDS['stale']}: {fact}. {TODO['stale']}"), ""
+        return _describe_stale("loads", f"it ends at publication {newest:,}, and the ledger knows {known:,}"), ""
     if known and newest > known:
         return None, f"the ledger ended at publication {known:,} and the tables at {newest:,}: the ledger was older"
     return None, ""
+
+
+def _describe_stale(index: str, fact: str) -> TableDefect:
+    return TableDefect(index, "stale", f"table {index} {WORDS['stale']}: {fact}. {TODO['stale']}")
