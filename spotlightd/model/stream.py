@@ -37,10 +37,12 @@ class Feed:
 
 def find_named_symbols(text: str, symbols: Collection[str]) -> tuple[str, ...]:
     """The symbols that a text names, each as a word of its own and not as a part of a longer one of them."""
-    named = [symbol for symbol in symbols if re.search(rf"(?<!\w){re.escape(symbol)}(?!\w)", text)]
-    return tuple(
-        symbol for symbol in named if not any(symbol != other and symbol in other for other in named)
-    )  # fmt: skip
+    named = []
+    for symbol in sorted(symbols, key=len, reverse=True):
+        text, times = re.subn(rf"(?<!\w){re.escape(symbol)}(?!\w)", " ", text)
+        if times:
+            named.append(symbol)
+    return tuple(named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -79,17 +79,13 @@ class GapJournal:
             self._add(gap)
 
     def add_note(self, state: str, at: datetime) -> None:
-        """Queue the state that the feed is in from then on."""
-        if self._queue and isinstance(self._queue[-1], FeedNote) and len(self._queue) > 1:
-            self._queue.pop()
+        """Queue the state that the feed is in from then on. Only the newest state waits."""
+        self._forget(lambda entry: isinstance(entry, FeedNote))
         self._add(FeedNote(state, at))
 
     def add_refusal(self, symbol: str, since: datetime | None) -> None:
         """Queue that the venue refuses a symbol from then on, or no longer. Only the newest note of a symbol waits."""
-        for index in reversed(range(1, len(self._queue))):  # the first one may be written right now
-            entry = self._queue[index]
-            if isinstance(entry, RefusalNote) and entry.symbol == symbol:
-                del self._queue[index]
+        self._forget(lambda entry: isinstance(entry, RefusalNote) and entry.symbol == symbol)
         self._add(RefusalNote(symbol, since))
 
     async def wait_until_written(self) -> bool:
@@ -116,6 +112,12 @@ class GapJournal:
             await asyncio.wait([task])
         if not task.cancelled():
             task.result()
+
+    def _forget(self, is_old: Callable[[Entry], bool]) -> None:
+        """Take these entries out of the queue, except the first one: it may be written right now."""
+        for index in reversed(range(1, len(self._queue))):
+            if is_old(self._queue[index]):
+                del self._queue[index]
 
     def _grow_newest(self, gap: Gap) -> bool:
         """Let the newest gap that waits cover this one too. False when none waits; the first entry may be written now."""

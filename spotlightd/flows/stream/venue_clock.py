@@ -6,7 +6,6 @@ the texts say both.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -46,8 +45,10 @@ class VenueClock:
         if self._clock.now() < self._next or not has_two_clocks(self._source.dataset):
             return
         self._next = self._clock.now() + EVERY_SECONDS
-        with suppress(StoreError):
+        try:
             await self._read()
+        except StoreError as problem:
+            logger(source=self._source.name).warning("store failed", error=f"the venue's clock is not known: {problem}")
 
     async def _read(self) -> None:
         dataset, was_off = self._source.dataset, self.is_off
