@@ -32,7 +32,7 @@ SECRET_NAME = re.compile(rf"(?i){_NAMES}$")
 _FORMS = (
     re.compile(rf"(?i)({_NAMES}[\"']?\s*[=:]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s&\"',;)}}\]]+"),
     re.compile(r"(?i)([?&](?:key|sig|auth|jwt|pwd|pass|sid|session|code)=)[^\s&\"']+"),
-    re.compile(r"(://[^\s/:@?#]*:)[^\s/@]+(?=@)"),
+    re.compile(r"(://[^\s/:@?#]*:)[^\s@]+(?=@)"),
     re.compile(r"(://)[^\s/:@?#]{16,}(?=@)"),
 )
 
@@ -94,7 +94,7 @@ def looks_random(text: str) -> bool:
 
 def mask_address(text: str) -> str:
     """An address without user, password, the values of its query and random words of its path: each may be a secret."""
-    plain = re.sub(r"//[^/?#]*@", f"//{HIDDEN}@", text)
+    plain = re.sub(r"//\S*@", f"//{HIDDEN}@", text)
     place, mark, query = plain.partition("?")
     place = "/".join(HIDDEN if looks_random(part) else part for part in place.split("/"))
     return place + mark + re.sub(r"(^|&)([^&=#]*=)?[^&#]+", rf"\g<1>\g<2>{HIDDEN}", query)
@@ -102,8 +102,8 @@ def mask_address(text: str) -> str:
 
 def find_address_secrets(text: str) -> list[str]:
     """The parts of an address that `mask_address` hides, if they are long enough to be secrets."""
-    user = re.search(r"//([^/?#]*)@", text)
-    place, _, query = text.partition("?")
+    user = re.search(r"//(\S*)@", text)
+    place, _, query = text.rpartition("@")[2].partition("?")
     parts = [*(user[1].split(":", 1) if user else ()), *filter(looks_random, place.split("/"))]
     parts += [pair.partition("=")[2] or pair for pair in query.partition("#")[0].split("&")]
     return [part for part in parts if len(part) >= LEAST_LETTERS]

@@ -15,9 +15,8 @@ from spotlightd import files
 
 PACKAGE = Path(files.__file__).parent
 WRITING_MODES = frozenset("wax+")
-WRITERS = {
-    "write_text", "write_bytes", "touch", "symlink_to", "NamedTemporaryFile", "mkstemp", "copyfile", "copy2", "move"
-}  # fmt: skip
+WRITERS = {"write_text", "write_bytes", "touch", "symlink_to", "NamedTemporaryFile", "mkstemp"}
+COPIERS = {"shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move"}
 WRITING_FLAGS = ("O_WRONLY", "O_RDWR", "O_CREAT")
 
 
@@ -119,7 +118,7 @@ def writing_calls(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def is_writer(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Attribute) and call.func.attr in WRITERS
+    return (isinstance(call.func, ast.Attribute) and call.func.attr in WRITERS) or ast.unparse(call.func) in COPIERS
 
 
 def has_writing_mode(call: ast.Call) -> bool:

@@ -120,7 +120,7 @@ async def test_runs_rejects_and_gaps_hold_no_secret_that_a_publisher_said_back(t
         await ledger.record(Run(NOW, "x", "https://x.example/", "2026/03", "failed", error=str(PublisherError(said))))
         load = await ledger.begin_load(sec_ftd.source, "0" * 64, "2026/03")
         await ledger.mark_dead(load.load_id, [Reject(0, 1, f"row|{secret}", said)])
-        await SqlitePositions(ledger).add_gap(Gap("x", "", NOW, NOW, "connection lost", said))
+        await SqlitePositions(ledger).add_gap(Gap("x", NOW, NOW, "connection lost", detail=said))
         stored = [row for table in ("runs", "rejects", "gaps") for row in await ledger.history(table, 0, 10)]
     assert len(stored) == 3
     assert secret not in repr(stored)

@@ -91,8 +91,8 @@ def test_a_secret_that_is_no_text_is_refused_in_a_sentence(tmp_path: Path) -> No
 
 def test_a_secret_in_the_place_of_a_name_or_an_address_is_not_in_the_error() -> None:
     for read in (
-        lambda: select_streams([finnhub.source], load_text(f'[streams]\nenabled = ["{SECRET}"]')),
-        lambda: select_streams([finnhub.source], load_text(f'[streams.key_files]\n"{SECRET}" = "finnhub"')),
+        lambda: select_streams([finnhub.finnhub], load_text(f'[streams]\nenabled = ["{SECRET}"]')),
+        lambda: select_streams([finnhub.finnhub], load_text(f'[streams.key_files]\n"{SECRET}" = "finnhub"')),
         lambda: read_bucket_access(BucketSettings(name=SECRET)),
         lambda: read_bucket_access(BucketSettings(prefix=f"//{SECRET}?")),
         lambda: store_address(f"http://u:{SECRET}@127.0.0.1:9000", "bucket.url"),
@@ -105,7 +105,7 @@ def test_a_secret_in_the_place_of_a_name_or_an_address_is_not_in_the_error() -> 
 
 def test_a_misspelt_stream_is_shown_with_those_that_exist() -> None:
     with pytest.raises(SettingsError) as caught:
-        select_streams([finnhub.source], load_text('[streams]\nenabled = ["finhub_io"]'))
+        select_streams([finnhub.finnhub], load_text('[streams]\nenabled = ["finhub_io"]'))
     assert str(caught.value) == "section [streams] names no stream: 'finhub_io'; there are: finnhub"
 
 

@@ -91,7 +91,7 @@ def test_a_folder_of_another_user_is_refused_and_not_touched(tmp_path: Path) -> 
 def test_links_that_were_planted_in_the_folder_are_not_followed(tmp_path: Path) -> None:
     mine, state = tmp_path / "mine", tmp_path / "state"
     mine.write_text("mine")
-    state.mkdir()
+    state.mkdir(mode=0o700)
     (state / f".writable-{os.getpid()}").symlink_to(mine)
     with state_lock(state):
         pass

@@ -110,7 +110,10 @@ async def test_a_disk_holds_only_what_needs_it() -> None:
 async def test_the_reason_for_holding_names_the_percentage_that_ends_it() -> None:
     watch = Watch(ballast=0)
     await watch.usage_after(960)
-    assert watch.gate.hold_reason("the sink") == "disk /tables is 96.0 % full: the sink is held until it is below 94 %"
+    assert (
+        watch.gate.hold_reason("the sink")
+        == "the disk of tables is 96.0 % full: the sink is held until it is below 94 %"
+    )
 
 
 async def test_each_change_of_level_is_logged_once(log_entries: Events) -> None:
@@ -217,7 +220,8 @@ async def test_a_disk_that_hangs_from_the_beginning_is_reported() -> None:
     watch = Watch()
     watch.disks.hanging.add(TABLES)
     await watch.flow.check()
-    assert any("does it hang?" in disk.error for disk in watch.flow.state().file_systems)
+    errors = {disk.error for disk in watch.flow.state().file_systems}
+    assert "the disk of tables did not answer within 0 s: does it hang?" in errors  # no path: pages show it
     watch.disks.hanging.clear()
     assert (await watch.usage_after(0)).error == ""
     assert len(watch.flow.state().file_systems) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -186,3 +187,4 @@ def test_a_document_is_fetched_less_often_as_it_grows_older(
         checked_at=NOW - timedelta(days=checked_days),
     )  # fmt: skip
     assert is_due(source(), known, NOW) is due
+    assert not is_due(source(), replace(known, outcome="covered"), NOW)

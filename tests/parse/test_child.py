@@ -319,23 +319,17 @@ async def test_a_child_that_died_between_documents_is_replaced(
 
 async def test_nonsense_from_the_child_is_a_refused_document(document: Callable[[str], Path], tmp_path: Path) -> None:
     nonsense = tmp_path / "nonsense.py"
-    nonsense.write_text(
-        textwrap.dedent("""
-        import os
-        from tests.parse import authors
-        def parse(body):
+    code = """
+        def nonsense_parse(body):
             for number in range(3, 20):
                 try:
                     os.write(number, b"\\xff" * 100)
                 except OSError:
                     pass
-            yield authors.rows(authors.FIRST, 1)
-        nonsense = authors.source("nonsense", parse)
-        """).replace(
-            "from tests.parse import authors",
-            f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from tests.parse import authors",
-        )
-    )
+            yield rows(FIRST, 1)
+        nonsense = source("nonsense", nonsense_parse)
+        """
+    nonsense.write_text(Path(authors.__file__).read_text() + textwrap.dedent(code))
     source = replace(authors.good, name="nonsense")
     async with ChildParser(LIMITS, {**PLACES, "nonsense": str(nonsense)}) as parser:
         refused = await refusal(parser, source, document("1"))

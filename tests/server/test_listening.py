@@ -100,6 +100,16 @@ async def open_half_requests(held: AsyncExitStack, port: int, count: int) -> lis
     return readers
 
 
+async def ask_and_read_nothing(held: AsyncExitStack, port: int) -> None:
+    """Ask for an endless answer, and take none of it."""
+    client = held.enter_context(socket.socket())
+    client.setblocking(False)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", port))
+    await loop.sock_sendall(client, b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+
 async def test_pages_are_answered_under_ten_times_as_many_half_requests_as_places() -> None:
     async with served() as server, AsyncExitStack() as held:
         for _ in range(10):
@@ -130,9 +140,7 @@ async def test_requests_beyond_the_places_wait_and_are_answered() -> None:
 async def test_readers_that_take_nothing_leave_room_for_pages() -> None:
     async with served(ConnectionLimits(8, 8)) as server, AsyncExitStack() as held:
         for _ in range(8):
-            _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
-            held.callback(writer.transport.abort)
-            writer.write(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await ask_and_read_nothing(held, server.port)
         for _ in range(5):
             assert await server.status() == 200
         assert server.total()["room"] >= 1
@@ -140,9 +148,7 @@ async def test_readers_that_take_nothing_leave_room_for_pages() -> None:
 
 async def test_a_late_reader_is_disconnected() -> None:
     async with served(ConnectionLimits(8, 8, send_seconds=0.1)) as server, AsyncExitStack() as held:
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1)
-        held.callback(writer.transport.abort)
-        writer.write(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await ask_and_read_nothing(held, server.port)
         await until(lambda: server.total()["send"] == 1, "the reader is disconnected")
         assert len(server.connections) == 0
 

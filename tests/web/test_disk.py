@@ -23,8 +23,17 @@ async def test_a_disk_is_shown_in_words_bytes_and_a_forecast(world: World) -> No
     assert "+1.3 GB per day" in text
     assert "too early to say how fast it fills" in text
     assert "does it hang?" in text
-    assert "is 97.1 % full: the sink is held until it is below 94 %" in text
+    assert "the disk of tables is 97.1 % full: the sink is held until it is below 94 %" in text
     assert "<b>data" not in text
+
+
+@pytest.mark.parametrize("path", ["/disk", "/disk.json", "/status", "/status.json"])
+async def test_no_page_shows_a_path_of_the_machine(world: World, path: str) -> None:
+    status, text, _ = await world.get(path)
+    assert status == 200
+    assert "tables" in text
+    for folder in ("/srv", "/tmp"):
+        assert folder not in text
 
 
 async def test_the_marks_are_shown_in_their_order(world: World) -> None:

@@ -186,7 +186,7 @@ def disks() -> DiskState:
     ballast = Ballast(tables.path / "ballast", 10**9, 0, "it was released, and is made again when there is room")
     full = FileSystem(
         DiskUsage("/srv/<b>data</b>", 10**12, 971 * 10**9), Level.BALLAST_RELEASED, (tables,), forecast(14_600.0, 29 * 10**9),
-        ballast, "the disk of /srv did not answer within 3 s: does it hang?",
+        ballast, "the disk of tables did not answer within 3 s: does it hang?",
     )  # fmt: skip
     other = FileSystem(DiskUsage("/", 10**11, 2 * 10**10), Level.FINE, (Folder("temporary files", Path("/tmp")),))
     file_systems, marks = (full, other), Watermarks()
@@ -231,7 +231,7 @@ async def publish(world: World, dataset: Dataset, rows: Sequence[Sequence[Any]])
     seq, covers, digest = newest + 1, f"constructed/{newest + 1}", sha256(repr(rows).encode())
     await world.warehouse.insert(dataset, [(*row, 1000 + seq, 0, line) for line, row in enumerate(rows, 1)])
     at = STARTED + timedelta(minutes=seq)
-    load = (seq, dataset.name, 1000 + seq, "sec_ftd", covers, digest, "1", len(rows), 0, [], at, 0)
+    load: tuple[Any, ...] = (seq, dataset.name, 1000 + seq, "sec_ftd", covers, digest, "1", len(rows), 0, [], at, 0)
     await world.warehouse.insert(system.loads, [load])
 
 
