@@ -19,7 +19,7 @@ So a bar always agrees with its trades, to the last digit, whatever is stored an
 
 from __future__ import annotations
 
-from spotlightd.datasets.trades import IS_AHEAD, trades
+from spotlightd.datasets.trades import IS_FUTURE_DATED, trades
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.transform import Transform
 
@@ -48,7 +48,7 @@ SELECT t.symbol AS symbol, t.source AS source, t.minute AS minute,
 FROM (
     SELECT symbol, source, toStartOfInterval(time, INTERVAL 60000000 MICROSECOND) AS minute, price, volume,
         round(price * volume * 1e8) AS money, {_PLACE} AS place
-    FROM {{trades}} WHERE {condition} AND NOT {IS_AHEAD}
+    FROM {{trades}} WHERE {condition} AND NOT {IS_FUTURE_DATED}
 ) AS t
 GROUP BY symbol, source, minute"""
 
@@ -108,7 +108,7 @@ bars = Dataset(
         "A minute without a trade has no bar.",
         "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",
         "All trades count, whatever their conditions: late and odd-lot reports can be the high or the low.",
-        "Only trades with is_ahead do not: their time is wrong.",
+        "Only trades with is_future_dated do not: their time is wrong.",
     ),
     reading=_READING,
     is_growing=True,

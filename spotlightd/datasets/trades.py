@@ -16,8 +16,8 @@ from __future__ import annotations
 from spotlightd.model.dataset import Column, Dataset, Retention, Rhythm
 from spotlightd.model.stream import PLACE
 
-AHEAD_SECONDS = 300
-IS_AHEAD = f"(time > received + toIntervalSecond({AHEAD_SECONDS}))"
+FUTURE_SECONDS = 300
+IS_FUTURE_DATED = f"(time > received + toIntervalSecond({FUTURE_SECONDS}))"
 """A trade so far ahead of its own receipt has a wrong time. The clock of a venue may be minutes off, but not more."""
 
 trades = Dataset(
@@ -55,10 +55,10 @@ trades = Dataset(
             sql="reinterpretAsUUID(sipHash128(source, epoch, partition, offset, frame_index))",
         ),
         Column(
-            "is_ahead",
+            "is_future_dated",
             "Bool",
-            f"traded more than {AHEAD_SECONDS} s after it was received, by the venue's clock: a wrong time; in no bar and no last price",
-            sql=IS_AHEAD,
+            f"traded more than {FUTURE_SECONDS} s after it was received, by the venue's clock: a wrong time; in no bar and no last price",
+            sql=IS_FUTURE_DATED,
         ),
     ),
     rhythm=Rhythm("with each trade", stale_days=0, rows=(0, 1 << 62)),
@@ -66,7 +66,7 @@ trades = Dataset(
         "No feed numbers its trades without holes: two equal rows can both be real, and both are stored.",
         "Not all trades of a market: only what the feed sent while this instance was connected. `gaps` lists the gaps.",
         "The order within and between frames is the venue's, and not always by time.",
-        f"A trade whose time is more than {AHEAD_SECONDS} s after its receipt has is_ahead: it is in no bar and in no last price.",
+        f"A trade whose time is more than {FUTURE_SECONDS} s after its receipt has is_future_dated: it is in no bar and in no last price.",
     ),
     is_growing=True,
 )  # fmt: skip

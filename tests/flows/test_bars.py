@@ -18,7 +18,7 @@ from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.datasets.bars import bars, minutely
 from spotlightd.datasets.system import SYSTEM_DATASETS
-from spotlightd.datasets.trades import AHEAD_SECONDS, trades
+from spotlightd.datasets.trades import FUTURE_SECONDS, trades
 from spotlightd.errors import StoreError
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
@@ -41,7 +41,7 @@ FEEDS = tuple(
     )
     for name in ("feed_a", "feed_b")
 )  # fmt: skip
-AHEAD_SHARE = 0.05  # of the trades have a time that is too far ahead of their receipt
+FUTURE_SHARE = 0.05  # of the trades have a time that is too far ahead of their receipt
 Trade = tuple[Any, ...]
 Bar = tuple[Any, ...]
 
@@ -59,7 +59,7 @@ def recomputed(rows: Iterable[Trade]) -> list[Bar]:
     minutes: dict[tuple[str, str, datetime], list[tuple[float, float]]] = defaultdict(list)
     for row in sorted(rows, key=lambda trade: [trade[at] for at in PLACED]):
         symbol, source, time, price, volume = (row[at] for at in BARRED)
-        if time > row[stored("received")] + timedelta(seconds=AHEAD_SECONDS):
+        if time > row[stored("received")] + timedelta(seconds=FUTURE_SECONDS):
             continue
         minutes[symbol, source, time.replace(second=0, microsecond=0)].append((price, volume))
     return sorted((*key, *_bar(of)) for key, of in minutes.items())
@@ -118,8 +118,8 @@ class Market:
         draw, self.offset = self.random, self.offset + draw_step(self.random)
         received = datetime.combine(day, datetime.min.time(), UTC) + timedelta(hours=23, minutes=59, seconds=30)
         time = datetime(2025, 10, 3, tzinfo=UTC) + timedelta(milliseconds=draw.randrange(-120_000, 120_000, 500))
-        if volume is None and draw.random() < AHEAD_SHARE:
-            time = received + timedelta(seconds=draw.choice((AHEAD_SECONDS + 0.5, 86_400, 86_400 * 365 * 200)))
+        if volume is None and draw.random() < FUTURE_SHARE:
+            time = received + timedelta(seconds=draw.choice((FUTURE_SECONDS + 0.5, 86_400, 86_400 * 365 * 200)))
         sorts = (
             0.0,
             draw.randrange(1, 20_000_000),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
-from spotlightd.datasets.trades import AHEAD_SECONDS, trades
+from spotlightd.datasets.trades import FUTURE_SECONDS, trades
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.stream.venue_clock import LEAST_ROWS, VenueClock, has_two_clocks
 from spotlightd.ports.warehouse import Answer
@@ -100,10 +100,10 @@ async def test_a_trade_far_ahead_of_its_receipt_is_kept_and_flagged(warehouse: C
     """Also in a table of a state folder that was written before the flag was there."""
     await warehouse.execute("DROP TABLE IF EXISTS trades SYNC")
     await warehouse.ensure(replace(trades, derived=trades.derived[:1]))
-    seconds = (AHEAD_SECONDS - 1, AHEAD_SECONDS + 1, -86_400.0, 86_400.0 * 365 * 200)
+    seconds = (FUTURE_SECONDS - 1, FUTURE_SECONDS + 1, -86_400.0, 86_400.0 * 365 * 200)
     await warehouse.insert(trades, [trade(number, ahead) for number, ahead in enumerate(seconds)])
     await warehouse.ensure(trades)
-    answer = await warehouse.rows("SELECT is_ahead, _partition_id FROM trades ORDER BY offset")
+    answer = await warehouse.rows("SELECT is_future_dated, _partition_id FROM trades ORDER BY offset")
     assert [row[0] for row in answer.rows] == [False, True, False, True]
     assert {row[1] for row in answer.rows} == {"20260302-0"}  # the receipt decides, and not the trade
 

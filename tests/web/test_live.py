@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from spotlightd.datasets.trades import AHEAD_SECONDS, trades
+from spotlightd.datasets.trades import FUTURE_SECONDS, trades
 from spotlightd.errors import StoreError
 from spotlightd.model.offsets import FeedState, OpenGap
 from spotlightd.query.errors import HttpProblem
@@ -251,13 +251,13 @@ async def test_a_refused_symbol_is_an_open_gap_of_that_symbol_alone() -> None:
 
 async def test_a_trade_far_ahead_of_its_receipt_is_no_last_price_and_in_no_bar(venue: Venue) -> None:
     now = datetime.now(UTC)
-    wild = now + timedelta(seconds=AHEAD_SECONDS + 1)
+    wild = now + timedelta(seconds=FUTURE_SECONDS + 1)
     await venue.trade([Trade("AHEAD", 999.0, 1, wild), Trade("WILD", 999.0, 1, wild), Trade("AHEAD", 7.5, 1, now)])
     message = json.loads((await venue.world.get("/live.json?symbols=AHEAD,WILD"))[1])
     assert [row[:2] for row in message["values"]] == [["AHEAD", 7.5], ["WILD", None]]
     assert [bar[1:5] for bar in message["bars"]["AHEAD"]] == [[7.5, 7.5, 7.5, 7.5]]
-    rows = json.loads((await venue.world.get("/data/trades.json?symbol=WILD&_cols=price,is_ahead"))[1])["rows"]
-    assert rows == [{"price": 999.0, "is_ahead": True}]  # kept and flagged
+    rows = json.loads((await venue.world.get("/data/trades.json?symbol=WILD&_cols=price,is_future_dated"))[1])["rows"]
+    assert rows == [{"price": 999.0, "is_future_dated": True}]  # kept and flagged
 
 
 async def test_the_status_page_names_each_refused_symbol_and_a_clock_that_is_off(venue: Venue) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from spotlightd.datasets.system import gaps as gaps_table
-from spotlightd.datasets.trades import IS_AHEAD
+from spotlightd.datasets.trades import IS_FUTURE_DATED
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.offsets import FeedState
 from spotlightd.query.reader import Reader
@@ -204,7 +204,7 @@ def _recent_trades(trades: Dataset, snapshot: Snapshot, since: datetime) -> str:
     """The table and the condition of visible trades received from `{since}` on, without those of a wrong time."""
     table = table_expression(trades, snapshot, Span({"received": (since, None)}))
     received = "received >= {since:DateTime64(6, 'UTC')}"
-    return f"{table} WHERE {received} AND NOT {IS_AHEAD} AND {visible_condition(trades)}"
+    return f"{table} WHERE {received} AND NOT {IS_FUTURE_DATED} AND {visible_condition(trades)}"
 
 
 def gaps_query(begin: datetime, snapshot: Snapshot) -> Query:

@@ -28,7 +28,7 @@ class Refusal:
 
     outage: Outage
     ask_at: float
-    asked: Moment | None = None
+    requested: Moment | None = None
 
 
 class Refusals:
@@ -61,7 +61,7 @@ class Refusals:
             pause = Backoff(self._timing.ask, self._timing.ask_most).pause(self._failures[symbol], self._clock.chance)
             known = self._refused.get(symbol)
             if known is not None:
-                known.ask_at, known.asked, known.outage.detail = at.now + pause, None, detail
+                known.ask_at, known.requested, known.outage.detail = at.now + pause, None, detail
                 known.outage.count += 1
                 continue
             is_answer = at.now - self._subscribed.now <= self._timing.answer
@@ -74,11 +74,11 @@ class Refusals:
     def take_due(self, at: Moment) -> list[str]:
         """The symbols to ask for again at that moment. Those that were accepted since they were asked for are over."""
         for symbol, refusal in tuple(self._refused.items()):
-            if refusal.asked is not None and at.now - refusal.asked.now >= self._timing.answer:
-                self._end(symbol, refusal.asked)
+            if refusal.requested is not None and at.now - refusal.requested.now >= self._timing.answer:
+                self._end(symbol, refusal.requested)
         due = [symbol for symbol, refusal in self._refused.items() if refusal.ask_at <= at.now]
         for symbol in due:
-            self._refused[symbol].ask_at, self._refused[symbol].asked = math.inf, at
+            self._refused[symbol].ask_at, self._refused[symbol].requested = math.inf, at
         return due
 
     def end_all(self, at: Moment) -> None:
@@ -97,9 +97,9 @@ class Refusals:
             return ""
         symbols = list(self._refused)
         more = f" and {len(symbols) - LISTED_SYMBOLS} more" if len(symbols) > LISTED_SYMBOLS else ""
-        said = self._refused[symbols[0]].outage.detail
+        detail = self._refused[symbols[0]].outage.detail
         return (
-            f"refused by the venue: {', '.join(symbols[:LISTED_SYMBOLS])}{more} ({said}); asked for again with pauses"
+            f"refused by the venue: {', '.join(symbols[:LISTED_SYMBOLS])}{more} ({detail}); asked for again with pauses"
         )
 
     def _end(self, symbol: str, at: Moment) -> None:
