@@ -151,6 +151,13 @@ def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapsh
     return Query(sql, {"load": load_id})
 
 
+def _name_test(name: Column) -> str:
+    """Whether a name matches a search. The wider pattern is tried only on a name that has more than plain text."""
+    text = name.expression
+    is_plain = f"length({text}) = lengthUTF8({text}) AND position({text}, '?') = 0"
+    return f"(match({text}, {{name:String}}) OR (NOT ({is_plain}) AND match({text}, {{broken_name:String}})))"
+
+
 def matching_symbols(dataset: Dataset, patterns: Patterns, snapshot: Snapshot, limit: int) -> Query:
     """Symbols that match a search: the symbol itself, a CUSIP of 8 or 9 characters, the beginning of a name."""
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
@@ -161,8 +168,8 @@ def matching_symbols(dataset: Dataset, patterns: Patterns, snapshot: Snapshot, l
         params["cusip"] = patterns.cusip
     tests = exact
     if measure.name:
-        tests = [*exact, f"match(`{measure.name.name}`, {{name:String}})"]
-        params["name"] = patterns.name
+        tests = [*exact, _name_test(measure.name)]
+        params |= {"name": patterns.name, "broken_name": patterns.broken_name}
     name = f"argMax(`{measure.name.name}`, `{dataset.time}`)" if measure.name else "''"
     cusip = f"argMax(`{measure.cusip.name}`, `{dataset.time}`)" if measure.cusip else "''"
     sql = (

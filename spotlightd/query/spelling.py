@@ -9,7 +9,10 @@ character of the search, what may be printed for it:
   letter of UTF-8 that was read as another charset is up to three such characters.
 - Words of a name may be separated by other blanks and signs than those of the search.
 
-The patterns are of RE2 and are bound as values. They begin with `^`, so a row that begins otherwise costs next to nothing.
+The patterns are of RE2 and are bound as values. A name has two: `name` for plain text, which begins with the letters of the
+search, so that a row that begins otherwise costs next to nothing; and `broken_name`, which is only tried on the few names
+that have another character. On 7.5 million rows of fails a search takes 0.4 to 0.75 s of one core; without any fold it
+takes 0.2 to 0.5 s, and with one pattern for all names 0.9 s.
 """
 
 from __future__ import annotations
@@ -27,13 +30,14 @@ _FEWEST_PLAIN = 2  # with fewer plain letters in a search, a wildcard for the ot
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """What a search looks for: `symbol` matches a whole symbol, `name` the beginning of a name.
+    """What a search looks for: `symbol` matches a whole symbol, `name` and `broken_name` the beginning of a name.
 
     `cusip` is what the search is as a CUSIP, or the first eight characters of one; empty when it cannot be one.
     """
 
     symbol: str
     name: str
+    broken_name: str
     cusip: str
 
 
@@ -47,14 +51,20 @@ def read_search(text: str) -> Patterns | None:
     symbol = f"{_PRINTED_SEPARATOR}*".join(map(re.escape, joined))
     has_plain_letters = sum(_is_plain(character) for character in joined) >= _FEWEST_PLAIN
     letter = _letter_pattern if has_plain_letters else re.escape
-    name = f"{_PRINTED_SEPARATOR}+".join("".join(map(letter, word)) for word in words)
+    between = f"{_PRINTED_SEPARATOR}+"
     is_cusip = joined.isascii() and joined.isalnum() and len(joined) in CUSIP_LENGTHS
-    as_typed = re.escape(text)  # a fold may lose what is typed exactly as it is printed: a sharp s is two letters
     return Patterns(
-        f"(?i)^(?:{_PRINTED_SEPARATOR}*{symbol}{_PRINTED_SEPARATOR}*|{as_typed})$",
-        f"(?i)^(?:{_PRINTED_SEPARATOR}*{name}|{as_typed})",
+        _or_as_typed(f"{_PRINTED_SEPARATOR}*{symbol}{_PRINTED_SEPARATOR}*", text, end="$"),
+        _or_as_typed(between.join(map(re.escape, words)), text),
+        _or_as_typed(f"{_PRINTED_SEPARATOR}*{between.join(''.join(map(letter, word)) for word in words)}", text),
         joined.upper() if is_cusip else "",
     )
+
+
+def _or_as_typed(pattern: str, text: str, *, end: str = "") -> str:
+    """The pattern; with the text itself as another choice if the fold lost it: a sharp s is two letters in the fold."""
+    whole = f"(?i)^{pattern}{end}"
+    return whole if re.search(whole, text) else f"(?i)^(?:{pattern}|{re.escape(text)}){end}"
 
 
 def _remove_accents(text: str) -> str:

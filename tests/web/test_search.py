@@ -106,6 +106,7 @@ def test_a_text_that_is_typed_as_it_is_printed_finds_it(text: str) -> None:
     if patterns is not None:
         assert re.search(patterns.symbol, text)
         assert re.search(patterns.name, text)
+        assert re.search(patterns.broken_name, text)
 
 
 @given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=2, max_size=12), st.data())
