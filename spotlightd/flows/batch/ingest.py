@@ -92,12 +92,14 @@ def is_due(source: Batch, known: KnownAddress | None, now: datetime, span: Inges
     """Whether a document is to be fetched, or loaded again from the stored copy because its parser changed.
 
     A new document is due. One that failed waits for its pause. A known one is fetched again after a day, and less often
-    as it grows older: publishers replace files without notice.
+    as it grows older: publishers replace files without notice. A part whose whole is visible is not fetched again.
     """
     if span.again or known is None or known.checked_at is None or known.first_fetched_at is None:
         return True
     if known.digest and known.parser != source.parser:
         return True
+    if known.outcome == "covered":
+        return False
     if known.not_before is not None:
         return now >= known.not_before
     return now - known.checked_at >= max(DAY, (now - known.first_fetched_at) / REFRESH_SHARE)
