@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 from chdb.state.sqlitelike import Connection
 
+from spotlightd.engine.answers import native
 from spotlightd.engine.configuration import Configuration, query_settings
-from spotlightd.engine.errors import ENGINE_ERRORS, SYNTAX, failure, parse_failure
+from spotlightd.engine.errors import CUT_OFF, ENGINE_ERRORS, SYNTAX, failure, parse_failure
 from spotlightd.engine.opening import open_engine
 from spotlightd.engine.requests.options import RequestOptions, Session, make_set_clause, quote, quote_name
 from spotlightd.engine.sessions import SessionHandle, Sessions
@@ -68,6 +70,19 @@ class Handles:
                 "read_bytes": str(result.storage_bytes_read()),
                 "result_rows": str(result.rows_read()),
             }
+
+    def read_native(self, options: RequestOptions, statement: Statement, inlet: int) -> dict[str, str]:
+        """Run a statement and write its answer into the pipe, in the Native of the client's version of the protocol."""
+        native.check_version(options.protocol_version)
+        rows = 0
+        with (
+            self.open_handle(options) as handle,
+            contextlib.closing(_read_blocks(handle, options, statement)) as blocks,
+        ):
+            for block, counted in blocks:
+                _write(inlet, block)
+                rows += counted
+        return {"result_rows": str(rows)}
 
     def change(self, options: RequestOptions, statement: Statement) -> tuple[bytes, dict[str, str]]:
         """Run a statement with a small answer, or none."""
@@ -203,10 +218,15 @@ def _insert(handle: Connection, sql: str, format: str, next_block: Callable[[], 
 
 def _query(handle: Connection, sql: str, format: str = "TabSeparated", params: Mapping[str, str] | None = None) -> Any:
     run: Any = handle.query  # chDB declares text, and takes bytes too
-    if params and any(encode(value) != value.encode(errors="replace") for value in params.values()):
-        _set_parameters(handle, params)  # chDB's own parameters must be UTF-8
-        params = None
-    return run(encode(sql), format, params=dict(params or {}))
+    return run(encode(sql), format, params=_parameters(handle, params or {}))
+
+
+def _parameters(handle: Connection, values: Mapping[str, str]) -> dict[str, str]:
+    """The values as chDB takes them; set on the handle when one is not UTF-8, which chDB's own parameters must be."""
+    if all(encode(value) == value.encode(errors="replace") for value in values.values()):
+        return dict(values)
+    _set_parameters(handle, values)
+    return {}
 
 
 def _set_parameters(handle: Connection, values: Mapping[str, str]) -> None:
@@ -216,3 +236,41 @@ def _set_parameters(handle: Connection, values: Mapping[str, str]) -> None:
             raise failure(SYNTAX, f"The parameter '{name[:100]}' has no name")
     if values:
         _query(handle, make_set_clause({f"param_{name}": value for name, value in values.items()}))
+
+
+def _read_blocks(handle: Connection, options: RequestOptions, statement: Statement) -> Generator[tuple[bytes, int]]:
+    """Blocks in Native, each with its number of rows. Only queries come block by block."""
+    sql = f"{statement.sql}\n{statement.after}"
+    if not statement.is_query:
+        result = _query(handle, sql, "Native", options.values)
+        yield native.convert_answer(result.bytes()), result.rows_read()
+        return
+    types = _describe(handle, statement, options)
+    zones = native.find_zones(types, options.protocol_version)
+    send: Any = handle.send_query
+    stream = send(encode(sql), "Native", params=_parameters(handle, options.values))
+    try:
+        while (chunk := stream.fetch()) is not None:
+            yield native.convert_block(chunk.bytes(), chunk.rows_read(), types, zones), chunk.rows_read()
+    finally:
+        with contextlib.suppress(*ENGINE_ERRORS):
+            stream.cancel()
+
+
+def _describe(handle: Connection, statement: Statement, options: RequestOptions) -> list[str]:
+    """The types of a query's columns; none when the client's version has no use for them."""
+    if options.protocol_version < native.WITH_ZONES:
+        return []
+    sql = f"DESCRIBE TABLE ({statement.sql}\n) {statement.after}"
+    answer = _query(handle, sql, "JSONCompactEachRow", options.values).bytes()
+    return [json.loads(decode(line))[1] for line in answer.splitlines()]
+
+
+def _write(inlet: int, data: bytes) -> None:
+    """StatementError when nobody reads the pipe."""
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(inlet, rest) :]
+    except BrokenPipeError:
+        raise failure(CUT_OFF, "The client disconnected before the answer ended") from None

@@ -25,6 +25,7 @@ from spotlightd.engine.statements.tokens import encode
 from spotlightd.files import create_file
 
 _METADATA_FILE = re.compile(r"(?:metadata file |\(in file )(?P<path>[^\s:()]+\.sql)\b")
+_DAMAGED_FILE = re.compile(r"Syntax error \(in file (?P<path>[^\s:()]+\.sql)\)")
 _DETACHED = """SELECT database, table, metadata_path FROM system.detached_tables WHERE is_permanently
 ORDER BY database, table LIMIT 1000"""
 _FLAG, _ASIDE = ".sql.detached", ".sql.bak"
@@ -42,8 +43,8 @@ def open_engine(path: str, data: Path, database: str) -> tuple[Connection, tuple
         try:
             handle = _connect(path)
         except RuntimeError as problem:
-            file = _find_cause(str(problem), data)
-            if file is None or not _set_aside(file, data, database):
+            file = _set_aside(str(problem), data, database)
+            if file is None:
                 raise
             causes[file] = str(problem)
         else:
@@ -72,29 +73,35 @@ def _captured_errors() -> Iterator[Callable[[], str]]:
         os.close(memory)
 
 
-def _find_cause(problem: str, data: Path) -> Path | None:
-    """The definition that the engine could not load, a file in its folder."""
+def _set_aside(problem: str, data: Path, database: str) -> Path | None:
+    """Set the definition aside that the engine could not load: mark its table as detached; if it is and its text is read
+    all the same, rename the file. None when neither is possible.
+
+    The problem may quote text of the table, which may name other definitions. So a mark is taken back if the table can be
+    attached, and a file is renamed only when the first words, which quote nothing, name it.
+    """
     for match in _METADATA_FILE.finditer(problem):
         file = data / match["path"]
-        if file.is_file() and not file.is_symlink() and file.resolve().is_relative_to(data.resolve()):
+        flag = file.with_suffix(_FLAG)
+        if _is_definition(file, data) and file.parent.name != "metadata" and not flag.exists():
+            os.close(create_file(flag))
             return file
-    return None
-
-
-def _set_aside(file: Path, data: Path, database: str) -> bool:
-    """Mark the definition's table as detached; if it is, and the file is read all the same, rename the file.
-
-    False when neither is possible.
-    """
-    flag = file.with_suffix(_FLAG)
-    if not flag.exists() and file.parent.name != "metadata":
-        os.close(create_file(flag))
-        return True
-    if file.resolve().parent == (data / "metadata" / database).resolve():
-        return False
+    damaged = _DAMAGED_FILE.search(problem)
+    file = _locate(damaged["path"], data) if damaged else data
+    if not _is_definition(file, data) or file.resolve().parent == (data / "metadata" / database).resolve():
+        return None
     file.rename(file.with_suffix(_ASIDE))
-    flag.unlink(missing_ok=True)
-    return True
+    file.with_suffix(_FLAG).unlink(missing_ok=True)
+    return file
+
+
+def _locate(path: str, data: Path) -> Path:
+    """The file of that path in the engine's folder; a named collection's has no folder in the engine's words."""
+    return data / path if "/" in path else data / "named_collections" / path
+
+
+def _is_definition(file: Path, data: Path) -> bool:
+    return file.is_file() and not file.is_symlink() and file.resolve().is_relative_to(data.resolve())
 
 
 def _attach_again(handle: Connection, data: Path, causes: Mapping[Path, str]) -> Iterator[DetachedTable]:
@@ -113,7 +120,7 @@ def _attach_again(handle: Connection, data: Path, causes: Mapping[Path, str]) ->
 def _list_set_aside(data: Path, causes: Mapping[Path, str]) -> Iterator[DetachedTable]:
     """The tables and databases whose definitions were renamed, at this start or an earlier one."""
     folders = {link.resolve(): link.name for link in (data / "metadata").iterdir() if link.is_symlink()}
-    for file in sorted([*data.glob(f"store/*/*/*{_ASIDE}"), *data.glob(f"metadata/*{_ASIDE}")]):
+    for file in sorted([*data.glob(f"store/*/*/*{_ASIDE}"), *data.glob(f"[mn]*/*{_ASIDE}")]):
         words = [folders.get(file.resolve().parent, ""), file.name.removesuffix(_ASIDE)]
         name = ".".join(unquote(word) for word in words if word)
         reason = causes.get(file.with_name(file.name.removesuffix(".bak")), "")

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
@@ -24,13 +23,14 @@ async def post_form(
     http: HttpClient, fields: Mapping[str, str | bytes], files: Mapping[str, bytes], **address: Any
 ) -> tuple[int, bytes]:
     """POST a form, as the driver sends long parameters and external tables."""
-    form = aiohttp.FormData()
-    for name, text in fields.items():
-        form.add_field(name, text, content_type="text/plain")
-    for name, data in files.items():
-        form.add_field(name, data, filename=f"{name}.csv", content_type="application/octet-stream")
-    async with http.session.post(f"{http.url}/", data=form, params=address) as response:
-        return response.status, await response.read()
+    parts = [
+        *((f'name="{name}"', text.encode() if isinstance(text, str) else text) for name, text in fields.items()),
+        *((f'name="{name}"; filename="{name}.csv"', data) for name, data in files.items()),
+    ]
+    head = "--parts\r\nContent-Disposition: form-data; {}\r\nContent-Type: application/octet-stream\r\n\r\n"
+    body = b"".join([head.format(about).encode() + data + b"\r\n" for about, data in parts]) + b"--parts--\r\n"
+    status, _, answer = await http.post(body, {"Content-Type": "multipart/form-data; boundary=parts"}, **address)
+    return status, answer
 
 
 # -- inline data -------------------------------------------------------------------------------------------------------

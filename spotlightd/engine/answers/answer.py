@@ -13,7 +13,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -41,8 +41,7 @@ async def answer(
     form = statement.format or options.format
     head = make_headers(options.query_id) | {"X-ClickHouse-Format": form}
     async with service.admit(service.readers, options.query_id) as work, _pipe() as (pipe, inlet):
-        sql = f"{statement.sql}\nINTO OUTFILE '/proc/self/fd/{inlet}' TRUNCATE FORMAT {form}\n{statement.after}"
-        outcome = service.start(work, lambda: service.handles.read(options, sql))
+        outcome = service.start(work, _choose_call(service, options, statement, form, inlet))
         work.on_done(lambda: os.close(inlet))
         whole = options.whole or request.version < HttpVersion11
         chunks, is_complete = await _read_start(pipe, WHOLE_BYTES if whole else SHORT_BYTES)
@@ -51,6 +50,16 @@ async def answer(
             return await send(request, service, options, work, _Download(pipe, chunks, outcome), head)
         head |= _summarize(await outcome)
     return await _send_whole(request, service, options, b"".join(chunks), head)
+
+
+def _choose_call(
+    service: Service, options: RequestOptions, statement: Statement, form: str, inlet: int
+) -> Callable[[], Summary]:
+    """The call that runs the statement and writes its answer into the pipe."""
+    if form == "Native" and options.protocol_version:
+        return lambda: service.handles.read_native(options, statement, inlet)
+    sql = f"{statement.sql}\nINTO OUTFILE '/proc/self/fd/{inlet}' TRUNCATE FORMAT {form}\n{statement.after}"
+    return lambda: service.handles.read(options, sql)
 
 
 def make_headers(query_id: str) -> dict[str, str]:

@@ -16,6 +16,9 @@ _TRANSPORT = frozenset({
     "http_headers_progress_interval_ms", "client_protocol_version", "user", "password", "quota_key", "role", "stacktrace",
     "cancel_http_readonly_queries_on_client_close", "http_write_exception_in_output_format", "http_response_buffer_size",
 })  # fmt: skip
+WITH_LOW_CARDINALITY = 54405
+"""The first version of the protocol with the type LowCardinality."""
+
 _NAME = re.compile(r"^\w{1,200}$", re.ASCII)
 _SESSION_SECONDS = 60
 _MAX_SESSION_SECONDS = 3600
@@ -33,7 +36,8 @@ class Session:
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
     """Everything in a request except its statement. `whole`: send the answer only when it is complete. `read_only`: it came with
-    GET, which changes nothing. `external`: tables for this statement only.
+    GET, which changes nothing. `external`: tables for this statement only. `protocol_version`:
+    of the client, which decides how Native looks; 0 when it names none.
     """
 
     query_id: str
@@ -44,6 +48,7 @@ class RequestOptions:
     format: str
     whole: bool
     compressed: bool
+    protocol_version: int = 0
     read_only: bool = False
     external: tuple[ExternalTable, ...] = ()
 
@@ -60,7 +65,11 @@ def parse_options(
             raise failure(UNKNOWN_SETTING, f"Unknown setting '{name[:100]}'")
     if read_only and not parameters.get("session_id"):
         settings["readonly"] = "2"  # in a session it would stay in force
+    version = _read_number(parameters, "client_protocol_version", 0)
+    if 0 < version < WITH_LOW_CARDINALITY:
+        settings.setdefault("low_cardinality_allow_in_native_format", "0")
     return RequestOptions(
+        protocol_version=version,
         read_only=read_only,
         query_id=parameters.get("query_id") or str(uuid.uuid4()),
         database=parameters.get("database") or headers.get("X-ClickHouse-Database", ""),
@@ -77,9 +86,13 @@ def _session(parameters: Mapping[str, str]) -> Session | None:
     name = parameters.get("session_id", "")
     if not name:
         return None
-    seconds = parameters.get("session_timeout", "")
-    requested = int(seconds) if seconds.isascii() and seconds.isdigit() else _SESSION_SECONDS
+    requested = _read_number(parameters, "session_timeout", _SESSION_SECONDS)
     return Session(name, min(requested, _MAX_SESSION_SECONDS), parameters.get("session_check") == "1")
+
+
+def _read_number(parameters: Mapping[str, str], name: str, default: int) -> int:
+    text = parameters.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() else default
 
 
 def quote(value: str) -> str:

@@ -15,14 +15,16 @@ from spotlightd.engine.statements.tokens import Token, read_tokens
 Kind = Literal["read", "load", "change", "session"]
 
 _SESSION = frozenset({"SET", "USE"})
-_READS = frozenset({"SELECT", "WITH", "FROM", "SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "CHECK", "VALUES"})
+_QUERIES = frozenset({"SELECT", "WITH", "FROM"})
+_READS = _QUERIES | frozenset({"SHOW", "DESC", "DESCRIBE", "EXISTS", "EXPLAIN", "CHECK", "VALUES"})
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A parsed statement, by kind:
 
-    read    `sql` without its FORMAT clause, `format` (empty: none was named), and `after`, the SETTINGS that followed it
+    read    `sql` without its FORMAT clause, `format` (empty: none was named), and `after`, the SETTINGS that followed it;
+            `is_query` for a SELECT, in whatever form
     load    `sql` up to the word FORMAT, `format`, and `data`: the place in the text where inline data begin
     change  `sql` unchanged, and its `format`; its answer is small
     session `sql` unchanged: SET or USE, which change nothing but the session
@@ -33,6 +35,7 @@ class Statement:
     format: str = ""
     after: str = ""
     data: int = 0
+    is_query: bool = False
 
 
 def parse_statement(text: str) -> Statement:
@@ -91,12 +94,13 @@ def _parse_single(text: str, kind: Kind) -> Statement:
             tokens.append(token)
     sql = text[: ended.start] if ended else text
     clauses = [index for index in range(1, len(tokens) - 1) if _is_format_clause(tokens, index)]
+    is_query = kind == "read" and (tokens[0].text == "(" or tokens[0].is_word(*_QUERIES))
     if not clauses:
-        return Statement(kind, sql.rstrip())
+        return Statement(kind, sql.rstrip(), is_query=is_query)
     clause, name = tokens[clauses[-1]], tokens[clauses[-1] + 1]
     if kind != "read":
         return Statement(kind, sql.rstrip(), name.text)
-    return Statement(kind, sql[: clause.start].rstrip(), name.text, sql[name.stop :].strip())
+    return Statement(kind, sql[: clause.start].rstrip(), name.text, sql[name.stop :].strip(), is_query=is_query)
 
 
 def _is_format_clause(tokens: list[Token], index: int) -> bool:
