@@ -6,7 +6,7 @@ The trades are constructed: nobody traded them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,11 +32,12 @@ def trade(number: int, seconds: float, *, received: datetime = NOW, source: str 
     return ("AAPL", "", time, received, received, 100.0, 1.0, *details, 1, 1, 0, number, 0)
 
 
-@dataclass
 class Gauges(SilentMetrics):
     """Metrics that keep the gauges that were set."""
 
-    values: dict[str, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: dict[str, float] = {}
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         super().gauge(name, value, **labels)
