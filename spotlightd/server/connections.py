@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -104,21 +104,24 @@ class Connections:
     async def admit(self, address: str) -> Connection | None:
         """A place for a new connection. Waits while every other one is being answered; None when its address has too many."""
         address = network_of(address)
-        while True:
-            is_full = len(self._open) >= self.limits.connections
-            if self._by_address[address] >= self.limits.address_connections:
-                if not self._make_room(connection for connection in self._open if connection.address == address):
-                    self.dropped["address"] += 1
-                    return None
-            elif not is_full or self._make_room(self._open):
-                break
-            else:
-                self._changed.clear()
-                await self._changed.wait()
+        while (crowd := self._find_crowd(address)) is not None:
+            if self._make_room(crowd):
+                continue
+            if len(crowd) < self.limits.connections:
+                self.dropped["address"] += 1
+                return None
+            self._changed.clear()
+            await self._changed.wait()
         connection = Connection(address, self.clock.now())
         self._open.add(connection)
         self._by_address[address] += 1
         return connection
+
+    def _find_crowd(self, address: str) -> Collection[Connection] | None:
+        """The connections of which one must end before the address can have another; None when there is room."""
+        if self._by_address[address] >= self.limits.address_connections:
+            return [connection for connection in self._open if connection.address == address]
+        return self._open if len(self._open) >= self.limits.connections else None
 
     def remove(self, connection: Connection) -> None:
         """The connection is closed, or about to be."""
@@ -164,9 +167,9 @@ class Connections:
         """Close one connection that waits for its client: descriptors are needed elsewhere. False when there is none."""
         return self._make_room(self._open)
 
-    def _make_room(self, candidates: Iterable[Connection]) -> bool:
+    def _make_room(self, candidates: Collection[Connection]) -> bool:
         """Close the one that can best be spared: of the address with the most, a half request first."""
-        now, candidates = self.clock.now(), tuple(candidates)
+        now = self.clock.now()
         spare = [connection for connection in candidates if connection.wait is not Wait.ANSWER]
         if not spare:
             spare = _find_excess(

@@ -73,5 +73,5 @@ async def add_server_name(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def name_server(response: web.StreamResponse) -> None:
-    """By default aiohttp tells every client its own version and Python's."""
-    response.headers.setdefault(hdrs.SERVER, SERVER_NAME)
+    """Without this aiohttp tells every client its own version and Python's."""
+    response.headers[hdrs.SERVER] = SERVER_NAME

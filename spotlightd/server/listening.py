@@ -115,6 +115,17 @@ async def _in_background(*works: Coroutine[Any, Any, None]) -> AsyncIterator[Non
             await asyncio.wait(tasks)
 
 
+async def _wait_readable(listener: socket.socket) -> None:
+    """Wait until somebody wants to connect. `loop.sock_accept` would lose a connection when it is cancelled."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(listener, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(listener)
+
+
 async def _watch(places: Connections, on_dropped: OnDropped) -> None:
     """Close what is late, and report what was dropped: one report a second however many there are."""
     while True:
@@ -134,18 +145,17 @@ class _Door:
     _opening: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def accept_from(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        in_a_row = 0
         while True:
-            try:
-                connected, peer = await loop.sock_accept(listener)
-            except OSError as problem:
-                await self._pause(problem)
-                continue
-            await self._let_in(connected, str(peer[0]) if peer else "")
-            in_a_row = (in_a_row + 1) % ACCEPTED_IN_A_ROW
-            if not in_a_row:
-                await asyncio.sleep(0)  # the requests of those that were accepted are read before others come in
+            await _wait_readable(listener)
+            for _ in range(ACCEPTED_IN_A_ROW):  # then the requests of these are read before others come in
+                try:
+                    connected, peer = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as problem:
+                    await self._pause(problem)
+                    break
+                await self._let_in(connected, str(peer[0]))
 
     async def close(self) -> None:
         """Wait for the connections that are being opened."""

@@ -26,7 +26,7 @@ from tests.web.world import FAILS, World
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 PATIENT = WebSettings(query_seconds=60.0, wait_seconds=60.0)
 NEEDLE = "constructed needle"
-HEAVY_PAGE = f"/data/sec_ftd?description__contains={NEEDLE.replace(' ', '+')}"
+HEAVY_PAGE = f"/data/sec_ftd.json?_size=1&description__contains={NEEDLE.replace(' ', '+')}"
 ROW_PAGE = "/data/sec_ftd/2021-01-15,36467W109,GME"
 ORDINARY_PAGES = ("/", "/status", "/s/GME", "/data/sec_ftd", "/data/sec_ftd?symbol=GME", "/data/sec_ftd.json?_size=5")
 
