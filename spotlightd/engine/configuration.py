@@ -179,10 +179,11 @@ def query_settings(configuration: Configuration) -> dict[str, str]:
     The three compilers are off: they need memory that is both writable and executable, which a hardened systemd unit
     forbids. The engine's log tables are off: they do not exist unless the configuration file names them, and if they
     did, they would grow without limit. Hive partitioning is off: a part of a path such as `day=7` would silently replace
-    the column of that name.
+    the column of that name. `url()` is tried once: there is no network, and ten tries with pauses took over 100 s.
     """
     return {
         "async_insert": "0",
+        "http_max_tries": "1",
         "max_threads": str(configuration.threads),
         "max_memory_usage": str(configuration.query_memory_bytes),
         "result_overflow_mode": "throw",

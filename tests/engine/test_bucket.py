@@ -136,7 +136,7 @@ ELSEWHERE = (
     "SELECT * FROM file('{outside}', 'CSV', 'a String')",
     "SELECT file('{outside}')",
     "SELECT file('/etc/passwd')",
-    "SELECT * FROM url('http://127.0.0.1:{port}/', 'CSV', 'a String') SETTINGS http_max_tries = 1",
+    "SELECT * FROM url('http://127.0.0.1:{port}/', 'CSV', 'a String')",
     "SELECT * FROM s3('http://127.0.0.1:{port}/bucket/a', 'abc', 'abc', 'CSV', 'a String') SETTINGS s3_retry_attempts = 0",
     "SELECT * FROM s3(archive, url = 'http://127.0.0.1:{port}/bucket/', filename = 'a', format = 'CSV', structure = 'a String')",
     "INSERT INTO FUNCTION file('{outside}.new', 'CSV', 'a UInt8') SELECT 1",
