@@ -18,19 +18,24 @@ class Output:
     is_text: bool = True
 
 
-_EXACT = "date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0"
+_NAMES = (
+    "prefer_column_name_to_alias = 1"  # in a condition a column's name means what was published, not what is written
+)
+_EXACT = f"{_NAMES}, date_time_output_format = 'iso', output_format_decimal_trailing_zeros = 0"
 _ARROW = (
+    f"{_NAMES}, "
     "output_format_arrow_string_as_string = 1, output_format_arrow_fixed_string_as_fixed_byte_array = 0, "
     "output_format_arrow_low_cardinality_as_dictionary = 0, output_format_arrow_date_as_uint16 = 0, "
     "output_format_arrow_compression_method = 'none'"
 )
 _PARQUET = (
+    f"{_NAMES}, "
     "output_format_parquet_row_group_size = 100000, max_threads = 1, output_format_parquet_string_as_string = 1, "
     "output_format_parquet_fixed_string_as_fixed_byte_array = 0, output_format_parquet_date_as_uint16 = 0"
 )
 _JSON = f"{_EXACT}, output_format_json_quote_64bit_integers = 0, output_format_json_quote_decimals = 0"
 OUTPUTS = {
-    "csv": Output("CSVWithNames", "text/csv; charset=utf-8", f"{_EXACT}, prefer_column_name_to_alias = 1"),
+    "csv": Output("CSVWithNames", "text/csv; charset=utf-8", _EXACT),
     "json": Output("JSONEachRow", "application/json", f"{_JSON}, output_format_json_array_of_rows = 1"),
     "ndjson": Output("JSONEachRow", "application/x-ndjson", f"{_JSON}, output_format_json_array_of_rows = 0"),
     "arrow": Output("ArrowStream", "application/vnd.apache.arrow.stream", _ARROW, is_text=False),

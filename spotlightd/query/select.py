@@ -97,9 +97,7 @@ def select_download(question: Question, snapshot: Snapshot) -> Query:
     where = _where(question, binder)
     if question.after:
         where = f"{where} AND {_after_cursor(question, binder)}"
-    columns = ", ".join(
-        (_safe_item(column) if question.is_safe else column.select_item) for column in question.selected
-    )
+    columns = ", ".join(_file_item(column, is_safe=question.is_safe) for column in question.selected)
     rows = question_table(question, snapshot)
     if question.receipt:
         columns += ", _load.document AS _document, " + ", ".join(
@@ -151,14 +149,17 @@ def question_span(question: Question) -> Span:
     return Span(bounds)
 
 
-def _safe_item(column: Column) -> str:
-    """The column in a select list, with a quote before each text that a spreadsheet would take for a formula. In conditions
-    the column must keep its own name: OUTPUTS has the setting for that.
+def _file_item(column: Column, *, is_safe: bool) -> str:
+    """The column in the select list of a file: without the zero bytes that fill a text of fixed length, and if it must be
+    safe with a quote before each text that a spreadsheet would take for a formula. In conditions and orders its name means
+    the column itself: OUTPUTS has the setting for that.
     """
-    if column.kind != "text" or "UUID" in column.type:
-        return column.select_item
     text = column.expression
-    return f"if(match(toString({text}), {FORMULA}), concat('\\'', {text}), {text}) AS `{column.name}`"
+    if "FixedString" in column.type:
+        text = f"trimRight(toString({text}), '\\0')"
+    if is_safe and column.kind == "text" and "UUID" not in column.type:
+        text = f"if(match(toString({text}), {FORMULA}), concat('\\'', {text}), {text})"
+    return f"{text} AS `{column.name}`" if text != column.expression else column.select_item
 
 
 def _documents() -> str:

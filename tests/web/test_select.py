@@ -51,7 +51,7 @@ HOSTILE = (
 KEYWORDS = {
     "SELECT", "FROM", "WHERE", "AND", "OR", "NOT", "ORDER", "BY", "DESC", "LIMIT", "GROUP", "IN", "BETWEEN", "DISTINCT", "LEFT",
     "ANY", "JOIN", "ON", "AS", "isNull", "isNaN", "ifNull", "if", "false", "has", "toString", "startsWith", "count",
-    "positionCaseInsensitiveUTF8", "load_id", "loads", "dataset", "document", "seq", "_load", "_document", "_member", "_line",
+    "positionCaseInsensitiveUTF8", "match", "concat", "trimRight", "load_id", "loads", "dataset", "document", "seq", "_load", "_document", "_member", "_line",
     "member", "line", "kinds", "String", "UInt8", "UInt32", "UInt64", "UInt16", "Int64", "Float64", "Date", "DateTime64", "UTC",
     "Decimal", "Bool", *NAMES,
 }  # fmt: skip
@@ -70,6 +70,8 @@ def statements(question: question_module.Question) -> list[Query]:
 def unexpected_tokens(sql: str) -> list[str]:
     """Tokens of a statement that are neither declared names, nor keywords of SQL, nor numbers."""
     rest = sql.replace(visible_condition(EVERY_KIND), "")
+    for literal in (select.FORMULA, r"'\''", r"'\0'"):
+        rest = rest.replace(literal, "")
     tokens = re.findall(r"'UTC'|\w+|[^\w]", rest)
     return [
         token for token in tokens if not (token in KEYWORDS or SIGNS.fullmatch(token) or re.fullmatch(r"p?\d+", token))

@@ -90,4 +90,4 @@ def _r_class(column: Column) -> str:
     """The class that R would not find by itself. R has no integers of 64 bits: numbers that identify are read as text."""
     if column.kind in ("text", "list", "time") or (_WIDE.search(column.type) and not column.unit):
         return "character"
-    return "Date" if column.kind == "date" else ""
+    return {"date": "Date", "bool": "logical"}.get(column.kind, "")
