@@ -45,6 +45,7 @@ class Script:
     per_frame     ticks in one frame
     ping_seconds  between two of the venue's own pings, which are frames
     max_symbols   more symbols than this are answered with an error frame
+    clock_seconds the venue's clock, by which its ticks are timed, is so far ahead of this machine's
     one_per_key   a second connection with the same token ends the first
     """
 
@@ -54,6 +55,7 @@ class Script:
     per_frame: int = 1
     ping_seconds: float = 10.0
     max_symbols: int = 50
+    clock_seconds: float = 0.0
     one_per_key: bool = True
 
 
@@ -247,7 +249,8 @@ class Exchange:
             while maker and due >= self.script.per_frame:
                 due -= self.script.per_frame
                 now_ns = time.time_ns()
-                symbol, value = maker.build_frame(len(self.ticks), now_ns // 1_000_000)
+                venue_ms = now_ns // 1_000_000 + round(self.script.clock_seconds * 1000)
+                symbol, value = maker.build_frame(len(self.ticks), venue_ms)
                 self.ticks.extend([now_ns] * self.script.per_frame)
                 await self._deliver(symbol, value)
 
