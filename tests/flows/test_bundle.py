@@ -22,7 +22,7 @@ from spotlightd.model.source import OutsideRows
 from spotlightd.settings import stores
 
 from .bundle_world import document_transfer, ignore_progress, statuses
-from .world import CrashError, Fuse, World, constructed_counts, crash_steps, source, url
+from .world import CrashError, Fuse, World, constructed_counts, crash_steps, repeating, source, url
 
 DAYS = {"2021/a": "2021-01-04,1\n2021-01-05,2\n", "2022/a": "2022-01-04,7\n?odd\n", "2023/a": "2023-01-02,3\n"}
 EXPECTED = {"2021-01-04": 1, "2021-01-05": 2, "2022-01-04": 7, "2023-01-02": 3}
@@ -215,14 +215,14 @@ async def test_a_publishers_own_answer_outranks_a_bundle(
 
 
 async def test_two_sources_of_the_same_bytes_are_in_one_bundle(world: World, other: World, tmp_path: Path) -> None:
-    twin = replace(source(), name="constructed_twin")
+    first, twin = repeating(), replace(repeating(), name="constructed_twin")
     world.serve({"2021/a": DAYS["2021/a"]})
-    for feed in (source(), twin):
+    for feed in (first, twin):
         await world.ingest(feed)
     path = tmp_path / "twins.bundle.tar"
     for at, mine in ((world, True), (other, False)):
         async with document_transfer(at, source()) as transfer:
-            transfer.feeds = {feed.name: feed for feed in (source(), twin)}
+            transfer.feeds = {feed.name: feed for feed in (first, twin)}
             if mine:
                 manifest = await transfer.export(constructed_counts, path)
                 assert len({load.digest for load in manifest.loads}) == 1

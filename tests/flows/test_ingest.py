@@ -108,7 +108,7 @@ async def test_a_new_parser_reads_documents_that_are_in_the_bucket_alone(world: 
 
 
 async def test_the_same_bytes_for_another_slice_are_refused(world: World) -> None:
-    world.serve({"2021/a": A, "2022/a": A})
+    world.serve({"2021/a": A, "2021/b": A})
     assert sorted(result.outcome for result in await world.ingest()) == ["published", "refused"]
     assert any("the same bytes as the document for" in error for _, _, error in await world.runs())
     assert await world.read_counts() == {"2021-01-04": 1, "2021-01-05": 2}

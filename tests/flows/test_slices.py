@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 
-from spotlightd import Batch, Body, Link, OutsideRows, Pages, Reject, Rows, SettingsError
+from spotlightd import Batch, Link, OutsideRows, Pages, SettingsError
 from spotlightd.parse import dates, outside
 from spotlightd.parse.dates import Period
-from tests.flows.world import INDEX, World, constructed_counts, parse, source, url
+from tests.flows.world import INDEX, World, constructed_counts, repeating, source, url
 
 FIRST_QUARTER = "2004-03-31,1\n2004-04-01,5\n"
 SECOND_QUARTER = "2004-04-01,5\n2004-04-02,6\n"
@@ -170,13 +170,6 @@ async def test_a_repeated_key_is_loaded_in_the_look_in_which_the_other_document_
 
 
 async def test_a_dataset_may_say_that_its_keys_repeat(world: World) -> None:
-    dataset = replace(constructed_counts, key_may_repeat=True)
-
-    def parse_repeating(body: Body) -> Iterator[Rows | Reject]:
-        for item in parse(body):
-            yield replace(item, dataset=dataset) if isinstance(item, Rows) else item
-
-    repeating = replace(source(), datasets=(dataset,), parse=parse_repeating)
     world.serve({"2021/a": "2021-01-04,1\n", "2021/b": "2021-01-04,1\n2021-01-05,2\n"})
-    assert {result.outcome for result in await world.ingest(repeating)} == {"published"}
+    assert {result.outcome for result in await world.ingest(repeating())} == {"published"}
     assert await world.count_stored() == 3

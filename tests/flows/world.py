@@ -10,7 +10,7 @@ import pkgutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -104,6 +104,17 @@ def source(parser: str = "1") -> Batch:
         parse=parse, parser=parser, hosts=("example.org",), cron="0 6 * * *",
         expected=lambda day: Expected(f"{day.year}", day), rejects_allowed=0.5, outside=OutsideRows.REFUSE,
     )  # fmt: skip
+
+
+def repeating() -> Batch:
+    """The same source, whose dataset says that keys may repeat."""
+    dataset = replace(constructed_counts, key_may_repeat=True)
+
+    def parse_repeating(body: Body) -> Iterator[Rows | Reject]:
+        for item in parse(body):
+            yield replace(item, dataset=dataset) if isinstance(item, Rows) else item
+
+    return replace(source(), datasets=(dataset,), parse=parse_repeating)
 
 
 class InlineParseSession:
