@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo test soak quick faults chaos lint bench docs release screenshots lock clean developer browser kafka stores prometheus rscript ahead
+.PHONY: help install demo test host soak quick faults chaos lint bench docs release screenshots lock clean developer browser kafka stores prometheus rscript ahead
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -32,13 +32,19 @@ demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/de
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
 test: ahead developer browser rscript kafka stores prometheus  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
-	$(PYTEST) --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --ignore=tests/host --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+host: release  ## the playbook on a booted Debian with a real systemd; as root
+	@test "$$(id -u)" != 0 || command -v systemd-nspawn mmdebstrap zstd >/dev/null || { $(APT) update && $(APT) install --no-install-recommends \
+		systemd-container mmdebstrap zstd iproute2 openssh-client curl >/dev/null; }
+	@$(VENV)/bin/python -m tests.host.image >/dev/null
+	$(PYTEST) tests/host $(ARGS)
 
 soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load
-	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 SPOTLIGHTD_CRASH_STRIDE=1 $(PYTEST) -m slow tests $(ARGS)
+	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 SPOTLIGHTD_CRASH_STRIDE=1 $(PYTEST) -m slow --ignore=tests/host tests $(ARGS)
 
 quick: developer  ## the tests that take less than a minute
-	$(PYTEST) -m 'not slow and not browser' $(ARGS)
+	$(PYTEST) --ignore=tests/host -m 'not slow and not browser' $(ARGS)
 
 faults: developer kafka  ## the tests of streams under faults, and their table in docs/reliability.md
 	FAULTS_JSON=$(CURDIR)/.cache/faults.json $(PYTEST) tests/streams $(ARGS)
@@ -47,11 +53,12 @@ faults: developer kafka  ## the tests of streams under faults, and their table i
 chaos: developer kafka  ## faults in an order drawn by a seed: SEED=1, MINUTES=3
 	@$(VENV)/bin/python -m tests.streams.chaos $(SEED) --minutes $(MINUTES)
 
-lint: developer  ## ruff, mypy and the import contract
+lint: developer  ## ruff, mypy, the import contract and ansible-lint
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	cd ansible && PATH=$(CURDIR)/$(VENV)/bin:$$PATH ansible-lint --offline --profile production --quiet site.yml
 
 bench: developer  ## all benchmarks, as JSON on stdout; ARGS=name for one
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)

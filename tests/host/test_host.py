@@ -1,0 +1,174 @@
+"""The playbook on a bare host with a real systemd: installed, installed again, killed, stopped, rebooted, cut off, upgraded.
+
+One host lives through all tests, in their order. The release is what `make release` writes.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.host.image import HostMissingError
+from tests.host.machine import NAME, ROOT, Machine, Play, run_machine
+
+pytestmark = pytest.mark.slow
+UNITS = ("spotlightd", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "nginx")
+READ = 'python3 -c "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"'
+READY = f"{READ} http://127.0.0.1:8080/readyz > /dev/null && echo yes"
+VARIABLES = {
+    "box_name": NAME,
+    "spotlightd_contact": "operator@example.org",
+    "monitoring_mail_to": "operator@example.org",
+}
+
+
+def find_release() -> Path:
+    releases = sorted((ROOT / "build").glob("spotlightd-*.tar"))
+    if not releases:
+        raise HostMissingError("there is no release: make release")
+    return releases[-1]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    try:
+        release = find_release()
+        with run_machine(tmp_path_factory.mktemp("host")) as machine:
+            machine.variables.update(VARIABLES, spotlightd_release=str(release))
+            yield machine
+    except HostMissingError as error:
+        pytest.skip(f"no host: {error}")
+
+
+@pytest.fixture(scope="module")
+def first(bare: Machine) -> Play:
+    """The first run of the playbook."""
+    return bare.play()
+
+
+@pytest.fixture
+def box(bare: Machine, first: Play) -> Machine:
+    """The installed host."""
+    assert first.failed == 0, first.output[-4000:]
+    return bare
+
+
+def wait_until_ready(box: Machine) -> None:
+    box.wait_for(READY, {"yes"})
+
+
+def test_a_bare_host_becomes_the_box(box: Machine, first: Play) -> None:
+    wait_until_ready(box)
+    assert box.run("systemctl is-system-running") == "running"
+    assert box.run(f"systemctl is-active {' '.join(UNITS)}").split() == ["active"] * len(UNITS)
+    print(f"first run: {first.seconds:.0f} s, {first.ok} tasks, {first.changed} changed")
+
+
+def test_a_second_run_changes_nothing_and_restarts_nothing(box: Machine) -> None:
+    pids = [box.main_pid(unit) for unit in UNITS]
+    again = box.play()
+    print(f"second run: {again.seconds:.0f} s, {again.ok} tasks, {again.changed} changed")
+    assert (again.changed, again.failed) == (0, 0), again.output[-4000:]
+    assert [box.main_pid(unit) for unit in UNITS] == pids
+
+
+def test_only_nginx_and_ssh_listen_beyond_loopback(box: Machine) -> None:
+    lines = box.run("ss --listening --tcp --numeric --processes --no-header").splitlines()
+    beyond = {line.split('"')[1] for line in lines if not line.split()[3].startswith(("127.", "[::1]"))}
+    assert beyond == {"nginx", "sshd"}
+
+
+def test_pages_are_served_over_tls_to_those_who_know_the_password(box: Machine) -> None:
+    password = box.run("cat /etc/spotlightd/secrets/explorer.password")
+    assert len(password) == 64
+    assert ask(box, "/status").startswith("401")
+    status = ask(box, "/status", "--user", f"reader:{password}")
+    assert status.startswith("200")
+    assert "sec_ftd" in status
+    assert "strict-transport-security" in ask(box, "/", "--user", f"reader:{password}", "--head").lower()
+    for private in ("/metrics", "/logs", "/data/logs", "/data/logs.csv"):
+        assert ask(box, private, "--user", f"reader:{password}").startswith("404"), private
+    assert (
+        box.as_operator(
+            "curl",
+            "--silent",
+            "--insecure",
+            "--resolve",
+            "other.example.org:443:10.231.8.2",
+            "https://other.example.org/",
+            seconds=20,
+        ).returncode
+        == 52
+    )  # curl: the server returned nothing
+
+
+def ask(box: Machine, path: str, *options: str) -> str:
+    """Status and body of a page through nginx."""
+    result = box.as_operator(
+        "curl", "--silent", "--insecure", "--resolve", f"{NAME}:443:10.231.8.2", "--write-out", "%{stderr}%{http_code}",
+        *options, f"https://{NAME}{path}", seconds=30,
+    )  # fmt: skip
+    return f"{result.stderr} {result.stdout}"
+
+
+def test_prometheus_scrapes_the_daemon_and_the_machine(box: Machine) -> None:
+    query = f"{READ} 'http://127.0.0.1:9090/api/v1/query?query=min(up)' | grep --only-matching '\"[01]\"'"
+    box.wait_for(query, {'"1"'})
+
+
+def test_a_killed_daemon_is_back_at_once(box: Machine) -> None:
+    pid = box.main_pid("spotlightd")
+    box.run(f"kill -9 {pid}")
+    wait_until_ready(box)
+    assert box.main_pid("spotlightd") != pid
+    assert box.run("systemctl show --property=NRestarts --value spotlightd") == "1"
+
+
+def test_a_daemon_that_hangs_is_ended_by_the_watchdog(box: Machine) -> None:
+    box.run(
+        "mkdir -p /run/systemd/system/spotlightd.service.d && printf '[Service]\\nWatchdogSec=5s\\n' > /run/systemd/system/spotlightd.service.d/short.conf"
+    )
+    box.run("systemctl daemon-reload && systemctl restart spotlightd")
+    wait_until_ready(box)
+    pid = box.main_pid("spotlightd")
+    box.run(f"kill -STOP {pid}")
+    box.wait_for(
+        f"test $(systemctl show --property=MainPID --value spotlightd) != {pid} && systemctl is-active spotlightd",
+        {"active"},
+    )
+    assert "Watchdog timeout" in box.run("journalctl --unit spotlightd --no-pager")
+    box.run("rm -r /run/systemd/system/spotlightd.service.d && systemctl daemon-reload && systemctl restart spotlightd")
+    wait_until_ready(box)
+
+
+def test_after_a_reboot_and_after_a_power_cut_everything_runs_again(box: Machine) -> None:
+    box.reboot()
+    wait_until_ready(box)
+    box.cut_power()
+    box.boot()
+    wait_until_ready(box)
+    assert box.run(f"systemctl is-active {' '.join(UNITS)}").split() == ["active"] * len(UNITS)
+
+
+def test_a_setting_that_must_be_corrected_is_refused_before_anything_changes(box: Machine) -> None:
+    pid = box.main_pid("spotlightd")
+    play = box.play(variables={"spotlightd_settings": "[web]\nprot = 1"})
+    assert play.failed == 1
+    assert "prot" in play.output
+    assert box.main_pid("spotlightd") == pid
+    assert box.play().failed == 0
+
+
+def test_a_release_that_does_not_pass_its_check_leaves_the_old_one_running(box: Machine, tmp_path: Path) -> None:
+    pid, broken = box.main_pid("spotlightd"), tmp_path / "spotlightd-9.9.9.tar"
+    with tarfile.open(broken, "w") as archive:
+        for name in ("requirements.lock",):
+            (tmp_path / name).write_text("constructed==1.0 --hash=sha256:" + 64 * "0" + "\n")
+            archive.add(tmp_path / name, name)
+    play = box.play(variables={"spotlightd_release": str(broken)})
+    assert play.failed == 1
+    assert box.main_pid("spotlightd") == pid
+    assert box.run("readlink /opt/spotlightd/current").endswith("/0.1.0")
