@@ -97,7 +97,7 @@ async def test_another_copy_of_a_partition_lies_where_no_recommended_path_leads(
     with capture_logs() as events:
         archiver = await archived(world)
     assert await world.stages() == {"20260301-0": "dropped", "20260302-0": "dropped"}
-    assert (await world.partition("20260301-0")).keys[0].startswith("_uncounted/trades/archive_day=2026-03-01/")
+    assert (await world.partition("20260301-0")).keys[0].startswith("uncounted/trades/archive_day=2026-03-01/")
     assert [event["event"] for event in events].count("copy not counted") == 2
     assert count_outside(world) == 2000
     assert (await world.read()).rows == 2970
@@ -133,4 +133,4 @@ async def test_a_copy_that_cannot_be_read_is_no_copy(world: ArchiveWorld) -> Non
     path.write_bytes(b"PAR1 constructed damage PAR1")
     await go_back(world)
     await world.archiver().round()
-    assert (await world.partition("20260301-0")).keys[0].startswith("_uncounted/")
+    assert (await world.partition("20260301-0")).keys[0].startswith("uncounted/")

@@ -315,7 +315,7 @@ async def test_a_drain_waits_while_its_table_is_held_and_goes_on_when_it_is_back
             assert flow.states() == ()
             stores.gate.hold_tables({})
             await until(lambda: stream_world.is_drained(flow))
-    assert len(await stream_world.numbers()) == 10
+    assert len(await stream_world.numbers()) == 20
 
 
 async def test_a_source_that_waits_for_its_next_check_says_that_its_table_is_gone(world: World) -> None:

@@ -148,7 +148,7 @@ class Archiver:
         seconds = self.context.policy.grace_seconds + self.context.policy.rest_seconds
         return (
             f"{count(len(due), 'partition leaves', 'partitions leave')} the warehouse for the bucket, from {due[0].day} to"
-            f" {due[-1].day}, {seconds / 3600:g} hours later at the earliest"
+            f" {due[-1].day}, {seconds / 3600:.1f} hours later at the earliest"
         )
 
     async def _plan(self) -> None:

@@ -18,7 +18,7 @@ from spotlightd.model.partition import Partition
 from spotlightd.model.text import count
 from spotlightd.ports.storage import Object
 
-UNCOUNTED = "_uncounted/"
+UNCOUNTED = "uncounted/"
 SUFFIX = ".parquet"
 KNOWN_OBJECTS = "SELECT DISTINCT arrayJoin(objects) FROM archives"
 

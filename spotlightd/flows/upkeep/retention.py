@@ -32,5 +32,5 @@ async def tell_shortened(
         logger(dataset=rule.name).error(
             "retention shortened", days=rule.asked, was=rule.days, at=rule.starts_at.isoformat(), detail=alarms[rule]
         )
-    told |= alarms.keys()
+    told.update(alarms)
     return tuple(alarms.values())
