@@ -18,6 +18,7 @@ from types import ModuleType
 from spotlightd import __version__, commands, log
 from spotlightd.commands.command import Command, find_commands, read_settings
 from spotlightd.commands.output import Out
+from spotlightd.confinement.process import hide_memory
 from spotlightd.errors import (
     FormatError,
     InUseError,
@@ -28,7 +29,7 @@ from spotlightd.errors import (
     find_cause,
 )
 from spotlightd.settings.describe import find_secrets
-from spotlightd.workers.confine import block_pandas
+from spotlightd.workers.child_setup import block_pandas
 
 EXIT = """exit status:
    0  done; for verify and audit: the data are the same
@@ -90,6 +91,7 @@ def _report(out: Out, error: SpotlightError) -> int:
 def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> int:
     """Run one command; returns its exit status."""
     block_pandas()
+    hide_memory()
     sys.excepthook = log.print_traceback
     arguments = build_parser(package).parse_args(argv)
     command: Command = arguments.command
@@ -105,10 +107,10 @@ def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> i
     except SpotlightError as error:
         return _report(out, error)
     except BaseExceptionGroup as group:
-        error = find_cause(group)
-        if error is None:
+        cause = find_cause(group)
+        if cause is None:
             raise
-        return _report(out, error)
+        return _report(out, cause)
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         sys.stderr.close()
         return 0

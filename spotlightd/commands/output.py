@@ -14,19 +14,22 @@ from typing import Any
 from uuid import UUID
 
 from rich.console import Console
+from rich.markup import escape as escape_markup
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from spotlightd.log import hide_known_secrets, hide_secrets
 from spotlightd.ports.progress import Progress
+from spotlightd.printable import LINES, escape_json, escape_text
 
 FILE_WIDTH = 1_000  # characters per line of a table that goes to a file or another program: nothing is folded
 
 
 @dataclass(frozen=True, slots=True)
 class Out:
-    """The output of a command: results go to stdout, everything else to stderr. Nothing of it is a secret of this process.
+    """The output of a command: results go to stdout, everything else to stderr. Nothing of it is a secret of this process,
+    and control characters in it are shown instead of printed.
 
     `file_mode` is the mode of a file that the caller named for a result: what the caller's umask allows.
     """
@@ -44,7 +47,7 @@ class Out:
             is_number = any(isinstance(row[index], int | float | Decimal) for row in rows)
             table.add_column(name, justify="right" if is_number else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(hide_known_secrets(format_cell(value)) for value in row))
+            table.add_row(*(escape_text(hide_known_secrets(format_cell(value))) for value in row))
         width = None if sys.stdout.isatty() else FILE_WIDTH
         Console(width=width, highlight=False, markup=False).print(table)
 
@@ -52,23 +55,23 @@ class Out:
         """Print one value as JSON."""
         indent = None if self.as_json else 2
         text = json.dumps(_without_nan(value), default=_to_json, ensure_ascii=False, indent=indent, allow_nan=False)
-        print(hide_known_secrets(text))
+        print(escape_json(hide_known_secrets(text)))
 
     def result(self, sentence: str, facts: Mapping[str, Any] | None = None) -> None:
         """Print the result: the sentence for people, the facts for programs."""
         if self.as_json:
             self.value(dict(facts or {"detail": sentence}))
         else:
-            print(hide_known_secrets(sentence))
+            print(escape_text(hide_known_secrets(sentence), LINES))
 
     def note(self, sentence: str) -> None:
         """Print a remark beside the result."""
-        print(hide_secrets(sentence), file=sys.stderr)
+        print(escape_text(hide_secrets(sentence), LINES), file=sys.stderr)
 
     def error(self, error: Exception) -> None:
         """Print an error as a sentence; with --json also as JSON."""
         detail = hide_secrets(str(error))
-        print(f"spotlightd: {detail}", file=sys.stderr)
+        print(f"spotlightd: {escape_text(detail, LINES)}", file=sys.stderr)
         if self.as_json:
             self.value({"error": type(error).__name__, "detail": detail})
 
@@ -89,7 +92,9 @@ class Out:
             task = bar.add_task(title, total=None)
 
             def advance(step: str, done: int, total: int) -> None:
-                bar.update(task, description=f"{title} {step}", completed=done, total=total or None)
+                bar.update(
+                    task, description=f"{title} {escape_markup(escape_text(step))}", completed=done, total=total or None
+                )
 
             yield advance
 

@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from spotlightd.errors import FormatError
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits, Warehouse
+from spotlightd.printable import escape_text
 from spotlightd.query import filters, key
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
 from spotlightd.query.measures import daily_datasets
@@ -132,11 +133,6 @@ def _check(citation: Citation) -> None:
         raise FormatError("the citation has `rows` that is no count: write a whole number, 0 or more")
     if len(citation.documents) > MOST_DOCUMENTS:
         raise FormatError(f"the citation rests on more than {MOST_DOCUMENTS:,} documents")
-
-
-def escape_text(text: str) -> str:
-    """Untrusted text for a terminal: control characters are written as escapes."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def parse_address(datasets: tuple[Dataset, ...], address: str) -> Question:

@@ -76,8 +76,12 @@ def _describe_confinement(instance: Instance, streams: OpenStreams, excerpt: Exc
     """How each kind of child that reads foreign bytes is confined; empty before the first child of its kind."""
     parser = {"stream parser": streams.parser.confinement} if streams.parser else {}
     engine = {"engine": instance.engine.sandbox} if instance.engine else {}
-    readers = {"parser": instance.parser, "excerpt": excerpt, "verifier": instance.verifier}
-    return engine | {name: reader.confinement for name, reader in readers.items()} | parser
+    readers = {
+        "parser": instance.parser.confinement,
+        "excerpt": excerpt.confinement,
+        "verifier": instance.verifier.confinement,
+    }
+    return engine | readers | parser
 
 
 def _flow_state(status: Status) -> FlowState:

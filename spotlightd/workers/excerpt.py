@@ -3,58 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from asyncio.subprocess import PIPE
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-from spotlightd.errors import FormatError, StoreError
+from spotlightd.errors import StoreError
 from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.parser import Excerpt, ExcerptLine
 from spotlightd.ports.storage import Documents
 from spotlightd.settings.sources import ParserSettings
+from spotlightd.workers.child_process import read_document, warn_unless_confined
 
-EXCERPT_SECONDS = 30.0
+MOST_SECONDS = 30
+CPU_SECONDS = 20
+AT_ONCE = 2
+MODULE = "spotlightd.workers.excerpt_child"
+NO_THREADS = {"NPROC": (0, 0)}
 
 
-@dataclass(frozen=True, slots=True)
 class ExcerptReader:
-    """Reads lines around a given line, each time in a new limited child process; two at a time."""
+    """Reads lines around a given line, each time in a new child; two at a time. `confinement` says how the last child was
+    confined, and is empty before the first one.
+    """
 
-    documents: Documents
-    ledger: Ledger
-    limits: ParserSettings
-    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    def __init__(
+        self, documents: Documents, ledger: Ledger, limits: ParserSettings, log: Callable[..., Any] | None = None
+    ) -> None:
+        self._documents, self._ledger, self._log = documents, ledger, log or (lambda *_, **__: None)
+        self._limits = replace(limits, cpu_seconds=CPU_SECONDS, wall_seconds=float(MOST_SECONDS))
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self.confinement = ""
 
     async def __call__(self, digest: str, member: int, line: int, around: int) -> Excerpt:
-        document = await self.ledger.document(digest)
+        document = await self._ledger.document(digest)
         if document is None:
             raise StoreError(f"there is no document {digest}")
-        request = {
-            "name": document.name, "limits": asdict(self.limits), "member": member, "line": line, "around": around,
-        }  # fmt: skip
-        async with self.documents.file(digest) as path, self.gate:
+        request = {"name": document.name, "member": member, "line": line, "around": around}
+        async with self._documents.file(digest) as path, self._gate:
             request["path"] = str(path)
-            answer = json.loads(await _run_child("spotlightd.workers.excerpt_child", json.dumps(request).encode()))
-        if "error" in answer:
-            raise FormatError(answer["error"], member=answer["member"], line=answer["line"])
+            confinement, answer = await read_document(MODULE, request, self._limits, NO_THREADS)
+        self.confinement = warn_unless_confined("excerpt", confinement, self.confinement, self._log)
         return Excerpt(answer["name"], tuple(ExcerptLine(number, text) for number, text in answer["lines"]))
-
-
-async def _run_child(module: str, request: bytes) -> bytes:
-    """Run a module in a process with an empty environment. Returns its output; FormatError when it fails."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", module, stdin=PIPE, stdout=PIPE, stderr=PIPE, env={"TZ": "UTC"}
-    )
-    try:
-        async with asyncio.timeout(EXCERPT_SECONDS):
-            answer, _ = await process.communicate(request)
-    except TimeoutError:
-        raise FormatError(f"the document could not be read within {EXCERPT_SECONDS:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise FormatError(f"the document could not be read within the parser's limits (status {process.returncode})")
-    return answer

@@ -1,16 +1,11 @@
 """The child process that reads the lines around a line of a document. It answers one request and ends.
 
 A user may ask for any line of any document, and documents are untrusted. Therefore neither the daemon nor the parser
-child opens the archive. The answer is JSON on standard output; the limits are those of the parser.
-
-`python -m spotlightd.workers.excerpt_child` reads one JSON object from standard input.
+child opens the archive. The limits are those of the parser; threads it needs none.
 """
 
 from __future__ import annotations
 
-import json
-import resource
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +14,9 @@ from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Body
 from spotlightd.parse import lines, zipped
 from spotlightd.settings.sources import ParserSettings
+from spotlightd.workers.child_setup import answer_once
 
 MOST_CHARACTERS = 4_000
-CPU_SECONDS = 20
 
 
 def read_excerpt(body: Body, member: int, line: int, around: int) -> tuple[str, list[tuple[int, str]]]:
@@ -60,23 +55,9 @@ def _read_pieces(path: Path) -> Iterator[bytes]:
 
 
 def answer_request(request: dict[str, Any]) -> dict[str, Any]:
-    """The excerpt, or the message of the FormatError."""
     body = Body(Path(request["path"]), request["name"], ParserSettings(**request["limits"]))
-    try:
-        name, excerpt = read_excerpt(body, request["member"], request["line"], request["around"])
-    except FormatError as problem:
-        return {"error": str(problem), "member": problem.member, "line": problem.line}
+    name, excerpt = read_excerpt(body, request["member"], request["line"], request["around"])
     return {"name": name, "lines": excerpt}
 
 
-def main() -> None:
-    request = json.load(sys.stdin)
-    memory = request["limits"]["memory_bytes"]
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    json.dump(answer_request(request), sys.stdout)
-
-
-if __name__ == "__main__":
-    main()
+run = answer_once(answer_request)

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -51,6 +51,14 @@ def _place(trace: TracebackType | None) -> str:
 def load_sources(place: str) -> tuple[Batch | Stream, ...]:
     """All Batch and Stream objects of a module or file. SettingsError if it cannot be loaded."""
     return tuple(value for value in load_declarations(place) if not isinstance(value, Transform))
+
+
+def find_source(sources: Iterable[Batch | Stream], place: str, name: str) -> Batch | Stream:
+    """The source with that name. SettingsError when the place has it no longer."""
+    for source in sources:
+        if source.name == name:
+            return source
+    raise SettingsError(f"{place} has no source {name} any more")
 
 
 def load_declarations(place: str) -> tuple[Batch | Stream | Transform, ...]:

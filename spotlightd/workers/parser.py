@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+import resource
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,16 +22,28 @@ from types import TracebackType
 from typing import Any, Self
 
 from spotlightd.errors import FormatError, StoreError
+from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Reject
-from spotlightd.model.source import Batch
+from spotlightd.model.source import Batch, Period
 from spotlightd.model.stream import Stream
 from spotlightd.ports.parser import ParseResult
 from spotlightd.settings.sources import ParserSettings
-from spotlightd.workers.protocol import Frame, FrameDecoder, Kind, encode_message
+from spotlightd.workers.child_process import (
+    END_SECONDS,
+    PIECE_BYTES,
+    describe_exit,
+    describe_memory,
+    describe_timeout,
+    kill_group,
+    list_files,
+    make_start,
+    start_child,
+    warn_unless_confined,
+)
+from spotlightd.workers.inbox import create_inbox, put_document, remove_inbox
+from spotlightd.workers.protocol import HEAD, Frame, FrameDecoder, Kind
 
 START_SECONDS = 30.0
-END_SECONDS = 10.0
-PIECE_BYTES = 1 << 18
 QUEUED_PIECES = 8
 # The child keeps freed memory between blocks: returning it and faulting it in again took a fifth of the processor time.
 ENVIRONMENT = {
@@ -44,9 +57,6 @@ ENVIRONMENT = {
 }
 
 
-_READY_MESSAGE = encode_message(Kind.READY, {})
-
-
 @dataclass(frozen=True, slots=True)
 class _Child:
     process: asyncio.subprocess.Process
@@ -55,20 +65,32 @@ class _Child:
 
 
 class ChildParser:
-    """Owns the child. `places` has the file of each source outside this package, by name of the source."""
+    """Owns the child. `places` has the module or file of each source, by name of the source.
+
+    The child may read one folder, the inbox, which holds the document that it is to read and nothing else. It should be on
+    the disk of the documents, so that no document is copied. `confinement` says how the child is confined.
+    """
 
     def __init__(
         self,
         limits: ParserSettings,
         places: Mapping[str, str] | None = None,
         log: Callable[..., Any] | None = None,
+        inbox: Path | None = None,
     ) -> None:
         self._limits, self._places, self._log = limits, dict(places or {}), log or (lambda *_, **__: None)
+        self._inbox = inbox or Path(tempfile.gettempdir()) / f"spotlightd-{secrets.token_hex(8)}"
         self._child: _Child | None = None
         self._lock = asyncio.Lock()
+        self.confinement = ""
 
     async def __aenter__(self) -> Self:
-        await self._ensure_child()
+        await create_inbox(self._inbox)
+        try:
+            await self._ensure_child()
+        except BaseException:
+            await remove_inbox(self._inbox)
+            raise
         return self
 
     async def __aexit__(
@@ -78,24 +100,37 @@ class ChildParser:
             child = self._child
             self._kill(child)
             await self._reap(child, "closing")
+        await remove_inbox(self._inbox)
 
     @asynccontextmanager
     async def parse(
-        self, source: Batch | Stream, path: Path, name: str, *, load_id: int
+        self, source: Batch | Stream, path: Path, name: str, *, load_id: int, period: Period | None = None
     ) -> AsyncIterator[ChildParseSession]:
         """Waits until the child is free. StoreError when no child can be started."""
         request = {
             "place": self._places.get(source.name, source.parse.__module__),
             "source": source.name,
-            "path": str(path),
             "name": name,
             "load_id": load_id,
-            "limits": asdict(self._limits),
+            "period": [period.first.isoformat(), period.last.isoformat()] if period else None,
         }
-        async with self._lock:
+        async with self._open_session(request, path, source.datasets) as session:
+            yield session
+
+    async def content_digest(self, path: Path, name: str) -> str:
+        """Computed in the child too, because the archive is not trusted."""
+        async with self._open_session({"source": "", "name": name}, path) as session:
+            return (await session.result()).content
+
+    @asynccontextmanager
+    async def _open_session(
+        self, request: dict[str, Any], path: Path, datasets: Sequence[Dataset] = ()
+    ) -> AsyncIterator[ChildParseSession]:
+        async with self._lock, put_document(path, self._inbox) as document:
+            request |= {"path": str(document), "limits": asdict(self._limits)}
             child = await self._ensure_child()
-            session = ChildParseSession(source)
-            pump = asyncio.create_task(self._pump(child, request, session), name=f"parse {source.name} {name}")
+            session = ChildParseSession(datasets)
+            pump = asyncio.create_task(self._pump(child, request, session), name=f"parse {request['name']}")
             try:
                 yield session
             finally:
@@ -111,12 +146,13 @@ class ChildParser:
             async with asyncio.timeout(self._limits.wall_seconds):
                 await self._feed(child, request, session)
         except TimeoutError:
-            session.fail(f"reading it took more than {self._limits.wall_seconds:g} seconds (parser.wall_seconds)")
+            session.fail(describe_timeout(self._limits))
         except (ValueError, TypeError, LookupError, OSError) as problem:
             session.fail(f"the parser's child process sent no valid answer: {problem!r}")
         await session.close()
 
     async def _feed(self, child: _Child, request: dict[str, Any], session: ChildParseSession) -> None:
+        _limit_processor_time(child.process.pid, self._limits.cpu_seconds)
         with suppress(ConnectionError):  # a dead child is noticed by the end of its output
             child.requests.write(json.dumps(request).encode() + b"\n")
             await child.requests.drain()
@@ -126,21 +162,18 @@ class ChildParser:
                 await session.handle(frame, self._limits)
             if session.is_over:
                 return
-        session.fail(_describe_exit(await child.process.wait(), self._limits))
+        session.fail(describe_exit(await child.process.wait(), self._limits))
 
     async def _ensure_child(self) -> _Child:
         if self._child is not None and self._child.process.returncode is None:
             return self._child
-        self._child = child = await _spawn(self._limits)
+        self._child = child = await _start(self._limits, self._inbox, list_files(self._places.values()))
         try:
-            async with asyncio.timeout(START_SECONDS):
-                message = await child.frames.readexactly(len(_READY_MESSAGE))
-        except (TimeoutError, asyncio.IncompleteReadError):
-            message = b""
+            confinement = await _wait_ready(child)
         except asyncio.CancelledError:
             self._kill(child)
             raise
-        if message != _READY_MESSAGE:
+        if not confinement:
             self._kill(child)
             await self._reap(child, "did not start")
             raise StoreError(
@@ -148,14 +181,14 @@ class ChildParser:
                 f"({self._limits.memory_bytes:,}) too small, or the machine out of memory?"
             )
         self._log("parser child started", pid=child.process.pid)
+        self.confinement = warn_unless_confined("parser", confinement, self.confinement, self._log)
         return child
 
     def _kill(self, child: _Child) -> None:
         """Kill the child at once, and never use it again, even when the calling task is cancelled."""
         if self._child is child:
             self._child = None
-        with suppress(ProcessLookupError):
-            child.process.kill()
+        kill_group(child.process)
 
     async def _reap(self, child: _Child, reason: str) -> None:
         child.requests.close()
@@ -167,36 +200,48 @@ class ChildParser:
         self._log("parser child ended", pid=child.process.pid, why=reason)
 
 
-async def _spawn(limits: ParserSettings) -> _Child:
-    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the
-    daemon.
-    """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-I", "-m", "spotlightd.workers.parser_child", str(limits.memory_bytes), str(os.getpid())),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=ENVIRONMENT,
-        limit=PIECE_BYTES,
-        start_new_session=True,
-    )
+async def _start(limits: ParserSettings, inbox: Path, files: Sequence[str]) -> _Child:
+    """Start a child and send it what it confines itself to."""
+    process = await start_child("spotlightd.workers.parser_child", environment=ENVIRONMENT)
     if process.stdin is None or process.stdout is None:
         raise StoreError("the parser's child process has no pipes")
+    start = make_start([str(inbox), *files], {"AS": (limits.memory_bytes,) * 2}) | {"files": list(files)}
+    process.stdin.write(json.dumps(start).encode() + b"\n")
     return _Child(process, process.stdin, process.stdout)
+
+
+async def _wait_ready(child: _Child) -> str:
+    """How the child is confined; empty when it did not get ready."""
+    with suppress(TimeoutError, asyncio.IncompleteReadError, ValueError, LookupError):
+        async with asyncio.timeout(START_SECONDS):
+            kind, _, length = HEAD.unpack(await child.frames.readexactly(HEAD.size))
+            message = json.loads(await child.frames.readexactly(length))
+        if kind == Kind.READY:
+            return str(message["confinement"])
+    return ""
+
+
+def _limit_processor_time(pid: int, seconds: int) -> None:
+    """Limit the next document of the child. The system counts from the start of the process, so the time used so far is
+    added. The child itself cannot change its limits.
+    """
+    clock = (~pid << 3) | 2  # the processor time of another process, see clock_getcpuclockid(3)
+    with suppress(ProcessLookupError, OSError):  # a dead child is noticed by the end of its output
+        hard = resource.prlimit(pid, resource.RLIMIT_CPU)[1]
+        resource.prlimit(pid, resource.RLIMIT_CPU, (int(time.clock_gettime(clock)) + seconds + 1, hard))
 
 
 class ChildParseSession:
     """The port `ParseSession`: one document in the child."""
 
-    def __init__(self, source: Batch | Stream) -> None:
+    def __init__(self, datasets: Sequence[Dataset]) -> None:
         self.problem = ""
         self._failure: FormatError | None = None
         self._result: ParseResult | None = None
         self._rejects: list[Reject] = []
         self._ended = asyncio.Event()
         self._streams: dict[str, asyncio.Queue[bytes | None]] = {
-            dataset.name: asyncio.Queue(QUEUED_PIECES) for dataset in source.datasets
+            dataset.name: asyncio.Queue(QUEUED_PIECES) for dataset in datasets
         }
         self._numbered = list(self._streams.values())
 
@@ -230,12 +275,13 @@ class ChildParseSession:
         elif frame.kind is Kind.REJECTS:
             self._rejects += [Reject(*fields) for fields in frame.value]
         elif frame.kind is Kind.DONE:
-            self._result = ParseResult(frame.value["rows"], tuple(self._rejects), frame.value["lines"])
+            totals = frame.value
+            self._result = ParseResult(totals["rows"], tuple(self._rejects), totals["lines"], totals["content"])
             self._ended.set()
         elif frame.kind is Kind.FAILED:
             self.fail(frame.value["message"], frame.value["member"], frame.value["line"])
         elif frame.kind is Kind.OUT_OF_MEMORY:
-            self.fail(_out_of_memory(limits))
+            self.fail(describe_memory(limits))
 
     def fail(self, message: str, member: int = 0, line: int = 0) -> None:
         self.problem = message
@@ -245,16 +291,3 @@ class ChildParseSession:
     async def close(self) -> None:
         for stream in self._numbered:
             await stream.put(None)
-
-
-def _out_of_memory(limits: ParserSettings) -> str:
-    return f"reading it takes more than {limits.memory_bytes >> 20:,} MiB of memory (parser.memory_bytes)"
-
-
-def _describe_exit(status: int, limits: ParserSettings) -> str:
-    if status == -signal.SIGXCPU:
-        return f"reading it takes more than {limits.cpu_seconds} seconds of processor time (parser.cpu_seconds)"
-    if status in (-signal.SIGABRT, -signal.SIGSEGV):
-        return f"{_out_of_memory(limits)}, or crashed the parser ({signal.Signals(-status).name})"
-    how = signal.Signals(-status).name if status < 0 else f"status {status}"
-    return f"the parser's child process ended while reading it ({how})"

@@ -1,19 +1,20 @@
-"""The child that reads untrusted documents: `python -I -m spotlightd.workers.parser_child`, started only by
-workers/parser.py.
+"""The child that reads untrusted documents, started only by workers/parser.py.
 
-It limits itself before it reads anything: address space, open files, no writing of files, processor time for each
+It can read its own program, the operator's source files, and its inbox. Its parent limits the processor time of each
 document. It dies with its parent. Requests come as lines of JSON on stdin, answers go as frames to stdout.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import os
-import resource
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +22,35 @@ import pyarrow as pa
 
 from spotlightd.errors import FormatError, SettingsError
 from spotlightd.model.dataset import LOAD, Dataset
-from spotlightd.model.provenance import Reject
-from spotlightd.model.source import Batch, Rows
+from spotlightd.model.provenance import Body, Reject
+from spotlightd.model.source import Batch, Period, Rows
 from spotlightd.model.stream import Stream
 from spotlightd.parse import columns, delimited, html, zipped
 from spotlightd.parse.readahead import prefetch
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import loader, protocol
-from spotlightd.workers.confine import LIBC, block_pandas, confine_process
 from spotlightd.workers.inline import parse_inline
 
+LIBC = ctypes.CDLL(None)
 BLOCK_BYTES = 1 << 18
 MINIMUM_BYTES = 64 << 20
 IDLE_SECONDS = 3.0
 REJECTS_PER_MESSAGE = 50  # stay below the longest message even if every character must be escaped
 PRELOADED = (delimited, html, zipped)  # imported before the first document needs them
+Sources = Mapping[str, Sequence[Batch | Stream] | SettingsError]
 
 
-def main() -> None:
-    block_pandas()
-    memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
-    out = confine_process(parent, {resource.RLIMIT_AS: memory_bytes})
+def run(start: dict[str, Any], out: int, confinement: str) -> None:
+    """Load the operator's source files once, so that a file that changes meanwhile does not matter; then take requests."""
+    sources = {place: _load(place) for place in start["files"]}
     mmap.mmap(-1, MINIMUM_BYTES).close()  # an OSError ends the child here, before it reports READY
-    _write_all(out, [protocol.encode_message(protocol.Kind.READY, {})])
+    _write_all(out, [protocol.encode_message(protocol.Kind.READY, {"confinement": confinement})])
     idle = threading.Timer(0, LIBC.malloc_trim, [0])
     for line in sys.stdin.buffer:
         idle.cancel()
         request = json.loads(line)
-        _set_processor_time(request["limits"]["cpu_seconds"])
         try:
-            _answer(request, out)
+            _answer(request, sources, out)
         except (FormatError, SettingsError) as problem:
             place = {"member": getattr(problem, "member", 0), "line": getattr(problem, "line", 0)}
             _write_all(out, [protocol.encode_message(protocol.Kind.FAILED, {"message": str(problem)[:4_000], **place})])
@@ -63,23 +63,34 @@ def main() -> None:
         idle.start()
 
 
-def _set_processor_time(seconds: int) -> None:
-    """Limit the next document. The system counts from the start of the process, so the time used so far is added."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds + 1, hard))
+def _load(place: str) -> Sequence[Batch | Stream] | SettingsError:
+    """The sources at a place. A file that cannot be loaded is an error of its documents only."""
+    try:
+        return loader.load_sources(place)
+    except SettingsError as problem:
+        return problem
 
 
-def _answer(request: dict[str, Any], out: int) -> None:
-    source = _find_source(request["place"], request["source"])
+def _answer(request: dict[str, Any], sources: Sources, out: int) -> None:
+    """Parse a document, or only digest what its archive holds, which needs no code of a source."""
+    limits = ParserSettings(**request["limits"])
+    if not request["source"]:
+        digest = zipped.content_digest(Body(Path(request["path"]), request["name"], limits))
+        _write_all(out, [protocol.encode_message(protocol.Kind.DONE, {"rows": {}, "lines": 0, "content": digest})])
+        return
+    _parse(request, _find_source(sources, request["place"], request["source"]), limits, out)
+
+
+def _parse(request: dict[str, Any], source: Batch | Stream, limits: ParserSettings, out: int) -> None:
     streams = {
         dataset.name: _Stream(out, number, dataset, request["load_id"])
         for number, dataset in enumerate(source.datasets)
     }
     rejects: list[Reject] = []
     lines = 0
-    limits = ParserSettings(**request["limits"])
-    for item in prefetch(parse_inline(source, Path(request["path"]), request["name"], limits), depth=1):
+    period = Period(*map(date.fromisoformat, request["period"])) if request["period"] else None
+    items = parse_inline(source, Path(request["path"]), request["name"], limits, period=period)
+    for item in prefetch(items, depth=1):
         if isinstance(item, Rows):
             streams[item.dataset.name].write(item.columns)
             lines += item.columns.num_rows
@@ -91,21 +102,20 @@ def _answer(request: dict[str, Any], out: int) -> None:
             rejects.clear()
     for stream in streams.values():
         stream.close()
-    totals = {"rows": {name: stream.rows for name, stream in streams.items()}, "lines": lines}
+    totals = {"rows": {name: stream.rows for name, stream in streams.items()}, "lines": lines, "content": ""}
     _write_all(out, [_encode_rejects(rejects), protocol.encode_message(protocol.Kind.DONE, totals)])
 
 
-def _find_source(place: str, name: str) -> Batch | Stream:
-    for source in loader.load_sources(place):
-        if source.name == name:
-            return source
-    raise SettingsError(f"{place} has no source {name} any more")
+def _find_source(sources: Sources, place: str, name: str) -> Batch | Stream:
+    """From the file that was loaded before the confinement, or from a module of this program."""
+    loaded = sources.get(place)
+    if isinstance(loaded, SettingsError):
+        raise loaded
+    return loader.find_source(loaded or loader.load_sources(place), place, name)
 
 
 def _encode_rejects(rejects: list[Reject]) -> bytes:
-    return protocol.encode_message(
-        protocol.Kind.REJECTS, [[reject.member, reject.line, reject.text, reject.reason] for reject in rejects]
-    )
+    return protocol.encode_message(protocol.Kind.REJECTS, [list(astuple(reject)) for reject in rejects])
 
 
 class _Pipe:
@@ -165,7 +175,3 @@ def _write_all(out: int, pieces: Iterable[Any]) -> None:
             del rest[0]
         if sent:
             rest[0] = rest[0][sent:]
-
-
-if __name__ == "__main__":
-    main()

@@ -18,10 +18,10 @@ MAX_MESSAGE_BYTES = 1 << 20
 
 
 class Kind(IntEnum):
-    READY = 1  # {}: the child has imported everything it needs
+    READY = 1  # {"confinement"}: the child has imported everything it needs, and is confined as the text says
     BLOCK = 2  # bytes of the Arrow stream of the source's dataset with that number
-    REJECTS = 3  # some rejects: [[member, line, text, reason], …]
-    DONE = 4  # the end of the document: {"rows": {dataset: count}, "lines": count}
+    REJECTS = 3  # some rejects: [[member, line, text, reason, of_other_slice], …]
+    DONE = 4  # the end of the document: {"rows": {dataset: count}, "lines": count, "content": digest of its members}
     FAILED = 5  # {"message", "member", "line"}: the FormatError of the document
     OUT_OF_MEMORY = 6  # {}
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,26 +18,26 @@ from spotlightd.errors import StoreError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.settings.sources import VerifierSettings as Limits
+from spotlightd.workers.child_process import ENVIRONMENT as ALL_CHILDREN
+from spotlightd.workers.child_process import Output, limit_processor_time, make_start, run_child, warn_unless_confined
 
 ANSWER_BYTES = 1 << 16
-END_SECONDS = 10.0
 # The child keeps freed memory between batches instead of faulting it in again. One arena for each of two threads.
-ENVIRONMENT = {
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-    "MALLOC_ARENA_MAX": "2",
+ENVIRONMENT = ALL_CHILDREN | {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
 class ChildVerifier:
-    """`log` is called when a child was ended before it answered."""
+    """`log` is called when a child was ended before it answered. `confinement` says how the last child was confined, and
+    is empty before the first one.
+    """
 
     def __init__(self, limits: Limits, log: Callable[..., Any] | None = None) -> None:
         self._limits, self._log = limits, log or (lambda *_, **__: None)
         self._lock = asyncio.Lock()
+        self.confinement = ""
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
         """Waits until no other file is read. StoreError when the file is not as expected, or the child fails."""
@@ -50,73 +47,41 @@ class ChildVerifier:
             "time": time,
             "threads": self._limits.threads,
         }
+        rlimits = {"DATA": (self._limits.memory_bytes,) * 2} | limit_processor_time(self._limits.cpu_seconds)
+        request |= make_start([str(path)], rlimits)
         async with self._lock:
-            output, status = await self._run_child(request, path)
-        if status:
-            raise StoreError(f"verifying {path.name}: {_describe_exit(status, self._limits)}")
-        return _parse_answer(output, path, self._limits)
+            output = await self._run_child(request, path)
+        if output.status:
+            raise StoreError(f"verifying {path.name}: {_describe_exit(output.status, self._limits)}")
+        self.confinement = warn_unless_confined("verifier", output.confinement, self.confinement, self._log)
+        return _parse_answer(output.answer, path, self._limits)
 
-    async def _run_child(self, request: dict[str, Any], path: Path) -> tuple[bytes, int]:
-        process = await _spawn(self._limits)
+    async def _run_child(self, request: dict[str, Any], path: Path) -> Output:
+        limits = self._limits
         try:
-            async with asyncio.timeout(self._limits.wall_seconds):
-                return await _communicate(process, json.dumps(request).encode())
+            return await self._run_or_log(request)
         except TimeoutError:
             raise StoreError(
-                f"verifying {path.name} took more than {self._limits.wall_seconds:g} seconds (verifier.wall_seconds)"
+                f"verifying {path.name} took more than {limits.wall_seconds:g} seconds (verifier.wall_seconds)"
             ) from None
-        finally:
-            await self._reap(process)
+        except ValueError as problem:
+            raise StoreError(
+                f"verifying {path.name}: the verifier's child process sent no valid answer: {problem}"
+            ) from None
 
-    async def _reap(self, process: asyncio.subprocess.Process) -> None:
-        if process.returncode is None:
-            self._log("verifier child ended", pid=process.pid, why="no answer in time, or cancelled")
-            with suppress(ProcessLookupError):
-                process.kill()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
-                await process.communicate()
-
-
-async def _spawn(limits: Limits) -> asyncio.subprocess.Process:
-    """The environment holds nothing but the memory settings. The child has its own session, so ^C reaches only the
-    daemon.
-    """
-    arguments = (limits.memory_bytes, limits.cpu_seconds, os.getpid())
-    try:
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-I", "-m", "spotlightd.workers.verifier_child", *map(str, arguments)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=ENVIRONMENT,
-            start_new_session=True,
-        )
-    except OSError as problem:
-        raise StoreError(f"the verifier's child process could not be started: {problem}") from None
-
-
-async def _communicate(process: asyncio.subprocess.Process, request: bytes) -> tuple[bytes, int]:
-    """The output of the child and its exit status. StoreError for more output than an answer can have."""
-    if process.stdin is None or process.stdout is None:
-        raise StoreError("the verifier's child process has no pipes")
-    with suppress(ConnectionError):  # a dead child is noticed by its exit status
-        process.stdin.write(request)
-        await process.stdin.drain()
-    process.stdin.close()
-    output = b""
-    while len(output) <= ANSWER_BYTES and (piece := await process.stdout.read(ANSWER_BYTES)):
-        output += piece
-    if len(output) > ANSWER_BYTES:
-        raise StoreError("the verifier's child process sent no valid answer: it is too long")
-    return output, await process.wait()
+    async def _run_or_log(self, request: dict[str, Any]) -> Output:
+        seconds, module = self._limits.wall_seconds, "spotlightd.workers.verifier_child"
+        try:
+            return await run_child(module, request, seconds=seconds, environment=ENVIRONMENT, most_bytes=ANSWER_BYTES)
+        except BaseException:
+            self._log("verifier child ended", why="no answer in time, or cancelled")
+            raise
 
 
 def _parse_answer(output: bytes, path: Path, limits: Limits) -> Fingerprint:
     try:
         answer = json.loads(output)
-        error, is_out_of_memory = answer.get("error"), answer.get("out_of_memory")
+        error, is_out_of_memory = answer.get("error") or answer.get("setting"), answer.get("out_of_memory")
         numbers = answer.get("fingerprint", ())
         is_valid = all(type(number) is int for number in numbers) and len(numbers) == len(fields(Fingerprint))
     except (ValueError, TypeError, AttributeError):

@@ -71,10 +71,10 @@ def rejected(tmp_path: Path) -> Path:
     path = tmp_path / "cnsfails202101a.zip"
     with zipfile.ZipFile(FTD) as archive:
         name, *_ = archive.namelist()
-        lines = archive.read(name).split(b"\r\n")
+        lines = archive.read(name).split(b"\n")
     lines[2] = b"20210104|\x1b[2J\x9b31m|bad"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, b"\r\n".join(lines))
+        archive.writestr(name, b"\n".join(lines))
     return path
 
 

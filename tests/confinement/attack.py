@@ -17,6 +17,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from spotlightd.confinement.syscalls import NUMBERS
@@ -51,9 +52,9 @@ def open_and_read(folder: str, name: str) -> bytes:
 def reads(place: dict[str, Any]) -> Iterator[tuple[str, Attempt]]:
     secret, state, parent = place["secret"], place["state"], place["parent"]
     for path in (secret, place["other"], f"/proc/self/root{secret}", "/etc/shadow", "/etc/passwd", "/proc/1/environ"):
-        yield f"read {path.removeprefix(state)}", lambda path=path: read(path)
+        yield f"read {path.removeprefix(state)}", partial(read, path)
     for name in ("environ", "maps", "cmdline"):
-        yield f"read the parent's {name}", lambda name=name: read(f"/proc/{parent}/{name}")
+        yield f"read the parent's {name}", partial(read, f"/proc/{parent}/{name}")
     yield "list the state folder", lambda: os.listdir(state)
     yield "list the root folder", lambda: os.listdir("/")
     yield "read below a folder that is only named", lambda: open_and_read(state, "secret")
@@ -191,7 +192,7 @@ def limits(_: dict[str, Any]) -> Iterator[tuple[str, Attempt]]:
     infinity = resource.RLIM_INFINITY
     for name in ("AS", "FSIZE", "CPU", "NOFILE", "CORE", "DATA", "NPROC"):
         kind, most = getattr(resource, f"RLIMIT_{name}"), infinity if name != "NOFILE" else 1 << 19
-        yield f"raise the limit {name}", lambda kind=kind, most=most: resource.setrlimit(kind, (most, most))
+        yield f"raise the limit {name}", partial(resource.setrlimit, kind, (most, most))
     yield "raise a limit by number", lambda: call("setrlimit", resource.RLIMIT_CORE, struct.pack("=QQ", 0, 0))
     yield "name the host", lambda: socket.sethostname(socket.gethostname())
     yield "change the root folder", lambda: os.chroot("/")

@@ -137,9 +137,9 @@ async def attack_in_replaced(
     async def start(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
         return await real(program, "-I", "-c", code, **options)
 
-    child_process.asyncio.create_subprocess_exec = start  # type: ignore[attr-defined,assignment]
-    start = child_process.make_start([place["document"]], {"AS": (limits.memory_bytes * 4,) * 2})
-    output = await child_process.run_child(module, start, seconds=60, most_bytes=1 << 20)
+    child_process.asyncio.create_subprocess_exec = start  # type: ignore[attr-defined]
+    request = child_process.make_start([place["document"]], {"AS": (limits.memory_bytes * 4,) * 2})
+    output = await child_process.run_child(module, request, seconds=60, most_bytes=1 << 20)
     return output.confinement, json.loads(output.answer)["outcomes"]
 
 
@@ -155,6 +155,7 @@ engine.main()
 SERVE = """from __future__ import annotations
 {attack}
 import json, sys, types
+import spotlightd.engine
 import spotlightd.engine.__main__ as engine
 def serve(settings):
     print(json.dumps([settings.sandbox, try_everything({place!r})]), flush=True)

@@ -42,7 +42,8 @@ def test_code_inside_a_child_is_refused_everything(kind: str, user: str, tmp_pat
         pytest.skip(f"the kernel here cannot confine: {answer['confinement']}")
     assert answer["confinement"].startswith("Landlock ABI ")
     assert answer["confinement"].endswith(", seccomp")
-    assert {name: outcome for name, outcome in outcomes.items() if outcome.startswith("not refused")} == {}
+    succeeded = {name for name, outcome in outcomes.items() if outcome.startswith("not refused")}
+    assert succeeded == ({"set times"} if kind == "engine" else set())  # the engine dates its parts
     assert len(outcomes) >= 80
     assert all(outcome == "not refused: b'canary'" for outcome in allowed.values())
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,9 +45,12 @@ def assemble(monkeypatch: pytest.MonkeyPatch, machine: str, confine_process: obj
     for name in ("set_limits", "hide_memory", "drop_capabilities"):
         monkeypatch.setattr(confine, name, lambda *_: None)
     monkeypatch.setattr(confine, "restrict_process", lambda _: "Landlock ABI 6")
-    monkeypatch.setattr(
-        confine, "refuse_calls", lambda *rules: programs.append(seccomp.assemble_program(machine, *rules)) or "seccomp"
-    )
+
+    def assemble_only(refused: Iterable[str], conditions: Mapping[str, Sequence[Step]]) -> str:
+        programs.append(seccomp.assemble_program(machine, refused, conditions))
+        return "seccomp"
+
+    monkeypatch.setattr(confine, "refuse_calls", assemble_only)
     assert callable(confine_process)
     confine_process()
     return programs[0]
@@ -138,7 +140,7 @@ def test_every_group_names_known_calls() -> None:
 
 def test_a_system_without_landlock_or_seccomp_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "_CREATE", 9999)
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "x", "6", "1", "riscv64")))
     without_landlock = landlock.restrict_process(landlock.Reach())
     without_seccomp = seccomp.refuse_calls((), {})
     assert without_landlock == "no Landlock: Function not implemented"

@@ -17,7 +17,7 @@ from spotlightd.workers import child_process, inbox
 from spotlightd.workers.parser import ChildParser
 from tests.parse import authors
 
-GRANDCHILD = "import os, time; print(os.fork() or os.getpid(), flush=True); time.sleep(1000)"
+GRANDCHILD = "import os, time; os.fork(); print(os.getpid(), flush=True); time.sleep(1000)"
 
 
 def replace_code(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -27,7 +27,7 @@ def replace_code(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     async def start(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
         return await real(program, "-c", code, **options)
 
-    monkeypatch.setattr(child_process.asyncio, "create_subprocess_exec", start)
+    monkeypatch.setattr("spotlightd.workers.child_process.asyncio.create_subprocess_exec", start)
 
 
 async def test_what_a_child_started_is_killed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ async def test_a_child_that_ended_leaves_nothing_behind(monkeypatch: pytest.Monk
 
 def _command(process: psutil.Process) -> str:
     try:
-        return (process.cmdline() or [""])[-1]
+        return str((process.cmdline() or [""])[-1])
     except psutil.Error:
         return ""
 
@@ -80,7 +80,7 @@ async def test_a_child_that_does_not_answer_is_a_format_error(
     monkeypatch.setattr(child_process, "ANSWER_BYTES", 1 << 16)
     limits = ParserSettings(wall_seconds=0.3 if "sleep" in code else 60.0)
     with pytest.raises(FormatError, match=message):
-        await child_process.read_document("anything", {}, limits)
+        await child_process.read_document("anything", {"path": "x"}, limits)
 
 
 async def test_a_document_is_in_the_inbox_only_while_it_is_read(tmp_path: Path) -> None:

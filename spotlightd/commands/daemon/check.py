@@ -23,6 +23,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
         await instance.documents.ping()
         await instance.bucket.ping()
         sandbox = instance.engine.sandbox if instance.engine else "a separate ClickHouse server"
+        confinement = instance.parser.confinement
         rows = [
             (source.name, ", ".join(dataset.name for dataset in source.datasets), source.suspended or source.cron)
             for source in instance.catalog.sources
@@ -30,11 +31,11 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     shown = show_settings(asdict(settings))
     if out.as_json:
         names = [name for name, _, _ in rows]
-        out.value({"settings": _to_json(shown), "sources": names, "engine": sandbox})
+        out.value({"settings": _to_json(shown), "sources": names, "engine": sandbox, "children": confinement})
         return 0
     out.table(("setting", "value"), _flatten(shown), title="settings")
     out.table(("source", "datasets", "schedule (UTC)"), rows, title="\nsources")
-    out.result(f"\nengine: {sandbox}\nready to start")
+    out.result(f"\nengine: {sandbox}\nchildren that read documents and files: {confinement}\nready to start")
     return 0
 
 

@@ -15,6 +15,7 @@ from spotlightd.errors import SettingsError
 from spotlightd.model.bus import KEY, Records
 from spotlightd.model.stream import Stream
 from spotlightd.ports.bus import Bus
+from spotlightd.printable import escape_text
 from spotlightd.runtime.streams import open_bus
 from spotlightd.settings.settings import Settings
 
@@ -61,7 +62,7 @@ def _describe_message(records: Records, index: int) -> tuple[str, dict[str, Any]
         "offset": records.offsets[index], "received": at.isoformat(), "connection": f"{connection:016x}",
         "sequence": sequence, "frame": text,
     }  # fmt: skip
-    return f"{facts['offset']:>10}  {age:8.2f} s  {connection:016x}/{sequence}  {text}", facts
+    return f"{facts['offset']:>10}  {age:8.2f} s  {connection:016x}/{sequence}  {escape_text(text)}", facts
 
 
 COMMAND = Command(

@@ -4,70 +4,62 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
+from spotlightd.confinement.confine import is_whole
 from spotlightd.errors import SettingsError
-from spotlightd.model.provenance import Reject
-from spotlightd.model.source import Batch, Rows
+from spotlightd.printable import escape_text
 from spotlightd.runtime.catalog import load_catalog, load_source
 from spotlightd.settings.settings import Settings
-from spotlightd.workers.inline import parse_inline
+from spotlightd.workers.child_process import read_document
 
 
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
-    """Parse the file and print rows and rejects. FormatError as the daemon would raise it."""
+    """Parse the file in a confined child and print rows and rejects. FormatError as the daemon would raise it."""
     file: Path = arguments.file
     if not await asyncio.to_thread(file.is_file):
         raise SettingsError(f"there is no file {file}")
-    source = _find_source(arguments.source, settings)
-    rows: dict[str, int] = {}
-    samples: dict[str, list[dict[str, Any]]] = {}
-    rejects: list[Reject] = []
-    for block in await asyncio.to_thread(lambda: list(parse_inline(source, file, file.name, settings.parser))):
-        if isinstance(block, Rows):
-            name = block.dataset.name
-            rows[name] = rows.get(name, 0) + block.columns.num_rows
-            wanted = arguments.rows - len(samples.setdefault(name, []))
-            samples[name] += block.columns.slice(0, max(wanted, 0)).to_pylist()
-        else:
-            rejects.append(block)
-    _print_result(out, rows, samples, rejects[: arguments.rows], len(rejects))
+    request = _make_request(arguments, settings)
+    confinement, preview = await read_document("spotlightd.workers.preview_child", request, settings.parser)
+    if not is_whole(confinement):
+        out.note(f"the child process that parsed it was not confined: {confinement}")
+    _print_preview(out, preview)
     return 0
 
 
-def _find_source(name: str, settings: Settings) -> Batch:
+def _make_request(arguments: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    file: Path = arguments.file
+    place, source = _find_source(arguments.source, settings)
+    return {"place": place, "source": source, "path": str(file.absolute()), "name": file.name, "rows": arguments.rows}
+
+
+def _find_source(name: str, settings: Settings) -> tuple[str, str]:
+    """The module or file of the source, and the source's name."""
     if name.endswith(".py"):
-        return load_source(Path(name))
-    for source in load_catalog(settings).sources:
+        path = Path(name).absolute()
+        return str(path), load_source(path).name
+    catalog = load_catalog(settings)
+    for source in catalog.sources:
         if source.name == name:
-            return source
+            return catalog.places[name], name
     raise SettingsError(f"no source is called {name!r}; name one that `spotlightd sources` lists, or a .py file")
 
 
-def _print_result(
-    out: Out,
-    rows: dict[str, int],
-    samples: dict[str, list[dict[str, Any]]],
-    rejects: Sequence[Reject],
-    all_rejects: int,
-) -> None:
+def _print_preview(out: Out, preview: Mapping[str, Any]) -> None:
+    rows, samples, rejects = preview["rows"], preview["samples"], preview["rejects"]
     if out.as_json:
-        listed = [
-            {"member": reject.member, "line": reject.line, "reason": reject.reason, "text": reject.text}
-            for reject in rejects
-        ]
-        out.value({"rows": rows, "shown": samples, "rejects": all_rejects, "rejected": listed})
+        out.value({"rows": rows, "shown": samples, "rejects": preview["count"], "rejected": rejects})
         return
     for name, sample in samples.items():
         columns = list(sample[0]) if sample else []
         out.table(columns, [list(row.values()) for row in sample], title=f"{name}: {rows[name]:,} rows")
     for reject in rejects:
-        out.result(f"line {reject.line} rejected: {reject.reason}: {reject.text[:200]}")
-    out.result(f"{sum(rows.values()):,} rows, {all_rejects:,} rejected lines")
+        out.result(f"line {reject['line']} rejected: {reject['reason']}: {escape_text(reject['text'][:200])}")
+    out.result(f"{sum(rows.values()):,} rows, {preview['count']:,} rejected lines")
 
 
 COMMAND = Command(

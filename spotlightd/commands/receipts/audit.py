@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +11,12 @@ from spotlightd.commands.output import Out
 from spotlightd.commands.session import Session, open_session
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import LINES, Dataset
-from spotlightd.model.provenance import Body
-from spotlightd.model.source import Batch
-from spotlightd.parse import lines, zipped
 from spotlightd.ports.progress import Progress
 from spotlightd.settings.settings import Settings
+from spotlightd.settings.sources import ParserSettings
 from spotlightd.sql.visibility import Snapshot, all_rows, visible_condition
+from spotlightd.workers.audit_child import encode_value
+from spotlightd.workers.child_process import read_document
 
 BATCH_ROWS = 200_000
 MOST_FAULTS = 10
@@ -39,7 +37,7 @@ class Fault:
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Compare all rows, with other code than the code that loaded them; 1 when one differs."""
     faults: list[Fault] = []
-    checked = 0
+    checked = count = 0
     async with open_session(settings) as session:
         datasets = [dataset for dataset in session.catalog.datasets if arguments.dataset in ("", dataset.name)]
         if not datasets:
@@ -52,37 +50,38 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
                 if dataset.pointer != LINES:
                     out.note(f"{dataset.name} is left out: its rows do not point to lines of documents")
                     continue
-                rows, dataset_faults = await _audit_dataset(session, dataset, snapshot, progress)
-                checked, faults = checked + rows, faults + dataset_faults
-    for fault in faults[:MOST_FAULTS]:
+                rows, differences, first = await _audit_dataset(session, dataset, snapshot, settings.parser, progress)
+                checked, count, faults = checked + rows, count + differences, (faults + first)[:MOST_FAULTS]
+    for fault in faults:
         out.note(
             f"{fault.dataset}: document {fault.document}, member {fault.member}, line {fault.line}: {fault.detail}"
         )
-    same = checked - len(faults)
+    same = checked - count
     out.result(
-        f"{checked:,} rows read again from their documents: {same:,} the same, {len(faults):,} not",
-        {"rows": checked, "same": same, "faults": [str(fault) for fault in faults[:MOST_FAULTS]]},
+        f"{checked:,} rows read again from their documents: {same:,} the same, {count:,} not",
+        {"rows": checked, "same": same, "faults": [str(fault) for fault in faults]},
     )
-    return 1 if faults else 0
+    return 1 if count else 0
 
 
 async def _audit_dataset(
-    session: Session, dataset: Dataset, snapshot: Snapshot, progress: Progress
-) -> tuple[int, list[Fault]]:
-    """How many rows were compared, and which of them differ."""
-    checked, faults = 0, list[Fault]()
+    session: Session, dataset: Dataset, snapshot: Snapshot, limits: ParserSettings, progress: Progress
+) -> tuple[int, int, list[Fault]]:
+    """How many rows were compared, how many differences there are, and the first of them."""
+    checked, count, faults = 0, 0, list[Fault]()
     sql, values = VISIBLE_LOADS + visible_condition(dataset), {"dataset": dataset.name, "seq": snapshot.seq}
     loads = (await session.warehouse.rows(sql, values)).dicts()
     for done, load in enumerate(loads):
         progress(load["covers"], done, len(loads))
-        source = next(source for source in session.catalog.sources if source.name == load["source"])
+        place = session.catalog.places[load["source"]]
         async with session.documents.file(load["document"]) as path:
-            offset, body = 0, Body(path, load["document"])
+            request = {"place": place, "source": load["source"], "path": str(path), "name": load["document"]}
+            offset = 0
             while rows := await _read_rows(session, dataset, load["load_id"], offset):
                 checked, offset = checked + len(rows), offset + BATCH_ROWS
-                differences = await asyncio.to_thread(_compare, source, dataset, body, rows)
-                faults += [Fault(dataset.name, load["document"], *position, detail) for position, detail in differences]
-    return checked, faults
+                differences, first_faults = await _compare(request, dataset, rows, limits)
+                count, faults = count + differences, (faults + first_faults)[:MOST_FAULTS]
+    return checked, count, faults
 
 
 async def _read_rows(session: Session, dataset: Dataset, load_id: int, offset: int) -> list[dict[str, Any]]:
@@ -93,35 +92,18 @@ async def _read_rows(session: Session, dataset: Dataset, load_id: int, offset: i
     return (await session.warehouse.rows(f"SELECT {columns} FROM {table} WHERE {where}", values)).dicts()
 
 
-def _compare(
-    source: Batch, dataset: Dataset, body: Body, rows: list[dict[str, Any]]
-) -> list[tuple[tuple[int, int], str]]:
-    """(member and line, what differs) for each difference between the rows and the document."""
-    if source.reread is None:
-        raise SettingsError(f"source {source.name} has no reread: its rows cannot be audited")
-    wanted = {(row["member"], row["line"]): row for row in rows}
-    faults = [
-        ((row["member"], row["line"]), "two rows point here")
-        for row in rows
-        if wanted[row["member"], row["line"]] is not row
-    ]
-    for position, text in _read_lines(body, wanted):
-        row, values = wanted.pop(position), source.reread(text)
-        differing = [column.name for column in dataset.columns if row[column.name] != values[column.name]]
-        faults += [
-            (position, f"{name} is {row[name]!r} in the row, {values[name]!r} in the document") for name in differing
-        ]
-    return faults + [(position, "the document has no such line") for position in wanted]
-
-
-def _read_lines(body: Body, wanted: Mapping[tuple[int, int], Any]) -> Iterator[tuple[tuple[int, int], str]]:
-    """The wanted lines of the document, in document order."""
-    for member in zipped.members(body):
-        for block in lines.read_blocks(zipped.pieces(member), "latin-1", member=member.index):
-            texts = block.text.decode().split("\n")[: block.count]
-            for number, text in enumerate(texts, block.first):
-                if (member.index, number) in wanted:
-                    yield (member.index, number), text
+async def _compare(
+    request: dict[str, Any], dataset: Dataset, rows: list[dict[str, Any]], limits: ParserSettings
+) -> tuple[int, list[Fault]]:
+    """How many differences there are between the rows and the document, and the first of them. The document is untrusted:
+    a confined child reads it.
+    """
+    columns = [column.name for column in dataset.columns]
+    encoded = [[row["member"], row["line"], [encode_value(row[name]) for name in columns]] for row in rows]
+    request |= {"columns": columns, "rows": encoded, "most": MOST_FAULTS}
+    _, answer = await read_document("spotlightd.workers.audit_child", request, limits)
+    faults = [Fault(dataset.name, request["name"], *fault) for fault in answer["faults"]]
+    return int(answer["count"]), faults
 
 
 COMMAND = Command(
