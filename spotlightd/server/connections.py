@@ -119,9 +119,13 @@ class Connections:
 
     def _find_crowd(self, address: str) -> Collection[Connection] | None:
         """The connections of which one must end before the address can have another; None when there is room."""
-        if self._by_address[address] >= self.limits.address_connections:
+        if self._by_address[address] >= self._count_allowed(address):
             return [connection for connection in self._open if connection.address == address]
         return self._open if len(self._open) >= self.limits.connections else None
+
+    def _count_allowed(self, address: str) -> int:
+        """How many connections the address may have. A proxy on this machine has those of all its readers."""
+        return self.limits.connections if is_loopback(address) else self.limits.address_connections
 
     def remove(self, connection: Connection) -> None:
         """The connection is closed, or about to be."""
@@ -202,6 +206,13 @@ def _find_excess(connections: list[Connection], places: int, share: float) -> li
     return connections if len(connections) > share * places else []
 
 
+def is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def network_of(address: str) -> str:
     """The address as it is counted: IPv4 whole, IPv6 by the network of one subscriber."""
     try:
@@ -212,4 +223,6 @@ def network_of(address: str) -> str:
         return str(parsed)
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
+    if parsed.is_loopback:
+        return str(parsed)
     return str(ipaddress.ip_network((parsed, _NETWORK_BITS), strict=False))

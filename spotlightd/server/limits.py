@@ -15,7 +15,7 @@ LEAST_CONNECTIONS = 16
 class ConnectionLimits:
     """The bounds of one server.
 
-    `address_connections` is for one address. A head or a body that is late ends its connection, and so does a reader
+    `address_connections` is for one address of another machine. A head or a body that is late ends its connection, and so does a reader
     that takes less than 64 KiB in `send_seconds`.
     """
 

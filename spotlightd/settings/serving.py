@@ -41,7 +41,8 @@ class WebSettings:
     )
     connections: int = setting(512, "most open connections; fewer where the process may open few files")
     address_connections: int = setting(
-        0, "most open connections of one address; 0 = half of `connections`, or all with `behind_proxy`"
+        0,
+        "most open connections of one address of another machine; 0 = half of `connections`, or all with `behind_proxy`",
     )
     hosts: list[str] = setting([], "host names of the explorer besides localhost and its own address")
 

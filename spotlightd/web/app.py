@@ -44,7 +44,7 @@ async def _serve_asset(request: web.Request) -> web.Response:
 
 
 def web_limits(settings: WebSettings) -> ConnectionLimits:
-    """How many connections the explorer may have. Behind a proxy all readers have the proxy's address."""
+    """How many connections the explorer may have. All readers of a proxy have the proxy's address."""
     limits = fit_limits(settings.connections, share=1.0 if settings.behind_proxy else 0.5)
     return replace(limits, address_connections=settings.address_connections or limits.address_connections)
 

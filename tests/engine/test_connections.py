@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,24 +10,21 @@ import pytest
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.engine.process import Engine
 from spotlightd.engine.server import MOST_CONNECTIONS
+from tests.server.half_requests import open_half_requests
 
 from .world import HttpClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-HALF_REQUEST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 
 
 async def test_more_half_requests_than_places_keep_nobody_from_an_answer(
     engine: Engine, http: HttpClient, warehouse: ClickHouse
 ) -> None:
-    port = urlsplit(engine.url).port
-    async with AsyncExitStack() as held:
-        for number in range(MOST_CONNECTIONS + 100):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            held.callback(writer.transport.abort)
-            writer.write(HALF_REQUEST)
-            if number % 100 == 0:
-                assert await http.text("SELECT 1") == "1"
+    port = urlsplit(engine.url).port or 0
+    with ExitStack() as held:
+        for _ in range(MOST_CONNECTIONS // 100 + 1):
+            await open_half_requests(held, port, 100)
+            assert await http.text("SELECT 1") == "1"
         assert (await warehouse.rows("SELECT 2")).rows == ((2,),)
 
 

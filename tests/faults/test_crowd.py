@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +19,7 @@ from tests.daemon.place import Place
 from tests.daemon.process import Daemon, until
 from tests.daemon.publisher import endpoint, half_month, warehouse
 from tests.daemon.test_kills import queue_backfill
+from tests.server.half_requests import open_half_requests
 from tests.streams.place import Place as StreamPlace
 
 HEAVY = (
@@ -29,7 +29,6 @@ HEAVY = (
     "/s/S7",
     "/data/sec_ftd.json?_facet=symbol,settlement_date&_sort_desc=quantity",
 )
-HALF_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
 PAGES = ("/", "/status", "/live", "/data/trades", "/healthz", "/readyz")
 ANSWER_SECONDS = 60.0
 ALIVE_SECONDS = 5.0
@@ -123,18 +122,6 @@ async def test_it_works_with_256_files(place: Place) -> None:
         assert await daemon.stop() == 0
 
 
-@asynccontextmanager
-async def half_requests(url: str, count: int) -> AsyncIterator[None]:
-    """So many connections that send a part of a request and wait, while the block runs."""
-    address = urlsplit(url)
-    async with AsyncExitStack() as held:
-        for _ in range(count):
-            _, writer = await asyncio.open_connection(address.hostname, address.port)
-            held.callback(writer.transport.abort)
-            writer.write(HALF_REQUEST)
-        yield
-
-
 @pytest.mark.slow
 async def test_1500_half_requests_stop_neither_pages_nor_the_live_stream(tmp_path: Path) -> None:
     """Before there were bounds, no page opened for 59 s with 1,024 descriptors, and 98 s of the feed were lost."""
@@ -143,7 +130,9 @@ async def test_1500_half_requests_stop_neither_pages_nor_the_live_stream(tmp_pat
         async with process.start(place.settings(), prefix=("prlimit", "--nofile=1024")) as daemon:
             await daemon.ready()
             await place.wait_for_flow()
-            async with half_requests(daemon.web, 1_500), half_requests(endpoint(place.state).url, 1_500):
+            with ExitStack() as held:
+                for address in (daemon.web, endpoint(place.state).url):
+                    await open_half_requests(held, urlsplit(address).port or 0, 1_500)
                 for path in PAGES:
                     assert (await daemon.get(path, seconds=ANSWER_SECONDS)).status == 200, path
                 await place.wait_for_flow()

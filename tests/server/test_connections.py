@@ -174,6 +174,14 @@ async def test_an_address_with_too_many_answers_is_refused_and_others_are_not() 
     await world.ask(THERE)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+async def test_a_proxy_on_this_machine_may_have_all_places(address: str) -> None:
+    world = server(most=3, address=1)
+    for _ in range(3):
+        await world.ask(address)
+    assert not world.connections.dropped
+
+
 async def test_an_address_makes_room_for_itself() -> None:
     world = server(most=10, address=2)
     half = await world.connect(HERE)
@@ -295,6 +303,7 @@ async def test_a_reader_that_goes_on_is_forgiven() -> None:
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::1"),
         ("", ""),
     ],
 )

@@ -6,8 +6,8 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +19,9 @@ from spotlightd.server.connections import Connections
 from spotlightd.server.limits import ConnectionLimits
 from spotlightd.server.listening import bind, serve_on
 from tests.daemon.process import until
+from tests.server.half_requests import open_connection, open_half_requests
 
-HALF_REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
+STREAM = b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 WAIT_SECONDS = 30.0
 
 
@@ -72,6 +73,12 @@ async def served(
         await gate.wait()
         return web.Response(text="waited")
 
+    async def stream_little(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x")
+        return response
+
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -82,6 +89,7 @@ async def served(
     app.router.add_get("/", show_page)
     app.router.add_get("/wait", wait)
     app.router.add_get("/stream", stream)
+    app.router.add_get("/little", stream_little)
     listeners = sockets or await bind("127.0.0.1", 0)
     port = listeners[0].getsockname()[1]
     async with serve_on(
@@ -90,28 +98,15 @@ async def served(
         yield Served(port, connections, gate, reports)
 
 
-async def open_half_requests(held: AsyncExitStack, port: int, count: int) -> list[asyncio.StreamReader]:
-    readers = []
-    for _ in range(count):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        held.callback(writer.close)
-        writer.write(HALF_REQUEST)
-        readers.append(reader)
-    return readers
+@pytest.fixture
+def held() -> Iterator[ExitStack]:
+    """Keeps connections open until the end of a test."""
+    with ExitStack() as held:
+        yield held
 
 
-async def ask_and_read_nothing(held: AsyncExitStack, port: int) -> None:
-    """Ask for an endless answer, and take none of it."""
-    client = held.enter_context(socket.socket())
-    client.setblocking(False)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(client, ("127.0.0.1", port))
-    await loop.sock_sendall(client, b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-
-
-async def test_pages_are_answered_under_ten_times_as_many_half_requests_as_places() -> None:
-    async with served() as server, AsyncExitStack() as held:
+async def test_pages_are_answered_under_ten_times_as_many_half_requests_as_places(held: ExitStack) -> None:
+    async with served() as server:
         for _ in range(10):
             await open_half_requests(held, server.port, 16)
             assert await server.status() == 200
@@ -119,11 +114,11 @@ async def test_pages_are_answered_under_ten_times_as_many_half_requests_as_place
         assert server.total()["room"] >= 140
 
 
-async def test_a_half_request_ends_after_its_time() -> None:
-    async with served(ConnectionLimits(16, 16, head_seconds=0.1)) as server, AsyncExitStack() as held:
-        (reader,) = await open_half_requests(held, server.port, 1)
+async def test_a_half_request_ends_after_its_time(held: ExitStack) -> None:
+    async with served(ConnectionLimits(16, 16, head_seconds=0.1)) as server:
+        (client,) = await open_half_requests(held, server.port, 1)
         async with asyncio.timeout(WAIT_SECONDS):
-            assert await reader.read() == b""
+            assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
         assert server.total()["head"] == 1
 
 
@@ -137,18 +132,18 @@ async def test_requests_beyond_the_places_wait_and_are_answered() -> None:
         assert await late == 200
 
 
-async def test_readers_that_take_nothing_leave_room_for_pages() -> None:
-    async with served(ConnectionLimits(8, 8)) as server, AsyncExitStack() as held:
+async def test_readers_that_take_nothing_leave_room_for_pages(held: ExitStack) -> None:
+    async with served(ConnectionLimits(8, 8)) as server:
         for _ in range(8):
-            await ask_and_read_nothing(held, server.port)
+            await open_connection(held, server.port, STREAM)
         for _ in range(5):
             assert await server.status() == 200
         assert server.total()["room"] >= 1
 
 
-async def test_a_late_reader_is_disconnected() -> None:
-    async with served(ConnectionLimits(8, 8, send_seconds=0.1)) as server, AsyncExitStack() as held:
-        await ask_and_read_nothing(held, server.port)
+async def test_a_late_reader_is_disconnected(held: ExitStack) -> None:
+    async with served(ConnectionLimits(8, 8, send_seconds=0.1)) as server:
+        await open_connection(held, server.port, STREAM)
         await until(lambda: server.total()["send"] == 1, "the reader is disconnected")
         assert len(server.connections) == 0
 
@@ -180,7 +175,13 @@ async def test_without_descriptors_it_tries_again_and_reports_once_a_second() ->
 
 
 @pytest.mark.parametrize(
-    "head", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x02\x00", b"GET / HTTP/9\r\n\r\n"]
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /little HTTP/1.0\r\n\r\n",
+        b"\x16\x03\x01\x02\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+    ],
 )
 async def test_no_answer_tells_a_version(head: bytes) -> None:
     async with served(ConnectionLimits(16, 16, idle_seconds=0.1)) as server:
