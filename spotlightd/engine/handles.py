@@ -261,7 +261,8 @@ def _describe(handle: Connection, statement: Statement, options: RequestOptions)
     """The types of a query's columns; none when the client's version has no use for them."""
     if options.protocol_version < native.WITH_ZONES:
         return []
-    sql = f"DESCRIBE TABLE ({statement.sql}\n) {statement.after}"
+    settings = f"{statement.after}," if statement.after else "SETTINGS"
+    sql = f"DESCRIBE TABLE ({statement.sql}\n) {settings} print_pretty_type_names = 0"  # else over several lines
     answer = _query(handle, sql, "JSONCompactEachRow", options.values).bytes()
     return [json.loads(decode(line))[1] for line in answer.splitlines()]
 

@@ -23,7 +23,7 @@ from spotlightd.backoff import Backoff
 from spotlightd.confinement.confine import is_whole
 from spotlightd.engine.configuration import Configuration, blank_bucket_keys, compute_size
 from spotlightd.engine.host.child_process import EngineProcess
-from spotlightd.engine.host.probe import WHILE_RUNNING, WHILE_STOPPING, Probing, wait_until_deaf
+from spotlightd.engine.host.probe import WHILE_RUNNING, WHILE_STOPPING, Probing, is_answered, wait_until_deaf
 from spotlightd.engine.host.ready import DetachedTable
 from spotlightd.engine.lock import LockedFolder
 from spotlightd.errors import StoreError
@@ -35,7 +35,7 @@ BACKLOG = 256
 BACKOFF = Backoff(0.1, 10.0)
 STABLE_SECONDS = 60.0  # after a run of that length the back-off begins anew
 STOP_SECONDS = 6.0
-LAST_SECONDS = 8.0  # so long after the daemon began to stop, the engine is killed at the latest
+LAST_SECONDS = 7.0  # so long after the daemon began to stop, the engine is killed at the latest
 USER = "spotlightd"
 
 OnEvent = Callable[..., None]
@@ -117,10 +117,17 @@ class Engine:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
-        if self._process is not None:
-            await self._process.stop(min(STOP_SECONDS, self._last_moment - time.monotonic()))
+        if self._process is not None and self._process.pid:
+            await self._end(self._process)
         self._socket.close()
         self._log("engine stopped")
+
+    async def _end(self, process: EngineProcess) -> None:
+        """End the engine. One that does not answer would not hear the request to end either."""
+        if await is_answered(self._socket.getsockname(), WHILE_STOPPING.answer_seconds):
+            await process.stop(min(STOP_SECONDS, self._last_moment - time.monotonic()))
+        else:
+            await process.kill()
 
     async def _start(self) -> EngineProcess:
         configuration = self._configuration()

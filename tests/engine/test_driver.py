@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import aiohttp
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
@@ -254,4 +255,55 @@ async def test_a_whole_answer_that_fails_late_is_a_plain_error_however_long_it_i
     status, headers, _ = await http.post(
         f"SELECT repeat('x', 1023), throwIf(number = {rows}) FROM numbers({rows + 10})", wait_end_of_query="1"
     )
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "395")
+
+
+EACH_TYPE = """SELECT number, toString(number) AS text, repeat('x', 200) AS long, toLowCardinality(text) AS coded, [1, 2] AS list,
+map('a', [number]) AS pairs, (1, 'b') AS two, CAST((1, 'b'), 'Tuple(n Int8, s String)') AS named, toDecimal64(1, 2) AS price,
+toNullable(text) AS perhaps, toFixedString('ab', 2) AS fixed, toUUID('00000000-0000-0000-0000-000000000001') AS sure,
+CAST('a', 'Enum8(''a'' = 1)') AS choice, toDateTime64(1, 3, 'Asia/Tokyo') AS exact, toDateTime(1, 'Europe/Berlin') AS early,
+toInt256(1) AS huge, toDateTime(1676369730, 'Asia/Shanghai') AS late FROM numbers(3)"""
+
+
+@pytest.mark.parametrize("version", [1, 54336, 54337, 54453])
+async def test_native_has_what_the_clients_version_of_the_protocol_has(http: HttpClient, version: int) -> None:
+    setting = {"low_cardinality_allow_in_native_format": "0"} if version < 54405 else {}
+    _, _, oldest = await http.post(f"{EACH_TYPE} FORMAT Native", **setting)
+    status, _, answer = await http.post(f"{EACH_TYPE} FORMAT Native", client_protocol_version=str(version))
+    assert status == 200, answer
+    expected = bytes.fromhex("010002ffffffff00") + oldest
+    if version >= 54337:
+        for name, zone in ((b"early", b"Europe/Berlin"), (b"late", b"Asia/Shanghai")):
+            kind = b"DateTime('" + zone + b"')"
+            expected = expected.replace(name + b"\x08DateTime", name + bytes([len(kind)]) + kind)
+    assert answer == expected
+
+
+async def test_each_block_of_native_has_its_head(http: HttpClient) -> None:
+    sql = "SELECT number FROM numbers(5) SETTINGS max_block_size = 2, max_threads = 1"
+    _, _, answer = await http.post(sql, client_protocol_version="54405", default_format="Native")
+    assert answer.count(bytes.fromhex("010002ffffffff00") + b"\x01") == 3
+    status, _, answer = await http.post("SHOW DATABASES", client_protocol_version="54405", default_format="Native")
+    assert (status, answer[:8]) == (200, bytes.fromhex("010002ffffffff00"))
+
+
+async def test_a_version_of_the_protocol_that_is_not_served_is_refused(http: HttpClient) -> None:
+    status, headers, _ = await http.post("SELECT 1 FORMAT Native", client_protocol_version="54480")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (501, "48")
+    assert await http.text("SELECT 1 FORMAT TSV", client_protocol_version="54480") == "1"  # it matters to Native only
+
+
+async def test_an_answer_in_native_that_fails_late_breaks_off(http: HttpClient) -> None:
+    sql = "SELECT repeat('x', 40), throwIf(number = 100000) FROM numbers(1000000) SETTINGS max_block_size = 8192"
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await http.post(sql, client_protocol_version="54405", default_format="Native")
+
+
+async def test_rows_come_soon_when_the_client_asks_for_that(http: HttpClient) -> None:
+    """A failure then comes in the stream, however short the answer is."""
+    sql = "SELECT sleepEachRow(0.02), throwIf(number = 40) FROM numbers(100) SETTINGS max_block_size = 1"
+    address = {"client_protocol_version": "54405", "default_format": "Native"}
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await http.post(sql, wait_end_of_query="0", **address)
+    status, headers, _ = await http.post(sql, **address)
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (500, "395")

@@ -1,14 +1,15 @@
 """Pass an answer from the engine to the client through its own pipe, so that answers never mix.
 
 A short answer, or one requested with `wait_end_of_query`, is buffered until it is complete, so that a failure is a plain
-error; on the disk when it is long. A longer answer is a download. A late failure of a download is written into the stream,
-and the connection is closed early. All long answers take one of the download slots, so that slow readers do not occupy what
-short queries need.
+error; on the disk when it is long. A longer answer is a download, and so is a slow one whose client asks for rows as they
+come (`wait_end_of_query=0`). A late failure of a download is written into the stream, and the connection is closed early.
+All long answers take one of the download slots, so that slow readers do not occupy what short queries need.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -30,6 +31,7 @@ PIPE_BYTES = 1 << 20
 PIECE_BYTES = 1 << 18
 SHORT_BYTES = 1 << 16
 WHOLE_BYTES = 1 << 26
+FIRST_SECONDS = 0.25
 LAST_SECONDS = 2.0
 Summary = dict[str, str]
 
@@ -44,7 +46,9 @@ async def answer(
         outcome = service.start(work, _choose_call(service, options, statement, form, inlet))
         work.on_done(lambda: os.close(inlet))
         whole = options.whole or request.version < HttpVersion11
-        chunks, is_complete = await _read_start(pipe, WHOLE_BYTES if whole else SHORT_BYTES)
+        chunks, is_complete = await _read_start(
+            pipe, WHOLE_BYTES if whole else SHORT_BYTES, FIRST_SECONDS if options.eager else None
+        )
         if not is_complete:
             send = _send_spooled if whole else _send_download
             return await send(request, service, options, work, _Download(pipe, chunks, outcome), head)
@@ -101,16 +105,22 @@ async def _pipe() -> AsyncIterator[tuple[asyncio.StreamReader, int]]:
         transport.close()  # frees an engine thread that is writing to it
 
 
-async def _read_start(pipe: asyncio.StreamReader, most_bytes: int) -> tuple[list[bytes], bool]:
-    """Read to the end, or until the answer turns out to be longer; returns the chunks, and whether they are all."""
+async def _read_start(pipe: asyncio.StreamReader, most_bytes: int, seconds: float | None) -> tuple[list[bytes], bool]:
+    """Read to the end, or until the answer turns out to be longer, or so many seconds after its first byte; returns the
+    chunks, and whether they are all.
+    """
     chunks: list[bytes] = []
     size = 0
-    while size < most_bytes:
-        piece = await pipe.read(PIECE_BYTES)
-        if not piece:
-            return chunks, True
-        chunks.append(piece)
-        size += len(piece)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None) as patience:
+            while size < most_bytes:
+                piece = await pipe.read(PIECE_BYTES)
+                if not piece:
+                    return chunks, True
+                if not chunks and seconds is not None:
+                    patience.reschedule(asyncio.get_running_loop().time() + seconds)
+                chunks.append(piece)
+                size += len(piece)
     return chunks, False
 
 

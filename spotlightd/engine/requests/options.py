@@ -35,7 +35,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class RequestOptions:
-    """Everything in a request except its statement. `whole`: send the answer only when it is complete. `read_only`: it came with
+    """Everything in a request except its statement. `whole`: send the answer only when it is complete, `eager`: send
+    what there is of it soon. `read_only`: it came with
     GET, which changes nothing. `external`: tables for this statement only. `protocol_version`:
     of the client, which decides how Native looks; 0 when it names none.
     """
@@ -48,6 +49,7 @@ class RequestOptions:
     format: str
     whole: bool
     compressed: bool
+    eager: bool = False
     protocol_version: int = 0
     read_only: bool = False
     external: tuple[ExternalTable, ...] = ()
@@ -78,6 +80,7 @@ def parse_options(
         values={name.removeprefix("param_"): value for name, value in parameters.items() if name.startswith("param_")},
         format=parameters.get("default_format") or headers.get("X-ClickHouse-Format", "TabSeparated"),
         whole=parameters.get("wait_end_of_query") == "1",
+        eager=parameters.get("wait_end_of_query") == "0",
         compressed=parameters.get("enable_http_compression") == "1",
     )
 
