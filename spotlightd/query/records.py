@@ -160,11 +160,11 @@ def refused_documents(snapshot: Snapshot) -> Query:
     """By source: how many addresses have a document that is refused, and the newest of the reasons."""
     table = hot_rows(system.runs, snapshot.archived)
     newest = (
-        f"SELECT source, argMax(outcome, id) AS outcome, argMax(error, id) AS error, max(id) AS newest FROM {table} "
+        f"SELECT source, argMax(outcome, id) AS last_outcome, argMax(error, id) AS reason, max(id) AS newest FROM {table} "
         "WHERE covers != '' AND outcome != 'unchanged' GROUP BY source, url"
     )
     return Query(
-        f"SELECT source, count(), argMax(error, newest) FROM ({newest}) WHERE outcome = 'refused' GROUP BY source"
+        f"SELECT source, count(), argMax(reason, newest) FROM ({newest}) WHERE last_outcome = 'refused' GROUP BY source"
     )
 
 
