@@ -81,6 +81,13 @@ async def test_symbols_without_trades_or_without_fails_show_what_there_is(market
     assert status == 404
 
 
+@pytest.mark.parametrize("text", ["BRKB", "BRK.B", "BRK/B", "brk-b"])
+async def test_a_search_lists_the_spellings_of_all_publishers(market: World, text: str) -> None:
+    status, page, _ = await market.get("/search", params={"q": text})
+    assert status == 200
+    assert re.findall(r'href="/s/(BRK[^"]+)"', page) == ["BRK%2FB", "BRK.B"]
+
+
 async def test_only_open_gaps_of_the_source_and_symbol_are_shaded(market: World) -> None:
     _, text, _ = await market.get("/s/GME")
     assert script_data(text)["gaps"] == [[HUNG[0].timestamp(), HUNG[1].timestamp()]]
@@ -113,7 +120,7 @@ async def test_all_links_of_the_page_lead_somewhere(market: World, symbol: str) 
     bars = [link for link in sorted(links) if link.startswith("/data/bars/")]
     tables = [link for link in sorted(links) if link.startswith(("/data/bars?", "/data/bars.csv", "/data/trades"))]
     assert len(bars) > 10
-    assert len(tables) == 3
+    assert len(tables) == 4
     for link in (*bars[:2], *tables, *(link for link in links if link.startswith("/s/"))):
         assert (await market.get(link))[0] == 200, link
 
