@@ -22,7 +22,6 @@ from spotlightd.engine.errors import CUT_OFF, ENGINE_ERRORS, SYNTAX, failure, pa
 from spotlightd.engine.opening import open_engine
 from spotlightd.engine.requests.options import RequestOptions, Session, make_set_clause, quote, quote_name
 from spotlightd.engine.sessions import SessionHandle, Sessions
-from spotlightd.engine.statements.external import ExternalTable
 from spotlightd.engine.statements.statement import Statement
 from spotlightd.engine.statements.tokens import decode, encode
 
@@ -53,8 +52,10 @@ class Handles:
         try:
             if options.session is None:
                 with self._new_handle() as handle:
-                    _apply(handle, options, self._defaults | dict(options.settings), options.database)
-                    yield handle
+                    _set(handle, options, self._defaults | dict(options.settings))
+                    _use(handle, options.database)
+                    with _tables(handle, options):
+                        yield handle
             else:
                 with self._session_handle(options.session, options) as handle:
                     yield handle
@@ -140,16 +141,20 @@ class Handles:
         """The handle of a session, with what the request's address adds to the session for this request only."""
         with self._sessions.use(session) as entry:
             database = options.database or entry.database
+            self._move(entry, options, options.settings, database)
             try:
-                _apply(entry.handle, options, self._take_back(entry, options.settings), _change(entry, database))
-                entry.applied, entry.selected = options.settings, database
-                yield entry.handle
+                with _tables(entry.handle, options):
+                    yield entry.handle
             finally:
-                for table in options.external:
-                    with contextlib.suppress(*ENGINE_ERRORS):
-                        _query(entry.handle, f"DROP TEMPORARY TABLE {quote_name(table.name)}")
                 if "readonly" in options.settings:  # cannot be taken back
                     self._sessions.drop(session)
+
+    def _move(self, entry: SessionHandle, options: RequestOptions, settings: Mapping[str, str], database: str) -> None:
+        """Give the session's handle these settings and this database, in place of those of the last request."""
+        _set(entry.handle, options, self._take_back(entry, settings))
+        entry.applied = settings
+        _use(entry.handle, database if database != entry.selected else "")
+        entry.selected = database
 
     def _change_session(self, options: RequestOptions, sql: str) -> None:
         """Run a SET or USE. It is the session that it changes, so nothing of the request's address is applied before."""
@@ -159,8 +164,7 @@ class Handles:
                     _query(handle, sql, params=options.values)
                 return
             with self._sessions.use(options.session) as entry:
-                _apply(entry.handle, options, self._take_back(entry, {}), _change(entry, entry.database))
-                entry.applied, entry.selected = {}, entry.database
+                self._move(entry, options, {}, entry.database)
                 _query(entry.handle, sql, params=options.values)
                 state = json.loads(decode(_query(entry.handle, _OWN_STATE, "JSONCompactEachRow").bytes()))
                 entry.database, entry.own = state[0], dict(state[1])
@@ -175,29 +179,35 @@ class Handles:
         return old | {name: value for name, value in wanted.items() if entry.applied.get(name) != value}
 
 
-def _change(entry: SessionHandle, database: str) -> str:
-    """The database to select; empty when it is the current one."""
-    return database if database != entry.selected else ""
-
-
-def _apply(handle: Connection, options: RequestOptions, settings: Mapping[str, str | None], database: str) -> None:
-    """Give the handle settings, database and tables; `readonly` last, because nothing can be set or created behind it."""
+def _set(handle: Connection, options: RequestOptions, settings: Mapping[str, str | None]) -> None:
+    """Set all but `readonly`, behind which nothing can be set or created."""
     values = {name: value for name, value in settings.items() if name != "readonly"}
     _query(handle, make_set_clause(values | {"log_comment": options.query_id}))
+
+
+def _use(handle: Connection, database: str) -> None:
     if database:
         _query(handle, f"USE {quote_name(database)}")
-    for table in options.external:
-        _create(handle, table)
-    if "readonly" in settings:
-        _query(handle, make_set_clause({"readonly": settings["readonly"]}))
 
 
-def _create(handle: Connection, table: ExternalTable) -> None:
-    name = quote_name(table.name)
-    _query(handle, f"CREATE TEMPORARY TABLE {name} ({table.columns}) ENGINE = Memory")
-    if table.data:
-        blocks = iter([table.data])
-        _insert(handle, f"INSERT INTO {name}", table.format, lambda: next(blocks, None))
+@contextlib.contextmanager
+def _tables(handle: Connection, options: RequestOptions) -> Iterator[None]:
+    """The request's external tables exist inside the block; then `readonly` is in force, if the request has it."""
+    created: list[str] = []
+    try:
+        for table in options.external:
+            name = quote_name(table.name)
+            _query(handle, f"CREATE TEMPORARY TABLE {name} ({table.columns}) ENGINE = Memory")
+            created.append(name)
+            blocks = iter([table.data] if table.data else [])
+            _insert(handle, f"INSERT INTO {name}", table.format, lambda: next(blocks, None))  # noqa: B023  it ends here
+        if "readonly" in options.settings:
+            _query(handle, make_set_clause({"readonly": options.settings["readonly"]}))
+        yield
+    finally:
+        for name in created:
+            with contextlib.suppress(*ENGINE_ERRORS):
+                _query(handle, f"DROP TEMPORARY TABLE {name}")
 
 
 def _insert(handle: Connection, sql: str, format: str, next_block: Callable[[], bytes | None]) -> Any:

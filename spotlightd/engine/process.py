@@ -68,6 +68,7 @@ class Engine:
         self._backoff = backoff
         self._probing = probing
         self._socket = socket.socket()
+        self._address = ("127.0.0.1", 0)
         self._process: EngineProcess | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._last_moment = math.inf
@@ -79,7 +80,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        return f"http://127.0.0.1:{self._address[1]}"
 
     @property
     def pid(self) -> int:
@@ -88,7 +89,8 @@ class Engine:
     async def __aenter__(self) -> Self:
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            self._socket.bind(("127.0.0.1", 0))
+            self._socket.bind(self._address)
+            self._address = self._socket.getsockname()
             self._socket.listen(BACKLOG)
             self._process = await self._start()
         except OSError as problem:
@@ -124,7 +126,7 @@ class Engine:
 
     async def _end(self, process: EngineProcess) -> None:
         """End the engine. One that does not answer would not hear the request to end either."""
-        if await is_answered(self._socket.getsockname(), WHILE_STOPPING.answer_seconds):
+        if await is_answered(self._address, WHILE_STOPPING.answer_seconds):
             await process.stop(min(STOP_SECONDS, self._last_moment - time.monotonic()))
         else:
             await process.kill()
@@ -168,7 +170,7 @@ class Engine:
             await asyncio.wait([prober])
 
     async def _kill_when_deaf(self, process: EngineProcess) -> None:
-        await wait_until_deaf(self._socket.getsockname(), self._probing)
+        await wait_until_deaf(self._address, self._probing)
         self._log("engine hung", pid=process.pid, seconds=self._probing.silent_seconds)
         await process.kill()
 
@@ -176,7 +178,7 @@ class Engine:
         """Until the daemon has stopped: as soon as the engine does not answer, end it and refuse connections to it."""
         await asyncio.wait([watcher])
         if self.pid:
-            await wait_until_deaf(self._socket.getsockname(), WHILE_STOPPING)
+            await wait_until_deaf(self._address, WHILE_STOPPING)
         self._socket.close()
         if self._process is not None:
             await self._process.kill()

@@ -123,6 +123,16 @@ async def test_settings_and_database_of_an_address_do_not_stay_in_its_session(ht
     assert await http.text(sql, session_id="plain") == before
 
 
+async def test_what_a_refused_request_set_does_not_stay_in_its_session(http: HttpClient) -> None:
+    sql = "SELECT getSetting('max_block_size')"
+    before = await http.text(sql, session_id="refused")
+    addresses: tuple[dict[str, Any], ...] = ({"database": "nowhere"}, {"no_such_setting": "1"})
+    for address in addresses:
+        status, _, _ = await http.post(sql, session_id="refused", max_block_size="7", **address)
+        assert status == 404
+        assert await http.text(sql, session_id="refused") == before
+
+
 async def test_a_session_keeps_what_its_own_statements_set(http: HttpClient) -> None:
     sql = "SELECT currentDatabase(), getSetting('max_block_size'), getSetting('max_threads')"
     await http.post("SET max_block_size = 77, max_threads = 1", session_id="own", max_block_size="5")
@@ -149,11 +159,21 @@ async def test_a_get_request_in_a_session_changes_nothing_and_a_post_after_it_do
 async def test_a_file_of_the_form_is_a_table_for_that_statement(http: HttpClient) -> None:
     address = {"query": "SELECT name FROM actors ORDER BY birth_year DESC"}
     columns = "name String, birth_year UInt16, movie String"
-    for session in ({}, {"session_id": "with tables"}):
+    sessions: tuple[dict[str, Any], ...] = ({}, {"session_id": "with tables"})
+    for session in sessions:
         status, body = await post_form(http, {}, {"actors": ACTORS}, **address, **session, actors_structure=columns)
         assert (status, body) == (200, b"Al Pacino\nRobert Redford\n")
         status, _, body = await http.post("SELECT * FROM actors", **session)
         assert status == 404, body
+
+
+async def test_a_table_of_the_session_survives_an_external_table_of_its_name(http: HttpClient) -> None:
+    await http.post("CREATE TEMPORARY TABLE actors (n UInt8)", session_id="has actors")
+    status, body = await post_form(
+        http, {}, {"actors": ACTORS}, query="SELECT 1", session_id="has actors", actors_types="String,UInt16,String"
+    )
+    assert (status, b"ALREADY_EXISTS" in body) == (500, True)
+    assert (await http.post("SELECT n FROM actors", session_id="has actors"))[0] == 200
 
 
 async def test_external_tables_have_formats_types_and_settings(http: HttpClient) -> None:
@@ -267,7 +287,7 @@ toInt256(1) AS huge, toDateTime(1676369730, 'Asia/Shanghai') AS late FROM number
 
 @pytest.mark.parametrize("version", [1, 54336, 54337, 54453])
 async def test_native_has_what_the_clients_version_of_the_protocol_has(http: HttpClient, version: int) -> None:
-    setting = {"low_cardinality_allow_in_native_format": "0"} if version < 54405 else {}
+    setting: dict[str, Any] = {"low_cardinality_allow_in_native_format": "0"} if version < 54405 else {}
     _, _, oldest = await http.post(f"{EACH_TYPE} FORMAT Native", **setting)
     status, _, answer = await http.post(f"{EACH_TYPE} FORMAT Native", client_protocol_version=str(version))
     assert status == 200, answer
@@ -302,7 +322,7 @@ async def test_an_answer_in_native_that_fails_late_breaks_off(http: HttpClient) 
 async def test_rows_come_soon_when_the_client_asks_for_that(http: HttpClient) -> None:
     """A failure then comes in the stream, however short the answer is."""
     sql = "SELECT sleepEachRow(0.02), throwIf(number = 40) FROM numbers(100) SETTINGS max_block_size = 1"
-    address = {"client_protocol_version": "54405", "default_format": "Native"}
+    address: dict[str, Any] = {"client_protocol_version": "54405", "default_format": "Native"}
     with pytest.raises(aiohttp.ClientPayloadError):
         await http.post(sql, wait_end_of_query="0", **address)
     status, headers, _ = await http.post(sql, **address)

@@ -49,6 +49,7 @@ ANY_FORMAT = some.sampled_from(["CSV", "JSONEachRow", "Native", "Arrow"])
         ("SELECT \u2018; FORMAT TSV\u2019 FORMAT CSV", "read", "CSV"),
         ("EXPLAIN INSERT INTO t FORMAT TSV\n1\n\nDROP TABLE t", "change", ""),
         ("EXPLAIN SELECT 1 FORMAT TSV", "read", "TSV"),
+        ("SELECT 1 PARALLEL WITH INSERT INTO t VALUES (1)", "change", ""),
         ("KILL QUERY WHERE 1 TEST\n FORMAT Native", "change", "Native"),
         ("SET max_threads = 1", "session", ""),
         ("USE system", "session", ""),

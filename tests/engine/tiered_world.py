@@ -104,7 +104,7 @@ async def tiered(folder: Path, port: int) -> AsyncIterator[Tiered]:
         settings = _configuration(folder, listening, port)
         process = EngineProcess(await _process(settings))
         try:
-            sandbox = await process.wait_ready(START_SECONDS)
+            sandbox = (await process.wait_ready(START_SECONDS)).sandbox
             url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             async with ClickHouse(url, settings.user, settings.password, DATABASE, WarehouseSettings()) as warehouse:
                 yield Tiered(process, warehouse, folder, sandbox)

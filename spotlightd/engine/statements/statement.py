@@ -6,6 +6,7 @@ Pure. This parser is no security check: the engine judges every statement, and r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from spotlightd.engine.errors import NOT_IMPLEMENTED, SYNTAX, failure
@@ -48,8 +49,19 @@ def parse_statement(text: str) -> Statement:
     first = next((token for token in read_tokens(text) if token.kind == "word"), None)
     if first is None:
         raise failure(SYNTAX, "Empty query")
-    keyword = first.text.upper()
-    return _parse_single(text, "read" if keyword in _READS else "session" if keyword in _SESSION else "change")
+    return _parse_single(text, _choose_kind(text, first.text.upper()))
+
+
+def _choose_kind(text: str, keyword: str) -> Kind:
+    if keyword in _SESSION:
+        return "session"
+    if keyword not in _READS:
+        return "change"
+    words = list(read_tokens(text))
+    inserts = any(word.is_word("INSERT") and behind.is_word("INTO") for word, behind in pairwise(words))
+    return (
+        "change" if inserts else "read"
+    )  # beside a SELECT (PARALLEL WITH): what is appended to it may be taken for data
 
 
 def parse_insert_head(text: str, *, complete: bool) -> Statement | None:
