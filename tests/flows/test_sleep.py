@@ -82,6 +82,24 @@ async def test_a_connection_that_is_silent_after_a_long_sleep_is_replaced_soon()
     assert 10 < again < 10 + STALE_SECONDS / 2
 
 
+async def test_a_venue_that_takes_long_to_refuse_a_connection_is_no_sleep() -> None:
+    clock, feeds = ManualClock(datetime.now(UTC), chance=1.0), MemoryFeeds()
+
+    class Slow(Venue):
+        async def receive(self, seconds: float) -> bytes | None:
+            await asyncio.sleep(0)
+            raise FeedError("connection lost", f"reset within {seconds:g} s")
+
+        async def send(self, text: str) -> None:
+            assert text
+            self.clock.seconds += 20.0
+
+    venue = ScriptedVenue(lambda _: Slow(clock), clock)
+    async with run_listener(feeds=feeds, connect=venue, clock=clock.to_clock(), timing=ListenerTiming()) as running:
+        await running.until(lambda: len(feeds.gaps) > 2)
+        assert set(feeds.causes) == {"connection lost"}
+
+
 async def test_a_quiet_socket_of_a_machine_that_ran_is_stale() -> None:
     gaps, _ = await find_gaps("mute")
     assert [gap.cause for gap in gaps] == ["stale"]
@@ -94,4 +112,4 @@ async def test_neither_a_busy_moment_nor_a_clock_that_is_set_is_a_sleep() -> Non
     watch.start()
     clock.start += timedelta(hours=2)
     clock.seconds += 1.0
-    assert watch.look() == (0.0, "")
+    assert watch.look() is None

@@ -178,27 +178,29 @@ class Listener:
         while True:
             try:
                 value = await socket.receive(min(check, stale))
-            finally:
-                slept = self._look_for_sleep()
+            except FeedError:
+                self._look_for_sleep()
+                raise
             now = self._clock.now()
-            if slept:
-                last_frame, stale = now, self._timing.awake if slept >= allowed else allowed
             if value is not None:
                 last_frame, stale = now, allowed
                 self._take(value, Moment(self._clock.wall(), now))
-            elif now - last_frame >= stale:
-                return FeedError("stale", f"no frame for {stale:g} s, pings included")
             if now - last_check >= check:
+                if slept := self._look_for_sleep():
+                    last_frame, stale = now, self._timing.awake if slept >= allowed else allowed
                 await self._ask_again(socket)
                 self._status.report_rate(report, now - last_check)
                 last_check = now
+            if value is None and now - last_frame >= stale:
+                return FeedError("stale", f"no frame for {stale:g} s, pings included")
 
     def _look_for_sleep(self) -> float:
         """How long this process did not run. What was sent meanwhile may be lost, or may wait in the socket."""
-        seconds, detail = self._sleep_watch.look()
-        if seconds:
-            self._outages.fall_asleep(detail, self._last_activity or self._now())
-        return seconds
+        sleep = self._sleep_watch.look()
+        if sleep is None:
+            return 0.0
+        self._outages.fall_asleep(sleep.detail, sleep.since)
+        return sleep.seconds
 
     async def _ask_again(self, socket: Socket) -> None:
         """Ask for refused symbols whose pause is over, on the same connection."""

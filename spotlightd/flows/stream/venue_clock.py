@@ -18,7 +18,7 @@ from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.warehouse import Warehouse
 
 EVERY_SECONDS = 10.0
-SINCE = timedelta(minutes=5)
+SINCE = timedelta(minutes=2)
 LEAST_ROWS = 5  # fewer prove nothing; then the last offset stands
 OFFSET = """
 SELECT count(), quantile(0.5)(toUnixTimestamp64Micro({time}) - toUnixTimestamp64Micro(received)) FROM {table}

@@ -93,7 +93,7 @@ class Outages:
         return before.cause if before is not None else cause
 
     def fall_asleep(self, detail: str, last: Moment) -> None:
-        """Nothing ran here since `last`. The connection may be dead, or may still deliver what was sent."""
+        """Nothing ran here after `last`. The connection may be dead, or may still deliver what was sent."""
         if self.lost is None and self.asleep is None:
             self.asleep = Outage(last.wall, "asleep", detail, last.now)
 

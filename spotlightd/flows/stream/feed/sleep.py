@@ -9,33 +9,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spotlightd.backoff import Clock
+from spotlightd.flows.stream.feed.outages import Moment
 
 SUSPEND_SECONDS = 1.0
 
 
-@dataclass(slots=True)
-class SleepWatch:
-    """Looks at the clocks again and again. `most_seconds` is the longest time between two looks while the process runs."""
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """For so many `seconds` after `since` the process did not run; `detail` says so in a sentence."""
 
-    clock: Clock
-    most_seconds: float
-    boot: float = 0.0
-    now: float = 0.0
+    since: Moment
+    seconds: float
+    detail: str
+
+
+class SleepWatch:
+    """Looks at the clocks about once a second. `most_seconds` is the longest time between two looks of a process that
+    runs. A look for each frame would cost as much as the frame.
+    """
+
+    def __init__(self, clock: Clock, most_seconds: float) -> None:
+        self._clock, self._most_seconds = clock, most_seconds
+        self.start()
 
     def start(self) -> None:
         """Looks come often from now on."""
-        self.boot, self.now = self.clock.boot(), self.clock.now()
+        self._boot, self._last = self._clock.boot(), Moment(self._clock.wall(), self._clock.now())
 
-    def look(self) -> tuple[float, str]:
-        """For how many seconds the process did not run since the last look, and that in a sentence; 0 and empty when it ran."""
-        boot, now = self.clock.boot(), self.clock.now()
-        seconds, run_seconds = boot - self.boot, now - self.now
-        self.boot, self.now = boot, now
-        if seconds < self.most_seconds:
-            return 0.0, ""
+    def look(self) -> Sleep | None:
+        """The sleep since the last look; None when there was none."""
+        boot, last = self._boot, self._last
+        self.start()
+        seconds, run_seconds = self._boot - boot, self._last.now - last.now
+        if seconds < self._most_seconds:
+            return None
         if seconds - run_seconds >= SUSPEND_SECONDS:
-            return seconds, f"this machine slept for {seconds:,.0f} s"
-        return (
-            seconds,
-            f"this process did not run for {seconds:,.0f} s: it was stopped, or the machine had no time for it",
-        )
+            return Sleep(last, seconds, f"this machine slept for {seconds:,.0f} s")
+        detail = f"this process did not run for {seconds:,.0f} s: it was stopped, or the machine had no time for it"
+        return Sleep(last, seconds, detail)
