@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def stream(key: Path | str) -> str:
     return f"[streams]\nsymbols = {{ finnhub = ['AAPL'] }}\nkey_files = {{ finnhub = '{key}' }}\n"
 
 
-REFUSALS = {
+REFUSALS: dict[str, Callable[[Path], tuple[str, str]]] = {
     "key missing": lambda folder: (stream(folder / "none.key"), "none.key cannot be read: No such file or directory"),
     "key 0644": lambda folder: (stream(write_key(folder, 0o644)), "can be read by others: chmod 600"),
     "key not named": lambda _: ("[streams]\nsymbols = { finnhub = ['AAPL'] }\n", "streams.key_files.finnhub names no file"),
