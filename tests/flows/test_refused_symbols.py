@@ -6,7 +6,7 @@ The error frame is the one of a public report: `Invalid symbol OANDA:EUR_USD`, w
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -20,11 +20,11 @@ from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.flows.stream.feed.timing import ListenerTiming, ReconnectBackoff
 from spotlightd.flows.stream.gaps import QUEUE_MOST, GapJournal
 from spotlightd.model.offsets import Gap
-from spotlightd.model.stream import FeedError, find_named_symbols
+from spotlightd.model.stream import Feed, FeedError, find_named_symbols
 from spotlightd.settings.sources import StreamsSettings
 from spotlightd.sources.finnhub import refused_symbols
 from spotlightd.testing import SilentMetrics
-from tests.flows.listener_world import FAST_TIMING, NAME, MemoryFeeds, RunningListener, run_listener
+from tests.flows.listener_world import FAST_TIMING, NAME, MemoryFeeds, RunningListener, run_listener, stream
 from tests.manual_clock import ManualClock
 
 REFUSED = "OANDA:EUR_USD"
@@ -68,6 +68,18 @@ async def test_one_symbol_that_is_refused_is_a_gap_of_that_symbol_and_the_others
         assert running.state.open_gaps == ()
         await running.until(lambda: running.board.read()[0].state == "waiting")
         assert running.feeds.refused == {}
+
+
+async def test_a_venue_with_a_login_is_asked_again_without_it() -> None:
+    def subscribe(feed: Feed) -> Iterator[str]:
+        yield from (json.dumps({"type": "subscribe", "symbol": symbol, "again": True}) for symbol in feed.symbols)
+
+    async with run_exchange(Script(rate=500)) as exchange:
+        exchange.refused_symbols.add(REFUSED)
+        source = stream(subscribe=subscribe)
+        async with run_listener(exchange.address, source, symbols=SYMBOLS) as running:
+            await running.until(lambda: len(exchange.requests) > len(SYMBOLS))
+            assert json.loads(exchange.requests[-1]) == {"type": "subscribe", "symbol": REFUSED, "again": True}
 
 
 async def test_the_connection_ends_like_any_other_and_its_gap_is_of_all_symbols() -> None:
