@@ -14,7 +14,7 @@ import jinja2
 from aiohttp import hdrs, web
 
 from spotlightd.errors import SpotlightError, StoreError
-from spotlightd.log import hide_known_secrets, log_context, logger
+from spotlightd.log import hide_known_secrets, hide_secrets, log_context, logger
 from spotlightd.query import outage
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import degraded, responses
@@ -70,7 +70,7 @@ async def log_requests(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 @web.middleware
-async def hide_secrets(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def redact_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
     """No page shows a secret that this process knows: a publisher, a venue or a store may have said it back to us."""
     response = await handler(request)
     is_text = response.content_type.startswith("text/") or response.content_type.endswith("json")
@@ -148,7 +148,7 @@ def _problem_response(request: web.Request, problem: HttpProblem) -> web.StreamR
     logger().info("request refused", path=request.path_qs, status=problem.status, detail=problem.detail)
     values: dict[str, Any] = {
         "status": problem.status,
-        "detail": problem.detail,
+        "detail": hide_secrets(problem.detail),
         "remedy": problem.remedy,
         "request": request.get(REQUEST_ID, ""),
     }

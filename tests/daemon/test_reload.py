@@ -109,6 +109,13 @@ async def test_one_bad_source_leaves_everything_as_it_was(tmp_path: Path, events
         assert "mine.py cannot be loaded: ZeroDivisionError" in event["error"]
 
 
+async def test_what_cannot_reload_says_so(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+    """As the demo, whose settings are no file's. After the block the signal is ignored."""
+    with reload_signal(load_settings(write(tmp_path, "info"))):
+        assert (await hang_up(events))["event"] == "reload refused"
+    os.kill(os.getpid(), signal.SIGHUP)
+
+
 async def test_the_daemon_never_ends_on_it(place: Place) -> None:
     """While it starts, while it works, with a settings file that is wrong, and while it stops."""
     async with place.start() as daemon:

@@ -57,7 +57,7 @@ async def served(text: str, token: str = "") -> AsyncIterator[str]:
     async def show(_: web.Request) -> web.Response:
         return web.Response(text=text, content_type="text/html")
 
-    app = web.Application(middlewares=[middleware.log_requests, middleware.hide_secrets])
+    app = web.Application(middlewares=[middleware.log_requests, middleware.redact_pages])
     for path in ("/", "/healthz", "/metrics"):
         app.router.add_get(path, show)
     require_token(app, token)
