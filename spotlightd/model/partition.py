@@ -1,14 +1,20 @@
-"""Partitions that move from the warehouse to the archive, as the ledger records them."""
+"""Partitions that move from the warehouse to the archive, and the rules of how long data stay on the disk, as the ledger
+records them.
+
+A rule that becomes shorter has to wait for a day: it is the only setting that removes data from the disk, and a slip of a
+digit looks like any other edit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Literal, get_args
 
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import PARTITION, Dataset
+from spotlightd.model.text import count
 
 Stage = Literal["planned", "sealed", "exported", "uploaded", "verified", "switched", "dropped", "held", "restored"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -101,3 +107,55 @@ class ArchiveState:
 
     def in_stages(self, *stages: Stage) -> tuple[Partition, ...]:
         return tuple(partition for partition in self.partitions if partition.stage in stages)
+
+
+DAY = timedelta(days=1)
+DOCUMENTS = "documents of "  # names of rules about the documents of a source begin so
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionRule:
+    """The rule of a dataset, or of the documents of a source. `days` are in force, `configured` is what the settings say; 0
+    is permanently. `since`: when a shorter rule was first seen.
+    """
+
+    name: str
+    days: int
+    configured: int
+    since: datetime = datetime.fromtimestamp(0, UTC)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a shorter rule is configured and not in force yet."""
+        return self.configured != self.days
+
+    @property
+    def starts_at(self) -> datetime:
+        """When the shorter rule comes into force."""
+        return self.since + DAY
+
+    def describe(self, leaving: str) -> str:
+        """The alarm, as a sentence. `leaving` is what would leave."""
+        return (
+            f"{self.name}: the settings say {describe_days(self.configured)} instead of {describe_days(self.days)}."
+            f" From {self.starts_at:%Y-%m-%d %H:%M} UTC on that is in force, and {leaving};"
+            " until then nothing leaves that would have stayed before: set hot_days back to keep it"
+        )
+
+
+def decide_rule(known: RetentionRule | None, name: str, configured: int, now: datetime) -> RetentionRule:
+    """The rule now that the settings ask for so many days. A longer one, and the first one, is in force at once."""
+    if known is None or not _is_shorter(configured, known.days):
+        return RetentionRule(name, configured, configured)
+    if known.configured != configured:
+        return replace(known, configured=configured, since=now)
+    # both directions: a clock that was once set to a wrong year must not delay the rule for years
+    return RetentionRule(name, configured, configured) if abs(now - known.since) >= DAY else known
+
+
+def describe_days(days: int) -> str:
+    return count(days, "day") if days else "permanently"
+
+
+def _is_shorter(days: int, than: int) -> bool:
+    return bool(days) and (not than or days < than)

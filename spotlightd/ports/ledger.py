@@ -9,9 +9,8 @@ from typing import Any, Literal, Protocol
 
 from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
-from spotlightd.model.partition import Check, CheckKind, Event, Partition
+from spotlightd.model.partition import Check, CheckKind, Event, Partition, RetentionRule
 from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
-from spotlightd.model.retention import RetentionRule
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.model.transform import Transform

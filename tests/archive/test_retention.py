@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from spotlightd.metrics.registry import PrometheusMetrics
-from spotlightd.model.retention import RetentionRule, settle_rule
+from spotlightd.model.partition import RetentionRule, decide_rule
 from spotlightd.web.pages.archive import archive_to_json, summarize
 
 from .archive_world import ArchiveWorld, archive_world
@@ -108,7 +108,7 @@ async def test_a_nearly_full_disk_drops_verified_copies_whatever_the_rule_says(w
 
 
 @pytest.mark.parametrize(
-    ("known", "asked", "later", "expected"),
+    ("known", "configured", "later", "expected"),
     [
         (None, 10, timedelta(), RetentionRule("t", 10, 10)),
         (RetentionRule("t", 30, 30), 60, timedelta(), RetentionRule("t", 60, 60)),
@@ -121,6 +121,6 @@ async def test_a_nearly_full_disk_drops_verified_copies_whatever_the_rule_says(w
     ],
 )
 def test_only_a_shorter_rule_waits(
-    known: RetentionRule | None, asked: int, later: timedelta, expected: RetentionRule
+    known: RetentionRule | None, configured: int, later: timedelta, expected: RetentionRule
 ) -> None:
-    assert settle_rule(known, "t", asked, AT + later) == expected
+    assert decide_rule(known, "t", configured, AT + later) == expected

@@ -285,11 +285,11 @@ async def test_a_table_of_a_stream_that_shrinks_while_the_daemon_runs_is_told(
     async with SqliteLedger(stream_world.folder / "ledger.sqlite") as ledger:
         watched = watch_of(stream_world.warehouse, ledger, streams=(ticks,))
         await watched.watch.check()
-        assert watched.watch.defects == ()
+        assert not watched.watch.defects
         await stream_world.warehouse.execute(f"DELETE FROM {ticks.dataset.name} {loss}")
         for _ in range(2):
             await watched.watch.check()
-            assert [(defect.table, defect.kind) for defect in watched.watch.defects] == [(ticks.dataset.name, kind)]
+            assert {defect.table: defect.kind for defect in watched.watch.defects} == {ticks.dataset.name: kind}
 
 
 async def test_frames_that_were_given_up_are_not_expected(stream_world: StreamWorld) -> None:

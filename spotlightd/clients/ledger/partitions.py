@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
 from spotlightd.log import hide_secrets
 from spotlightd.model.archive import Fingerprint
-from spotlightd.model.partition import Check, CheckKind, Partition
-from spotlightd.model.retention import RetentionRule
+from spotlightd.model.partition import Check, CheckKind, Partition, RetentionRule
 
 
 class SqliteArchive:
@@ -51,12 +50,12 @@ class SqliteArchive:
     async def retention_rules(self) -> Mapping[str, RetentionRule]:
         rows = await self._file.run("SELECT * FROM retention")
         return {
-            row["name"]: RetentionRule(row["name"], row["days"], row["asked"], from_micros(row["since"]))
+            row["name"]: RetentionRule(row["name"], row["days"], row["configured"], from_micros(row["since"]))
             for row in rows
         }
 
     async def save_retention_rule(self, rule: RetentionRule) -> None:
-        values = (rule.name, rule.days, rule.asked, to_micros(rule.since))
+        values = (rule.name, rule.days, rule.configured, to_micros(rule.since))
         await self._file.run(f"INSERT OR REPLACE INTO retention VALUES ({placeholders(values)})", values)
 
 

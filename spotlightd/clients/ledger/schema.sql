@@ -70,7 +70,7 @@ CREATE TABLE IF NOT EXISTS losses (
 ) STRICT;
 -- How long rows and documents stay on the disk: the rules in force, and shorter ones that wait for a day.
 CREATE TABLE IF NOT EXISTS retention (
-    name TEXT PRIMARY KEY, days INTEGER NOT NULL, asked INTEGER NOT NULL, since INTEGER NOT NULL
+    name TEXT PRIMARY KEY, days INTEGER NOT NULL, configured INTEGER NOT NULL, since INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS archive_checks (
     kind TEXT PRIMARY KEY, at INTEGER NOT NULL, well INTEGER NOT NULL, says TEXT NOT NULL

@@ -19,10 +19,9 @@ from spotlightd.flows.archive.repair import describe_remedy, retry_held
 from spotlightd.flows.archive.restore import restore, restore_into
 from spotlightd.flows.archive.switch import drop, switch
 from spotlightd.flows.archive.verify import prove
-from spotlightd.flows.upkeep.retention import settle_rules, tell_shortened
+from spotlightd.flows.upkeep.retention import report_shortened, update_rules
 from spotlightd.log import logger
-from spotlightd.model.partition import IN_PROGRESS, ArchiveState, Partition, Stage
-from spotlightd.model.retention import RetentionRule
+from spotlightd.model.partition import IN_PROGRESS, ArchiveState, Partition, RetentionRule, Stage
 from spotlightd.model.text import count
 from spotlightd.ports.progress import Progress, ignore_progress
 
@@ -42,9 +41,9 @@ class Archiver:
         self._lock = asyncio.Lock()
         self._pacing = Pacing(context.policy, self.clock)
         self._is_adopted = self._is_compared = False
-        self._told = set[RetentionRule]()
-        asked = select_hot_days(context.datasets.values(), context.policy)
-        self._state = ArchiveState(hot_days={name: days for name, days in asked.items() if days})
+        self._reported = set[RetentionRule]()
+        configured = select_hot_days(context.datasets.values(), context.policy)
+        self._state = ArchiveState(hot_days={name: days for name, days in configured.items() if days})
 
     def state(self) -> ArchiveState:
         """The state after the last round."""
@@ -66,7 +65,7 @@ class Archiver:
                 await adopt_archived(self.context)
                 self._is_adopted = True
             if self.context.policy.enabled:
-                await self._settle_retention()
+                await self._update_retention()
                 await self._plan()
             error = await self._compare_once()
             error = await self.checks.round() or error
@@ -132,12 +131,12 @@ class Archiver:
         logger(dataset=partition.dataset).info("partition advanced", partition=partition.id, stage=partition.stage)
         return partition
 
-    async def _settle_retention(self) -> None:
+    async def _update_retention(self) -> None:
         """Find out how long rows stay hot now. A rule that became shorter is told, and waits for a day."""
         context = self.context
-        asked = select_hot_days(context.datasets.values(), context.policy)
-        rules = await settle_rules(context.archive_ledger, asked, self.clock.utc())
-        shortened = await tell_shortened(rules, self._told, self._describe_leaving)
+        configured = select_hot_days(context.datasets.values(), context.policy)
+        rules = await update_rules(context.archive_ledger, configured, self.clock.utc())
+        shortened = await report_shortened(rules, self._reported, self._describe_leaving)
         hot_days = {name: rule.days for name, rule in rules.items() if rule.days}
         self._state = replace(self._state, hot_days=hot_days, shortened=shortened)
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from spotlightd.backoff import Backoff, Clock
-from spotlightd.model.partition import Check, CheckKind, Partition
-from spotlightd.model.retention import DAY
+from spotlightd.model.partition import DAY, Check, CheckKind, Partition
 from spotlightd.settings.stores import ArchiveSettings
 
 RETRY = Backoff(first=75.0, most=3_600.0, jitter=0.2)

@@ -19,12 +19,11 @@ from spotlightd.backoff import Backoff, Clock
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
-from spotlightd.flows.upkeep.retention import settle_rules, tell_shortened
+from spotlightd.flows.upkeep.retention import report_shortened, update_rules
 from spotlightd.log import logger
 from spotlightd.model.bucket import DOCUMENT_PREFIX, document_key
 from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, StoredDocument, Tally, tally
-from spotlightd.model.partition import Check
-from spotlightd.model.retention import DOCUMENTS, RetentionRule
+from spotlightd.model.partition import DOCUMENTS, Check, RetentionRule
 from spotlightd.model.text import count
 from spotlightd.ports.ledger import ArchiveLedger, Ledger
 from spotlightd.ports.storage import Bucket, LocalDocuments
@@ -97,13 +96,13 @@ class DocumentTiering:
         clock: Clock | None = None,
     ) -> None:
         self._documents, self._bucket, self._ledger, self._archive_ledger = documents, bucket, ledger, archive_ledger
-        self._asked = self._policy = policy
+        self._configured = self._policy = policy
         self._gate, self._clock = gate, clock or Clock()
         self._round_pause = Backoff(policy.every_seconds, policy.every_seconds, JITTER)
         self._retry_pause = Backoff(RETRY_SECONDS, policy.every_seconds, JITTER)
         self._suspects: frozenset[str] = frozenset()
         self._state = DocumentTiers(hot_days=policy.leaving)
-        self._told = set[RetentionRule]()
+        self._reported = set[RetentionRule]()
 
     def state(self) -> DocumentTiers:
         """The result of the last round."""
@@ -129,7 +128,7 @@ class DocumentTiering:
 
     async def run_round(self, report: Reporter) -> DocumentTiers:
         """Compare, copy what is new, drop what is due. After a StoreError, what was done stays done."""
-        rules = await self._settle_retention()
+        rules = await self._update_retention()
         inventory = await self._take_inventory()
         await self._check(inventory)
         for done, document in enumerate(sorted(inventory.local.values(), key=lambda local: local.at)):
@@ -138,22 +137,22 @@ class DocumentTiering:
                 report.set_working("documents", done, len(inventory.local) + len(inventory.dropped))
                 report.beat()
                 await self._tier(inventory, document, is_due=self._clock.utc() - document.at >= retention)
-        shortened = await tell_shortened(rules, self._told, partial(self._describe_leaving, inventory))
+        shortened = await report_shortened(rules, self._reported, partial(self._describe_leaving, inventory))
         return await self._save_result(inventory, shortened)
 
-    async def _settle_retention(self) -> Mapping[str, RetentionRule]:
+    async def _update_retention(self) -> Mapping[str, RetentionRule]:
         """Find out how long documents stay in the folder now. A rule that became shorter waits for a day."""
-        asked = {f"{DOCUMENTS}{source}": days for source, days in self._asked.hot_days.items()}
-        rules = await settle_rules(self._archive_ledger, asked, self._clock.utc())
+        configured = {f"{DOCUMENTS}{source}": days for source, days in self._configured.hot_days.items()}
+        rules = await update_rules(self._archive_ledger, configured, self._clock.utc())
         hot_days = {name.removeprefix(DOCUMENTS): rule.days for name, rule in rules.items()}
-        self._policy = replace(self._asked, hot_days=hot_days)
+        self._policy = replace(self._configured, hot_days=hot_days)
         return rules
 
     async def _describe_leaving(self, inventory: Inventory, rule: RetentionRule) -> str:
-        """What would leave the folder under the rule that is asked for."""
+        """What would leave the folder under the shorter rule."""
         source, now = rule.name.removeprefix(DOCUMENTS), self._clock.utc()
         own = {digest for digest, stored in inventory.stored.items() if source in stored.sources}
-        old = [local for local in inventory.local.values() if now - local.at >= timedelta(days=rule.asked)]
+        old = [local for local in inventory.local.values() if now - local.at >= timedelta(days=rule.configured)]
         leaving = _format(tally(local.size for local in old if local.digest in own))
         return f"the folder's oldest, {leaving}, are then only in the bucket"
 
