@@ -13,7 +13,7 @@ from spotlightd.demo.exchange import Script, run_exchange
 from tests.daemon.process import until
 from tests.streams.place import Place
 
-STOPPED_SECONDS = 17.0  # longer than `ListenerTiming.asleep`
+STOPPED_SECONDS = 12.0  # longer than `ListenerTiming.asleep`
 
 
 @pytest.mark.slow

@@ -208,6 +208,7 @@ class Listener:
         if symbols:
             for text in (self._stream.subscribe or self._stream.hello)(replace(self._feed, symbols=symbols)):
                 await socket.send(text)
+            self._sleep_watch.start()  # a send may take long, which is no sleep
 
     # -- frames --------------------------------------------------------------------------------------------------------
 

@@ -30,8 +30,7 @@ class ListenerTiming:
     ask           pause before a symbol that the venue refused is asked for again; it doubles up to `ask_most`
     answer        a symbol that is not refused for so long after it was asked for is accepted: Finnhub answers in one round
                   trip
-    asleep        longest time between two looks at the clock; beyond it the machine slept, or the process was stopped.
-                  A send may take 10 s
+    asleep        longest time between two looks at the clock; beyond it the machine slept, or the process was stopped
     awake         how long a connection that is stale by the time asleep may still deliver what waits for us
     """
 
@@ -48,7 +47,7 @@ class ListenerTiming:
     ask: float = 30.0
     ask_most: float = 3_600.0
     answer: float = 10.0
-    asleep: float = 15.0
+    asleep: float = 10.0
     awake: float = 5.0
 
 
