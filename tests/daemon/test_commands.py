@@ -90,7 +90,7 @@ async def test_the_status_of_a_backfill_shows_that_a_document_was_not_available(
         assert "it lists 0 documents of fast_ftd, where there are at least 1" in empty.out
         refused = await place.command("rebuild")
         assert refused.status == 78
-        assert refused.err == "spotlightd: the daemon is running: stop it first, so that the ledger does not change\n"
+        assert refused.err == "spotlightd: the daemon is running: stop it first, so that nothing changes meanwhile\n"
         assert await daemon.stop() == 0
     place.show()
     alone = await place.command("backfill", "fast_ftd")  # a person asks: what failed a moment ago is asked for again

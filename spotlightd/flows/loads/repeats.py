@@ -4,7 +4,9 @@ A reader would see two values for one key, or their sum. Which of the two docume
 is refused, and tried again at later looks: the repeat is gone once the other document was replaced.
 
 The cost does not grow with the history: all rows of a load are inside the days of its document, so the engine reads the
-partitions of these days only, and compares keys only with loads that have rows on one of these days.
+partitions of these days only, and compares keys only with loads that have rows on one of these days. On two busy cores a
+load of 50,000 rows took 0.1 s beside an empty table and beside 24 million rows, 0.7 s beside a load of the same days, and
+one of 2 million rows that all repeat 12 s.
 """
 
 from __future__ import annotations
