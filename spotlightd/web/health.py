@@ -11,6 +11,8 @@ import asyncio
 from aiohttp import web
 
 from spotlightd.errors import StoreError
+from spotlightd.ports.storage import Documents
+from spotlightd.ports.warehouse import Warehouse
 from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
 
@@ -22,21 +24,30 @@ async def show_alive(_: web.Request) -> web.Response:
 
 
 async def show_readiness(request: web.Request) -> web.Response:
-    """200, or 503 when readers cannot be answered: with each reason, then each degraded part, on a line of its own."""
+    """200, or 503 when readers cannot be answered: with the reason, then each degraded part, on a line of its own.
+
+    Nothing can be answered without the warehouse. The documents are tried by writing a probe: when that fails, the disk
+    may only be full; when they cannot be read either, their own pages say so.
+    """
     context = request.app[APP_STATE].context
     state = context.state()
-    problems = [] if state.ready else ["the daemon is still starting"]
-    for name, port in (("warehouse", context.warehouse), ("documents", context.documents)):
-        try:
-            async with asyncio.timeout(PING_SECONDS):
-                await port.ping()
-        except StoreError as error:
-            problems.append(f"{name}: {error}")
-        except TimeoutError:
-            problems.append(f"{name}: no answer within {PING_SECONDS:.0f} s")
-    lines = [*(problems or ["ready"]), *(f"degraded: {problem}" for problem in state.problems)]
+    reason = await _find_error("warehouse", context.warehouse) if state.ready else "the daemon is still starting"
+    degraded = [*state.problems, await _find_error("documents", context.documents)]
+    lines = [reason or "ready", *(f"degraded: {problem}" for problem in degraded if problem)]
     text = "".join(f"{line}\n" for line in lines)
-    return web.Response(text=text, status=503 if problems else 200, headers={"Cache-Control": "no-store"})
+    return web.Response(text=text, status=503 if reason else 200, headers={"Cache-Control": "no-store"})
+
+
+async def _find_error(name: str, store: Warehouse | Documents) -> str:
+    """Why the store does not work, in a sentence; empty when it does."""
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await store.ping()
+    except StoreError as error:
+        return f"{name}: {error}"
+    except TimeoutError:
+        return f"{name}: no answer within {PING_SECONDS:.0f} s"
+    return ""
 
 
 async def show_robots(_: web.Request) -> web.Response:

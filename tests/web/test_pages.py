@@ -228,6 +228,8 @@ async def test_the_status_page_judges_lateness_by_the_publishers_calendar(world:
     assert "once &lt;b&gt;fell&lt;/b&gt;" in text
     assert "3 of 4 documents" in text
     assert "Landlock ABI 4" in text
+    assert "<dt>Parser</dt><dd>no Landlock: Function not implemented, seccomp</dd>" in text
+    assert "<dt>Verifier</dt><dd>no child has run yet</dd>" in text
     async with world.served(judged_on=date(2021, 3, 1)) as earlier:
         _, text, _ = await earlier.get("/status")
     assert ">on time</mark> 2021/01/b is published" in text
@@ -245,6 +247,7 @@ async def test_the_status_can_be_read_by_machines(world: World) -> None:
     assert status_json["sources"][0]["late"] is True
     assert status_json["sources"][0]["newest"] == "2021/01/b"
     assert status_json["state"]["engine"]["restarts"] == 2
+    assert status_json["state"]["confinement"]["parser"] == "no Landlock: Function not implemented, seccomp"
     assert status_json["failures"][0]["outcome"] == "refused"
 
 
@@ -268,18 +271,20 @@ async def test_readiness_reports_problems(world: World) -> None:
 
     class Down:
         async def ping(self) -> None:
-            raise StoreError("the folder is not writable")
+            raise StoreError("it does not answer")
 
     def troubled() -> DaemonState:
         return DaemonState("0", STARTED, EngineState(""), problems=("collect sec_ftd: the disk is full",))
 
-    async with world.served(documents=Down(), state=troubled) as sick:
+    async with world.served(warehouse=Down(), state=troubled) as sick:
         status, text, _ = await sick.get("/readyz")
         assert status == 503
-        assert text == "documents: the folder is not writable\ndegraded: collect sec_ftd: the disk is full\n"
+        assert text == "warehouse: it does not answer\ndegraded: collect sec_ftd: the disk is full\n"
         assert (await sick.get("/healthz"))[:2] == (200, "up\n")
-    async with world.served(state=troubled) as degraded:  # readers get their answers
-        assert (await degraded.get("/readyz"))[:2] == (200, "ready\ndegraded: collect sec_ftd: the disk is full\n")
+    async with world.served(documents=Down(), state=troubled) as degraded:  # readers get their answers
+        status, text, _ = await degraded.get("/readyz")
+        assert status == 200
+        assert text == "ready\ndegraded: collect sec_ftd: the disk is full\ndegraded: documents: it does not answer\n"
         assert (
             '<mark class="tag amber">degraded</mark> collect sec_ftd: the disk is full'
             in (await degraded.get("/status"))[1]
