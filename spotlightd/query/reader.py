@@ -37,12 +37,12 @@ class Reader:
 
     async def rows(self, query: Query) -> Answer:
         """The whole answer. StoreError of the warehouse; HttpProblem(503) when no slot became free in time."""
-        turn = self.turns.of(self.kind)
+        turn = self.turns.of(self.kind, id(self))
         async with AsyncExitStack() as held:
             if MARK not in query.sql:
                 await take_turns(held, self.wait_seconds, turn)
                 return await self._answer(query)
-            await take_turns(held, self.wait_seconds, self.outage.turns.of(self.kind), turn)
+            await take_turns(held, self.wait_seconds, self.outage.turns.of(self.kind, id(self)), turn)
             return await self._archived(query)
 
     async def _archived(self, query: Query) -> Answer:

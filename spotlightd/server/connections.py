@@ -21,7 +21,7 @@ from spotlightd.server.limits import ConnectionLimits
 SEND_BYTES = 1 << 16
 SLOW_SHARE = 0.25  # of the places, for connections whose readers take nothing at the moment
 LONG_SHARE = 0.75  # of the places, for answers that take longer than LONG_SECONDS: the others stay for short ones
-LONG_SECONDS = 1.0
+LONG_SECONDS = 30.0  # longer than a page waits and reads
 _NETWORK_BITS = 64  # one subscriber has at least so many bits of IPv6 addresses
 
 
@@ -52,6 +52,7 @@ class Connection:
     is_slow: bool = False
     sent_at: float = 0.0
     unsent: int = 0
+    was_read: bool = False
     is_aborted: bool = False
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -64,6 +65,11 @@ class Connection:
         self.is_aborted = True
         if self.transport is not None:
             self.transport.abort()
+
+    @property
+    def can_be_spared(self) -> bool:
+        """Whether it waits for its client. A request that has come but is not read yet does not."""
+        return self.wait is Wait.IDLE or (self.wait is Wait.HEAD and self.was_read)
 
     def find_late(self, limits: ConnectionLimits, now: float) -> str:
         """What is late on this connection: `head`, `idle`, `body` or `send`; empty when nothing is."""
@@ -136,10 +142,18 @@ class Connections:
                 del self._by_address[connection.address]
             self._changed.set()
 
-    def note_bytes(self, connection: Connection) -> None:
+    def note_bytes(self, connection: Connection) -> bool:
+        """Bytes have come. True for the first ones of another request."""
         connection.received_at = self.clock.now()
-        if connection.wait is Wait.IDLE:
-            connection.wait, connection.since = Wait.HEAD, connection.received_at
+        if connection.wait is not Wait.IDLE:
+            return False
+        connection.wait, connection.since, connection.was_read = Wait.HEAD, connection.received_at, False
+        return True
+
+    def note_read(self, connection: Connection) -> None:
+        """Had a whole request come until now, it would be answered."""
+        connection.was_read = True
+        self._changed.set()
 
     def begin_answer(self, connection: Connection, body: Body) -> None:
         now = self.clock.now()
@@ -167,6 +181,11 @@ class Connections:
         taken, self.dropped = self.dropped, Counter()
         return taken
 
+    def abort_all(self) -> None:
+        """Close all: a reader that takes nothing would keep its connection open for ever."""
+        for connection in tuple(self._open):
+            connection.abort()
+
     def drop_waiting(self) -> bool:
         """Close one connection that waits for its client: descriptors are needed elsewhere. False when there is none."""
         return self._make_room(self._open)
@@ -174,7 +193,7 @@ class Connections:
     def _make_room(self, candidates: Collection[Connection]) -> bool:
         """Close the one that can best be spared: of the address with the most, a half request first."""
         now = self.clock.now()
-        spare = [connection for connection in candidates if connection.wait is not Wait.ANSWER]
+        spare = [connection for connection in candidates if connection.can_be_spared]
         if not spare:
             spare = _find_excess(
                 [connection for connection in candidates if connection.is_slow], len(candidates), SLOW_SHARE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from aiohttp import StreamReader, hdrs, web
@@ -9,6 +10,7 @@ from aiohttp import StreamReader, hdrs, web
 from spotlightd.server.connections import Connection, Connections
 
 SERVER_NAME = "spotlightd"
+GRACE_SECONDS = 0.1  # for the head of a request to come in several packets
 
 
 class GuardedHandler(web.RequestHandler):
@@ -24,15 +26,21 @@ class GuardedHandler(web.RequestHandler):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.connection.attach(transport)
+        self._note_read_soon()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._places.remove(self.connection)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if data:  # aiohttp calls it without data to parse what it has put aside
-            self._places.note_bytes(self.connection)
+        if data and self._places.note_bytes(self.connection):  # without data it parses what was put aside
+            self._note_read_soon()
         super().data_received(data)
+
+    def _note_read_soon(self) -> None:
+        """When this timer is due, the event loop has read what had come, however busy it is; one step later it is parsed."""
+        loop = asyncio.get_running_loop()
+        loop.call_later(GRACE_SECONDS, loop.call_soon, self._places.note_read, self.connection)
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -92,6 +92,8 @@ async def serve_on(
                 await door.close()
         finally:
             await runner.cleanup()
+            places.abort_all()
+            await asyncio.sleep(0)  # asyncio closes their sockets in its next step
 
 
 def _guarded_server(runner: web.AppRunner) -> web.Server:

@@ -24,6 +24,7 @@ from spotlightd.query.outage import Outage, OutageAwareArchives
 from spotlightd.query.reader import Reader
 from spotlightd.query.turns import WHOLE, Turns, share_places, take_turns
 from spotlightd.query.values import format_address, rfc3339
+from spotlightd.server.limits import fit_limits
 from spotlightd.sql.tiers import Archives, WithoutBucket
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import assets, formatting
@@ -40,7 +41,8 @@ _FILE_SUFFIXES = ("json", "csv", "parquet", "arrow", "ndjson")
 def make_app_state(context: ExplorerContext, pages: Pages) -> AppState:
     static_files, at_once = assets.read_assets(), context.settings.at_once
     environment = _make_environment(context, pages, static_files)
-    turns, archive_turns = share_places(at_once), share_places(max(1, at_once // 2))
+    connections = fit_limits(context.settings.connections).connections
+    turns, archive_turns = share_places(at_once, connections), share_places(max(1, at_once // 2), connections)
     line_turns = Turns(
         LINES_AT_ONCE, {DOCUMENT_PAGES: 1}
     )  # so that the line of a row never waits for those of documents
@@ -114,7 +116,7 @@ async def whole_turn(request: web.Request) -> AsyncIterator[AsyncExitStack]:
     """
     app_state = request.app[APP_STATE]
     async with AsyncExitStack() as held:
-        await take_turns(held, app_state.context.settings.wait_seconds, app_state.turns.of(WHOLE))
+        await take_turns(held, app_state.context.settings.wait_seconds, app_state.turns.of(WHOLE, id(request)))
         yield held
 
 

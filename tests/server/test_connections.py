@@ -55,12 +55,13 @@ class Server:
         self.connections = Connections(self.limits, Clock(now=lambda: self.time))
 
     async def connect(self, address: str = HERE) -> Connection:
-        """A connection that has sent nothing yet; each comes a millisecond after the one before."""
-        self.time += 0.001
+        """A connection that has sent no whole request; each comes a moment after the one before."""
+        self.time += 0.1
         connection = await self.connections.admit(address)
         assert connection is not None
         self.transports[connection] = transport = Transport()
         connection.attach(cast("Any", transport))
+        self.connections.note_read(connection)
         return connection
 
     async def ask(self, address: str = HERE, body: Body | None = None) -> Connection:
@@ -117,8 +118,9 @@ async def test_the_oldest_half_request_makes_room() -> None:
 async def test_a_connection_that_makes_room_before_it_is_open_is_closed() -> None:
     world = server(most=1)
     early = await world.connections.admit(HERE)
-    await world.connect()
     assert early is not None
+    world.connections.note_read(early)
+    await world.connect()
     transport = Transport()
     early.attach(cast("Any", transport))
     assert transport.is_aborted
@@ -133,6 +135,18 @@ async def test_who_waits_for_a_place_gets_that_of_an_answer_that_has_become_long
     assert not waiting.done()
     world.pass_time(2 * LONG_SECONDS)
     await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_request_that_has_not_been_read_yet_is_not_closed_for_another() -> None:
+    world = server(most=1)
+    fresh = await world.connections.admit(HERE)
+    assert fresh is not None
+    waiting = asyncio.create_task(world.connections.admit(HERE))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    world.connections.note_read(fresh)
+    assert await asyncio.wait_for(waiting, 5)
+    assert fresh.is_aborted
 
 
 async def test_a_half_request_makes_room_before_an_idle_connection() -> None:

@@ -55,13 +55,30 @@ async def takers(turns: Turns, *kinds: str) -> AsyncIterator[list[str]]:
 
 
 async def test_heavy_pages_get_half_of_the_places_and_whole_reads_a_quarter() -> None:
-    async with takers(share_places(8), *[HEAVY] * 20, *[WHOLE] * 20, "/") as served:
+    async with takers(share_places(8, 100), *[HEAVY] * 20, *[WHOLE] * 20, "/") as served:
         assert Counter(served) == {HEAVY: 4, WHOLE: 2, "/": 1}
 
 
 async def test_one_kind_alone_gets_all_places() -> None:
-    async with takers(share_places(8), *["/s/{symbol}"] * 20) as served:
+    async with takers(share_places(8, 100), *["/s/{symbol}"] * 20) as served:
         assert len(served) == 8
+
+
+async def test_heavy_pages_may_take_half_of_the_connections_and_no_more() -> None:
+    turns = share_places(2, connections=4)
+    async with turns.of(HEAVY, "running"):
+        waiting = [asyncio.create_task(turns.take(HEAVY, page)) for page in ("a", "a", "b")]
+        await asyncio.sleep(0)
+        with pytest.raises(HttpProblem, match="Too many pages"):
+            await turns.take(HEAVY, "c")
+        waiting.append(asyncio.create_task(turns.take(HEAVY, "b")))  # a page that waits may wait for more
+        await asyncio.sleep(0)
+        assert turns.count_waiting(HEAVY) == 4
+        async with turns.of("/"):
+            pass
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
 
 
 async def test_kinds_take_turns() -> None:
