@@ -25,7 +25,11 @@ from spotlightd.engine.statements.tokens import encode
 from spotlightd.files import create_file
 
 _METADATA_FILE = re.compile(r"(?:metadata file |\(in file )(?P<path>[^\s:()]+\.sql)\b")
-_DAMAGED_FILE = re.compile(r"Syntax error \(in file (?P<path>[^\s:()]+\.sql)\)")
+_DAMAGED_FILES = (
+    re.compile(r"Syntax error \(in file (?P<path>[^\s:()]+\.sql)\)"),
+    re.compile(r"Cannot parse definition from metadata file (?P<path>[^\s:()]+\.sql)\b"),
+)
+"""The first comes before the text that it complains of; the second behind words that quote nothing."""
 _DETACHED = """SELECT database, table, metadata_path FROM system.detached_tables WHERE is_permanently
 ORDER BY database, table LIMIT 1000"""
 _FLAG, _ASIDE = ".sql.detached", ".sql.bak"
@@ -86,7 +90,7 @@ def _set_aside(problem: str, data: Path, database: str) -> Path | None:
         if _is_definition(file, data) and file.parent.name != "metadata" and not flag.exists():
             os.close(create_file(flag))
             return file
-    damaged = _DAMAGED_FILE.search(problem)
+    damaged = next((match for pattern in _DAMAGED_FILES if (match := pattern.search(problem))), None)
     file = _locate(damaged["path"], data) if damaged else data
     if not _is_definition(file, data) or file.resolve().parent == (data / "metadata" / database).resolve():
         return None

@@ -266,6 +266,15 @@ async def test_a_coarser_slice_covers_a_finer_one() -> None:
     assert not is_covered("2021/01/b", {"2021/01/a", "2021/1"})
 
 
+async def test_the_status_page_names_the_tables_that_the_engine_did_not_load(world: World) -> None:
+    def partly() -> DaemonState:
+        return DaemonState("0", STARTED, EngineState("Landlock", detached=("guests.t is not loaded: <garbage>",)))
+
+    async with world.served(state=partly) as page:
+        _, text, _ = await page.get("/status")
+    assert '<p class="error">guests.t is not loaded: &lt;garbage&gt;</p>' in text
+
+
 async def test_readiness_reports_problems(world: World) -> None:
     assert (await world.get("/readyz"))[:2] == (200, "ready\n")
 
