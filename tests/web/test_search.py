@@ -16,7 +16,7 @@ import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotlightd.query.spelling import read_search
+from spotlightd.query.search.spelling import read_search
 from spotlightd.sources import sec_ftd
 from spotlightd.workers.inline import parse_inline
 from tests.web.world import FAILS, World, open_database, publish

@@ -12,7 +12,8 @@ from aiohttp import web
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters, measures, values
 from spotlightd.query.errors import bad_parameter
-from spotlightd.query.spelling import Patterns, read_search
+from spotlightd.query.search import matches
+from spotlightd.query.search.spelling import Patterns, read_search
 from spotlightd.query.turns import HEAVY
 from spotlightd.web import degraded, responses
 from spotlightd.web.routes import Route
@@ -60,7 +61,7 @@ async def _find_hits(request: web.Request, patterns: Patterns, as_of: datetime |
     snapshot = await reader.snapshot(None, as_of)
     datasets = measures.searchable_datasets(request.app[APP_STATE].context.datasets)
     answers = await reader.all(
-        *(measures.matching_symbols(dataset, patterns, snapshot, MOST_HITS + 1) for dataset in datasets)
+        *(matches.matching_symbols(dataset, patterns, snapshot, MOST_HITS + 1) for dataset in datasets)
     )
     return [
         Hit(symbol, bool(is_exact), name, cusip, newest, days, dataset.name)
