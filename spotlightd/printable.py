@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
-from typing import Any
+from typing import Any, TextIO
 
 LINES = "\n\t"
 _JSON_HIDDEN = re.compile(r"[\x7f-\xa0\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]")
@@ -30,3 +31,18 @@ def escape_values(value: Any) -> Any:
     if isinstance(value, dict):
         return {escape_values(name): escape_values(item) for name, item in value.items()}
     return [escape_values(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+class TerminalFile:
+    """A binary file for text that goes to a terminal. A character may be split between two writes."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
+
+    def write(self, data: bytes) -> int:
+        self._out.write(escape_text(self._decoder.decode(data), LINES))
+        return len(data)
+
+    def flush(self) -> None:
+        self._out.flush()

@@ -17,7 +17,7 @@ from spotlightd import log
 from spotlightd.cli import main
 from spotlightd.commands.output import Out
 from spotlightd.errors import FormatError
-from spotlightd.printable import escape_json, escape_text
+from spotlightd.printable import TerminalFile, escape_json, escape_text
 from spotlightd.sources import sec_ftd
 from spotlightd.workers import audit_child
 
@@ -59,6 +59,16 @@ def test_the_console_log_shows_control_characters() -> None:
     assert "\x07" not in printed
     assert "\x9b" not in printed
     assert "owned" in printed
+
+
+def test_an_export_to_a_terminal_shows_control_characters() -> None:
+    target = io.StringIO()
+    terminal, data = TerminalFile(target), f"a,{HOSTILE}é\n".encode()
+    for position in range(len(data)):  # every character is split somewhere
+        terminal.write(data[position : position + 1])
+    printed = target.getvalue()
+    assert not any(character in printed for character in HIDDEN)
+    assert printed.endswith("é\n")
 
 
 def test_a_plain_text_stays_as_it_is() -> None:

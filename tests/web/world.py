@@ -160,7 +160,9 @@ def state() -> DaemonState:
         FlowState("collect sec_ftd", "waiting", STARTED, progress="3 of 4 documents"),
         FlowState("bookkeeping", "at work", STARTED, restarts=1, error="once <b>fell</b>"),
     )
-    return DaemonState("0.1.0", STARTED, EngineState("Landlock ABI 4", restarts=2, pid=42), flows)
+    engine = EngineState("Landlock ABI 4", restarts=2, pid=42)
+    confinement = {"parser": "no Landlock: Function not implemented, seccomp", "verifier": ""}
+    return DaemonState("0.1.0", STARTED, engine, flows, confinement=confinement)
 
 
 def excerpts(documents: FolderDocuments) -> Any:

@@ -14,6 +14,7 @@ from spotlightd.commands.output import Out
 from spotlightd.commands.session import Session, open_session, parse_conditions
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.files import replace_file
+from spotlightd.printable import TerminalFile
 from spotlightd.query.outputs import OUTPUTS
 from spotlightd.query.question import Question
 from spotlightd.query.select import select_download
@@ -29,7 +30,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
         sql = f"{query.sql} SETTINGS {output.settings}"
         async with session.warehouse.stream(sql, output.format, query.params) as blocks:
             if arguments.to is None:
-                await _copy(blocks, sys.stdout.buffer)
+                await _copy(blocks, TerminalFile(sys.stdout) if sys.stdout.isatty() else sys.stdout.buffer)
                 return 0
             size = await _write_file(blocks, arguments.to, out.file_mode)
     name = question.dataset.name
@@ -52,7 +53,7 @@ def _make_question(arguments: argparse.Namespace, session: Session) -> Question:
     return parse_conditions(dataset, pairs)
 
 
-async def _copy(blocks: AsyncIterator[bytes], out: BinaryIO) -> int:
+async def _copy(blocks: AsyncIterator[bytes], out: BinaryIO | TerminalFile) -> int:
     size = 0
     async for block in blocks:
         size += await asyncio.to_thread(out.write, block)
