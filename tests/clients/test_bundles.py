@@ -206,6 +206,19 @@ def test_json_that_is_too_deep_is_refused_and_not_followed() -> None:
         json_of.from_json(b"[]")
 
 
+async def test_a_bundle_follows_no_link_that_was_planted(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "x.bundle.tar", tmp_path / "elsewhere"
+    path.symlink_to(elsewhere)
+    with pytest.raises(SettingsError, match="exists already"):
+        async with BundleWriter(path):
+            pass
+    path.unlink()
+    (tmp_path / "x.bundle.tar.part").symlink_to(elsewhere)
+    async with BundleWriter(path) as writer:
+        await writer.add(document_name("0" * 64), 4, single_chunk(b"four"))
+    assert not elsewhere.exists()
+
+
 async def test_a_bundle_appears_when_it_is_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "x.bundle.tar"
     with pytest.raises(StoreError, match="should have 5 bytes"):

@@ -117,6 +117,18 @@ def test_exports_hold_the_same_rows_in_every_format(demo: Path, tmp_path: Path) 
     assert counts == dict.fromkeys(counts, 38)
 
 
+def test_an_export_follows_no_link_that_was_planted(demo: Path, tmp_path: Path) -> None:
+    mine, file = tmp_path / "mine", tmp_path / "out.csv"
+    mine.write_text("mine")
+    for planted in (file, tmp_path / "out.csv.part", tmp_path / ".out.csv.new"):
+        planted.symlink_to(mine)
+    arguments = ("export", "sec_ftd", "--where", "symbol=GME", "--to", str(file))
+    spotlightd(*arguments, "--state", str(demo), "--json")
+    assert (mine.read_text(), file.is_symlink(), _rows(file)) == ("mine", False, 38)
+    refused = spotlightd(*arguments[:-1], "/dev/null", "--state", str(demo), "--json", status=74)
+    assert refused["detail"] == "/dev/null cannot be written: it is not a file"
+
+
 def test_an_export_has_the_types_of_the_explorers_download(demo: Path, tmp_path: Path) -> None:
     arguments = ("--where", "symbol=GME", "--state", str(demo), "--json", "--to")
     parquet, arrow = tmp_path / "out.parquet", tmp_path / "out.arrow"
