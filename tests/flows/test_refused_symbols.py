@@ -17,8 +17,10 @@ import pytest
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.positions import SqlitePositions
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
+from spotlightd.flows.stream.feed.outages import Moment
+from spotlightd.flows.stream.feed.refusals import Refusals
 from spotlightd.flows.stream.feed.timing import ListenerTiming, ReconnectBackoff
-from spotlightd.flows.stream.gaps import QUEUE_MOST, GapJournal
+from spotlightd.flows.stream.gaps import QUEUE_MOST, GapJournal, to_datetime, to_nanoseconds
 from spotlightd.model.offsets import Gap
 from spotlightd.model.stream import Feed, FeedError, find_named_symbols
 from spotlightd.settings.sources import StreamsSettings
@@ -122,6 +124,31 @@ async def test_a_killed_daemon_forgets_no_refused_symbol(tmp_path: Path) -> None
         assert (gap.symbol, gap.since, gap.cause) == (REFUSED, since, "refused by the venue")
         assert gap.until > datetime.now(UTC) - timedelta(minutes=1)
         await running.until(lambda: feeds.refused == {})
+
+
+def moment(seconds: float) -> Moment:
+    return Moment(int((1_800_000_000 + seconds) * 1e9), seconds)
+
+
+async def test_the_gap_of_a_symbol_lasts_from_when_it_was_asked_for_until_it_was_accepted() -> None:
+    journal = GapJournal(NAME, MemoryFeeds(), SilentMetrics(), 0.1)  # type: ignore[arg-type]
+    refusals = Refusals(NAME, journal, ListenerTiming(), ManualClock(chance=0.0).to_clock())
+    refusals.start_connection(moment(0), handshake=0.5)
+    refusals.refuse([REFUSED], "no such symbol", moment(1))
+    refusals.refuse(["AAPL"], "delisted", moment(100))  # no answer to the subscription: it was sent until then
+    assert [to_nanoseconds(gap.since) for gap in refusals.open_gaps()] == [moment(0).wall, moment(100).wall]
+    assert refusals.take_due(moment(30)) == []
+    assert refusals.take_due(moment(31)) == [REFUSED]
+    refusals.refuse([REFUSED], "no such symbol", moment(32))
+    assert refusals.take_due(moment(91)) == []  # the pause has doubled
+    assert refusals.take_due(moment(92)) == [REFUSED]
+    assert refusals.take_due(moment(121)) == []
+    assert refusals.take_due(moment(130)) == ["AAPL"]
+    (gap,) = [entry for entry in journal._queue if isinstance(entry, Gap)]
+    assert to_nanoseconds(gap.since) == moment(0).wall
+    assert gap.until == to_datetime(moment(92.5).wall)
+    refusals.refuse([REFUSED], "no such symbol", moment(200))
+    assert refusals.take_due(moment(230)) == [REFUSED]  # it was accepted meanwhile, so pauses are short again
 
 
 async def test_what_waits_for_a_ledger_that_cannot_be_written_is_bounded() -> None:

@@ -160,7 +160,7 @@ class Listener:
         self._last_activity = self._now()
         self._connection, self._sequence = self._clock.number(), 0
         self._sequence_check.start_connection()
-        self._refusals.start_connection(self._last_activity)
+        self._refusals.start_connection(self._last_activity, handshake)
         wall, now = self._last_activity
         self._outages.regain(Moment(wall + int(handshake * 1e9), now + handshake))
         await self._journal.wait_until_written()

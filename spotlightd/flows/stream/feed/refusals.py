@@ -38,10 +38,7 @@ class Refusals:
         self._source, self._journal, self._timing, self._clock = source, journal, timing, clock
         self._refused: dict[str, Refusal] = {}
         self._failures: dict[str, int] = {}  # bounded by the symbols of the feed
-        self._subscribed = Moment(0, -math.inf)
-
-    def __bool__(self) -> bool:
-        return bool(self._refused)
+        self._subscribed, self._handshake = Moment(0, -math.inf), 0.0
 
     def start_from_ledger(self, refused: Mapping[str, datetime], at: Moment) -> None:
         """What a killed process could not record: these symbols were refused from those times on, until then at the most."""
@@ -50,9 +47,9 @@ class Refusals:
             self._refused[symbol] = Refusal(Outage(to_nanoseconds(since), "refused by the venue", detail), math.inf)
         self.end_all(at)
 
-    def start_connection(self, at: Moment) -> None:
-        """All symbols are asked for at that moment."""
-        self._subscribed = at
+    def start_connection(self, at: Moment, handshake: float) -> None:
+        """All symbols are asked for at that moment. A message may take as long to the venue as the handshake took."""
+        self._subscribed, self._handshake = at, handshake
 
     def refuse(self, symbols: Collection[str], detail: str, at: Moment) -> None:
         """The venue refused these symbols in a frame received at that moment."""
@@ -75,7 +72,9 @@ class Refusals:
         """The symbols to ask for again at that moment. Those that were accepted since they were asked for are over."""
         for symbol, refusal in tuple(self._refused.items()):
             if refusal.requested is not None and at.now - refusal.requested.now >= self._timing.answer:
-                self._end(symbol, refusal.requested)
+                wall, now = refusal.requested
+                self._end(symbol, Moment(wall + int(self._handshake * 1e9), now + self._handshake))
+                self._failures.pop(symbol, None)
         due = [symbol for symbol, refusal in self._refused.items() if refusal.ask_at <= at.now]
         for symbol in due:
             self._refused[symbol].ask_at, self._refused[symbol].requested = math.inf, at

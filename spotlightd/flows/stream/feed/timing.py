@@ -28,8 +28,7 @@ class ListenerTiming:
     refill        longest wait for a venue's answer to a refill
     ledger_wait   longest wait for the ledger, when connected again and when stopped
     ask           pause before a symbol that the venue refused is asked for again; it doubles up to `ask_most`
-    answer        a symbol that is not refused for so long after it was asked for is accepted: Finnhub answers in one round
-                  trip
+    answer        a symbol that is not refused for so long after it was asked for is accepted
     asleep        longest time between two looks at the clock; beyond it the machine slept, or the process was stopped
     awake         how long a connection that is stale by the time asleep may still deliver what waits for us
     """
@@ -46,7 +45,7 @@ class ListenerTiming:
     ledger_wait: float = 5.0
     ask: float = 30.0
     ask_most: float = 3_600.0
-    answer: float = 10.0
+    answer: float = 30.0
     asleep: float = 10.0
     awake: float = 5.0
 
