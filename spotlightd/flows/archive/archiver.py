@@ -141,7 +141,7 @@ class Archiver:
         self._state = replace(self._state, hot_days=hot_days, shortened=shortened)
 
     async def _describe_leaving(self, rule: RetentionRule) -> str:
-        due = await self._find_due({rule.name: rule.asked})
+        due = await self._find_due({rule.name: rule.configured})
         if not due:
             return "no partition is that old yet"
         seconds = self.context.policy.grace_seconds + self.context.policy.rest_seconds
