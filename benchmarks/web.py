@@ -41,12 +41,12 @@ from spotlightd.datasets.system import loads
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query import filters, measures, outputs, select
 from spotlightd.query.reader import Reader, snapshot_query
-from spotlightd.query.turns import Turns
 from spotlightd.runtime.endpoint import Endpoint
 from spotlightd.runtime.instance import make_warehouse, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import sec_ftd
 from spotlightd.sql.visibility import Snapshot
+from spotlightd.turns import Turns
 
 SYMBOLS = 6_000
 DAYS = 10

@@ -19,13 +19,13 @@ from spotlightd.ports.warehouse import Limits, Warehouse
 from spotlightd.query import filters, question
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
-from spotlightd.query.turns import Turns
 from spotlightd.runtime.catalog import Catalog, load_catalog
 from spotlightd.runtime.endpoint import find_daemon
 from spotlightd.runtime.instance import LEDGER_FILE, make_bucket, make_documents, make_warehouse, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sql.tiers import Archives
 from spotlightd.sql.visibility import Snapshot
+from spotlightd.turns import Turns
 
 REFRESH_SECONDS = 30.0
 QUERY_WAIT_SECONDS = 60.0

@@ -39,7 +39,7 @@ from spotlightd.server.limits import ConnectionLimits, fit_limits
 MOST_ADDRESS_BYTES = 1 << 20
 MOST_CONNECTIONS = 512
 IDLE_SECONDS = 3600.0
-LEAST_PATIENCE_SECONDS = 60.0
+LEAST_STALL_SECONDS = 60.0
 PROTOCOL_OPTIONS: Mapping[str, Any] = {
     "auto_decompress": False, "max_line_size": MOST_ADDRESS_BYTES, "max_field_size": HEAD_BYTES,
 }  # fmt: skip
@@ -72,10 +72,8 @@ def make_limits(configuration: Configuration) -> ConnectionLimits:
 
     Handlers have their own time-out for each block of data; that of the body here is for the text of a statement.
     """
-    patience = max(LEAST_PATIENCE_SECONDS, 2 * configuration.send_seconds)
-    return fit_limits(
-        MOST_CONNECTIONS, share=1.0, idle_seconds=IDLE_SECONDS, body_seconds=patience, send_seconds=patience
-    )
+    stall = max(LEAST_STALL_SECONDS, 2 * configuration.send_seconds)
+    return fit_limits(MOST_CONNECTIONS, share=1.0, idle_seconds=IDLE_SECONDS, body_seconds=stall, send_seconds=stall)
 
 
 def _authenticate(request: web.Request, service: Service) -> None:

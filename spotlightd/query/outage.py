@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from spotlightd.backoff import Clock
 from spotlightd.errors import StoreError
-from spotlightd.query.turns import Turns
 from spotlightd.sql.tiers import ArchivedPartitions, Archives
+from spotlightd.turns import Turns
 
 RETRY_SECONDS = 10.0
 MARK = "/* archived */"

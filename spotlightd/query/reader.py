@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from spotlightd.ports.warehouse import Answer, Limits, Warehouse
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.outage import MARK, Outage
 from spotlightd.query.select import Query
-from spotlightd.query.turns import Turns, take_turns
 from spotlightd.sql.tiers import STATEMENT_START_SECONDS, Archives, NoArchives
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.tasks import run_together
+from spotlightd.turns import TooManyWaitingError, Turn, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,18 @@ class Reader:
     def current(self) -> Snapshot:
         """A snapshot for data that is not read through publications."""
         return Snapshot(0, archived=self.archives.archived)
+
+
+async def take_turns(held: AsyncExitStack, seconds: float, *turns: Turn) -> None:
+    """Take these places one after the other. HttpProblem(503) when they are not free within that time."""
+    try:
+        async with asyncio.timeout(seconds):
+            for turn in turns:
+                await held.enter_async_context(turn)
+    except (TimeoutError, TooManyWaitingError):
+        raise HttpProblem(
+            503, "Too many pages are being read at the moment.", "Try again in a few seconds.", retry_after_seconds=5
+        ) from None
 
 
 def snapshot_query(dataset: Dataset | None, as_of: datetime | None) -> Query:

@@ -23,21 +23,16 @@ class GuardedHandler(web.RequestHandler):
         self._places = places
         self.connection = connection
 
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.connection.attach(transport)
-        self._note_read_soon()
-
     def connection_lost(self, exc: BaseException | None) -> None:
         self._places.remove(self.connection)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if data and self._places.note_bytes(self.connection):  # without data it parses what was put aside
-            self._note_read_soon()
+            self.note_read_soon()
         super().data_received(data)
 
-    def _note_read_soon(self) -> None:
+    def note_read_soon(self) -> None:
         """When this timer is due, the event loop has read what had come, however busy it is; one step later it is parsed."""
         loop = asyncio.get_running_loop()
         loop.call_later(GRACE_SECONDS, loop.call_soon, self._places.note_read, self.connection)

@@ -187,10 +187,12 @@ class _Door:
     async def _open(self, connected: socket.socket, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
         connected.setblocking(False)
+        handler = GuardedHandler(self.server, self.places, connection, loop=loop, **self.options)
         try:
-            await loop.connect_accepted_socket(
-                lambda: GuardedHandler(self.server, self.places, connection, loop=loop, **self.options), connected
-            )
+            transport, _ = await loop.connect_accepted_socket(lambda: handler, connected)
         except OSError:
             self.places.remove(connection)
             connected.close()
+        else:
+            connection.attach(transport)
+            handler.note_read_soon()

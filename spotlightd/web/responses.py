@@ -21,12 +21,12 @@ from spotlightd.query import log_filters
 from spotlightd.query.errors import not_found
 from spotlightd.query.key import join_key
 from spotlightd.query.outage import Outage, OutageAwareArchives
-from spotlightd.query.reader import Reader
-from spotlightd.query.turns import WHOLE, Turns, share_places, take_turns
+from spotlightd.query.reader import Reader, take_turns
 from spotlightd.query.values import format_address, rfc3339
 from spotlightd.server.limits import fit_limits
 from spotlightd.sql.tiers import Archives, WithoutBucket
 from spotlightd.sql.visibility import Snapshot
+from spotlightd.turns import WHOLE, Turns, share_places
 from spotlightd.web import assets, formatting
 from spotlightd.web.assets import Asset
 from spotlightd.web.compression import compress_body

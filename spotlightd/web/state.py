@@ -23,9 +23,9 @@ from spotlightd.ports.storage import Documents
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.query.outage import Outage
 from spotlightd.query.reader import Reader
-from spotlightd.query.turns import Turns
 from spotlightd.settings import serving
 from spotlightd.sql.tiers import Archives, NoArchives
+from spotlightd.turns import Turns
 from spotlightd.web.assets import Asset
 
 

@@ -17,9 +17,9 @@ from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import outage
 from spotlightd.query.outage import ArchiveUnavailableError, Outage, OutageAwareArchives
-from spotlightd.query.turns import Turns
 from spotlightd.settings.serving import WebSettings
 from spotlightd.sql.tiers import Archived, ArchivedPartitions
+from spotlightd.turns import Turns
 from tests.web.test_left_out import BOUNDS, NOTE, Index
 from tests.web.world import FAILS, World
 

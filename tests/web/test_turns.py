@@ -16,8 +16,9 @@ from spotlightd.ports.parser import Excerpt, ExcerptLine
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters
 from spotlightd.query.errors import HttpProblem
-from spotlightd.query.turns import HEAVY, WHOLE, Turns, share_places, take_turns
+from spotlightd.query.reader import take_turns
 from spotlightd.settings.serving import WebSettings
+from spotlightd.turns import HEAVY, WHOLE, TooManyWaitingError, Turns, share_places
 from spotlightd.web.pages import document
 from spotlightd.web.parts import lines
 from tests.daemon.process import until
@@ -69,7 +70,7 @@ async def test_heavy_pages_may_take_half_of_the_connections_and_no_more() -> Non
     async with turns.of(HEAVY, "running"):
         waiting = [asyncio.create_task(turns.take(HEAVY, page)) for page in ("a", "a", "b")]
         await asyncio.sleep(0)
-        with pytest.raises(HttpProblem, match="Too many pages"):
+        with pytest.raises(TooManyWaitingError):
             await turns.take(HEAVY, "c")
         waiting.append(asyncio.create_task(turns.take(HEAVY, "b")))  # a page that waits may wait for more
         await asyncio.sleep(0)

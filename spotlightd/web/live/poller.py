@@ -22,7 +22,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Limits
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.reader import Reader
-from spotlightd.query.turns import Turns
+from spotlightd.turns import Turns
 from spotlightd.web import feeds, formatting
 from spotlightd.web.live import ticks
 from spotlightd.web.live.ticks import LiveGap, LiveWindow, NewBars

@@ -14,7 +14,7 @@ from spotlightd.query import filters, measures, values
 from spotlightd.query.errors import bad_parameter
 from spotlightd.query.search import matches
 from spotlightd.query.search.spelling import Patterns, read_search
-from spotlightd.query.turns import HEAVY
+from spotlightd.turns import HEAVY
 from spotlightd.web import degraded, responses
 from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE, KIND

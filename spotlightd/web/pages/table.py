@@ -16,9 +16,9 @@ from spotlightd.query.errors import bad_parameter, not_found
 from spotlightd.query.filters import Pairs
 from spotlightd.query.outputs import OUTPUTS
 from spotlightd.query.question import Question
-from spotlightd.query.turns import HEAVY
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
+from spotlightd.turns import HEAVY
 from spotlightd.web import degraded, responses
 from spotlightd.web.parts import export, table_html
 from spotlightd.web.parts.row_pages import add_link_header, cut_page, next_address, remove_parameters

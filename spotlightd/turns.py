@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-
-from spotlightd.query.errors import HttpProblem
 
 HEAVY = "heavy"
 """Pages that may read a whole dataset."""
 WHOLE = "whole"
 """Downloads until their first byte, and citations: they read a whole dataset, with the wide limits of downloads."""
+
+
+class TooManyWaitingError(Exception):
+    """So many of a kind wait for a place that one more is refused."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class Turns:
         return len(self._waiting.get(kind, ()))
 
     async def take(self, kind: str, page: object = None) -> None:
-        """Wait for a place. HttpProblem(503) when too many pages of the kind wait already."""
+        """Wait for a place. TooManyWaitingError when too many pages of the kind wait already."""
         self._check_waiting(kind, page)
         ticket = _Ticket(page, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(kind, deque()).append(ticket)
@@ -72,7 +73,7 @@ class Turns:
         if kind in self.most_waiting:
             pages = {ticket.page for ticket in self._waiting.get(kind, ())}
             if page not in pages and len(pages) >= self.most_waiting[kind]:
-                raise _too_many()
+                raise TooManyWaitingError
 
     def _forget(self, kind: str, ticket: _Ticket) -> None:
         queue = self._waiting.get(kind, deque())
@@ -111,22 +112,6 @@ class Turn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.turns.leave(self.kind)
-
-
-async def take_turns(held: AsyncExitStack, seconds: float, *turns: Turn) -> None:
-    """Take these places one after the other. HttpProblem(503) when they are not free within that time."""
-    try:
-        async with asyncio.timeout(seconds):
-            for turn in turns:
-                await held.enter_async_context(turn)
-    except TimeoutError:
-        raise _too_many() from None
-
-
-def _too_many() -> HttpProblem:
-    return HttpProblem(
-        503, "Too many pages are being read at the moment.", "Try again in a few seconds.", retry_after_seconds=5
-    )
 
 
 def share_places(size: int, connections: int) -> Turns:
