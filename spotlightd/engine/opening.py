@@ -2,7 +2,7 @@
 
 chDB does not start when a single table cannot be loaded: one with an engine that it does not know, a damaged definition, a
 server that does not answer. Such a table is detached, as `DETACH TABLE … PERMANENTLY` does it, and all others are served.
-Its data stay where they are, its name stays taken, and `ATTACH TABLE` brings it back when the cause is mended.
+Its data stay where they are, and its name stays taken. Each start attaches it again, if that is possible by then.
 """
 
 from __future__ import annotations
@@ -33,26 +33,33 @@ _DAMAGED_FILES = (
 _DETACHED = """SELECT database, table, metadata_path FROM system.detached_tables WHERE is_permanently
 ORDER BY database, table LIMIT 1000"""
 _FLAG, _ASIDE = ".sql.detached", ".sql.bak"
+_OUR_FLAG = b"spotlightd\n"  # the engine's own flags are empty
+_LAST_NAME = re.compile(r"\((?P<name>[A-Z0-9_]+)\),?\. \(ASYNC_LOAD_WAIT_FAILED\)\s*$")
+_NOT_ITS_FAULT = frozenset({
+    "S3_ERROR", "NETWORK_ERROR", "SOCKET_TIMEOUT", "DNS_ERROR", "TIMEOUT_EXCEEDED", "MEMORY_LIMIT_EXCEEDED", "NOT_ENOUGH_SPACE",
+    "CANNOT_ALLOCATE_MEMORY", "CANNOT_OPEN_FILE", "PATH_ACCESS_DENIED",
+})  # fmt: skip
+"""Causes outside of a table. With one of them no table of the daemon's own is detached: it will load when the cause is gone."""
 MAX_REASON = 500
 
 
 def open_engine(path: str, data: Path, database: str) -> tuple[Connection, tuple[DetachedTable, ...]]:
     """Open the engine; returns its first handle, and the tables that are not loaded.
 
-    RuntimeError, with the engine's own words, when no table is the cause, or one of this database whose definition is
-    damaged: it would be made anew without its rows.
+    RuntimeError, with the engine's own words, when no table is the cause, or a table of this database whose definition is
+    damaged, because it would be made anew without its rows, or which would load but for something outside.
     """
     causes: dict[Path, str] = {}
     while True:
         try:
             handle = _connect(path)
         except RuntimeError as problem:
-            file = _set_aside(str(problem), data, database)
+            file = _set_aside(str(problem), data, (data / "metadata" / database).resolve())
             if file is None:
                 raise
             causes[file] = str(problem)
         else:
-            return handle, (*_attach_again(handle, data, causes), *_list_set_aside(data, causes))
+            return handle, (*_attach_again(handle, data), *_list_set_aside(data, causes))
 
 
 def _connect(path: str) -> Connection:
@@ -77,26 +84,34 @@ def _captured_errors() -> Iterator[Callable[[], str]]:
         os.close(memory)
 
 
-def _set_aside(problem: str, data: Path, database: str) -> Path | None:
+def _set_aside(problem: str, data: Path, own: Path) -> Path | None:
     """Set the definition aside that the engine could not load: mark its table as detached; if it is and its text is read
-    all the same, rename the file. None when neither is possible.
+    all the same, rename the file. None when neither is possible. `own` is the folder of the daemon's own definitions.
 
     The problem may quote text of the table, which may name other definitions. So a mark is taken back if the table can be
-    attached, and a file is renamed only when the first words, which quote nothing, name it.
+    attached, and a file is renamed only when words that quote nothing name it.
     """
+    last = _LAST_NAME.search(problem)
+    spared = {data.resolve() / "metadata"} | ({own} if last and last["name"] in _NOT_ITS_FAULT else set())
     for match in _METADATA_FILE.finditer(problem):
         file = data / match["path"]
+        folder = file.resolve().parent
         flag = file.with_suffix(_FLAG)
-        if _is_definition(file, data) and file.parent.name != "metadata" and not flag.exists():
-            os.close(create_file(flag))
+        if _is_definition(file, data) and folder not in spared and not flag.exists():
+            _mark(flag)
             return file
     damaged = next((match for pattern in _DAMAGED_FILES if (match := pattern.search(problem))), None)
     file = _locate(damaged["path"], data) if damaged else data
-    if not _is_definition(file, data) or file.resolve().parent == (data / "metadata" / database).resolve():
+    if not _is_definition(file, data) or file.resolve().parent == own:
         return None
     file.rename(file.with_suffix(_ASIDE))
     file.with_suffix(_FLAG).unlink(missing_ok=True)
     return file
+
+
+def _mark(flag: Path) -> None:
+    with os.fdopen(create_file(flag), "wb") as file:
+        file.write(_OUR_FLAG)
 
 
 def _locate(path: str, data: Path) -> Path:
@@ -108,17 +123,16 @@ def _is_definition(file: Path, data: Path) -> bool:
     return file.is_file() and not file.is_symlink() and file.resolve().is_relative_to(data.resolve())
 
 
-def _attach_again(handle: Connection, data: Path, causes: Mapping[Path, str]) -> Iterator[DetachedTable]:
-    """The detached tables. Those detached just now are attached again, if they can be: the engine's words may have misled."""
+def _attach_again(handle: Connection, data: Path) -> Iterator[DetachedTable]:
+    """Attach what was detached at this start or an earlier one; the tables that still cannot be."""
     for database, table, path in _read(handle, _DETACHED):
-        name = f"{database}.{table}"
-        if data / path not in causes:
-            yield DetachedTable(name)
+        flag = (data / path).with_suffix(_FLAG)
+        if not flag.is_file() or flag.read_bytes() != _OUR_FLAG:
             continue
         try:
             _read(handle, f"ATTACH TABLE {quote_name(database)}.{quote_name(table)}")
         except ENGINE_ERRORS as problem:
-            yield DetachedTable(name, parse_failure(problem).text[:MAX_REASON])
+            yield DetachedTable(f"{database}.{table}", parse_failure(problem).text[:MAX_REASON])
 
 
 def _list_set_aside(data: Path, causes: Mapping[Path, str]) -> Iterator[DetachedTable]:

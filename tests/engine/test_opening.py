@@ -70,8 +70,11 @@ async def test_what_cannot_be_loaded_is_detached_and_named_and_all_else_is_serve
     async with engine_on(tmp_path) as engine, http_client_of(engine) as http:
         assert set(describe(engine)) == hostile  # it is named at each start
         name_engine(tmp_path, "unknown", "MergeTree", instead="NoSuchTree")
-        assert (await http.post("ATTACH TABLE guests.unknown"))[0] == 200
-        assert await http.text("SELECT n FROM guests.unknown") == "1"  # with its rows
+        await http.post("DETACH TABLE guests.innocent PERMANENTLY")
+    async with engine_on(tmp_path) as engine, http_client_of(engine) as http:
+        assert set(describe(engine)) == hostile - {"guests.unknown"}
+        assert await http.text("SELECT n FROM guests.unknown") == "1"  # it is back, with its rows
+        assert (await http.post("SELECT n FROM guests.innocent"))[0] == 404  # what somebody detached stays so
 
 
 async def test_a_damaged_definition_of_the_daemons_own_database_is_never_set_aside(tmp_path: Path) -> None:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class DetachedTable:
-    """A table that is not loaded, and why, if it was detached at this start."""
+    """A table that the engine could not load, and why."""
 
     name: str
-    reason: str = ""
+    reason: str
 
     def __str__(self) -> str:
-        reason = self.reason or "it was detached before this start"
-        return f"{self.name} is not loaded: {reason} (mend the cause, then ATTACH TABLE, or drop it)"
+        return f"{self.name} is not loaded: {self.reason} (mend the cause, then ATTACH TABLE or start again)"
 
 
 @dataclass(frozen=True, slots=True)
