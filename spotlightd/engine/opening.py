@@ -100,7 +100,7 @@ def _set_aside(problem: str, data: Path, own: Path) -> Path | None:
         if _is_definition(file, data) and folder not in spared and not flag.exists():
             _mark(flag)
             return file
-    damaged = next((match for pattern in _DAMAGED_FILES if (match := pattern.search(problem))), None)
+    damaged = next(filter(None, (pattern.search(problem) for pattern in _DAMAGED_FILES)), None)
     file = _locate(damaged["path"], data) if damaged else data
     if not _is_definition(file, data) or file.resolve().parent == own:
         return None
