@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import date
@@ -103,7 +104,8 @@ async def test_a_backfill_that_the_daemon_does_fails_with_the_look(world: World)
         job = await stores.ledger.add_job(Job("backfill", batch.name))
         collector = Collector(batch, world.publishers, stores, Wakeups())
         with pytest.raises(PublisherError):
-            await collector(Board().reporter("collect"))
+            async with asyncio.timeout(30):  # without an error the collector waits for its next work
+                await collector(Board().reporter("collect"))
         ended = await stores.ledger.job(job.number)
     assert ended.state == "failed"
     assert "it lists 0 documents of constructed" in ended.detail
