@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import given
 from hypothesis import strategies as st
+from playwright.async_api import Browser, expect
 
 from spotlightd.query.search.spelling import read_search
 from spotlightd.sources import sec_ftd
@@ -178,3 +179,21 @@ async def test_the_first_page_ranks_securities_and_not_their_sums(field: World) 
     _, text, _ = await field.get("/")
     assert ">10,231<" in text
     assert "10,338" not in text
+
+
+@pytest.mark.browser
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_chart_of_the_script_has_both_numbers_too(field: World, browser: Browser) -> None:
+    page = await browser.new_page(viewport={"width": 1280, "height": 900})
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    await page.goto(f"{field.address}/s/MHGVY")
+    figure = page.locator("figure[data-chart=amounts][data-ready]")
+    box = await figure.locator(".u-over").bounding_box()
+    assert box
+    await page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    legend = figure.locator(".u-legend")
+    await expect(legend).to_contain_text("10,231, CUSIP 624678108")
+    await expect(legend).to_contain_text("107, CUSIP 56824R205")
+    assert errors == []
+    await page.close()
