@@ -92,7 +92,7 @@ async def test_documents_leave_the_folder_and_are_read_from_the_bucket(
 @pytest.mark.parametrize(
     ("settings", "detail"),
     [
-        ({"hot_days": {"nothing": 3}}, "setting documents.hot_days names no source: nothing"),
+        ({"hot_days": {"nothing": 3}}, "setting documents.hot_days names no source: 'nothing'"),
         ({"hot_days": {"sec_ftd": 3}, "cache_bytes": 1000}, "setting documents.cache_bytes: a document of sec_ftd may"),
     ],
 )
