@@ -1,4 +1,5 @@
-"""The only module that calls chDB: opens handles, runs statements on them, kills statements. Every call blocks.
+"""The only module that calls chDB, besides `opening`: opens handles, runs statements on them, kills statements. Every call
+blocks.
 
 Each request gets its own handle (it opens in 0.3 ms). So settings, the current database and temporary tables cannot
 reach another request, and neither can output that a failed statement left in the handle. Only sessions keep a handle;

@@ -96,3 +96,9 @@ async def test_concurrent_answers_are_never_mixed_with_each_other_or_with_failed
 
     outcomes = await asyncio.gather(*(bad(mark) if mark % 3 == 0 else good(mark) for mark in range(60)))
     assert all(outcomes)
+
+
+async def test_a_whole_answer_that_would_fill_the_daemons_memory_is_refused(warehouse: ClickHouse) -> None:
+    with pytest.raises(StoreError) as raised:
+        await warehouse.rows("SELECT repeat('x', 999999 + number % 2) FROM numbers(300) SETTINGS max_block_size = 10")
+    assert (raised.value.code, raised.value.slow) == (396, True)

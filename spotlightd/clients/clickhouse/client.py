@@ -62,6 +62,8 @@ END_PAUSE_SECONDS = 0.02
 GRACE_SECONDS = 5.0
 PING_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
+MOST_ANSWER_BYTES = 1 << 28  # a whole answer is held in memory
+WHOLE_SETTINGS = {"wait_end_of_query": 1, "max_result_bytes": MOST_ANSWER_BYTES, "result_overflow_mode": "throw"}
 LARGE_BYTES = 1 << 18  # a larger answer is decoded in a thread, so that the event loop is not blocked
 
 
@@ -120,12 +122,12 @@ class ClickHouse:
     async def rows(
         self, sql: str, params: Mapping[str, Value] | None = None, *, limits: Limits | None = None
     ) -> Answer:
-        """The complete answer, or StoreError: the query is sent with `wait_end_of_query=1`."""
+        """The complete answer, or StoreError, also when it is too long: the query is sent with `wait_end_of_query=1`."""
         async with self._translate_errors("query", self._seconds(limits) + GRACE_SECONDS):
             response = await self._client.raw_query(
                 sql,
                 parameters=bind_parameters(params),
-                settings=self._limit_settings(limits) | values.READ_SETTINGS | {"wait_end_of_query": 1},
+                settings=self._limit_settings(limits) | values.READ_SETTINGS | WHOLE_SETTINGS,
                 fmt="ArrowStream",
             )
         if len(response) < LARGE_BYTES:
