@@ -113,6 +113,14 @@ MISSING = Row("What is missing", (
         ), unit="cps",
     ),
     Panel(
+        "Tables that lack rows", "Tables that were renamed, dropped or emptied, or are older than the ledger. Nothing is written into them.",
+        (PromQL("spotlightd_tables_incomplete", instant=True),), kind="stat", unit="none", width=4, steps=GOOD_BAD,
+    ),
+    Panel(
+        "Clocks of the venues", "By how much each venue's clock is ahead of this machine's. Below 0: behind, or late trades.",
+        (PromQL("spotlightd_venue_clock_offset_seconds", legend="{{source}}"),), unit="s", width=8,
+    ),
+    Panel(
         "Newest gaps", "The newest gaps of all feeds. An empty symbol means all symbols.",
         (SQL("SELECT since, until, source, symbol, cause, says FROM gaps WHERE $__timeFilter(since) ORDER BY since DESC LIMIT 50"),),
         kind="table",
