@@ -169,6 +169,16 @@ async def test_a_repeated_key_is_loaded_in_the_look_in_which_the_other_document_
     assert await world.read_counts() == {"2021-01-04": 1, "2021-01-05": 3, "2021-01-06": 4}
 
 
+async def test_a_day_that_was_counted_twice_counts_once_after_one_look_with_the_next_parser(world: World) -> None:
+    """The newer document is tried first, and again when the older one has lost the row that is not its own."""
+    world.serve(QUARTERS)
+    await world.ingest(replace(repeating(), outside=OutsideRows.OWNER_ONLY))  # these links report a whole year
+    assert await world.count_stored() == 4
+    results = await world.ingest(sliced(OutsideRows.OWNER_ONLY, parser="2"), again=False)
+    assert [result.outcome for result in results] == ["published", "published"]
+    assert await world.read_counts() == COUNTS
+
+
 async def test_a_dataset_may_say_that_its_keys_repeat(world: World) -> None:
     world.serve({"2021/a": "2021-01-04,1\n", "2021/b": "2021-01-04,1\n2021-01-05,2\n"})
     assert {result.outcome for result in await world.ingest(repeating())} == {"published"}
