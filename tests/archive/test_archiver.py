@@ -480,16 +480,17 @@ async def test_a_partition_of_an_undeclared_dataset_waits_with_a_reason(world: A
 
 
 async def test_a_full_disk_delays_the_export_and_leaves_no_file(world: ArchiveWorld) -> None:
-    room, archiver = world.folder / "archive" / "outgoing", world.archiver()
-    room.mkdir(parents=True)
-    for name in ("20260301-0", "20260302-0"):
-        (room / f"trades-{name}.parquet").symlink_to("/dev/full")
-    with pytest.raises(StoreError, match=r"No space left on device.*free space on its disk"):
+    def refuse(_: int) -> None:
+        raise StoreError("constructed: No space left on device")
+
+    room = world.folder / "archive" / "outgoing"
+    archiver = Archiver(replace(world.context(), require_space=refuse), clock=world.clock.to_clock())
+    with pytest.raises(StoreError, match="No space left on device"):
         await archiver.round()
     assert list(room.iterdir()) == []
     assert set((await world.stages()).values()) == {"sealed"}
     world.clock.seconds += 7200
-    await archiver.round()
+    await world.archiver().round()
     assert set((await world.stages()).values()) == {"verified"}
 
 
