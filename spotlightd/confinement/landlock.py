@@ -23,7 +23,7 @@ _ALL_RIGHTS = (1 << 16) - 1
 _TCP = 0b11  # bind and connect
 _CONNECT = 0b10
 _SCOPES = 0b11  # abstract sockets and signals of others
-_NET_ABI, _SCOPE_ABI = 4, 6
+_TRUNCATE_ABI, _NET_ABI, _SCOPE_ABI = 3, 4, 6
 
 _SYSTEM = (
     "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime",
@@ -88,6 +88,8 @@ def restrict_process(reach: Reach) -> str:
 def _describe(abi: int, reach: Reach, threads: int) -> str:
     if threads > 1:
         return f"no Landlock for threads that ran before it (ABI {abi})"
+    if reach.writable and abi < _TRUNCATE_ABI:
+        return f"Landlock ABI {abi}, no limit on cutting files: it needs ABI {_TRUNCATE_ABI}"
     if reach.ports and abi < _NET_ABI:
         return f"Landlock ABI {abi}, no limit on TCP ports: they need ABI {_NET_ABI}"
     return f"Landlock ABI {abi}"

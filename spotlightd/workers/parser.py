@@ -226,9 +226,13 @@ def _limit_processor_time(pid: int, seconds: int) -> None:
     added. The child itself cannot change its limits.
     """
     clock = (~pid << 3) | 2  # the processor time of another process, see clock_getcpuclockid(3)
-    with suppress(ProcessLookupError, OSError):  # a dead child is noticed by the end of its output
+    try:
+        used = int(time.clock_gettime(clock))
         hard = resource.prlimit(pid, resource.RLIMIT_CPU)[1]
-        resource.prlimit(pid, resource.RLIMIT_CPU, (int(time.clock_gettime(clock)) + seconds + 1, hard))
+    except OSError:  # a dead child is noticed by the end of its output
+        return
+    with suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_CPU, (used + seconds + 1, hard))
 
 
 class ChildParseSession:

@@ -15,6 +15,7 @@ from typing import Any
 
 HEAD = struct.Struct("<BBI")
 MAX_MESSAGE_BYTES = 1 << 20
+MOST_MESSAGES_BYTES = 256 << 20  # of one document: the daemon holds its rejects until the end
 
 
 class Kind(IntEnum):
@@ -52,6 +53,7 @@ class FrameDecoder:
         self._buffer = b""
         self._stream = 0
         self._block_rest = 0
+        self._messages_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         while data:
@@ -78,6 +80,9 @@ class FrameDecoder:
                 raise ValueError(f"a message of {length} bytes is too long")
             if len(self._buffer) < HEAD.size + length:
                 return
+            self._messages_bytes += length
+            if self._messages_bytes > MOST_MESSAGES_BYTES:
+                raise ValueError(f"more than {MOST_MESSAGES_BYTES >> 20} MiB of rejected lines")
             body = self._buffer[HEAD.size : HEAD.size + length]
             data, self._buffer = self._buffer[HEAD.size + length :], b""
             yield Frame(kind, value=json.loads(body))

@@ -149,6 +149,18 @@ def test_a_system_without_landlock_or_seccomp_says_so(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
+    ("abi", "threads", "missing"),
+    [(7, 1, ""), (6, 1, ""), (3, 1, "TCP ports"), (2, 1, "cutting files"), (7, 2, "threads that ran before")],
+)
+def test_an_older_landlock_says_what_it_lacks(abi: int, threads: int, missing: str) -> None:
+    reach = landlock.Reach(writable=(Path("/x"),), ports=(443,))
+    text = landlock._describe(abi, reach, threads)
+    assert missing in text
+    assert confine.is_whole(text) is not bool(missing)
+    assert landlock._describe(2, landlock.Reach(readable=(Path("/x"),)), 1) == "Landlock ABI 2"
+
+
+@pytest.mark.parametrize(
     ("text", "whole"),
     [
         ("Landlock ABI 6, seccomp", True), ("", False), ("no Landlock: Function not implemented, seccomp", False),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotlightd.workers import protocol
 from spotlightd.workers.protocol import HEAD, MAX_MESSAGE_BYTES, Frame, FrameDecoder, Kind, encode_head, encode_message
 
 BLOCK = st.tuples(st.integers(0, 255), st.binary(max_size=40))
@@ -40,3 +41,10 @@ def test_frames_are_the_same_however_the_bytes_are_cut(values: Sequence[object],
 def test_bytes_that_are_no_frame_are_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         list(FrameDecoder().feed(data))
+
+
+def test_a_child_cannot_fill_the_memory_of_the_daemon_with_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "MOST_MESSAGES_BYTES", 1_000)
+    frames, message = FrameDecoder(), encode_message(Kind.REJECTS, [[0, 1, "x" * 200, "why"]])
+    with pytest.raises(ValueError, match="of rejected lines"):
+        list(frames.feed(message * 10))
