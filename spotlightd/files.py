@@ -60,7 +60,8 @@ class NewFile:
         os.fchmod(self.file.fileno(), self._mode)
         os.fsync(self.file.fileno())
         if not self._replaces:
-            os.close(create_file(self._path))  # takes the name, or FileExistsError: a rename would replace another's file
+            # Takes the name, or FileExistsError: a rename would replace another's file.
+            os.close(create_file(self._path))
         self._part.replace(self._path)
         flush_folder(self._path.parent)
 

@@ -72,9 +72,7 @@ class ClickHouse:
 
     def __init__(self, url: str, user: str, password: str, database: str, settings: WarehouseSettings) -> None:
         if database == "default" or not NAME.match(database):
-            raise SettingsError(
-                f"warehouse.database {describe_text(database)}: use lower case letters, digits and _, not `default`"
-            )
+            raise SettingsError(f"warehouse.database {describe_text(database)}: use a-z, 0-9 and _, not `default`")
         self._url = urlsplit(url)
         self._user = user
         self._password = password

@@ -47,7 +47,9 @@ def _make_question(arguments: argparse.Namespace, session: Session) -> Question:
     if arguments.as_of:
         pairs.append(("as_of", arguments.as_of))
     if arguments.safe and arguments.format != "csv":
-        raise SettingsError(f"--safe is for csv: a spreadsheet takes no text of a {arguments.format} file for a formula")
+        raise SettingsError(
+            f"--safe is for csv: a spreadsheet takes no text of a {arguments.format} file for a formula"
+        )
     if arguments.safe:
         pairs.append(("_safe", "1"))
     return parse_conditions(dataset, pairs)
