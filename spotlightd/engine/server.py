@@ -32,7 +32,7 @@ from spotlightd.engine.requests.bodies import (
 from spotlightd.engine.requests.options import RequestOptions, parse_options
 from spotlightd.engine.service import Service
 from spotlightd.engine.statements.external import take_external_tables
-from spotlightd.engine.statements.statement import Statement, parse_insert_head, parse_statement
+from spotlightd.engine.statements.statement import Statement, parse_insert_head, parse_statement, parse_values_head
 from spotlightd.engine.statements.tokens import encode
 from spotlightd.server.limits import ConnectionLimits, fit_limits
 
@@ -108,7 +108,8 @@ async def _serve(request: web.Request, service: Service) -> web.StreamResponse:
         first = end_line(encode(query_text[insert.data :]))
         return await _run(request, service, options, insert, prepend(first, body))
     text, is_complete = await read_statement(query_text, body)
-    statement = parse_insert_head(text, complete=is_complete) or parse_statement(text)
+    insert = parse_insert_head(text, complete=is_complete) or (None if is_complete else parse_values_head(text))
+    statement = insert or parse_statement(text)
     return await _run(request, service, options, statement, prepend(encode(text[statement.data :]), body))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -80,6 +81,15 @@ async def test_an_insert_that_is_explained_is_not_run_and_neither_is_what_stands
     text = await http.text(f"EXPLAIN AST INSERT INTO {table} FORMAT TSV\nvalue\n\nDROP TABLE {table}\n")
     assert "InsertQuery" in text
     assert await http.text(f"SELECT count() FROM {table}") == "0"
+
+
+async def test_rows_behind_values_may_be_longer_than_a_statement(http: HttpClient) -> None:
+    table = "spotlightd.many_values"
+    await http.post(f"CREATE OR REPLACE TABLE {table} (n UInt64, s String) ENGINE = MergeTree ORDER BY n")
+    rows = ", ".join(f"({number}, '; {number} '' FORMAT CSV{'x' * 40}')" for number in range(30_000))
+    status, _, body = await http.post(io.BytesIO(f"INSERT INTO {table} (n, s) VALUES {rows};".encode()))
+    assert status == 200, body
+    assert await http.text(f"SELECT count(), sum(n), max(length(s)) FROM {table}") == "30000\t449985000\t60"
 
 
 async def test_input_is_refused_with_a_remedy(http: HttpClient) -> None:

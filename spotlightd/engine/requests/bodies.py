@@ -10,7 +10,7 @@ from aiohttp import BodyPartReader, hdrs, web
 
 from spotlightd.engine import compression
 from spotlightd.engine.errors import SYNTAX, failure
-from spotlightd.engine.statements.statement import parse_insert_head
+from spotlightd.engine.statements.statement import parse_insert_head, parse_values_head
 from spotlightd.engine.statements.tokens import decode, encode
 
 MOST_STATEMENT_BYTES = 1 << 20
@@ -67,11 +67,15 @@ async def prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byt
 
 
 async def read_statement(query_text: str, body: AsyncIterator[bytes]) -> tuple[str, bool]:
-    """The statement's text, and whether it is complete. An INSERT is returned as soon as its data begin."""
+    """The statement's text, and whether it is complete. An INSERT is returned as soon as its data begin; one with VALUES only
+    when it is longer than a statement may be.
+    """
     raw = encode(query_text) + b"\n" if query_text else b""
     async for data in body:
         raw += data
         if len(raw) > MOST_STATEMENT_BYTES:
+            if parse_values_head(decode(raw[:HEAD_BYTES])) is not None:
+                return decode(raw), False
             raise failure(SYNTAX, f"The statement is longer than {MOST_STATEMENT_BYTES} bytes")
         if len(raw) - len(data) <= HEAD_BYTES and parse_insert_head(decode(raw), complete=False) is not None:
             return decode(raw), False

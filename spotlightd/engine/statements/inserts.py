@@ -44,11 +44,23 @@ def enter_insert(tokens: Iterator[Token], *prefixes: str) -> bool:
 
 def find_format(tokens: Iterator[Token]) -> FormatClause | None:
     """The FORMAT clause of an INSERT whose tokens are read up to INTO, if data follow that name."""
+    clause = _find_clause(tokens)
+    name = next(tokens, None) if clause is not None and clause.is_word("FORMAT") else None
+    return FormatClause(clause.start, name) if clause and name is not None and name.kind == "word" else None
+
+
+def find_values(tokens: Iterator[Token]) -> Token | None:
+    """The word VALUES of an INSERT whose tokens are read up to INTO."""
+    clause = _find_clause(tokens)
+    return clause if clause is not None and clause.is_word("VALUES") else None
+
+
+def _find_clause(tokens: Iterator[Token]) -> Token | None:
+    """The word that begins what is inserted."""
     before = _read_target(tokens)
     for token in tokens:
         if token.is_word(*_CLAUSES) and before is not None and before.text != ".":
-            name = next(tokens, None) if token.is_word("FORMAT") else None
-            return FormatClause(token.start, name) if name is not None and name.kind == "word" else None
+            return token
         before = token
     return None
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 from spotlightd.engine.errors import NOT_IMPLEMENTED, SYNTAX, failure
-from spotlightd.engine.statements.inserts import FormatClause, enter_insert, find_data, find_format
+from spotlightd.engine.statements.inserts import FormatClause, enter_insert, find_data, find_format, find_values
 from spotlightd.engine.statements.tokens import Token, read_tokens
 
 Kind = Literal["read", "load", "change", "session"]
@@ -50,6 +50,13 @@ def parse_statement(text: str) -> Statement:
     if first is None:
         raise failure(SYNTAX, "Empty query")
     return _parse_single(text, _choose_kind(text, first.text.upper()))
+
+
+def parse_values_head(text: str) -> Statement | None:
+    """The INSERT of the text, if its rows are VALUES: as data of the format Values; else None."""
+    tokens = read_tokens(text)
+    word = find_values(tokens) if enter_insert(tokens, "WITH") else None
+    return None if word is None else Statement("load", text[: word.start].rstrip(), "Values", data=word.stop)
 
 
 def _choose_kind(text: str, keyword: str) -> Kind:
