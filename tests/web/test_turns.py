@@ -235,6 +235,7 @@ async def test_rows_with_their_lines_are_shown_while_60_lines_of_documents_wait(
             assert (await crowded.get(path))[0] == 200, path
         status, text, _ = await crowded.get(ROW_PAGE)
         assert (status, "a constructed line" in text) == (200, True)
+        assert not any(page.done() for page in waiting)
         excerpts.gate.set()
         shown = [text for _, text, _ in await asyncio.gather(*waiting)]
         assert all("a constructed line" in text for text in shown)
