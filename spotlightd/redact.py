@@ -28,10 +28,12 @@ _ESCAPES = {"&": ("&amp;",), "<": ("&lt;",), ">": ("&gt;",), '"': ("&#34;", "&qu
             "\\": ("\\\\",), "+": ("-",), "/": ("_", "\\/"), " ": ("+",)}  # fmt: skip
 
 _NAMES = r"(?:password|passwd|secret|token|credentials?|signature|authorization|(?:api|access|private)[_-]?key)"
+_SHORT_NAMES = r"(?:key|sig|auth|jwt|pwd|pass|sid|session|code)"
 SECRET_NAME = re.compile(rf"(?i){_NAMES}$")
+PARAMETER = re.compile(rf"(?i){_NAMES}$|^{_SHORT_NAMES}$")
 _FORMS = (
     re.compile(rf"(?i)({_NAMES}[\"']?\s*[=:]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s&\"',;)}}\]]+"),
-    re.compile(r"(?i)([?&](?:key|sig|auth|jwt|pwd|pass|sid|session|code)=)[^\s&\"']+"),
+    re.compile(rf"(?i)([?&]{_SHORT_NAMES}=)[^\s&\"']+"),
     re.compile(r"(://[^\s/:@?#]*:)[^\s@]+(?=@)"),
     re.compile(r"(://)[^\s/:@?#]{16,}(?=@)"),
 )
@@ -101,11 +103,15 @@ def mask_address(text: str) -> str:
 
 
 def find_address_secrets(text: str) -> list[str]:
-    """The parts of an address that `mask_address` hides, if they are long enough to be secrets."""
-    user = re.search(r"//(\S*)@", text)
-    place, _, query = text.rpartition("@")[2].partition("?")
-    parts = [*(user[1].split(":", 1) if user else ()), *filter(looks_random, place.split("/"))]
-    parts += [pair.partition("=")[2] or pair for pair in query.partition("#")[0].split("&")]
+    """What of an address is a secret by its place, its name or its look: a user's name or a list of symbols is none, and
+    would be hidden wherever it stands.
+    """
+    user = re.search(r"//([^\s?#]*)@", text)
+    place, _, query = text[user.end() if user else 0 :].partition("?")
+    pairs = [pair.rpartition("=") for pair in query.partition("#")[0].split("&")]
+    parts = [user[1].partition(":")[2] or user[1]] if user else []
+    parts += filter(looks_random, place.split("/"))
+    parts += [value for name, _, value in pairs if PARAMETER.search(name) or looks_random(value)]
     return [part for part in parts if len(part) >= LEAST_LETTERS]
 
 

@@ -96,6 +96,8 @@ def test_the_secret_itself_is_not_shown_by_its_holder() -> None:
         ("http://user:longpassword@127.0.0.1:8123/x", "http://(hidden)@127.0.0.1:8123/x", ["longpassword"]),
         ("https://longtoken17@h.example", "https://(hidden)@h.example", ["longtoken17"]),
         ("wss://h.example/ws/v3/0a1b2c3d4e5f60718293a4b5", "wss://h.example/ws/v3/(hidden)", ["0a1b2c3d4e5f60718293a4b5"]),
+        ("wss://h.example/?streams=btcusdt@trade&x=1", "wss://(hidden)@trade&x=1", []),
+        ("wss://h.example/?symbols=BTCUSDT,ETHUSDT", "wss://h.example/?symbols=(hidden)", []),
         ("http://127.0.0.1:9000", "http://127.0.0.1:9000", []),
     ],
 )  # fmt: skip
