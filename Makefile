@@ -58,7 +58,7 @@ lint: developer  ## ruff, mypy, the import contract and ansible-lint
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	cd ansible && PATH=$(CURDIR)/$(VENV)/bin:$$PATH ansible-lint --offline --profile production --quiet site.yml
+	cd ansible && PATH=$(CURDIR)/$(VENV)/bin:$$PATH ansible-lint -q --offline --profile production site.yml
 
 bench: developer  ## all benchmarks, as JSON on stdout; ARGS=name for one
 	@$(VENV)/bin/python benchmarks/run.py $(ARGS)

@@ -25,7 +25,7 @@ from tests.host.image import find_image
 ROOT = Path(__file__).parents[2]
 OPERATOR, HOST = "10.231.8.1", "10.231.8.2"
 NAME = "box.example.org"
-BOOT_SECONDS = 60.0
+BOOT_SECONDS = 120.0
 SHELL_SECONDS = 60.0
 PLAY_SECONDS = 900.0
 RECAP = re.compile(r"ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
