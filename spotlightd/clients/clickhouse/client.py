@@ -62,7 +62,7 @@ END_PAUSE_SECONDS = 0.02
 GRACE_SECONDS = 5.0
 PING_SECONDS = 5.0
 CLOSE_SECONDS = 2.0
-WHOLE_SETTINGS = {"wait_end_of_query": 1, "max_result_bytes": 1 << 28, "result_overflow_mode": "throw"}  # held in memory
+WHOLE_SETTINGS = {"wait_end_of_query": 1, "max_result_bytes": 1 << 28, "result_overflow_mode": "throw"}
 LARGE_BYTES = 1 << 18  # a larger answer is decoded in a thread, so that the event loop is not blocked
 
 
