@@ -63,9 +63,11 @@ async def wait_until_reported(daemon: Daemon, because: str) -> None:
     assert (await daemon.get("/disk")).status == 200
 
 
-async def file_system(daemon: Daemon, at: Path) -> Any:
+async def file_system(daemon: Daemon, folder: str) -> Any:
+    """The file system on which that is, as /disk.json describes it."""
     file_systems = (await daemon.get("/disk.json")).json()["file_systems"]
-    return next(item for item in file_systems if item["name"] == str(at))
+    (found,) = (item for item in file_systems if folder in item["folders"])
+    return found
 
 
 async def test_documents_wait_and_are_loaded_later(place: Place) -> None:
@@ -188,7 +190,7 @@ async def test_41_a_daemon_releases_its_ballast_in_time_and_has_it_again(place: 
         disk.fill(leaving=leaving(1))
         await wait_until_reported(daemon, "ballast released")
         await until(lambda: not ballast.exists(), "the ballast is gone")
-        usage = await file_system(daemon, place.state)
+        usage = await file_system(daemon, "tables")
         assert usage["ballast"]["held"] == 0
         disk.clear()
         await daemon.wait_for("ballast created", times=2)
@@ -225,8 +227,8 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
             await place.wait_until_visible()
             disk.fill()
             other.fill()
-            for path in (temporary, engine_temporary):
-                await until(partial(_is_reported, daemon, path), f"/disk.json says that {path} is full")
+            for folder in ("temporary files", "temporary files of the engine"):
+                await until(partial(_is_reported, daemon, folder), f"/disk.json says that {folder} are full")
             assert await daemon.is_ready()
             place.show(half_month(2, 50_000))
             await queue_backfill(place)
@@ -242,6 +244,6 @@ async def test_42_full_temporary_folders_hold_nothing_and_nothing_is_lost_by_the
             assert await daemon.stop() == 0
 
 
-async def _is_reported(daemon: Daemon, at: Path) -> bool:
-    usage = await file_system(daemon, at)
+async def _is_reported(daemon: Daemon, folder: str) -> bool:
+    usage = await file_system(daemon, folder)
     return bool(usage["level"] == 4 and usage["detail"] == "nearly full, holds nothing up")

@@ -91,18 +91,15 @@ def test_pages_are_served_over_tls_to_those_who_know_the_password(box: Machine) 
     assert "strict-transport-security" in ask(box, "/", "--user", f"reader:{password}", "--head").lower()
     for private in ("/metrics", "/logs", "/data/logs", "/data/logs.csv"):
         assert ask(box, private, "--user", f"reader:{password}").startswith("404"), private
-    assert (
-        box.as_operator(
-            "curl",
-            "--silent",
-            "--insecure",
-            "--resolve",
-            "other.example.org:443:10.231.8.2",
-            "https://other.example.org/",
-            seconds=20,
-        ).returncode
-        == 52
-    )  # curl: the server returned nothing
+    assert box.as_operator(
+        "curl",
+        "--silent",
+        "--insecure",
+        "--resolve",
+        "other.example.org:443:10.231.8.2",
+        "https://other.example.org/",
+        seconds=20,
+    ).returncode in {52, 92}  # curl: nothing was returned, over HTTP 1 or 2
 
 
 def ask(box: Machine, path: str, *options: str) -> str:

@@ -53,6 +53,13 @@ async def test_the_parts_of_a_broken_download_are_the_document(world: World, raw
     assert sha256(beginning + end) == sha256(content)
 
 
+async def test_a_document_is_kept_by_nobody_but_the_reader(world: World, raw: tuple[str, bytes]) -> None:
+    """Behind a login a proxy must not hand it to others; the reader asks whether it is the same."""
+    answer, _ = await fetch(world, raw[0])
+    assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert answer.headers["ETag"]
+
+
 @pytest.mark.parametrize("asked", ["99999999-", "99999999-999999999", "-0"])
 async def test_a_part_that_the_file_does_not_have_is_refused(world: World, raw: tuple[str, bytes], asked: str) -> None:
     path, content = raw
