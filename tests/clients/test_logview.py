@@ -54,6 +54,19 @@ async def test_another_process_reads_new_records_and_changes_nothing(log: LocalL
                 await view.ends("ticks")
 
 
+async def test_what_is_appended_while_a_view_reads_is_read_after_its_next_look(
+    log: LocalLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spotlightd.clients.locallog.view.POLL_SECONDS", 3600.0)
+    await append(log, [b"a", b"b"])
+    async with LogView(log.path) as view, view.open_reader("ticks", 0, 0) as reader:
+        await append(log, [b"c", b"d"], first=2)
+        for expected in ([b"a", b"b"], []):
+            assert (await reader.next(frames=10, size=1 << 20, seconds=0, idle_seconds=0)).values == expected
+        assert await view.ends("ticks") == {0: Ends(0, 4)}
+        assert (await reader.next(frames=10, size=1 << 20, seconds=0, idle_seconds=0)).values == [b"c", b"d"]
+
+
 async def test_a_view_needs_no_daemon_but_a_file(tmp_path: Path) -> None:
     path = tmp_path / "bus.sqlite"
     with pytest.raises(StoreError, match="there is no log"):

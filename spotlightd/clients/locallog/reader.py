@@ -87,12 +87,15 @@ class LogReader(SqliteFile):
         return records.slice(0, min(most, len(records)))
 
     def read_groups(self, state: PartitionState, start: int, frames: int, size: int) -> list[Records]:
-        """Groups from that offset on until they hold that many frames or bytes, at least one; in the file's thread."""
+        """Groups from that offset on until they hold that many frames or bytes, at least one; in the file's thread.
+
+        None beyond the end that the state knows: the file of another process may have grown since.
+        """
         place = (state.topic, state.partition)
         rows = self.execute(
             "SELECT lo, hi, size FROM blocks WHERE topic = ? AND partition = ? AND lo >= (SELECT max(lo) FROM blocks"
-            f" WHERE topic = ? AND partition = ? AND lo <= ?) ORDER BY lo LIMIT {GROUPS_AT_ONCE}",
-            (*place, *place, start),
+            f" WHERE topic = ? AND partition = ? AND lo <= ?) AND lo < ? ORDER BY lo LIMIT {GROUPS_AT_ONCE}",
+            (*place, *place, start, state.end),
         )
         sizes = accumulate(row["size"] for row in rows)
         counts = (n for n, total in enumerate(sizes, 1) if rows[n - 1]["hi"] - start >= frames or total >= size)
