@@ -29,7 +29,9 @@ async def through(world: ArchiveWorld) -> None:
 async def test_drops_dated_a_year_ahead_by_a_wrong_clock_do_not_count_later(world: ArchiveWorld) -> None:
     year = timedelta(days=365)
     world.policy = replace(world.policy, hot_days={"trades": 1}, drop_bytes_per_day=1)
-    world.clock.start += timedelta(days=1) + year  # a day after the last partition: with the right clock all are old too
+    world.clock.start += (
+        timedelta(days=1) + year
+    )  # a day after the last partition: with the right clock all are old too
     await through(world)
     world.clock.start -= year
     assert sorted((await world.stages()).values()) == ["dropped", "switched", "switched"]

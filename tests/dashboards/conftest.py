@@ -48,10 +48,10 @@ class Watched:
 
     async def query_warehouse(self, sql: str) -> list[dict[str, Any]]:
         """The rows of a statement, in the daemon's database. AssertionError when the engine refuses it."""
-        endpoint = json.loads((self.state / "daemon.json").read_text())["warehouse"]
-        auth = aiohttp.BasicAuth(endpoint["user"], endpoint["password"])
+        endpoint = json.loads((self.state / "daemon.json").read_text())
+        headers = {"Authorization": aiohttp.encode_basic_auth(endpoint["user"], endpoint["password"])}
         params = {"database": endpoint["database"], "default_format": "JSON"}
-        async with self.session.post(endpoint["url"], data=sql, auth=auth, params=params) as response:
+        async with self.session.post(endpoint["url"], data=sql, headers=headers, params=params) as response:
             text = await response.text()
         assert response.status == 200, text
         return list(json.loads(text)["data"])
@@ -93,7 +93,7 @@ async def is_filled(scene: Watched) -> bool:
         )
         scraped = await scene.query_prometheus("sum(spotlightd_gaps_total) > 0")
         checked = await scene.query_prometheus("sum(spotlightd_archive_rows) > 0")
-    except (OSError, aiohttp.ClientError, AssertionError, KeyError, json.JSONDecodeError):
+    except (OSError, aiohttp.ClientError, AssertionError, json.JSONDecodeError):
         return False  # something of it has not started yet
     return all(int(count) for count in counts[0].values()) and bool(scraped) and bool(checked)
 
