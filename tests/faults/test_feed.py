@@ -45,7 +45,7 @@ async def test_a_refused_symbol_a_drifting_clock_and_a_stopped_process_are_told_
             count = await place.settle()
             print(f"stopped for {STOPPED_SECONDS:g} s: {count}")
             assert count.is_good
-            assert place.gap_causes() == ["asleep"]
+            assert place.gap_causes() == []
             assert await daemon.stop() == 0
     (refused,) = place.ledger("SELECT symbol FROM gaps WHERE cause = 'refused by the venue'")
     assert refused == ("TSLA",)
