@@ -152,9 +152,9 @@ def test_after_a_reboot_and_after_a_power_cut_everything_runs_again(box: Machine
 
 def test_a_setting_that_must_be_corrected_is_refused_before_anything_changes(box: Machine) -> None:
     pid = box.main_pid("spotlightd")
-    play = box.play(variables={"spotlightd_settings": "[web]\nprot = 1"})
+    play = box.play(variables={"spotlightd_settings": "[disk]\nwarn_percnt = 1"})
     assert play.failed == 1
-    assert "prot" in play.output
+    assert "warn_percnt" in play.output
     assert box.main_pid("spotlightd") == pid
     assert box.play().failed == 0
 
