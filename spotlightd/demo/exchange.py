@@ -117,10 +117,6 @@ class Exchange:
         await self.send(value)
         return value
 
-    async def send_error(self) -> None:
-        """Send the error frame of a refused subscription."""
-        await self.send(TOO_MANY)
-
     async def close(self, code: int = 1001, reason: str = "") -> None:
         """Close all connections, with a code and a reason."""
         for connection in tuple(self.open_connections):

@@ -53,14 +53,6 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointer:
-    """The place of a row in a document: archive member (0 = first or only) and line (1 = first)."""
-
-    member: int
-    line: int
-
-
-@dataclass(frozen=True, slots=True)
 class Reject:
     """A line that is not loaded. `text` is the line, cut at 2,000 characters.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from spotlightd.engine.lock import require_own_folder
 from spotlightd.errors import SettingsError
 from spotlightd.runtime.access import read_secret
 from spotlightd.runtime.catalog import load_catalog
 from spotlightd.runtime.streams import make_feeds, read_bus_password, select_streams
+from spotlightd.server import connections
 from spotlightd.settings.settings import Settings
 
 HIGHEST_PORT = 65_535
@@ -54,7 +53,4 @@ def read_metrics_token(settings: Settings) -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens there. A name other than `localhost` may be any address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return host == "localhost" or connections.is_loopback(host.strip("[]"))

@@ -126,10 +126,10 @@ async def make_table_again(instance: Instance, name: str) -> str:
         raise SettingsError(f"table {name} has all rows that are known of it: there is nothing to rebuild")
     newest = int((await instance.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
     await instance.partitions.accept_loss(name, newest)
-    return await _have_rows_made(instance, name)
+    return await _rebuild_rows(instance, name)
 
 
-async def _have_rows_made(instance: Instance, name: str) -> str:
+async def _rebuild_rows(instance: Instance, name: str) -> str:
     catalog = instance.catalog
     for stream in catalog.streams:
         if frames_of(stream).name == name:

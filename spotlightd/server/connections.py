@@ -226,6 +226,7 @@ def _find_excess(connections: list[Connection], places: int, share: float) -> li
 
 
 def is_loopback(address: str) -> bool:
+    """Whether an IP address is of this machine alone; a name is none."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:

@@ -73,12 +73,15 @@ class CountedLooks:
 
     def __init__(self) -> None:
         self.looks: list[str] = []
+        self.late_since: asyncio.Queue[float] = asyncio.Queue()
 
     def count(self, name: str, _value: float = 1, /, **labels: str) -> None:
         if name == "looks_total":
             self.looks.append(labels["outcome"])
 
-    def gauge(self, *_: Any, **__: Any) -> None: ...
+    def gauge(self, name: str, value: float, /, **_: str) -> None:
+        if name == "source_late_since_timestamp_seconds":
+            self.late_since.put_nowait(value)
 
     def observe(self, *_: Any, **__: Any) -> None: ...
 
@@ -109,3 +112,22 @@ async def test_a_backfill_that_the_daemon_does_fails_with_the_look(world: World)
         ended = await stores.ledger.job(job.number)
     assert ended.state == "failed"
     assert "it lists 0 documents of constructed" in ended.detail
+
+
+@pytest.mark.parametrize(("judged_on", "late_since"), [(date(2021, 6, 1), 0.0), (date(2022, 1, 1), 1_640_995_200.0)])
+async def test_a_metric_says_since_when_the_newest_slice_is_missing(
+    world: World, judged_on: date, late_since: float
+) -> None:
+    """The slice of 2021 is published; that of 2022 is due from the first day on (00:00 UTC)."""
+    metrics, batch, wakeups = CountedLooks(), source(), Wakeups()
+    world.serve({"2021": A})
+    async with world.stores() as stores:
+        collector = Collector(batch, world.publishers, replace(stores, metrics=metrics), wakeups, judged_on=judged_on)
+        wakeups.of(batch.name).set()
+        running = asyncio.create_task(collector(Board().reporter("collect")))
+        try:
+            async with asyncio.timeout(30):
+                assert await metrics.late_since.get() == late_since
+        finally:
+            running.cancel()
+            await asyncio.wait([running])

@@ -57,7 +57,8 @@ def unpack(target: Path) -> None:
         if len(packages) < len(PACKAGES):
             raise PrometheusMissingError(f"apt-get download {' '.join(PACKAGES)} failed")
         for package in packages:
-            run_command(["dpkg-deb", "--extract", str(package), "root"], folder)
+            if not run_command(["dpkg-deb", "--extract", str(package), "root"], folder):
+                raise PrometheusMissingError(f"{package.name} cannot be unpacked")
         (folder / "root").rename(target)
 
 

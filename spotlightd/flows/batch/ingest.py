@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -62,20 +62,25 @@ async def ingest(
     now = datetime.now(UTC)
     due = [link for link in links if _is_wanted(link, span) and is_due(source, known.get(link.url), now, span)]
     due.sort(key=lambda link: (link.last, link.url), reverse=True)
-    results = await _ingest_links(source, publisher, context, due, checkpoint)
+    results = await _ingest_links(source, publisher, context, due, known, checkpoint)
     open_links = [result.link for result in results if not result.is_final]
     if open_links and any(result.outcome == "published" for result in results):
         final = [result for result in results if result.is_final]
-        results = final + await _ingest_links(source, publisher, context, open_links, checkpoint)
+        known = await context.ledger.known_addresses(source.name)
+        results = final + await _ingest_links(source, publisher, context, open_links, known, checkpoint)
     await checkpoint("", len(due), len(due))
     logger(source=source.name, run=run).info("source checked", links=len(links), due=len(due))
     return results
 
 
 async def _ingest_links(
-    source: Batch, publisher: Publisher, context: IngestContext, links: Sequence[Link], checkpoint: Checkpoint
+    source: Batch,
+    publisher: Publisher,
+    context: IngestContext,
+    links: Sequence[Link],
+    known: Mapping[str, KnownAddress],
+    checkpoint: Checkpoint,
 ) -> list[IngestResult]:
-    known = await context.ledger.known_addresses(source.name)
     results = []
     for done, link in enumerate(links):
         await checkpoint(link.covers, done, len(links))
