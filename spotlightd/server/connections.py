@@ -53,6 +53,7 @@ class Connection:
     sent_at: float = 0.0
     unsent: int = 0
     was_read: bool = False
+    was_answered: bool = False
     is_aborted: bool = False
 
     def attach(self, transport: asyncio.Transport) -> None:
@@ -70,6 +71,11 @@ class Connection:
     def can_be_spared(self) -> bool:
         """Whether it waits for its client. A request that has come but is not read yet does not."""
         return self.wait is Wait.IDLE or (self.wait is Wait.HEAD and self.was_read)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it is new, and what it sent first is not read yet."""
+        return self.wait is Wait.HEAD and not self.was_read and not self.was_answered
 
     def find_late(self, limits: ConnectionLimits, now: float) -> str:
         """What is late on this connection: `head`, `idle`, `body` or `send`; empty when nothing is."""
@@ -158,6 +164,7 @@ class Connections:
     def begin_answer(self, connection: Connection, body: Body) -> None:
         now = self.clock.now()
         connection.wait, connection.since, connection.received_at, connection.body = Wait.ANSWER, now, now, body
+        connection.was_answered = True
 
     def end_answer(self, connection: Connection) -> None:
         connection.wait, connection.since, connection.body = Wait.IDLE, self.clock.now(), None
@@ -191,9 +198,16 @@ class Connections:
         return self._make_room(self._open)
 
     def _make_room(self, candidates: Collection[Connection]) -> bool:
-        """Close the one that can best be spared: of the address with the most, a half request first."""
+        """Close the one that can best be spared: of the address with the most, a half request first.
+
+        No idle connection is closed while a new one is not read yet: that is rather a half request, and the client of the
+        idle one may just be sending its next request.
+        """
         now = self.clock.now()
         spare = [connection for connection in candidates if connection.can_be_spared]
+        has_half = any(connection.wait is Wait.HEAD for connection in spare)
+        if spare and not has_half and any(connection.is_unread for connection in candidates):
+            return False
         if not spare:
             spare = _find_excess(
                 [connection for connection in candidates if connection.is_slow], len(candidates), SLOW_SHARE

@@ -158,6 +158,20 @@ async def test_a_half_request_makes_room_before_an_idle_connection() -> None:
     assert (world.open(idle), world.open(half)) == (True, False)
 
 
+async def test_an_idle_connection_stays_while_a_new_one_may_be_a_half_request() -> None:
+    world = server(most=2)
+    idle = await world.ask()
+    world.connections.end_answer(idle)
+    fresh = await world.connections.admit(HERE)
+    assert fresh is not None
+    waiting = asyncio.create_task(world.connections.admit(HERE))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    world.connections.note_read(fresh)
+    assert await asyncio.wait_for(waiting, 5)
+    assert (world.open(idle), fresh.is_aborted) == (True, True)
+
+
 async def test_room_is_made_by_the_address_that_has_the_most() -> None:
     world = server(most=4)
     other = await world.connect(THERE)
