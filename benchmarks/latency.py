@@ -92,7 +92,8 @@ async def run_daemon(
 ) -> AsyncIterator[Bench]:
     """Run a new daemon on that bus, with `more` sections of settings, that listens to a venue of that script."""
     sys.path.insert(0, str(ROOT))
-    from tests.daemon import process  # noqa: PLC0415  (the path is known only now)
+    from tests import polling  # noqa: PLC0415  (the path is known only now)
+    from tests.daemon import process  # noqa: PLC0415
     from tests.real.kafka import free_ports  # noqa: PLC0415
 
     root = Path(tempfile.mkdtemp(dir=folder))
@@ -105,7 +106,7 @@ async def run_daemon(
             streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": venue.address}}, **(more or {}),
         )  # fmt: skip
         daemon = await stack.enter_async_context(process.start(config))
-        endpoint = await process.until(lambda: _endpoint(root / "state/daemon.json", daemon.pid), "daemon.json")
+        endpoint = await polling.until(lambda: _endpoint(root / "state/daemon.json", daemon.pid), "daemon.json")
         warehouse = await stack.enter_async_context(make_warehouse(endpoint, Settings()))
         engine = max(psutil.Process(daemon.pid).children(), key=lambda child: child.memory_info().rss).pid
         yield Bench(

@@ -29,7 +29,20 @@ from spotlightd.model.offsets import Cause
 from spotlightd.ports.metrics import DiskReading, FlowReading, Metrics
 from spotlightd.testing import SilentMetrics
 
-LABELS = {"filesystem", "where", "source", "stage", "cause", "flow", "outcome", "state", "le", "version"}
+LABELS = {
+    "server",
+    "reason",
+    "filesystem",
+    "where",
+    "source",
+    "stage",
+    "cause",
+    "flow",
+    "outcome",
+    "state",
+    "le",
+    "version",
+}
 UNITS = ("_seconds", "_bytes", "_frames", "_rows", "_items", "_info", "_ratio")
 KINDS = {"count": "counter", "gauge": "gauge", "observe": "histogram"}
 

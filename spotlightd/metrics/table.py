@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from spotlightd.model.offsets import Cause
 from spotlightd.model.provenance import Outcome
-from spotlightd.ports.metrics import Stage
+from spotlightd.ports.metrics import DropReason, Server, Stage
 
 Kind = Literal["counter", "gauge", "histogram"]
 PREFIX = "spotlightd_"
@@ -52,6 +52,7 @@ BATCH = Label("source", declared="batches")
 STAGE = Label("stage", get_args(Stage))
 CAUSE = Label("cause", get_args(Cause))
 OUTCOME = Label("outcome", get_args(Outcome))
+SERVER, REASON = Label("server", get_args(Server)), Label("reason", get_args(DropReason))
 FLOW, STATE, FILESYSTEM = Label("flow"), Label("state"), Label("filesystem")
 PARTITION_STAGE, CHECK, WHERE = Label("stage"), Label("kind"), Label("where")
 
@@ -100,6 +101,10 @@ REPORTED = (
         "When the newest slice that is missing was due, in Unix time, as of the source's last check. 0 when none is missing.",
     ),
     # The daemon itself.
+    Metric(
+        "connections_dropped_total", "counter", (SERVER, REASON),
+        "Connections that a server closed or refused: its client was late, or they were too many.",
+    ),
     Metric("loop_lag_seconds", "histogram", (), "Delay of the event loop beyond what was requested.", LOOP_LAGS),
     Metric(
         "log_events_written_total", "counter", (),

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Stage = Literal["bus", "table", "queryable"]
+Server = Literal["explorer", "metrics"]
+DropReason = Literal["head", "idle", "body", "send", "room", "address", "descriptors", "network"]
+"""What a client was late with, or what there was too little of. `network`: the connection failed while it was accepted."""
 
 
 @dataclass(frozen=True, slots=True)

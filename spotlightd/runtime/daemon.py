@@ -179,8 +179,10 @@ async def _serve_pages(settings: Settings, metrics: PrometheusMetrics, context: 
     app = build_application(context)
     require_token(app, read_web_token(settings))
     async with (
-        serve_metrics(metrics.text, settings.metrics, settings.web.hosts, token=read_metrics_token(settings)),
-        serve(app, settings.web.host, settings.web.port, web_limits(settings.web)) as port,
+        serve_metrics(
+            metrics.text, settings.metrics, settings.web.hosts, token=read_metrics_token(settings), metrics=metrics
+        ),
+        serve(app, settings.web.host, settings.web.port, web_limits(settings.web), metrics=metrics) as port,
     ):
         yield f"http://{settings.web.host}:{port}"
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from spotlightd.errors import SettingsError
 from spotlightd.log import logger
+from spotlightd.ports.metrics import Metrics, Server
 from spotlightd.server.limits import ConnectionLimits, fit_limits
 from spotlightd.server.listening import bind, serve_on
 from spotlightd.settings.serving import WebSettings
@@ -20,6 +21,8 @@ from spotlightd.web.state import APP_STATE, ExplorerContext
 
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 2.0  # aiohttp waits so long for downloads to end, and as long again for them to be cancelled
+NAMES: Mapping[Server, str] = {"explorer": "the explorer", "metrics": "the metrics"}
+SETTINGS: Mapping[Server, str] = {"explorer": "web.port", "metrics": "metrics.port"}
 ATTACKS = frozenset({"room", "address", "descriptors"})  # reasons that are no client's slowness
 
 
@@ -51,31 +54,35 @@ def web_limits(settings: WebSettings) -> ConnectionLimits:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, host: str, port: int, limits: ConnectionLimits | None = None, *, what: str = "the explorer",
-    setting: str = "web.port",
+    app: web.Application, host: str, port: int, limits: ConnectionLimits | None = None, *, server: Server = "explorer",
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[int]:  # fmt: skip
     """Serve while the block runs. Yields the port: the wanted one, or the next free one when it is taken.
 
-    Without `limits` they are those of the default settings. `what` is the name of the service and `setting` the setting
-    of its port. Both are for messages.
+    Without `limits` they are those of the default settings. What is dropped is logged and counted under the `server`.
     """
-    sockets = await _bind(host, port, what, setting)
+    sockets = await _bind(host, port, server)
 
     def report_dropped(dropped: Mapping[str, int]) -> None:
         log = logger().warning if ATTACKS & dropped.keys() else logger().info
-        log("connections dropped", server=what, **dropped)
+        log("connections dropped", server=server, **dropped)
+        if metrics:
+            for reason, number in dropped.items():
+                metrics.count("connections_dropped_total", number, server=server, reason=reason)
 
     limits = limits or web_limits(WebSettings())
     async with serve_on(sockets, app, limits, report_dropped, shutdown_seconds=SHUTDOWN_SECONDS, lingering_time=2.0):
         yield int(sockets[-1].getsockname()[1])
 
 
-async def _bind(host: str, port: int, what: str, setting: str) -> list[socket.socket]:
+async def _bind(host: str, port: int, server: Server) -> list[socket.socket]:
     for candidate in range(port, port + PORTS_TRIED + 1):
         try:
             return await bind(host, candidate)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise SettingsError(f"{what} cannot listen on {host}:{candidate}: {error.strerror}") from None
+                raise SettingsError(f"{NAMES[server]} cannot listen on {host}:{candidate}: {error.strerror}") from None
             logger().warning("port in use", host=host, port=candidate)
-    raise SettingsError(f"ports {port} to {port + PORTS_TRIED} of {host} are in use: set {setting} to a free port")
+    raise SettingsError(
+        f"ports {port} to {port + PORTS_TRIED} of {host} are in use: set {SETTINGS[server]} to a free port"
+    )

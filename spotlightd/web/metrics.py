@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from spotlightd.ports.metrics import Metrics
 from spotlightd.server.limits import fit_limits
 from spotlightd.settings.serving import MetricsSettings
 from spotlightd.web import middleware
@@ -43,8 +44,9 @@ def build_application(text: Exposition, names: Collection[str]) -> web.Applicati
 
 @asynccontextmanager
 async def serve_metrics(
-    text: Exposition, settings: MetricsSettings, hosts: Collection[str] = (), *, token: str = ""
-) -> AsyncIterator[str]:
+    text: Exposition, settings: MetricsSettings, hosts: Collection[str] = (), *, token: str = "",
+    metrics: Metrics | None = None,
+) -> AsyncIterator[str]:  # fmt: skip
     """Serve while the block runs. Yields the address, empty when metrics are switched off (port 0)."""
     if not settings.port:
         yield ""
@@ -52,5 +54,5 @@ async def serve_metrics(
     app = build_application(text, {settings.host, *hosts})
     require_token(app, token)
     limits = fit_limits(MOST_CONNECTIONS, share=1.0)
-    async with serve(app, settings.host, settings.port, limits, what="the metrics", setting="metrics.port") as port:
+    async with serve(app, settings.host, settings.port, limits, server="metrics", metrics=metrics) as port:
         yield f"http://{settings.host}:{port}/metrics"

@@ -30,10 +30,10 @@ from spotlightd.ports.parser import Verifier
 from spotlightd.settings import stores
 from spotlightd.sql.fingerprint import fingerprint_columns
 from spotlightd.sql.visibility import all_rows
-from spotlightd.workers.parquet import fingerprint_file
 from tests.clients.bucket_world import SHORT_TIMEOUTS
 from tests.clients.bucket_world import make_settings as bucket_settings
 from tests.engine.world import client_of, engine_on
+from tests.flows.bundle_world import InlineVerifier
 from tests.manual_clock import ManualClock
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
@@ -107,13 +107,6 @@ class ArchiveWorld:
 
     async def partition(self, name: str) -> Partition:
         return next(partition for partition in await self.archive_ledger.partitions() if partition.id == name)
-
-
-class InlineVerifier:
-    """What the verifier child does, in this process: a test that ends the archiver a hundred times cannot start so many."""
-
-    async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
-        return fingerprint_file(path, columns, time, 1)
 
 
 @asynccontextmanager

@@ -24,11 +24,10 @@ from spotlightd.settings import stores
 from spotlightd.sql.fingerprint import fingerprint_columns
 from spotlightd.sql.visibility import NOW, all_rows, visible_condition
 from tests.engine.world import client_of, engine_on
+from tests.flows.bundle_world import InlineVerifier
 from tests.flows.constructed_ticks import constructed_ticks, numbered, ticks
 from tests.flows.stream_world import StreamWorld
 from tests.manual_clock import ManualClock
-
-from .archive_world import InlineVerifier
 
 POLICY = stores.ArchiveSettings(hot_days={"constructed_ticks": 10}, grace_seconds=0.0, rest_seconds=0.0)
 

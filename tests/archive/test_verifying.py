@@ -1,4 +1,6 @@
-"""The child that reads archived files: it answers or its failure is reported, and it never outlives its request."""
+"""The child that reads archived files: it answers or its failure is reported. It lives as long as its caller has files, and
+never longer; each file is read by a copy of it.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,11 @@ SCHEMA = pa.schema(
     ]
 )
 LIMITS = Limits()
+STAND_IN = """'spotlightd.workers.verifier_child'
+import json
+def answer(text):
+    print(json.dumps({"status": 0, "output": '{"confinement": "x"}\\n' + text}), flush=True)
+"""
 
 
 @pytest.fixture
@@ -71,12 +78,11 @@ async def child() -> psutil.Process:
 
 
 def replace_child(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.sleep(100)") -> None:
-    """Make the child run other code."""
+    """Make the child run other code, in which `answer` sends what a copy would have printed after its confinement."""
     real = asyncio.create_subprocess_exec
 
     async def spawn(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
-        said = "'spotlightd.workers.verifier_child'\nprint('{\"confinement\": \"x\"}')\n"
-        return await real(program, "-c", said + code, **options)
+        return await real(program, "-c", STAND_IN + code, **options)
 
     monkeypatch.setattr("spotlightd.workers.child_process.asyncio.create_subprocess_exec", spawn)
 
@@ -137,9 +143,9 @@ async def test_a_cancelled_request_ends_the_child(
 @pytest.mark.parametrize(
     "code",
     [
-        "print('hello')", "print('[1, 2]')", "print('{}')", "print('{\"fingerprint\": [1, 2]}')", "pass",
-        "print('{\"fingerprint\": [1, 2, 3, 4, true]}')", "print('{\"fingerprint\": 5}')", "print('{\"fingerprint\": null}')",
-        "while True: print('x' * 1000)",
+        "answer('hello')", "answer('[1, 2]')", "answer('{}')", "answer('{\"fingerprint\": [1, 2]}')", "pass",
+        "answer('{\"fingerprint\": [1, 2, 3, 4, true]}')", "answer('{\"fingerprint\": 5}')", "answer('{\"fingerprint\": null}')",
+        "print('hello')", "print('[1, 2]')", "print('{}')", "while True: print('x' * 1000, end='')",
     ],
 )  # fmt: skip
 async def test_an_invalid_answer_is_an_error(

@@ -34,7 +34,7 @@ from tests.clients.documents_world import (
     read,
     tiered,
 )
-from tests.daemon.process import until
+from tests.polling import until
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -12,6 +12,7 @@ from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon import process, publisher
 from tests.daemon.process import Daemon, Done
 from tests.daemon.publisher import HalfMonth
+from tests.polling import WAIT_SECONDS, until
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Place:
         """The counts in the trailers of all published documents."""
         return publisher.expected(self.documents)
 
-    async def wait_until_visible(self, *, seconds: float = process.WAIT_SECONDS) -> None:
+    async def wait_until_visible(self, *, seconds: float = WAIT_SECONDS) -> None:
         """Wait until exactly the published documents are visible. Until then nothing torn, doubled or strange may be visible."""
 
         async def same() -> bool:
@@ -66,7 +67,7 @@ class Place:
             assert visible.items() <= self.allowed, f"torn, doubled or strange: {set(visible.items()) - self.allowed}"
             return visible == self.expected
 
-        await process.until(same, "all documents are visible, each whole", seconds=seconds, every=0.05)
+        await until(same, "all documents are visible, each whole", seconds=seconds, every=0.05)
 
     def count_requests(self, document: HalfMonth) -> int:
         """How often the document was requested from the publisher."""

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -21,30 +21,14 @@ from typing import Any
 import aiohttp
 import psutil
 
-POLL_SECONDS = 0.01
-WAIT_SECONDS = 30.0
+from tests.polling import WAIT_SECONDS, until
+
 # However full the disk of this machine is, nothing is held, and no ballast is created.
 NO_MARKS = {
     "warn_percent": 99.6, "batch_percent": 99.7, "sink_percent": 99.8, "ballast_percent": 99.9,
     "hysteresis_percent": 0.05, "ballast_bytes": 0, "every_seconds": 0.5,
 }  # fmt: skip
 COMMAND = (sys.executable, "-m", "spotlightd")
-
-
-async def until(
-    condition: Callable[[], Any], description: str, *, seconds: float = WAIT_SECONDS, every: float = POLL_SECONDS
-) -> Any:
-    """The first truthy result of a function or coroutine. AssertionError when there is none in time."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while True:
-        result = condition()
-        if isinstance(result, Awaitable):
-            result = await result
-        if result:
-            return result
-        assert loop.time() < end, f"not within {seconds:g} s: {description}"
-        await asyncio.sleep(every)
 
 
 @dataclass(frozen=True, slots=True)

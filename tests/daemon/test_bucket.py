@@ -12,8 +12,8 @@ from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
 from tests.daemon.place import Place
-from tests.daemon.process import until
 from tests.daemon.publisher import half_month
+from tests.polling import until
 from tests.real.store import Store
 
 ACCESS, SECRET = "constructed-access-key", "constructed-secret-key"

@@ -13,8 +13,8 @@ import pytest
 from spotlightd.runtime.endpoint import process_start_ticks
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place, make_place
-from tests.daemon.process import until
 from tests.daemon.publisher import INDEX_PATH, half_month, index
+from tests.polling import until
 
 SUM = "SELECT count() AS rows, sum(quantity) AS shares FROM sec_ftd"
 

@@ -16,9 +16,10 @@ from spotlightd.runtime.instance import open_instance
 from spotlightd.settings import stores
 from spotlightd.settings.settings import Settings
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month
 from tests.daemon.test_bucket import s3
+from tests.polling import until
 from tests.real.store import Store
 
 LEAVING = {"hot_days": {"fast_ftd": 1}, "every_seconds": 0.2, "cache_bytes": 1 << 30}

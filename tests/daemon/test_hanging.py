@@ -19,7 +19,7 @@ from spotlightd.flows.supervise import Board, Reporter, Status, run_in_backgroun
 from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows
 from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.runtime.daemon import _feed_watchdog
-from tests.daemon.process import until
+from tests.polling import until
 
 PAUSE_SECONDS = 0.05
 

@@ -17,8 +17,9 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
 from spotlightd.ports.warehouse import Limits
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month, warehouse
+from tests.polling import until
 
 ROWS = 20_000
 STEPS = {

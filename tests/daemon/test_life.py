@@ -18,8 +18,8 @@ import pytest
 
 from tests.clients.publisher_server import reply, silence
 from tests.daemon.place import Place
-from tests.daemon.process import until
 from tests.daemon.publisher import INDEX_PATH, half_month, index
+from tests.polling import until
 
 
 @contextlib.contextmanager

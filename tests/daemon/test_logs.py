@@ -9,8 +9,9 @@ from collections import Counter
 from typing import Any
 
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month, warehouse
+from tests.polling import until
 
 LOG = {"table_seconds": 0.2, "level": "debug"}
 BY_PROCESS = "SELECT * FROM logs WHERE process = {pid:UInt32} ORDER BY seq"

@@ -14,8 +14,9 @@ import pytest
 
 from spotlightd.errors import StoreError
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month, read_visible, warehouse
+from tests.polling import until
 from tests.soak import choose_kills
 
 KILLS = choose_kills(6)

@@ -7,8 +7,9 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month, warehouse
+from tests.polling import until
 
 FLOWS = {"watchdog", "heartbeats", "bookkeeping", "collect fast_ftd"}
 

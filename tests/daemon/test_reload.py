@@ -16,7 +16,7 @@ from spotlightd import log
 from spotlightd.runtime.reload import reload_signal
 from spotlightd.settings.load import load_settings
 from tests.daemon.place import Place
-from tests.daemon.process import until
+from tests.polling import until
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.daemon import publisher
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month
+from tests.polling import until
 
 BUSY_SECONDS = 120.0  # the flow looks every 15 s, and a busy machine is slow
 

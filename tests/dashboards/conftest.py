@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.daemon.process import until
+from tests.polling import until
 from tests.real.kafka import free_ports
 from tests.real.prometheus import PrometheusMissingError, find_program
 

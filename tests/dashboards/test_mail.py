@@ -18,9 +18,9 @@ import pytest_asyncio
 from aiohttp import web
 from aiosmtpd.smtp import SMTP, Envelope
 
-from tests.daemon.process import until
 from tests.dashboards.conftest import run
 from tests.dashboards.test_alerts import RULES
+from tests.polling import until
 from tests.real.kafka import free_ports
 from tests.real.prometheus import PrometheusMissingError, find_program
 

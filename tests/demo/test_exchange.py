@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from spotlightd.demo.exchange import PING, TOO_MANY, Exchange, Script, run_exchange
 from spotlightd.demo.recordings import create_ticks, read_recordings
+from tests.polling import until
 
 DATA = Path("spotlightd/demo/data/finnhub")
 REAL = {line for path in DATA.glob("*.jsonl") for line in path.read_bytes().splitlines()}
@@ -31,13 +32,6 @@ async def subscribed(
         for symbol in symbols:
             await socket.send_json({"type": "subscribe", "symbol": symbol})
         yield socket
-
-
-async def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 async def took(socket: aiohttp.ClientWebSocketResponse, frames: int) -> list[bytes]:

@@ -17,6 +17,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
+from tests.polling import until
 
 from .world import (
     HttpClient,
@@ -24,7 +25,6 @@ from .world import (
     constructed,
     engine_on,
     http_client_of,
-    until,
     wait_until_gone,
     wait_until_running,
 )

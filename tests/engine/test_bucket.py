@@ -20,10 +20,11 @@ from spotlightd.errors import StoreError
 from spotlightd.model.bucket import BucketAccess, EngineReach
 from spotlightd.ports.storage import Bucket
 from tests.clients.bucket_world import SHORT_TIMEOUTS, make_settings, put_object
+from tests.polling import until
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
-from .world import client_of, engine_on, until
+from .world import client_of, engine_on
 
 STRUCTURE = "n UInt64, text String, day Date"
 ROWS = (

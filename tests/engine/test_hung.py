@@ -20,8 +20,9 @@ from spotlightd.engine.configuration import Configuration
 from spotlightd.engine.host.probe import WHILE_RUNNING, WHILE_STOPPING, Probing, wait_until_deaf
 from spotlightd.engine.process import STOP_SECONDS, Engine
 from spotlightd.errors import StoreError
+from tests.polling import until
 
-from .world import client_of, engine_on, until
+from .world import client_of, engine_on
 
 IMPATIENT = Probing(pause_seconds=0.1, answer_seconds=2.0, misses=2)
 RESTART_SECONDS = 30.0

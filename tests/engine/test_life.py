@@ -22,8 +22,9 @@ from spotlightd.engine.lock import state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
 from spotlightd.settings.stores import EngineSettings
+from tests.polling import until
 
-from .world import client_of, constructed, engine_on, until, wait_until_running
+from .world import client_of, constructed, engine_on, wait_until_running
 
 PARENT = """
 import asyncio, sys

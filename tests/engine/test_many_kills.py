@@ -27,8 +27,9 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.clickhouse.values import encode_block
 from spotlightd.engine.process import Engine
 from spotlightd.errors import StoreError
+from tests.polling import until
 
-from .world import client_of, constructed, engine_on, until
+from .world import client_of, constructed, engine_on
 
 KILLS = int(os.environ.get("SPOTLIGHTD_KILLS", "10"))
 ROWS = 5_000

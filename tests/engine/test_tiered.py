@@ -15,10 +15,10 @@ import pytest
 
 from spotlightd.clients.clickhouse.server_config import KEYS_FILE, Keys, ServerStorage
 from spotlightd.errors import StoreError
+from tests.polling import until
 from tests.real.stores import Minio
 
 from .tiered_world import Tiered, names_in, put_archived, put_files, storage_in, tiered
-from .world import until
 
 TABLE = """
 CREATE TABLE ticks (day Date, n UInt64, text String) ENGINE = MergeTree PARTITION BY day ORDER BY n
@@ -85,7 +85,7 @@ async def test_a_part_that_comes_back_leaves_no_object_behind(
     async def is_empty() -> bool:
         return not await asyncio.to_thread(names_in, minio, settings)
 
-    await until(is_empty, "the objects are deleted", 60)
+    await until(is_empty, "the objects are deleted", seconds=60)
 
 
 async def test_parts_move_by_themselves_when_the_hot_disk_has_too_little_room(minio: Minio, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ async def test_parts_move_by_themselves_when_the_hot_disk_has_too_little_room(mi
         async def moved() -> bool:
             return {disk for _, disk in (await place.warehouse.rows(WHERE)).rows} == {"cold"}
 
-        await until(moved, "the parts are on the cold disk", 60)
+        await until(moved, "the parts are on the cold disk", seconds=60)
         assert (await place.warehouse.rows("SELECT count(), sum(n) FROM ticks")).rows == ((30_000, 449_985_000),)
 
 

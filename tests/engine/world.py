@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from spotlightd.engine.process import Engine
 from spotlightd.model.bucket import EngineReach
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.settings.stores import EngineSettings, WarehouseSettings
+from tests.polling import until
 
 DATABASE = "spotlightd"
 
@@ -100,14 +99,6 @@ async def http_client_of(engine: Engine) -> AsyncIterator[HttpClient]:
         headers={"Authorization": f"Basic {code}"}, auto_decompress=False, connector=connector
     ) as session:
         yield HttpClient(engine.url, session)
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str, seconds: float = 20) -> None:
-    """Poll until the condition holds; fail, naming it, when it does not hold in time."""
-    deadline = time.monotonic() + seconds
-    while not await holds():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        await asyncio.sleep(0.02)
 
 
 async def count_running(warehouse: ClickHouse, marker: str) -> int:

@@ -26,7 +26,7 @@ from tests.clients.publisher_server import (
     trickle,
 )  # fmt: skip
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import (
     INDEX_PATH,
     HalfMonth,
@@ -38,6 +38,7 @@ from tests.daemon.publisher import (
     warehouse,
     zipped,
 )  # fmt: skip
+from tests.polling import until
 
 ROWS = 1200
 GROWTH_BYTES = 120 << 20

@@ -16,9 +16,10 @@ from spotlightd.demo.exchange import Script, run_exchange
 from tests.clients.publisher_server import document
 from tests.daemon import process
 from tests.daemon.place import Place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import endpoint, half_month, warehouse
 from tests.daemon.test_kills import queue_backfill
+from tests.polling import until
 from tests.server.half_requests import open_half_requests
 from tests.streams.place import Place as StreamPlace
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon.place import Place, make_place
-from tests.daemon.process import until
 from tests.daemon.publisher import half_month
 from tests.daemon.test_documents import LEAVING, aged, all_downloaded, local
 from tests.faults.disk import Disk, small_disk
 from tests.faults.test_disk_marks import MARKS, SIZE, leaving
+from tests.polling import until
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import pytest
 
 from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon.place import Place, make_place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month
 from tests.daemon.test_kills import queue_backfill
 from tests.faults.disk import MIB, Disk, small_disk
+from tests.polling import until
 
 BIG = half_month(1, 200_000)  # 2.8 MiB to store, 3 MiB to insert
 

@@ -27,10 +27,11 @@ from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import DiskSettings
 from tests.clients.publisher_server import ScriptedPublisher
 from tests.daemon.place import Place, make_place
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
 from tests.daemon.publisher import half_month
 from tests.daemon.test_kills import queue_backfill
 from tests.faults.disk import MIB, Disk, small_disk
+from tests.polling import until
 from tests.streams.place import Place as Streams
 
 SIZE = 256 * MIB

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.demo.exchange import Script, run_exchange
-from tests.daemon.process import until
+from tests.polling import until
 from tests.streams.place import Place
 
 STOPPED_SECONDS = 12.0  # longer than `ListenerTiming.asleep`

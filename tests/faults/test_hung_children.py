@@ -12,8 +12,8 @@ import pytest
 
 from spotlightd.runtime.daemon import STOP_SECONDS
 from tests.daemon.place import Place
-from tests.daemon.process import until
 from tests.daemon.publisher import half_month
+from tests.polling import until
 
 HANGS = """
 import asyncio, signal, sys

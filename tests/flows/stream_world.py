@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ from spotlightd.settings.sources import StreamsSettings
 from spotlightd.sql.tiers import Archives, NoArchives
 from spotlightd.sql.visibility import visible_condition
 from spotlightd.testing import SilentMetrics
+from tests.polling import until
 
 from .constructed_ticks import constructed_ticks, records, ticks
 from .world import Fuse, Fused, InlineParser
@@ -272,10 +273,3 @@ class Stores:
     async def gaps(self) -> list[tuple[str, str]]:
         rows = await self.ledger.run("SELECT cause, says FROM gaps ORDER BY id")
         return [(row["cause"], row["says"]) for row in rows]
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait for the condition, but not for ever."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  (several events may make it true)
-            await asyncio.sleep(0.005)

@@ -24,8 +24,7 @@ from spotlightd.flows.upkeep.disk import Critical, DiskWatch, drop_nothing
 from spotlightd.flows.upkeep.disk_history import DiskHistory
 from spotlightd.model.disk import FileSystem, Folder, Level, Watermarks
 from spotlightd.testing import MemoryDisks
-
-from .stream_world import until
+from tests.polling import until
 
 TABLES, PAPERS, OTHER = Path("/tables"), Path("/papers"), Path("/tmp")
 SIZE = 1_000

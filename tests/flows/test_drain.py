@@ -14,9 +14,10 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import StoreError
 from spotlightd.model.bus import Ends, Frame
 from spotlightd.ports.progress import ignore_progress, to_checkpoint
+from tests.polling import until
 
 from .constructed_ticks import MIDNIGHT, SECOND, frame, mended, numbered, ticks
-from .stream_world import DelayedWarehouse, MemoryBus, Stores, StreamWorld, until
+from .stream_world import DelayedWarehouse, MemoryBus, Stores, StreamWorld
 from .world import CrashError, Fuse, back_up, crash_steps
 
 DAY = 24 * 3600 * SECOND

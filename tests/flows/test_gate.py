@@ -15,9 +15,10 @@ from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext
 from spotlightd.flows.supervise import Board, Status, run_isolated
+from tests.polling import until
 
 from .constructed_ticks import numbered, ticks
-from .stream_world import DelayedWarehouse, StreamWorld, until
+from .stream_world import DelayedWarehouse, StreamWorld
 from .world import World, source
 
 FULL = "disk / is 96.0 % full"

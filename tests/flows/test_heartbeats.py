@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows, wri
 from spotlightd.model.dataset import Dataset
 from spotlightd.sql.tiers import NoArchives
 from spotlightd.testing import SilentMetrics
+from tests.polling import until
 
 from .world import World, source
 
@@ -45,13 +46,6 @@ class Table:
 
 def status(board: Board, name: str) -> Status:
     return next(status for status in board.read() if status.name == name)
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, f"not in time: {what}"
-        await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import gc
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +25,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Answer
 from spotlightd.testing import SilentMetrics
 from tests.manual_clock import ManualClock
+from tests.polling import until
 
 NAMES = [column.name for column in logs.columns]
 
@@ -82,13 +83,6 @@ def sums(rows: Sequence[dict[str, Any]]) -> tuple[int, int]:
     """The number of events in the rows, and of events that are counted as left out."""
     gaps = [json.loads(row["fields"])["events"] for row in rows if row["event"] == LEFT_OUT]
     return len(rows) - len(gaps), sum(gaps)
-
-
-async def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, f"not in time: {what}"
-        await asyncio.sleep(0.005)
 
 
 # -- the queue ---------------------------------------------------------------------------------------------------------

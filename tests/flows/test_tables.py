@@ -27,9 +27,10 @@ from spotlightd.model.offsets import Epoch, Position
 from spotlightd.model.partition import Partition
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.sql.tiers import Archived, ArchivedPartitions, Archives
+from tests.polling import until
 
 from .constructed_ticks import numbered, ticks
-from .stream_world import StreamWorld, until
+from .stream_world import StreamWorld
 from .world import World, constructed_counts, source
 
 A = "2021-01-04,1\n2021-01-05,2\n"

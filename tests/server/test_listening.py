@@ -18,7 +18,7 @@ from aiohttp import web
 from spotlightd.server.connections import Connections
 from spotlightd.server.limits import ConnectionLimits
 from spotlightd.server.listening import bind, serve_on
-from tests.daemon.process import until
+from tests.polling import until
 from tests.server.half_requests import open_connection, open_half_requests
 
 STREAM = b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

@@ -23,8 +23,9 @@ from spotlightd.demo.exchange import Exchange
 from spotlightd.errors import StoreError
 from spotlightd.sql.visibility import visible_condition
 from tests.daemon import process
-from tests.daemon.process import Daemon, Done, until
+from tests.daemon.process import Daemon, Done
 from tests.daemon.publisher import endpoint, warehouse
+from tests.polling import until
 from tests.real.kafka import Kafka
 from tests.streams.proxy import Proxy
 

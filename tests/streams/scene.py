@@ -15,7 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client.parser import text_string_to_metric_families
 
 from spotlightd.demo.exchange import Script, run_exchange
-from tests.daemon.process import Daemon, until
+from tests.daemon.process import Daemon
+from tests.polling import until
 from tests.real.kafka import Kafka, free_ports
 from tests.streams.place import Count, Place
 from tests.streams.proxy import Proxy, proxying

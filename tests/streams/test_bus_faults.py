@@ -20,7 +20,7 @@ from aiokafka.protocol.admin import DeleteGroupsRequest
 from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.model.bus import Frame, Topic, pack_key, source_mark
 from spotlightd.settings.sources import BusSettings
-from tests.daemon.process import until
+from tests.polling import until
 from tests.real.kafka import Kafka as Broken
 from tests.streams.conftest import Broker, Verdict
 from tests.streams.place import Count

@@ -16,7 +16,7 @@ from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.demo.exchange import Script, run_exchange
 from spotlightd.model.bus import Frame, Topic, pack_key, source_mark
 from spotlightd.settings.sources import BusSettings
-from tests.daemon.process import until
+from tests.polling import until
 from tests.streams.conftest import Broker, Verdict
 from tests.streams.place import Count, Place
 from tests.streams.proxy import proxying

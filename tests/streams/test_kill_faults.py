@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 import pytest
 
 from spotlightd.demo.exchange import Script
-from tests.daemon.process import until
+from tests.polling import until
 from tests.soak import choose_kills
 from tests.streams.chaos import RATE, Chaos
 from tests.streams.conftest import Verdict

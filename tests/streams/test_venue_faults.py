@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.demo.exchange import GARBAGE, Script
-from tests.daemon.process import until
+from tests.polling import until
 from tests.streams.conftest import Broker, Verdict
 from tests.streams.scene import Scene, run_scene
 

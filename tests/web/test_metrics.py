@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping
+from contextlib import ExitStack
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.parser import text_string_to_metric_families
 
 from spotlightd.errors import SettingsError
 from spotlightd.metrics.registry import PrometheusMetrics
+from spotlightd.server.limits import ConnectionLimits
 from spotlightd.settings import serving
+from spotlightd.web.app import serve
 from spotlightd.web.metrics import CONTENT_TYPE, serve_metrics
+from tests.polling import until
+from tests.server.half_requests import open_half_requests
 
 LogLines = list[MutableMapping[str, Any]]
 
@@ -81,3 +87,13 @@ async def test_an_address_of_another_machine_is_a_settings_error(free_port: int)
     with pytest.raises(SettingsError, match=r"the metrics cannot listen on 192\.0\.2\.1"):
         async with serve_metrics(lambda: b"", serving.MetricsSettings(host="192.0.2.1", port=free_port)):
             pass
+
+
+async def test_a_dropped_connection_is_counted(free_port: int) -> None:
+    metrics = PrometheusMetrics(())
+    limits = ConnectionLimits(8, 8, head_seconds=0.05)
+    counted = 'spotlightd_connections_dropped_total{reason="head",server="explorer"} 1.0'
+    with ExitStack() as held:
+        async with serve(web.Application(), "127.0.0.1", free_port, limits, metrics=metrics) as port:
+            await open_half_requests(held, port, 1)
+            await until(lambda: counted in metrics.text().decode())

@@ -21,7 +21,7 @@ from spotlightd.settings.serving import WebSettings
 from spotlightd.turns import HEAVY, WHOLE, TooManyWaitingError, Turns, share_places
 from spotlightd.web.pages import document
 from spotlightd.web.parts import lines
-from tests.daemon.process import until
+from tests.polling import until
 from tests.web.world import FAILS, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
