@@ -19,10 +19,14 @@ from spotlightd.workers.loader import AuthorErrors
 LIMITS = ParserSettings()
 
 
+class SourceBugError(FormatError):
+    """A bug in the source: nobody knows what it left behind in its process."""
+
+
 def parse_inline(
     source: Batch | Stream, path: Path, name: str, limits: ParserSettings = LIMITS, *, period: Period | None = None
 ) -> Generator[Rows | Reject, None, None]:
-    """Rows and rejects of one document. A bug in the source is a FormatError with the exception's type and line.
+    """Rows and rejects of one document. A bug in the source is a SourceBugError with the exception's type and line.
 
     `period`: the days of the document; the source's rule for rows outside them is applied. None for a file that is only
     tried, and for frames.
@@ -36,7 +40,7 @@ def parse_inline(
 def _parse_checked(
     source: Batch | Stream, parse: Callable[[Body], Iterator[Rows | Reject]], body: Body
 ) -> Iterator[Rows | Reject]:
-    with AuthorErrors(lambda error: FormatError(f"a bug in the source {source.name}: {error}")):
+    with AuthorErrors(lambda error: SourceBugError(f"a bug in the source {source.name}: {error}")):
         for item in parse(body):
             yield item if isinstance(item, Reject) else _check_rows(item, source)
 

@@ -1,7 +1,8 @@
 """The child that reads untrusted documents, started only by workers/parser.py.
 
 It can read its own program, the operator's source files, and its inbox. Its parent limits the processor time of each
-document. It dies with its parent. Requests come as lines of JSON on stdin, answers go as frames to stdout.
+document. It dies with its parent. Requests come as lines of JSON on stdin, answers go as frames to stdout: `parse` reads
+one document of a group, `end` completes the streams of the group, `digest` digests an archive.
 """
 
 from __future__ import annotations
@@ -9,30 +10,26 @@ from __future__ import annotations
 import ctypes
 import json
 import mmap
-import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from spotlightd.errors import FormatError, SettingsError
-from spotlightd.model.dataset import LOAD, Dataset
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Period, Rows
 from spotlightd.model.stream import Stream
-from spotlightd.parse import columns, delimited, html, zipped
+from spotlightd.parse import delimited, html, zipped
 from spotlightd.parse.readahead import prefetch
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import loader, protocol
-from spotlightd.workers.inline import parse_inline
+from spotlightd.workers.inline import SourceBugError, parse_inline
+from spotlightd.workers.parsing.streams import RowStreams, write_all
 
 LIBC = ctypes.CDLL(None)
-BLOCK_BYTES = 1 << 18
 MINIMUM_BYTES = 64 << 20
 IDLE_SECONDS = 3.0
 REJECTS_PER_MESSAGE = 50  # stay below the longest message even if every character must be escaped
@@ -44,23 +41,10 @@ def run(start: dict[str, Any], out: int, confinement: str) -> None:
     """Load the operator's source files once, so that a file that changes meanwhile does not matter; then take requests."""
     sources = {place: _load(place) for place in start["files"]}
     mmap.mmap(-1, MINIMUM_BYTES).close()  # an OSError ends the child here, before it reports READY
-    _write_all(out, [protocol.encode_message(protocol.Kind.READY, {"confinement": confinement})])
-    idle = threading.Timer(0, LIBC.malloc_trim, [0])
-    for line in sys.stdin.buffer:
-        idle.cancel()
-        request = json.loads(line)
-        try:
-            _answer(request, sources, out)
-        except (FormatError, SettingsError) as problem:
-            place = {"member": getattr(problem, "member", 0), "line": getattr(problem, "line", 0)}
-            _write_all(out, [protocol.encode_message(protocol.Kind.FAILED, {"message": str(problem)[:4_000], **place})])
-        except MemoryError:
-            _write_all(out, [protocol.encode_message(protocol.Kind.OUT_OF_MEMORY, {})])
-            return
-        # freed memory is kept while there is work (see parser.ENVIRONMENT) and returned when idle
-        idle = threading.Timer(IDLE_SECONDS, LIBC.malloc_trim, [0])
-        idle.daemon = True
-        idle.start()
+    _send(out, protocol.Kind.READY, {"confinement": confinement})
+    child = _Child(sources, out)
+    while child.is_usable and (line := sys.stdin.buffer.readline()):
+        child.handle(json.loads(line))
 
 
 def _load(place: str) -> Sequence[Batch | Stream] | SettingsError:
@@ -71,39 +55,75 @@ def _load(place: str) -> Sequence[Batch | Stream] | SettingsError:
         return problem
 
 
-def _answer(request: dict[str, Any], sources: Sources, out: int) -> None:
-    """Parse a document, or only digest what its archive holds, which needs no code of a source."""
-    limits = ParserSettings(**request["limits"])
-    if not request["source"]:
-        digest = zipped.content_digest(Body(Path(request["path"]), request["name"], limits))
-        _write_all(out, [protocol.encode_message(protocol.Kind.DONE, {"rows": {}, "lines": 0, "content": digest})])
-        return
-    _parse(request, _find_source(sources, request["place"], request["source"]), limits, out)
+class _Child:
+    """Answers requests. The streams of a group are open from its first document until its end.
+
+    After a bug in a source or a lack of memory the child is not usable: either may have left anything behind.
+    """
+
+    def __init__(self, sources: Sources, out: int) -> None:
+        self.is_usable = True
+        self._sources, self._out = sources, out
+        self._streams: RowStreams | None = None
+        self._idle = threading.Timer(0, LIBC.malloc_trim, [0])
+
+    def handle(self, request: dict[str, Any]) -> None:
+        self._idle.cancel()
+        try:
+            self._answer(request)
+        except (FormatError, SettingsError) as problem:
+            self.is_usable = not isinstance(problem, SourceBugError)
+            place = {"member": getattr(problem, "member", 0), "line": getattr(problem, "line", 0)}
+            _send(self._out, protocol.Kind.FAILED, {"message": str(problem)[:4_000], **place})
+        except MemoryError:
+            self.is_usable = False
+            _send(self._out, protocol.Kind.OUT_OF_MEMORY, {})
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        """Parse a document, end a group, or only digest what an archive holds, which needs no code of a source."""
+        if request["kind"] == "end":
+            self._end_group()
+            return
+        limits = ParserSettings(**request["limits"])
+        if request["kind"] == "digest":
+            digest = zipped.content_digest(Body(Path(request["path"]), request["name"], limits))
+            _send(self._out, protocol.Kind.DONE, {"rows": {}, "lines": 0, "content": digest})
+            return
+        source = _find_source(self._sources, request["place"], request["source"])
+        if self._streams is None:
+            self._streams = RowStreams(self._out, source.datasets)
+        _parse(request, source, limits, self._streams, self._out)
+
+    def _end_group(self) -> None:
+        """Complete the streams. Freed memory is kept while there is work (see parser.ENVIRONMENT), and returned when idle."""
+        if self._streams is not None:
+            self._streams.close()
+            self._streams = None
+        _send(self._out, protocol.Kind.END, {})
+        self._idle = threading.Timer(IDLE_SECONDS, LIBC.malloc_trim, [0])
+        self._idle.daemon = True
+        self._idle.start()
 
 
-def _parse(request: dict[str, Any], source: Batch | Stream, limits: ParserSettings, out: int) -> None:
-    streams = {
-        dataset.name: _Stream(out, number, dataset, request["load_id"])
-        for number, dataset in enumerate(source.datasets)
-    }
+def _parse(
+    request: dict[str, Any], source: Batch | Stream, limits: ParserSettings, streams: RowStreams, out: int
+) -> None:
+    streams.begin_document(request["load_id"])
     rejects: list[Reject] = []
     lines = 0
     period = Period(*map(date.fromisoformat, request["period"])) if request["period"] else None
     items = parse_inline(source, Path(request["path"]), request["name"], limits, period=period)
     for item in prefetch(items, depth=1):
         if isinstance(item, Rows):
-            streams[item.dataset.name].write(item.columns)
+            streams.write(item.dataset.name, item.columns)
             lines += item.columns.num_rows
             continue
         rejects.append(item)
         lines += 1
         if len(rejects) == REJECTS_PER_MESSAGE:
-            _write_all(out, [_encode_rejects(rejects)])
-            rejects.clear()
-    for stream in streams.values():
-        stream.close()
-    totals = {"rows": {name: stream.rows for name, stream in streams.items()}, "lines": lines, "content": ""}
-    _write_all(out, [_encode_rejects(rejects), protocol.encode_message(protocol.Kind.DONE, totals)])
+            _send_rejects(out, rejects)
+    _send_rejects(out, rejects)
+    _send(out, protocol.Kind.DONE, {"rows": streams.end_document(), "lines": lines, "content": ""})
 
 
 def _find_source(sources: Sources, place: str, name: str) -> Batch | Stream:
@@ -114,64 +134,11 @@ def _find_source(sources: Sources, place: str, name: str) -> Batch | Stream:
     return loader.find_source(loaded or loader.load_sources(place), place, name)
 
 
-def _encode_rejects(rejects: list[Reject]) -> bytes:
-    return protocol.encode_message(protocol.Kind.REJECTS, [list(astuple(reject)) for reject in rejects])
+def _send_rejects(out: int, rejects: list[Reject]) -> None:
+    if rejects:
+        _send(out, protocol.Kind.REJECTS, [list(astuple(reject)) for reject in rejects])
+        rejects.clear()
 
 
-class _Pipe:
-    """A file for Arrow, which writes many small pieces. It collects them into blocks of one dataset's stream."""
-
-    closed = False
-
-    def __init__(self, out: int, number: int) -> None:
-        self._out, self._number = out, number
-        self._pieces: list[Any] = []
-        self._size = 0
-
-    def write(self, data: Any) -> int:
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size >= BLOCK_BYTES:
-            self.send()
-        return len(data)
-
-    def send(self) -> None:
-        if self._size:
-            _write_all(self._out, [protocol.encode_head(protocol.Kind.BLOCK, self._size, self._number), *self._pieces])
-            self._pieces.clear()
-            self._size = 0
-
-    def flush(self) -> None:
-        """Does nothing. Arrow calls it after each batch."""
-
-
-class _Stream:
-    """The Arrow stream of one dataset. Adds the column `load_id`."""
-
-    def __init__(self, out: int, number: int, dataset: Dataset, load_id: int) -> None:
-        self.rows = 0
-        self._load_id = pa.scalar(load_id, pa.uint64())
-        self._schema = columns.stored_schema(dataset)
-        self._pipe = _Pipe(out, number)
-        self._writer = pa.ipc.new_stream(pa.PythonFile(self._pipe, "w"), self._schema)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        load = pa.repeat(self._load_id, batch.num_rows)
-        arrays = [load if name == LOAD.name else batch.column(name) for name in self._schema.names]
-        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
-        self.rows += batch.num_rows
-
-    def close(self) -> None:
-        self._writer.close()
-        self._pipe.send()
-
-
-def _write_all(out: int, pieces: Iterable[Any]) -> None:
-    rest = [memoryview(piece) for piece in pieces]
-    while rest:
-        sent = os.writev(out, rest[:1_000])
-        while rest and sent >= len(rest[0]):
-            sent -= len(rest[0])
-            del rest[0]
-        if sent:
-            rest[0] = rest[0][sent:]
+def _send(out: int, kind: protocol.Kind, value: Any) -> None:
+    write_all(out, [protocol.encode_message(kind, value)])

@@ -22,9 +22,10 @@ class Kind(IntEnum):
     READY = 1  # {"confinement"}: the child has imported everything it needs, and is confined as the text says
     BLOCK = 2  # bytes of the Arrow stream of the source's dataset with that number
     REJECTS = 3  # some rejects: [[member, line, text, reason, of_other_slice], …]
-    DONE = 4  # the end of the document: {"rows": {dataset: count}, "lines": count, "content": digest of its members}
-    FAILED = 5  # {"message", "member", "line"}: the FormatError of the document
+    DONE = 4  # the end of a document: {"rows": {dataset: count}, "lines": count, "content": digest of its members}
+    FAILED = 5  # {"message", "member", "line"}: the FormatError of a document
     OUT_OF_MEMORY = 6  # {}
+    END = 7  # {}: all streams are complete; the child is free for the next group
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class FrameDecoder:
             self._messages_bytes += length
             if self._messages_bytes > MOST_MESSAGES_BYTES:
                 raise ValueError(f"more than {MOST_MESSAGES_BYTES >> 20} MiB of rejected lines")
+            if kind in {Kind.DONE, Kind.FAILED}:
+                self._messages_bytes = 0
             body = self._buffer[HEAD.size : HEAD.size + length]
             data, self._buffer = self._buffer[HEAD.size + length :], b""
             yield Frame(kind, value=json.loads(body))

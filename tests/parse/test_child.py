@@ -356,7 +356,7 @@ async def test_too_little_memory_to_start_is_the_operators_to_change() -> None:
 async def test_start_and_end_of_a_child_are_logged(document: Callable[[str], Path]) -> None:
     events: list[tuple[str, Any]] = []
     async with ChildParser(LIMITS, PLACES, lambda event, **fields: events.append((event, fields.get("why")))) as parser:
-        await refusal(parser, authors.leaving, document(""))
+        await refusal(parser, authors.leaving, document("3"))
     assert events == [
         ("parser child started", None),
         ("parser child ended", "the parser's child process ended while reading it (status 3)"),
