@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from spotlightd.backoff import Backoff
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.publish import Publications, select_current
+from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.stream.parts import day_of
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
@@ -87,24 +87,20 @@ class TransformRunner:
 
         A closed load takes no new intents. Open intents still add rows, so their loads are left for a later round.
         """
-        published = await self.ledger.loads(states=("published",))
-        own = [load for load in published if load.source == self.transform.name]
-        computed = {load.derived_from for load in own if load.parser == self.transform.parser}
-        inputs = [load for load in select_current(published) if self.transform.input.name in load.datasets]
-        missing = [load for load in inputs if load.closed and load.load_id not in computed]
+        missing = await self.ledger.uncomputed_loads(self.transform)
         sources = {load.source for load in missing}
         in_motion = {intent.load_id for source in sources for intent in await self.positions.intents(source)}
         return [load for load in missing if load.load_id not in in_motion]
 
     async def compute_again(self) -> int:
         """Compute all visible loads again, for a table that lost them. Returns how many."""
-        published = await self.ledger.loads(states=("published",))
-        visible = {load.load_id: load for load in select_current(published)}
-        own = [load for load in visible.values() if load.source == self.transform.name]
-        inputs = [visible[load.derived_from] for load in own if load.derived_from in visible]
-        for load in inputs:
-            await self._compute(load)
-        return len(inputs)
+        own = await self.ledger.visible_loads(self.transform.name)
+        published = await self.ledger.published_loads(load.derived_from for load in own)
+        inputs = {load.load_id: load for load in published if not load.superseded_by}
+        computed = [load.derived_from for load in own if load.derived_from in inputs]
+        for load_id in computed:
+            await self._compute(inputs[load_id])
+        return len(computed)
 
     async def _mark_unfinished_dead(self) -> None:
         """Loads that were not yet intended to be published when a store failed are computed again."""

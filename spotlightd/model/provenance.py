@@ -72,7 +72,8 @@ class Load:
 
     `seq` and `supersedes` are set when its publication is intended; `published_at` is in the warehouse's row.
     `derived_from` is the load that it was computed from, for rows that are in no document or frame. A stream's load is
-    published empty and filled afterwards; `closed` means that no more rows will come.
+    published empty and filled afterwards; `closed` means that no more rows will come. `superseded_by` is the published
+    load that took its place, 0 while there is none.
     """
 
     load_id: int
@@ -89,6 +90,7 @@ class Load:
     published_at: datetime | None = None
     derived_from: int = 0
     closed: bool = False
+    superseded_by: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, Protocol
@@ -10,10 +10,8 @@ from typing import Any, Literal, Protocol
 from spotlightd.model.document_tiers import StoredDocument
 from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
 from spotlightd.model.partition import Check, CheckKind, Event, Partition, RetentionRule
-from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
-from spotlightd.model.source import Batch
-from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
+from spotlightd.model.provenance import Document, Run
+from spotlightd.ports.loads import Loads
 from spotlightd.sql.tiers import Archives
 
 
@@ -66,17 +64,26 @@ class Job:
         return " ".join(part for part in (self.kind, self.target, self.partition, self.into) if part)
 
 
-class Ledger(Protocol):
+class Ledger(Loads, Protocol):
     """Intended work, the progress of each flow, and failures: one SQLite file, durable when a call returns."""
 
-    async def known_addresses(self, source: str) -> Mapping[str, KnownAddress]:
-        """All addresses that were ever requested for that source, by address."""
+    async def known_addresses(self, source: str, urls: Iterable[str]) -> Mapping[str, KnownAddress]:
+        """Those of these addresses that were ever requested for that source, by address."""
+
+    async def addresses_of(self, source: str, digests: Iterable[str]) -> tuple[KnownAddress, ...]:
+        """The addresses of that source whose last answer was one of these documents."""
+
+    async def forget_outcomes(self, source: str) -> int:
+        """Make all stored documents of a source due, as if its parser had a new version. Returns their addresses' number."""
 
     async def save_address(self, source: str, known: KnownAddress) -> None:
         """Record the last answer of an address."""
 
     async def save_document(self, document: Document) -> None:
         """Record a stored document. The same (digest, address) again changes nothing."""
+
+    async def save_stored(self, document: Document, known: KnownAddress) -> None:
+        """As `save_document` and `save_address`, in one transaction."""
 
     async def document(self, digest: str) -> Document | None:
         """The record of the first time that these bytes were fetched."""
@@ -86,33 +93,8 @@ class Ledger(Protocol):
 
     async def record(self, run: Run) -> None: ...
 
-    async def begin_load(
-        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
-    ) -> Load:
-        """A new load in state `loading`, with a load_id that was never used before."""
-
-    async def close_load(self, load_id: int) -> Load:
-        """Record that no more rows will come with that load."""
-
-    async def mark_loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load: ...
-
-    async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
-        """Record the intended publication before its row is written: state `publishing`."""
-
-    async def mark_published(self, load_id: int) -> Load: ...
-
-    async def mark_dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
-        """Record that the load will never be published. Its rows, if any, must be swept."""
-
-    async def mark_swept(self, load_ids: Sequence[int]) -> None: ...
-
-    async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
-        """Loads of one source or of all, oldest first."""
-
-    async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
-        """Take over publications that the warehouse has and this ledger has not (it was lost, or is an older copy).
-        New numbers start above `taken`: the highest number in the warehouse, by table.
-        """
+    async def record_outcomes(self, outcomes: Sequence[tuple[KnownAddress, Run]]) -> None:
+        """As `save_address` and `record` for each, in one transaction."""
 
     async def restore(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
         """Write back rows of `history` that this ledger has lost. Rows that it still has do not change."""

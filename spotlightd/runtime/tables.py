@@ -6,7 +6,6 @@ rows of generation 0 on a sealed day would be hidden behind the copy in the buck
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from spotlightd.datasets.system import SYSTEM_DATASETS
@@ -91,7 +90,7 @@ async def _require_indexes(instance: Instance, existing: frozenset[str], rebuild
     """StoreError when a table is missing that every read needs, although something was published or archived."""
     partitions = await instance.partitions.partitions()
     known = {
-        loads_table.name: bool(await instance.ledger.loads(states=("published",))),
+        loads_table.name: await instance.ledger.newest_seq("published") is not None,
         archives_table.name: any(partition.stage in ("switched", "dropped") for partition in partitions),
     }
     for name, was_used in known.items():
@@ -149,7 +148,7 @@ async def _rebuild_rows(instance: Instance, name: str) -> str:
         return f"the table {name} is there, and begins empty"
     documents = sum(
         [
-            await _forget_loaded(instance, source.name)
+            await instance.ledger.forget_outcomes(source.name)
             for source in catalog.sources
             if name in {dataset.name for dataset in source.datasets}
         ]
@@ -163,11 +162,3 @@ async def _give_frames_up(instance: Instance, stream: str) -> None:
     if epoch:
         positions = [Position(position.epoch, position.partition, position.offset) for position in known.values()]
         await instance.positions.begin_epoch(epoch, positions)
-
-
-async def _forget_loaded(instance: Instance, source: str) -> int:
-    """Make all stored documents of a source due, as if its parser had a new version. Returns their number."""
-    known = [address for address in (await instance.ledger.known_addresses(source)).values() if address.digest]
-    for address in known:
-        await instance.ledger.save_address(source, replace(address, parser="", outcome=""))
-    return len(known)

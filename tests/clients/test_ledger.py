@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -26,8 +25,6 @@ from spotlightd import (
     StoreError,
 )
 from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.model.offsets import Epoch
 from spotlightd.model.provenance import Document, Load, Run
 from spotlightd.ports.ledger import Job, KnownAddress
 
@@ -103,8 +100,31 @@ async def test_what_an_address_answered_is_remembered(ledger: SqliteLedger) -> N
     )
     await ledger.save_address("constructed", known)
     await ledger.save_address("constructed", replace(known, failures=3))
-    assert await ledger.known_addresses("constructed") == {known.url: replace(known, failures=3)}
-    assert await ledger.known_addresses("another") == {}
+    again, urls = replace(known, failures=3), ["https://example.org/new.zip", known.url]
+    assert await ledger.known_addresses("constructed", urls) == {known.url: again}
+    assert await ledger.known_addresses("constructed", urls[:1]) == {}
+    assert await ledger.known_addresses("another", urls) == {}
+    assert await ledger.addresses_of("constructed", [DIGEST, "cd" * 32]) == (again,)
+    assert await ledger.addresses_of("constructed", ["cd" * 32]) == await ledger.addresses_of("another", [DIGEST]) == ()
+
+
+async def test_any_number_of_addresses_is_looked_up(ledger: SqliteLedger) -> None:
+    urls = [f"https://example.org/{number}.zip" for number in range(1_300)]
+    for url in urls[::100]:
+        await ledger.save_address("constructed", KnownAddress(url, "2021"))
+    assert list(await ledger.known_addresses("constructed", urls)) == urls[::100]
+
+
+async def test_stored_documents_become_due_as_if_their_parser_were_new(ledger: SqliteLedger) -> None:
+    stored = KnownAddress("https://example.org/a.zip", "2021/01/a", DIGEST, '"e"', "Mon", NOON, NOON, "published", "1")
+    absent = KnownAddress("https://example.org/b.zip", "2021/01/b", outcome="absent")
+    for known in (stored, absent):
+        await ledger.save_address("constructed", known)
+    await ledger.save_address("another", stored)
+    assert await ledger.forget_outcomes("constructed") == 1
+    after = await ledger.known_addresses("constructed", [stored.url, absent.url])
+    assert after == {stored.url: replace(stored, outcome="", parser=""), absent.url: absent}
+    assert await ledger.known_addresses("another", [stored.url]) == {stored.url: stored}
 
 
 async def test_a_document_is_kept_once_and_found_by_its_digest(ledger: SqliteLedger) -> None:
@@ -127,44 +147,6 @@ async def test_a_job_is_open_until_it_has_ended(ledger: SqliteLedger) -> None:
     assert await ledger.job(job.number) == replace(job, state="done", done=3, total=3, detail="3 of 3")
     with pytest.raises(StoreError, match="has no job 99"):
         await ledger.job(99)
-
-
-OLD_WISHES = {
-    "constructed": Job("backfill", "constructed", date(2004, 3, 22)),
-    "ticks": Job("replay", "ticks", date(2004, 3, 22)),
-    "archive run": Job("archive", first=date(2004, 3, 22)),
-    "archive drill": Job("drill", first=date(2004, 3, 22)),
-    "archive retry trades 20260301-0": Job("retry", "trades", date(2004, 3, 22), partition="20260301-0"),
-    "archive restore trades 20260301-0": Job("restore", "trades", date(2004, 3, 22), partition="20260301-0"),
-    "archive restore trades 20260301-0 january": Job(
-        "restore", "trades", date(2004, 3, 22), partition="20260301-0", into="january"
-    ),
-}
-
-
-@pytest.mark.parametrize("version", [2, 3])
-async def test_open_wishes_of_a_ledger_of_schema_3_are_read_as_jobs(tmp_path: Path, version: int) -> None:
-    path = tmp_path / "ledger.sqlite"
-    async with SqliteLedger(path) as ledger:
-        await SqlitePositions(ledger).begin_epoch(Epoch("ticks", 1, "log"), ())
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DROP TABLE jobs")
-        db.execute(
-            "CREATE TABLE wishes (number INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, first TEXT NOT NULL,"
-            " last TEXT NOT NULL, state TEXT NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, says TEXT NOT NULL) STRICT"
-        )
-        insert = "INSERT INTO wishes VALUES (NULL, ?, '2004-03-22', '9999-12-31', ?, 1, 3, '1 of 3')"
-        db.execute(insert, ("constructed", "done"))
-        db.executemany(insert, [(source, "running") for source in OLD_WISHES])
-        db.execute(f"PRAGMA user_version = {version}")
-    async with SqliteLedger(path) as ledger:
-        jobs = await ledger.open_jobs("backfill", "replay", "archive", "retry", "restore", "drill")
-        assert jobs == tuple(
-            replace(job, number=number, state="running", done=1, total=3, detail="1 of 3")
-            for number, job in enumerate(OLD_WISHES.values(), 2)
-        )
-        assert (await ledger.job(1)).has_ended
-        assert (await ledger.add_job(Job("drill"))).number == len(OLD_WISHES) + 2
 
 
 async def test_a_ledger_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> None:

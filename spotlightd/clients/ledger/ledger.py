@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from importlib import resources
+from itertools import islice
 from typing import Any, ClassVar
 
-from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
+from spotlightd.clients.ledger.loads import SqliteLoads, Statement
+from spotlightd.clients.sqlite import from_micros, placeholders, to_micros
 from spotlightd.datasets.system import MIRRORED
 from spotlightd.errors import StoreError
-from spotlightd.log import hide_known_secrets as hide
 from spotlightd.log import hide_secrets
 from spotlightd.model.document_tiers import StoredDocument
-from spotlightd.model.provenance import Document, Load, LoadState, Reject, Run
-from spotlightd.model.source import Batch
-from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
+from spotlightd.model.provenance import Document, Run
 from spotlightd.ports.ledger import Job, JobKind, KnownAddress
 
-SCHEMA = 4
+SCHEMA = 5
+ADDRESSES_AT_ONCE = 500
 
 
-class SqliteLedger(SqliteFile):
+class SqliteLedger(SqliteLoads):
     """The port `Ledger`. StoreError when the file cannot be opened or written, or was written by a newer release."""
 
     SCHEMA_FILE = "ledger/schema.sql"
@@ -37,27 +36,37 @@ class SqliteLedger(SqliteFile):
         1: "ALTER TABLE loads ADD COLUMN derived_from INTEGER NOT NULL DEFAULT 0;"
         "ALTER TABLE loads ADD COLUMN closed INTEGER NOT NULL DEFAULT 0;",
         3: resources.files(__package__).joinpath("jobs.sql").read_text(encoding="utf-8"),
+        4: "ALTER TABLE loads ADD COLUMN superseded_by INTEGER NOT NULL DEFAULT 0;"
+        "UPDATE loads SET superseded_by = newer.load_id FROM loads AS newer, json_each(newer.supersedes) AS older"
+        " WHERE loads.load_id = older.value AND newer.state = 'published';",
     }
 
     # addresses, documents and runs
 
-    async def known_addresses(self, source: str) -> Mapping[str, KnownAddress]:
-        rows = await self.run("SELECT * FROM known WHERE source = ?", (source,))
-        return {row["url"]: _read_address(row) for row in rows}
+    async def known_addresses(self, source: str, urls: Iterable[str]) -> Mapping[str, KnownAddress]:
+        sql = "SELECT * FROM known WHERE source = ? AND url IN (SELECT value FROM json_each(?))"
+        known, remaining = dict[str, KnownAddress](), iter(urls)
+        while chunk := list(islice(remaining, ADDRESSES_AT_ONCE)):
+            rows = await self.run(sql, (source, json.dumps(chunk)))
+            known |= {row["url"]: _read_address(row) for row in rows}
+        return known
+
+    async def addresses_of(self, source: str, digests: Iterable[str]) -> tuple[KnownAddress, ...]:
+        sql = "SELECT * FROM known WHERE source = ? AND digest IN (SELECT value FROM json_each(?))"
+        return tuple(_read_address(row) for row in await self.run(sql, (source, json.dumps(list(digests)))))
+
+    async def forget_outcomes(self, source: str) -> int:
+        sql = "UPDATE known SET parser = '', outcome = '' WHERE source = ? AND digest <> '' RETURNING 1"
+        return len(await self.run(sql, (source,)))
 
     async def save_address(self, source: str, known: KnownAddress) -> None:
-        values = (
-            source, known.url, known.covers, known.digest, known.etag, known.last_modified, to_micros(known.first_fetched_at),
-            to_micros(known.checked_at), known.outcome, known.parser, known.failures, to_micros(known.not_before),
-        )  # fmt: skip
-        await self.run(f"INSERT OR REPLACE INTO known VALUES ({placeholders(values)})", values)
+        await self.run(*_insert_address(source, known))
 
     async def save_document(self, document: Document) -> None:
-        values = (
-            document.digest, document.size, document.source, document.url, document.via, document.covers,
-            to_micros(document.fetched_at), document.etag, document.last_modified, document.media_type,
-        )  # fmt: skip
-        await self.run(f"INSERT OR IGNORE INTO documents VALUES (NULL, {placeholders(values)})", values)
+        await self.run(*_insert_document(document))
+
+    async def save_stored(self, document: Document, known: KnownAddress) -> None:
+        await self.run_transaction([_insert_document(document), _insert_address(document.source, known)])
 
     async def document(self, digest: str) -> Document | None:
         rows = await self.run("SELECT * FROM documents WHERE digest = ? ORDER BY id LIMIT 1", (digest,))
@@ -75,85 +84,11 @@ class SqliteLedger(SqliteFile):
         }
 
     async def record(self, run: Run) -> None:
-        values = (
-            to_micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
-            run.seconds, hide_secrets(run.error),
-        )  # fmt: skip
-        await self.run(f"INSERT INTO runs VALUES (NULL, {placeholders(values)})", values)
+        await self.run(*_insert_run(run))
 
-    # loads
-
-    async def begin_load(
-        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
-    ) -> Load:
-        names = json.dumps([dataset.name for dataset in source.datasets])
-        rows = await self.run(
-            "INSERT INTO loads (source, digest, parser, covers, state, datasets, derived_from)"
-            " VALUES (?, ?, ?, ?, 'loading', ?, ?) RETURNING *",
-            (source.name, digest, source.parser, covers, names, derived_from),
-        )
-        return _read_load(rows[0])
-
-    async def close_load(self, load_id: int) -> Load:
-        return await self._change_load(load_id, "closed = 1", ())
-
-    async def mark_loaded(self, load_id: int, rows: Mapping[str, int], rejects: Sequence[Reject]) -> Load:
-        row_counts = json.dumps(dict(rows))
-        return await self._change_load(
-            load_id, "state = 'loaded', rows = ?, rejects = ?", (row_counts, len(rejects)), rejects
-        )
-
-    async def intend(self, load_id: int, seq: int, supersedes: Sequence[int], at: datetime) -> Load:
-        assignments = "state = 'publishing', seq = ?, supersedes = ?, published_at = ?"
-        return await self._change_load(load_id, assignments, (seq, json.dumps(list(supersedes)), to_micros(at)))
-
-    async def mark_published(self, load_id: int) -> Load:
-        return await self._change_load(load_id, "state = 'published'", ())
-
-    async def mark_dead(self, load_id: int, rejects: Sequence[Reject] = ()) -> Load:
-        return await self._change_load(load_id, "state = 'dead', rejects = ?", (len(rejects),), rejects)
-
-    async def _change_load(
-        self, load_id: int, assignments: str, values: Sequence[Any], rejects: Sequence[Reject] = ()
-    ) -> Load:
-        now = to_micros(datetime.now(UTC))
-        insert = "INSERT OR IGNORE INTO rejects SELECT NULL, ?, source, digest, parser, ?, ?, ?, ? FROM loads WHERE load_id = ?"
-        statements = [
-            (insert, (now, reject.member, reject.line, hide(reject.text), hide(reject.reason), load_id))
-            for reject in rejects
-        ]
-        change = (f"UPDATE loads SET {assignments} WHERE load_id = ? RETURNING *", (*values, load_id))
-        rows = await self.run_transaction([*statements, change])
-        if not rows:
-            raise StoreError(f"the ledger {self.path} has no load {load_id}")
-        return _read_load(rows[0])
-
-    async def mark_swept(self, load_ids: Sequence[int]) -> None:
-        await self.run(f"UPDATE loads SET state = 'swept' WHERE load_id IN ({placeholders(load_ids)})", load_ids)
-
-    async def loads(self, source: str = "", *, states: Sequence[LoadState] = ()) -> tuple[Load, ...]:
-        rows = await self.run(
-            "SELECT * FROM loads WHERE (? = '' OR source = ?)"
-            f" AND ({len(states)} = 0 OR state IN ({placeholders(states)})) ORDER BY load_id",
-            (source, source, *states),
-        )
-        return tuple(_read_load(row) for row in rows)
-
-    async def adopt(self, loads: Sequence[Load], taken: Mapping[str, int]) -> None:
-        statements: list[tuple[str, Sequence[Any]]] = []
-        for load in loads:
-            values = (
-                load.load_id, load.source, load.digest, load.parser, load.covers, "published", json.dumps(load.datasets),
-                json.dumps(dict(load.rows)), load.rejects, load.seq, json.dumps(load.supersedes), to_micros(load.published_at),
-                load.derived_from, int(load.closed),
-            )  # fmt: skip
-            statements.append((f"INSERT OR REPLACE INTO loads VALUES ({placeholders(values)})", values))
-        for table, number in taken.items():
-            insert = "INSERT INTO sqlite_sequence SELECT ?, 0 WHERE ? NOT IN (SELECT name FROM sqlite_sequence)"
-            statements.append((insert, (table, table)))
-            statements.append(("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (number, table)))
-        if statements:
-            await self.run_transaction(statements)
+    async def record_outcomes(self, outcomes: Sequence[tuple[KnownAddress, Run]]) -> None:
+        addresses = [_insert_address(run.source, known) for known, run in outcomes]
+        await self.run_transaction([*addresses, *(_insert_run(run) for _, run in outcomes)])
 
     # tables that are mirrored to the warehouse
 
@@ -200,20 +135,35 @@ class SqliteLedger(SqliteFile):
         )
 
 
+def _insert_address(source: str, known: KnownAddress) -> Statement:
+    values = (
+        source, known.url, known.covers, known.digest, known.etag, known.last_modified, to_micros(known.first_fetched_at),
+        to_micros(known.checked_at), known.outcome, known.parser, known.failures, to_micros(known.not_before),
+    )  # fmt: skip
+    return f"INSERT OR REPLACE INTO known VALUES ({placeholders(values)})", values
+
+
+def _insert_document(document: Document) -> Statement:
+    values = (
+        document.digest, document.size, document.source, document.url, document.via, document.covers,
+        to_micros(document.fetched_at), document.etag, document.last_modified, document.media_type,
+    )  # fmt: skip
+    return f"INSERT OR IGNORE INTO documents VALUES (NULL, {placeholders(values)})", values
+
+
+def _insert_run(run: Run) -> Statement:
+    values = (
+        to_micros(run.at), run.source, run.url, run.covers, run.outcome, run.digest, run.rows, run.rejects, run.bytes,
+        run.seconds, hide_secrets(run.error),
+    )  # fmt: skip
+    return f"INSERT INTO runs VALUES (NULL, {placeholders(values)})", values
+
+
 def _read_address(row: sqlite3.Row) -> KnownAddress:
     return KnownAddress(
         url=row["url"], covers=row["covers"], digest=row["digest"], etag=row["etag"], last_modified=row["last_modified"],
         first_fetched_at=from_micros(row["first_seen"]), checked_at=from_micros(row["checked_at"]), outcome=row["outcome"],
         parser=row["parser"], failures=row["failures"], not_before=from_micros(row["not_before"]),
-    )  # fmt: skip
-
-
-def _read_load(row: sqlite3.Row) -> Load:
-    return Load(
-        load_id=row["load_id"], source=row["source"], digest=row["digest"], parser=row["parser"], covers=row["covers"],
-        state=row["state"], datasets=tuple(json.loads(row["datasets"])), rows=json.loads(row["rows"]),
-        rejects=row["rejects"], seq=row["seq"], supersedes=tuple(json.loads(row["supersedes"])),
-        published_at=from_micros(row["published_at"]), derived_from=row["derived_from"], closed=bool(row["closed"]),
     )  # fmt: skip
 
 

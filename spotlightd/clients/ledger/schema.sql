@@ -19,13 +19,27 @@ CREATE TABLE IF NOT EXISTS known (
     last_modified TEXT NOT NULL, first_seen INTEGER, checked_at INTEGER, outcome TEXT NOT NULL, parser TEXT NOT NULL,
     failures INTEGER NOT NULL, not_before INTEGER, PRIMARY KEY (source, url)
 ) STRICT;
+CREATE INDEX IF NOT EXISTS known_by_digest ON known (source, digest);
 CREATE TABLE IF NOT EXISTS loads (
     load_id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, digest TEXT NOT NULL, parser TEXT NOT NULL,
     covers TEXT NOT NULL, state TEXT NOT NULL, datasets TEXT NOT NULL, rows TEXT NOT NULL DEFAULT '{}',
     rejects INTEGER NOT NULL DEFAULT 0, seq INTEGER NOT NULL DEFAULT 0, supersedes TEXT NOT NULL DEFAULT '[]',
-    published_at INTEGER, derived_from INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0
+    published_at INTEGER, derived_from INTEGER NOT NULL DEFAULT 0, closed INTEGER NOT NULL DEFAULT 0,
+    superseded_by INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX IF NOT EXISTS loads_by_state ON loads (state, source);
+CREATE INDEX IF NOT EXISTS loads_by_seq ON loads (seq);
+CREATE INDEX IF NOT EXISTS loads_by_covers ON loads (source, covers, superseded_by, closed) WHERE state = 'published';
+CREATE INDEX IF NOT EXISTS loads_by_digest ON loads (source, digest, superseded_by) WHERE state = 'published';
+CREATE INDEX IF NOT EXISTS loads_by_input ON loads (derived_from, source) WHERE derived_from > 0;
+CREATE INDEX IF NOT EXISTS loads_closed ON loads (datasets) WHERE closed = 1 AND state = 'published' AND superseded_by = 0;
+-- A load is superseded when the one that replaces it is published, whichever statement publishes it.
+CREATE TRIGGER IF NOT EXISTS load_published AFTER UPDATE OF state ON loads WHEN new.state = 'published' BEGIN
+    UPDATE loads SET superseded_by = new.load_id WHERE load_id IN (SELECT value FROM json_each(new.supersedes));
+END;
+CREATE TRIGGER IF NOT EXISTS load_adopted AFTER INSERT ON loads WHEN new.state = 'published' BEGIN
+    UPDATE loads SET superseded_by = new.load_id WHERE load_id IN (SELECT value FROM json_each(new.supersedes));
+END;
 -- Jobs: what commands ask the running daemon for.
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, target TEXT NOT NULL, first TEXT NOT NULL,

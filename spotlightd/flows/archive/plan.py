@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from spotlightd.flows.archive.context import IN_PARTITION, ArchiveContext
-from spotlightd.flows.loads.publish import select_current
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
 from spotlightd.model.provenance import LoadState
@@ -97,10 +96,11 @@ async def find_unfinished_transform(context: ArchiveContext, partition: Partitio
         return ""
     sql = f"SELECT DISTINCT load_id FROM {dataset.name} WHERE {IN_PARTITION}"
     load_ids = {load_id for (load_id,) in (await context.warehouse.rows(sql, {"partition": partition.id})).rows}
-    published = await context.ledger.loads(states=("published",))
-    inputs = {load.load_id for load in select_current(published)} & load_ids
+    published = await context.ledger.published_loads(load_ids)
+    inputs = {load.load_id for load in published if not load.superseded_by}
+    derived = await context.ledger.derived_loads(inputs)
     for transform in transforms:
-        processed = {load.derived_from for load in published if load.source == transform.name}
+        processed = {load.derived_from for load in derived if load.source == transform.name}
         if inputs - processed:
             return f"{transform.name} are still to be computed from it"
     return ""

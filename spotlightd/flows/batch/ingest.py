@@ -58,15 +58,16 @@ async def ingest(
     run = secrets.token_hex(4)
     with log_context(run=run):
         links = await _discover(source, publisher, context)
-    known = await context.ledger.known_addresses(source.name)
+    wanted = [link for link in links if _is_wanted(link, span)]
+    known = await context.ledger.known_addresses(source.name, [link.url for link in wanted])
     now = datetime.now(UTC)
-    due = [link for link in links if _is_wanted(link, span) and is_due(source, known.get(link.url), now, span)]
+    due = [link for link in wanted if is_due(source, known.get(link.url), now, span)]
     due.sort(key=lambda link: (link.last, link.url), reverse=True)
     results = await _ingest_links(source, publisher, context, due, known, checkpoint)
     open_links = [result.link for result in results if not result.is_final]
     if open_links and any(result.outcome == "published" for result in results):
         final = [result for result in results if result.is_final]
-        known = await context.ledger.known_addresses(source.name)
+        known = await context.ledger.known_addresses(source.name, [link.url for link in open_links])
         results = final + await _ingest_links(source, publisher, context, open_links, known, checkpoint)
     await checkpoint("", len(due), len(due))
     logger(source=source.name, run=run).info("source checked", links=len(links), due=len(due))

@@ -22,7 +22,7 @@ from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
-from spotlightd.flows.loads.publish import replaces, select_current
+from spotlightd.flows.loads.publish import replaces
 from spotlightd.flows.loads.recovery import sweep_dead_loads
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
@@ -154,8 +154,8 @@ class Collector:
     async def _check_lateness(self) -> None:
         """Log a warning, and set the metric, when the newest slice that should be published is not loaded."""
         expected = self.source.expected(self.judged_on or datetime.now(UTC).date())
-        published = select_current(await self.context.ledger.loads(self.source.name, states=("published",)))
-        is_late = not any(replaces(load.covers, expected.covers) for load in published)
+        visible = await self.context.ledger.related_loads(self.source.name, expected.covers)
+        is_late = not any(replaces(load.covers, expected.covers) for load in visible)
         if is_late:
             logger(source=self.source.name).warning("source late", covers=expected.covers, due=str(expected.due))
         if self.context.metrics:

@@ -23,7 +23,7 @@ from spotlightd.errors import FormatError
 from spotlightd.flows.bundle.outcome import ImportOutcome, make_outcome, require_same_rows
 from spotlightd.flows.bundle.select import fingerprint_load
 from spotlightd.flows.loads.load import IngestContext, RefusedError, load_document
-from spotlightd.flows.loads.publish import replaces, select_current
+from spotlightd.flows.loads.publish import replaces
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Manifest, PackedLoad, document_name
 from spotlightd.model.provenance import Document, Load, Run
@@ -48,7 +48,7 @@ class DocumentImporter:
         self, source: Batch, packed: PackedLoad, document: Document, bundle: OpenBundle
     ) -> ImportOutcome:
         """Load and publish one document of the bundle, or return the reason why not."""
-        visible = select_current(await self.context.ledger.loads(source.name, states=("published",)))
+        visible = await self.context.ledger.related_loads(source.name, document.covers, packed.digest)
         twin = next((load for load in visible if (load.digest, load.parser) == (packed.digest, source.parser)), None)
         if twin is not None:
             return make_outcome(source, packed, await self._fingerprints(source, twin.load_id), "here")
@@ -78,10 +78,9 @@ class DocumentImporter:
         """Make the addresses of replaced documents due: what the publisher serves now outranks what a bundle holds.
         This happens before anything is replaced, so a crash cannot lose it.
         """
-        for known in (await self.context.ledger.known_addresses(source.name)).values():
-            if known.digest in digests:
-                new = KnownAddress(known.url, known.covers, first_fetched_at=known.first_fetched_at)
-                await self.context.ledger.save_address(source.name, new)
+        for known in await self.context.ledger.addresses_of(source.name, digests):
+            new = KnownAddress(known.url, known.covers, first_fetched_at=known.first_fetched_at)
+            await self.context.ledger.save_address(source.name, new)
 
     async def _load(self, source: Batch, packed: PackedLoad, document: Document, bundle: OpenBundle) -> ImportOutcome:
         started = time.monotonic()

@@ -24,7 +24,6 @@ from spotlightd.flows.bundle.frames import FrameGroup
 from spotlightd.flows.bundle.outcome import ImportOutcome, make_outcome, require_same_rows
 from spotlightd.flows.bundle.select import fingerprint_load
 from spotlightd.flows.loads.load import IngestContext
-from spotlightd.flows.loads.publish import select_current
 from spotlightd.flows.stream.move import Mover
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.archive import Fingerprint
@@ -77,8 +76,8 @@ class FrameImporter:
         return make_outcome(self.source, packed, fingerprints, "imported")
 
     async def _visible_load(self, covers: str) -> Load | None:
-        published = select_current(await self.context.ledger.loads(self.source.name, states=("published",)))
-        return next((load for load in published if load.covers == covers), None)
+        visible = await self.context.ledger.related_loads(self.source.name, covers)
+        return next((load for load in visible if load.covers == covers), None)
 
     async def _fingerprint(self, part: Frames) -> Fingerprint:
         return await frames.fingerprint_frames(self.context.warehouse, self.source, self.archives, part.day, part.part)

@@ -75,7 +75,7 @@ async def select_loads(context: ExportContext, dataset: Dataset, days: DayRange,
     """SettingsError when there is nothing to bundle, or the dataset's rows come from no document and no frame."""
     _check_dataset(dataset)
     ids = await _find_load_ids(context, dataset, days, snapshot)
-    loads = [load for load in await context.ledger.loads(states=("published",)) if load.load_id in ids]
+    loads = await context.ledger.published_loads(ids)
     open_ids = await _find_open_ids(context, loads)
     closed = [load for load in loads if load.load_id not in open_ids]
     if not closed:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.publish import Publications, find_whole, select_current
+from spotlightd.flows.loads.publish import Publications, find_whole
 from spotlightd.flows.loads.repeats import refuse_repeated_keys
 from spotlightd.log import log_context, logger
 from spotlightd.model.provenance import Document, Load, Outcome, Reject
@@ -82,7 +82,7 @@ async def load_document(
     a document for a larger slice is visible, which has them: then the part is not loaded, whichever of the two came first.
     """
     await _abandon_stale_loads(source, context)
-    current = select_current(await context.ledger.loads(source.name, states=("published",)))
+    current = await context.ledger.related_loads(source.name, link.covers, document.digest)
     visible = [load for load in current if load.digest != document.digest or not await _is_lost(source, context, load)]
     if find_whole(link.covers, visible):
         return IngestResult(link, "covered")

@@ -24,7 +24,9 @@ from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.warehouse import Warehouse
 
 NEWEST = "SELECT max(seq) AS seq, max(published_at) AS at FROM loads"
-PRESENT = "SELECT countIf(load_id = {load_id:UInt64}) AS own_rows, max(seq) AS newest FROM loads"
+PRESENT = (
+    "SELECT countIf(load_id = {load_id:UInt64}) AS own_rows, max(seq) AS newest FROM loads WHERE seq >= {seq:UInt64}"
+)
 
 
 class Publications:
@@ -51,13 +53,12 @@ class Publications:
 
     async def _finish_intended(self) -> int:
         intended = await self._ledger.loads(states=("publishing",))
-        published = await self._ledger.loads(states=("published",))
         for load in intended:
             await self._warehouse.end_statements(_token_prefix(load))
-            row = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
+            row = await self._read_own_rows(load)
             if row["own_rows"]:
                 await self._ledger.mark_published(load.load_id)
-            elif is_outdated(load, published):
+            elif await is_outdated(self._ledger, load):
                 await self._ledger.mark_dead(load.load_id)
             elif row["newest"] >= load.seq:  # the ledger is an old backup: another load has used its seq
                 await self._write(await self._intend(load))
@@ -71,7 +72,7 @@ class Publications:
         await self._warehouse.insert(
             publications, make_publication_rows(load), token=f"{_token_prefix(load)}{secrets.token_hex(4)}"
         )
-        row = (await self._warehouse.rows(PRESENT, {"load_id": load.load_id})).dicts()[0]
+        row = await self._read_own_rows(load)
         if row["own_rows"] != len(load.datasets):
             raise StoreError(f"publication {load.seq} was written, but `loads` lacks it: is the warehouse's disk full?")
         published = await self._ledger.mark_published(load.load_id)
@@ -82,6 +83,10 @@ class Publications:
             load_id=load.load_id,
         )  # fmt: skip
         return published
+
+    async def _read_own_rows(self, load: Load) -> dict[str, Any]:
+        """What `loads` says of a load from its `seq` on: its own rows, and the highest number."""
+        return (await self._warehouse.rows(PRESENT, {"load_id": load.load_id, "seq": load.seq})).dicts()[0]
 
     async def _intend(self, load: Load) -> Load:
         seq, newest = self._newest or await self._read_newest()
@@ -94,23 +99,16 @@ class Publications:
 
     async def find_superseded(self, load: Load) -> list[int]:
         """The visible loads that the publication of this load replaces."""
-        visible = select_current(await self._ledger.loads(load.source, states=("published",)))
+        visible = await self._ledger.related_loads(load.source, load.covers, load.digest)
         others = [other for other in visible if other.load_id != load.load_id]
         return [other.load_id for other in others if replaces(load.covers, other.covers) or other.digest == load.digest]
 
 
-def select_current(published: Iterable[Load]) -> list[Load]:
-    """The published loads that no other load supersedes."""
-    loads = list(published)
-    superseded = {load_id for load in loads for load_id in load.supersedes}
-    return [load for load in loads if load.load_id not in superseded]
-
-
-def is_outdated(load: Load, published: Iterable[Load]) -> bool:
+async def is_outdated(ledger: Ledger, load: Load) -> bool:
     """Whether a later load was published that covers the same slice or a part of it, or any that covers a larger one."""
-    others = [other for other in published if other.source == load.source]
-    is_replaced = any(other.load_id > load.load_id and replaces(load.covers, other.covers) for other in others)
-    return is_replaced or find_whole(load.covers, select_current(others)) is not None
+    published = await ledger.related_loads(load.source, load.covers, superseded=True)
+    is_replaced = any(other.load_id > load.load_id and replaces(load.covers, other.covers) for other in published)
+    return is_replaced or find_whole(load.covers, (other for other in published if not other.superseded_by)) is not None
 
 
 def find_whole(covers: str, visible: Iterable[Load]) -> Load | None:

@@ -32,7 +32,7 @@ async def recover(
     adopted = await _adopt(ledger, warehouse, datasets, archives)
     published = await publications.resume()
     for load in await ledger.loads(states=("loaded",)):
-        if is_outdated(load, await ledger.loads(load.source, states=("published",))):
+        if await is_outdated(ledger, load):
             await ledger.mark_dead(load.load_id)
         else:
             await publications.publish(load)
@@ -60,9 +60,8 @@ async def sweep_dead_loads(ledger: Ledger, warehouse: Warehouse, datasets: Itera
 
 async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Dataset], archives: Archives) -> int:
     """Enter publications of the warehouse that the ledger lacks: its file was lost, or restored from a backup."""
-    known = await ledger.loads()
-    last = max((load.seq for load in known), default=0)
-    missing = (await warehouse.rows(MISSING, {"seq": last})).dicts()
+    last = await ledger.newest_seq()
+    missing = (await warehouse.rows(MISSING, {"seq": last or 0})).dicts()
     if not missing:
         return 0
     last_ids = {dataset.name: await find_newest_id(warehouse, dataset, archives.archived) for dataset in MIRRORED}
@@ -70,7 +69,7 @@ async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Datase
     last_ids["loads"] = max([*loaded, *(row["load_id"] for row in missing)])
     await ledger.adopt([_make_load(row) for row in missing], last_ids)
     for dataset in datasets:
-        if dataset.by_load and not known:
+        if dataset.by_load and last is None:
             await warehouse.execute(f"DELETE FROM {dataset.name} WHERE load_id NOT IN (SELECT load_id FROM loads)")
     return len(missing)
 

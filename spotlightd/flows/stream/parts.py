@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.loads.publish import Publications, select_current
+from spotlightd.flows.loads.publish import Publications
 from spotlightd.model.provenance import Load
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.ports.ledger import Ledger, Positions
@@ -49,13 +49,12 @@ class Parts:
 
     async def list_visible(self, source: Stream, day: date) -> list[Load]:
         """The loads whose rows of that day are visible now, by part."""
-        published = select_current(await self._ledger.loads(source.name, states=("published",)))
-        return sorted((load for load in published if load.covers.startswith(covers(day) + "/")), key=part_of)
+        visible = await self._ledger.related_loads(source.name, covers(day))
+        return sorted((load for load in visible if load.covers.startswith(covers(day) + "/")), key=part_of)
 
     async def list_open_days(self, source: Stream) -> list[date]:
         """Days that have a part which is not closed, oldest first."""
-        published = select_current(await self._ledger.loads(source.name, states=("published",)))
-        return sorted({day_of(load) for load in published if not load.closed})
+        return sorted({day_of(load) for load in await self._ledger.open_loads(source.name)})
 
     async def _find_open_load(self, source: Stream, day: date) -> Load:
         known = self._open.get((source.name, day))
@@ -70,8 +69,7 @@ class Parts:
 
     async def _is_closed(self, load: Load) -> bool:
         """Closed, or used by a transform: an older ledger does not know that the load is closed then."""
-        sources_of_transforms = {other.derived_from for other in await self._ledger.loads(states=("published",))}
-        return load.closed or load.load_id in sources_of_transforms
+        return load.closed or bool(await self._ledger.derived_loads([load.load_id]))
 
     async def _begin(self, source: Stream, day: date, part: int) -> Load:
         load = await self._ledger.begin_load(source, load_digest(source.name, day, part), covers(day, part))

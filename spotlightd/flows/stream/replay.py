@@ -15,7 +15,7 @@ from datetime import date
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.load import Proof
-from spotlightd.flows.loads.publish import Publications, select_current
+from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.stream.decode import Decoder
 from spotlightd.flows.stream.parts import Parts, day_of, part_of
 from spotlightd.flows.supervise import Reporter
@@ -59,7 +59,7 @@ class Replay:
 
     async def replay_days(self, first: date, last: date, checkpoint: Checkpoint) -> list[ReplayResult]:
         """Replay all parts of the received days from `first` to `last`, both included, oldest first."""
-        visible = select_current(await self.ledger.loads(self.source.name, states=("published",)))
+        visible = await self.ledger.visible_loads(self.source.name)
         days = sorted({day_of(load) for load in visible if first <= day_of(load) <= last})
         results: list[ReplayResult] = []
         for day in days:

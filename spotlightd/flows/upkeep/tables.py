@@ -194,8 +194,7 @@ async def compare_index(
         return _describe_stale(
             "archives", f"{unknown[0].dataset} {unknown[0].id} is in the bucket, and it lacks that"
         ), ""
-    publications = await ledger.loads(states=("published",))
-    known = max((load.seq for load in publications), default=0)
+    known = await ledger.newest_seq("published") or 0
     newest = int((await warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
     if newest < known:
         return _describe_stale("loads", f"it ends at publication {newest:,}, and the ledger knows {known:,}"), ""
