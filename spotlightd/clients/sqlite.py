@@ -90,15 +90,20 @@ class SqliteFile:
 
     def execute_transaction(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[sqlite3.Row]:
         """As `run_transaction`, for work that already runs in the file's thread."""
+        answers = self.execute_all(statements)
+        return answers[-1] if answers else []
+
+    def execute_all(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[sqlite3.Row]]:
+        """Run all statements or none, in the file's thread; returns the rows of each."""
         self.execute("BEGIN IMMEDIATE")
         try:
-            rows = [self.execute(sql, values) for sql, values in statements]
+            answers = [self.execute(sql, values) for sql, values in statements]
             self.execute("COMMIT")
         except BaseException:
             if self._db is not None and self._db.in_transaction:
                 self._db.rollback()
             raise
-        return rows[-1] if rows else []
+        return answers
 
 
 def placeholders(values: Sequence[Any]) -> str:

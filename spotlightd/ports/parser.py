@@ -43,6 +43,32 @@ class ParseSession(Protocol):
     async def result(self) -> ParseResult: ...
 
 
+class GroupSession(Protocol):
+    """Documents of one source that are parsed one after the other. Each dataset has one Arrow IPC stream for all of them, with
+    the `load_id` of each document; all streams must be read at the same time.
+    """
+
+    def columns(self, dataset: str) -> AsyncIterator[bytes]: ...
+
+    @property
+    def problem(self) -> str:
+        """Why the group cannot be finished: a document exceeded a limit, or the source has a bug. Empty while it can. Then
+        the streams end too early, and which document is to blame is known only when each is parsed alone.
+        """
+
+    @property
+    def rejects(self) -> tuple[Reject, ...]:
+        """The lines of the newest document that were rejected so far, also when it was refused."""
+
+    async def read(self, path: Path, name: str, *, load_id: int, period: Period | None = None) -> ParseResult:
+        """Parse one document. FormatError when it does not have its source's format, or there is a `problem`. Of a refused document
+        some rows may be in the streams; those of the others are not affected.
+        """
+
+    async def finish(self) -> None:
+        """No document comes any more: complete the streams. FormatError when there is a `problem`."""
+
+
 class Parser(Protocol):
     """Parses untrusted bytes outside the daemon's process, with limits on memory, processor time and wall time."""
 
@@ -52,6 +78,9 @@ class Parser(Protocol):
         """Leaving the block ends the parsing, finished or not. `period`: the days of a document, for the rule of its
         source about rows outside them.
         """
+
+    def parse_group(self, source: Batch | Stream) -> AbstractAsyncContextManager[GroupSession]:
+        """Leaving the block before `finish` ends the parsing."""
 
     async def content_digest(self, path: Path, name: str) -> str:
         """A SHA-256 over the names and bytes of an archive's members, which does not depend on how they are packed. Empty
@@ -64,6 +93,9 @@ class Verifier(Protocol):
 
     Its code is independent of the code that wrote the files.
     """
+
+    def keep(self) -> AbstractAsyncContextManager[None]:
+        """While the block runs, what starts a reader for each file stays ready. For callers with several files."""
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
         """The fingerprint of a local file, which must have exactly these columns. StoreError when the file is different

@@ -26,7 +26,7 @@ from spotlightd.engine.lock import LockedFolder, state_lock
 from spotlightd.engine.process import Engine
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.load import IngestContext
+from spotlightd.flows.loads.context import IngestContext
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.log import add_secret, logger

@@ -12,7 +12,8 @@ from typing import Any, cast
 import pytest
 
 from spotlightd.errors import StoreError
-from spotlightd.flows.loads.load import IngestContext, load_document
+from spotlightd.flows.loads.context import IngestContext
+from spotlightd.flows.loads.load import load_document
 from spotlightd.model.provenance import Document, Load
 from spotlightd.model.source import Link
 from spotlightd.sources.sec_ftd import source
@@ -24,10 +25,13 @@ class FullLedger:
     async def loads(self, *_: object, **__: object) -> tuple[Load, ...]:
         return ()
 
-    async def begin_load(self, *_: object) -> Load:
-        return Load(1, source.name, "0" * 64, "1", "2021/01/a", "loading", ("sec_ftd",))
+    async def related_groups(self, *_: object) -> tuple[tuple[Load, ...], ...]:
+        return ((),)
 
-    async def mark_dead(self, *_: object) -> Load:
+    async def begin_group(self, *_: object) -> tuple[Load, ...]:
+        return (Load(1, source.name, "0" * 64, "1", "2021/01/a", "loading", ("sec_ftd",)),)
+
+    async def mark_group_dead(self, *_: object) -> tuple[Load, ...]:
         raise StoreError("database or disk is full")
 
 
@@ -42,7 +46,7 @@ class EndlessParser:
         yield Path("/dev/null")
 
     @asynccontextmanager
-    async def parse(self, *_: object, **__: object) -> AsyncIterator[None]:
+    async def parse_group(self, *_: object, **__: object) -> AsyncIterator[None]:
         self.started.set()
         await asyncio.Event().wait()
         yield

@@ -15,7 +15,7 @@ from spotlightd.flows.bundle import importer, select
 from spotlightd.flows.bundle.outcome import ImportOutcome
 from spotlightd.flows.bundle.select import DayRange
 from spotlightd.flows.bundle.writer import write_bundle
-from spotlightd.flows.loads.load import IngestContext
+from spotlightd.flows.loads.context import IngestContext
 from spotlightd.flows.stream.decode import make_decoder
 from spotlightd.flows.stream.parts import Parts
 from spotlightd.flows.stream.replay import Replay

@@ -13,7 +13,7 @@ import pytest
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.load import IngestContext
+from spotlightd.flows.loads.context import IngestContext
 from spotlightd.flows.supervise import Board, Status, run_isolated
 from tests.polling import until
 

@@ -166,7 +166,7 @@ async def test_a_load_that_was_left_before_its_publication_does_not_come_back_ov
         raise StoreError("the disk is full")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqliteLedger, "intend", full)
+        patch.setattr(SqliteLedger, "intend_group", full)
         with pytest.raises(StoreError, match="the disk is full"):
             async with world.stores() as stores:
                 await ingest(source(), world.publishers.for_source(source()), stores)

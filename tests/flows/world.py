@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import itertools
@@ -36,7 +37,7 @@ from spotlightd import (
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.flows.batch.ingest import IngestRange, ingest
-from spotlightd.flows.loads.load import IngestContext, IngestResult
+from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.model.source import Period
@@ -129,9 +130,7 @@ class InlineParseSession:
         with pa.ipc.new_stream(out, schema) as writer:
             for rows in self._items:
                 if isinstance(rows, Rows) and rows.dataset.name == dataset:
-                    load_id = pa.repeat(pa.scalar(self._load_id, pa.uint64()), rows.columns.num_rows)
-                    batch = rows.columns.append_column("load_id", load_id).select(schema.names)
-                    writer.write_batch(batch.cast(schema))
+                    writer.write_batch(_add_load(rows.columns, self._load_id))
         yield out.getvalue()
 
     @property
@@ -145,7 +144,52 @@ class InlineParseSession:
         return ParseResult({"constructed_counts": rows}, self.rejects, self._lines)
 
 
+class InlineGroup:
+    """Documents that are parsed one after the other, in this process. Of a refused one the rows before the error are sent."""
+
+    problem = ""
+
+    def __init__(self, source: Batch | Stream) -> None:
+        self.rejects: tuple[Reject, ...] = ()
+        self._source = source
+        self._batches: list[pa.RecordBatch] = []
+        self._finished = asyncio.Event()
+
+    async def read(self, path: Path, name: str, *, load_id: int, period: Period | None = None) -> ParseResult:
+        items: list[Rows | Reject] = []
+        try:
+            items.extend(parse_inline(self._source, path, name, period=period))
+        finally:
+            self.rejects = tuple(item for item in items if isinstance(item, Reject))
+            batches = [item.columns for item in items if isinstance(item, Rows)]
+            self._batches += [_add_load(batch, load_id) for batch in batches]
+        rows = {"constructed_counts": sum(batch.num_rows for batch in batches)}
+        return ParseResult(rows, self.rejects, len(path.read_bytes().splitlines()))
+
+    async def columns(self, dataset: str) -> AsyncIterator[bytes]:
+        assert dataset == "constructed_counts"
+        await self._finished.wait()
+        out = io.BytesIO()
+        with pa.ipc.new_stream(out, columns.stored_schema(constructed_counts)) as writer:
+            for batch in self._batches:
+                writer.write_batch(batch)
+        yield out.getvalue()
+
+    async def finish(self) -> None:
+        self._finished.set()
+
+
+def _add_load(batch: pa.RecordBatch, load_id: int) -> pa.RecordBatch:
+    schema = columns.stored_schema(constructed_counts)
+    load = pa.repeat(pa.scalar(load_id, pa.uint64()), batch.num_rows)
+    return batch.append_column("load_id", load).select(schema.names).cast(schema)
+
+
 class InlineParser:
+    @asynccontextmanager
+    async def parse_group(self, source: Batch | Stream) -> AsyncIterator[InlineGroup]:
+        yield InlineGroup(source)
+
     @asynccontextmanager
     async def parse(
         self, source: Batch | Stream, path: Path, name: str, *, load_id: int, period: Period | None = None
@@ -186,7 +230,7 @@ class Fuse:
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps == self.crash_step:
+        if 0 < self.crash_step <= self.steps:  # a process that has ended takes no further step, whatever cleans up
             raise CrashError
 
 
@@ -202,7 +246,7 @@ class Fused:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._store, name)
-        if name in {"file", "stream", "read", "parse"} or (self._only and name not in self._only):
+        if name in {"file", "stream", "read", "parse", "parse_group"} or (self._only and name not in self._only):
             return attribute
 
         async def call(*values: Any, **named: Any) -> Any:

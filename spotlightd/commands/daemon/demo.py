@@ -19,7 +19,7 @@ from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.demo.history import append_history
 from spotlightd.demo.mirror import Mirror, load_timeline, run_mirror
 from spotlightd.flows.batch.ingest import IngestRange, ingest
-from spotlightd.flows.loads.load import IngestResult
+from spotlightd.flows.loads.context import IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
 from spotlightd.ports.ledger import Job
 from spotlightd.ports.progress import Progress, to_checkpoint

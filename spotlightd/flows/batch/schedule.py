@@ -20,7 +20,7 @@ from spotlightd.backoff import Backoff
 from spotlightd.errors import FormatError, PublisherError, StoreError
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.load import IngestContext, IngestResult
+from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
 from spotlightd.flows.loads.publish import replaces
 from spotlightd.flows.loads.recovery import sweep_dead_loads

@@ -22,7 +22,8 @@ from datetime import UTC, datetime
 from spotlightd.errors import FormatError
 from spotlightd.flows.bundle.outcome import ImportOutcome, make_outcome, require_same_rows
 from spotlightd.flows.bundle.select import fingerprint_load
-from spotlightd.flows.loads.load import IngestContext, RefusedError, load_document
+from spotlightd.flows.loads.context import IngestContext
+from spotlightd.flows.loads.load import load_document
 from spotlightd.flows.loads.publish import replaces
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Manifest, PackedLoad, document_name
@@ -97,11 +98,10 @@ class DocumentImporter:
             fingerprints.update(await self._fingerprints(source, begun.load_id))
             require_same_rows(source, packed, fingerprints)
 
-        try:
-            result = await load_document(source, self.context, link, document, proof=prove)
-        except RefusedError as refused:
-            outcome = ImportOutcome(source.name, packed.covers, "refused", detail=str(refused))
-            await self._record(document, outcome, len(refused.rejects), started)
+        result = await load_document(source, self.context, link, document, proof=prove)
+        if result.outcome == "refused":
+            outcome = ImportOutcome(source.name, packed.covers, "refused", detail=result.error)
+            await self._record(document, outcome, result.rejects, started)
             return outcome
         if result.outcome != "published":
             detail = "the same rows are here from another document"

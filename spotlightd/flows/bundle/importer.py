@@ -9,7 +9,7 @@ from spotlightd.flows.bundle.check import check_manifest, check_stream
 from spotlightd.flows.bundle.import_documents import DocumentImporter
 from spotlightd.flows.bundle.import_frames import FrameImporter
 from spotlightd.flows.bundle.outcome import ImportOutcome
-from spotlightd.flows.loads.load import IngestContext
+from spotlightd.flows.loads.context import IngestContext
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.bundle import PackedLoad
 from spotlightd.model.source import Batch

@@ -7,9 +7,9 @@ engine's own count cannot be trusted: on a full disk it reported 200,000 written
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from spotlightd.errors import FormatError, StoreError
@@ -22,7 +22,7 @@ from spotlightd.sql.days import days_condition, days_values
 from spotlightd.tasks import run_together
 
 GROUP_SECONDS = 5.0
-"""A group takes no more documents after this time: slow ones must not hold back those that are read already."""
+"""A group takes no more documents after this time: slow ones must not hold back those that were read before them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,28 @@ class Refusal:
     is_final: bool = True
 
 
-Filled = ParseResult | Refusal | None
-"""The outcome of a member. None: the group ended without it, and it must be loaded alone."""
+class Deferral(Enum):
+    """Why a document has no outcome in its group.
+
+    LATER  the group had taken long enough; it is loaded in the next one
+    ALONE  its outcome may depend on another document, or the group failed; it is loaded after the group, alone
+    """
+
+    LATER = "later"
+    ALONE = "alone"
+
+
+Filled = ParseResult | Refusal | Deferral
+
+
+def make_refusal(problem: FormatError, rejects: Sequence[Reject] = (), *, is_final: bool = True) -> Refusal:
+    place = f" (line {problem.line})" if problem.line else ""
+    return Refusal(f"{problem}{place}", tuple(rejects), is_final)
+
+
+def period_of(members: Sequence[Member]) -> Period:
+    """All days of these documents, and those between them."""
+    return Period(min(member.link.first for member in members), max(member.link.last for member in members))
 
 
 async def fill_loads(
@@ -56,31 +76,27 @@ async def fill_loads(
         try:
             await _insert_members(source, documents, warehouse, members, session, filled)
         except StoreError:
-            if not session.has_failed and not _is_all_refused(filled, members):
-                raise  # otherwise the failed insert is only the consequence of what the documents are
-        if session.has_failed:
-            return _give_up(members, filled)
+            if not session.problem and not _are_all_refused(members, filled):
+                raise  # otherwise the failed insert is only a consequence
+        if session.problem:
+            return _give_up(members, session, filled)
     await _require_rows(source, warehouse, members, filled)
     return filled
 
 
 async def _insert_members(
-    source: Batch,
-    documents: Documents,
-    warehouse: Warehouse,
-    members: Sequence[Member],
-    session: GroupSession,
+    source: Batch, documents: Documents, warehouse: Warehouse, members: Sequence[Member], session: GroupSession,
     filled: list[Filled],
-) -> None:
-    first, last = members[0].load.load_id, members[-1].load.load_id
+) -> None:  # fmt: skip
+    group = f"{members[0].load.load_id}-{members[-1].load.load_id}"
     works: dict[str, Any] = {
-        dataset.name: warehouse.insert_stream(
-            dataset, session.columns(dataset.name), token=f"load-{first}-{last}-{dataset.name}"
+        f"into {dataset.name}": warehouse.insert_stream(
+            dataset, session.columns(dataset.name), token=f"load-{group}-{dataset.name}"
         )
         for dataset in source.datasets
     }
-    works[""] = _read_members(source, documents, members, session, filled)
-    await run_together(works, prefix=f"loads {first} to {last} ")
+    works["from the parser"] = _read_members(source, documents, members, session, filled)
+    await run_together(works, prefix=f"loads {group} ")
 
 
 async def _read_members(
@@ -89,39 +105,68 @@ async def _read_members(
     until = time.monotonic() + GROUP_SECONDS
     for member in members:
         is_late = bool(filled) and time.monotonic() > until
-        filled.append(None if is_late else await _read_member(source, documents, member, session))
-        if session.has_failed:
+        filled.append(Deferral.LATER if is_late else await _read_member(source, documents, member, session))
+        if session.problem:
             return
-    with suppress(FormatError):  # then the session has failed
+    try:
         await session.finish()
+    except FormatError as problem:
+        filled[-1] = make_refusal(problem)
 
 
 async def _read_member(source: Batch, documents: Documents, member: Member, session: GroupSession) -> Filled:
+    load_id, days = member.load.load_id, member.link.period
     async with documents.file(member.document.digest) as path:
         try:
-            parsed = await session.read(
-                path, member.document.name, load_id=member.load.load_id, period=member.link.period
-            )
+            parsed = await session.read(path, member.document.name, load_id=load_id, period=days)
             _check_plausibility(source, parsed)
         except FormatError as problem:
             return make_refusal(problem, session.rejects)
     return parsed
 
 
-def make_refusal(problem: FormatError, rejects: Sequence[Reject] = (), *, is_final: bool = True) -> Refusal:
-    place = f" (line {problem.line})" if problem.line else ""
-    return Refusal(f"{problem}{place}", tuple(rejects), is_final)
-
-
-def _is_all_refused(filled: Sequence[Filled], members: Sequence[Member]) -> bool:
+def _are_all_refused(members: Sequence[Member], filled: Sequence[Filled]) -> bool:
     return len(filled) == len(members) and all(isinstance(outcome, Refusal) for outcome in filled)
 
 
-def _give_up(members: Sequence[Member], filled: Sequence[Filled]) -> list[Filled]:
-    """The parsing failed: a document that was alone is refused, and of a group each one is loaded alone."""
-    if len(members) == 1:
-        ...
-    return [None] * len(members)
+def _give_up(members: Sequence[Member], session: GroupSession, filled: Sequence[Filled]) -> list[Filled]:
+    """The group cannot be finished. Nobody knows which document is to blame, unless there is only one."""
+    if len(members) > 1:
+        return [Deferral.ALONE] * len(members)
+    refused: list[Filled] = [outcome for outcome in filled if isinstance(outcome, Refusal)]
+    return [*refused, Refusal(session.problem, session.rejects)][:1]
+
+
+async def _require_rows(
+    source: Batch, warehouse: Warehouse, members: Sequence[Member], filled: Sequence[Filled]
+) -> None:
+    """StoreError when the warehouse does not hold exactly the rows of each load that were read.
+
+    Rows are counted on the days of the documents, where all of them are: so only the partitions of these days are read.
+    """
+    parsed = [
+        (member, result) for member, result in zip(members, filled, strict=True) if isinstance(result, ParseResult)
+    ]
+    if not parsed:
+        return
+    days, ids = period_of(members), [member.load.load_id for member, _ in parsed]
+    for dataset in source.datasets:
+        sql = (
+            f"SELECT load_id, count() FROM {dataset.name} WHERE {days_condition(dataset)}"
+            " AND load_id IN {ids:Array(UInt64)} GROUP BY load_id"
+        )
+        answer = await warehouse.rows(sql, {**days_values(dataset, days.first, days.last), "ids": ids})
+        stored = {int(load_id): int(rows) for load_id, rows in answer.rows}
+        for member, result in parsed:
+            _require_equal(member, dataset.name, result.rows[dataset.name], stored.get(member.load.load_id, 0))
+
+
+def _require_equal(member: Member, dataset: str, read: int, stored: int) -> None:
+    if read != stored:
+        raise StoreError(
+            f"load {member.load.load_id} of {member.document.name}: {read:,} rows of {dataset} were read, "
+            f"the warehouse holds {stored:,}: is its disk full?"
+        )
 
 
 def _check_plausibility(source: Batch, parsed: ParseResult) -> None:

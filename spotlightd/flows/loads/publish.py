@@ -5,13 +5,17 @@ publication in an unknown state is finished before the next one begins: earlier 
 up, and written if it is missing. So every seq is used by exactly one load. Each attempt has its own token: the engine
 records a token before the rows are in the table, so if it dies in between, it would ignore every repeat with the same
 token as a duplicate.
+
+Loads of a group are published in one insert, which is one block: all of its rows are there or none. Each load has a seq of
+its own. A reader takes the highest seq, so it sees the whole group or nothing of it; `as_of` an earlier seq or time it sees
+the first loads of the group, as if they had been published one after the other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,9 +28,10 @@ from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.warehouse import Warehouse
 
 NEWEST = "SELECT max(seq) AS seq, max(published_at) AS at FROM loads"
-PRESENT = (
-    "SELECT countIf(load_id = {load_id:UInt64}) AS own_rows, max(seq) AS newest FROM loads WHERE seq >= {seq:UInt64}"
+WRITTEN = (
+    "SELECT load_id, count() FROM loads WHERE load_id IN {ids:Array(UInt64)} AND seq >= {seq:UInt64} GROUP BY load_id"
 )
+TICK = timedelta(microseconds=1)
 
 
 class Publications:
@@ -41,10 +46,14 @@ class Publications:
 
     async def publish(self, load: Load) -> Load:
         """Make a `loaded` load visible. After a StoreError it stays `publishing` or `loaded`; `resume` finishes it."""
+        return (await self.publish_group([load]))[0]
+
+    async def publish_group(self, loads: Sequence[Load]) -> tuple[Load, ...]:
+        """As `publish` for loads of which none supersedes another: a reader sees all of them or none."""
         async with self._lock:
             if self._newest is None:
                 await self._finish_intended()
-            return await self._write(await self._intend(load))
+            return await self._write(await self._intend(loads))
 
     async def resume(self) -> int:
         """Finish publications that were intended and then interrupted. Returns their number."""
@@ -52,56 +61,76 @@ class Publications:
             return await self._finish_intended()
 
     async def _finish_intended(self) -> int:
+        """Note what is written, and write the others under new numbers: nobody has seen them under the intended ones."""
         intended = await self._ledger.loads(states=("publishing",))
         for load in intended:
             await self._warehouse.end_statements(_token_prefix(load))
-            row = await self._read_own_rows(load)
-            if row["own_rows"]:
-                await self._ledger.mark_published(load.load_id)
-            elif await is_outdated(self._ledger, load):
-                await self._ledger.mark_dead(load.load_id)
-            elif row["newest"] >= load.seq:  # the ledger is an old backup: another load has used its seq
-                await self._write(await self._intend(load))
-            else:
-                await self._write(load)
+        written = await self._count_written(intended)
+        await self._ledger.mark_group_published([load.load_id for load in intended if load.load_id in written])
+        missing = [load for load in intended if load.load_id not in written]
+        outdated = {load.load_id for load in missing if await is_outdated(self._ledger, load)}
+        await self._ledger.mark_group_dead([(load_id, ()) for load_id in sorted(outdated)])
+        if remaining := [load for load in missing if load.load_id not in outdated]:
+            await self._write(await self._intend(remaining))
         return len(intended)
 
-    async def _write(self, load: Load) -> Load:
-        """Write the row of the publication. After any failure the next publication asks the warehouse first."""
+    async def _write(self, loads: Sequence[Load]) -> tuple[Load, ...]:
+        """Write the rows of the publications. After any failure the next publication asks the warehouse first."""
         self._newest = None
-        await self._warehouse.insert(
-            publications, make_publication_rows(load), token=f"{_token_prefix(load)}{secrets.token_hex(4)}"
-        )
-        row = await self._read_own_rows(load)
-        if row["own_rows"] != len(load.datasets):
-            raise StoreError(f"publication {load.seq} was written, but `loads` lacks it: is the warehouse's disk full?")
-        published = await self._ledger.mark_published(load.load_id)
-        if load.published_at is not None:
-            self._newest = load.seq, load.published_at
-        logger(source=load.source).info(
-            "load published", covers=load.covers, rows=sum(load.rows.values()), rejects=load.rejects, seq=load.seq,
-            load_id=load.load_id,
-        )  # fmt: skip
+        rows = [row for load in loads for row in make_publication_rows(load)]
+        await self._warehouse.insert(publications, rows, token=f"{_token_prefix(loads[0])}{secrets.token_hex(4)}")
+        written = await self._count_written(loads)
+        for load in loads:
+            if written.get(load.load_id) != len(load.datasets):
+                message = f"publication {load.seq} was written, but `loads` lacks it: is the warehouse's disk full?"
+                raise StoreError(message)
+        published = await self._ledger.mark_group_published([load.load_id for load in loads])
+        if loads[-1].published_at is not None:
+            self._newest = loads[-1].seq, loads[-1].published_at
+        for load in loads:
+            logger(source=load.source).info(
+                "load published", covers=load.covers, rows=sum(load.rows.values()), rejects=load.rejects, seq=load.seq,
+                load_id=load.load_id,
+            )  # fmt: skip
         return published
 
-    async def _read_own_rows(self, load: Load) -> dict[str, Any]:
-        """What `loads` says of a load from its `seq` on: its own rows, and the highest number."""
-        return (await self._warehouse.rows(PRESENT, {"load_id": load.load_id, "seq": load.seq})).dicts()[0]
+    async def _count_written(self, loads: Sequence[Load]) -> dict[int, int]:
+        """The number of rows in `loads` of each of these loads that has any."""
+        if not loads:
+            return {}
+        values = {"ids": [load.load_id for load in loads], "seq": min(load.seq for load in loads)}
+        return {int(load_id): int(rows) for load_id, rows in (await self._warehouse.rows(WRITTEN, values)).rows}
 
-    async def _intend(self, load: Load) -> Load:
+    async def _intend(self, loads: Sequence[Load]) -> tuple[Load, ...]:
         seq, newest = self._newest or await self._read_newest()
-        at = max(self._clock.utc(), newest + timedelta(microseconds=1))
-        return await self._ledger.intend(load.load_id, seq + 1, await self.find_superseded(load), at)
+        at = max(self._clock.utc(), newest + TICK)
+        superseded = await self.find_superseded(loads)
+        return await self._ledger.intend_group(
+            [
+                (load.load_id, seq + number, superseded[load.load_id], at + (number - 1) * TICK)
+                for number, load in enumerate(loads, 1)
+            ]
+        )
 
     async def _read_newest(self) -> tuple[int, datetime]:
         newest = (await self._warehouse.rows(NEWEST)).dicts()[0]
         return newest["seq"], newest["at"]
 
-    async def find_superseded(self, load: Load) -> list[int]:
-        """The visible loads that the publication of this load replaces."""
-        visible = await self._ledger.related_loads(load.source, load.covers, load.digest)
-        others = [other for other in visible if other.load_id != load.load_id]
-        return [other.load_id for other in others if replaces(load.covers, other.covers) or other.digest == load.digest]
+    async def find_superseded(self, loads: Sequence[Load]) -> dict[int, list[int]]:
+        """The visible loads that the publication of each load replaces."""
+        superseded = dict[int, list[int]]()
+        for source in {load.source for load in loads}:
+            own = [load for load in loads if load.source == source]
+            related = await self._ledger.related_groups(source, [(load.digest, load.covers) for load in own])
+            superseded |= {
+                load.load_id: _list_replaced(load, visible) for load, visible in zip(own, related, strict=True)
+            }
+        return superseded
+
+
+def _list_replaced(load: Load, visible: Iterable[Load]) -> list[int]:
+    others = [other for other in visible if other.load_id != load.load_id]
+    return [other.load_id for other in others if replaces(load.covers, other.covers) or other.digest == load.digest]
 
 
 async def is_outdated(ledger: Ledger, load: Load) -> bool:

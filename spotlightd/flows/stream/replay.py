@@ -14,7 +14,7 @@ from datetime import date
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
-from spotlightd.flows.loads.load import Proof
+from spotlightd.flows.loads.context import Proof
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.stream.decode import Decoder
 from spotlightd.flows.stream.parts import Parts, day_of, part_of

@@ -58,11 +58,6 @@ class GroupSession:
         self._numbered = list(self._streams.values())
 
     @property
-    def has_failed(self) -> bool:
-        """Whether the child has ended: it reads no further document, and the streams are not complete."""
-        return bool(self.problem)
-
-    @property
     def rejects(self) -> tuple[Reject, ...]:
         """The lines of the newest document that were rejected so far."""
         return tuple(self._rejects)
@@ -86,7 +81,7 @@ class GroupSession:
         await self._request_answer({"kind": "end"})
 
     async def _request_answer(self, request: dict[str, Any]) -> ParseResult:
-        if self.has_failed:
+        if self.problem:
             raise FormatError(self.problem)
         self._answer = asyncio.get_running_loop().create_future()
         try:

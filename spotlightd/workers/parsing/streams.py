@@ -116,7 +116,8 @@ class _Batches:
         """The same rows in as few batches as possible."""
         if len(self._batches) < 2:  # noqa: PLR2004  (nothing to join)
             return self._batches
-        return pa.Table.from_batches(self._batches, self._schema).unify_dictionaries().combine_chunks().to_batches()
+        table = pa.Table.from_batches(self._batches, self._schema).unify_dictionaries().combine_chunks()
+        return list(table.to_batches())
 
 
 class _Pipe:
