@@ -35,6 +35,7 @@ EVENTS = frozenset({
     "table lost rows", "table complete", "state went back",
     "copy recognised", "copy not counted",
     "partition planned", "partition advanced", "partition held", "table copied",
+    "codecs changed",
     "restore drilled", "archive audited", "archive damaged", "partitions adopted",
     "documents copied", "documents dropped", "documents missing", "document copy damaged",
     "bucket swept", "mirror answered", "library warned",

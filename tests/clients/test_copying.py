@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from spotlightd.clients.clickhouse import ddl, schema
 from spotlightd.clients.clickhouse.client import ClickHouse
@@ -184,3 +186,32 @@ async def test_a_state_folder_of_0_1_0_is_opened_with_all_its_rows(tmp_path: Pat
             answer = await instance.warehouse.rows("SELECT count(), min(settlement_date) FROM sec_ftd_current")
             assert answer.rows == ((30, date(2024, 11, 30)),)
             assert (await instance.warehouse.rows("SELECT count() FROM runs_all")).rows == ((30,),)
+
+
+CODECS = (
+    "SELECT name, compression_codec FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+)
+PART_NAMES = "SELECT name FROM system.parts WHERE database = currentDatabase() AND table = {table:String} AND active"
+
+
+@pytest.mark.parametrize("dataset", DATASETS, ids=lambda dataset: dataset.name)
+async def test_a_table_gets_the_codecs_that_are_declared_now_and_no_row_is_rewritten(
+    warehouse: ClickHouse, dataset: Dataset
+) -> None:
+    await warehouse.execute(f"DROP TABLE IF EXISTS {dataset.name} SYNC")
+    await warehouse.execute(re.sub(r" CODEC\([^']*\)(?= COMMENT)", "", ddl.create_table(dataset, DATABASE)))
+    await warehouse.execute(f"SYSTEM STOP MERGES {dataset.name}")
+    table = {"table": dataset.name}
+    await warehouse.insert(dataset, [ROWS[dataset.name](n, AT + timedelta(days=20 * n)) for n in range(1, 31)])
+    rows, parts = await read_rows(warehouse, dataset), (await warehouse.rows(PART_NAMES, table)).rows
+    assert not any(codec for _, codec in (await warehouse.rows(CODECS, table)).rows)
+    with capture_logs() as lines:
+        await warehouse.ensure(dataset)
+        await warehouse.ensure(dataset)
+    assert [line["event"] for line in lines] == ["codecs changed"]
+    codecs = dict((await warehouse.rows(CODECS, table)).rows)
+    assert {name for name, codec in codecs.items() if "ZSTD(1)" not in codec} <= {"archive_generation"}
+    assert (await read_rows(warehouse, dataset), (await warehouse.rows(PART_NAMES, table)).rows) == (rows, parts)
+    await warehouse.execute(f"SYSTEM START MERGES {dataset.name}")
+    await warehouse.execute(f"OPTIMIZE TABLE {dataset.name} FINAL")
+    assert await read_rows(warehouse, dataset) == rows

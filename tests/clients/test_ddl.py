@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from spotlightd.clients.clickhouse import ddl
-from spotlightd.datasets.system import documents, loads, runs
+from spotlightd.datasets.bars import bars
+from spotlightd.datasets.system import SYSTEM_DATASETS, documents, loads, runs
+from spotlightd.datasets.trades import trades
 from spotlightd.model import bucket
 from spotlightd.model.dataset import Column, Dataset, Rhythm
+from spotlightd.sources.sec_ftd import sec_ftd
 from spotlightd.sql.visibility import visible_condition
 
 FAILS = Dataset(
@@ -30,7 +37,7 @@ def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> No
         "CREATE TABLE IF NOT EXISTS spotlightd.fails\n"
         "(\n"
         "    day Date CODEC(DoubleDelta, ZSTD(1)) COMMENT 'settlement day',\n"
-        "    price Nullable(Decimal(18, 4)) COMMENT 'the day\\'s close (USD)',\n"
+        "    price Nullable(Decimal(18, 4)) CODEC(T64, ZSTD(1)) COMMENT 'the day\\'s close (USD)',\n"
         "    load_id UInt64 CODEC(Delta, ZSTD(1)) COMMENT 'the load that brought the row; never shown outside this instance',\n"
         "    member UInt16 CODEC(ZSTD(1)) COMMENT 'file within the document, 0 for the first or only one',\n"
         "    line UInt32 CODEC(T64, ZSTD(1)) COMMENT 'line of that file, 1 for the first',\n"
@@ -42,6 +49,30 @@ def test_a_table_has_every_stored_column_with_its_meaning_unit_and_codec() -> No
         "SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1\n"
         "COMMENT 'Constructed: the broker\\'s fails'"
     )
+
+
+@pytest.mark.parametrize(
+    ("type_name", "codec"),
+    [
+        ("Date", "ZSTD(1)"), ("FixedString(9)", "ZSTD(1)"), ("String", "ZSTD(1)"), ("LowCardinality(String)", "ZSTD(1)"),
+        ("UInt64", "T64, ZSTD(1)"), ("Nullable(Int8)", "T64, ZSTD(1)"), ("Nullable(Decimal(18, 4))", "T64, ZSTD(1)"),
+        ("Decimal(19, 4)", "ZSTD(1)"), ("Decimal(38, 18)", "ZSTD(1)"), ("Float64", "ZSTD(1)"), ("Bool", "ZSTD(1)"),
+        ("DateTime64(6, 'UTC')", "Delta, ZSTD(1)"), ("Nullable(DateTime64(3, 'UTC'))", "Delta, ZSTD(1)"),
+        ("Array(UInt64)", "ZSTD(1)"), ("LowCardinality(UInt8)", "ZSTD(1)"), ("UUID", "ZSTD(1)"),
+    ],
+)  # fmt: skip
+def test_a_column_that_names_no_codec_has_that_of_its_type(type_name: str, codec: str) -> None:
+    assert Column("value", type_name, "a value").compression == codec
+    assert Column("value", type_name, "a value", codec="LZ4").compression == "LZ4"
+
+
+@pytest.mark.parametrize("dataset", [*SYSTEM_DATASETS, sec_ftd, trades, bars], ids=lambda dataset: dataset.name)
+def test_no_column_repeats_the_codec_of_its_type(dataset: Dataset) -> None:
+    assert [
+        column.name
+        for column in dataset.stored
+        if column.codec and replace(column, codec="").compression == column.codec
+    ] == []
 
 
 def test_a_dataset_without_partition_has_none() -> None:

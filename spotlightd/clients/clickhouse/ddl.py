@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from spotlightd.model.bucket import quote
 from spotlightd.model.dataset import GENERATION, Column, Dataset
@@ -59,6 +59,14 @@ def add_column(dataset: Dataset, database: str, column: Column) -> str:
     return f"ALTER TABLE {database}.{dataset.name} ADD COLUMN IF NOT EXISTS {clause}"
 
 
+def alter_codecs(dataset: Dataset, database: str, columns: Sequence[Column]) -> str:
+    """ALTER TABLE for columns that are compressed otherwise. It rewrites nothing: rows get the codec when they are inserted
+    or when their part is merged, and rows of both codecs are read alike.
+    """
+    changes = (f"MODIFY COLUMN {column.name} CODEC({column.compression})" for column in columns)
+    return f"ALTER TABLE {database}.{dataset.name} {', '.join(changes)}"
+
+
 def create_view(dataset: Dataset, database: str, archived: ArchivedPartitions = NO_ARCHIVE) -> str:
     """The view for people who write SQL; empty for a table that is never archived, because the table has all rows."""
     if dataset.by_load:
@@ -103,9 +111,8 @@ def _select_list(dataset: Dataset) -> str:
 
 def column_clause(column: Column) -> str:
     """`name Type CODEC(…) COMMENT '…'`; the comment is the meaning and the unit."""
-    codec = f" CODEC({column.codec})" if column.codec else ""
     meaning = f"{column.meaning} ({column.unit})" if column.unit else column.meaning
-    return f"{column.name} {column.type}{codec} COMMENT {quote(meaning)}"
+    return f"{column.name} {column.type} CODEC({column.compression}) COMMENT {quote(meaning)}"
 
 
 def derived_clause(column: Column) -> str:

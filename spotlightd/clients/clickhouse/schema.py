@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 from spotlightd.clients.clickhouse import ddl
@@ -53,12 +54,13 @@ async def seal(warehouse: Warehouse, dataset: Dataset, sealed: Mapping[int, int]
 
 
 async def _ensure_columns(warehouse: Warehouse, dataset: Dataset, database: str) -> set[str]:
-    """Add missing columns; returns the names of the stored columns that the table had before."""
+    """Add missing columns, and change codecs; returns the names of the stored columns that the table had before."""
     answer = await warehouse.rows(
-        "SELECT name, type, default_kind FROM system.columns WHERE database = {database:String} AND table = {table:String}",
+        "SELECT name, type, default_kind, compression_codec FROM system.columns "
+        "WHERE database = {database:String} AND table = {table:String}",
         {"database": database, "table": dataset.name},
     )
-    existing = {name: column_type for name, column_type, _ in answer.rows}
+    existing = {name: column_type for name, column_type, *_ in answer.rows}
     for column in dataset.stored:
         if column.name not in existing:
             await warehouse.execute(ddl.add_column(dataset, database, column))
@@ -70,7 +72,20 @@ async def _ensure_columns(warehouse: Warehouse, dataset: Dataset, database: str)
     for column in dataset.derived:
         if column.name not in existing:
             await warehouse.execute(ddl.add_column(dataset, database, column))
-    return {name for name, _, kind in answer.rows if kind != "ALIAS"}
+    await _ensure_codecs(warehouse, dataset, database, {name: codec for name, *_, codec in answer.rows})
+    return {name for name, _, kind, _ in answer.rows if kind != "ALIAS"}
+
+
+async def _ensure_codecs(warehouse: Warehouse, dataset: Dataset, database: str, codecs: Mapping[str, str]) -> None:
+    """Give the columns of a table the codecs that are declared now. `codecs`: those that it has, by column."""
+    changed = [
+        column
+        for column in dataset.stored
+        if column.name in codecs and _normalize_codec(codecs[column.name]) != _normalize_codec(column.compression)
+    ]
+    if changed:
+        await warehouse.execute(ddl.alter_codecs(dataset, database, changed))
+        logger(dataset=dataset.name).info("codecs changed", columns=[column.name for column in changed])
 
 
 async def _ensure_partitions(warehouse: Warehouse, dataset: Dataset, database: str, existing: set[str]) -> None:
@@ -93,6 +108,15 @@ async def _ensure_partitions(warehouse: Warehouse, dataset: Dataset, database: s
 def _normalize(column_type: str) -> str:
     """A type or key without spaces and brackets: engine versions write them differently."""
     return column_type.replace(" ", "").replace("(", "").replace(")", "")
+
+
+_WIDTH = re.compile(r"(?<=Delta)\(\d\)")
+
+
+def _normalize_codec(codec: str) -> str:
+    """A codec as it is declared: the engine writes `CODEC(…)` around it, and the width of the column after Delta."""
+    inner = codec.removeprefix("CODEC(").removesuffix(")") if codec.startswith("CODEC(") else codec
+    return _WIDTH.sub("", inner).replace(" ", "")
 
 
 MAX_COPY_BYTES = 32 << 30  # copying a larger table would delay a start for long, and could fill the disk
