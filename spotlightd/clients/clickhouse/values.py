@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
@@ -34,6 +37,7 @@ _SIZED = re.compile(r"^(FixedString|Decimal|DateTime64)\((\d+)(?:, ?(\d+|'UTC'))
 _WRAPPED = re.compile(r"^(Nullable|LowCardinality|Array)\((.+)\)$")
 _UNITS = ("s", "ms", "ms", "ms", "us", "us", "us", "ns", "ns", "ns")
 _DECIMAL128_DIGITS = 38
+_EPOCH, _EPOCH_DAY = datetime(1970, 1, 1, tzinfo=UTC), date(1970, 1, 1).toordinal()
 
 
 def arrow_type(type_name: str) -> pa.DataType:
@@ -94,39 +98,56 @@ def decode_answer(stream: bytes) -> Answer:
             table = reader.read_all()
     except pa.ArrowException as problem:
         raise StoreError(f"the warehouse's answer could not be read: {problem}") from None
-    columns = [_values(column) for column in table.columns]
+    columns = [decode_column(column.combine_chunks()) for column in table.columns]
     return Answer(names=tuple(table.column_names), rows=tuple(zip(*columns, strict=True)) if columns else ())
 
 
-def _values(column: Any) -> list[Any]:
+def decode_column(column: pa.Array) -> list[Any]:
+    """The values of a column, converted whole: one value at a time it took 18 ms instead of 7 for the 5,000 days of a
+    symbol's page. Lists of tuples are converted by their columns too.
+    """
     kind = column.type
-    if pa.types.is_timestamp(kind):
-        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
-    convert = _converter(kind)
-    values = column.to_pylist()
-    return values if convert is None else [None if value is None else convert(value) for value in values]
-
-
-def _converter(kind: pa.DataType) -> Callable[[Any], Any] | None:
-    """The conversion of each value of that Arrow type after `to_pylist`; None when no conversion is needed."""
-    if pa.types.is_fixed_size_binary(kind):
-        return lambda value: _text(value.rstrip(b"\0"))
-    if pa.types.is_binary(kind):
-        return _text
-    if pa.types.is_timestamp(kind):
-        return _utc
     if pa.types.is_list(kind):
-        inner = _converter(kind.value_type)
-        return None if inner is None else lambda values: [None if item is None else inner(item) for item in values]
-    return None
+        items = iter(decode_column(column.flatten()))
+        return [list(islice(items, length)) for length in column.value_lengths().to_pylist()]
+    if pa.types.is_struct(kind):
+        return list(zip(*map(decode_column, column.flatten()), strict=True))
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return _texts(column)
+    return _decode_numbers(column)
 
 
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", errors="backslashreplace")
+def _decode_numbers(column: pa.Array) -> list[Any]:
+    """Numbers, and what Arrow stores as numbers: amounts, days and times."""
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return _map(Decimal, column.cast(pa.string()).to_pylist())
+    if pa.types.is_timestamp(kind):
+        micros = column.cast(pa.timestamp("us", tz=kind.tz), safe=False).cast(pa.int64())
+        return _map(lambda value: _EPOCH + timedelta(0, 0, value), _numbers(micros))
+    if pa.types.is_date32(kind):
+        return _map(date.fromordinal, _numbers(pc.add(column.cast(pa.int32()), _EPOCH_DAY)))
+    return _numbers(column)
 
 
-def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC)
+def _numbers(column: pa.Array) -> list[Any]:
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    return list(column.to_numpy().tolist()) if is_number and not column.null_count else list(column.to_pylist())
+
+
+def _map(convert: Callable[[Any], Any], values: list[Any]) -> list[Any]:
+    """The values, each converted unless it is missing."""
+    return [None if value is None else convert(value) for value in values]
+
+
+def _texts(column: pa.Array) -> list[str | None]:
+    """Texts, of which each different one is decoded once. The zero bytes that fill a text of fixed length are removed."""
+    encoded = column.dictionary_encode()
+    fill = b"\0" if pa.types.is_fixed_size_binary(column.type) else b""
+    texts = [value.rstrip(fill).decode("utf-8", errors="backslashreplace") for value in encoded.dictionary.to_pylist()]
+    missing = len(texts)
+    indices = encoded.indices.fill_null(missing).to_numpy().tolist()
+    return list(map([*texts, None].__getitem__, indices))
 
 
 def bind_parameters(params: Mapping[str, Value] | None) -> dict[str, Any]:
