@@ -21,7 +21,7 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 
-.PHONY: help install demo test host soak quick faults chaos lint bench docs release screenshots lock clean developer browser kafka stores prometheus rscript ahead
+.PHONY: help install demo test host soak quick faults chaos lint bench docs release parts screenshots lock clean developer browser kafka stores prometheus rscript ahead
 
 help:  ## list these verbs
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -34,7 +34,7 @@ demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/de
 test: ahead developer browser rscript kafka stores prometheus  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
 	$(PYTEST) --ignore=tests/host --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-host: release  ## the playbook on a booted Debian with a real systemd; as root
+host: release parts  ## the playbook on a booted Debian with a real systemd; as root
 	@test "$$(id -u)" != 0 || command -v systemd-nspawn mmdebstrap zstd >/dev/null || { $(APT) update && $(APT) install --no-install-recommends \
 		systemd-container mmdebstrap zstd iproute2 openssh-client curl >/dev/null; }
 	@$(VENV)/bin/python -m tests.host.image >/dev/null
@@ -75,6 +75,10 @@ release: install  ## the file that ansible/ installs: build/spotlightd-VERSION.t
 	@tar --create --file build/spotlightd-$(VERSION).tar --directory build/release --sort=name --owner=0 --group=0 .
 	@rm -rf build/release
 	@ls -l build/spotlightd-$(VERSION).tar
+
+parts: developer kafka stores  ## the files of Kafka and the S3 stores that ansible/ installs: build/kafka-VERSION.tar, minio, weed
+	@mkdir -p build
+	@$(VENV)/bin/python -m tests.host.parts build
 
 screenshots: developer browser  ## take the pictures in docs/screenshots
 	$(VENV)/bin/python tests/web/screenshots.py

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -51,7 +52,7 @@ class Machine:
 
     folder: Path
     name: str
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
     _boot: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -144,7 +145,7 @@ class Machine:
         nspawn = psutil.Process(self._boot.pid).children()[0]
         return int(nspawn.children()[0].pid)
 
-    def play(self, *arguments: str, variables: Mapping[str, str] | None = None) -> Play:
+    def play(self, *arguments: str, variables: Mapping[str, Any] | None = None) -> Play:
         """Run the playbook as ansible/README.md says. AssertionError when a task fails."""
         began = time.monotonic()
         extra = ["--extra-vars", json.dumps({**self.variables, **(variables or {})})]

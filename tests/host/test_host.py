@@ -13,15 +13,17 @@ import pytest
 
 from tests.host.image import HostMissingError
 from tests.host.machine import NAME, ROOT, Machine, Play, run_machine
+from tests.host.parts import digest
 
 pytestmark = pytest.mark.slow
-UNITS = ("spotlightd", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "nginx")
+UNITS = ("kafka", "minio", "spotlightd", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "nginx")
 READ = 'python3 -c "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"'
 READY = f"{READ} http://127.0.0.1:8080/readyz > /dev/null && echo yes"
 VARIABLES = {
     "box_name": NAME,
     "spotlightd_contact": "operator@example.org",
     "monitoring_mail_to": "operator@example.org",
+    "kafka_heap_mib": 256,
 }
 
 
@@ -32,12 +34,20 @@ def find_release() -> Path:
     return releases[-1]
 
 
+def find_part(name: str) -> Path:
+    part = ROOT / "build" / name
+    if not part.exists():
+        raise HostMissingError(f"there is no {part.name}: make parts")
+    return part
+
+
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     try:
-        release = find_release()
+        release, minio = find_release(), find_part("minio")
         with run_machine(tmp_path_factory.mktemp("host")) as machine:
-            machine.variables.update(VARIABLES, spotlightd_release=str(release))
+            # another Go builds another program, and this one was built here
+            machine.variables.update(VARIABLES, release_file=str(release), object_store_minio_digest=digest(minio))
             yield machine
     except HostMissingError as error:
         pytest.skip(f"no host: {error}")
@@ -116,6 +126,46 @@ def test_prometheus_scrapes_the_daemon_and_the_machine(box: Machine) -> None:
     box.wait_for(query, {'"1"'})
 
 
+def test_the_daemon_uses_kafka_and_the_store_with_keys_of_its_own(box: Machine) -> None:
+    settings = box.run("cat /etc/spotlightd/spotlightd.toml")
+    assert 'kind = "kafka"' in settings
+    assert 'kind = "s3"' in settings
+    assert box.run("cat /etc/spotlightd/secrets/object_store.access") not in settings
+    for name in ("object_store.access", "kafka.broker", "explorer.password"):
+        denied = box.try_command(f"runuser -u spotlightd -- cat /etc/spotlightd/secrets/{name}")
+        assert denied.returncode, f"the daemon reads {name}"
+
+
+def test_one_command_shows_the_secrets_and_each_is_drawn_once(box: Machine) -> None:
+    shown = dict(line.split() for line in box.run("spotlight-secrets").splitlines())
+    assert {"explorer.password", "kafka.password", "bucket.secret"} <= shown.keys()
+    assert len(set(shown.values())) == len(shown)
+    assert {len(value) for value in shown.values()} == {64}
+    assert box.run("spotlight-secrets draw explorer.password") == ""
+
+
+def test_a_setting_is_laid_over_those_of_the_other_variables(box: Machine) -> None:
+    settings = {"publisher": {"attempts": 6}, "web": {"page_rows": 500}, "metrics": {"heartbeat_seconds": 20.0}}
+    assert box.play("--tags", "spotlightd", variables={"spotlightd_settings": settings}).failed == 0
+    text = box.run("cat /etc/spotlightd/spotlightd.toml")
+    assert 'contact = "operator@example.org"\nattempts = 6' in text
+    wait_until_ready(box)
+
+
+def test_the_target_stops_and_starts_all_parts_in_their_order(box: Machine) -> None:
+    box.run("systemctl stop spotlight.target", seconds=180)
+    stopped = box.try_command(f"systemctl is-active {' '.join(UNITS)}").stdout.split()
+    assert stopped == ["inactive"] * len(UNITS)
+    box.run("systemctl start spotlight.target", seconds=300)
+    assert box.run(f"systemctl is-active {' '.join(UNITS)}").split() == ["active"] * len(UNITS)
+    wait_until_ready(box)
+    began = {
+        unit: int(box.run(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {unit}"))
+        for unit in ("kafka", "minio", "spotlightd", "nginx")
+    }
+    assert max(began["kafka"], began["minio"]) < began["spotlightd"] < began["nginx"]
+
+
 def test_a_killed_daemon_is_back_at_once(box: Machine) -> None:
     pid = box.main_pid("spotlightd")
     box.run(f"kill -9 {pid}")
@@ -152,7 +202,7 @@ def test_after_a_reboot_and_after_a_power_cut_everything_runs_again(box: Machine
 
 def test_a_setting_that_must_be_corrected_is_refused_before_anything_changes(box: Machine) -> None:
     pid = box.main_pid("spotlightd")
-    play = box.play(variables={"spotlightd_settings": "[disk]\nwarn_percnt = 1"})
+    play = box.play(variables={"spotlightd_settings": {"disk": {"warn_percnt": 1}}})
     assert play.failed == 1
     assert "warn_percnt" in play.output
     assert box.main_pid("spotlightd") == pid
@@ -165,7 +215,7 @@ def test_a_release_that_does_not_pass_its_check_leaves_the_old_one_running(box: 
         for name in ("requirements.lock",):
             (tmp_path / name).write_text("constructed==1.0 --hash=sha256:" + 64 * "0" + "\n")
             archive.add(tmp_path / name, name)
-    play = box.play(variables={"spotlightd_release": str(broken)})
+    play = box.play(variables={"release_file": str(broken)})
     assert play.failed == 1
     assert box.main_pid("spotlightd") == pid
     assert box.run("readlink /opt/spotlightd/current").endswith("/0.1.0")
