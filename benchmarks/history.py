@@ -38,7 +38,7 @@ INSERT INTO sec_ftd SELECT first.* REPLACE (toDate('1975-01-01') + number AS set
 FROM (SELECT * FROM sec_ftd WHERE load_id = 1) AS first {NUMBERS}
 """
 FILL_LOADS = f"""
-INSERT INTO loads SELECT first.* REPLACE (number + 1 AS seq, number + 1 AS load_id, toString(number) AS covers,
+INSERT INTO loads SELECT first.* REPLACE (number + 1 AS seq, number + 1 AS load_id, concat('history/', toString(number)) AS covers,
     leftPad(hex(number), 64, '0') AS document, published_at + toIntervalMicrosecond(number) AS published_at)
 FROM (SELECT * FROM loads WHERE load_id = 1) AS first {NUMBERS}
 """
@@ -82,7 +82,7 @@ def _make_records(number: int, columns: str, url: str, digest: str) -> list[tupl
         "INSERT INTO documents SELECT NULL, ?, size, source, ?, via, ?, fetched_at, etag, last_modified, media_type"
     )
     run = "INSERT INTO runs SELECT NULL, at, source, ?, ?, outcome, ?, rows, rejects, bytes, seconds, error"
-    covers = str(number)
+    covers = f"history/{number}"
     return [
         (f"{load} FROM loads WHERE load_id = 1", (number + 1, digest, covers, number + 1, number)),
         (f"{known} FROM known WHERE digest = (SELECT digest FROM documents WHERE id = 1)", (url, covers, digest)),

@@ -1,8 +1,8 @@
 """The ledger's table of loads.
 
-Each look-up that runs for a document, or on a timer, finds its rows by an index: a source may have a million loads.
-`tests/clients/test_ledger_growth.py` reads the plans of the statements. The ledger is never analyzed, so a plan does not
-change with the rows.
+Each look-up that runs for a document, or on a timer, finds its rows by an index: a source may have a million loads. It
+names the index, because SQLite guesses what an index finds: for the slices of a document it chose the state and the source,
+which find all loads. Such a statement fails when its index cannot be used. `tests/flows/test_growth.py` counts the steps.
 """
 
 from __future__ import annotations
@@ -158,34 +158,37 @@ class SqliteLoads(SqliteFile):
         return await self.run_in_thread(read)
 
     async def visible_loads(self, source: str) -> tuple[Load, ...]:
-        sql = f"SELECT * FROM loads WHERE source = ? AND {VISIBLE} ORDER BY load_id"
+        sql = f"SELECT * FROM loads INDEXED BY loads_by_covers WHERE source = ? AND {VISIBLE} ORDER BY load_id"
         return await self._select_loads(sql, (source,))
 
     async def open_loads(self, source: str) -> tuple[Load, ...]:
-        sql = f"SELECT * FROM loads WHERE source = ? AND {VISIBLE} AND closed = 0 ORDER BY load_id"
+        sql = (
+            f"SELECT * FROM loads INDEXED BY loads_by_covers WHERE source = ? AND {VISIBLE} AND closed = 0"
+            " ORDER BY load_id"
+        )
         return await self._select_loads(sql, (source,))
 
     async def published_loads(self, load_ids: Iterable[int]) -> tuple[Load, ...]:
         sql = (
-            "SELECT * FROM loads WHERE load_id IN (SELECT value FROM json_each(?)) AND +state = 'published'"
-            " ORDER BY load_id"
+            "SELECT * FROM loads NOT INDEXED WHERE load_id IN (SELECT value FROM json_each(?))"
+            " AND state = 'published' ORDER BY load_id"
         )
         return await self._select_loads(sql, (json.dumps(list(load_ids)),))
 
     async def derived_loads(self, load_ids: Iterable[int]) -> tuple[Load, ...]:
         sql = (
-            "SELECT * FROM loads WHERE derived_from IN (SELECT value FROM json_each(?)) AND derived_from > 0"
-            " AND +state = 'published' ORDER BY load_id"
+            "SELECT * FROM loads INDEXED BY loads_by_input WHERE derived_from IN (SELECT value FROM json_each(?))"
+            " AND derived_from > 0 AND state = 'published' ORDER BY load_id"
         )
         return await self._select_loads(sql, (json.dumps(list(load_ids)),))
 
     async def uncomputed_loads(self, transform: Transform) -> tuple[Load, ...]:
         computed = (
-            "SELECT 1 FROM loads AS computed WHERE computed.derived_from = input.load_id AND computed.derived_from > 0"
-            " AND computed.source = ? AND computed.parser = ? AND +computed.state = 'published'"
+            "SELECT 1 FROM loads AS computed INDEXED BY loads_by_input WHERE computed.derived_from = input.load_id"
+            " AND computed.derived_from > 0 AND computed.source = ? AND computed.parser = ? AND computed.state = 'published'"
         )
         sql = (
-            f"SELECT * FROM loads AS input WHERE datasets = ? AND closed = 1 AND {VISIBLE}"
+            f"SELECT * FROM loads AS input INDEXED BY loads_closed WHERE datasets = ? AND closed = 1 AND {VISIBLE}"
             f" AND NOT EXISTS ({computed}) ORDER BY load_id"
         )
         values = (json.dumps([transform.input.name]), transform.name, transform.parser)
@@ -205,12 +208,12 @@ class SqliteLoads(SqliteFile):
 def _select_related(source: str, covers: str, digest: str, *, superseded: bool = False) -> Statement:
     """The statement of `related_loads`, and its values."""
     wanted = "state = 'published'" if superseded else VISIBLE
-    of_slice = f"SELECT load_id FROM loads WHERE source = ? AND {wanted} AND covers"
+    of_slice = f"SELECT load_id FROM loads INDEXED BY loads_by_covers WHERE source = ? AND {wanted} AND covers"
     sql = (
         "SELECT * FROM loads WHERE load_id IN ("
         f"{of_slice} IN (SELECT value FROM json_each(?))"
         f" UNION {of_slice} > ? AND covers < ?"
-        f" UNION SELECT load_id FROM loads WHERE source = ? AND {wanted} AND digest = ?"
+        f" UNION SELECT load_id FROM loads INDEXED BY loads_by_digest WHERE source = ? AND {wanted} AND digest = ?"
         ") ORDER BY load_id"
     )
     slices = json.dumps(_list_wholes(covers))
