@@ -1,12 +1,19 @@
-"""Writes the generated pages of docs/: `make docs`."""
+"""Writes the generated pages of docs/, the man page and the completions of shells: `make docs`."""
 
 from __future__ import annotations
 
+import argparse
 import ast
+import os
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import patch
 
+import shtab
+from argparse_manpage.manpage import Manpage
+
+from spotlightd import __version__
 from spotlightd.cli import build_parser
 from spotlightd.commands import docs
 from spotlightd.datasets.system import SYSTEM_DATASETS
@@ -42,9 +49,31 @@ def pages() -> Mapping[str, str]:
         "settings.md": docs.settings_page(),
         "commands.md": docs.commands_page(build_parser()),
         "metrics.md": docs.metrics_page(PrometheusMetrics().list_metrics()),
+        "shell/spotlightd.1": make_man_page(build_parser()),
+        "shell/spotlightd.bash": complete(build_parser(), "bash"),
+        "shell/_spotlightd": complete(build_parser(), "zsh"),
     }
 
 
+def make_man_page(parser: argparse.ArgumentParser) -> str:
+    """The man page of all commands. It has the version in place of a date, so that it changes only with the commands."""
+    with patch.dict(os.environ, COLUMNS="100"):  # argparse folds usage at the width of the terminal
+        page = Manpage(parser)
+        page.date, page.source, page.manual = "", f"spotlightd {__version__}", "spotlightd"
+        return f"{page}\n"
+
+
+def complete(parser: argparse.ArgumentParser, shell: str) -> str:
+    """The completion for bash or zsh. An argument that is a path completes to files."""
+    for command in parser._subparsers._group_actions[0].choices.values():  # noqa: SLF001  (no public interface)
+        for action in command._actions:  # noqa: SLF001
+            if action.type is Path:
+                action.complete = shtab.FILE
+    text: str = shtab.complete(parser, shell=shell)
+    return text
+
+
 if __name__ == "__main__":
+    (HERE / "shell").mkdir(exist_ok=True)
     for name, text in pages().items():
         (HERE / name).write_text(text, encoding="utf-8")

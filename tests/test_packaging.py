@@ -34,9 +34,19 @@ def generated() -> Mapping[str, str]:
     return pages
 
 
-@pytest.mark.parametrize("name", ["datasets.md", "settings.md", "commands.md", "metrics.md"])
-def test_a_generated_page_is_up_to_date(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == generated()[name], "run `make docs`"
+def test_the_generated_pages_are_up_to_date() -> None:
+    written = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in generated()}
+    assert written == generated(), "run `make docs`"
+
+
+def test_bash_completes_commands_and_their_arguments() -> None:
+    script = (
+        "source docs/shell/spotlightd.bash; "
+        "COMP_WORDS=(spotlightd docto) COMP_CWORD=1; _shtab_spotlightd spotlightd docto spotlightd; echo ${COMPREPLY[@]}; "
+        "COMP_WORDS=(spotlightd backfill --fr) COMP_CWORD=2; _shtab_spotlightd spotlightd --fr backfill; echo ${COMPREPLY[@]}"
+    )
+    answer = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    assert answer.stdout.split() == ["doctor", "--from"]
 
 
 def test_each_test_that_a_page_names_exists() -> None:

@@ -12,7 +12,7 @@ from spotlightd.commands.doctor.findings import Finding, Harm, judge_status
 from spotlightd.errors import StoreError
 from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.offsets import FeedState, OpenGap
-from spotlightd.model.partition import ArchiveState, Check
+from spotlightd.model.partition import ArchiveState, Check, CheckKind
 from spotlightd.web.state import DaemonState, EngineState, FlowState
 from tests.web.world import World
 
@@ -44,11 +44,11 @@ async def test_what_is_lost_comes_before_what_waits(world: World) -> None:
     feeds = (
         FeedState("finnhub", "waiting", NOW, open_gaps=(OpenGap(long_ago, "connection lost", "", cut),), detail=cut),
         FeedState("other", "refused", NOW, detail="invalid key"),
-        FeedState("third", "connected", NOW, open_gaps=(OpenGap(NOW, "refused", "GMEE", "no such symbol"),)),
+        FeedState("third", "connected", NOW, open_gaps=(OpenGap(NOW, "refused by the venue", "GMEE", "no such symbol"),)),
     )
     flows = (FlowState("drain finnhub", "holding", NOW, error="the engine does not answer"),)
     state = replace(WELL, feeds=feeds, flows=flows, engine=EngineState("", detached=("table t was not loaded",)))
-    checks = {"objects": Check(NOW, passed=False, detail="two objects are missing")}
+    checks: dict[CheckKind, Check] = {"objects": Check(NOW, passed=False, detail="two objects are missing")}
     archive = ArchiveState(checks=checks, error="the bucket does not answer", shortened=("trades: 30 days",))
     found = await find_all(world, state=lambda: state, archive=lambda: archive)
     assert [finding.harm for finding in found] == sorted(finding.harm for finding in found)
