@@ -65,10 +65,10 @@ def make_man_page(parser: argparse.ArgumentParser) -> str:
 
 def complete(parser: argparse.ArgumentParser, shell: str) -> str:
     """The completion for bash or zsh. An argument that is a path completes to files."""
-    for command in parser._subparsers._group_actions[0].choices.values():  # noqa: SLF001  (no public interface)
-        for action in command._actions:  # noqa: SLF001
+    for _, _, command in docs.find_subcommands(parser):
+        for action in command._actions:  # noqa: SLF001  (no public interface)
             if action.type is Path:
-                action.complete = shtab.FILE
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
     text: str = shtab.complete(parser, shell=shell)
     return text
 

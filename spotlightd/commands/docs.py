@@ -60,7 +60,7 @@ def settings_page(kind: type[Any] = Settings) -> str:
 
 def commands_page(parser: argparse.ArgumentParser) -> str:
     """Every command with its own arguments and an example. Common arguments and exit statuses appear once."""
-    commands = _subcommands(parser)
+    commands = find_subcommands(parser)
     shared = [
         row for row in _arguments(commands[0][2]) if all(row in _arguments(command) for _, _, command in commands)
     ]
@@ -174,7 +174,7 @@ def _description(field: dataclasses.Field[Any], hint: Any) -> str:
     return f"{field.metadata.get('description', '')}{listed}"
 
 
-def _subcommands(parser: argparse.ArgumentParser) -> list[tuple[str, str, argparse.ArgumentParser]]:
+def find_subcommands(parser: argparse.ArgumentParser) -> list[tuple[str, str, argparse.ArgumentParser]]:
     """Name, one-line help and parser of each command. argparse has no public interface for them."""
     actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
     helps = {choice.dest: choice.help or "" for action in actions for choice in action._choices_actions}  # noqa: SLF001
