@@ -84,17 +84,27 @@ def _security(measure: Measure) -> str:
     return f"`{measure.cusip.name}`" if measure.cusip else "''"
 
 
-def daily_series(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
-    """By day and security: day, CUSIP, amount, value, rows without a price, rows, and the key of one row. The securities
-    of a day come with the largest amount first.
+def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
+    """By day and security, what is visible and what was published before, in one reading of the symbol's rows.
+
+    The columns: the superseded load, 0 for what is visible; day, CUSIP, amount, value, rows without a price, rows, names, and
+    the key of one row. What is visible comes first, by day and within it the largest amount first; then each superseded
+    load, the oldest first.
     """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     security, amount = _security(measure), _amount(measure)
+    names = f"groupUniqArray(`{measure.name.name}`)" if measure.name else "['']"
     keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
+    published, superseded = (
+        f"load_id IN (SELECT {column} FROM loads WHERE dataset = '{dataset.name}' AND seq <= {{seq:UInt64}})"
+        for column in ("load_id", "arrayJoin(supersedes)")
+    )
     sql = (
-        f"SELECT {day}, {security}, {amount}, {_value(measure)}, {_unpriced(measure)}, count(), {keys} "
-        f"FROM {table_expression(dataset, snapshot)} WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} "
-        f"GROUP BY {day}, {security} ORDER BY {day}, {amount} DESC, {security} LIMIT {MOST_DAYS:d}"
+        f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {security}, {amount}, {_value(measure)}, "
+        f"{_unpriced(measure)}, count(), {names}, {keys} "
+        f"FROM {table_expression(dataset, snapshot)} WHERE {published} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"GROUP BY _superseded, {day}, {security} ORDER BY _superseded, {day}, {amount} DESC, {security} "
+        f"LIMIT {MOST_DAYS:d} BY _superseded"
     )
     return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
 
@@ -109,30 +119,6 @@ def keys_of_day(dataset: Dataset, symbol: str, day: date, snapshot: Snapshot) ->
     return Query(sql, {"seq": snapshot.seq, "symbol": symbol, "day": day.isoformat()})
 
 
-def symbol_titles(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
-    """Names and CUSIPs of the symbol with their last day, the newest first."""
-    measure = find_measure(dataset)
-    parts = [f"`{column.name}`" if column else "''" for column in (measure.name, measure.cusip)]
-    sql = (
-        f"SELECT {', '.join(parts)}, max(toDate(`{dataset.time}`)), count() FROM {table_expression(dataset, snapshot)} "
-        f"WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}} GROUP BY {', '.join(parts)} "
-        f"ORDER BY max(toDate(`{dataset.time}`)) DESC, count() DESC LIMIT 8"
-    )
-    return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
-
-
-def superseded_amounts(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
-    """The amount that was published before, by superseded load, day and security: day, CUSIP, amount."""
-    measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
-    security = _security(measure)
-    superseded = "SELECT arrayJoin(supersedes) FROM loads WHERE dataset = {dataset:String} AND seq <= {seq:UInt64}"
-    sql = (
-        f"SELECT {day}, {security}, {_amount(measure)} FROM {table_expression(dataset, snapshot)} WHERE load_id IN ({superseded}) "
-        f"AND `{dataset.symbol}` = {{symbol:String}} GROUP BY load_id, {day}, {security} ORDER BY load_id, {day}, {security}"
-    )
-    return Query(sql, {"seq": snapshot.seq, "symbol": symbol, "dataset": dataset.name})
-
-
 def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapshot, *, by_value: bool = False) -> Query:
     """The symbols with the largest amount, or value, of one security on one day of one load: symbol, amount or value, day,
     name.
@@ -143,7 +129,7 @@ def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapsh
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
         f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, snapshot)} "
-        f"WHERE load_id = {{load:UInt64}} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {_security(measure)}, {day}) "
+        f"WHERE load_id = {load_id:d} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {_security(measure)}, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
-    return Query(sql, {"load": load_id})
+    return Query(sql)

@@ -14,6 +14,7 @@ from spotlightd.ports.warehouse import Answer, Limits, Warehouse
 from spotlightd.query.errors import HttpProblem
 from spotlightd.query.outage import MARK, Outage
 from spotlightd.query.select import Query
+from spotlightd.query.together import join_queries, split_answer
 from spotlightd.sql.tiers import STATEMENT_START_SECONDS, Archives, NoArchives
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.tasks import run_together
@@ -73,6 +74,12 @@ class Reader:
         )
         return list(answers.values())
 
+    async def together(self, *queries: Query) -> list[Answer]:
+        """Several small answers by one statement; they fail together."""
+        if len(queries) == 1:
+            return [await self.rows(queries[0])]
+        return split_answer(await self.rows(join_queries(queries))) if queries else []
+
     async def snapshot(self, dataset: Dataset | None = None, as_of: datetime | None = None) -> Snapshot:
         """The newest publication at or before `as_of`, of one dataset or of all. It is read once and bound to every query.
 
@@ -80,8 +87,9 @@ class Reader:
         suits ETags.
         """
         query = snapshot_query(dataset, as_of)
-        seq, at = (await self.rows(query)).rows[0]
-        return Snapshot(seq, at if seq else None, as_of, self.archives.archived)
+        seq, at, published = (await self.rows(query)).rows[0]
+        names = frozenset(published) if dataset is None else frozenset()
+        return Snapshot(seq, at if seq else None, as_of, self.archives.archived, names)
 
     def current(self) -> Snapshot:
         """A snapshot for data that is not read through publications."""
@@ -101,7 +109,7 @@ async def take_turns(held: AsyncExitStack, seconds: float, *turns: Turn) -> None
 
 
 def snapshot_query(dataset: Dataset | None, as_of: datetime | None) -> Query:
-    """The newest publication and its time, of a dataset or of all, up to a time or until now."""
+    """The newest publication, its time, and the datasets that have one: of a dataset or of all, up to a time or until now."""
     parts: list[str] = ["1"]
     params: dict[str, str] = {}
     if dataset is not None:
@@ -110,4 +118,6 @@ def snapshot_query(dataset: Dataset | None, as_of: datetime | None) -> Query:
     if as_of is not None:
         parts.append("published_at <= {as_of:DateTime64(6, 'UTC')}")
         params["as_of"] = f"{as_of:%Y-%m-%d %H:%M:%S.%f}"
-    return Query(f"SELECT max(seq), max(published_at) FROM loads WHERE {' AND '.join(parts)}", params)
+    return Query(
+        f"SELECT max(seq), max(published_at), groupUniqArray(dataset) FROM loads WHERE {' AND '.join(parts)}", params
+    )

@@ -34,14 +34,15 @@ def stream_size(dataset: Dataset, snapshot: Snapshot) -> Query:
     day. Counting the table costs nothing, counting visible rows would read all of it; the days come from the loads.
     """
     archived_rows = sum(partition.rows for partition in snapshot.archived.of_dataset(dataset.name))
+    filled = dataset.computed_from or dataset.name
     sql = (
         f"SELECT (SELECT count() FROM {hot_rows(dataset, snapshot.archived)}) + {archived_rows:d}, "
         "uniqExact(substring(covers, 1, 10)), max(published_at), "
-        f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = {{dataset:String}} "
+        f"min(substring(covers, 1, 10)), max(substring(covers, 1, 10)) FROM loads WHERE dataset = '{filled}' "
         f"AND seq <= {{seq:UInt64}} AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads WHERE dataset = "
-        f"{{dataset:String}} AND seq <= {{seq:UInt64}})"
+        f"'{filled}' AND seq <= {{seq:UInt64}})"
     )
-    return Query(sql, {"dataset": dataset.computed_from or dataset.name, "seq": snapshot.seq})
+    return Query(sql, {"seq": snapshot.seq})
 
 
 def unarchived_rows(dataset: Dataset, snapshot: Snapshot) -> str:
@@ -60,8 +61,8 @@ def unarchived_days(dataset: Dataset, snapshot: Snapshot) -> Query:
 
 def unarchived_load_rows(dataset: Dataset, load_id: int, snapshot: Snapshot) -> Query:
     """How many rows of that load are not archived."""
-    sql = f"SELECT count() FROM {unarchived_rows(dataset, snapshot)} WHERE load_id = {{load:UInt64}}"
-    return Query(sql, {"load": load_id})
+    sql = f"SELECT count() FROM {unarchived_rows(dataset, snapshot)} WHERE load_id = {load_id:d}"
+    return Query(sql)
 
 
 def latest_loads(snapshot: Snapshot, limit: int) -> Query:
@@ -72,10 +73,10 @@ def latest_loads(snapshot: Snapshot, limit: int) -> Query:
 def newest_slice(dataset: Dataset, snapshot: Snapshot) -> Query:
     """The visible load that covers the newest period."""
     sql = (
-        f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = {{dataset:String}} AND seq <= {{seq:UInt64}} "
+        f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = '{dataset.name}' AND seq <= {{seq:UInt64}} "
         f"AND {visible_condition(dataset)} ORDER BY covers DESC, seq DESC LIMIT 1"
     )
-    return Query(sql, {"dataset": dataset.name, "seq": snapshot.seq})
+    return Query(sql, {"seq": snapshot.seq})
 
 
 def loads_of(dataset: Dataset, load_ids: Sequence[int]) -> Query:

@@ -165,7 +165,7 @@ def _differences(cited: Citation, tally: _Tally) -> tuple[Difference, ...]:
 async def _take_snapshot(library: Library, question: Question, as_of: datetime | None) -> tuple[Snapshot, datetime]:
     query = snapshot_query(question.dataset, as_of)
     answer = await library.warehouse.rows(query.sql, query.params, limits=library.limits)
-    seq, at = answer.rows[0]
+    seq, at, _ = answer.rows[0]
     if not seq:
         when = f" by {as_of:%Y-%m-%d %H:%M:%S} UTC" if as_of else ""
         raise not_found(

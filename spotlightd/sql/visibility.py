@@ -25,13 +25,15 @@ class Snapshot:
     """The publication that all queries of a page, answer, export or citation share.
 
     `seq` is the number of the newest visible publication, `at` its time, `as_of` the time that the reader asked for.
-    `archived` has the partitions that left the warehouse. It is always current, whatever `as_of` is.
+    `archived` has the partitions that left the warehouse. It is always current, whatever `as_of` is. `published` names the
+    datasets that have a publication by then; it is only known for a snapshot of all datasets.
     """
 
     seq: int
     at: datetime | None = None
     as_of: datetime | None = None
     archived: ArchivedPartitions = field(default_factory=ArchivedPartitions, compare=False)
+    published: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 NOW = Snapshot(0)

@@ -56,7 +56,7 @@ async def show_disk(request: web.Request) -> web.StreamResponse:
     state, error = request.app[APP_STATE].context.disks(), ""
     datasets, documents = list[DatasetSize](), None
     try:
-        sizes, stored = await responses.get_reader(request).all(records.part_sizes(), records.documents_size())
+        sizes, stored = await responses.get_reader(request).together(records.part_sizes(), records.documents_size())
         datasets, documents = [DatasetSize(*row) for row in sizes.rows], int(stored.rows[0][0])
     except (StoreError, HttpProblem) as problem:
         error = f"the warehouse cannot answer: {problem}"

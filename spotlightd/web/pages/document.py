@@ -31,7 +31,7 @@ async def show_document(request: web.Request) -> web.StreamResponse:
     digest = request.match_info["digest"]
     member, line = _read_number(request, "member", 0, _MOST_MEMBER), _read_number(request, "line", 0, _MOST_LINE)
     reader = responses.get_reader(request)
-    answers = await reader.all(records.documents(digest), records.loads_from(digest), records.superseders(digest))
+    answers = await reader.together(records.documents(digest), records.loads_from(digest), records.superseders(digest))
     documents, loads, superseders = [answer.dicts() for answer in answers]
     if not (documents or loads):
         raise _unknown_document(digest)
@@ -39,7 +39,7 @@ async def show_document(request: web.Request) -> web.StreamResponse:
         raise web.HTTPSeeOther(frames.slice_address(loads[0]["source"], loads[0]["covers"]))
     fetched_at = min((document["fetched_at"] for document in documents), default=None)
     snapshot = reader.current()
-    answers = await reader.all(
+    answers = await reader.together(
         records.rejects(digest, fetched_at, snapshot), records.runs(digest, fetched_at, snapshot)
     )
     rejects, runs = [answer.dicts() for answer in answers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters, measures, records
 from spotlightd.query.measures import Measure
 from spotlightd.query.reader import Reader
+from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, responses
 from spotlightd.web.parts import frames
@@ -90,17 +91,26 @@ def _is_continuous(dataset: Dataset) -> bool:
 
 
 async def show_home(request: web.Request) -> web.StreamResponse:
+    """The page, by three statements, however many datasets there are; by four when rows were archived."""
     context = request.app[APP_STATE].context
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(None, filters.parse_as_of("as_of", request.query.get("as_of", "")))
     published = [dataset for dataset in context.datasets if dataset.by_load]
     ranked = [dataset for dataset in published if dataset.symbol and dataset.pointer == LINES]
-    loads, failures = await reader.all(records.latest_loads(snapshot, LOADS), records.failed_runs(FAILURES, snapshot))
+    card_queries = _card_queries(published, snapshot)
+    loads, failures, *answers = await reader.together(
+        records.latest_loads(snapshot, LOADS),
+        records.failed_runs(FAILURES, snapshot),
+        *card_queries,
+        *(records.newest_slice(dataset, snapshot) for dataset in ranked),
+    )
+    card_answers, slices = answers[: len(card_queries)], answers[len(card_queries) :]
+    newest = {dataset: answer.dicts()[0] for dataset, answer in zip(ranked, slices, strict=True) if answer.rows}
     return responses.render_page(request, "home.html", {
         "snapshot": snapshot,
-        "cards": await _make_cards(reader, published, snapshot, context.day),
+        "cards": _make_cards(published, card_answers, snapshot, context.day),
         "records": [dataset for dataset in context.datasets if not dataset.by_load],
-        "rankings": await _make_rankings(reader, ranked, snapshot),
+        "rankings": await _make_rankings(reader, newest, snapshot),
         "slice_address": frames.slice_address,
         "streamed": [dataset.name for dataset in published if frames.is_streamed(dataset)],
         "loads": loads.dicts(), "failures": failures.dicts(),
@@ -109,22 +119,27 @@ async def show_home(request: web.Request) -> web.StreamResponse:
     })  # fmt: skip
 
 
-async def _make_cards(reader: Reader, datasets: Sequence[Dataset], snapshot: Snapshot, today: date) -> list[Card]:
+def _card_queries(datasets: Sequence[Dataset], snapshot: Snapshot) -> list[Query]:
+    """What `_make_cards` takes the answers of: the sizes of all that documents fill, then one for each dataset."""
+    filed = [dataset for dataset in datasets if not _is_continuous(dataset)]
+    sizes = [records.dataset_sizes(filed, snapshot)] if filed else []
+    return sizes + [
+        (records.stream_size if _is_continuous(dataset) else records.unarchived_days)(dataset, snapshot)
+        for dataset in datasets
+    ]
+
+
+def _make_cards(datasets: Sequence[Dataset], answers: Sequence[Answer], snapshot: Snapshot, today: date) -> list[Card]:
     """One card for each dataset, in their order."""
-    continuous = [dataset for dataset in datasets if _is_continuous(dataset)]
-    filed = [dataset for dataset in datasets if dataset not in continuous]
-    queries = [records.stream_size(dataset, snapshot) for dataset in continuous]
-    queries += [records.unarchived_days(dataset, snapshot) for dataset in filed]
-    queries += [records.dataset_sizes(filed, snapshot)] if filed else []
-    answers = await reader.all(*queries)
-    sizes = {row[0]: row[1:] for row in answers[-1].rows} if filed else {}
-    cards = {
-        dataset.name: _make_stream_card(dataset, answer) for dataset, answer in zip(continuous, answers, strict=False)
-    }
-    for dataset, answer in zip(filed, answers[len(continuous) :], strict=False):
-        days = _first_and_last_days(dataset, answer, snapshot)
-        cards[dataset.name] = _make_card(dataset, sizes.get(dataset.name), days, today)
-    return [cards[dataset.name] for dataset in datasets]
+    sizes = {row[0]: row[1:] for answer in answers[: len(answers) - len(datasets)] for row in answer.rows}
+    cards = []
+    for dataset, answer in zip(datasets, answers[-len(datasets) :], strict=False):
+        if _is_continuous(dataset):
+            cards.append(_make_stream_card(dataset, answer))
+        else:
+            days = _first_and_last_days(dataset, answer, snapshot)
+            cards.append(_make_card(dataset, sizes.get(dataset.name), days, today))
+    return cards
 
 
 def _make_stream_card(dataset: Dataset, answer: Answer) -> Card:
@@ -151,35 +166,45 @@ def _make_card(dataset: Dataset, size: Sequence[Any] | None, days: Sequence[date
     return Card(dataset, rows, documents, published_at, oldest, newest, age_days)
 
 
-async def _make_rankings(reader: Reader, datasets: Sequence[Dataset], snapshot: Snapshot) -> list[Ranking]:
-    answers = await reader.all(*(records.newest_slice(dataset, snapshot) for dataset in datasets))
-    newest_loads = [
-        (dataset, answer.dicts()[0]) for dataset, answer in zip(datasets, answers, strict=True) if answer.rows
-    ]
-    return [await _make_ranking(reader, snapshot, dataset, load) for dataset, load in newest_loads]
-
-
-async def _make_ranking(reader: Reader, snapshot: Snapshot, dataset: Dataset, load: dict[str, Any]) -> Ranking:
-    measure = measures.find_measure(dataset)
-    if not await _is_in_warehouse(reader, snapshot, dataset, load):
-        return Ranking(dataset, measure, load["covers"], ())
-    orders = [(measure.unit, False), *([(measure.price.unit, True)] if measure.price else [])]
-    answers = await reader.all(
-        *(
-            measures.largest_amounts(dataset, load["load_id"], LARGEST, snapshot, by_value=by_value)
-            for _, by_value in orders
+async def _make_rankings(reader: Reader, newest: Mapping[Dataset, dict[str, Any]], snapshot: Snapshot) -> list[Ranking]:
+    """`newest`: the load of each dataset that covers the newest period."""
+    hot = await _find_hot(reader, newest, snapshot)
+    orders = {dataset: _orders(measures.find_measure(dataset)) for dataset in hot}
+    answers = iter(
+        await reader.together(
+            *(
+                measures.largest_amounts(dataset, newest[dataset]["load_id"], LARGEST, snapshot, by_value=by_value)
+                for dataset in hot
+                for _, by_value in orders[dataset]
+            )
         )
     )
-    tops = tuple(_make_top(unit, answer) for (unit, _), answer in zip(orders, answers, strict=True))
-    return Ranking(dataset, measure, load["covers"], tops)
+    return [
+        Ranking(
+            dataset,
+            measures.find_measure(dataset),
+            load["covers"],
+            tuple(_make_top(unit, next(answers)) for unit, _ in orders.get(dataset, ())),
+        )
+        for dataset, load in newest.items()
+    ]
 
 
-async def _is_in_warehouse(reader: Reader, snapshot: Snapshot, dataset: Dataset, load: dict[str, Any]) -> bool:
-    """Whether no row of the load was archived. True as of an earlier time: then the page reads the archive."""
-    if snapshot.as_of or not snapshot.archived.of_dataset(dataset.name):
-        return True
-    rows = (await reader.rows(records.unarchived_load_rows(dataset, load["load_id"], snapshot))).rows[0][0]
-    return bool(rows == load["rows"])
+def _orders(measure: Measure) -> tuple[tuple[str, bool], ...]:
+    """The units that a dataset is ranked by, and whether that is by value."""
+    return ((measure.unit, False), *(((measure.price.unit, True),) if measure.price else ()))
+
+
+async def _find_hot(reader: Reader, newest: Mapping[Dataset, dict[str, Any]], snapshot: Snapshot) -> list[Dataset]:
+    """The datasets of whose load no row was archived. All of them as of an earlier time: then the page reads the archive."""
+    asked = [dataset for dataset in newest if not snapshot.as_of and snapshot.archived.of_dataset(dataset.name)]
+    answers = await reader.together(
+        *(records.unarchived_load_rows(dataset, newest[dataset]["load_id"], snapshot) for dataset in asked)
+    )
+    cold = [
+        dataset for dataset, answer in zip(asked, answers, strict=True) if answer.rows[0][0] != newest[dataset]["rows"]
+    ]
+    return [dataset for dataset in newest if dataset not in cold]
 
 
 def _make_top(unit: str, answer: Answer) -> Top:

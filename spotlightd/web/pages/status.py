@@ -96,7 +96,7 @@ async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[
     """The sources, and the newest failures, from the warehouse's records."""
     context = request.app[APP_STATE].context
     reader = responses.get_reader(request)
-    publications, runs, failures, refusals = await reader.all(
+    publications, runs, failures, refusals = await reader.together(
         records.publications_by_source(),
         records.last_runs(reader.current()),
         records.failed_runs(FAILURES, reader.current()),

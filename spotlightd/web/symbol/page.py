@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
-from typing import Any
 
 from aiohttp import web
 
 from spotlightd.datasets import system
 from spotlightd.model.dataset import Dataset
-from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters, measures
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
 from spotlightd.sql.visibility import Snapshot
@@ -18,7 +15,7 @@ from spotlightd.web import degraded, responses
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol import price
-from spotlightd.web.symbol.panel import Panel, day_address, find_shared_days
+from spotlightd.web.symbol.panel import day_address, make_panel
 
 LONGEST_SYMBOL = 40
 PARAMETERS = ("as_of", "window", "until")
@@ -30,19 +27,39 @@ def reads_archived(dataset: Dataset) -> bool:
 
 
 async def show_symbol(request: web.Request) -> web.StreamResponse:
+    """The page, by at most three statements, however many datasets there are: the snapshot, the last minute with a bar,
+    and everything that the page shows.
+    """
     symbol, as_of = request.match_info["symbol"], request.query.get("as_of", "")
     _check_address(request, symbol)
     question = price.read_question(request)
-    snapshot = await responses.get_reader(request).snapshot(None, filters.parse_as_of("as_of", as_of))
-    prices = await price.read_prices(request, symbol, question, snapshot)
-    etag = "" if prices else responses.make_etag(request, snapshot)
+    reader = responses.get_reader(request)
+    snapshot = await reader.snapshot(None, filters.parse_as_of("as_of", as_of))
+    window = await price.find_window(request, symbol, question, snapshot)
+    etag = "" if window else responses.make_etag(request, snapshot)
     if etag and responses.is_unchanged(request, etag):
         return responses.not_modified_response(etag)
-    panels = await _read_panels(request, symbol, snapshot, as_of)
+    datasets = _daily_datasets(request, snapshot)
+    answers = await reader.together(
+        *(measures.daily_history(dataset, symbol, snapshot) for dataset in datasets),
+        *(price.window_queries(symbol, window, snapshot) if window else ()),
+    )
+    panels = [
+        make_panel(dataset, symbol, answer.rows, as_of)
+        for dataset, answer in zip(datasets, answers, strict=False)
+        if answer.rows
+    ]
+    prices = price.make_panels(symbol, window, answers[len(datasets) :], as_of) if window else None
     if not panels and not prices:
         raise _unknown_symbol(symbol, snapshot)
     values = {"symbol": symbol, "panels": panels, "prices": prices, "snapshot": snapshot}
     return responses.render_page(request, "symbol.html", values, etag=etag)
+
+
+def _daily_datasets(request: web.Request, snapshot: Snapshot) -> list[Dataset]:
+    """The datasets that are shown day by day and have a publication."""
+    datasets = measures.daily_datasets(request.app[APP_STATE].context.datasets)
+    return [dataset for dataset in datasets if dataset.name in snapshot.published]
 
 
 def _check_address(request: web.Request, symbol: str) -> None:
@@ -57,29 +74,6 @@ def _check_address(request: web.Request, symbol: str) -> None:
             "there is no such parameter",
             "A symbol page takes as_of, window and until; the table takes filters.",
         )
-
-
-async def _read_panels(request: web.Request, symbol: str, snapshot: Snapshot, as_of: str) -> list[Panel]:
-    datasets = measures.daily_datasets(request.app[APP_STATE].context.datasets)
-    make_queries = (measures.daily_series, measures.symbol_titles, measures.superseded_amounts)
-    answers = await responses.get_reader(request).all(
-        *(make_query(dataset, symbol, snapshot) for dataset in datasets for make_query in make_queries)
-    )
-    panels = [
-        _make_panel(dataset, symbol, answers[3 * index : 3 * index + 3], as_of)
-        for index, dataset in enumerate(datasets)
-    ]
-    return [panel for panel in panels if panel.rows or panel.before]
-
-
-def _make_panel(dataset: Dataset, symbol: str, answers: Sequence[Answer], as_of: str) -> Panel:
-    series, titles, superseded = answers
-    before: dict[tuple[date, str], list[Any]] = {}
-    for day, cusip, amount in superseded.rows:
-        before.setdefault((day, cusip), []).insert(0, amount)
-    names = tuple((name, cusip, day) for name, cusip, day, _ in titles.rows)
-    shared = find_shared_days(series.rows)
-    return Panel(dataset, symbol, as_of, measures.find_measure(dataset), series.rows, before, names, shared)
 
 
 def _unknown_symbol(symbol: str, snapshot: Snapshot) -> HttpProblem:

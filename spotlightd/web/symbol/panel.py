@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -15,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 from spotlightd.model.dataset import Dataset
+from spotlightd.query import measures
 from spotlightd.query.key import join_key
 from spotlightd.query.measures import Measure
 from spotlightd.query.values import format_address
@@ -24,6 +26,7 @@ from spotlightd.web.symbol.daily_chart import Drawing, Point
 
 LARGEST = 10
 TABLE_DAYS = 120
+MOST_TITLES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class WithdrawnDay:
 class Panel:
     """What the page shows of one dataset.
 
-    `rows` are those of `measures.daily_series`, one for each day and security, oldest first. `before` has the amounts
+    `rows` are the visible ones of `measures.daily_history`, one for each day and security, oldest first, without the load. `before` has the amounts
     that superseded loads gave for a day and a CUSIP, `shared` the CUSIPs on days with several securities, by index of the
     row. A `Day` is made only for the days that are shown: making all of 5,000 days took longer than everything else on
     the page.
@@ -74,7 +77,7 @@ class Panel:
     shared: Mapping[int, str]
 
     def day(self, index: int) -> Day:
-        day, cusip, amount, worth, unpriced, rows, *key = self.rows[index]
+        day, cusip, amount, worth, unpriced, rows, _, *key = self.rows[index]
         before = tuple(dict.fromkeys(value for value in self.before.get((day, cusip), ()) if value != amount))
         return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, tuple(key), before)
 
@@ -169,6 +172,28 @@ class Panel:
             "address": format_address(("s", self.symbol, self.dataset.name, "")),
             "as_of": format_address("", as_of=self.as_of),
         }
+
+
+def make_panel(dataset: Dataset, symbol: str, history: Sequence[Sequence[Any]], as_of: str) -> Panel:
+    """The panel of the rows of `measures.daily_history`."""
+    rows = [row[1:] for row in history if not row[0]]
+    before: dict[tuple[date, str], list[Any]] = {}
+    for _, day, cusip, amount, *_ in history[len(rows) :]:
+        before.setdefault((day, cusip), []).insert(0, amount)
+    measure = measures.find_measure(dataset)
+    return Panel(dataset, symbol, as_of, measure, rows, before, find_titles(rows), find_shared_days(rows))
+
+
+def find_titles(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, str, date], ...]:
+    """Names and CUSIPs of the symbol with their last day, the newest first, of equal days the one with more days."""
+    last_days: dict[tuple[str, str], date] = {}
+    counts = Counter[tuple[str, str]]()
+    for day, cusip, _, _, _, _, names, *_ in rows:
+        for name in names:
+            last_days[name, cusip] = day
+            counts[name, cusip] += 1
+    newest = sorted(last_days, key=lambda title: (last_days[title], counts[title]), reverse=True)
+    return tuple((name, cusip, last_days[name, cusip]) for name, cusip in newest[:MOST_TITLES])
 
 
 def find_shared_days(rows: Sequence[Sequence[Any]]) -> dict[int, str]:

@@ -11,8 +11,10 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.datasets.bars import bars as bars_dataset
+from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters
 from spotlightd.query.key import join_key
+from spotlightd.query.select import Query
 from spotlightd.query.values import format_address, rfc3339
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import responses
@@ -174,27 +176,34 @@ def read_question(request: web.Request) -> PriceQuestion:
     return PriceQuestion(name, filters.parse_as_of("until", request.query.get("until", "")))
 
 
-async def read_prices(
-    request: web.Request, symbol: str, question: PriceQuestion, snapshot: Snapshot
-) -> PricePanels | None:
-    """None when the symbol has no trades (before `until`), or when this instance collects none."""
+async def find_window(request: web.Request, symbol: str, question: PriceQuestion, snapshot: Snapshot) -> Window | None:
+    """The window up to the symbol's last bar (before `until`). None without one; where no trade was ever published, the
+    warehouse is not asked.
+    """
     if bars_dataset not in request.app[APP_STATE].context.datasets:
         return None
-    reader = responses.get_reader(request)
-    last, count = (await reader.rows(minutes.newest_query(symbol, question.until, snapshot))).rows[0]
-    if not count:
+    if not snapshot.published & {bars_dataset.name, bars_dataset.computed_from}:
         return None
-    window = minutes.window_ending(question.window, last, is_moved=question.until is not None)
-    bar_rows, gap_rows = await reader.all(
-        minutes.bars_query(symbol, window, snapshot), minutes.gaps_query(symbol, window, snapshot)
-    )
+    last, count = (
+        await responses.get_reader(request).rows(minutes.newest_query(symbol, question.until, snapshot))
+    ).rows[0]
+    return minutes.window_ending(question.window, last, is_moved=question.until is not None) if count else None
+
+
+def window_queries(symbol: str, window: Window, snapshot: Snapshot) -> tuple[Query, Query]:
+    """What `make_panels` takes the answers of."""
+    return minutes.bars_query(symbol, window, snapshot), minutes.gaps_query(symbol, window, snapshot)
+
+
+def make_panels(symbol: str, window: Window, answers: Sequence[Answer], as_of: str) -> PricePanels:
+    """One panel for each source with bars in the window."""
+    bar_rows, gap_rows = answers
     bars = minutes.group_by_source(bar_rows.rows)
     gaps: dict[str, list[Gap]] = {}
     for source, *values in gap_rows.rows:
         gaps.setdefault(source, []).append(Gap(*values))
     all_bars = [bar for source_bars in bars.values() for bar in source_bars]
     window = minutes.trim_window(window, all_bars, [gap for source in bars for gap in gaps.get(source, ())])
-    as_of = request.query.get("as_of", "")
     panels = tuple(
         PricePanel(symbol, source, as_of, window, source_bars, gaps.get(source, ()))
         for source, source_bars in bars.items()
