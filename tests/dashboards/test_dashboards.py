@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from grafana.generate import DASHBOARDS, FOLDER, render_files
 from grafana.model import CLICKHOUSE, PROMETHEUS, SQL, Dashboard, Panel, PromQL
@@ -37,6 +39,16 @@ def panels_as_json() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_the_committed_files_are_what_the_declarations_give() -> None:
     assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()} == render_files()
+
+
+def test_each_file_is_a_dashboard_of_grafanas_classic_model() -> None:
+    """dashboard.schema.json is made from Grafana's own types; a panel with an unknown key or a wrong type does not fit."""
+    model = Draft7Validator(json.loads(Path(__file__).with_name("dashboard.schema.json").read_text(encoding="utf-8")))
+    for name, text in render_files().items():
+        assert [error.message for error in model.iter_errors(json.loads(text))] == [], name
+    broken = json.loads(render_files()["spotlightd-pipeline.json"])
+    broken["panels"][1]["gridPos"]["w"] = "wide"
+    assert not model.is_valid(broken)
 
 
 def test_identifiers_and_titles_are_unique() -> None:
