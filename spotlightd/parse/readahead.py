@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 T = TypeVar("T")
+READ_INLINE = 2
+"""Items that are read without a thread. Most documents have no more, and a thread costs 0.3 ms of processor time."""
 
 
 class _End:
@@ -21,7 +23,20 @@ _END: Final = _End()
 
 
 def prefetch(items: Generator[T, None, None], depth: int = 2) -> Generator[T, None, None]:
-    """The same items. A thread reads up to `depth` of them in advance. An exception is raised here, in its place."""
+    """The same items. From the third on a thread reads up to `depth` of them in advance. An exception is raised here, in its
+    place.
+    """
+    try:
+        for _ in range(READ_INLINE):
+            if isinstance(item := _next(items), _End):
+                return
+            yield item
+        yield from _read_in_advance(items, depth)
+    finally:
+        items.close()
+
+
+def _read_in_advance(items: Generator[T, None, None], depth: int) -> Generator[T, None, None]:
     pool = ThreadPoolExecutor(1, thread_name_prefix="readahead")
     try:
         pending = deque(pool.submit(_next, items) for _ in range(depth))
@@ -30,7 +45,6 @@ def prefetch(items: Generator[T, None, None], depth: int = 2) -> Generator[T, No
             yield item
     finally:
         pool.shutdown(cancel_futures=True)
-        items.close()
 
 
 def _next(items: Generator[T, None, None]) -> T | _End:

@@ -1,14 +1,13 @@
 """The inbox of a child: the one folder that it may read, which holds the document that it is to read and nothing else.
 
-A document gets a second name there, so its bytes are not copied. Where the inbox is on another disk, it is copied.
+The document stays there until the next one comes, or the session ends. It is a second name of the same
+file, so its bytes are not copied; where the inbox is on another disk, it is a copy.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from spotlightd.errors import StoreError
@@ -31,24 +30,36 @@ async def remove_inbox(folder: Path) -> None:
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-@asynccontextmanager
-async def put_document(path: Path, folder: Path) -> AsyncIterator[Path]:
-    """The document's path in the inbox while the block runs. StoreError when it cannot be put there."""
+async def put_document(path: Path, folder: Path) -> Path:
+    """Put the document into the inbox, in place of the one before. Returns its path there. StoreError when that is not
+    possible.
+    """
     target = folder / path.name
     try:
-        await asyncio.to_thread(_link_or_copy, path, target)
+        await asyncio.to_thread(_replace_document, path, target)
     except OSError as problem:
         raise StoreError(
             f"{path} cannot be given to the parser ({problem.strerror}): free space for {folder}"
         ) from None
-    try:
-        yield target
-    finally:
-        await asyncio.to_thread(target.unlink, missing_ok=True)
+    return target
+
+
+async def empty_inbox(folder: Path) -> None:
+    """Remove the document that was read last."""
+    await asyncio.to_thread(_remove_documents, folder)
+
+
+def _replace_document(path: Path, target: Path) -> None:
+    _remove_documents(target.parent)
+    _link_or_copy(path, target)
+
+
+def _remove_documents(folder: Path) -> None:
+    for document in folder.iterdir():
+        document.unlink(missing_ok=True)
 
 
 def _link_or_copy(path: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
     try:
         target.hardlink_to(path.resolve())
     except OSError:

@@ -37,7 +37,7 @@ from spotlightd.workers.child_process import (
     start_child,
     warn_unless_confined,
 )
-from spotlightd.workers.inbox import create_inbox, remove_inbox
+from spotlightd.workers.inbox import create_inbox, empty_inbox, remove_inbox
 from spotlightd.workers.parsing.session import Child, GroupSession, SingleSession, read_single
 from spotlightd.workers.protocol import HEAD, Kind
 
@@ -131,6 +131,7 @@ class ChildParser:
                 await asyncio.wait([pump])
                 if not session.is_complete:
                     await self._reap(child, session.problem or "left early")
+                await empty_inbox(self._inbox)
 
     async def _ensure_child(self) -> Child:
         if self._child is not None and self._child.process.returncode is None:

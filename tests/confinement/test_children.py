@@ -83,14 +83,19 @@ async def test_a_child_that_does_not_answer_is_a_format_error(
         await child_process.read_document("anything", {"path": "x"}, limits)
 
 
-async def test_a_document_is_in_the_inbox_only_while_it_is_read(tmp_path: Path) -> None:
+async def test_the_inbox_holds_the_newest_document_and_no_other(tmp_path: Path) -> None:
     folder, document = tmp_path / "state" / "inbox", tmp_path / "document.txt"
     document.write_text("x")
     await inbox.create_inbox(folder)
     assert folder.stat().st_mode & 0o777 == 0o700
-    async with inbox.put_document(document, folder) as placed:
-        assert placed.name == "document.txt"
-        assert placed.samefile(document)  # a second name: no byte is copied
+    placed = await inbox.put_document(document, folder)
+    assert placed.name == "document.txt"
+    assert placed.samefile(document)  # a second name: no byte is copied
+    (tmp_path / "next").write_text("y")
+    assert list(folder.iterdir()) == [placed]
+    assert await inbox.put_document(tmp_path / "next", folder) == folder / "next"
+    assert list(folder.iterdir()) == [folder / "next"]
+    await inbox.empty_inbox(folder)
     assert list(folder.iterdir()) == []
     assert document.read_text() == "x"
 
@@ -103,8 +108,8 @@ async def test_a_document_on_another_disk_is_copied(monkeypatch: pytest.MonkeyPa
     document = tmp_path / "document.txt"
     document.write_text("x")
     await inbox.create_inbox(tmp_path / "inbox")
-    async with inbox.put_document(document, tmp_path / "inbox") as placed:
-        assert (placed.read_text(), placed.samefile(document)) == ("x", False)
+    placed = await inbox.put_document(document, tmp_path / "inbox")
+    assert (placed.read_text(), placed.samefile(document)) == ("x", False)
 
 
 async def test_what_a_crash_left_in_the_inbox_is_removed(tmp_path: Path) -> None:
@@ -118,8 +123,7 @@ async def test_what_a_crash_left_in_the_inbox_is_removed(tmp_path: Path) -> None
 async def test_a_missing_document_is_the_stores_error(tmp_path: Path) -> None:
     await inbox.create_inbox(tmp_path / "inbox")
     with pytest.raises(StoreError, match="cannot be given to the parser"):
-        async with inbox.put_document(tmp_path / "nowhere", tmp_path / "inbox"):
-            pass
+        await inbox.put_document(tmp_path / "nowhere", tmp_path / "inbox")
 
 
 async def test_the_parser_says_how_its_child_is_confined_and_warns_when_something_is_missing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from spotlightd.parse.readahead import prefetch
 
 
-def test_items_come_in_order_from_another_thread() -> None:
+def test_items_come_in_order_from_the_third_on_from_another_thread() -> None:
     threads = set()
 
     def items() -> Generator[int, None, None]:
@@ -17,8 +17,15 @@ def test_items_come_in_order_from_another_thread() -> None:
             yield number
 
     assert list(prefetch(items())) == list(range(100))
-    assert len(threads) == 1
-    assert threading.get_ident() not in threads
+    assert len(threads) == 2
+    assert threading.get_ident() in threads
+
+
+def test_two_items_need_no_thread() -> None:
+    started = threading.active_count()
+    running = prefetch(number for number in range(2))
+    assert [next(running), next(running), next(running, None)] == [0, 1, None]
+    assert threading.active_count() == started
 
 
 def test_an_error_comes_after_the_items_before_it() -> None:
@@ -45,8 +52,8 @@ def test_a_thread_reads_no_more_than_the_depth_ahead_and_an_early_end_closes_the
             closed.set()
 
     running = prefetch(items(), depth=2)
-    assert next(running) == 0
+    assert [next(running) for _ in range(4)] == [0, 1, 2, 3]
     running.close()
     assert closed.is_set()
-    assert len(numbers) <= 4
+    assert len(numbers) <= 7
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("readahead")]

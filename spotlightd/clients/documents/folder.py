@@ -72,13 +72,29 @@ class FolderDocuments:
             ) from None
 
     async def put(self, chunks: AsyncIterator[bytes]) -> StoredFile:
-        """Store the bytes; see the port. Memory: one piece of 1 MiB."""
+        """Store the bytes; see the port. Memory: one piece of 1 MiB. A document that is no longer is written in one step."""
+        async with aclosing(join_chunks(chunks)) as pieces:
+            first = await anext(pieces, b"")
+            if len(first) < PIECE_BYTES:
+                return await self._run(self._put_whole, first)
+            return await self._put_pieces(first, pieces)
+
+    def _put_whole(self, content: bytes) -> StoredFile:
+        incoming_file = AtomicFile(self.root / INCOMING)
+        try:
+            incoming_file.open()
+            incoming_file.write(content)
+            return incoming_file.commit(self._link)
+        finally:
+            incoming_file.discard()
+
+    async def _put_pieces(self, first: bytes, others: AsyncIterator[bytes]) -> StoredFile:
         incoming_file = AtomicFile(self.root / INCOMING)
         try:
             await self._run(incoming_file.open)
-            async with aclosing(join_chunks(chunks)) as pieces:
-                async for piece in pieces:
-                    await self._run(incoming_file.write, piece)
+            await self._run(incoming_file.write, first)
+            async for piece in others:
+                await self._run(incoming_file.write, piece)
             return await self._run(incoming_file.commit, self._link)
         finally:
             await asyncio.shield(self._run(incoming_file.discard))

@@ -71,10 +71,10 @@ class GroupSession:
         """Read one document; see the port."""
         days = [period.first.isoformat(), period.last.isoformat()] if period else None
         self._rejects.clear()
-        async with put_document(path, self._inbox) as document:
-            _limit_processor_time(self._child.process.pid, self._limits.cpu_seconds)
-            place = {"path": str(document), "name": name, "load_id": load_id, "period": days}
-            return await self._request_answer({**self._request, **place})
+        document = await put_document(path, self._inbox)
+        _limit_processor_time(self._child.process.pid, self._limits.cpu_seconds)
+        place = {"path": str(document), "name": name, "load_id": load_id, "period": days}
+        return await self._request_answer({**self._request, **place})
 
     async def finish(self) -> None:
         """Let the child complete the streams; see the port."""
