@@ -21,6 +21,7 @@ from spotlightd.errors import FormatError, SettingsError, StoreError
 from spotlightd.settings.sources import ParserSettings
 
 ENTRY = "from spotlightd.workers.child_setup import main; main()"
+FORK_ENTRY = "from spotlightd.workers.fork_server import main; main()"
 END_SECONDS = 10.0
 PIECE_BYTES = 1 << 18
 ANSWER_BYTES = 64 << 20
@@ -44,15 +45,19 @@ class Output:
 
 
 async def start_child(
-    module: str, *, environment: Mapping[str, str] = ENVIRONMENT, limit: int = PIECE_BYTES
+    module: str,
+    *,
+    entry: str = ENTRY,
+    environment: Mapping[str, str] = ENVIRONMENT,
+    limit: int = PIECE_BYTES,
 ) -> asyncio.subprocess.Process:
-    """Start a child that confines itself and runs that module, with pipes for requests and answers. StoreError when that is
-    not possible.
+    """Start a child that confines itself and runs that module, with pipes for requests and answers. With FORK_ENTRY it stays,
+    and a copy of it does so for each request. StoreError when that is not possible.
     """
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-I", "-c", ENTRY, module),
+            *("-I", "-c", entry, module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -96,10 +101,15 @@ async def run_child(
         async with asyncio.timeout(seconds):
             return await _communicate(process, json.dumps(request), most_bytes)
     finally:
-        kill_group(process)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
-                await process.communicate()
+        await end_child(process)
+
+
+async def end_child(process: asyncio.subprocess.Process) -> None:
+    """Kill the child and whatever it started, at once, and wait until it has ended."""
+    kill_group(process)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_SECONDS):
+            await process.communicate()
 
 
 async def _communicate(process: asyncio.subprocess.Process, request: str, most_bytes: int) -> Output:
@@ -114,8 +124,13 @@ async def _communicate(process: asyncio.subprocess.Process, request: str, most_b
         output += piece
         if len(output) > most_bytes:
             raise ValueError("it is too long")
-    first, _, answer = bytes(output).partition(b"\n")
-    return Output(_read_confinement(first), answer, await process.wait())
+    return parse_output(bytes(output), await process.wait())
+
+
+def parse_output(output: bytes, status: int) -> Output:
+    """What a child printed until it ended with that status."""
+    first, _, answer = output.partition(b"\n")
+    return Output(_read_confinement(first), answer, status)
 
 
 def _read_confinement(line: bytes) -> str:

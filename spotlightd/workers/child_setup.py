@@ -49,13 +49,13 @@ def main() -> None:
     block_pandas()
     request = json.loads(sys.stdin.buffer.readline())
     tie_to_parent(request["parent"])
-    out = _open_answers()
+    out = open_answers()
     limits = {name: (soft, hard) for name, (soft, hard) in request["rlimits"].items()}
     confinement = confine_reader(map(Path, request["readable"]), limits)
     importlib.import_module(sys.argv[1]).run(request, out, confinement)
 
 
-def _open_answers() -> int:
+def open_answers() -> int:
     """The file number for answers. All other output is discarded from now on."""
     out = os.dup(1)
     os.dup2(2, 1)

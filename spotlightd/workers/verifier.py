@@ -1,7 +1,9 @@
 """The port `Verifier`: a limited child process reads each archived file; the daemon never does.
 
-Each file gets a new child: reading takes seconds and a start a third of one, and so nothing of one file, above all no
-memory, remains when the next is read. One file is read at a time, so the memory limit applies once.
+Each file gets a process of its own, and so nothing of one file, above all no memory, remains when the next is read. To start
+one from nothing takes a third of a second of processor time, so a child is kept that only forks (workers/fork_server.py),
+while a caller has more files: for a round of the archiver, or for a bundle. After anything but a fingerprint it is ended
+with its copy, and the next file gets a new one. One file is read at a time, so the memory limit applies once.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,18 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.settings.sources import VerifierSettings as Limits
 from spotlightd.workers.child_process import ENVIRONMENT as ALL_CHILDREN
-from spotlightd.workers.child_process import Output, limit_processor_time, make_start, run_child, warn_unless_confined
+from spotlightd.workers.child_process import (
+    FORK_ENTRY,
+    Output,
+    end_child,
+    limit_processor_time,
+    make_start,
+    parse_output,
+    start_child,
+    warn_unless_confined,
+)
 
-ANSWER_BYTES = 1 << 16
+ANSWER_BYTES = 1 << 19  # of the line with an answer: that is 64 KiB at most, and may be escaped
 # The child keeps freed memory between batches instead of faulting it in again. One arena for each of two threads.
 ENVIRONMENT = ALL_CHILDREN | {
     "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
@@ -37,7 +49,20 @@ class ChildVerifier:
     def __init__(self, limits: Limits, log: Callable[..., Any] | None = None) -> None:
         self._limits, self._log = limits, log or (lambda *_, **__: None)
         self._lock = asyncio.Lock()
+        self._child: asyncio.subprocess.Process | None = None
+        self._keepers = 0
         self.confinement = ""
+
+    @asynccontextmanager
+    async def keep(self) -> AsyncIterator[None]:
+        """While such a block runs, the child that forks is kept. It starts with the first file."""
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+            if not self._keepers:
+                await self._end_child()
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
         """Waits until no other file is read. StoreError when the file is not as expected, or the child fails."""
@@ -49,33 +74,66 @@ class ChildVerifier:
         }
         rlimits = {"DATA": (self._limits.memory_bytes,) * 2} | limit_processor_time(self._limits.cpu_seconds)
         request |= make_start([str(path)], rlimits)
-        async with self._lock:
-            output = await self._run_child(request, path)
+        async with self.keep(), self._lock:
+            fingerprint: Fingerprint | None = None
+            try:
+                fingerprint = await self._read_file(request, path)
+            finally:
+                if fingerprint is None:
+                    await self._end_child()
+        return fingerprint
+
+    async def _read_file(self, request: dict[str, Any], path: Path) -> Fingerprint:
+        output = await self._ask_child(request, path)
         if output.status:
             raise StoreError(f"verifying {path.name}: {_describe_exit(output.status, self._limits)}")
         self.confinement = warn_unless_confined("verifier", output.confinement, self.confinement, self._log)
         return _parse_answer(output.answer, path, self._limits)
 
-    async def _run_child(self, request: dict[str, Any], path: Path) -> Output:
+    async def _ask_child(self, request: dict[str, Any], path: Path) -> Output:
         limits = self._limits
         try:
-            return await self._run_or_log(request)
+            async with asyncio.timeout(limits.wall_seconds):
+                return await self._exchange(request)
         except TimeoutError:
+            self._log("verifier child ended", why="no answer in time")
             raise StoreError(
                 f"verifying {path.name} took more than {limits.wall_seconds:g} seconds (verifier.wall_seconds)"
             ) from None
-        except ValueError as problem:
+        except asyncio.CancelledError:
+            self._log("verifier child ended", why="cancelled")
+            raise
+        except (ValueError, LookupError, TypeError) as problem:
             raise StoreError(
                 f"verifying {path.name}: the verifier's child process sent no valid answer: {problem}"
             ) from None
 
-    async def _run_or_log(self, request: dict[str, Any]) -> Output:
-        seconds, module = self._limits.wall_seconds, "spotlightd.workers.verifier_child"
-        try:
-            return await run_child(module, request, seconds=seconds, environment=ENVIRONMENT, most_bytes=ANSWER_BYTES)
-        except BaseException:
-            self._log("verifier child ended", why="no answer in time, or cancelled")
-            raise
+    async def _exchange(self, request: dict[str, Any]) -> Output:
+        """Send one request, and wait for what the copy printed and how it ended."""
+        child = await self._ensure_child()
+        if child.stdin is None or child.stdout is None:
+            raise StoreError("the verifier's child process has no pipes")
+        with suppress(ConnectionError):  # a dead child is noticed by the end of its output
+            child.stdin.write(json.dumps(request).encode() + b"\n")
+            await child.stdin.drain()
+        line = await child.stdout.readline()
+        if not line:
+            return Output("", b"", await child.wait())
+        answer = json.loads(line)
+        return parse_output(str(answer["output"]).encode(), int(answer["status"]))
+
+    async def _ensure_child(self) -> asyncio.subprocess.Process:
+        if self._child is None or self._child.returncode is not None:
+            self._child = await start_child(
+                "spotlightd.workers.verifier_child", entry=FORK_ENTRY, environment=ENVIRONMENT, limit=ANSWER_BYTES
+            )
+        return self._child
+
+    async def _end_child(self) -> None:
+        """End the child and its copy at once, and never use it again, even when the calling task is cancelled."""
+        child, self._child = self._child, None
+        if child is not None:
+            await end_child(child)
 
 
 def _parse_answer(output: bytes, path: Path, limits: Limits) -> Fingerprint:

@@ -10,7 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.trades import trades
+from spotlightd.flows.archive.export import total_order
 from spotlightd.model.archive import EXPORT_SETTINGS
+from spotlightd.model.bucket import quote
+from spotlightd.model.stream import frames_of
+from spotlightd.sources.finnhub import finnhub
+from spotlightd.sources.sec_ftd import sec_ftd
 
 from .proof_world import TIME, columns_of, export, filled
 
@@ -53,3 +59,30 @@ async def test_each_type_is_written_in_the_form_that_other_programs_expect(
     assert schema.field("c5").type == pa.timestamp("ns", "UTC")
     assert schema.field("c7").type == pa.binary(9)
     assert EXPORT_SETTINGS["output_format_parquet_string_as_string"] == 1
+
+
+async def test_rows_are_sorted_by_no_column_beyond_those_that_tell_all_rows_apart() -> None:
+    place = ["epoch", "partition", "offset"]
+    assert total_order(frames_of(finnhub), frames_of(finnhub).stored) == place
+    assert total_order(trades, trades.stored) == ["symbol", "time", *place, "frame_index", "source", "load_id"]
+    assert set(total_order(sec_ftd, sec_ftd.stored)) == {
+        column.name for column in sec_ftd.stored
+    }  # two lines may be equal
+
+
+async def test_rows_of_one_place_in_two_loads_make_the_same_bytes(warehouse: ClickHouse, tmp_path: Path) -> None:
+    names = ", ".join(f"{column.name} {column.type}" for column in trades.stored)
+    digests = set()
+    for direction in ("ASC", "DESC"):
+        await warehouse.execute(f"CREATE OR REPLACE TABLE placed ({names}) ENGINE = Memory")
+        await warehouse.execute(
+            f"INSERT INTO placed SELECT * REPLACE ('A' AS symbol, toDateTime64(0, 6, 'UTC') AS time, 'x' AS source, "
+            "1 AS epoch, 0 AS partition, 0 AS frame_index, intDiv(rowNumberInAllBlocks(), 2) AS offset, "
+            f"rowNumberInAllBlocks() % 2 AS load_id) FROM (SELECT * FROM generateRandom({quote(names)}, 7)"
+            f" LIMIT 20000) ORDER BY offset {direction}, load_id {direction} SETTINGS max_threads = 1"
+        )
+        path = await export(
+            warehouse, trades.stored, tmp_path / direction, "placed", total_order(trades, trades.stored)
+        )
+        digests.add(hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(digests) == 1

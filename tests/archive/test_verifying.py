@@ -5,8 +5,8 @@ never longer; each file is read by a copy of it.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +24,7 @@ from spotlightd.ports.parser import Verifier
 from spotlightd.settings.sources import VerifierSettings as Limits
 from spotlightd.workers.parquet import fingerprint_file
 from spotlightd.workers.verifier import ChildVerifier
+from tests.polling import until
 
 COLUMNS = (Column("at", "Date", "when"), Column("n", "UInt64", "a number"), Column("text", "String", "a text"))
 SCHEMA = pa.schema(
@@ -68,13 +69,14 @@ def children() -> list[psutil.Process]:
     return processes
 
 
+def copies_that_read() -> list[psutil.Process]:
+    return [copy for process in children() for copy in process.children()]
+
+
 async def child() -> psutil.Process:
     """The child that runs now."""
-    deadline = time.monotonic() + 20
-    while not (running := children()):
-        assert time.monotonic() < deadline, "no child was started"
-        await asyncio.sleep(0.01)
-    return running[0]
+    process: psutil.Process = (await until(children, "a child"))[0]
+    return process
 
 
 def replace_child(monkeypatch: pytest.MonkeyPatch, code: str = "import time; time.sleep(100)") -> None:
@@ -198,3 +200,52 @@ async def test_memory_stays_flat_however_long_the_file(verifier: ChildVerifier, 
             writer.write_table(pa.table([days, pa.array(rows, pa.uint64()), texts], schema=SCHEMA))
     fingerprint = await verifier.fingerprint(path, COLUMNS, "at")
     assert fingerprint.rows == 1_000_000
+
+
+async def test_a_child_is_kept_for_several_files_and_not_longer(verifier: ChildVerifier, file: Path) -> None:
+    pids = []
+    async with verifier.keep():
+        assert children() == []  # it starts with the first file
+        for _ in range(3):
+            assert (await verifier.fingerprint(file, COLUMNS, "at")).rows == 10_000
+            pids += [process.pid for process in children()]
+    assert len(pids) == 3
+    assert len(set(pids)) == 1
+    assert children() == []
+
+
+async def test_a_kept_child_is_replaced_after_anything_but_a_fingerprint(
+    verifier: ChildVerifier, file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "noise.parquet").write_bytes(b"PAR1" * 1_000)
+    async with verifier.keep():
+        whole = await verifier.fingerprint(file, COLUMNS, "at")
+        (first,) = children()
+        with pytest.raises(StoreError, match=r"noise\.parquet"):
+            await verifier.fingerprint(tmp_path / "noise.parquet", COLUMNS, "at")
+        assert children() == []
+        assert await verifier.fingerprint(file, COLUMNS, "at") == whole
+        (second,) = children()
+    assert first.pid != second.pid
+
+
+async def test_a_kept_child_that_was_killed_between_two_files_is_replaced(verifier: ChildVerifier, file: Path) -> None:
+    async with verifier.keep():
+        whole = await verifier.fingerprint(file, COLUMNS, "at")
+        (first,) = children()
+        first.kill()
+        await asyncio.to_thread(first.wait, 10)
+        with suppress(StoreError):  # unless its end was noticed before
+            await verifier.fingerprint(file, COLUMNS, "at")
+        assert await verifier.fingerprint(file, COLUMNS, "at") == whole
+
+
+async def test_the_copy_that_reads_is_ended_with_the_child(verifier: ChildVerifier, tmp_path: Path) -> None:
+    path = tmp_path / "nobody writes here"
+    os.mkfifo(path)  # to open it takes for ever
+    request = asyncio.create_task(verifier.fingerprint(path, COLUMNS, "at"))
+    copies = await until(copies_that_read, "a copy that reads")
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    await until(lambda: not any(copy.is_running() for copy in copies), "the end of the copy")

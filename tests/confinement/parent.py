@@ -78,7 +78,8 @@ attacker = source("attacker", attack_parse)
 REPLACED = """from __future__ import annotations
 import importlib, sys, types
 {attack}
-from spotlightd.workers.child_setup import answer_once, main
+from spotlightd.workers.child_setup import answer_once
+from spotlightd.workers.{starter} import main
 def answer(request):
     importlib.import_module({module!r})
     return {{"outcomes": try_everything({place!r}) | {{"read the document": try_once(lambda: read({document!r}))}}}}
@@ -131,7 +132,7 @@ async def attack_in_replaced(
     module: str, limits: ParserSettings | VerifierSettings, place: dict[str, Any]
 ) -> tuple[str, dict[str, str]]:
     """In a child that answers one request: the child itself, with another function to answer."""
-    code = REPLACED.format(attack=attack_code(), module=module, place=place, document=place["document"])
+    code = write_replaced(module, place, starter="child_setup")
     real = asyncio.create_subprocess_exec
 
     async def start(program: str, *_: str, **options: Any) -> asyncio.subprocess.Process:
@@ -141,6 +142,26 @@ async def attack_in_replaced(
     request = child_process.make_start([place["document"]], {"AS": (limits.memory_bytes * 4,) * 2})
     output = await child_process.run_child(module, request, seconds=60, most_bytes=1 << 20)
     return output.confinement, json.loads(output.answer)["outcomes"]
+
+
+async def attack_in_copy(limits: VerifierSettings, place: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """In a copy of a child that is kept: the child itself, with another function to answer."""
+    code = write_replaced("spotlightd.workers.verifier_child", place, starter="fork_server")
+    request = child_process.make_start([place["document"]], {"AS": (limits.memory_bytes * 4,) * 2})
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-I", "-c", code), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        env=dict(child_process.ENVIRONMENT), start_new_session=True,
+    )  # fmt: skip
+    lines, _ = await process.communicate(json.dumps(request).encode() + b"\n")
+    answer = json.loads(lines)
+    output = child_process.parse_output(answer["output"].encode(), answer["status"])
+    return output.confinement, json.loads(output.answer)["outcomes"]
+
+
+def write_replaced(module: str, place: dict[str, Any], *, starter: str) -> str:
+    return REPLACED.format(
+        attack=attack_code(), module=module, place=place, document=place["document"], starter=starter
+    )
 
 
 LAUNCH = """
@@ -205,7 +226,7 @@ async def main() -> None:
         "parser": lambda: attack_in_parser(folder, place),
         "preview": lambda: attack_in_preview(folder, place),
         "excerpt": lambda: attack_in_replaced("spotlightd.workers.excerpt_child", ParserSettings(), place),
-        "verifier": lambda: attack_in_replaced("spotlightd.workers.verifier_child", VerifierSettings(), place),
+        "verifier": lambda: attack_in_copy(VerifierSettings(), place),
         "engine": lambda: attack_in_engine(folder, place),
         "unconfined": lambda: attack_unconfined(place),
     }

@@ -183,11 +183,12 @@ class Archiver:
         for partition in candidates:
             if partition.dataset not in self.context.datasets and partition.detail != ORPHANED:
                 await self.context.archive_ledger.save_partition(replace(partition, detail=ORPHANED))
-        for done, partition in enumerate(due):
-            try:
-                await self._advance(partition, partial(_report_step, progress, done, len(due)), urgent=urgent)
-            except StoreError as problem:
-                error = error or problem
+        async with self.context.verifier.keep():
+            for done, partition in enumerate(due):
+                try:
+                    await self._advance(partition, partial(_report_step, progress, done, len(due)), urgent=urgent)
+                except StoreError as problem:
+                    error = error or problem
         return error
 
     async def _advance(self, partition: Partition, begin_step: Callable[[Partition], None], *, urgent: bool) -> None:

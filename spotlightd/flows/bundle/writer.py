@@ -45,10 +45,11 @@ async def write_bundle(
 ) -> Manifest:
     """Write all members. Returns the manifest without its list of members, which the writer keeps."""
     packed = list[PackedLoad]()
-    for done, selected in enumerate(selection.loads):
-        progress(selected.load.covers, done, len(selection.loads))
-        is_duplicate = any(load.document and load.digest == selected.load.digest for load in packed)
-        packed.append(await _write_load(context, selected, writer, is_duplicate=is_duplicate))
+    async with context.verifier.keep():
+        for done, selected in enumerate(selection.loads):
+            progress(selected.load.covers, done, len(selection.loads))
+            is_duplicate = any(load.document and load.digest == selected.load.digest for load in packed)
+            packed.append(await _write_load(context, selected, writer, is_duplicate=is_duplicate))
     datasets = {dataset.name: dataset for load in packed for dataset in context.feeds[load.source].datasets}
     columns = {
         name: tuple((column.name, column.type) for column in portable_columns(dataset))
