@@ -21,7 +21,7 @@ from datetime import date
 
 from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.model.bus import Topic
-from spotlightd.model.dataset import NAME, Column, Dataset, Retention, Rhythm
+from spotlightd.model.dataset import LOAD, NAME, Column, Dataset, Retention, Rhythm
 from spotlightd.model.offsets import Cause
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Rows
@@ -170,6 +170,16 @@ def frames_of(source: Stream) -> Dataset:
         rhythm=Rhythm("with each message", stale_days=0),
         by_load=False,
     )  # fmt: skip
+
+
+def unique_columns(dataset: Dataset) -> tuple[str, ...]:
+    """The columns that no two rows of the table share: the place of a frame; or of a row in its frame, and the load that
+    decoded it. Empty for the datasets of documents and the records of this instance: two of their rows may be equal.
+    """
+    if dataset.by_load:
+        return (*(column.name for column in PLACE), LOAD.name) if dataset.pointer == PLACE else ()
+    place = tuple(column.name for column in FRAME_PLACE)
+    return place if place == dataset.key else ()
 
 
 def covers(day: date, part: int = 0) -> str:

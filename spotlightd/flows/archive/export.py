@@ -23,6 +23,7 @@ from spotlightd.flows.tempfiles import make_parent_folder, wrap_disk_errors, wri
 from spotlightd.model.archive import export_select
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.partition import Partition
+from spotlightd.model.stream import unique_columns
 from spotlightd.tasks import run_together
 
 MANIFEST_VERSION = 1
@@ -95,9 +96,11 @@ def export_path(context: ArchiveContext, partition: Partition) -> Path:
 
 
 def total_order(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
-    """The columns to sort by so that no two rows tie, unless they are equal in all columns."""
-    names = [*dataset.order, *dataset.key, *(column.name for column in columns if column.kind != "list")]
-    return list(dict.fromkeys(names))
+    """The columns to sort by so that no two rows tie, unless they are equal in all columns. Where some columns tell all
+    rows apart, the others decide nothing and are left out.
+    """
+    rest = unique_columns(dataset) or [column.name for column in columns if column.kind != "list"]
+    return list(dict.fromkeys([*dataset.order, *dataset.key, *rest]))
 
 
 def render_manifest(context: ArchiveContext, partition: Partition) -> bytes:
