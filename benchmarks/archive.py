@@ -1,13 +1,15 @@
 """What it costs to archive a day of `trades` in a real MinIO, and to read it from there.
 
 export     only write the day (--rows, constructed by SQL, merged into one part), sorted by the whole key, to a Parquet file
-archived   the archiver's own steps, one after the other, from planned to verified: seal, fingerprint, export, digest, upload,
-           manifest, download, verification in the child. Its memory, and that of the child, are sampled every 5 ms
+archived   the archiver's own steps, one after the other, from planned to switched: seal, fingerprint, export, digest, upload,
+           manifest, download, verification in the child. `processor_seconds_per_million` has each process; `total` is
+           without the store. Memory is watched from a process of its own
 reads      all trades of the rarest and of the busiest symbol, hot and then archived: the best of --reads, in ms, and for the
            archived ones the bytes that the engine fetched of the file
 sizes      the file, compared with gzipped CSV and with pandas' `to_parquet` by default (if pandas is installed)
 
-`of_export` is the ratio to the export inside a round, then the median of --rounds.
+`of_export` is the ratio to the export inside a round, then the median of --rounds, as are processor seconds. Each round
+has another day, since later rows of a sealed day wait for a day.
 """
 
 from __future__ import annotations
@@ -16,19 +18,22 @@ import argparse
 import asyncio
 import gzip
 import json
+import os
+import resource
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 from _frames import ROOT
+from _outside import name_kind, watch_memory
 from verify import COLUMNS, INSERT_DAY, ORDER
 
 from spotlightd import log
@@ -56,8 +61,7 @@ sys.path.insert(0, str(ROOT))
 from tests.real.store import BUCKET
 from tests.real.stores import Minio
 
-DAY = datetime(2025, 10, 3, tzinfo=UTC)
-SAMPLE_SECONDS = 0.005
+DAY = date(2025, 10, 3)  # the day that INSERT_DAY writes
 POLICY = stores.ArchiveSettings(hot_days={"trades": 1}, grace_seconds=0.0)
 READ = "SELECT count(), sum(price), max(offset) FROM {rows} WHERE symbol = {{symbol:String}}"
 FETCHED = "SELECT value FROM system.events WHERE event = 'ReadBufferFromS3Bytes'"
@@ -106,28 +110,15 @@ async def measure_seconds(work: Awaitable[Any]) -> float:
     return time.perf_counter() - began
 
 
-@contextmanager
-def watch_memory(peaks: dict[str, int]) -> Iterator[None]:
-    """The greatest resident memory of this process and of the children that start during the block."""
-    process = psutil.Process()
-    known = {child.pid for child in process.children()}
-
-    async def sample() -> None:
-        while True:
-            peaks["daemon"] = max(peaks.get("daemon", 0), process.memory_info().rss)
-            for child in process.children():
-                if child.pid not in known:
-                    try:
-                        peaks["verifier"] = max(peaks.get("verifier", 0), child.memory_info().rss)
-                    except psutil.NoSuchProcess:
-                        continue
-            await asyncio.sleep(SAMPLE_SECONDS)
-
-    task = asyncio.create_task(sample())
-    try:
-        yield
-    finally:
-        task.cancel()
+def processor_seconds() -> dict[str, float]:
+    """Processor seconds spent so far by this process, by its children that have ended, and by those that run."""
+    own, ended = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    times = {"daemon": own.ru_utime + own.ru_stime, "verifier": ended.ru_utime + ended.ru_stime}
+    running = ((name_kind(child.cmdline()), sum(child.cpu_times()[:2])) for child in psutil.Process().children())
+    for kind, seconds in running:
+        if kind:
+            times[kind] = times.get(kind, 0.0) + seconds
+    return times
 
 
 async def sizes(scene: Scene, path: Path) -> dict[str, Any]:
@@ -171,48 +162,68 @@ async def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
 
 
 async def _rounds(scene: Scene, arguments: argparse.Namespace, ledger: SqliteLedger) -> dict[str, Any]:
-    names, warehouse = ", ".join(column.name for column in COLUMNS), scene.warehouse
-    peaks, ratios, results = dict[str, int](), list[float](), dict[str, Any]()
+    peaks, rounds = dict[str, int](), list[dict[str, Any]]()
     for number in range(arguments.rounds):
-        await warehouse.execute("TRUNCATE TABLE trades")
-        await ledger.run("DELETE FROM partitions")
-        await warehouse.execute("TRUNCATE TABLE archives")
-        await scene.index.refresh()
-        sql = INSERT_DAY.format(names=names, rows=arguments.rows).replace("numbers(", f"numbers({number}, ")
-        await warehouse.execute(sql)
-        await warehouse.execute("OPTIMIZE TABLE trades FINAL")
-        by_size = (await warehouse.rows("SELECT symbol FROM trades GROUP BY symbol ORDER BY count()")).rows
-        rare, busy = by_size[0][0], by_size[-1][0]
-        export = await measure_seconds(scene.export())
-        hot = {"rare": await scene.read(rare, arguments.reads), "busy": await scene.read(busy, arguments.reads)}
-        with watch_memory(peaks):
-            seconds = await measure_seconds(scene.archive())
-        ratios.append(export / seconds)
-        print(
-            f"  export {export:.2f} s, archived {seconds:.2f} s, of export {export / seconds:.2f}",
-            file=sys.stderr,
-            flush=True,
-        )
-        await scene.archiver.round()  # switched
-        before = (await warehouse.rows(FETCHED)).rows
-        rare_read = await scene.read(rare, 1)
-        after = (await warehouse.rows(FETCHED)).rows
-        cold = {
-            "rare": min(rare_read, await scene.read(rare, arguments.reads)),
-            "busy": await scene.read(busy, arguments.reads),
-        }
-        fetched = int(after[0][0]) - (int(before[0][0]) if before else 0) if after else 0
-        results = {
-            "rounds_of_export": [round(ratio, 2) for ratio in ratios],
-            "hot_ms": hot,
-            "archived_ms": cold,
-            "fetched_for_rare": fetched,
-        }
-    path = scene.folder / "day.parquet"
+        await _make_day(scene, ledger, DAY + timedelta(days=number), arguments.rows)
+        rounds.append(await _run_round(scene, peaks, arguments))
+        print(f"  round {number + 1}: {json.dumps(rounds[-1])}", file=sys.stderr, flush=True)
     return {
-        "rows": arguments.rows, "of_export": round(statistics.median(ratios), 2), **results,
-        "peak_mb": {name: round(size / 1e6) for name, size in peaks.items()}, "bytes": await sizes(scene, path),
+        "rows": arguments.rows, "of_export": median(result["of_export"] for result in rounds),
+        "processor_seconds_per_million": {
+            name: median(result["processor"][name] / arguments.rows * 1e6 for result in rounds)
+            for name in rounds[0]["processor"]
+        },
+        "rounds": rounds, "peak_mb": {name: round(size / 1e6) for name, size in peaks.items()},
+        "bytes": await sizes(scene, scene.folder / "day.parquet"),
     }  # fmt: skip
+
+
+async def _make_day(scene: Scene, ledger: SqliteLedger, day: date, rows: int) -> None:
+    """Nothing is left of the rounds before, and the table has a new day."""
+    names, warehouse = ", ".join(column.name for column in COLUMNS), scene.warehouse
+    await warehouse.execute("TRUNCATE TABLE trades")
+    await ledger.run("DELETE FROM partitions")
+    await warehouse.execute("TRUNCATE TABLE archives")
+    await scene.index.refresh()
+    await warehouse.execute(INSERT_DAY.format(names=names, rows=rows).replace(DAY.isoformat(), day.isoformat()))
+    await warehouse.execute("OPTIMIZE TABLE trades FINAL")
+
+
+async def _run_round(scene: Scene, peaks: dict[str, int], arguments: argparse.Namespace) -> dict[str, Any]:
+    warehouse = scene.warehouse
+    by_size = (await warehouse.rows("SELECT symbol FROM trades GROUP BY symbol ORDER BY count()")).rows
+    rare, busy = by_size[0][0], by_size[-1][0]
+    spent = processor_seconds()
+    export = await measure_seconds(scene.export())
+    exporting = subtract(spent, processor_seconds())
+    hot = {"rare": await scene.read(rare, arguments.reads), "busy": await scene.read(busy, arguments.reads)}
+    with watch_memory(peaks, os.getpid()):
+        spent = processor_seconds()
+        archived = await measure_seconds(scene.archive())
+        archiving = subtract(spent, processor_seconds())
+    await scene.archiver.round()  # switched
+    before = (await warehouse.rows(FETCHED)).rows
+    rare_read = await scene.read(rare, 1)
+    after = (await warehouse.rows(FETCHED)).rows
+    cold = {
+        "rare": min(rare_read, await scene.read(rare, arguments.reads)),
+        "busy": await scene.read(busy, arguments.reads),
+    }
+    fetched = int(after[0][0]) - (int(before[0][0]) if before else 0) if after else 0
+    total = round(sum(archiving[name] for name in ("daemon", "engine", "verifier")), 3)
+    return {
+        "export_seconds": round(export, 2), "archived_seconds": round(archived, 2), "of_export": round(export / archived, 2),
+        "processor": {"total": total, **archiving, "export_alone": round(exporting["daemon"] + exporting["engine"], 3)},
+        "hot_ms": hot, "archived_ms": cold, "fetched_for_rare": fetched,
+    }  # fmt: skip
+
+
+def subtract(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(seconds - before.get(name, 0.0), 3) for name, seconds in after.items()}
+
+
+def median(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 3)
 
 
 def main() -> None:
