@@ -16,6 +16,7 @@ from spotlightd.flows.archive.plan import next_generations
 from spotlightd.flows.loads.publish import make_publication_rows
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.transform import TransformRunner
+from spotlightd.flows.upkeep.publications import PublicationCounter
 from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.flows.upkeep.tables import INDEXES, TableFacts, compare_index, list_tables
 from spotlightd.model.dataset import Dataset
@@ -42,8 +43,9 @@ def make_table_watch(
 ) -> TableWatch:
     datasets = (*catalog.datasets, *SYSTEM_DATASETS)
     facts = TableFacts(
-        warehouse, archive_ledger, positions, archives, datasets, catalog.streams, _describe_remedies(catalog)
-    )
+        warehouse, PublicationCounter(warehouse), archive_ledger, positions, archives, datasets, catalog.streams,
+        _describe_remedies(catalog),
+    )  # fmt: skip
     return TableWatch(facts, gate)
 
 

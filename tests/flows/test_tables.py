@@ -21,6 +21,7 @@ from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
+from spotlightd.flows.upkeep.publications import PublicationCounter
 from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.flows.upkeep.tables import TableDefect, TableFacts, compare_index
 from spotlightd.model.offsets import Epoch, Position
@@ -58,8 +59,9 @@ def watch_of(
 ) -> Watched:
     datasets = (constructed_counts, *(frames_of(stream) for stream in streams), *SYSTEM_DATASETS)
     facts = TableFacts(
-        warehouse, SqliteArchive(ledger), SqlitePositions(ledger), archives or Fixed(), datasets, streams, REMEDY
-    )
+        warehouse, PublicationCounter(warehouse), SqliteArchive(ledger), SqlitePositions(ledger), archives or Fixed(),
+        datasets, streams, REMEDY,
+    )  # fmt: skip
     gate = Gate()
     return Watched(facts, gate, TableWatch(facts, gate))
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from spotlightd.datasets.system import MIRRORED
+from spotlightd.flows.upkeep.publications import PublicationCounter, Published
 from spotlightd.model.bus import KEY
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.offsets import Epoch, Position
@@ -28,10 +29,6 @@ from spotlightd.sql.visibility import hot_rows
 INDEXES = ("loads", "archives")
 COPIES = tuple(dataset.name for dataset in MIRRORED)  # the ledger fills them again by itself
 TABLES = "SELECT name FROM system.tables WHERE database = currentDatabase()"
-PUBLISHED = """
-SELECT dataset, count(), sumIf(rows, (dataset, load_id) NOT IN (SELECT dataset, arrayJoin(supersedes) FROM loads))
-FROM loads WHERE seq > transform(dataset, {names:Array(String)}, {losses:Array(UInt64)}, toUInt64(0)) GROUP BY dataset
-"""
 FRAME = "epoch = {epoch:UInt16} AND partition = {partition:UInt16} AND offset = {offset:UInt64}"
 
 INDEX_FACT = "it is the only record of what readers see"
@@ -68,20 +65,11 @@ class TableDefect:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """What `loads` knows of a dataset: the number of its publications, and the rows of those that are visible. Without
-    those that an operator knows to be lost.
-    """
-
-    publications: int = 0
-    rows: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class TableFacts:
     """Everything that a look needs. `remedies`: what `spotlightd rebuild` does with a table, as a clause."""
 
     warehouse: Warehouse
+    publications: PublicationCounter
     archive_ledger: ArchiveLedger
     positions: Positions
     archives: Archives
@@ -94,18 +82,12 @@ class TableFacts:
         tables = await list_tables(self.warehouse)
         if indexes := [self.describe(name, "missing", INDEX_FACT) for name in INDEXES if name not in tables]:
             return tuple(indexes)
-        published = await self._read_published()
+        published = await self.publications.count(await self.archive_ledger.accepted_losses())
         frames = [defect for stream in self.streams if (defect := await self._check_frames(stream, tables))]
         missing = [defect for dataset in self.datasets if (defect := self._check_missing(dataset, tables, published))]
         present = [dataset for dataset in self.datasets if dataset.name in tables and dataset.name in published]
         short = [defect for dataset in present if (defect := await self._check_rows(dataset, published[dataset.name]))]
         return tuple({defect.table: defect for defect in (*missing, *short, *frames)}.values())
-
-    async def _read_published(self) -> Mapping[str, Published]:
-        losses = {"": 0, **await self.archive_ledger.accepted_losses()}  # the function needs at least one
-        values = {"names": list(losses), "losses": list(losses.values())}
-        answer = await self.warehouse.rows(PUBLISHED, values)
-        return {name: Published(publications, rows) for name, publications, rows in answer.rows}
 
     def _check_missing(
         self, dataset: Dataset, tables: AbstractSet[str], published: Mapping[str, Published]
