@@ -62,6 +62,7 @@ def make_explorer_context(
         archive=archive,
         document_tiers=document_tiers,
         disks=disks,
+        audience=streams.audience,
     )
 
 

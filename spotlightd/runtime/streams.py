@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from spotlightd.audience import Audience
 from spotlightd.clients.http.websocket import open_websocket
 from spotlightd.clients.kafka.bus import Kafka
 from spotlightd.clients.locallog.bus import LocalLog
@@ -54,6 +55,7 @@ class OpenStreams:
     movers: Mapping[str, Flow]
     listeners: Mapping[str, Flow]
     parser: ChildParser | None = None
+    audience: Audience = field(default_factory=Audience)
 
     def feeds(self) -> tuple[FeedState, ...]:
         return tuple(
@@ -153,6 +155,7 @@ async def open_streams(instance: Instance, metrics: Metrics) -> AsyncIterator[Op
         topics = [source.topic for source in sources]
         priorities = {source.name: source.priority for source in sources}
         spool = await stack.enter_async_context(LogSpool(log, settings.streams, topics, priorities, is_bus=is_embedded))
+        audience = Audience()
         parts = Parts(instance.ledger, instance.publications, positions)
         forwarders = {} if is_embedded else {source.name: Forwarder(source, log, bus, metrics) for source in sources}
 
@@ -163,7 +166,7 @@ async def open_streams(instance: Instance, metrics: Metrics) -> AsyncIterator[Op
             bus, spool, instance.warehouse, positions, parts, metrics, settings.streams,
             trim=trim if is_embedded else None,
             resend=None if is_embedded else lambda name: forwarders[name].resend(),
-            gate=instance.gate, archives=instance.archives,
+            gate=instance.gate, archives=instance.archives, audience=audience,
         )  # fmt: skip
         parser = await _open_parser(stack, instance, sources)
         replays = {stream.name: make_replay(stream, instance, parts, parser) for stream in instance.catalog.streams}
@@ -179,7 +182,7 @@ async def open_streams(instance: Instance, metrics: Metrics) -> AsyncIterator[Op
         movers |= {f"drain {name}": flow for name, flow in draining.items()}
         movers |= {f"forward {name}": flow for name, flow in forwarders.items()}
         listeners: dict[str, Flow] = {f"listen {name}": flow for name, flow in listening.items()}
-        yield OpenStreams(bus, positions, listening, draining, movers, listeners, parser)
+        yield OpenStreams(bus, positions, listening, draining, movers, listeners, parser, audience)
 
 
 def make_replay(source: Stream, instance: Instance, parts: Parts, parser: Parser | None = None) -> Replay:

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 import jinja2
 from aiohttp import web
 
+from spotlightd.audience import Audience
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.document_tiers import DocumentTiers
@@ -76,7 +77,7 @@ class ExplorerContext:
     """Everything that the pages read.
 
     `datasets` includes the system datasets and the frames of each of `streams`. `bus` and `positions` are None where no
-    stream is configured. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top
+    stream is configured. `audience` counts open live pages. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top
     of every page, such as the demo's. The four callables give the state of other parts as of now.
     """
 
@@ -96,6 +97,7 @@ class ExplorerContext:
     archive: Callable[[], ArchiveState] = ArchiveState
     document_tiers: Callable[[], DocumentTiers] = DocumentTiers
     disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
+    audience: Audience = field(default_factory=Audience)
 
     @property
     def day(self) -> date:

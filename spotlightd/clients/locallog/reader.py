@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from bisect import bisect_right
 from collections import deque
@@ -18,6 +19,7 @@ from spotlightd.model.bus import Ends, Records
 
 GROUPS_AT_ONCE = 256
 PEEK_BYTES = 16 << 20
+FEW_FRAMES = 1_000  # so many are read when the group is due, in one piece; more are read as they come
 ARRIVALS = 128  # appends whose time is remembered; a reader of older records need not wait for more
 
 
@@ -136,14 +138,26 @@ class LogPartitionReader:
         self._count = self._size = 0
 
     async def next(self, *, frames: int, size: int, seconds: float, idle_seconds: float = 1.0) -> Records:
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         while True:
             changed = self._state.changed  # read before the file is: a later append sets this very event
-            await self._fill(frames, size)
-            end = self._state.arrival_time(self._offset) + seconds if self._count else started + idle_seconds
-            left = end - asyncio.get_running_loop().time()
-            if self._is_full(frames, size) or left <= 0 or not await _wait_for(changed, left):
-                return self._take(frames, size)
+            waiting = self._count_waiting()
+            end = self._state.arrival_time(self._offset) + seconds if waiting else started + idle_seconds
+            left = end - loop.time()
+            if left <= 0 or waiting >= min(frames, FEW_FRAMES):
+                await self._fill(frames, size)
+                left = end - loop.time()
+            if left <= 0 or self._is_full(frames, size):
+                return self._take(frames, size) if waiting else join_records([])
+            await _wait_for(changed, left)
+
+    def _count_waiting(self) -> int:
+        """How many records there are, read from the file or not."""
+        state = self._state
+        if state.is_deleted or not state.first <= self._offset + self._count <= state.end:
+            raise make_offset_error(state, self._offset + self._count)
+        return state.end - self._offset
 
     def _is_full(self, frames: int, size: int) -> bool:
         return self._count >= frames or self._size >= size
@@ -151,9 +165,7 @@ class LogPartitionReader:
     async def _fill(self, frames: int, size: int) -> None:
         while not self._is_full(frames, size):
             start, state = self._offset + self._count, self._state
-            if state.is_deleted or not state.first <= start <= state.end:
-                raise make_offset_error(state, start)
-            if start == state.end:
+            if self._count_waiting() == self._count:
                 return
             read = partial(self._reader.read_groups, state, start, frames - self._count, size - self._size)
             groups = await self._reader.run_in_thread(read)
@@ -180,11 +192,8 @@ class LogPartitionReader:
         return join_records(parts)
 
 
-async def _wait_for(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set within that time."""
-    try:
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most for that time."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return False
-    return True

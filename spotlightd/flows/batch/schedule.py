@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
+from time import monotonic
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.cron import CronTrigger
@@ -40,6 +41,7 @@ HOLD = Backoff(first=1.0, most=15.0, jitter=0.0)  # an engine that died is back 
 JOB_POLL_SECONDS = 2.0
 WAITING_PER_MINUTE = 60 / JOB_POLL_SECONDS
 BOOKKEEPING_PER_MINUTE = 12.0  # a round every two seconds, plus the time of its work
+COPIES_SECONDS = 15.0  # then the copies themselves are looked at again: somebody may have emptied one
 INGESTING_PER_MINUTE = 1 / 15  # a document may take half an hour to fetch and a quarter of an hour to parse
 
 
@@ -209,11 +211,14 @@ async def run_bookkeeping(
     lost their rows.
     """
     known = list(datasets)
+    newest, look_at = dict[str, int](), 0.0
     report.expect_beats(BOOKKEEPING_PER_MINUTE)
     while True:
         done = 0
         try:
-            done += await mirror_records(ledger, warehouse, archives)
+            if monotonic() >= look_at:
+                newest, look_at = {}, monotonic() + COPIES_SECONDS
+            done += await mirror_records(ledger, warehouse, archives, newest)
             present = [dataset for dataset in known if not gate.table_reason((dataset,))]
             done += await sweep_dead_loads(ledger, warehouse, present)
         except StoreError as problem:

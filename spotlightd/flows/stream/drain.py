@@ -50,6 +50,7 @@ HOLD = Backoff(first=0.5, most=15.0)
 LARGE_FRAMES = 10_000  # smaller batches finish sooner one at a time, and the next batch grows meanwhile
 MOVES_AT_ONCE = 3  # decoding a batch takes one core: with two cores, two batches decode while frames are inserted
 TIDY_SECONDS = 1.0
+TRIM_SECONDS = 5.0
 CLOSE_DAYS_SECONDS = 30.0
 BEATS_PER_MINUTE = 30.0  # an idle reader returns every second; a batch may take longer
 
@@ -136,11 +137,7 @@ class Drain:
                     while moves and frames < LARGE_FRAMES:
                         await wait_for_move(moves[0].task)
                         moves.popleft()  # only now: moves in the queue are finished when this partition ends
-                    records = await reader.next(
-                        frames=context.settings.batch_frames,
-                        size=context.settings.batch_bytes,
-                        seconds=context.settings.batch_seconds,
-                    )
+                    records = await context.read_batch(reader)
                     frames = len(records)
                     while moves and moves[0].task.done():
                         await wait_for_move(moves.popleft().task)
@@ -246,16 +243,17 @@ class Drain:
         report.beat(lag_seconds=state.lag_seconds, queue=max(0, state.end - state.offset))
 
     async def _tidy(self) -> None:
-        """What need not be done for each batch: measure lag and clock, give up holes, close days, trim the log."""
-        next_days = 0.0
+        """What need not be done for each batch: measure lag and clock, give up holes, trim the log, close days."""
+        next_trim = next_days = 0.0
         while not self._must_hold():
             await asyncio.sleep(TIDY_SECONDS)
             waiting = await self._measure()
             await self._give_up_holes()
             self._resend_if_stalled(waiting)
             await self.clock.measure()
-            if self._context.trim:
-                await self._context.trim(self._source, {number: state.offset for number, state in self._states.items()})
+            if monotonic() >= next_trim:
+                await self._trim()
+                next_trim = monotonic() + TRIM_SECONDS
             if monotonic() >= next_days:
                 await close_days(self._source, self._context.parts, self.states())
                 next_days = monotonic() + CLOSE_DAYS_SECONDS
@@ -267,11 +265,18 @@ class Drain:
             if state := self._states.get(partition):
                 lag = 0.0 if ends.end <= state.offset else state.lag_seconds
                 self._states[partition] = replace(state, end=ends.end, lag_seconds=lag)
-                with suppress(StoreError):  # for other people's monitoring; spotlightd does not depend on it
-                    await self._context.bus.commit(self._source.name, partition, state.offset)
         waiting = sum(state.end - state.offset for state in self._states.values())
         self._context.metrics.gauge("bus_waiting_frames", waiting, source=self._source.name)
         return measure_spool(self._context.metrics, self._source.name, self._context.spool)
+
+    async def _trim(self) -> None:
+        """Tell the bus how far the drain is, and free records that were drained and are old."""
+        offsets = {partition: state.offset for partition, state in self._states.items()}
+        for partition, offset in offsets.items():
+            with suppress(StoreError):  # for other people's monitoring; spotlightd does not depend on it
+                await self._context.bus.commit(self._source.name, partition, offset)
+        if self._context.trim:
+            await self._context.trim(self._source, offsets)
 
     async def _give_up_holes(self) -> None:
         """Free what was spooled behind holes that stayed open, as soon as all current moves are durable."""

@@ -82,7 +82,8 @@ class LivePoller:
         if self._task is None:
             self._start()
         try:
-            yield listener
+            with self._context.audience.join():
+                yield listener
         finally:
             self._remove(listener)
 
