@@ -1,6 +1,7 @@
-"""The limit and the peers of ingest.py: the engine's own CSV reader, pandas, the csv module, dlt.
+"""The limit and the peers of ingest.py and backfill.py: the engine's own CSV reader, pandas, the csv module, DuckDB, dlt.
 
-Each is a function of files (text, zip). It returns the seconds of each file, and the counts of its table after the last.
+Each is a function of files (text, zip). It returns the seconds of each file by a clock, and the counts of its table after
+the last.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Clock = Callable[[], float]
 Way = Callable[[list[tuple[Path, Path]]], tuple[list[float], list[int]]]
 NAMES = ["settlement_date", "cusip", "symbol", "quantity", "description", "price"]
 TABLE = """CREATE TABLE ftd (settlement_date Date, cusip FixedString(9), symbol LowCardinality(String), quantity UInt64,
@@ -22,13 +24,21 @@ TABLE = """CREATE TABLE ftd (settlement_date Date, cusip FixedString(9), symbol 
     line UInt32 CODEC(T64, ZSTD(1))) ENGINE = MergeTree PARTITION BY toYear(settlement_date)
     ORDER BY (symbol, settlement_date, cusip)
     SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 1000"""
+DUCKDB_TABLE = """CREATE TABLE ftd (settlement_date DATE, cusip VARCHAR, symbol VARCHAR, quantity UBIGINT,
+    description VARCHAR, price DECIMAL(18, 4), line UINTEGER)"""
+DUCKDB_INSERT = """INSERT INTO ftd SELECT strptime(column0, '%Y%m%d'), column1, column2, column3::UBIGINT, column4,
+    try_cast(column5 AS DECIMAL(18, 4)), row_number() OVER () + 1 FROM read_csv(?, delim = '|', header = false, skip = 1,
+    quote = '', escape = '', all_varchar = true, null_padding = true, encoding = 'latin-1', parallel = false,
+    names = ['column0', 'column1', 'column2', 'column3', 'column4', 'column5'], auto_detect = false,
+    columns = {'column0': 'VARCHAR', 'column1': 'VARCHAR', 'column2': 'VARCHAR', 'column3': 'VARCHAR',
+    'column4': 'VARCHAR', 'column5': 'VARCHAR'}) WHERE column1 IS NOT NULL"""
 FIELDS = (
     "toDate(parseDateTimeBestEffort(settlement_date)), cusip, symbol, toUInt64(quantity), description,"
     " toDecimal64OrNull(price, 4), 1, 0"
 )
 
 
-def in_engine(fill: Callable[[Any, Path, Path], None]) -> Way:
+def in_engine(fill: Callable[[Any, Path, Path], None], clock: Clock = time.perf_counter) -> Way:
     """A way that fills a chDB table in this process: warmed by the first file, timed with the last."""
 
     def way(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
@@ -43,9 +53,9 @@ def in_engine(fill: Callable[[Any, Path, Path], None]) -> Way:
             seconds = []
             for plain, packed in files:
                 session.query("TRUNCATE TABLE ftd SYNC")
-                began = time.perf_counter()
+                began = clock()
                 fill(session, plain, packed)
-                seconds.append(time.perf_counter() - began)
+                seconds.append(clock() - began)
             totals = str(session.query("SELECT count(), sum(quantity) FROM ftd")).strip().split(",")
             session.close()
         return seconds, [int(total) for total in totals]
@@ -100,7 +110,24 @@ def by_csv(session: Any, _: Path, packed: Path) -> None:
     _put(session, pa.table([pa.array(c, t) for c, t in zip(columns, _schema().types, strict=True)], NAMES))
 
 
-def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
+def by_duckdb(files: list[tuple[Path, Path]], clock: Clock = time.perf_counter) -> tuple[list[float], list[int]]:
+    """From the inflated text into a file of its own, one thread, as the engine reads it."""
+    import duckdb  # noqa: PLC0415
+
+    seconds, totals = list[float](), [0, 0]
+    for plain, _ in files:
+        with tempfile.TemporaryDirectory(dir=plain.parent) as folder, duckdb.connect(f"{folder}/ftd.duckdb") as db:
+            db.execute("SET threads = 1")
+            db.execute(DUCKDB_TABLE)
+            began = clock()
+            db.execute(DUCKDB_INSERT, [str(plain)])
+            db.execute("CHECKPOINT")
+            seconds.append(clock() - began)
+            totals = [int(total) for total in db.execute("SELECT count(*), sum(quantity) FROM ftd").fetchall()[0]]
+    return seconds, totals
+
+
+def by_dlt(files: list[tuple[Path, Path]], clock: Clock = time.perf_counter) -> tuple[list[float], list[int]]:
     import dlt  # noqa: PLC0415
     import duckdb  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
@@ -119,11 +146,11 @@ def by_dlt(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
                 yield trades.assign(quantity=trades.quantity.astype("int64"), line=trades.index + 2)
 
         with tempfile.TemporaryDirectory(dir=packed.parent) as folder:
-            began = time.perf_counter()
+            began = clock()
             target = dlt.destinations.duckdb(f"{folder}/ftd.duckdb")
             pipeline = dlt.pipeline(f"ftd{number}", destination=target, dataset_name="d", pipelines_dir=folder)
             pipeline.run(dlt.resource(source, name="ftd", write_disposition="replace"), loader_file_format="parquet")
-            seconds.append(time.perf_counter() - began)
+            seconds.append(clock() - began)
             with duckdb.connect(f"{folder}/ftd.duckdb") as db:
                 totals = [int(total) for total in db.execute("SELECT count(*), sum(quantity) FROM d.ftd").fetchall()[0]]
     return seconds, totals
