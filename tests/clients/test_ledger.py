@@ -108,11 +108,12 @@ async def test_what_an_address_answered_is_remembered(ledger: SqliteLedger) -> N
     assert await ledger.addresses_of("constructed", ["cd" * 32]) == await ledger.addresses_of("another", [DIGEST]) == ()
 
 
-async def test_any_number_of_addresses_is_looked_up(ledger: SqliteLedger) -> None:
-    urls = [f"https://example.org/{number}.zip" for number in range(1_300)]
-    for url in urls[::100]:
+async def test_any_number_of_addresses_is_looked_up(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spotlightd.clients.ledger.ledger.ADDRESSES_AT_ONCE", 2)
+    urls = [f"https://example.org/{number}.zip" for number in range(7)]
+    for url in urls[::2]:
         await ledger.save_address("constructed", KnownAddress(url, "2021"))
-    assert list(await ledger.known_addresses("constructed", urls)) == urls[::100]
+    assert list(await ledger.known_addresses("constructed", urls)) == urls[::2]
 
 
 async def test_stored_documents_become_due_as_if_their_parser_were_new(ledger: SqliteLedger) -> None:
@@ -171,3 +172,18 @@ async def test_a_folder_that_is_no_folder_is_a_store_error(tmp_path: Path) -> No
     with pytest.raises(StoreError, match="unable to open"):
         async with SqliteLedger(tmp_path / "missing" / "ledger.sqlite"):
             pass
+
+
+async def test_the_documents_of_all_sources_are_listed_whatever_their_number(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spotlightd.clients.ledger.ledger.DOCUMENTS_AT_ONCE", 2)
+    digests = [f"{number:064x}" for number in range(5)]
+    for size, digest in enumerate(digests):
+        document = Document(digest, size, "constructed", f"https://example.org/{size}.zip", "2021", NOON)
+        await ledger.save_document(document)
+    again = Document(digests[1], 1, "another", "https://example.org/other.zip", "2021", NOON)
+    await ledger.save_document(again)
+    documents = await ledger.documents()
+    assert [(digest, stored.size) for digest, stored in documents.items()] == list(zip(digests, range(5), strict=True))
+    assert sorted(documents[digests[1]].sources) == ["another", "constructed"]

@@ -27,9 +27,9 @@ from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
-from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
+from spotlightd.flows.upkeep.documents import DocumentTiering, Inventory, TieringPolicy
 from spotlightd.model.bucket import BucketAccess, document_key
-from spotlightd.model.document_tiers import DocumentTiers, StoredDocument, Tally
+from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, StoredDocument, Tally
 from spotlightd.model.provenance import Document
 from tests.clients.bucket_world import open_bucket
 from tests.clients.documents_world import WatchedBucket, chunks, content, read, tiered
@@ -112,6 +112,19 @@ async def test_new_documents_are_copied_old_ones_leave_and_all_are_read(world: W
     assert await world.check() == (
         True, "1 document (1,000 bytes) in the folder, 2 documents (2,000 bytes) in the bucket alone: all are there",
     )  # fmt: skip
+
+
+def test_a_round_works_only_on_documents_without_a_copy_and_those_that_are_due() -> None:
+    days = {"old": 30, "older": 40, "copied": 3, "new": 2, "kept": 99}
+    local = {name: LocalDocument(name, 1, NOW - timedelta(days=age)) for name, age in days.items()}
+    stored = {name: StoredDocument(name, 1, ("patient" if name == "kept" else "constructed",)) for name in days}
+    inventory = Inventory(stored, local, {"old": 1, "copied": 1})
+    leaving = inventory.list_leaving(TieringPolicy({"constructed": 10}), NOW)
+    assert [(document.digest, is_due) for document, is_due in leaving] == [
+        ("older", True),
+        ("old", True),
+        ("new", False),
+    ]
 
 
 async def test_a_copy_is_read_back_when_it_is_made_and_again_before_the_drop(world: World) -> None:

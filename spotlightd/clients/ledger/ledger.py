@@ -25,6 +25,7 @@ from spotlightd.ports.ledger import Job, JobKind, KnownAddress
 
 SCHEMA = 5
 ADDRESSES_AT_ONCE = 500
+DOCUMENTS_AT_ONCE = 1_000  # about 4 ms of the event loop
 
 
 class SqliteLedger(SqliteLoads):
@@ -76,12 +77,15 @@ class SqliteLedger(SqliteLoads):
         return Document(**fields, fetched_at=from_micros(rows[0]["fetched_at"]))
 
     async def documents(self) -> Mapping[str, StoredDocument]:
-        rows = await self.run(
-            "SELECT digest, max(size) AS size, json_group_array(DISTINCT source) AS sources FROM documents GROUP BY digest"
+        sql = (
+            "SELECT digest, max(size) AS size, json_group_array(DISTINCT source) AS sources FROM documents"
+            " WHERE digest > ? GROUP BY digest ORDER BY digest LIMIT ?"
         )
-        return {
-            row["digest"]: StoredDocument(row["digest"], row["size"], tuple(json.loads(row["sources"]))) for row in rows
-        }
+        documents, last = dict[str, StoredDocument](), ""
+        while rows := await self.run(sql, (last, DOCUMENTS_AT_ONCE)):
+            last = rows[-1]["digest"]
+            documents |= {row["digest"]: _read_stored(row) for row in rows}
+        return documents
 
     async def record(self, run: Run) -> None:
         await self.run(*_insert_run(run))
@@ -165,6 +169,10 @@ def _read_address(row: sqlite3.Row) -> KnownAddress:
         first_fetched_at=from_micros(row["first_seen"]), checked_at=from_micros(row["checked_at"]), outcome=row["outcome"],
         parser=row["parser"], failures=row["failures"], not_before=from_micros(row["not_before"]),
     )  # fmt: skip
+
+
+def _read_stored(row: sqlite3.Row) -> StoredDocument:
+    return StoredDocument(row["digest"], row["size"], tuple(json.loads(row["sources"])))
 
 
 def _read_job(row: sqlite3.Row) -> Job:

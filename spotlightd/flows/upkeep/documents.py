@@ -54,7 +54,10 @@ class TieringPolicy:
 
 @dataclass(slots=True)
 class Inventory:
-    """What a round finds and does. `local` and `copied`, by digest, are kept up to date; `errors` are by digest too."""
+    """What a round finds and does. `local` and `copied`, by digest, are kept up to date; `errors` are by digest too.
+
+    There may be a million documents: what looks at all of them runs in a thread, beside the event loop.
+    """
 
     stored: Mapping[str, StoredDocument]
     local: dict[str, LocalDocument]
@@ -62,6 +65,18 @@ class Inventory:
     errors: dict[str, str] = field(default_factory=dict)
     sent: list[int] = field(default_factory=list)
     dropped: list[int] = field(default_factory=list)
+
+    def list_leaving(self, policy: TieringPolicy, now: datetime) -> list[tuple[LocalDocument, bool]]:
+        """The documents to copy or drop, oldest first, and whether each is due to leave the folder."""
+        leaving = []
+        for document in sorted(self.local.values(), key=lambda local: local.at):
+            retention = policy.retention(self.stored.get(document.digest))
+            if retention is None:
+                continue
+            is_due = now - document.at >= retention
+            if is_due or document.digest not in self.copied:
+                leaving.append((document, is_due))
+        return leaving
 
     def find_errors(self, lost: frozenset[str]) -> Iterator[tuple[str, str]]:
         """Documents that are nowhere, and documents whose copy has another length."""
@@ -131,12 +146,12 @@ class DocumentTiering:
         rules = await self._update_retention()
         inventory = await self._take_inventory()
         await self._check(inventory)
-        for done, document in enumerate(sorted(inventory.local.values(), key=lambda local: local.at)):
-            retention = self._policy.retention(inventory.stored.get(document.digest))
-            if retention is not None and document.digest not in inventory.errors:
-                report.set_working("documents", done, len(inventory.local) + len(inventory.dropped))
+        leaving = await asyncio.to_thread(inventory.list_leaving, self._policy, self._clock.utc())
+        for done, (document, is_due) in enumerate(leaving):
+            if document.digest not in inventory.errors:
+                report.set_working("documents", done, len(leaving))
                 report.beat()
-                await self._tier(inventory, document, is_due=self._clock.utc() - document.at >= retention)
+                await self._tier(inventory, document, is_due=is_due)
         shortened = await report_shortened(rules, self._reported, partial(self._describe_leaving, inventory))
         return await self._save_result(inventory, shortened)
 
@@ -169,7 +184,7 @@ class DocumentTiering:
     async def _check(self, inventory: Inventory) -> None:
         """Find what is wrong before anything is done: missing documents, and copies that were damaged the last time."""
         errors = inventory.errors
-        errors |= inventory.find_errors(self._policy.lost)
+        errors |= await asyncio.to_thread(lambda: dict(inventory.find_errors(self._policy.lost)))
         if errors:
             logger().error("documents missing", documents=len(errors), error=next(iter(errors.values())))
         for digest in self._suspects & inventory.local.keys() & inventory.copied.keys():
@@ -235,7 +250,8 @@ class DocumentTiering:
     async def _save_result(self, inventory: Inventory, shortened: tuple[str, ...]) -> DocumentTiers:
         now = self._clock.utc()
         self._suspects = frozenset(inventory.errors)
-        self._state = replace(inventory.to_tiers(now, self._policy.leaving), shortened=shortened)
+        tiers = await asyncio.to_thread(inventory.to_tiers, now, self._policy.leaving)
+        self._state = replace(tiers, shortened=shortened)
         check = Check(now, not inventory.errors, _summarize(self._state))
         await self._archive_ledger.save_check("documents", check)
         if inventory.sent:
