@@ -2,6 +2,9 @@
 
 Everything else is built at the start: which settings wait for a restart is logged. Nothing changes when the file or a source
 is wrong; then the daemon works on with what it has, and the log names the mistake.
+
+Files are read in a thread that nobody waits for: an operator's source may take long to load, and a settings file may be a
+pipe. Read in the event loop, a source that slept for 40 s kept pages and SIGTERM waiting as long.
 """
 
 from __future__ import annotations
@@ -9,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from spotlightd.errors import SettingsError
@@ -27,15 +31,9 @@ LEVEL = "log.level"
 @contextmanager
 def reload_signal(settings: Settings, read_settings: ReadSettings | None = None) -> Iterator[None]:
     """While the block runs, SIGHUP reloads; without `read_settings` it only says that it cannot. Afterwards it is ignored."""
-    loop, before = asyncio.get_running_loop(), _flatten(settings)
-
-    def reload() -> None:
-        if read_settings is None:
-            logger().warning("reload refused", error="nothing can be reloaded here: stop it and start it again")
-        else:
-            _reload(before, read_settings)
-
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop = asyncio.get_running_loop()
+    reload = _Reload(loop, _flatten(settings), read_settings)
+    loop.add_signal_handler(signal.SIGHUP, reload.begin)
     try:
         yield
     finally:
@@ -43,14 +41,42 @@ def reload_signal(settings: Settings, read_settings: ReadSettings | None = None)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
-def _reload(before: Mapping[str, Any], read_settings: ReadSettings) -> None:
-    try:
-        settings = read_settings()
-        check_settings(settings)
-    except SettingsError as error:
-        logger().error("reload refused", error=str(error))
-        return
-    after = _flatten(settings)
+class _Reload:
+    """Reads the settings once for each signal, one at a time."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, before: Mapping[str, Any], read_settings: ReadSettings | None
+    ) -> None:
+        self._loop, self._before, self._read_settings = loop, before, read_settings
+        self._thread: Thread | None = None
+
+    def begin(self) -> None:
+        if self._read_settings is None:
+            _refuse("nothing can be reloaded here: stop it and start it again")
+        elif self._thread and self._thread.is_alive():
+            _refuse("the settings file or a source is still being read since the last signal")
+        else:
+            self._thread = Thread(target=self._read, args=(self._read_settings,), name="reload", daemon=True)
+            self._thread.start()
+
+    def _read(self, read_settings: ReadSettings) -> None:
+        """In the thread. After the daemon's end nobody asks for the result."""
+        with suppress(RuntimeError):
+            try:
+                settings = read_settings()
+                check_settings(settings)
+                after = _flatten(settings)
+            except (SettingsError, OSError) as error:
+                self._loop.call_soon_threadsafe(_refuse, str(error))
+            else:
+                self._loop.call_soon_threadsafe(_apply, settings, self._before, after)
+
+
+def _refuse(reason: str) -> None:
+    logger().error("reload refused", error=reason)
+
+
+def _apply(settings: Settings, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     waiting = [name for name in changed if name != LEVEL]
     logger().warning("settings reloaded", log_level=settings.log.level, need_restart=waiting)

@@ -198,7 +198,7 @@ class Connections:
         return self._make_room(self._open)
 
     def _make_room(self, candidates: Collection[Connection]) -> bool:
-        """Close the one that can best be spared: of the address with the most, a half request first.
+        """Close the one that can best be spared: a half request first, of the address with the most.
 
         No idle connection is closed while a new one is not read yet: that is rather a half request, and the client of the
         idle one may just be sending its next request.
@@ -220,11 +220,15 @@ class Connections:
         self._drop(max(spare, key=self._rank), "room")
         return True
 
-    def _rank(self, connection: Connection) -> tuple[int, bool, float]:
-        """The highest one is closed first. Of those that wait it is the oldest, of those that are answered the newest."""
+    def _rank(self, connection: Connection) -> tuple[bool, int, float]:
+        """The highest one is closed first. Of those that wait it is the oldest, of those that are answered the newest.
+
+        A half request comes before the number of its address: a flood from many addresses would push out the daemon's own
+        connections to the engine, or a proxy's, which are many of one address.
+        """
         age = self.clock.now() - connection.since
         return (
-            self._by_address[connection.address], connection.wait is Wait.HEAD,
+            connection.wait is Wait.HEAD, self._by_address[connection.address],
             -age if connection.wait is Wait.ANSWER else age,
         )  # fmt: skip
 

@@ -32,6 +32,8 @@ def load_settings(path: Path | None) -> Settings:
         raise SettingsError(f"settings file {path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"settings file {path} is not TOML: {error}") from None
+    except RecursionError:
+        raise SettingsError(f"settings file {path} is not for us: its lists are nested too deep") from None
     return read_section(Settings, raw, prefix="")
 
 

@@ -23,7 +23,10 @@ from spotlightd.model.transform import Transform
 
 @dataclass(frozen=True, slots=True)
 class AuthorErrors:
-    """Turns an exception of an author's code into `error`, with type and line. SpotlightError and MemoryError pass."""
+    """Turns an exception of an author's code into `error`, with type and line. SpotlightError and MemoryError pass.
+
+    `sys.exit()` is one too: a file that needs another package may end so, and must not end the daemon.
+    """
 
     error: Callable[[str], SpotlightError]
 
@@ -31,7 +34,7 @@ class AuthorErrors:
         return None
 
     def __exit__(self, kind: object, problem: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(problem, Exception) and not isinstance(problem, SpotlightError | MemoryError):
+        if isinstance(problem, Exception | SystemExit) and not isinstance(problem, SpotlightError | MemoryError):
             raise self.error(f"{type(problem).__name__}: {problem} ({_place(trace)})") from problem
 
 

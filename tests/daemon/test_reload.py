@@ -98,15 +98,39 @@ async def test_a_mistake_leaves_everything_as_it_was(
         assert events[-1] == event
 
 
-async def test_one_bad_source_leaves_everything_as_it_was(tmp_path: Path, events: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1 / 0\n", "mine.py cannot be loaded: ZeroDivisionError"),
+        ("import sys\nsys.exit('needs lxml')\n", "mine.py cannot be loaded: SystemExit: needs lxml"),
+    ],
+)
+async def test_one_bad_source_leaves_everything_as_it_was(
+    tmp_path: Path, events: list[dict[str, Any]], text: str, reason: str
+) -> None:
     path = write(tmp_path, "info")
     sources = tmp_path / "state" / "sources"
     sources.mkdir(parents=True)
     with reload_signal(load_settings(path), lambda: load_settings(path)):
-        (sources / "mine.py").write_text("1 / 0\n")
+        (sources / "mine.py").write_text(text)
         event = await hang_up(events)
         assert event["event"] == "reload refused"
-        assert "mine.py cannot be loaded: ZeroDivisionError" in event["error"]
+        assert reason in event["error"]
+
+
+async def test_a_file_that_takes_long_to_read_keeps_nobody_waiting(
+    tmp_path: Path, events: list[dict[str, Any]]
+) -> None:
+    """A settings file that has become a pipe: reading it ends when somebody writes."""
+    path = write(tmp_path, "info")
+    with reload_signal(load_settings(path), lambda: load_settings(path)):
+        path.unlink()
+        os.mkfifo(path)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await asyncio.sleep(0)
+        assert "is still being read" in (await hang_up(events))["error"]
+        await asyncio.to_thread(path.write_text, "[log]\nlevel = 'nonsense'\n")
+        await until(lambda: "log.level" in events[-1].get("error", ""), "the file is read at last")
 
 
 async def test_what_cannot_reload_says_so(tmp_path: Path, events: list[dict[str, Any]]) -> None:

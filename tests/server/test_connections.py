@@ -158,6 +158,16 @@ async def test_a_half_request_makes_room_before_an_idle_connection() -> None:
     assert (world.open(idle), world.open(half)) == (True, False)
 
 
+async def test_half_requests_of_many_addresses_do_not_push_out_idle_connections_of_one() -> None:
+    world = server(most=8)
+    own = [await world.ask(HERE) for _ in range(3)]
+    for connection in own:
+        world.connections.end_answer(connection)
+    for number in range(20):
+        await world.connect(f"127.1.0.{number}")
+    assert all(world.open(connection) for connection in own)
+
+
 async def test_an_idle_connection_stays_while_a_new_one_may_be_a_half_request() -> None:
     world = server(most=2)
     idle = await world.ask()
