@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-KINDS = {"workers.verifier_child": "verifier", "spotlightd.engine": "engine", "minio": "store"}
+KINDS = {"workers.verifying.verifier_child": "verifier", "spotlightd.engine": "engine", "minio": "store"}
 SAMPLE_SECONDS = 0.05
 END_SECONDS = 30.0
 

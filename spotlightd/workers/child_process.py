@@ -21,7 +21,7 @@ from spotlightd.errors import FormatError, SettingsError, StoreError
 from spotlightd.settings.sources import ParserSettings
 
 ENTRY = "from spotlightd.workers.child_setup import main; main()"
-FORK_ENTRY = "from spotlightd.workers.fork_server import main; main()"
+FORK_ENTRY = "from spotlightd.workers.verifying.fork_server import main; main()"
 END_SECONDS = 10.0
 PIECE_BYTES = 1 << 18
 ANSWER_BYTES = 64 << 20

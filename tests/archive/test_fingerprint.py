@@ -14,7 +14,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.sql.fingerprint import fingerprint_columns, row_hash
-from spotlightd.workers.parquet import fingerprint_file
+from spotlightd.workers.verifying.parquet import fingerprint_file
 
 from .proof_world import TIME, TYPES, columns_of, export, filled, literals, of_engine
 

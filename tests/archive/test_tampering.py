@@ -14,7 +14,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.errors import FormatError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
-from spotlightd.workers.parquet import fingerprint_file
+from spotlightd.workers.verifying.parquet import fingerprint_file
 
 from .proof_world import TIME, columns_of, export, of_engine
 

@@ -22,8 +22,8 @@ from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Column
 from spotlightd.ports.parser import Verifier
 from spotlightd.settings.sources import VerifierSettings as Limits
-from spotlightd.workers.parquet import fingerprint_file
 from spotlightd.workers.verifier import ChildVerifier
+from spotlightd.workers.verifying.parquet import fingerprint_file
 from tests.polling import until
 
 COLUMNS = (Column("at", "Date", "when"), Column("n", "UInt64", "a number"), Column("text", "String", "a text"))
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
     ]
 )
 LIMITS = Limits()
-STAND_IN = """'spotlightd.workers.verifier_child'
+STAND_IN = """'spotlightd.workers.verifying.verifier_child'
 import json
 def answer(text):
     print(json.dumps({"status": 0, "output": '{"confinement": "x"}\\n' + text}), flush=True)
@@ -64,7 +64,7 @@ def children() -> list[psutil.Process]:
     processes = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
-            if any("workers.verifier_child" in argument for argument in child.cmdline()):
+            if any("workers.verifying.verifier_child" in argument for argument in child.cmdline()):
                 processes.append(child)
     return processes
 

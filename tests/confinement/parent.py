@@ -146,7 +146,7 @@ async def attack_in_replaced(
 
 async def attack_in_copy(limits: VerifierSettings, place: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """In a copy of a child that is kept: the child itself, with another function to answer."""
-    code = write_replaced("spotlightd.workers.verifier_child", place, starter="fork_server")
+    code = write_replaced("spotlightd.workers.verifying.verifier_child", place, starter="verifying.fork_server")
     request = child_process.make_start([place["document"]], {"AS": (limits.memory_bytes * 4,) * 2})
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-c", code), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,

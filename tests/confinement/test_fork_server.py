@@ -16,7 +16,7 @@ from spotlightd.workers.child_process import ENVIRONMENT, make_start
 CHILD = """
 import json, os, stat, sys, types
 from spotlightd.workers.child_setup import answer_once
-from spotlightd.workers.fork_server import main
+from spotlightd.workers.verifying.fork_server import main
 seen = []
 def is_pipe(number):
     try:

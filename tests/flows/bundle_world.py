@@ -26,7 +26,7 @@ from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.sql.tiers import Archives, NoArchives
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.workers.parquet import fingerprint_file
+from spotlightd.workers.verifying.parquet import fingerprint_file
 
 EVERY = DayRange(date.min, date.max)
 

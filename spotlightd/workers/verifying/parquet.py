@@ -22,7 +22,7 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.parse.columns import PLAIN
 from spotlightd.sql.fingerprint import DECIMAL_DIGITS, Shape, shape_of
-from spotlightd.workers.row_hash import HashCache, Hasher
+from spotlightd.workers.verifying.row_hash import HashCache, Hasher
 
 BATCH_ROWS = 32_768
 MINIMUM_ROWS = 256

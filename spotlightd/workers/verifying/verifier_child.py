@@ -1,4 +1,4 @@
-"""What a copy of the verifier's child does (workers/fork_server.py): it reads one archived file and writes one answer.
+"""What a copy of the verifier's child does (workers/verifying/fork_server.py): it reads one archived file and writes one answer.
 
 Its limit of memory counts its data; the code of the program and its libraries, some 40 MB, is extra.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 from spotlightd.model.dataset import Column
 from spotlightd.workers.child_setup import answer_once
-from spotlightd.workers.parquet import fingerprint_file
+from spotlightd.workers.verifying.parquet import fingerprint_file
 
 MINIMUM_BYTES = 16 << 20
 
