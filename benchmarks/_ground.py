@@ -42,7 +42,6 @@ LOG_GROUP_BYTES = StreamsSettings().fsync_bytes  # the size of the spool's appen
 WARM = Shape(2_000, 1)
 WARM_SOURCE = rename_source("finnhub_warm")
 DRAINED_SECONDS = 900.0
-POLL_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +99,33 @@ async def fill_topics(place: Place, shapes: Sequence[Shape]) -> None:
                 await fill(bus, source, frames)
 
 
+class DrainedFrames(SilentMetrics):
+    """The metrics of a drain, which tell when so many frames are drained: nobody has to look for it meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drained: dict[str, float] = {}
+        self._awaited: tuple[str, int, asyncio.Future[None]] | None = None
+
+    def count(self, name: str, value: float = 1, /, **labels: str) -> None:
+        super().count(name, value, **labels)
+        if name == "frames_drained_total":
+            self._drained[labels["source"]] = self._drained.get(labels["source"], 0) + value
+            self._tell()
+
+    def when_drained(self, source: str, frames: int) -> asyncio.Future[None]:
+        """Is done as soon as that many frames of the source are in the tables."""
+        self._awaited = source, frames, asyncio.get_running_loop().create_future()
+        self._tell()
+        return self._awaited[2]
+
+    def _tell(self) -> None:
+        if self._awaited:
+            source, frames, future = self._awaited
+            if self._drained.get(source, 0) >= frames and not future.done():
+                future.set_result(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """The open stores and bus of one measurement."""
@@ -107,6 +133,7 @@ class Ground:
     instance: Instance
     bus: Bus
     context: DrainContext
+    drained: DrainedFrames
 
     async def query_row(self, sql: str) -> tuple[Any, ...]:
         return tuple((await self.instance.warehouse.rows(sql)).rows[0])
@@ -148,27 +175,28 @@ async def open_ground(place: Place, bus: str, sources: Sequence[Stream]) -> Asyn
         async def trim(source: Stream, offsets: Mapping[int, int]) -> None:
             await local_log.retain(source.topic, offsets)
 
+        drained = DrainedFrames()
         context = DrainContext(
             chosen,
             spool,
             warehouse,
             instance.positions,
             parts,
-            SilentMetrics(),
+            drained,
             settings.streams,
             trim=trim if is_embedded else None,
         )
-        yield Ground(instance, chosen, context)
+        yield Ground(instance, chosen, context, drained)
 
 
 async def drain_all(on: Ground, source: Stream, frames: int) -> float:
-    """Run the real flow until its state shows that so many frames are drained. Returns the seconds."""
+    """Run the real flow until its counter shows that so many frames are drained. Returns the seconds."""
     flow, began = Drain(source, on.context, make_replay(source, on.instance, on.context.parts)), time.perf_counter()
+    drained = on.drained.when_drained(source.name, frames)
     task = asyncio.create_task(flow(Board().reporter(f"drain {source.name}")), name=f"drain {source.name}")
     try:
         async with asyncio.timeout(DRAINED_SECONDS):
-            while sum(state.offset for state in flow.states()) < frames and not task.done():  # noqa: ASYNC110
-                await asyncio.sleep(POLL_SECONDS)
+            await asyncio.wait([task, drained], return_when=asyncio.FIRST_COMPLETED)
         seconds = time.perf_counter() - began
     finally:
         task.cancel()

@@ -6,14 +6,15 @@ turn, ratios are taken within a round, then their median:
 
 stages        only reading the topic (consume); frames into their table (frames); the source's SELECT over inserted
               frames (decode): one after the other, in batches of the drain's size
-drain         the real flow with ledger, positions, parts and publications, from its start on a filled topic until its
-              state shows that all is drained: on Kafka, and on the embedded log
+drain         the real flow with ledger, positions, parts and publications, from its start on a filled topic until it
+              counts the last frame as drained: on Kafka, and on the embedded log
 loop, quix, faststream   see _peers_streams.py; they run in .cache/peers-streams
 kafka_engine  ClickHouse's own Kafka table with a materialised view, in plain chDB in a process of its own, because the
               sandbox of spotlightd's engine forbids connections; at least once, no receipts. CREATE reports an error
               but works. Timed from the creation of the view on; `reading` is from the first rows on
 
-`of_the_slowest_stage` is the drain's speed over that of the slowest stage alone; `of_frames_then_decode` over frames and
+`…_processor_of_the_stages` is the processor time of the drain over that of the three stages together; what is beyond 1 is
+what the ledger, the checks and the order of batches take. `of_the_slowest_stage` is the drain's speed over that of the slowest stage alone; `of_frames_then_decode` over frames and
 decode in sequence, which is the limit where decoding is the slower part. Rows of every way are counted after it.
 Processor seconds are those of the process that reads (a peer's with its imports) and of the engine, without Kafka's.
 `--rounds 3`; `--quick` takes seconds.
@@ -26,7 +27,6 @@ import asyncio
 import json
 import secrets
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,11 +41,10 @@ import _peers_streams
 from _frames import ROOT, Shape
 from _ground import Ground, Place, count_rows, drain_all, fill_topics, open_ground, print_progress, run_broker, warm_up
 from _stages import time_stages
+from _summary import summarize
 
 PEERS = ROOT / ".cache/peers-streams/bin/python"
 WAYS = ("stages", "drain", "drain_embedded", "loop", "quix", "faststream", "kafka_engine")
-STAGES = ("consume", "frames", "decode")
-OTHERS = ("loop", "quix", "faststream", "kafka_engine")
 RUN_SECONDS = 900.0
 ENGINE_SECONDS = 300.0
 Way = Callable[[Place, Shape], Coroutine[Any, Any, dict[str, Any]]]
@@ -193,63 +192,7 @@ def measure(place: Place, shape: Shape, ways: Sequence[str], rounds: int) -> dic
             by_name = seconds if isinstance(seconds, dict) else {way: seconds}
             speeds = ", ".join(f"{name} {shape.trades / spent:,.0f}/s" for name, spent in by_name.items())
             print_progress(f"{shape.frames} frames of {shape.per}, round {number + 1}: {speeds}")
-    return {"frames": shape.frames, "trades": shape.trades, **_summarize(shape, results)}
-
-
-def _summarize(shape: Shape, results: Sequence[dict[str, dict[str, Any]]]) -> dict[str, Any]:
-    """Trades per second of every way, and the ratios within rounds."""
-    rounds = [
-        {
-            **{f"{name}_alone": value for name, value in result.get("stages", {}).get("seconds", {}).items()},
-            **{way: timing["seconds"] for way, timing in result.items() if way != "stages"},
-        }
-        for result in results
-    ]
-    summary: dict[str, Any] = {
-        "trades_per_second": {name: _speed(shape, [seconds[name] for seconds in rounds]) for name in rounds[0]}
-    }
-    summary |= {way: _compare(way, rounds) for way in ("drain", "drain_embedded") if way in results[0]}
-    summary["processor_seconds_per_million"] = _processor(shape, results)
-    if "kafka_engine" in results[0]:
-        summary["kafka_engine_reading"] = _speed(shape, [result["kafka_engine"]["reading"] for result in results])
-    return summary
-
-
-def _compare(way: str, rounds: Sequence[dict[str, float]]) -> dict[str, Any]:
-    ratios: dict[str, Any] = {}
-    if "decode_alone" in rounds[0]:
-        slowest = [max(seconds[f"{name}_alone"] for name in STAGES) / seconds[way] for seconds in rounds]
-        ratios["of_the_slowest_stage"] = _ratio(slowest)
-        sequence = [(seconds["frames_alone"] + seconds["decode_alone"]) / seconds[way] for seconds in rounds]
-        ratios["of_frames_then_decode"] = _ratio(sequence)
-    times = {name: _ratio([seconds[name] / seconds[way] for seconds in rounds]) for name in OTHERS if name in rounds[0]}
-    return ratios | ({"times_as_fast_as": times} if times else {})
-
-
-def _processor(shape: Shape, results: Sequence[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Processor seconds of every way and of every stage alone, by process. Other work on the machine changes them least."""
-    rounds: list[dict[str, dict[str, float]]] = [
-        {f"{name}_alone": spent for name, spent in result.get("stages", {}).get("processor", {}).items()}
-        | {way: timing["processor"] for way, timing in result.items() if way != "stages"}
-        for result in results
-    ]
-    return {
-        way: {name: _per_million(shape, [seconds[way][name] for seconds in rounds]) for name in spent}
-        for way, spent in rounds[0].items()
-    }
-
-
-def _per_million(shape: Shape, seconds: Sequence[float]) -> float:
-    return round(statistics.median(seconds) / shape.trades * 1e6, 2)
-
-
-def _speed(shape: Shape, seconds: Sequence[float]) -> int:
-    return round(shape.trades / statistics.median(seconds))
-
-
-def _ratio(values: Sequence[float]) -> dict[str, float]:
-    figures = {"median": statistics.median(values), "least": min(values), "most": max(values)}
-    return {name: round(value, 3) for name, value in figures.items()}
+    return {"frames": shape.frames, "trades": shape.trades, **summarize(shape, results)}
 
 
 def install_peers() -> None:
@@ -266,7 +209,8 @@ def install_peers() -> None:
 
 
 async def measure_all(folder: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    shapes = [Shape(arguments.frames, 1), Shape(max(arguments.frames // 5, 1), 10)]
+    frames = {1: arguments.frames, 10: max(arguments.frames // 5, 1)}
+    shapes = [Shape(frames[per], per) for per in arguments.trades_in_a_frame]
     async with run_broker(folder / "kafka") as servers:
         place = Place(folder, servers, str(folder / "filled.sqlite"))
         print_progress("filling the topics")
@@ -278,6 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=500_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trades-in-a-frame", type=int, nargs="+", choices=(1, 10), default=(1, 10))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--quick", action="store_true", help="20,000 frames, one round")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
