@@ -179,3 +179,9 @@ class Batch:
             if later.covers != current.covers:
                 return later
         return current
+
+
+def list_wholes(covers: str) -> list[str]:
+    """The slice and all larger ones that contain it: `2021`, `2021/01` and `2021/01/a` for the last of them."""
+    parts = covers.split("/")
+    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from spotlightd.datasets import system
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.source import list_wholes
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
 from spotlightd.sql.visibility import Snapshot, hot_rows, published_condition, table_expression, visible_condition
@@ -145,10 +146,14 @@ def failed_runs(limit: int, snapshot: Snapshot) -> Query:
     return Query(sql)
 
 
-def publications_by_source() -> Query:
-    """By source: last publication, everything that its loads ever covered, and the number of loads."""
-    sql = "SELECT source, max(published_at), groupUniqArray(covers), uniqExact(load_id) FROM loads GROUP BY source"
-    return Query(sql)
+def publications_by_source(due: Mapping[str, str]) -> Query:
+    """By source: last publication, newest slice that was ever published, number of loads, and whether the slice that is
+    due was ever published, itself or in a larger one. `due` is that slice, by source.
+    """
+    published_when_due = [f"{source} {whole}" for source, covers in due.items() for whole in list_wholes(covers)]
+    is_due_published = "max(has({published_when_due:Array(String)}, concat(source, ' ', covers)))"
+    sql = f"SELECT source, max(published_at), max(covers), uniqExact(load_id), {is_due_published} FROM loads GROUP BY source"
+    return Query(sql, {"published_when_due": published_when_due})
 
 
 def last_runs(snapshot: Snapshot) -> Query:

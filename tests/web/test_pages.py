@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from spotlightd.commands.collect.sources import describe_source
 from spotlightd.errors import FormatError, StoreError
+from spotlightd.model.source import Expected
+from spotlightd.settings.settings import Settings
+from spotlightd.settings.sources import ScheduleSettings
 from spotlightd.sources.sec_ftd import source
-from spotlightd.web.pages.status import is_covered
 from spotlightd.web.state import DaemonState, EngineState
 from tests.web.world import STARTED, World, state
 
@@ -261,9 +264,24 @@ async def test_the_status_shows_refused_documents_and_a_failed_attempt_at_their_
     assert json.loads(text)["sources"][0]["refused"] == 1
 
 
-async def test_a_coarser_slice_covers_a_finer_one() -> None:
-    assert is_covered("2021/01/b", {"2021/01"})
-    assert not is_covered("2021/01/b", {"2021/01/a", "2021/1"})
+async def test_a_slice_is_on_time_when_a_larger_one_that_contains_it_is_published(world: World) -> None:
+    for due, late in {"2021/01/b": False, "2021/01/b/x": False, "2021/01": True, "2021/01/bx": True}.items():
+
+        def expect(_: date, covers: str = due) -> Expected:
+            return Expected(covers, date(2021, 3, 1))
+
+        async with world.served(sources=(replace(source, expected=expect),)) as other:
+            _, text, _ = await other.get("/status.json")
+        assert json.loads(text)["sources"][0]["late"] is late, due
+
+
+async def test_the_command_says_of_a_source_what_the_page_says(world: World) -> None:
+    settings = replace(Settings(), schedule=ScheduleSettings(judged_on=date(2021, 3, 1)))
+    row = await describe_source(source, world.warehouse, settings)
+    assert (row[0], row[2], row[4], row[7]) == ("sec_ftd", "2021/01/b", "2021/01/b", "in time")
+    assert row[3] != "never"
+    row = await describe_source(replace(source, name="unknown"), world.warehouse, settings)
+    assert (row[2], row[3], row[7]) == ("", "never", "late")
 
 
 async def test_the_status_page_names_the_tables_that_the_engine_did_not_load(world: World) -> None:

@@ -17,7 +17,7 @@ from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_
 from spotlightd.errors import StoreError
 from spotlightd.log import hide_known_secrets as hide
 from spotlightd.model.provenance import Load, LoadState, Reject
-from spotlightd.model.source import Batch
+from spotlightd.model.source import Batch, list_wholes
 from spotlightd.model.stream import Stream
 from spotlightd.model.transform import Transform
 
@@ -216,7 +216,7 @@ def _select_related(source: str, covers: str, digest: str, *, superseded: bool =
         f" UNION SELECT load_id FROM loads INDEXED BY loads_by_digest WHERE source = ? AND {wanted} AND digest = ?"
         ") ORDER BY load_id"
     )
-    slices = json.dumps(_list_wholes(covers))
+    slices = json.dumps(list_wholes(covers))
     values = (source, slices, source, covers + BELOW, covers + BEYOND, source, digest)
     return sql, values
 
@@ -227,12 +227,6 @@ def _insert_reject(load_id: int, reject: Reject) -> Statement:
     )
     now = to_micros(datetime.now(UTC))
     return insert, (now, reject.member, reject.line, hide(reject.text), hide(reject.reason), load_id)
-
-
-def _list_wholes(covers: str) -> list[str]:
-    """The slice and all larger ones that contain it: `2021/01/a` is in `2021/01` and in `2021`."""
-    parts = covers.split("/")
-    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
 
 
 def _read_load(row: sqlite3.Row) -> Load:

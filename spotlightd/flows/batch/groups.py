@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.batch.fetch import Fetched
+from spotlightd.model.source import list_wholes
 
 GROUP_DOCUMENTS = 100
 GROUP_BYTES = 64 << 20
@@ -31,7 +32,7 @@ class _Group:
         has_room = len(self.documents) < GROUP_DOCUMENTS and self._size + fetched.document.size <= GROUP_BYTES
         is_alone = not self.documents
         covers = fetched.attempt.link.covers
-        overlaps = covers in self._wholes or bool(self._slices.intersection(_list_wholes(covers)))
+        overlaps = covers in self._wholes or bool(self._slices.intersection(list_wholes(covers)))
         return is_alone or (has_room and not overlaps and fetched.document.digest not in self._digests)
 
     def add(self, fetched: Fetched) -> None:
@@ -39,7 +40,7 @@ class _Group:
         self._size += fetched.document.size
         self._digests.add(fetched.document.digest)
         self._slices.add(fetched.attempt.link.covers)
-        self._wholes.update(_list_wholes(fetched.attempt.link.covers))
+        self._wholes.update(list_wholes(fetched.attempt.link.covers))
 
 
 class Waiting:
@@ -75,9 +76,3 @@ class Waiting:
             if not group.documents and isinstance(item, StoreError):
                 raise item
             return group.documents
-
-
-def _list_wholes(covers: str) -> list[str]:
-    """The slice, and all larger ones that contain it."""
-    parts = covers.split("/")
-    return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -96,8 +95,9 @@ async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[
     """The sources, and the newest failures, from the warehouse's records."""
     context = request.app[APP_STATE].context
     reader = responses.get_reader(request)
+    due = {source.name: source.expected(context.day).covers for source in context.sources if not source.suspended}
     publications, runs, failures, refusals = await reader.together(
-        records.publications_by_source(),
+        records.publications_by_source(due),
         records.last_runs(reader.current()),
         records.failed_runs(FAILURES, reader.current()),
         records.refused_documents(reader.current()),
@@ -115,7 +115,7 @@ async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[
 
 
 def _make_status(source: Batch, published: Any, last_run: Any, refused: Any, day: date) -> SourceStatus:
-    published_at, covers, loads = published or (None, (), 0)
+    published_at, newest, loads, is_due_published = published or (None, "", 0, False)
     checked_at, outcome, error = last_run or (None, "", "")
     refused_documents, refusal = refused or (0, "")
     due, coming = (None, None) if source.suspended else (source.expected(day), source.next_due(day))
@@ -126,11 +126,11 @@ def _make_status(source: Batch, published: Any, last_run: Any, refused: Any, day
         datasets=tuple(dataset.name for dataset in source.datasets),
         suspended=source.suspended,
         published_at=published_at,
-        newest=max(covers, default=""),
+        newest=newest,
         loads=loads,
         due=due.covers if due else "",
         due_on=due.due if due else None,
-        late=due is not None and not is_covered(due.covers, covers),
+        late=due is not None and not is_due_published,
         next=coming.covers if coming else "",
         next_on=coming.due if coming else None,
         checked_at=checked_at,
@@ -139,11 +139,6 @@ def _make_status(source: Batch, published: Any, last_run: Any, refused: Any, day
         refused=refused_documents,
         refusal=refusal,
     )
-
-
-def is_covered(due: str, published: Iterable[str]) -> bool:
-    """Whether a slice is published: itself, or a coarser slice that contains it."""
-    return any(due == covers or due.startswith(f"{covers}/") for covers in published)
 
 
 ROUTES = (Route("/status", show_status), Route("/status.json", show_status))
