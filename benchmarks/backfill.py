@@ -25,18 +25,15 @@ import sys
 import tempfile
 import time
 import zipfile
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import _peers
 from ingest import PEERS, REAL, ROOT, install_peers
-from small import Lists, processor_seconds
 
 WARM = 2
 WAYS = ("engine", "spotlightd", "pandas", "duckdb", "dlt")
-ADDRESS = "https://www.sec.gov/files/data/"
 
 
 def make_half_months(folder: Path, count: int) -> list[tuple[Path, Path]]:
@@ -55,44 +52,9 @@ def make_half_months(folder: Path, count: int) -> list[tuple[Path, Path]]:
 
 
 def by_spotlightd(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
-    return asyncio.run(_by_spotlightd([packed for _, packed in files]))
+    from _backfill import load_together  # noqa: PLC0415  (the peers have no spotlightd)
 
-
-async def _by_spotlightd(files: list[Path]) -> tuple[list[float], list[int]]:
-    from spotlightd import log  # noqa: PLC0415
-    from spotlightd.runtime.instance import open_instance  # noqa: PLC0415
-    from spotlightd.settings.settings import Settings  # noqa: PLC0415
-
-    log.configure("warning")
-    with tempfile.TemporaryDirectory(dir=files[0].parent) as folder:
-        async with open_instance(replace(Settings(), state_dir=Path(folder))) as instance:
-            await _ingest(instance, files[:WARM])
-            before = processor_seconds(instance)
-            await _ingest(instance, files[WARM:])
-            after = processor_seconds(instance)
-            sql = "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = (SELECT max(load_id) FROM loads)"
-            totals = [int(total) for total in (await instance.warehouse.rows(sql)).rows[0]]
-    spent = {name: after[name] - before[name] for name in after}
-    print(f"   {spent}", file=sys.stderr, flush=True)
-    return [0.0] * WARM + [sum(spent.values())], totals
-
-
-async def _ingest(instance: Any, files: list[Path]) -> None:
-    from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
-    from spotlightd.model.source import Batch  # noqa: PLC0415
-
-    source: Batch = instance.catalog.sources[0]
-    publisher = _Folder({f"{ADDRESS}{file.name}": file.read_bytes() for file in files})
-    results = await ingest(source, publisher, instance.ingest_context())
-    assert [result.outcome for result in results] == ["published"] * len(files), results
-
-
-class _Folder(Lists):
-    """A publisher of these files, with an index page."""
-
-    async def page(self, url: str) -> str:
-        del url
-        return "".join(f'<a href="{address}">x</a>' for address in self.documents)
+    return asyncio.run(load_together([packed for _, packed in files], WARM))
 
 
 RUNS: dict[str, _peers.Way] = {

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,12 +19,15 @@ from spotlightd.flows.batch import groups
 from spotlightd.flows.batch.fetch import Fetched, begin_attempt
 from spotlightd.flows.batch.groups import Waiting
 from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.loads import fill
 from spotlightd.flows.loads.context import Candidate, IngestContext, IngestResult
 from spotlightd.flows.loads.load import load_documents
+from spotlightd.flows.supervise import Board
 from spotlightd.model.provenance import Document
 from spotlightd.model.source import Link, Period
 from spotlightd.model.stream import Stream
+from spotlightd.ports.ledger import Job, Ledger
 from spotlightd.ports.parser import ParseResult
 from spotlightd.sql.visibility import visible_condition
 
@@ -75,7 +78,7 @@ class CountingWarehouse:
 
 
 async def test_a_group_is_one_insert_and_one_block_of_publications(world: World) -> None:
-    world.warehouse = counting = CountingWarehouse(world.warehouse)  # type: ignore[assignment]
+    world.warehouse = counting = CountingWarehouse(world.warehouse)
     results = await load(world, {f"2021/{day:02}": f"2021-01-{day:02},{day}\n" for day in range(1, 21)})
     assert [(result.outcome, result.rows) for result in results] == [("published", 1)] * 20
     assert counting.tables == ["constructed_counts", "loads"]
@@ -359,3 +362,33 @@ async def test_each_document_of_a_group_has_its_own_run_and_address(world: World
         known = await stores.ledger.known_addresses("constructed", map(url, texts))
     assert {address.covers: address.outcome for address in known.values()} == dict(runs)
     assert await world.ingest(again=False) == []
+
+
+async def test_the_progress_of_a_backfill_is_not_saved_for_each_document(world: World) -> None:
+    names = [f"2021/{day:02}" for day in range(1, 29)]
+    world.serve({name: f"2021-01-{number:02},{number}\n" for number, name in enumerate(names, 1)})
+    saved = list[Job]()
+
+    class CountingLedger:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stores.ledger, name)
+
+        async def update_job(self, job: Job) -> None:
+            saved.append(job)
+            await stores.ledger.update_job(job)
+
+    async with world.stores() as stores:
+        job = await stores.ledger.add_job(Job("backfill", "constructed"))
+        context = replace(stores, ledger=cast("Ledger", CountingLedger()))
+        running = asyncio.create_task(
+            Collector(source(), world.publishers, context, Wakeups())(Board().reporter("collect"))
+        )
+        try:
+            async with asyncio.timeout(120):
+                while not (await stores.ledger.job(job.number)).has_ended:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+        assert (await stores.ledger.job(job.number)).detail.startswith("28 documents: 28 published")
+    assert len(saved) < len(names) / 2

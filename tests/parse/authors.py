@@ -90,6 +90,13 @@ def refused_parse(body: Body) -> Iterator[Rows | Reject]:
     raise FormatError(f"{body.name} is not what it should be", member=4, line=7)
 
 
+def choosy_parse(body: Body) -> Iterator[Rows | Reject]:
+    text = body.path.read_text()
+    yield rows(FIRST, int(text) if text.isdigit() else 5)
+    if not text.isdigit():
+        raise FormatError(f"{body.name} is not what it should be")
+
+
 def buggy_parse(body: Body) -> Iterator[Rows | Reject]:
     yield rows(FIRST, 1)
     yield rows(FIRST, int({"a": body.name}["b"]))
@@ -189,6 +196,7 @@ def wide_parse(body: Body) -> Iterator[Rows | Reject]:
 good = source("good", good_parse)
 endless = source("endless", endless_parse)
 refused = source("refused", refused_parse)
+choosy = source("choosy", choosy_parse)
 buggy = source("buggy", buggy_parse)
 missing_column = source("missing_column", missing_column_parse)
 wrong_type = source("wrong_type", wrong_type_parse)

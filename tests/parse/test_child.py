@@ -397,3 +397,85 @@ async def test_no_descriptor_and_no_child_is_left_behind(document: Callable[[str
     assert process.children() == children
     assert process.num_fds() <= before + 1
     assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+
+async def read_group(
+    parser: ChildParser, source: Batch, paths: list[Path]
+) -> tuple[list[ParseResult | str], dict[str, pa.Table], str]:
+    """The result or the error of each document, the rows of all, and why the group could not be finished."""
+    outcomes = list[ParseResult | str]()
+    async with parser.parse_group(source) as group:
+        streams = {dataset.name: asyncio.create_task(_join(group.columns(dataset.name))) for dataset in source.datasets}
+        try:
+            for number, path in enumerate(paths, 1):
+                try:
+                    outcomes.append(await group.read(path, path.name, load_id=number))
+                except FormatError as refused:
+                    outcomes.append(str(refused))
+            await group.finish()
+        except FormatError:
+            assert group.problem
+        data = {name: await stream for name, stream in streams.items()}
+        problem = group.problem
+    tables = {} if problem else {name: pa.ipc.open_stream(data[name]).read_all() for name in data}
+    return outcomes, tables, problem
+
+
+def write_documents(folder: Path, *texts: str) -> list[Path]:
+    paths = [folder / f"document-{number}" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    return paths
+
+
+async def test_the_documents_of_a_group_share_a_stream_and_have_loads_of_their_own(
+    parser: ChildParser, tmp_path: Path
+) -> None:
+    outcomes, tables, problem = await read_group(
+        parser, authors.good, write_documents(tmp_path, "3", "1", "20000", "2")
+    )
+    assert not problem
+    assert [outcome.rows["first"] for outcome in outcomes if isinstance(outcome, ParseResult)] == [4, 2, 20_001, 3]
+    assert [outcome.rejects[0].line for outcome in outcomes if isinstance(outcome, ParseResult)] == [4, 2, 20_001, 3]
+    counts = tables["first"].group_by("load_id").aggregate([("line", "count")]).to_pydict()
+    assert dict(zip(counts["load_id"], counts["line_count"], strict=True)) == {1: 4, 2: 2, 3: 20_001, 4: 3}
+    assert set(tables["second"]["load_id"].to_pylist()) == {1, 2, 3, 4}
+
+
+async def test_a_refused_small_document_sends_no_row_of_its_own_and_the_others_theirs(
+    parser: ChildParser, tmp_path: Path
+) -> None:
+    before = pid(parser)
+    outcomes, tables, problem = await read_group(parser, authors.choosy, write_documents(tmp_path, "1", "no", "2"))
+    assert not problem
+    assert [outcome if isinstance(outcome, str) else outcome.rows for outcome in outcomes] == [
+        {"first": 1, "second": 0}, "document-1 is not what it should be", {"first": 2, "second": 0},
+    ]  # fmt: skip
+    assert sorted(tables["first"]["load_id"].to_pylist()) == [1, 3, 3]
+    assert pid(parser) == before
+
+
+@pytest.mark.parametrize("source", [authors.leaving, authors.buggy], ids=["leaving", "buggy"])
+async def test_a_document_that_ends_the_child_breaks_its_group(
+    parser: ChildParser, tmp_path: Path, source: Batch
+) -> None:
+    _, _, problem = await read_group(parser, source, write_documents(tmp_path, "3", "3"))
+    assert problem.startswith("the parser's child process ended while reading it (status ")
+    assert (await read(parser, authors.good, write_documents(tmp_path, "1")[0]))[1].lines == 5
+
+
+async def test_the_inbox_holds_one_document_of_the_group_at_a_time_and_none_after_it(
+    parser: ChildParser, tmp_path: Path
+) -> None:
+    paths = write_documents(tmp_path, "1", "2")
+    async with parser.parse_group(authors.good) as group:
+        joined = [asyncio.create_task(_join(group.columns(dataset.name))) for dataset in authors.good.datasets]
+        for path in paths:
+            await group.read(path, path.name, load_id=1)
+            assert [placed.name for placed in parser._inbox.iterdir()] == [path.name]
+        await group.finish()
+        await asyncio.gather(*joined)
+    assert list(parser._inbox.iterdir()) == []

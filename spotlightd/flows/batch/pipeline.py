@@ -26,7 +26,7 @@ from spotlightd.ports.progress import Checkpoint
 from spotlightd.ports.publisher import Publisher
 from spotlightd.tasks import run_together
 
-NOT_LOADED = {"unchanged": "document unchanged", "covered": "document covered"}
+NOT_LOADED: dict[str, str] = {"unchanged": "document unchanged", "covered": "document covered"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,11 @@ class Pipeline:
     def _log(self, fetched: Fetched, result: IngestResult) -> None:
         link = result.link
         log = logger(source=self.source.name, covers=link.covers, url=link.url, run=fetched.attempt.run)
+        event = NOT_LOADED.get(result.outcome, "document stored")
         if result.outcome == "refused":
             log.warning("document refused", error=result.error)
         else:
-            log.info(NOT_LOADED.get(result.outcome, "document stored"), rows=result.rows)
+            log.info(event, rows=result.rows)
 
     def _finish(self, result: IngestResult) -> None:
         if self.context.metrics:
