@@ -19,8 +19,6 @@ from typing import Any
 
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 
-FORGET_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Venue:
@@ -59,12 +57,10 @@ async def _serve(script: Script) -> None:
     loop, reader = asyncio.get_running_loop(), asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with run_exchange(script) as exchange:
-        forgetting = asyncio.create_task(_forget(exchange), name="forget")
         print(json.dumps({"address": exchange.address}), flush=True)
         while line := await reader.readline():
             await _do(exchange, json.loads(line))
             print(json.dumps({"sent": len(exchange.ticks)}), flush=True)
-        forgetting.cancel()
 
 
 async def _do(exchange: Exchange, command: dict[str, Any]) -> None:
@@ -75,13 +71,6 @@ async def _do(exchange: Exchange, command: dict[str, Any]) -> None:
         await asyncio.sleep(0.1)  # frames on their way are sent meanwhile
 
 
-async def _forget(exchange: Exchange) -> None:
-    """Drop the list of sent frames: ticks are counted by number, and millions of frames would slow this process down."""
-    while True:
-        await asyncio.sleep(FORGET_SECONDS)
-        exchange.sent.clear()
-
-
 if __name__ == "__main__":
     gc.freeze()
-    asyncio.run(_serve(Script(**json.loads(sys.argv[1]))))
+    asyncio.run(_serve(Script(keeps_sent=False, **json.loads(sys.argv[1]))))

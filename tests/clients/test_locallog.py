@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from spotlightd import StoreError
 from spotlightd.clients.locallog.bus import LocalLog
+from spotlightd.clients.locallog.reader import LogReader, PartitionState
 from spotlightd.errors import OffsetError
 from spotlightd.model.bus import Ends, Frame, Records, Topic, pack_key, source_mark
 from tests.clients import bus_crash
@@ -97,6 +98,24 @@ async def test_a_file_that_was_deleted_under_the_daemon_is_noticed(log: LocalLog
     log.path.unlink()
     with pytest.raises(StoreError, match="was deleted"):
         await log.ping()
+
+
+async def test_a_quiet_partition_is_read_once_for_a_group(log: LocalLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each record that arrives meanwhile: ten a second cost more than the batch that they become."""
+    reads, read_groups = list[int](), LogReader.read_groups
+
+    def count_read(reader: LogReader, state: PartitionState, start: int, frames: int, size: int) -> list[Records]:
+        reads.append(start)
+        return read_groups(reader, state, start, frames, size)
+
+    monkeypatch.setattr(LogReader, "read_groups", count_read)
+    async with log.open_reader("ticks", 0, 0) as reader:
+        waiting = asyncio.create_task(reader.next(frames=1_000, size=1 << 20, seconds=1.0, idle_seconds=WAIT_SECONDS))
+        for number in range(5):
+            await append(log, [b"value"], first=number)
+        records = await waiting
+    assert reads == [0]
+    assert len(records) >= 1
 
 
 async def test_a_damaged_block_is_an_error_and_no_record(log: LocalLog) -> None:

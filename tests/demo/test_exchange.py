@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ async def silent(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 def trades(value: bytes) -> list[dict[str, Any]]:
     return list(json.loads(value).get("data", []))
+
+
+async def test_the_venue_of_a_demo_keeps_no_frame_that_it_sent() -> None:
+    async with run_exchange(replace(QUIET, keeps_sent=False)) as exchange, subscribed(exchange) as socket:
+        await until(lambda: exchange.open_connections)
+        await exchange.send(PING)
+        assert await took(socket, 1) == [PING]
+        assert not exchange.sent
 
 
 # -- what is replayed --------------------------------------------------------------------------------------------------

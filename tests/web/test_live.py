@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
+from spotlightd.audience import Audience
 from spotlightd.datasets.trades import FUTURE_SECONDS, trades
 from spotlightd.errors import StoreError
 from spotlightd.model.offsets import FeedState, OpenGap
@@ -140,6 +141,15 @@ async def test_the_poller_runs_only_while_there_are_listeners(venue: Venue) -> N
     assert running == [False, True]
     with live_poller.listen(("AAPL",), lambda: None) as listener:
         assert await asyncio.wait_for(listener.queue.get(), TIMEOUT_SECONDS)
+    await live_poller.close()
+
+
+async def test_who_watches_a_live_page_is_counted(venue: Venue) -> None:
+    audience = Audience()
+    live_poller = LivePoller(replace(venue.world.context, audience=audience), trades, render_state)
+    with live_poller.listen(("AAPL",), lambda: None):
+        assert audience.size == 1
+    assert audience.size == 0
     await live_poller.close()
 
 

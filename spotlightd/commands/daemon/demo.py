@@ -51,7 +51,7 @@ GAP_SECONDS = 8.0
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Run the daemon with a mirror on loopback in the publisher's place, and an exchange on loopback in the venue's."""
     host, stages = load_timeline()
-    async with run_mirror(host, stages) as mirror, run_exchange(Script(fresh_times=True)) as venue:
+    async with run_mirror(host, stages) as mirror, run_exchange(Script(fresh_times=True, keeps_sent=False)) as venue:
         settings = _make_settings(arguments, settings, mirror, venue)
         if arguments.once:
             out.value(await _load_all(settings, mirror, out))
