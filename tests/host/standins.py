@@ -21,6 +21,7 @@ Group=clickhouse
 StateDirectory=clickhouse
 StateDirectoryMode=0700
 RuntimeDirectory=clickhouse-server
+Environment=TZ=UTC
 ExecStart=/usr/bin/clickhouse-server
 Restart=always
 RestartSec=1s

@@ -1,6 +1,8 @@
 """The playbook on a bare host with a real systemd: installed, installed again, killed, stopped, rebooted, cut off, upgraded.
 
-One host lives through all tests, in their order. The release is what `make release` writes.
+One host lives through all tests, in their order. The release is what `make release` writes, the parts what `make parts`
+does. Two servers cannot be had here: packages of ours stand in for the ClickHouse server and for Grafana (standins.py). So what
+these tests show of them is how the roles treat them, and what the daemon does when a server under their names goes away.
 """
 
 from __future__ import annotations
@@ -8,23 +10,51 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.host import standins
 from tests.host.image import HostMissingError
 from tests.host.machine import NAME, ROOT, Machine, Play, run_machine
 from tests.host.parts import digest
+from tests.host.venue import MIRROR_PORT, VENUE_PORT
 
 pytestmark = pytest.mark.slow
-UNITS = ("kafka", "minio", "spotlightd", "prometheus", "prometheus-alertmanager", "prometheus-node-exporter", "nginx")
+UNITS = (
+    "kafka",
+    "minio",
+    "clickhouse-server",
+    "spotlightd",
+    "prometheus",
+    "prometheus-alertmanager",
+    "prometheus-node-exporter",
+    "grafana-server",
+    "nginx",
+)
 READ = 'python3 -c "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"'
 READY = f"{READ} http://127.0.0.1:8080/readyz > /dev/null && echo yes"
-VARIABLES = {
+VARIABLES: dict[str, Any] = {
     "box_name": NAME,
     "spotlightd_contact": "operator@example.org",
     "monitoring_mail_to": "operator@example.org",
     "kafka_heap_mib": 256,
+    "clickhouse_memory_mib": 1600,
+    "spotlightd_venues": ["finnhub"],
+    "spotlightd_settings": {
+        "publisher": {"mirrors": {"www.sec.gov": f"http://127.0.0.1:{MIRROR_PORT}"}},
+        "streams": {
+            "symbols": {"finnhub": ["AAPL", "BINANCE:BTCUSDT"]},
+            "addresses": {"finnhub": f"ws://127.0.0.1:{VENUE_PORT}"},
+            "backoff_most_seconds": 2.0,
+        },
+    },
 }
+TICKS = "/run/ticks"
+ASK = (
+    "curl --silent --fail-with-body --max-time 20 --user spotlightd:$(cat /etc/spotlightd/secrets/clickhouse.spotlightd)"
+    " 'http://127.0.0.1:8123/?database=spotlightd' --data-binary"
+)
 
 
 def find_release() -> Path:
@@ -41,6 +71,17 @@ def find_part(name: str) -> Path:
     return part
 
 
+def find_standins(folder: Path) -> dict[str, object]:
+    """The variables that install the stand-ins as files."""
+    clickhouse, grafana = standins.build_clickhouse(folder), standins.build_grafana(folder)
+    return {
+        "clickhouse_source": "file",
+        "clickhouse_files": [{"path": str(clickhouse), "sha256": digest(clickhouse)}],
+        "grafana_source": "file",
+        "grafana_files": [{"path": str(grafana), "sha256": digest(grafana)}],
+    }
+
+
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     try:
@@ -48,6 +89,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         with run_machine(tmp_path_factory.mktemp("host")) as machine:
             # another Go builds another program, and this one was built here
             machine.variables.update(VARIABLES, release_file=str(release), object_store_minio_digest=digest(minio))
+            machine.variables.update(find_standins(tmp_path_factory.mktemp("standins")))
+            machine.run(
+                "mkdir -p -m 700 /etc/spotlightd/secrets && echo constructed-finnhub-key > /etc/spotlightd/secrets/finnhub.key"
+            )
+            machine.run("chmod 600 /etc/spotlightd/secrets/finnhub.key")
             yield machine
     except HostMissingError as error:
         pytest.skip(f"no host: {error}")
@@ -66,8 +112,32 @@ def box(bare: Machine, first: Play) -> Machine:
     return bare
 
 
+@pytest.fixture(scope="module")
+def venue(bare: Machine, first: Play) -> Machine:
+    """The installed host with a venue and a mirror of the SEC on it, which outlive whatever happens to the daemon."""
+    assert first.failed == 0
+    program = (Path(__file__).with_name("venue.py")).read_text(encoding="utf-8")
+    (bare.root / "opt/venue.py").write_text(program, encoding="utf-8")
+    bare.run(
+        f"systemd-run --unit=venue --setenv=PYTHONPATH=/opt /opt/spotlightd/.venv/bin/python -P /opt/venue.py {TICKS}"
+    )
+    bare.wait_for(f"test $(cat {TICKS}) -gt 100 && echo yes", {"yes"})
+    return bare
+
+
 def wait_until_ready(box: Machine) -> None:
     box.wait_for(READY, {"yes"})
+
+
+def count_trades(box: Machine) -> int:
+    """Rows of the table, asked of the warehouse as the daemon does."""
+    return int(box.run(f"{ASK} 'SELECT count() FROM trades'"))
+
+
+def stop_the_market(box: Machine) -> int:
+    """Ticks that the venue has sent; it sends no more."""
+    box.run("systemctl kill --signal=SIGUSR1 venue && sleep 1.5")
+    return int(box.run(f"cat {TICKS}"))
 
 
 def test_a_bare_host_becomes_the_box(box: Machine, first: Play) -> None:
@@ -145,10 +215,13 @@ def test_one_command_shows_the_secrets_and_each_is_drawn_once(box: Machine) -> N
 
 
 def test_a_setting_is_laid_over_those_of_the_other_variables(box: Machine) -> None:
-    settings = {"publisher": {"attempts": 6}, "web": {"page_rows": 500}, "metrics": {"heartbeat_seconds": 20.0}}
-    assert box.play("--tags", "spotlightd", variables={"spotlightd_settings": settings}).failed == 0
+    settings = {**VARIABLES["spotlightd_settings"], "web": {"page_rows": 500}, "metrics": {"heartbeat_seconds": 20.0}}
+    settings["publisher"] = {**settings["publisher"], "attempts": 6}
+    box.variables["spotlightd_settings"] = settings
+    assert box.play("--tags", "spotlightd").failed == 0
     text = box.run("cat /etc/spotlightd/spotlightd.toml")
-    assert 'contact = "operator@example.org"\nattempts = 6' in text
+    assert 'contact = "operator@example.org"\nmirrors = { "www.sec.gov" = ' in text
+    assert "attempts = 6" in text
     wait_until_ready(box)
 
 
@@ -164,6 +237,60 @@ def test_the_target_stops_and_starts_all_parts_in_their_order(box: Machine) -> N
         for unit in ("kafka", "minio", "spotlightd", "nginx")
     }
     assert max(began["kafka"], began["minio"]) < began["spotlightd"] < began["nginx"]
+
+
+def test_the_warehouse_has_no_user_without_a_password(box: Machine) -> None:
+    assert box.run(f"{ASK} 'SELECT 1'") == "1"
+    for user in ("default:", "default:default", "spotlightd:", "guest:guest"):
+        refused = box.run(f"curl --silent --user {user} http://127.0.0.1:8123/ --data-binary 'SELECT 1'")
+        assert "AUTHENTICATION_FAILED" in refused
+
+
+def test_grafana_is_behind_the_login_and_has_the_dashboards(box: Machine) -> None:
+    """The stand-in says what it was given."""
+    password = box.run("cat /etc/spotlightd/secrets/explorer.password")
+    assert ask(box, "/grafana/api/health").startswith("401")
+    health = ask(box, "/grafana/api/health", "--user", f"reader:{password}", "--header", "X-WEBAUTH-USER: admin")
+    assert '"user": "reader"' in health
+    assert '"spotlightd-pipeline"' in health
+
+
+@pytest.mark.parametrize("act", ["stop", "kill"])
+@pytest.mark.parametrize("unit", ["kafka", "clickhouse-server", "minio"])
+def test_a_part_goes_and_comes_back_and_every_tick_is_there_once(venue: Machine, unit: str, act: str) -> None:
+    wait_until_ready(venue)
+    venue.run("systemctl kill --signal=SIGUSR2 venue")
+    daemon, ticks = venue.main_pid("spotlightd"), int(venue.run(f"cat {TICKS}"))
+    if act == "stop":
+        venue.run(f"systemctl stop {unit}", seconds=120)
+        assert venue.run("systemctl is-active spotlightd") == "active"
+        venue.wait_for(f"test $(cat {TICKS}) -gt {ticks + 500} && echo yes", {"yes"})
+        venue.run(f"systemctl start {unit}", seconds=180)
+    else:
+        venue.run(f"kill -9 {venue.main_pid(unit)}")
+        venue.wait_for(f"systemctl is-active {unit}", {"active"})
+    sent = stop_the_market(venue)
+    venue.wait_for(f"{ASK} 'SELECT count() FROM trades'", {str(sent)}, seconds=180)
+    assert count_trades(venue) == sent
+    assert venue.main_pid("spotlightd") == daemon
+    wait_until_ready(venue)
+
+
+def test_secrets_are_rotated_by_a_tag_and_the_ones_before_end_with_another(box: Machine) -> None:
+    names = ("clickhouse.spotlightd", "bucket.access", "kafka.password", "explorer.password")
+    before = {name: box.run(f"cat /etc/spotlightd/secrets/{name}") for name in names}
+    rotated = box.play("--tags", "rotate")
+    assert rotated.failed == 0, rotated.output[-4000:]
+    wait_until_ready(box)
+    after = {name: box.run(f"cat /etc/spotlightd/secrets/{name}") for name in names}
+    assert not set(before.values()) & set(after.values())
+    assert ask(box, "/status", "--user", f"reader:{after['explorer.password']}").startswith("200")
+    assert box.run("cat /etc/spotlightd/secrets/finnhub.key") == "constructed-finnhub-key"
+    as_before = f"curl --silent --user spotlightd:{before['clickhouse.spotlightd']} http://127.0.0.1:8123/ --data-binary 'SELECT 1'"
+    assert box.run(as_before) == "1"
+    assert box.play("--tags", "retire").failed == 0
+    assert "AUTHENTICATION_FAILED" in box.run(as_before)
+    wait_until_ready(box)
 
 
 def test_a_killed_daemon_is_back_at_once(box: Machine) -> None:
@@ -206,7 +333,7 @@ def test_a_setting_that_must_be_corrected_is_refused_before_anything_changes(box
     assert play.failed == 1
     assert "warn_percnt" in play.output
     assert box.main_pid("spotlightd") == pid
-    assert box.play().failed == 0
+    assert box.play("--tags", "spotlightd").failed == 0
 
 
 def test_a_release_that_does_not_pass_its_check_leaves_the_old_one_running(box: Machine, tmp_path: Path) -> None:
