@@ -6,48 +6,24 @@ Counted are the steps of SQLite's virtual machine, which are the same on a busy 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from spotlightd.clients.ledger.ledger import SqliteLedger
+from tests.clients.watched_ledger import WatchedLedger, reads_all
 
 from . import world as worlds
 from .world import World
 
 SHORT, LONG = 20, 4_000
-STEPS_A_CALL = 10
 LOAD_COLUMNS = (
     "load_id, source, digest, parser, covers, state, datasets, rows, seq, supersedes, superseded_by, published_at"
 )
 NEWEST = (
     "SELECT seq FROM loads INDEXED BY loads_by_seq WHERE 1 ORDER BY seq DESC LIMIT 1"  # one step from the index's end
 )
-
-
-class WatchedLedger(SqliteLedger):
-    """A ledger that counts its steps, and explains each kind of statement once."""
-
-    steps = 0
-    plans: ClassVar[dict[str, tuple[str, ...]]] = {}
-
-    def _open(self) -> None:
-        super()._open()
-        assert self._db is not None
-        self._db.set_progress_handler(self._count, STEPS_A_CALL)
-
-    def _count(self) -> None:
-        WatchedLedger.steps += STEPS_A_CALL
-
-    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        if sql not in self.plans and not sql.startswith(("BEGIN", "COMMIT", "PRAGMA")):
-            self.plans[sql] = ()
-            assert self._db is not None
-            self.plans[sql] = tuple(row[3] for row in self._db.execute(f"EXPLAIN QUERY PLAN {sql}", values))
-        return super().execute(sql, values)
 
 
 @pytest.fixture
@@ -115,8 +91,3 @@ async def test_no_statement_of_a_start_and_a_look_reads_a_whole_table(
     whole = {sql: plan for sql, plan in watched.plans.items() if any(reads_all(step) for step in plan)}
     assert whole.keys() <= {NEWEST}
     assert len(watched.plans) > 10
-
-
-def reads_all(step: str) -> bool:
-    """Whether a step of a plan reads a whole table. The values of a JSON array are those that were asked for."""
-    return step.startswith("SCAN ") and "VIRTUAL TABLE" not in step and "CONSTANT ROW" not in step

@@ -123,7 +123,10 @@ class SqliteLedger(SqliteLoads):
         return _read_job(rows[0])
 
     async def open_jobs(self, *kinds: JobKind) -> tuple[Job, ...]:
-        sql = f"SELECT * FROM jobs WHERE kind IN ({placeholders(kinds)}) AND state IN ('waiting', 'running') ORDER BY number"
+        sql = (
+            f"SELECT * FROM jobs INDEXED BY jobs_open WHERE kind IN ({placeholders(kinds)})"
+            " AND state IN ('waiting', 'running') ORDER BY number"
+        )
         return tuple(_read_job(row) for row in await self.run(sql, kinds))
 
     async def job(self, number: int) -> Job:

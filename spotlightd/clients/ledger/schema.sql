@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     last TEXT NOT NULL, partition TEXT NOT NULL, into_table TEXT NOT NULL, state TEXT NOT NULL, done INTEGER NOT NULL,
     total INTEGER NOT NULL, detail TEXT NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS jobs_open ON jobs (kind) WHERE state IN ('waiting', 'running');
 -- Streams: the log that a source's offsets belong to, the drained offset of each partition, and the batches being moved.
 CREATE TABLE IF NOT EXISTS epochs (
     source TEXT NOT NULL, number INTEGER NOT NULL, log_id TEXT NOT NULL, PRIMARY KEY (source, number)
@@ -63,6 +64,7 @@ CREATE TABLE IF NOT EXISTS gaps (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, source TEXT NOT NULL, symbol TEXT NOT NULL,
     since INTEGER NOT NULL, until INTEGER NOT NULL, cause TEXT NOT NULL, says TEXT NOT NULL, repaired_by TEXT NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS gaps_by_end ON gaps (source, until);
 CREATE TABLE IF NOT EXISTS lost_frames (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, source TEXT NOT NULL, decode TEXT NOT NULL,
     epoch INTEGER NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, text TEXT NOT NULL, reason TEXT NOT NULL,
