@@ -25,8 +25,8 @@ SPANS = {"toYear": "%Y", "toYYYYMM": "%Y%m", "toYYYYMMDD": "%Y%m%d"}
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition that moves to the archive, as the ledger records it. `number` is its day, month or year, such as
-    20260131. `stage` is the last completed step; it is recorded after the effect of the step was verified.
+    """A partition that moves to the archive, as the ledger records it. `number` is its day, month, year or decade, such as
+    20260131, or 202 for the years from 2020 to 2029. `stage` is the last completed step; it is recorded after the effect of the step was verified.
 
     `columns` are the columns at the time of sealing, by name and type: copies are compared over these, whatever columns
     are added later. `detail` is why it is held or waits; nothing is tried before `not_before`. `keys` are the objects in
@@ -55,8 +55,8 @@ class Partition:
 
     @property
     def day(self) -> date:
-        """Its day, or the first day of its month or year."""
-        text = f"{self.number}"
+        """Its day, or the first day of its month, year or decade."""
+        text = f"{self.number}".ljust(4, "0")
         return date(int(text[:4]), int(text[4:6] or 1), int(text[6:8] or 1))
 
     @property
@@ -66,19 +66,22 @@ class Partition:
 
 
 def partition_number(dataset: Dataset, at: date) -> int:
-    """The day, month or year of the partition with rows of that date; 0 when the table has no partitions."""
+    """The day, month, year or decade of the partition with rows of that date; 0 when the table has no partitions."""
     match = PARTITION.match(dataset.partition)
+    if dataset.is_by_decade:
+        return at.year // 10
     return int(f"{at:{SPANS[match['span']]}}") if match else 0
 
 
 def first_day_after(number: int) -> date:
-    """The first day after the day, month or year with that number."""
+    """The first day after the day, month, year or decade with that number."""
     text = f"{number}"
     if len(text) == len("20260131"):
         return date(int(text[:4]), int(text[4:6]), int(text[6:])) + timedelta(days=1)
     if len(text) == len("202601"):
         return (date(int(text[:4]), int(text[4:]), 1) + timedelta(days=32)).replace(day=1)
-    return date(int(text) + 1, 1, 1)
+    years = 10 if len(text) == len("202") else 1
+    return date((int(text) + 1) * years, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)

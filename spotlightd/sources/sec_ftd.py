@@ -98,7 +98,7 @@ sec_ftd = Dataset(
     ),
     key=("settlement_date", "cusip", "symbol"),
     order=("symbol", "settlement_date", "cusip"),
-    partition="toYear(settlement_date)",
+    partition="intDiv(toYear(settlement_date), 10)",
     time="settlement_date",
     symbol="symbol",
     rhythm=Rhythm(

@@ -39,7 +39,7 @@ DATASETS = (runs, rejects, gaps, lost_frames, sec_ftd)
 PARTITION_KEYS = {
     "runs": "toYYYYMM(at), archive_generation", "rejects": "toYYYYMM(at), archive_generation",
     "gaps": "toYYYYMM(until), archive_generation", "lost_frames": "toYYYYMM(at), archive_generation",
-    "sec_ftd": "toYear(settlement_date), archive_generation",
+    "sec_ftd": "intDiv(toYear(settlement_date), 10), archive_generation",
 }  # fmt: skip
 
 
@@ -215,3 +215,20 @@ async def test_a_table_gets_the_codecs_that_are_declared_now_and_no_row_is_rewri
     await warehouse.execute(f"SYSTEM START MERGES {dataset.name}")
     await warehouse.execute(f"OPTIMIZE TABLE {dataset.name} FINAL")
     assert await read_rows(warehouse, dataset) == rows
+
+
+async def test_a_table_by_year_of_an_earlier_release_keeps_its_years(warehouse: ClickHouse) -> None:
+    await warehouse.execute(f"DROP TABLE IF EXISTS {sec_ftd.name} SYNC")
+    await warehouse.execute(ddl.create_table(ddl.by_year(sec_ftd), DATABASE))
+    await warehouse.insert(sec_ftd, [ROWS["sec_ftd"](n, AT + timedelta(days=20 * n)) for n in range(1, 31)])
+    rows, parts = await read_rows(warehouse, sec_ftd), (await warehouse.rows(PART_NAMES, {"table": "sec_ftd"})).rows
+    await warehouse.ensure(sec_ftd)
+    assert await partition_key(warehouse, "sec_ftd") == "toYear(settlement_date), archive_generation"
+    assert (await read_rows(warehouse, sec_ftd), (await warehouse.rows(PART_NAMES, {"table": "sec_ftd"})).rows) == (
+        rows,
+        parts,
+    )
+    await warehouse.seal(sec_ftd, {2024: 1})
+    await warehouse.insert(sec_ftd, [ROWS["sec_ftd"](99, AT)])
+    sql = "SELECT _partition_id FROM sec_ftd WHERE quantity = 99"
+    assert (await warehouse.rows(sql)).rows == (("2024-1",),)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from spotlightd.model.bucket import quote
 from spotlightd.model.dataset import GENERATION, Column, Dataset
 from spotlightd.sql.tiers import ArchivedPartitions
 from spotlightd.sql.visibility import Snapshot, all_rows, format_reading, newest_condition
 
+FIRST_YEAR = 1000  # smaller numbers of partitions are decades
 NO_ARCHIVE = ArchivedPartitions()
 SETTINGS = "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1"
 """The window makes the engine ignore a repeated insert with the same token. With fsync an acknowledged row survives a
@@ -35,11 +37,27 @@ def partition_key(dataset: Dataset) -> str:
     return f"{dataset.partition}, {GENERATION}" if dataset.split_by else dataset.partition
 
 
+def by_year(dataset: Dataset) -> Dataset:
+    """The dataset as an earlier release declared it: by year where it is by decade now. A table by year keeps its years,
+    because each of them may be in the archive, or on its way there.
+    """
+    return replace(dataset, partition=f"toYear({dataset.split_by})") if dataset.is_by_decade else dataset
+
+
+def has_years(dataset: Dataset, archived: ArchivedPartitions) -> bool:
+    """Whether a year of a dataset by decade was archived: then its table is by year, also when it is created again."""
+    numbers = (int(partition.partition.partition("-")[0]) for partition in archived.of_dataset(dataset.name))
+    return dataset.is_by_decade and any(number >= FIRST_YEAR for number in numbers)
+
+
 def generation_clause(dataset: Dataset, sealed: Mapping[int, int]) -> str:
-    """The column `archive_generation`. Its default is how often the row's partition was sealed; `sealed`: by number."""
+    """The column `archive_generation`. Its default is how often the row's partition was sealed; `sealed`: by number, which
+    tells the years of a table by year from decades.
+    """
     default = "0"
     if sealed:
-        default = f"transform({dataset.partition}, {list(sealed)}, {list(sealed.values())}, 0)"
+        numbered = by_year(dataset) if min(sealed) >= FIRST_YEAR else dataset
+        default = f"transform({numbered.partition}, {list(sealed)}, {list(sealed.values())}, 0)"
     return f"{GENERATION} UInt16 DEFAULT {default} COMMENT 'how often rows of this partition were sealed before'"
 
 

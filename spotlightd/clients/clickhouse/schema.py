@@ -26,6 +26,8 @@ async def ensure(warehouse: Warehouse, dataset: Dataset, database: str, archived
     A table that has other partitions and was never archived is copied. StoreError if a column has another type, or if the
     table has other partitions and cannot be copied.
     """
+    if ddl.has_years(dataset, archived):
+        dataset = ddl.by_year(dataset)
     await drop_leftover_copy(warehouse, dataset, database)
     await warehouse.execute(ddl.create_table(dataset, database))
     existing = await _ensure_columns(warehouse, dataset, database)
@@ -94,7 +96,7 @@ async def _ensure_partitions(warehouse: Warehouse, dataset: Dataset, database: s
         {"database": database, "table": dataset.name},
     )
     key, expected = answer.rows[0][0], ddl.partition_key(dataset)
-    if _normalize(key) == _normalize(expected):
+    if _normalize(key) in {_normalize(expected), _normalize(ddl.partition_key(ddl.by_year(dataset)))}:
         return
     if existing <= {column.name for column in dataset.stored}:
         await copy_table(warehouse, dataset, database)
