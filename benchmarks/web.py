@@ -4,9 +4,10 @@ A real `spotlightd run` on `--rows 30000000` invented rows in `--loads 500` publ
 embedded engine, one client on the same machine; each figure is compared with the same statements sent directly to the
 engine, in turn.
 
-symbol_page   p50 and p95 of `/s/SYMBOL` and of its queries alone (the snapshot, then the others concurrently, as the
-              page sends them) over `--symbols 60` different symbols; processor time of the daemon for a page, and of
-              a client for the queries alone, which a busy machine hardly changes
+symbol_page   p50 and p95 of `/s/SYMBOL` and of its statements alone (the snapshot, then everything else as one, as the
+              page sends them) over `--symbols 60` different symbols; the most statements of a page; processor time of
+              the daemon and of its engine for a page, and of a client and the engine for the statements alone, which
+              a busy machine hardly changes
 first_byte    median of `--times 5`, for each format, of about `--download-rows 10000000` rows: through the explorer,
               and of the statement itself
 pages         median of `--times 5` of other pages, with all their queries
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import shutil
 import signal
 import statistics
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -59,6 +62,7 @@ PAGES = (
     "/status",
 )
 FIRST = date(2004, 3, 22)
+STATEMENTS = re.compile(r"(\d+) queries")
 LIMITS = Limits(seconds=600, memory_bytes=1 << 30)
 READY_SECONDS = 120.0
 
@@ -124,7 +128,7 @@ class Bench:
 @asynccontextmanager
 async def run_daemon(state: Path) -> AsyncIterator[Bench]:
     config = state.parent / "settings.toml"
-    config.write_text(f'state_dir = "{state}"\n[web]\nport = 18080\n[schedule]\nenabled = false\n')
+    config.write_text(f'state_dir = "{state}"\n[web]\nport = 0\n[schedule]\nenabled = false\n')
     command = [sys.executable, "-m", "spotlightd", "run", "--config", str(config)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220  # nothing else runs meanwhile
     try:
@@ -155,42 +159,51 @@ async def measure_seconds(request: Callable[[], Awaitable[Any]]) -> float:
 
 
 async def symbol_page(bench: Bench, count: int) -> dict[str, Any]:
-    pages, alone, cpu = [], [], 0.0
+    pages, alone, statements, cpu = [], [], 0, Counter[str]()
     await _get(bench, "/s/S1")
-    before = _cpu(bench.daemon)
     for name in (f"S{number * SYMBOLS // count}" for number in range(count)):
-        pages.append(1000 * await measure_seconds(partial(_get, bench, f"/s/{name}")))
-        began = time.process_time()
+        before = _cpu(bench)
+        began = time.perf_counter()
+        statements = max(statements, await _get(bench, f"/s/{name}"))
+        pages.append(1000 * (time.perf_counter() - began))
+        after_page, began_client = _cpu(bench), time.process_time()
         alone.append(1000 * await measure_seconds(partial(_request, bench.reader, name)))
-        cpu += time.process_time() - began
+        cpu["sql_client"] += time.process_time() - began_client
+        after_sql = _cpu(bench)
+        cpu.update({part: after_page[part] - before[part] for part in before})
+        cpu["sql_engine"] += after_sql["engine"] - after_page["engine"]
     results = {"page_ms": _spread(pages), "sql_ms": _spread(alone)}
-    spent = {"daemon": (_cpu(bench.daemon) - before) / count, "sql_client": cpu / count}
     return {
         **results,
         "p95_more_ms": round(results["page_ms"]["p95"] - results["sql_ms"]["p95"], 1),
-        "cpu_ms_a_page": {name: round(value * 1000, 1) for name, value in spent.items()},
+        "cpu_ms_a_page": {name: round(value / count * 1000, 1) for name, value in cpu.items()},
+        "most_statements": statements,
     }
 
 
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+def _cpu(bench: Bench) -> dict[str, float]:
+    """Processor seconds of the daemon, and of its engine and other children."""
+    times = {process: process.cpu_times() for process in (bench.daemon, *bench.daemon.children(recursive=True))}
+    seconds = {process: float(spent.user + spent.system) for process, spent in times.items()}
+    daemon = seconds.pop(bench.daemon)
+    return {"daemon": daemon, "engine": sum(seconds.values())}
 
 
 def _spread(values: list[float]) -> dict[str, float]:
     return {"p50": round(statistics.median(values), 1), "p95": round(statistics.quantiles(values, n=20)[-1], 1)}
 
 
-async def _get(bench: Bench, path: str) -> None:
+async def _get(bench: Bench, path: str) -> int:
+    """The number of statements that the page sent, as it says itself."""
     async with bench.session.get(bench.web + path) as answer:
         await answer.read()
         assert answer.status == 200, path
+        return int(STATEMENTS.findall(answer.headers["Server-Timing"])[0])
 
 
 async def _request(reader: Reader, name: str) -> None:
     snapshot = await reader.snapshot()
-    queries = (measures.daily_series, measures.symbol_titles, measures.superseded_amounts)
-    await reader.all(*(make_query(sec_ftd, name, snapshot) for make_query in queries))
+    await reader.together(measures.daily_history(sec_ftd, name, snapshot))
 
 
 async def pages(bench: Bench, times: int) -> dict[str, float]:
@@ -209,7 +222,7 @@ async def first_byte(bench: Bench, until: date, times: int) -> dict[str, Any]:
     return results
 
 
-async def _median_ms(request: Callable[[], Awaitable[None]], times: int) -> float:
+async def _median_ms(request: Callable[[], Awaitable[Any]], times: int) -> float:
     return 1000 * statistics.median([await measure_seconds(request) for _ in range(times)])
 
 

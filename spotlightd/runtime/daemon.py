@@ -7,6 +7,7 @@ close, and last the engine and the lock on the state folder.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, nullcontext
@@ -241,6 +242,7 @@ async def run(settings: Settings, read_settings: ReadSettings) -> None:
     async with stop_signal() as stop:
         with reload_signal(settings, read_settings):
             async with start_daemon(settings):
+                gc.freeze()  # 100,000 objects live as long as the process: looking through them was half of a page's time
                 await stop.wait()
 
 
