@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.flows.loads.context import Candidate, IngestContext, IngestResult, Proof
-from spotlightd.flows.loads.fill import Deferral, Filled, Member, Refusal, fill_loads, make_refusal, period_of
+from spotlightd.flows.loads.fill import Deferral, Filled, Member, Refusal, fill_loads, make_refusal
 from spotlightd.flows.loads.judge import judge_documents
 from spotlightd.flows.loads.repeats import find_shared_keys, refuse_repeated_keys
 from spotlightd.log import log_context, logger
@@ -58,6 +58,11 @@ class _Group:
     def loads(self) -> list[Load]:
         return [member.load for member in self.members]
 
+    @property
+    def unique_datasets(self) -> list[Dataset]:
+        """Those in which a key may be in one visible document only."""
+        return [dataset for dataset in self.source.datasets if not dataset.key_may_repeat]
+
 
 async def _load_group(
     source: Batch, context: IngestContext, candidates: Sequence[Candidate], proof: Proof | None
@@ -66,8 +71,9 @@ async def _load_group(
     begun = await context.ledger.begin_group(source, [(item.document.digest, item.link.covers) for item in candidates])
     members = [Member(item.link, item.document, load) for item, load in zip(candidates, begun, strict=True)]
     group = _Group(source, context, members)
-    outcomes = await _fill_and_check(group, proof)
-    results = await _publish(group, outcomes)
+    async with AsyncExitStack() as turns:
+        outcomes = await _fill_and_check(group, proof, turns)
+        results = await _publish(group, outcomes)
     alone = [item for item, outcome in zip(candidates, outcomes, strict=True) if outcome is Deferral.ALONE]
     for candidate in alone:
         results[candidate] = await load_document(source, context, candidate.link, candidate.document, proof=proof)
@@ -77,13 +83,14 @@ async def _load_group(
     return [results[candidate] for candidate in candidates]
 
 
-async def _fill_and_check(group: _Group, proof: Proof | None) -> list[Filled]:
-    """Fill and check the loads, or mark all of them dead."""
+async def _fill_and_check(group: _Group, proof: Proof | None, turns: AsyncExitStack) -> list[Filled]:
+    """Fill and check the loads, or mark all of them dead. `turns` keeps others from publishing the same keys afterwards."""
     context, first = group.context, group.loads[0].load_id
     try:
         with log_context(load_id=first):
             filled = await fill_loads(group.source, context.documents, context.parser, context.warehouse, group.members)
             proven = await _prove(group, filled, proof)
+            await turns.enter_async_context(context.publications.hold_keys(group.unique_datasets))
             return await _check_keys(group, proven)
     except (StoreError, asyncio.CancelledError):
         logger(source=group.source.name).warning(
@@ -111,7 +118,7 @@ async def _run_proof(proof: Proof, load: Load, parsed: ParseResult) -> Filled:
 
 async def _check_keys(group: _Group, filled: Sequence[Filled]) -> list[Filled]:
     """Refuse a document while another visible one has some of its keys, in a dataset where a key may not repeat."""
-    datasets = [dataset for dataset in group.source.datasets if not dataset.key_may_repeat]
+    datasets = group.unique_datasets
     parsed = [member for member, outcome in zip(group.members, filled, strict=True) if isinstance(outcome, ParseResult)]
     if not datasets or not parsed:
         return list(filled)
@@ -120,10 +127,9 @@ async def _check_keys(group: _Group, filled: Sequence[Filled]) -> list[Filled]:
         refusal = await _refuse_repeats(group, datasets, parsed[0], superseded[parsed[0].load.load_id])
         return [refusal or outcome if isinstance(outcome, ParseResult) else outcome for outcome in filled]
     context, shared = group.context, set[int]()
+    periods = {member.load.load_id: member.link.period for member in parsed}
     for dataset in datasets:
-        shared |= await find_shared_keys(
-            context.warehouse, context.archives.archived, dataset, superseded, period_of(parsed)
-        )
+        shared |= await find_shared_keys(context.warehouse, context.archives.archived, dataset, periods, superseded)
     return [
         Deferral.ALONE if load.load_id in shared else outcome for load, outcome in zip(group.loads, filled, strict=True)
     ]

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +24,7 @@ from spotlightd.backoff import Clock
 from spotlightd.datasets.system import loads as publications
 from spotlightd.errors import StoreError
 from spotlightd.log import logger
+from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Load
 from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.warehouse import Warehouse
@@ -43,6 +45,32 @@ class Publications:
         self._clock = clock or Clock()
         self._lock = asyncio.Lock()
         self._newest: tuple[int, datetime] | None = None  # seq and time; None when only the warehouse knows
+        self._turns: dict[str, asyncio.Lock] = {}  # by dataset
+
+    @asynccontextmanager
+    async def hold_keys(self, datasets: Iterable[Dataset]) -> AsyncIterator[None]:
+        """Compare the keys of loads with those that are visible, and publish them, within this block: nothing else of these
+        datasets is published meanwhile. Two sources of one dataset would otherwise each miss the keys of the other.
+
+        What an earlier block left is settled first: what may be written already is published, and what is only complete
+        is given up, because its keys were compared with an older state. Its document is still due.
+        """
+        names = sorted(dataset.name for dataset in datasets)
+        async with AsyncExitStack() as turns:
+            for name in names:  # all in one order, so that no two wait for each other
+                await turns.enter_async_context(self._turns.setdefault(name, asyncio.Lock()))
+            if names:
+                await self._settle(names)
+            yield
+
+    async def _settle(self, datasets: Sequence[str]) -> None:
+        async with self._lock:
+            if self._newest is None:
+                await self._finish_intended()
+        complete = await self._ledger.loads(states=("loaded",))
+        stale = [load.load_id for load in complete if not set(datasets).isdisjoint(load.datasets)]
+        if stale:
+            await self._ledger.mark_group_dead([(load_id, ()) for load_id in stale])
 
     async def publish(self, load: Load) -> Load:
         """Make a `loaded` load visible. After a StoreError it stays `publishing` or `loaded`; `resume` finishes it."""
