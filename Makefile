@@ -40,8 +40,8 @@ host: release parts  ## the playbook on a booted Debian with a real systemd; as 
 	@$(VENV)/bin/python -m tests.host.image >/dev/null
 	$(PYTEST) tests/host $(ARGS)
 
-soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load
-	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_LOAD_SECONDS=120 SPOTLIGHTD_CRASH_STRIDE=1 $(PYTEST) -m slow --ignore=tests/host tests $(ARGS)
+soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load, an hour of a quiet feed
+	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_QUIET_SECONDS=4200 SPOTLIGHTD_LOAD_SECONDS=120 SPOTLIGHTD_CRASH_STRIDE=1 $(PYTEST) -m slow --ignore=tests/host tests $(ARGS)
 
 quick: developer  ## the tests that take less than a minute
 	$(PYTEST) --ignore=tests/host -m 'not slow and not browser' $(ARGS)

@@ -91,7 +91,8 @@ def config_xml(configuration: Configuration) -> str:
     """ClickHouse's configuration file. ClickHouse's defaults are for a large server: 5 GiB of marks, 10,000 threads.
 
     Five thread pools (for io, format parsing, and parts being loaded, cleaned or outdated) are created when chDB is
-    imported, before it reads any file, so that they cannot be configured.
+    imported, before it reads any file, so that they cannot be configured. The engine reads the size of its memory once a
+    second, not ten times: at rest that is a part of what it costs.
     """
     cache = max(16 * MIB, configuration.memory_bytes // 32)
     threads = configuration.threads
@@ -117,6 +118,7 @@ def config_xml(configuration: Configuration) -> str:
         "background_pool_size": max(2, threads // 2),
         "background_schedule_pool_size": 4,
         "background_schedule_pool_initial_size": 2,
+        "memory_worker_period_ms": 1_000,
         "threadpool_local_fs_reader_pool_size": 8,
         "threadpool_writer_pool_size": 8,
         "prefetch_threadpool_pool_size": 8,
