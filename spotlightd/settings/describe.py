@@ -13,12 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from spotlightd.redact import HIDDEN, LEAST_LETTERS, find_address_secrets, looks_random, mask_address
+from spotlightd.redact import find_address_secrets, has_odd_signs, looks_random, mask_address
+from spotlightd.secret import HIDDEN, LEAST_LETTERS
 from spotlightd.settings.settings import Settings
 
 NEAR = 0.6  # difflib's own measure of a typing error
 FILE_SUFFIX = "_file"
-FILE_SECTIONS = ("key_files",)
+FILE_SECTIONS = ("key_files", "password_files")
 
 
 def describe_text(text: str, expected: Collection[str] = ()) -> str:
@@ -89,4 +90,4 @@ def show_text(text: str) -> str:
     """A text that may be right, without what looks like a secret."""
     if "://" in text:
         return mask_address(text)
-    return HIDDEN if looks_random(text) else text
+    return HIDDEN if looks_random(text) or has_odd_signs(text) else text

@@ -18,6 +18,9 @@ class WarehouseSettings:
     url: str = setting("http://127.0.0.1:8123", "address of the ClickHouse server (kind = server)")
     user: str = setting("spotlightd", "user at the server")
     password_file: str = setting("", "file with the password at the server, readable by the daemon only")
+    password_files: dict[str, str] = setting(
+        {}, "other user of the server → file with its password; `check` tries what it must not be able to do"
+    )
     database: str = setting("spotlightd", "database of all tables; never `default`")
     connect_seconds: float = setting(5.0, "longest wait for a connection")
     query_seconds: float = setting(600.0, "longest time for a statement of the daemon, such as an insert")

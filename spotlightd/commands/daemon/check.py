@@ -11,6 +11,7 @@ from typing import Any
 from spotlightd.commands.command import Command
 from spotlightd.commands.output import Out
 from spotlightd.runtime.daemon import open_without_flows
+from spotlightd.runtime.rights import check_rights
 from spotlightd.settings.describe import show_settings
 from spotlightd.settings.settings import Settings
 
@@ -23,6 +24,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
         await instance.documents.ping()
         await instance.bucket.ping()
         sandbox = instance.engine.sandbox if instance.engine else "a separate ClickHouse server"
+        tried = await check_rights(settings)
         confinement = instance.parser.confinement
         rows = [
             (source.name, ", ".join(dataset.name for dataset in source.datasets), source.suspended or source.cron)
@@ -31,10 +33,14 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     shown = show_settings(asdict(settings))
     if out.as_json:
         names = [name for name, _, _ in rows]
-        out.value({"settings": _to_json(shown), "sources": names, "engine": sandbox, "children": confinement})
+        out.value(
+            {"settings": _to_json(shown), "sources": names, "engine": sandbox, "children": confinement, "tried": tried}
+        )
         return 0
     out.table(("setting", "value"), _flatten(shown), title="settings")
     out.table(("source", "datasets", "schedule (UTC)"), rows, title="\nsources")
+    if tried:
+        out.result(f"\nusers of the server that have no more rights than their role: {', '.join(tried)}")
     out.result(f"\nengine: {sandbox}\nchildren that read documents and files: {confinement}\nready to start")
     return 0
 
