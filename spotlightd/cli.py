@@ -28,6 +28,7 @@ from spotlightd.errors import (
     StoreError,
     find_cause,
 )
+from spotlightd.runtime.access import read_known_secrets
 from spotlightd.settings.describe import find_secrets
 from spotlightd.workers.child_setup import block_pandas
 
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None, package: ModuleType = commands) -> i
     try:
         settings = read_settings(arguments)
         log.configure(settings.log.level if command.is_daemon else "warning", settings.log.format)
-        for secret in find_secrets(settings):
+        for secret in (*find_secrets(settings), *read_known_secrets(settings)):
             log.add_secret(secret)
         return asyncio.run(command.run(arguments, settings, out))
     except SpotlightError as error:

@@ -18,7 +18,8 @@ import structlog
 
 from spotlightd.log_limit import LimitedRenderer
 from spotlightd.printable import LINES, escape_text, escape_values
-from spotlightd.redact import LEAST_LETTERS, Secret, hide_in, remove_forms
+from spotlightd.redact import hide_in, remove_forms
+from spotlightd.secret import LEAST_LETTERS, Secret, remove_secrets
 
 EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped", "settings reloaded", "reload refused", "state folder closed",
@@ -73,9 +74,7 @@ class _SecretFilter:
         return self.hide_known(remove_forms(text))
 
     def hide_known(self, text: str) -> str:
-        for secret in self.known:
-            text = secret.remove_from(text)
-        return text
+        return remove_secrets(text, self.known)
 
 
 def _find_filter() -> _SecretFilter:

@@ -15,7 +15,7 @@ import structlog
 
 from spotlightd import log
 from spotlightd.log_limit import LimitedRenderer
-from spotlightd.redact import HIDDEN
+from spotlightd.secret import HIDDEN
 
 SECRET = "h0nest-Secret.17"
 

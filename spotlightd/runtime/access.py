@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 import stat
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from spotlightd.errors import SettingsError
 from spotlightd.log import add_secret
 from spotlightd.model.bucket import PREFIX, BucketAccess
 from spotlightd.redact import mask_address
-from spotlightd.settings.describe import describe_path, describe_text
+from spotlightd.settings.describe import FILE_SUFFIX, describe_path, describe_text
+from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
 
 SHORTEST_SECRET = 16
+LONGEST_SECRET = 4_096
+PUBLIC_FILES = ("ca_file",)
 WELL_KNOWN = frozenset({
     "changeme", "password", "clickhouse", "admin", "spotlightd", "minioadmin",
     "akiaiosfodnn7example", "wjalrxutnfemi/k7mdeng/bpxrficyexamplekey",
@@ -79,3 +86,26 @@ def read_secret(file: str, setting: str) -> str:
         raise SettingsError(f"setting {setting}: {path} holds a secret that is too short or well known")
     add_secret(text)
     return text
+
+
+def read_known_secrets(settings: Settings) -> Iterator[str]:
+    """The secrets in the files that the settings name, as far as this user can read them; for what a command prints.
+
+    Whether such a file is as it must be is checked where it is used.
+    """
+    files = [*settings.streams.key_files.values(), *_list_files(asdict(settings))]
+    for file in filter(None, files):
+        with suppress(OSError, UnicodeDecodeError):
+            path = Path(file)
+            if stat.S_ISREG(path.stat().st_mode):
+                with path.open(encoding="utf-8") as opened:
+                    yield opened.read(LONGEST_SECRET).strip()
+
+
+def _list_files(values: Mapping[str, Any]) -> Iterator[str]:
+    """The values of all settings that name a file with a secret."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _list_files(value)
+        elif name.endswith(FILE_SUFFIX) and name not in PUBLIC_FILES and isinstance(value, str):
+            yield value

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from spotlightd.errors import SettingsError
-from spotlightd.runtime.access import read_bucket_access, read_secret, store_address
+from spotlightd.runtime.access import read_bucket_access, read_known_secrets, read_secret, store_address
 from spotlightd.runtime.streams import select_streams
-from spotlightd.settings.describe import find_secrets, show_settings
+from spotlightd.settings.describe import find_secrets, show_settings, show_text
 from spotlightd.settings.load import load_settings, read_section
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.stores import BucketSettings
@@ -133,6 +133,47 @@ def test_check_shows_files_that_exist_and_no_secret(tmp_path: Path) -> None:
     for secret in (SECRET, "c0ffee", "pass-17", "tok-17"):
         assert secret not in repr(shown)
     assert find_secrets(settings) == ["pass-17-word", "tok-17-tok"]
+
+
+@pytest.mark.parametrize("typed", ["Tr0ub4dor&3-horse!", "Xk9vQ2mZr7Lp4TbW", "c0ffeec0ffee19c0ffee"])
+def test_check_shows_no_secret_that_was_typed_into_a_list_or_an_address(typed: str) -> None:
+    settings = load_text(f"""
+        [web]
+        host = "{typed}"
+        hosts = ["{typed}"]
+        [streams]
+        symbols = {{ finnhub = ["{typed}"] }}
+        [bus]
+        servers = ["{typed}"]
+        [documents]
+        lost = ["{typed}"]
+        [publisher]
+        mirrors = {{ "www.sec.gov" = "{typed}" }}
+    """)
+    shown = show_settings(asdict(settings))
+    assert typed not in repr(shown)
+    assert shown["web"]["hosts"] == ["(hidden)"]
+
+
+@pytest.mark.parametrize(
+    "text", ["BINANCE:BTCUSDT", "OANDA:EUR_USD", "BRK.B", "explorer.example.org", "0 6 * * *", "10.0.0.7:9092"]
+)
+def test_check_shows_names_symbols_and_schedules(text: str) -> None:
+    assert show_text(text) == text
+
+
+def test_a_command_knows_the_secrets_in_the_files_of_its_settings(tmp_path: Path) -> None:
+    key, password = tmp_path / "key", tmp_path / "password"
+    key.write_text("key-17-of-finnhub\n")
+    password.write_text("password-17-of-the-server")
+    settings = load_text(f"""
+        [streams]
+        key_files = {{ finnhub = "{key}", other = "{tmp_path}/absent" }}
+        [bus]
+        password_file = "{password}"
+        ca_file = "{key}"
+    """)
+    assert list(read_known_secrets(settings)) == ["key-17-of-finnhub", "password-17-of-the-server"]
 
 
 def load_text(text: str) -> Settings:

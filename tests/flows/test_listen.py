@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator, Collection
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -298,6 +300,20 @@ async def test_a_partial_refusal_is_reported_and_the_rest_still_received() -> No
         await exchange.close()
         await running.until(lambda: running.feeds.causes == ["refused by the venue"])
         assert "Subscribing to too many symbols; then" in running.feeds.gaps[0].detail
+
+
+def escape_letters(text: str) -> str:
+    return "".join(f"\\u{ord(letter):04x}" for letter in text)
+
+
+@pytest.mark.parametrize("encode", [str, quote, escape_letters, lambda key: b64encode(f"user:{key}".encode()).decode()])
+async def test_a_frame_that_says_the_key_back_is_stored_without_it(encode: Callable[[str], str]) -> None:
+    async with run_listener_and_venue(QUIET) as (exchange, running):
+        await exchange.send(json.dumps({"type": "odd", "msg": "KEY"}).replace("KEY", encode(KEY)).encode())
+        await running.until(lambda: any(b"odd" in value for value in running.spool.values))
+        (stored,) = (value for value in running.spool.values if b"odd" in value)
+        assert b"(hidden)" in stored
+        assert encode(KEY)[:12].encode() not in stored
 
 
 async def test_the_key_is_in_no_message() -> None:

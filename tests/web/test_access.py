@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from spotlightd import log
-from spotlightd.redact import HIDDEN
+from spotlightd.secret import HIDDEN
 from spotlightd.runtime.preflight import is_loopback
 from spotlightd.web import middleware
 from spotlightd.web.access import is_authorized, require_token

@@ -33,7 +33,7 @@ from spotlightd.ports.bus import Spool
 from spotlightd.ports.ledger import Positions
 from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.publisher import Connect, Socket
-from spotlightd.redact import HIDDEN
+from spotlightd.secret import Secret, remove_secrets
 from spotlightd.settings import sources
 from spotlightd.tasks import run_together
 
@@ -59,6 +59,7 @@ class Listener:
         clock: Clock | None = None,
     ) -> None:
         self._stream, self._feed, self._limits = stream, feed, limits
+        self._secrets = (Secret(feed.key),) if feed.key else ()
         self._connect, self._spool, self._positions, self._metrics = connect, spool, positions, metrics
         self._last_received = last_received
         self._timing, self._clock = timing or ListenerTiming(), clock or Clock()
@@ -252,8 +253,7 @@ class Listener:
 
     def _remove_key(self, value: bytes) -> bytes:
         """The frame as it is stored, shown, exported and archived: a venue may repeat our key, in an error for instance."""
-        key = self._feed.key.encode()
-        return value.replace(key, HIDDEN.encode()) if key and key in value else value
+        return remove_secrets(value.decode("latin-1"), self._secrets).encode("latin-1") if self._secrets else value
 
     def _keep_refilled(self, value: bytes) -> bool:
         return self._connection != 0 and self._keep(value, self._now())
