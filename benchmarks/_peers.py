@@ -19,18 +19,13 @@ from typing import Any
 Clock = Callable[[], float]
 Way = Callable[[list[tuple[Path, Path]]], tuple[list[float], list[int]]]
 NAMES = ["settlement_date", "cusip", "symbol", "quantity", "description", "price"]
-TABLE = """CREATE TABLE ftd (settlement_date Date, cusip FixedString(9), symbol LowCardinality(String), quantity UInt64,
-    description String, price Nullable(Decimal(18, 4)), load_id UInt64 CODEC(Delta, ZSTD(1)), member UInt16 CODEC(ZSTD(1)),
-    line UInt32 CODEC(T64, ZSTD(1))) ENGINE = MergeTree PARTITION BY toYear(settlement_date)
-    ORDER BY (symbol, settlement_date, cusip)
-    SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, non_replicated_deduplication_window = 1000"""
+COLUMNS = f"{', '.join(NAMES)}, load_id, member, line"
 DUCKDB_TABLE = """CREATE TABLE ftd (settlement_date DATE, cusip VARCHAR, symbol VARCHAR, quantity UBIGINT,
     description VARCHAR, price DECIMAL(18, 4), line UINTEGER)"""
 DUCKDB_INSERT = """INSERT INTO ftd SELECT strptime(column0, '%Y%m%d'), column1, column2, column3::UBIGINT, column4,
     try_cast(column5 AS DECIMAL(18, 4)), row_number() OVER () + 1 FROM read_csv(?, delim = '|', header = false, skip = 1,
     quote = '', escape = '', all_varchar = true, null_padding = true, encoding = 'latin-1', parallel = false,
-    names = ['column0', 'column1', 'column2', 'column3', 'column4', 'column5'], auto_detect = false,
-    columns = {'column0': 'VARCHAR', 'column1': 'VARCHAR', 'column2': 'VARCHAR', 'column3': 'VARCHAR',
+    auto_detect = false, columns = {'column0': 'VARCHAR', 'column1': 'VARCHAR', 'column2': 'VARCHAR', 'column3': 'VARCHAR',
     'column4': 'VARCHAR', 'column5': 'VARCHAR'}) WHERE column1 IS NOT NULL"""
 FIELDS = (
     "toDate(parseDateTimeBestEffort(settlement_date)), cusip, symbol, toUInt64(quantity), description,"
@@ -44,12 +39,15 @@ def in_engine(fill: Callable[[Any, Path, Path], None], clock: Clock = time.perf_
     def way(files: list[tuple[Path, Path]]) -> tuple[list[float], list[int]]:
         from chdb import session as chdb_session  # noqa: PLC0415
 
+        from spotlightd.clients.clickhouse.ddl import create_table  # noqa: PLC0415
+        from spotlightd.sources.sec_ftd import sec_ftd  # noqa: PLC0415
+
         with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
             session: Any = chdb_session.Session(folder)  # type: ignore[no-untyped-call]  # chdb has no types
             session.query("CREATE DATABASE bench ENGINE = Atomic")
             session.query("USE bench")
             session.query("SET schema_inference_make_columns_nullable = 0, async_insert = 0")
-            session.query(TABLE)
+            session.query(create_table(sec_ftd, "bench", "ftd"))
             seconds = []
             for plain, packed in files:
                 session.query("TRUNCATE TABLE ftd SYNC")
@@ -66,7 +64,7 @@ def in_engine(fill: Callable[[Any, Path, Path], None], clock: Clock = time.perf_
 def by_engine(session: Any, plain: Path, _: Path) -> None:
     columns = ", ".join(f"{name} String" for name in NAMES)
     session.query(
-        f"INSERT INTO ftd SELECT {FIELDS}, rowNumberInAllBlocks() + 2 FROM file('{plain}', 'CSVWithNames', '{columns}')"
+        f"INSERT INTO ftd ({COLUMNS}) SELECT {FIELDS}, rowNumberInAllBlocks() + 2 FROM file('{plain}', 'CSVWithNames', '{columns}')"
         " WHERE cusip != '' SETTINGS format_csv_delimiter = '|', format_csv_allow_double_quotes = 0,"
         " input_format_csv_allow_variable_number_of_columns = 1, input_format_with_names_use_header = 0, max_threads = 1"
     )
@@ -76,7 +74,7 @@ def _put(session: Any, table: Any) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
     batch = table.append_column("line", pa.array(range(2, len(table) + 2), pa.uint32()))  # noqa: F841  read by chDB
-    session.query(f"INSERT INTO ftd SELECT {FIELDS}, line FROM Python(batch)")
+    session.query(f"INSERT INTO ftd ({COLUMNS}) SELECT {FIELDS}, line FROM Python(batch)")
 
 
 def _schema() -> Any:

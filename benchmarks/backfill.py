@@ -83,6 +83,7 @@ def measure(documents: int, rounds: int, folder: Path) -> dict[str, Any]:
         for way in WAYS:
             print(f"  {documents} half-months, round {number + 1}, {way}", file=sys.stderr, flush=True)
             seconds, totals = run_once(way, files)
+            print(f"   {seconds:.2f} s, {totals}", file=sys.stderr, flush=True)
             expected = expected or totals
             assert totals == expected, (way, totals, expected)
             spent[way].append(seconds)

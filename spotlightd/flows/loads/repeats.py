@@ -14,7 +14,7 @@ other, so that each outcome is the one that it would have without a group.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from spotlightd.errors import FormatError
@@ -23,12 +23,15 @@ from spotlightd.model.provenance import Load
 from spotlightd.model.source import Period
 from spotlightd.model.text import count
 from spotlightd.ports.warehouse import Warehouse
-from spotlightd.sql.days import days_condition, days_span, days_values
+from spotlightd.sql.days import EPOCH_DAY, days_condition, days_span, days_values
 from spotlightd.sql.tiers import ArchivedPartitions
 from spotlightd.sql.visibility import all_rows, visible_condition
 
 NEWEST = 2**63
 """A `seq` after every publication."""
+
+OWNER = "transform(load_id, {old:Array(UInt64)}, {new:Array(UInt64)}, load_id)"
+"""The load that a row counts for: the one that replaces its own, when a load of the group does."""
 
 
 async def refuse_repeated_keys(
@@ -66,28 +69,73 @@ async def find_shared_keys(
     warehouse: Warehouse,
     archived: ArchivedPartitions,
     dataset: Dataset,
+    periods: Mapping[int, Period],
     superseded: Mapping[int, Sequence[int]],
-    period: Period,
 ) -> set[int]:
     """The loads of a group that have a key which another document has too: one of the group, or one that is visible.
 
-    `superseded` has the loads of the group, and what each replaces. A replaced load counts as the one that replaces it.
+    `periods` has the loads of the group with the days of their documents, `superseded` what each of them replaces: a replaced
+    load counts as the one that replaces it. Keys are compared only where days overlap, so most groups need no comparison.
     """
     owners = {old: new for new, replaced in superseded.items() for old in replaced}
-    rows = all_rows(dataset, archived, days_span(dataset, period.first, period.last))
-    on_days, days = days_condition(dataset), days_values(dataset, period.first, period.last)
-    is_visible = f"load_id IN (SELECT DISTINCT load_id FROM {rows} WHERE {on_days} AND {visible_condition(dataset)})"
+    suspects = {
+        load_id
+        for load_id, days in periods.items()
+        if any(other != load_id and days.overlaps(others) for other, others in periods.items())
+    }
+    suspects |= await _find_overlapped(warehouse, archived, dataset, periods, owners)
+    if not suspects:
+        return set()
+    whole = _join_periods(periods[load_id] for load_id in suspects)
+    rows = all_rows(dataset, archived, days_span(dataset, whole.first, whole.last))
+    on_days, days = days_condition(dataset), days_values(dataset, whole.first, whole.last)
     key = ", ".join(f"`{name}`" for name in dataset.key)
+    own = f"FROM {dataset.name} WHERE {on_days} AND load_id IN {{suspects:Array(UInt64)}}"
     sql = (
-        "SELECT DISTINCT arrayJoin(members) FROM ("
-        " SELECT groupUniqArrayIf(load_id, load_id IN {group:Array(UInt64)}) AS members,"
-        " uniqExact(transform(load_id, {old:Array(UInt64)}, {new:Array(UInt64)}, load_id)) AS owners"
-        f" FROM {rows} WHERE {on_days} AND (load_id IN {{group:Array(UInt64)}} OR {is_visible}) AND ({key}) IN"
-        f" (SELECT {key} FROM {dataset.name} WHERE {on_days} AND load_id IN {{group:Array(UInt64)}})"
-        f" GROUP BY {key} HAVING owners > 1)"
+        f"SELECT DISTINCT load_id {own} AND ({key}) IN (SELECT {key} FROM {rows} WHERE {on_days}"
+        f" AND (load_id IN {{suspects:Array(UInt64)}} OR {visible_condition(dataset)} AND ({key}) IN (SELECT {key} {own}))"
+        f" GROUP BY {key} HAVING min({OWNER}) <> max({OWNER}))"
     )
-    values = {**days, "seq": NEWEST, "group": list(superseded), "old": list(owners), "new": list(owners.values())}
+    values = {**days, **_list_owners(owners), "suspects": sorted(suspects), "seq": NEWEST}
     return {int(row[0]) for row in (await warehouse.rows(sql, values)).rows}
+
+
+async def _find_overlapped(
+    warehouse: Warehouse,
+    archived: ArchivedPartitions,
+    dataset: Dataset,
+    periods: Mapping[int, Period],
+    owners: Mapping[int, int],
+) -> set[int]:
+    """The loads of a group on whose days a visible load has rows, other than those that it replaces."""
+    whole = _join_periods(periods.values())
+    rows = all_rows(dataset, archived, days_span(dataset, whole.first, whole.last))
+    first, last = (f"toInt32(toDate32({bound}(`{dataset.time}`)))" for bound in ("min", "max"))
+    sql = (
+        "SELECT DISTINCT arrayJoin(arrayFilter((id, since, until) -> id <> owner AND since <= last AND until >= first,"
+        " {ids:Array(UInt64)}, {firsts:Array(Int32)}, {lasts:Array(Int32)}))"
+        f" FROM (SELECT {OWNER} AS owner, {first} AS first, {last} AS last FROM {rows}"
+        f" WHERE {days_condition(dataset)} AND {visible_condition(dataset)} GROUP BY load_id)"
+    )
+    values = {
+        **days_values(dataset, whole.first, whole.last),
+        **_list_owners(owners),
+        "ids": list(periods),
+        "firsts": [period.first.toordinal() - EPOCH_DAY for period in periods.values()],
+        "lasts": [period.last.toordinal() - EPOCH_DAY for period in periods.values()],
+        "seq": NEWEST,
+    }
+    return {int(row[0]) for row in (await warehouse.rows(sql, values)).rows}
+
+
+def _list_owners(owners: Mapping[int, int]) -> Mapping[str, list[int]]:
+    """The parameters of OWNER."""
+    return {"old": list(owners), "new": list(owners.values())}
+
+
+def _join_periods(periods: Iterable[Period]) -> Period:
+    days = list(periods)
+    return Period(min(period.first for period in days), max(period.last for period in days))
 
 
 async def _describe(warehouse: Warehouse, dataset: Dataset, found: dict[str, Any]) -> str:
