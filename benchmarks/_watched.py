@@ -24,8 +24,9 @@ AVERAGES = {
 
 @dataclass(slots=True)
 class Watch:
-    """Samples of a daemon: the newest receive time in the table and when it was read (µs), and memory."""
+    """Samples of a daemon: the newest receive time in the table, when it was asked for and answered (µs), and memory."""
 
+    asked: list[int] = field(default_factory=list)
     answered: list[int] = field(default_factory=list)
     newest: list[int] = field(default_factory=list)
     daemon: list[int] = field(default_factory=list)
@@ -33,12 +34,20 @@ class Watch:
 
 
 def summarize_waits(received: Any, watch: Watch) -> dict[str, Any]:
-    """For every trade in an answer, the time from its receipt to that answer."""
-    newest, answered = np.maximum.accumulate(np.array(watch.newest)), np.array(watch.answered)
-    answered_trades = received[received <= newest[-1]]
-    waits = (answered[np.searchsorted(newest, answered_trades)] - answered_trades) / 1000
+    """The time from the receipt of a trade until it was queryable, for every trade that the first answer lacks and a later
+    one has. It became queryable after the last question whose answer lacks it, and before the first answer that has it: the
+    middle of the two counts, so looking adds nothing on average.
+    """
+    asked, newest, answered = (
+        np.array(watch.asked),
+        np.maximum.accumulate(np.array(watch.newest)),
+        np.array(watch.answered),
+    )
+    trades = received[(received > newest[0]) & (received <= newest[-1])]
+    first = np.searchsorted(newest, trades)
+    waits = ((np.maximum(asked[first - 1], trades) + answered[first]) / 2 - trades) / 1000
     return {
-        "trades": len(answered_trades),
+        "trades": len(trades),
         **{f"p{share}_ms": round(float(np.percentile(waits, share)), 1) for share in (50, 90, 99)},
         "most_ms": round(float(waits.max()), 1),
         "resolution_ms": round(float(np.median(np.diff(answered))) / 1000, 1),

@@ -5,10 +5,10 @@ burst    100 times that for 5 s, ten in a frame, on a fresh daemon. No exchange 
          it sends as many as the socket takes, and continues until it is no longer behind. `sent_per_second` is the
          rate that it reached
 
-received → queryable: a separate client reads the newest receive time in `trades` from the engine every 50 ms. A trade is
-queryable when the first answer arrives whose time is not older. So the figure is too high by up to one pause and one
-answer (`resolution_ms`, the median span between two answers), and never too low. The engine answers from the bounds of
-its parts, without reading rows. Every trade counts that was received after the first 5 s. Its load was published before,
+received → queryable: a separate client reads the newest receive time in `trades` from the engine every 50 ms. A trade became
+queryable between the last question whose answer is older and the first answer that is not; the middle of the two counts.
+So a single trade's figure is off by half of `resolution_ms` (the median span between two answers) at most, and the figures
+are not higher on average for it. The engine answers from the bounds of its parts, without reading rows. Every trade counts that was received after the first 5 s. Its load was published before,
 when the day's first frame came.
 
 Loop lag is read from the daemon's own histogram; p99 is the upper bound of its bucket. Memory is the daemon's resident
@@ -131,6 +131,7 @@ async def watch_daemon(bench: Bench, seconds: float, watch: Watch | None = None)
 async def _poll(bench: Bench, watch: Watch, until: float) -> None:
     while time.monotonic() < until:
         began = time.monotonic()
+        watch.asked.append(time.time_ns() // 1000)
         (newest,) = await bench.query_row(NEWEST)
         watch.answered.append(time.time_ns() // 1000)
         watch.newest.append(int(newest))

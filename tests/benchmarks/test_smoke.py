@@ -1,0 +1,51 @@
+"""Each benchmark runs at its least size and prints its figures as JSON. The figures say nothing then."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+NAMES = sorted(path.stem for path in FOLDER.glob("[a-z]*.py") if path.stem != "run")
+
+
+def run(*arguments: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "run.py"), *arguments],
+        stdout=subprocess.PIPE,
+        cwd=FOLDER.parent,
+        timeout=900,
+        check=False,
+    )
+    report: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, report
+
+
+def test_each_benchmark_has_a_size_for_when_all_run_and_a_least_one() -> None:
+    sizes = runpy.run_path(str(FOLDER / "_sizes.py"))
+    assert sorted(sizes["TOGETHER"]) == NAMES
+    assert sorted(sizes["LEAST"]) == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_each_benchmark_runs_at_its_least_size_and_prints_json(name: str) -> None:
+    status, report = run("--least", name)
+    result = report["benchmarks"][name]
+    assert "error" not in result, result
+    assert status == 0
+    assert result["measured"]
+
+
+def test_a_benchmark_that_fails_is_an_error_in_the_report_beside_those_that_run(tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    status, report = run("--least", "coding", "--out", str(out), "--", "--no-such-option")
+    assert status == 1
+    assert report["benchmarks"]["coding"]["error"] == "ended with status 2"
+    assert json.loads(out.read_text(encoding="utf-8")) == report
