@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from spotlightd.model.archive import Fingerprint
+from spotlightd.model.dataset import Column
+from tests.flows.bundle_world import InlineVerifier
 
 from .archive_world import DAYS, ArchiveWorld, archive_world
 
@@ -70,3 +75,27 @@ async def test_late_rows_are_archived_together_once_no_more_arrive(world: Archiv
     await world.archiver().round()
     assert (await world.partition("20260301-1")).fingerprint.rows == 6
     assert (await world.read()).rows == 3006
+
+
+@dataclass
+class NotedVerifier(InlineVerifier):
+    """Notes when what reads files is kept, and when it reads one."""
+
+    notes: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def keep(self) -> AsyncIterator[None]:
+        self.notes.append("keep")
+        yield
+        self.notes.append("end")
+
+    async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
+        self.notes.append("read")
+        return await super().fingerprint(path, columns, time)
+
+
+async def test_what_reads_the_copies_is_kept_for_a_round(world: ArchiveWorld) -> None:
+    world.verifier = verifier = NotedVerifier()
+    await world.archiver().round()
+    assert set((await world.stages()).values()) == {"verified"}
+    assert verifier.notes == ["keep", "read", "read", "end"]

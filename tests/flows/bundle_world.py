@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -34,7 +34,7 @@ EVERY = DayRange(date.min, date.max)
 class InlineVerifier:
     """What the verifier's child does, in this process: a test that ends the archiver a hundred times cannot start so many."""
 
-    def keep(self) -> nullcontext[None]:
+    def keep(self) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
