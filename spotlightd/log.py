@@ -33,7 +33,7 @@ EVENTS = frozenset({
     "day closed", "part replayed", "move not completed", "feed connected", "feed lost", "gap recorded",
     "symbol refused", "venue clock drifted", "venue clock corrected",
     "retention shortened",
-    "table lost rows", "table complete", "state went back",
+    "table lost rows", "table complete", "state went back", "keys doubled",
     "copy recognised", "copy not counted",
     "partition planned", "partition advanced", "partition held", "table copied",
     "codecs changed",

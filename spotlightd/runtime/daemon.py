@@ -25,6 +25,7 @@ from spotlightd.flows.upkeep.bucket import watch_bucket
 from spotlightd.flows.upkeep.disk import DiskWatch
 from spotlightd.flows.upkeep.disk_history import DiskHistory
 from spotlightd.flows.upkeep.documents import DocumentTiering
+from spotlightd.flows.upkeep.doubled_keys import DoubledKeys
 from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows, write_heartbeats
 from spotlightd.flows.upkeep.log_buffer import LogBuffer
 from spotlightd.flows.upkeep.logs import run_log_writer
@@ -203,9 +204,15 @@ def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
         ),
         "disk": run_isolated(board, "disk", parts.disks),
         "tables": run_isolated(board, "tables", instance.tables),
+        "keys": run_isolated(board, "keys", _make_key_look(instance)),
         "disk rows": run_isolated(board, "disk rows", DiskHistory(parts.disks, warehouse)),
         "loop lag": measure_loop_lag(parts.metrics),
     }
+
+
+def _make_key_look(instance: Instance) -> DoubledKeys:
+    datasets = {dataset.name: dataset for source in instance.catalog.sources for dataset in source.datasets}
+    return DoubledKeys(instance.warehouse, instance.archives, list(datasets.values()), instance.gate)
 
 
 def _moving_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutine[Any, Any, None]]:

@@ -9,15 +9,19 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from spotlightd import Batch, Dataset
 from spotlightd.errors import StoreError
+from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.context import Candidate, IngestContext, IngestResult
 from spotlightd.flows.loads.load import load_documents
+from spotlightd.flows.upkeep.doubled_keys import DoubledKeys, find_overlapping, list_suspects
 from spotlightd.model.provenance import Document
-from spotlightd.model.source import Link
+from spotlightd.model.source import Link, Period
+from spotlightd.sql.tiers import NoArchives
 
-from .world import World, source
+from .world import World, constructed_counts, repeating, source
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 FIRST, SECOND = replace(source(), name="first"), replace(source(), name="second")
@@ -104,3 +108,58 @@ async def test_a_load_that_ends_while_it_waits_for_its_turn_leaves_nothing(world
             await asyncio.wait([waiting])
         assert [load.state for load in await stores.ledger.loads()] == ["dead"]
         assert (await load(world, stores, FIRST, "2021/a", "2021-01-04,1\n")).outcome == "published"
+
+
+# -- keys that are doubled already -------------------------------------------------------------------------------------
+
+
+async def double(world: World, stores: IngestContext, first: str, second: str) -> None:
+    """Publish two documents as a version did that let keys repeat."""
+    await load(world, stores, replace(repeating(), name="first"), "2021/a", first)
+    await load(world, stores, replace(repeating(), name="second"), "2021/b", second)
+
+
+async def test_keys_that_are_doubled_already_are_named_until_they_are_not_doubled(world: World) -> None:
+    watch = DoubledKeys(world.warehouse, NoArchives(), (constructed_counts,), Gate())
+    async with world.stores() as stores:
+        await watch.check()
+        assert watch.found == {}
+        await double(world, stores, "2021-01-04,1\n2021-02-05,2\n", "2021-02-05,3\n2021-03-06,4\n")
+        with capture_logs() as events:
+            await watch.check()
+            await watch.check()
+        assert [event["event"] for event in events] == ["keys doubled"]
+        assert watch.found["constructed_counts"].startswith(
+            "constructed_counts: 1 key is visible from two documents, such as day 2021-02-05: the documents for 2021/a of"
+            " first and 2021/b of second. A sum over them counts twice."
+        )
+        await load(world, stores, FIRST, "2021/a", "2021-01-04,1\n")
+        await watch.check()
+        assert watch.found == {}
+        await load(world, stores, FIRST, "2021/c", "2021-02-06,1\n")
+        await double(world, stores, "2021-02-06,2\n", "2021-02-07,3\n")
+        await watch.check()
+        assert "such as day 2021-02-06" in watch.found["constructed_counts"]
+
+
+async def test_a_start_looks_at_all_keys(world: World) -> None:
+    async with world.stores() as stores:
+        await double(world, stores, "2021-01-04,1\n", "2021-01-04,3\n")
+        await load(world, stores, FIRST, "2021/x", "2021-07-04,3\n")
+    watch = DoubledKeys(world.warehouse, NoArchives(), (constructed_counts,), Gate())
+    await watch.check()
+    assert "1 key is visible from two documents, such as day 2021-01-04" in watch.found["constructed_counts"]
+
+
+def test_keys_are_compared_only_where_days_overlap() -> None:
+    def days(first: int, last: int) -> Period:
+        return Period(date(2021, 1, first), date(2021, 1, last))
+
+    assert find_overlapping({1: days(1, 14), 2: days(15, 31)}) == set()
+    assert find_overlapping({1: days(1, 20), 2: days(2, 3), 3: days(19, 25), 4: days(26, 27)}) == {1, 2, 3}
+    year = Period(date(2021, 1, 5), date(2021, 3, 2))
+    spans = {1: days(1, 14), 2: year, 3: Period(date(2021, 2, 3), date(2021, 2, 5))}
+    assert list(list_suspects(spans)) == [
+        (Period(date(2021, 1, 1), date(2021, 1, 31)), [1, 2]),
+        (Period(date(2021, 2, 1), date(2021, 2, 28)), [2, 3]),
+    ]
