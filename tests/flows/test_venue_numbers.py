@@ -53,6 +53,12 @@ def test_a_hole_that_ends_in_the_numbers_of_the_former_count_is_seen_after_the_g
     assert read_numbers([1_000, 1_001, 1, 2, 990, 991, 992], seconds=0.4) == [("restart", 1_001, 1), ("hole", 3, 991)]
 
 
+def test_an_old_hole_does_not_take_the_numbers_of_a_new_count() -> None:
+    numbers = [0, *range(20, 1_001), 1, 2, 3, 9, 10, 20, 21]
+    found = [("hole", 1, 19), ("restart", 1_000, 1), ("hole", 4, 8), ("hole", 11, 19)]
+    assert read_numbers(numbers, seconds=10.0) == found
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_a_venue_does_each_missing_number_after_a_restart_is_in_a_hole(seed: int) -> None:
     """Counts of random lengths, with random frames left out; each count begins well below the end of the one before."""

@@ -61,6 +61,7 @@ async def search(world: World, text: str) -> str:
     ("texts", "address"),
     [
         (("BRKB", "BRK-B", "BRK.B", "BRK/B", "BRK B", "brk.b", "Brk b", " brk-b "), "/s/BRKB"),
+        (("BRK–B", "BRK—B", "BRK‑B", "BRK−B", "BRK·B", "BRK+B", "BRK*B", "BRK\\B"), "/s/BRKB"),
         (("BF.B", "BF-B", "bf/b"), "/s/BFB"),
         (("MOG-A", "MOG.A", "MOG A"), "/s/MOGA"),
         (("084670702", "08467070", "084670-70-2", "084670 702"), "/s/BRKB"),
@@ -99,6 +100,14 @@ async def test_a_name_is_shown_as_it_was_printed(field: World) -> None:
 @pytest.mark.parametrize("text", ["", ".", "- /", "'", "日本", "?", "?????", "%", "ENEL AMERIKAS", "BRKC"])
 async def test_a_search_never_finds_everything(field: World, text: str) -> None:
     assert await search(field, text) == ""
+
+
+@pytest.mark.parametrize("typed", ["macys", "macy's", "macy’s inc", "MACYS", "macy`s"])
+@pytest.mark.parametrize("printed", ["MACY'S INC", "MACYS INC", "Macy's Inc."])
+def test_an_apostrophe_decides_nothing(typed: str, printed: str) -> None:
+    patterns = read_search(typed)
+    assert patterns
+    assert re.search(patterns.name, printed)
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))

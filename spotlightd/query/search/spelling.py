@@ -3,11 +3,13 @@
 The text of the rows stays as it was published, and no folded copy of it is stored. Instead the pattern says, for each
 character of the search, what may be printed for it:
 
-- A symbol matches whatever separators it has: `BRK.B`, `BRK B`, `BRK-B`, `BRK/B` and `brkb` find each other.
+- A symbol matches whatever separators it has: `BRK.B`, `BRK B`, `BRK-B`, `BRK/B` and `brkb` find each other, and so do the
+  dashes and dots that word processors set.
 - In a name, a character outside of ASCII or a question mark may stand for any letter. So `ENEL AMERICAS` finds
   `ENEL AMÉRICAS`, and also `ENEL AM»RICAS`, as the SEC printed it from 2019 to April 2020 with a byte of no charset. A
   letter of UTF-8 that was read as another charset is up to three such characters.
-- Words of a name may be separated by other blanks and signs than those of the search.
+- Words of a name may be separated by other blanks and signs than those of the search. An apostrophe may be printed or
+  typed, straight or curved, or be left out: `macys`, `macy's` and `macy’s` find `MACY'S`.
 
 The patterns are of RE2 and are bound as values. A name has two: `name` for plain text, which begins with the letters of the
 search, so that a row that begins otherwise costs next to nothing; and `broken_name`, which is only tried on the few names
@@ -22,7 +24,11 @@ import unicodedata
 from dataclasses import dataclass
 
 CUSIP_LENGTHS = (8, 9)
-_SEPARATORS = frozenset(" .,-/'_:&()^")
+_SEPARATORS = frozenset(
+    " .,-/_:&()^+*\\\u2212\u00b7\u2022\u00ad"
+)  # the last four: minus, middle dot, bullet, soft hyphen
+_APOSTROPHES = frozenset("'`\u2018\u2019\u02bc\u00b4")
+_BETWEEN_LETTERS = "[ ']?"
 _PRINTED_SEPARATOR = r"[ -/:-@\[-`{-~]"  # every sign of ASCII
 _BROKEN_LETTER = r"[^ -~]{1,3}|\?"
 _FEWEST_PLAIN = 2  # with fewer plain letters in a search, a wildcard for the others would find every name
@@ -44,7 +50,7 @@ class Patterns:
 def read_search(text: str) -> Patterns | None:
     """The patterns of a search text; None when it has nothing but separators, which would find everything."""
     plain = _remove_accents(text)
-    words = "".join(" " if character in _SEPARATORS else character for character in plain).split()
+    words = "".join(" " if _is_separator(character) else character for character in plain).split()
     joined = "".join(words)
     if not joined:
         return None
@@ -55,8 +61,10 @@ def read_search(text: str) -> Patterns | None:
     is_cusip = joined.isascii() and joined.isalnum() and len(joined) in CUSIP_LENGTHS
     return Patterns(
         _or_as_typed(f"{_PRINTED_SEPARATOR}*{symbol}{_PRINTED_SEPARATOR}*", text, end="$"),
-        _or_as_typed(between.join(map(re.escape, words)), text),
-        _or_as_typed(f"{_PRINTED_SEPARATOR}*{between.join(''.join(map(letter, word)) for word in words)}", text),
+        _or_as_typed(between.join(_BETWEEN_LETTERS.join(map(re.escape, word)) for word in words), text),
+        _or_as_typed(
+            f"{_PRINTED_SEPARATOR}*{between.join(_BETWEEN_LETTERS.join(map(letter, word)) for word in words)}", text
+        ),
         joined.upper() if is_cusip else "",
     )
 
@@ -68,9 +76,14 @@ def _or_as_typed(pattern: str, text: str, *, end: str = "") -> str:
 
 
 def _remove_accents(text: str) -> str:
-    """The text in small letters, and without the marks that Unicode can take off a letter."""
+    """The text in small letters, and without apostrophes and the marks that Unicode can take off a letter."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    left_out = {character for character in decomposed if unicodedata.combining(character)} | _APOSTROPHES
+    return "".join(character for character in decomposed if character not in left_out)
+
+
+def _is_separator(character: str) -> bool:
+    return character in _SEPARATORS or unicodedata.category(character) == "Pd"
 
 
 def _is_plain(character: str) -> bool:

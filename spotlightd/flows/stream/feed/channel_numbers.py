@@ -1,6 +1,6 @@
 """The numbers of one channel of a venue: which are missing, which come late, and when the venue counts anew. Pure.
 
-A number that is not above the highest is late when it is in a hole. Otherwise the venue may have begun to count anew:
+A number that is not above the highest is late when it is in a hole that is not older than the grace period. Otherwise the venue may have begun to count anew:
 after a restart of its own, or because its numbers wrapped. As in RTP (RFC 3550, A.1) one such frame proves nothing. Two
 in a row with rising numbers do, and the count goes on from the first of them, so that holes after it are seen. A venue
 that sends a run of old frames again looks the same, and is reported as the same: a gap too many hides nothing.
@@ -66,7 +66,7 @@ class ChannelNumbers:
         """Compare a number with those before it. Returns what it shows to be missing."""
         if number > self.highest:
             return [] if self._is_of_former(number, now) else self._advance(number, received, now + grace)
-        if number == self.highest or self._note_late(number):
+        if number == self.highest or self._note_late(number, now):
             return []
         if self.suspect is None or number <= self.suspect[0]:
             self.suspect = (number, received)
@@ -93,9 +93,12 @@ class ChannelNumbers:
         self.highest, self.received, self.suspect = first, received, None
         return restart
 
-    def _note_late(self, number: int) -> bool:
+    def _note_late(self, number: int, now: float) -> bool:
+        """Whether a frame fills a hole, once and in time. After that it may as well be of another count: the holes of a
+        venue that has restarted would take its new numbers, and what is lost of those would not be seen.
+        """
         for hole in self.holes:
-            if hole.first <= number <= hole.last:
+            if hole.first <= number <= hole.last and now < hole.due and number not in hole.arrived:
                 hole.arrived.add(number)
                 return True
         return False
