@@ -9,7 +9,7 @@ character of the search, what may be printed for it:
   `ENEL AMÉRICAS`, and also `ENEL AM»RICAS`, as the SEC printed it from 2019 to April 2020 with a byte of no charset. A
   letter of UTF-8 that was read as another charset is up to three such characters.
 - Words of a name may be separated by other blanks and signs than those of the search. An apostrophe may be printed or
-  typed, straight or curved, or be left out: `macys`, `macy's` and `macy’s` find `MACY'S`.
+  typed, straight or curved, or be left out: `macys` finds `MACY'S`, and `macy's` finds `MACYS`.
 
 The patterns are of RE2 and are bound as values. A name has two: `name` for plain text, which begins with the letters of the
 search, so that a row that begins otherwise costs next to nothing; and `broken_name`, which is only tried on the few names
