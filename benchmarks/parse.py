@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from _peers import TABLE, by_engine
+from _peers import by_engine
 from ingest import make_document
 from isal import isal_zlib
 
 from spotlightd import Rows
 from spotlightd.settings.sources import ParserSettings
-from spotlightd.sources.sec_ftd import source
+from spotlightd.sources.sec_ftd import sec_ftd, source
 from spotlightd.workers.inline import parse_inline
 from spotlightd.workers.parser import ChildParser
 
@@ -67,8 +67,10 @@ async def parse_in_child(parser: ChildParser, packed: Path, output: Path | None 
 def engine(folder: Path) -> Iterator[Any]:
     from chdb import session as chdb_session  # noqa: PLC0415
 
+    from spotlightd.clients.clickhouse.ddl import create_table  # noqa: PLC0415
+
     session: Any = chdb_session.Session(str(folder / "engine"))  # type: ignore[no-untyped-call]  # chdb has no types
-    for statement in ("CREATE DATABASE bench ENGINE = Atomic", "USE bench", TABLE):
+    for statement in ("CREATE DATABASE bench ENGINE = Atomic", "USE bench", create_table(sec_ftd, "bench", "ftd")):
         session.query(statement)
     yield session
     session.close()
