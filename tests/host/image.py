@@ -44,6 +44,23 @@ def check_machine() -> None:
         raise HostMissingError("only root can boot one")
     if missing := [program for program in PROGRAMS if not shutil.which(program)]:
         raise HostMissingError(f"{', '.join(missing)} missing: make host")
+    spaces = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--net",
+        "--uts",
+        "--ipc",
+        "mount",
+        "-t",
+        "tmpfs",
+        "none",
+        "/mnt",
+    ]
+    tried = subprocess.run(spaces, capture_output=True, text=True, timeout=60, check=False)
+    if tried.returncode:
+        raise HostMissingError(f"no namespaces may be made here: {tried.stderr.strip()}")
 
 
 def find_image() -> Path:
@@ -83,4 +100,4 @@ if __name__ == "__main__":
     try:
         print(fetch())
     except HostMissingError as problem:
-        print(f"*** THE TESTS OF THE INSTALLED HOST WILL BE SKIPPED: {problem} ***", file=sys.stderr)
+        sys.exit(f"*** THE TESTS OF THE INSTALLED HOST CANNOT RUN: {problem} ***")

@@ -21,12 +21,13 @@ from typing import Any
 
 import psutil
 
-from tests.host.image import find_image
+from tests.host.image import HostMissingError, find_image
 
 ROOT = Path(__file__).parents[2]
 OPERATOR, HOST = "10.231.8.1", "10.231.8.2"
 NAME = "box.example.org"
 BOOT_SECONDS = 120.0
+FIRST_PROCESS_SECONDS = 30.0
 SHELL_SECONDS = 60.0
 PLAY_SECONDS = 900.0
 RECAP = re.compile(r"ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
@@ -101,7 +102,20 @@ class Machine:
                 ["sh", "-c", BOOT_LOOP, "boot", *command],
                 stdout=console, stderr=console, env={**os.environ, **ENVIRONMENT}, start_new_session=True,
             )  # fmt: skip
+        self._wait_for_first_process()
         self.wait_until_running()
+
+    def _wait_for_first_process(self) -> None:
+        """HostMissingError with the last words of systemd-nspawn, when it may not do here what it must."""
+        assert self._boot
+        end = time.monotonic() + FIRST_PROCESS_SECONDS
+        while time.monotonic() < end:
+            if self._boot.poll() is not None:
+                words = (self.folder / "console.log").read_text(errors="replace").strip().splitlines()
+                raise HostMissingError(f"systemd-nspawn ended with {self._boot.returncode}: {' '.join(words[-2:])}")
+            if self.try_command("true").returncode == 0:
+                return
+            time.sleep(0.2)
 
     def wait_until_running(self, *, seconds: float = BOOT_SECONDS) -> None:
         """Wait until systemd has started everything, whether each unit succeeded or not."""
