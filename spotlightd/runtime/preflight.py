@@ -11,6 +11,8 @@ from spotlightd.server import connections
 from spotlightd.settings.settings import Settings
 
 HIGHEST_PORT = 65_535
+MOST_THREADS = 1_024
+MOST_SLOTS = 1_000
 
 
 def check_settings(settings: Settings) -> None:
@@ -19,9 +21,7 @@ def check_settings(settings: Settings) -> None:
     A refused start takes milliseconds, and touches no file.
     """
     require_own_folder(settings.state_dir)
-    for name, port in (("web.port", settings.web.port), ("metrics.port", settings.metrics.port)):
-        if port > HIGHEST_PORT:
-            raise SettingsError(f"setting {name} must be at most {HIGHEST_PORT}, not {port}")
+    _check_numbers(settings)
     catalog = load_catalog(settings)
     make_feeds(select_streams(catalog.streams, settings), settings)
     read_bus_password(settings)
@@ -54,3 +54,17 @@ def read_metrics_token(settings: Settings) -> str:
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server that listens there. A name other than `localhost` may be any address."""
     return host == "localhost" or connections.is_loopback(host.strip("[]"))
+
+
+def _check_numbers(settings: Settings) -> None:
+    """SettingsError for a number with which a part could not work, or the machine would be filled with threads."""
+    web, metrics, engine = settings.web, settings.metrics, settings.engine
+    limits = (
+        ("web.port", web.port, 0, HIGHEST_PORT), ("metrics.port", metrics.port, 0, HIGHEST_PORT),
+        ("engine.threads", engine.threads, 0, MOST_THREADS), ("engine.readers", engine.readers, 1, MOST_SLOTS),
+        ("engine.writers", engine.writers, 1, MOST_SLOTS), ("engine.download_slots", engine.download_slots, 1, MOST_SLOTS),
+    )  # fmt: skip
+    for name, value, lowest, highest in limits:
+        if not lowest <= value <= highest:
+            bound = f"at most {highest}" if value > highest else f"at least {lowest}"
+            raise SettingsError(f"setting {name} must be {bound}, not {value}")

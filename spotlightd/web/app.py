@@ -79,6 +79,8 @@ async def _bind(host: str, port: int, server: Server) -> list[socket.socket]:
     for candidate in range(port, port + PORTS_TRIED + 1):
         try:
             return await bind(host, candidate)
+        except UnicodeError:
+            raise SettingsError(f"{NAMES[server]} cannot listen on {host!r}: that is no name of a host") from None
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise SettingsError(f"{NAMES[server]} cannot listen on {host}:{candidate}: {error.strerror}") from None

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from spotlightd import cli
 from spotlightd.commands.command import Command
 from spotlightd.errors import InUseError, PublisherError, SettingsError, StoreError, find_cause
+from spotlightd.web.app import serve
 
 KEY = "c0ffeec0ffee17c0ffee"
 
@@ -42,6 +44,9 @@ REFUSALS: dict[str, Callable[[Path], tuple[str, str]]] = {
     "open explorer, every address": lambda _: ("[web]\nhost = ''\n", "can be reached from other machines"),
     "open metrics": lambda _: ("[metrics]\nhost = '0.0.0.0'\nport = 9108\n", "or set metrics.token_file"),
     "port that does not exist": lambda _: ("[web]\nport = 70000\n", "web.port must be at most 65535, not 70000"),
+    "threads without end": lambda _: ("[engine]\nthreads = 100000\n", "engine.threads must be at most 1024, not 100000"),
+    "no reader": lambda _: ("[engine]\nreaders = 0\n", "engine.readers must be at least 1, not 0"),
+    "nested too deep": lambda _: ("deep = " + "[" * 3_000 + "\n", "nested too deep"),
     "token 0644": lambda folder: (
         f"[web]\nhost = '0.0.0.0'\ntoken_file = '{write_key(folder, 0o644)}'\n", "can be read by others"),
     "no password at the broker": lambda _: (
@@ -93,10 +98,26 @@ def test_check_and_run_refuse_a_source_that_cannot_be_loaded(
 ) -> None:
     folder = tmp_path / "state" / "sources"
     folder.mkdir(parents=True)
-    (folder / "mine.py").write_text("1 / 0\n")
-    errors = [verdict(tmp_path, "", name, capsys) for name in ("check", "run")]
-    assert errors[0] == errors[1]
-    assert "mine.py cannot be loaded: ZeroDivisionError" in errors[0]
+    for text, reason in (
+        ("1 / 0\n", "ZeroDivisionError"),
+        ("import sys\nsys.exit('needs lxml')\n", "SystemExit: needs lxml"),
+    ):
+        (folder / "mine.py").write_text(text)
+        errors = [verdict(tmp_path, "", name, capsys) for name in ("check", "run")]
+        assert errors[0] == errors[1]
+        assert f"mine.py cannot be loaded: {reason}" in errors[0]
+
+
+async def test_a_name_that_no_host_can_have_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python encodes a name before it looks it up, and `a..b` cannot be encoded."""
+
+    async def encode(host: str, _: int) -> list[Any]:
+        raise UnicodeError(host)
+
+    monkeypatch.setattr("spotlightd.web.app.bind", encode)
+    with pytest.raises(SettingsError, match=r"cannot listen on 'a\.\.b'"):
+        async with serve(web.Application(), "a..b", 0):
+            pass
 
 
 # -- errors that come in groups ----------------------------------------------------------------------------------------

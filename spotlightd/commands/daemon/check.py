@@ -10,7 +10,9 @@ from typing import Any
 
 from spotlightd.commands.command import Command
 from spotlightd.commands.output import Out
+from spotlightd.errors import StoreError
 from spotlightd.runtime.daemon import open_without_flows
+from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.rights import check_rights
 from spotlightd.settings.describe import show_settings
 from spotlightd.settings.settings import Settings
@@ -22,7 +24,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     async with open_without_flows(settings) as instance:
         await instance.warehouse.ping()
         await instance.documents.ping()
-        await instance.bucket.ping()
+        waiting = await _find_waiting(instance)
         sandbox = instance.engine.sandbox if instance.engine else "a separate ClickHouse server"
         tried = await check_rights(settings)
         confinement = instance.parser.confinement
@@ -33,16 +35,27 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     shown = show_settings(asdict(settings))
     if out.as_json:
         names = [name for name, _, _ in rows]
-        out.value(
-            {"settings": _to_json(shown), "sources": names, "engine": sandbox, "children": confinement, "tried": tried}
-        )
+        out.value({
+            "settings": _to_json(shown), "sources": names, "engine": sandbox, "children": confinement, "tried": tried,
+            "waits": waiting,
+        })  # fmt: skip
         return 0
     out.table(("setting", "value"), _flatten(shown), title="settings")
     out.table(("source", "datasets", "schedule (UTC)"), rows, title="\nsources")
     if tried:
         out.result(f"\nusers of the server that have no more rights than their role: {', '.join(tried)}")
-    out.result(f"\nengine: {sandbox}\nchildren that read documents and files: {confinement}\nready to start")
+    ready = f"ready to start; {waiting}" if waiting else "ready to start"
+    out.result(f"\nengine: {sandbox}\nchildren that read documents and files: {confinement}\n{ready}")
     return 0
+
+
+async def _find_waiting(instance: Instance) -> str:
+    """What the daemon would start without, in a sentence: a bucket that is away is no reason to miss a feed."""
+    try:
+        await instance.bucket.ping()
+    except StoreError as problem:
+        return f"the archive and documents would wait for the bucket: {problem}"
+    return ""
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -97,7 +97,7 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     case = folder / "golden" / name / "first"
     source = folder / f"{name}.py"
     for path in (source, case):
-        if path.exists():
+        if path.exists() or path.is_symlink():
             raise SettingsError(f"{path} exists already")
     try:
         case.mkdir(parents=True)
