@@ -174,7 +174,13 @@ class ArchiveLedger(Protocol):
         """The newest publication whose rows are known to be lost, by name of a table that was made again."""
 
     async def accept_loss(self, table: str, seq: int) -> None:
-        """Record that what was published up to that number need not be in the table."""
+        """Record that what was published up to that number need not be in the table, and forget how many rows it had."""
+
+    async def row_counts(self) -> Mapping[str, int]:
+        """How many rows a stream's table is known to have had, those in the archive included, by name."""
+
+    async def save_row_count(self, table: str, rows: int) -> None:
+        """Record how many rows the table has now."""
 
     async def retention_rules(self) -> Mapping[str, RetentionRule]:
         """How long rows and documents stay on the disk, by name of the rule."""

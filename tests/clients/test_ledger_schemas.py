@@ -74,18 +74,22 @@ async def test_what_superseded_a_load_is_known_of_a_ledger_of_any_schema(tmp_pat
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA))
-async def test_a_ledger_without_losses_and_rules_of_retention_gets_them(tmp_path: Path, version: int) -> None:
-    """Both tables came after schema 4, without a version of their own: `schema_4.sql` has neither."""
+async def test_a_ledger_without_losses_counts_and_rules_of_retention_gets_them(tmp_path: Path, version: int) -> None:
+    """These tables came after schema 4, without a version of their own: `schema_4.sql` has none of them."""
     path, rule = tmp_path / "ledger.sqlite", RetentionRule("documents constructed", 30, 7, NOON)
     make_ledger(path, version)
     async with SqliteLedger(path) as ledger:
         archive = SqliteArchive(ledger)
         assert (await archive.accepted_losses(), await archive.retention_rules()) == ({}, {})
+        assert await archive.row_counts() == {}
+        await archive.save_row_count("trades", 30)
+        await archive.save_row_count("bars", 7)
         await archive.accept_loss("trades", 7)
         await archive.save_retention_rule(rule)
     async with SqliteLedger(path) as ledger:
         archive = SqliteArchive(ledger)
         assert await archive.accepted_losses() == {"trades": 7}
+        assert await archive.row_counts() == {"bars": 7}
         assert await archive.retention_rules() == {rule.name: rule}
 
 

@@ -294,6 +294,61 @@ async def test_a_table_of_a_stream_that_shrinks_while_the_daemon_runs_is_told(
             assert {defect.table: defect.kind for defect in watched.watch.defects} == {ticks.dataset.name: kind}
 
 
+@pytest.mark.parametrize(("in_archive", "hot"), [(0, 60), (100, 30)])
+async def test_a_table_of_a_stream_that_was_emptied_holds_its_flows_also_after_a_start(
+    stream_world: StreamWorld, in_archive: int, hot: int
+) -> None:
+    """However many rows are in the archive, and although new rows come in at once."""
+    await drained(stream_world)
+    partition = Archived(ticks.dataset, "20260301-0", ("a.parquet",), in_archive, {})
+    index = Fixed(ArchivedPartitions({ticks.dataset.name: (partition,)} if in_archive else {}))
+    table = ticks.dataset.name
+    async with SqliteLedger(stream_world.folder / "ledger.sqlite") as ledger:
+        running = watch_of(stream_world.warehouse, ledger, streams=(ticks,), archives=index)
+        await running.watch.check()
+        assert not running.watch.defects
+        await stream_world.warehouse.execute(f"TRUNCATE TABLE {table} SYNC")
+        started = watch_of(stream_world.warehouse, ledger, streams=(ticks,), archives=index)
+        for watched in (running, started):
+            await watched.watch.check()
+            (defect,) = watched.watch.defects
+            assert (defect.table, defect.kind) == (table, "empty")
+            assert f"table {table} is empty: it had {hot} rows, and has 0" in watched.gate.table_reason(
+                (ticks.dataset,)
+            )
+        await SqliteArchive(ledger).accept_loss(table, 1)
+        accepted = watch_of(stream_world.warehouse, ledger, streams=(ticks,), archives=index)
+        await accepted.watch.check()
+        assert not accepted.watch.defects
+
+
+async def test_a_table_of_a_stream_that_fills_again_after_it_was_emptied_is_still_held(
+    stream_world: StreamWorld,
+) -> None:
+    await drained(stream_world)
+    async with SqliteLedger(stream_world.folder / "ledger.sqlite") as ledger:
+        await SqliteArchive(ledger).save_row_count(ticks.dataset.name, 60_000)
+        watched = watch_of(stream_world.warehouse, ledger, streams=(ticks,))
+        await watched.watch.check()
+        assert "it had 60,000 rows, and has 60" in watched.gate.table_reason((ticks.dataset,))
+
+
+async def test_rows_of_a_stream_that_left_for_the_archive_are_not_expected_in_its_table(
+    stream_world: StreamWorld,
+) -> None:
+    await drained(stream_world)
+    table = ticks.dataset.name
+    async with SqliteLedger(stream_world.folder / "ledger.sqlite") as ledger:
+        await watch_of(stream_world.warehouse, ledger, streams=(ticks,)).watch.check()
+        assert await SqliteArchive(ledger).row_counts() == {table: 60, frames_of(ticks).name: 30}
+        await stream_world.warehouse.execute(f"TRUNCATE TABLE {table} SYNC")
+        partition = Archived(ticks.dataset, "20260301-0", ("a.parquet",), 60, {})
+        index = Fixed(ArchivedPartitions({table: (partition,)}))
+        watched = watch_of(stream_world.warehouse, ledger, streams=(ticks,), archives=index)
+        await watched.watch.check()
+        assert not watched.watch.defects
+
+
 async def test_frames_that_were_given_up_are_not_expected(stream_world: StreamWorld) -> None:
     await drained(stream_world)
     table = frames_of(ticks).name

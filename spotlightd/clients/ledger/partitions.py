@@ -45,7 +45,14 @@ class SqliteArchive:
         return {row["name"]: row["seq"] for row in await self._file.run("SELECT * FROM losses")}
 
     async def accept_loss(self, table: str, seq: int) -> None:
-        await self._file.run("INSERT OR REPLACE INTO losses VALUES (?, ?)", (table, seq))
+        accept = ("INSERT OR REPLACE INTO losses VALUES (?, ?)", (table, seq))
+        await self._file.run_transaction([accept, ("DELETE FROM row_counts WHERE name = ?", (table,))])
+
+    async def row_counts(self) -> Mapping[str, int]:
+        return {row["name"]: row["rows"] for row in await self._file.run("SELECT * FROM row_counts")}
+
+    async def save_row_count(self, table: str, rows: int) -> None:
+        await self._file.run("INSERT OR REPLACE INTO row_counts VALUES (?, ?)", (table, rows))
 
     async def retention_rules(self) -> Mapping[str, RetentionRule]:
         rows = await self._file.run("SELECT * FROM retention")

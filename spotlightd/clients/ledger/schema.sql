@@ -84,6 +84,10 @@ CREATE TABLE IF NOT EXISTS partitions (
 CREATE TABLE IF NOT EXISTS losses (
     name TEXT PRIMARY KEY, seq INTEGER NOT NULL
 ) STRICT;
+-- Tables of streams: the most rows that a look found, in the table and in the archive together.
+CREATE TABLE IF NOT EXISTS row_counts (
+    name TEXT PRIMARY KEY, rows INTEGER NOT NULL
+) STRICT;
 -- How long rows and documents stay on the disk: the rules in force, and shorter ones that wait for a day.
 CREATE TABLE IF NOT EXISTS retention (
     name TEXT PRIMARY KEY, days INTEGER NOT NULL, configured INTEGER NOT NULL, since INTEGER NOT NULL

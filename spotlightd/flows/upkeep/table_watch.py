@@ -13,6 +13,9 @@ from spotlightd.log import logger
 from spotlightd.model.text import count
 
 EVERY_SECONDS = 15.0
+GROWTH = 1.05  # the ledger is told of so many more rows, not at each look
+LEFT_SHARE = 0.01
+"""A stream's table that has less than this share of its rows was emptied: a stream fills it again between two looks."""
 
 
 class TableWatch:
@@ -23,7 +26,7 @@ class TableWatch:
         self._defects: tuple[TableDefect, ...] = ()
         self._stale: tuple[TableDefect, ...] = ()
         self._past = ""
-        self._most: dict[str, int] = {}
+        self._most: dict[str, int] | None = None  # as the ledger has it; None before the first look
 
     @property
     def defects(self) -> tuple[TableDefect, ...]:
@@ -74,16 +77,27 @@ class TableWatch:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def _find_shrunk(self, known: AbstractSet[str]) -> list[TableDefect]:
-        """The tables of streams that have less than half of the rows that they had since the start: `loads` does not know
-        how many rows a stream has brought, and a table that somebody emptied fills again at once.
+        """The tables of streams that have less than half of the rows that they should have: `loads` does not know how many
+        rows a stream has brought. Those that left for the archive are not expected in the table.
         """
+        if self._most is None:
+            self._most = dict(await self._facts.archive_ledger.row_counts())
         shrunk = []
         for table, rows in (await self._facts.count_streamed()).items():
-            most = self._most[table] = max(rows, self._most.get(table, 0))
-            if rows < most / 2 and table not in known:
-                fact = f"it had {count(most, 'row')} since the start, and has {rows:,}"
-                shrunk.append(self._facts.describe(table, "short" if rows else "empty", fact))
+            most = await self._note_rows(self._most, table, rows.all)
+            expected = most - rows.archived
+            if rows.hot < expected / 2 and table not in known:
+                is_emptied = rows.hot < expected * LEFT_SHARE
+                fact = f"it had {count(expected, 'row')}, and has {rows.hot:,}"
+                shrunk.append(self._facts.describe(table, "empty" if is_emptied else "short", fact))
         return shrunk
+
+    async def _note_rows(self, most: dict[str, int], table: str, rows: int) -> int:
+        """The most rows that the table is known to have had. The ledger is told when they have grown by much."""
+        if rows > most.get(table, 0) * GROWTH:
+            await self._facts.archive_ledger.save_row_count(table, rows)
+            most[table] = rows
+        return max(rows, most.get(table, 0))
 
     async def _put_in_order(self, returned: frozenset[str]) -> None:
         """A table that came back gets the columns and the view that it missed at the start."""

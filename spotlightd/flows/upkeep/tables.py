@@ -65,6 +65,18 @@ class TableDefect:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamedRows:
+    """How many rows of a stream's table are in the table itself, and how many are in the archive only."""
+
+    hot: int
+    archived: int
+
+    @property
+    def all(self) -> int:
+        return self.hot + self.archived
+
+
+@dataclass(frozen=True, slots=True)
 class TableFacts:
     """Everything that a look needs. `remedies`: what `spotlightd rebuild` does with a table, as a clause."""
 
@@ -113,15 +125,16 @@ class TableFacts:
         kind: Kind = "short" if hot else "empty"
         return self.describe(dataset.name, kind, f"it holds {hot:,} of at least {count(expected, 'row')}")
 
-    async def count_streamed(self) -> Mapping[str, int]:
-        """The rows of the tables that streams fill, those in the archive included; 0 for one that is missing."""
+    async def count_streamed(self) -> Mapping[str, StreamedRows]:
+        """The rows of the tables that streams fill. A missing table has none."""
         tables, archived = await list_tables(self.warehouse), self.archives.archived
-        counts = dict[str, int]()
+        counts = dict[str, StreamedRows]()
         for dataset in (dataset for stream in self.streams for dataset in (stream.dataset, frames_of(stream))):
-            counts[dataset.name] = sum(partition.rows for partition in archived.of_dataset(dataset.name))
+            hot = 0
             if dataset.name in tables:
-                hot = await self.warehouse.rows(f"SELECT count() FROM {hot_rows(dataset, archived)}")
-                counts[dataset.name] += hot.rows[0][0]
+                hot = (await self.warehouse.rows(f"SELECT count() FROM {hot_rows(dataset, archived)}")).rows[0][0]
+            in_archive = sum(partition.rows for partition in archived.of_dataset(dataset.name))
+            counts[dataset.name] = StreamedRows(hot, in_archive)
         return counts
 
     async def _check_frames(self, stream: Stream, tables: AbstractSet[str]) -> TableDefect | None:
