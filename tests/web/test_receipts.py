@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 
 from spotlightd.commands import docs
-from spotlightd.commands.output import Out
-from spotlightd.commands.read.query import keep_nanoseconds, with_visible
+from spotlightd.commands.output import Out, format_cell
+from spotlightd.commands.read.query import keep_whole, with_visible
 from spotlightd.commands.receipts.verify import print_verdict
 from spotlightd.datasets.bars import bars
 from spotlightd.model.stream import load_digest
@@ -249,7 +249,7 @@ async def test_every_documented_column_can_be_asked_for(venue: Venue) -> None:
 async def test_query_shows_a_time_with_all_its_digits(venue: Venue, as_json: bool) -> None:
     warehouse = venue.world.warehouse
     sql = "SELECT received AS `when`, received AS second, offset FROM finnhub_frames ORDER BY offset DESC -- the last first"
-    text = await keep_nanoseconds(warehouse, sql, {}, as_json=as_json)
+    text = await keep_whole(warehouse, sql, {}, as_json=as_json)
     answer = await warehouse.rows(text)
     assert answer.names == ("when", "second", "offset")
     assert [row[2] for row in answer.rows] == sorted((row[2] for row in answer.rows), reverse=True)
@@ -259,4 +259,19 @@ async def test_query_shows_a_time_with_all_its_digits(venue: Venue, as_json: boo
         )
         assert when == second
     for other in ("SELECT 1", "SELECT now64(6)", "SELECT nonsense(", "SHOW TABLES"):
-        assert await keep_nanoseconds(warehouse, other, {}, as_json=as_json) == other
+        assert await keep_whole(warehouse, other, {}, as_json=as_json) == other
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("SELECT toStartOfHour(toDateTime('2026-11-30 19:45:00', 'UTC'))", "2026-11-30 19:00:00"),
+        ("SELECT toNullable(toDateTime('2026-11-30 19:45:00', 'UTC'))", "2026-11-30 19:45:00"),
+        ("SELECT map('a', toDate('2026-11-30'))", '{"a":"2026-11-30"}'),
+        ("SELECT (toDateTime64('2026-11-30 19:45:00.123456789', 9, 'UTC'), 1)", '["2026-11-30 19:45:00.123456789",1]'),
+        ("SELECT [toDateTime('2026-11-30 19:45:00', 'UTC')]", '["2026-11-30 19:45:00"]'),
+    ],
+)
+async def test_query_shows_times_and_maps_whole_wherever_they_are(venue: Venue, sql: str, text: str) -> None:
+    answer = await venue.world.warehouse.rows(await keep_whole(venue.world.warehouse, sql, {}, as_json=False))
+    assert [format_cell(value) for value in answer.rows[0]] == [text]

@@ -20,6 +20,8 @@ MOST_ROWS = 100_000
 LEAD = r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*"
 READS = re.compile(LEAD + r"(SELECT|WITH|SHOW|DESCRIBE|DESC|EXPLAIN|EXISTS)\b", re.IGNORECASE | re.DOTALL)
 LONG_TIME = re.compile(r"^(?:Nullable\()?DateTime64\([7-9]")
+SHORT_TIME = re.compile(r"^(?:Nullable\()?DateTime(?!64)")  # Arrow has a number for it
+NESTED = re.compile(r"Map\(|(?:Array|Tuple|Nested)\(.*DateTime")
 SELECTS = re.compile(LEAD + r"(SELECT|WITH(?:\s+RECURSIVE)?)\b", re.IGNORECASE | re.DOTALL)
 
 
@@ -31,14 +33,16 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     async with open_session(settings) as session:
         snapshot = await session.take_snapshot(parse_as_of(arguments.as_of))
         text, params = with_visible(sql, session.datasets, settings.warehouse.database, snapshot)
-        text = await keep_nanoseconds(session.warehouse, text, params, as_json=out.as_json)
+        text = await keep_whole(session.warehouse, text, params, as_json=out.as_json)
         answer = await session.warehouse.rows(text, params, limits=Limits(result_rows=MOST_ROWS))
     out.table(answer.names, answer.rows)
     return 0
 
 
-async def keep_nanoseconds(warehouse: Warehouse, sql: str, params: Mapping[str, Any], *, as_json: bool) -> str:
-    """The SQL with times of more than six digits as texts: Python's times end at the microsecond.
+async def keep_whole(warehouse: Warehouse, sql: str, params: Mapping[str, Any], *, as_json: bool) -> str:
+    """The SQL with what Arrow or Python would lose in another form: times without a fraction, which Arrow has as numbers,
+    as longer times; times of more than six digits as texts, because Python's end at the microsecond; maps, and times within
+    other values, as JSON.
 
     A statement that cannot be described is left as it is; when it runs, its own error is clearer.
     """
@@ -48,11 +52,20 @@ async def keep_nanoseconds(warehouse: Warehouse, sql: str, params: Mapping[str, 
         described = await warehouse.rows(f"DESCRIBE TABLE ({sql}\n)", params)
     except StoreError:
         return sql
-    long_times = [name for name, kind, *_ in described.rows if LONG_TIME.search(kind)]
-    if not long_times:
+    columns = [(_quote_name(name), kind) for name, kind, *_ in described.rows]
+    changes = [(name, change) for name, kind in columns if (change := _find_change(name, kind, as_json=as_json))]
+    if not changes:
         return sql
-    texts = ", ".join(f"{_time_text(_quote_name(name), as_json=as_json)} AS {_quote_name(name)}" for name in long_times)
-    return f"SELECT * REPLACE ({texts}) FROM ({sql}\n)"
+    return f"SELECT * REPLACE ({', '.join(f'{change} AS {name}' for name, change in changes)}) FROM ({sql}\n)"
+
+
+def _find_change(name: str, kind: str, *, as_json: bool) -> str:
+    """What to ask for in place of a column of that type; empty when it can stay."""
+    if NESTED.search(kind):
+        return f"toJSONString({name})"
+    if LONG_TIME.search(kind):
+        return _time_text(name, as_json=as_json)
+    return f"toDateTime64({name}, 0, 'UTC')" if SHORT_TIME.search(kind) else ""
 
 
 def _time_text(name: str, *, as_json: bool) -> str:
