@@ -100,10 +100,12 @@ async def run_daemon(
     async with AsyncExitStack() as stack:
         venue = await stack.enter_async_context(run_venue(**script))
         port = free_ports(1)[0]
+        streams = {"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": venue.address}}
+        sections = {**(more or {}), "streams": {**(more or {}).get("streams", {}), **streams}}
         config = process.settings_file(
             root, "http://127.0.0.1:9", bus=bus, metrics={"port": port},
             schedule={"enabled": False, "sources": ["sec_ftd"]}, log={"format": "json", "level": "warning"},
-            streams={"symbols": {"finnhub": SYMBOLS}, "addresses": {"finnhub": venue.address}}, **(more or {}),
+            **sections,
         )  # fmt: skip
         daemon = await stack.enter_async_context(process.start(config))
         endpoint = await polling.until(lambda: _endpoint(root / "state/daemon.json", daemon.pid), "daemon.json")

@@ -1,9 +1,10 @@
 """What a quiet feed costs: the real daemon on a venue that sends some ten trades a second, watched from outside.
 
-`--rate 10` trades a second, one in a frame, on the embedded log, for `--seconds 3600` after a warm-up of `--warm 600`. The
-processor time is that of the kernel's accounts (/proc/PID/stat) of the daemon and of its children, before and after: nothing
-is measured inside them, and nothing asks them meanwhile. `percent_of_a_core` is their sum. With `--watched` a live page is
-open all the time, so that a trade is to be seen sooner.
+`--rate 10` trades a second, one in a frame, on the embedded log, for `--seconds 600` after a warm-up of `--warm 120`; for
+the hour: `--warm 600 --seconds 3600`. The processor time is that of the kernel's accounts (/proc/PID/stat) of the daemon and
+of its children, before and after: nothing is measured inside them, and nothing asks them meanwhile. `percent_of_a_core` is
+their sum. `--batch-seconds` sets how long a batch fills up. With `--watched` a live page is open all the time, so that a
+trade is to be seen sooner.
 
 Statements, inserts, new parts and merges are the engine's own counters (system.events) before and after; queryable lags are
 the daemon's own, of the first frame of each batch. Memory is the resident size every 5 s: `growth_mb` is the end of a line
@@ -103,7 +104,10 @@ def describe_memory(sizes: list[int]) -> dict[str, Any]:
 
 
 async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    async with run_daemon(folder, {"kind": "embedded"}, {"disk": DISK}, rate=arguments.rate) as bench:
+    sections: dict[str, Any] = {"disk": DISK}
+    if arguments.batch_seconds:
+        sections["streams"] = {"batch_seconds": arguments.batch_seconds}
+    async with run_daemon(folder, {"kind": "embedded"}, sections, rate=arguments.rate) as bench:
         await wait_for_first_trade(bench)
         async with open_live_page(bench, is_watched=arguments.watched):
             print_progress(f"warming up for {arguments.warm:g} s")
@@ -132,8 +136,9 @@ async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=float, default=10.0)
-    parser.add_argument("--seconds", type=float, default=3600.0)
-    parser.add_argument("--warm", type=float, default=600.0, help="seconds before the measurement begins")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--warm", type=float, default=120.0, help="seconds before the measurement begins")
+    parser.add_argument("--batch-seconds", type=float, default=0.0, help="0 = the daemon's default")
     parser.add_argument("--watched", action="store_true", help="with an open live page")
     parser.add_argument("--quick", action="store_true", help="10 s of warm-up and 30 s of measurement")
     arguments = parser.parse_args()
