@@ -20,7 +20,7 @@ from aiohttp import web
 
 from spotlightd.engine import child, configuration, server
 from spotlightd.engine.configuration import Configuration
-from spotlightd.engine.errors import AUTHENTICATION_FAILED, failure
+from spotlightd.engine.errors import AUTHENTICATION_FAILED, StatementError, failure
 from spotlightd.engine.service import Service
 
 CONFIGURATION, DATA = Path("/etc/clickhouse-server"), Path("/var/lib/clickhouse/standin")
@@ -54,7 +54,9 @@ def main() -> None:
                 AUTHENTICATION_FAILED, "Authentication failed: password is incorrect, or there is no such user"
             )
         if user != WRITER:
-            raise failure(ACCESS_DENIED, "Not enough privileges: this stand-in answers to spotlightd only")
+            raise StatementError(
+                ACCESS_DENIED, f"Code: {ACCESS_DENIED}. DB::Exception: {WRITER} alone is served. (ACCESS_DENIED)"
+            )
 
     with patch.object(server, "_authenticate", authenticate):
         child.serve(settings)

@@ -35,6 +35,8 @@ async def constructed_server(allowed: Mapping[str, str]) -> AsyncIterator[str]:
     """A server whose users are denied everything but what matches; `default` may log in only if it is among them."""
 
     async def answer(request: web.Request) -> web.Response:
+        if request.headers["X-ClickHouse-User"] == "spotlightd" and "spotlightd" not in allowed:
+            return web.Response(status=500)
         login, text = request.headers["X-ClickHouse-User"], await request.text()
         if login not in allowed or request.headers["X-ClickHouse-Key"] != ("" if login == "default" else PASSWORD):
             return web.Response(status=403, text="Code: 516. DB::Exception: constructed")
@@ -86,4 +88,11 @@ async def test_a_server_that_lets_anybody_in_is_refused(tmp_path: Path) -> None:
 async def test_a_password_that_the_server_does_not_take_is_no_proof(tmp_path: Path) -> None:
     async with constructed_server({"spotlightd": "^$"}) as url:
         with pytest.raises(StoreError, match="does not take the password of its user guest"):
+            await check_rights(settings(tmp_path, url))
+
+
+@pytest.mark.asyncio
+async def test_an_answer_that_is_not_the_servers_is_no_proof(tmp_path: Path) -> None:
+    async with constructed_server({"guest": "^$"}) as url:
+        with pytest.raises(StoreError, match="status 500"):
             await check_rights(settings(tmp_path, url))

@@ -57,6 +57,10 @@ async def _run(url: str, user: str, password: str, texts: list[str]) -> AsyncIte
             for text in tuple(texts):
                 async with session.post(url, data=text.encode()) as response:
                     found = _CODE.search(await response.text(errors="replace"))
+                if not (found or response.ok):
+                    raise StoreError(
+                        f"the server at {url} answers with status {response.status} and no error of ClickHouse's"
+                    )
                 yield text, int(found[1]) if found else 0
     except (aiohttp.ClientError, TimeoutError) as error:
         raise StoreError(f"the server at {url} does not answer: {type(error).__name__}") from None
