@@ -12,7 +12,7 @@ import pytest
 
 from spotlightd import Batch, Link, Pages, SettingsError
 from spotlightd.errors import PublisherError
-from spotlightd.flows.batch.ingest import ingest
+from spotlightd.flows.batch.ingest import LINKS_AT_ONCE, IngestRange, ingest
 from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.supervise import Board
 from spotlightd.ports.ledger import Job
@@ -131,3 +131,25 @@ async def test_a_metric_says_since_when_the_newest_slice_is_missing(
         finally:
             running.cancel()
             await asyncio.wait([running])
+
+
+async def test_a_list_of_thousands_lets_other_tasks_run(world: World) -> None:
+    turns, noticed = 0, set[int]()
+
+    async def discover_many(_: Pages) -> AsyncIterator[Link]:
+        for number in range(5_000):
+            noticed.add(turns)
+            yield Link(f"https://example.org/{number}", f"2021/{number}", date(2021, 1, 1), date(2021, 1, 1))
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    batch, later = replace(source(), discover=discover_many), IngestRange(date(2022, 1, 1))
+    counting = asyncio.create_task(count_turns())
+    async with world.stores() as stores:
+        assert await ingest(batch, world.publishers.for_source(batch), stores, span=later) == []
+    counting.cancel()
+    assert len(noticed) >= 5_000 // LINKS_AT_ONCE

@@ -7,8 +7,10 @@ before they are published, and the ledger records each step before and after it.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -25,6 +27,7 @@ from spotlightd.ports.progress import Checkpoint, ignore_progress, to_checkpoint
 from spotlightd.ports.publisher import Publisher
 
 DAY = timedelta(days=1)
+LINKS_AT_ONCE = 500  # are judged in 5 ms
 REFRESH_SHARE = 8  # a document is fetched again after an eighth of the time since it was first seen, at least daily
 
 
@@ -56,20 +59,32 @@ async def ingest(
     run = secrets.token_hex(4)
     with log_context(run=run):
         links = await _discover(source, publisher, context)
-    wanted = [link for link in links if _is_wanted(link, span)]
-    known = await context.ledger.known_addresses(source.name, [link.url for link in wanted])
-    now = datetime.now(UTC)
-    due = [link for link in wanted if is_due(source, known.get(link.url), now, span)]
-    due.sort(key=lambda link: (link.last, link.url), reverse=True)
+    due, known = await _select_due(source, context, links, span)
     results = await Pipeline(source, publisher, context, due, known, checkpoint).run()
     open_links = [result.link for result in results if not result.is_final]
     if open_links and any(result.outcome == "published" for result in results):
         final = [result for result in results if result.is_final]
-        known = await context.ledger.known_addresses(source.name, [link.url for link in open_links])
-        results = final + await Pipeline(source, publisher, context, open_links, known, checkpoint).run()
+        addresses = await context.ledger.known_addresses(source.name, [link.url for link in open_links])
+        results = final + await Pipeline(source, publisher, context, open_links, addresses, checkpoint).run()
     await checkpoint("", len(due), len(due))
     logger(source=source.name, run=run).info("source checked", links=len(links), due=len(due))
     return results
+
+
+async def _select_due(
+    source: Batch, context: IngestContext, links: Sequence[Link], span: IngestRange
+) -> tuple[list[Link], dict[str, KnownAddress]]:
+    """The links that are wanted and due, newest first, and what is known of their addresses. There may be many thousands: each
+    look-up lets other tasks run.
+    """
+    due, known, now = list[Link](), dict[str, KnownAddress](), datetime.now(UTC)
+    for start in range(0, len(links), LINKS_AT_ONCE):
+        wanted = [link for link in links[start : start + LINKS_AT_ONCE] if _is_wanted(link, span)]
+        addresses = await context.ledger.known_addresses(source.name, [link.url for link in wanted])
+        due += [link for link in wanted if is_due(source, addresses.get(link.url), now, span)]
+        known |= addresses
+    due.sort(key=lambda link: (link.last, link.url), reverse=True)
+    return due, known
 
 
 def is_due(source: Batch, known: KnownAddress | None, now: datetime, span: IngestRange = IngestRange()) -> bool:
@@ -97,7 +112,11 @@ async def _discover(source: Batch, publisher: Publisher, context: IngestContext)
     """All documents that exist. The look is recorded, whatever its outcome."""
     started = time.monotonic()
     try:
-        links = {link.url: link async for link in source.discover(publisher)}
+        links = dict[str, Link]()
+        async for link in source.discover(publisher):
+            links[link.url] = link
+            if len(links) % LINKS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # a source may list thousands without waiting for anything
         _require_links(source, len(links))
     except (PublisherError, FormatError) as problem:
         outcome: Outcome = problem.outcome if isinstance(problem, PublisherError) else "refused"
