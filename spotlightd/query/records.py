@@ -10,7 +10,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.source import list_wholes
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Snapshot, hot_rows, published_condition, table_expression, visible_condition
+from spotlightd.sql.visibility import Snapshot, hot_rows, superseded_loads, table_expression, visible_condition
 
 LOAD_COLUMNS = (
     "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at, derived_from"
@@ -21,10 +21,10 @@ CLOCK_TOLERANCE = timedelta(days=1)
 
 
 def dataset_sizes(datasets: Sequence[Dataset], snapshot: Snapshot) -> Query:
-    """For each dataset: visible rows, documents, and the time of the newest publication."""
+    """For each dataset: visible rows, documents, and the time of the newest publication. One visible load is one document."""
     parts = [
-        f"SELECT dataset, sum(rows), uniqExact(document), max(published_at) FROM loads WHERE dataset = '{dataset.name}' "
-        f"AND seq <= {{seq:UInt64}} AND {published_condition(dataset)} GROUP BY dataset"
+        f"SELECT dataset, sum(rows), count(), max(published_at) FROM loads WHERE dataset = '{dataset.name}' "
+        f"AND seq <= {{seq:UInt64}} AND load_id NOT IN ({superseded_loads(dataset)}) GROUP BY dataset"
         for dataset in datasets
     ]
     return Query(" UNION ALL ".join(parts), {"seq": snapshot.seq})

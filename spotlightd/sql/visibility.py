@@ -130,21 +130,30 @@ def hot_condition(archived: Sequence[Archived]) -> str:
     return f"_partition_id NOT IN ({names})"
 
 
-def visible_condition(dataset: Dataset, *, database: str = "") -> str:
+def visible_condition(dataset: Dataset, *, among: str = "", database: str = "") -> str:
     """The condition that a row of `table_expression` is visible at `{seq:UInt64}`: published by then, not superseded.
 
     Always true for datasets that are not read through `loads`, and for a reading, which has the condition inside.
+    `among` is a SELECT of the loads that the rows can be of. Without it the engine makes a set of all publications.
     """
-    return published_condition(dataset, database=database) if dataset.by_load and not dataset.reading else "1"
+    return (
+        published_condition(dataset, among=among, database=database) if dataset.by_load and not dataset.reading else "1"
+    )
 
 
-def published_condition(dataset: Dataset, *, database: str = "") -> str:
+def published_condition(dataset: Dataset, *, among: str = "", database: str = "") -> str:
     """The condition that a load of the dataset is visible at `{seq:UInt64}`: for rows of its table, and of `loads`.
 
     The dataset's name is a literal in it (a declared name, never a reader's text), so that one statement can read several
     datasets at the same `seq`.
     """
-    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), f' AND seq <= {SEQ}')})"
+    until = f" AND seq <= {SEQ}"
+    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), until, among)})"
+
+
+def superseded_loads(dataset: Dataset) -> str:
+    """A SELECT of the loads of the dataset that are superseded at `{seq:UInt64}`."""
+    return _select_superseded(dataset, table_name("loads"), f" AND seq <= {SEQ}")
 
 
 def newest_condition(dataset: Dataset, *, database: str = "") -> str:
@@ -152,6 +161,12 @@ def newest_condition(dataset: Dataset, *, database: str = "") -> str:
     return f"load_id IN ({_select_loads(dataset, table_name('loads', database), '')})"
 
 
-def _select_loads(dataset: Dataset, loads: str, until: str) -> str:
-    source = f"FROM {loads} WHERE dataset = '{dataset.name}'{until}"
-    return f"SELECT load_id {source} AND load_id NOT IN (SELECT arrayJoin(supersedes) {source})"
+def _select_loads(dataset: Dataset, loads: str, until: str, among: str = "") -> str:
+    among_these = f" AND load_id IN ({among})" if among else ""
+    superseded = _select_superseded(dataset, loads, until)
+    return f"SELECT load_id FROM {loads} WHERE dataset = '{dataset.name}'{until}{among_these} AND load_id NOT IN ({superseded})"
+
+
+def _select_superseded(dataset: Dataset, loads: str, until: str) -> str:
+    """Few publications supersede another, so the engine reads the lists of those only."""
+    return f"SELECT arrayJoin(supersedes) FROM {loads} WHERE dataset = '{dataset.name}'{until} AND notEmpty(supersedes)"

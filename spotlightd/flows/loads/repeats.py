@@ -47,7 +47,7 @@ async def refuse_repeated_keys(
     on_days, days = days_condition(dataset), days_values(dataset, period.first, period.last)
     neighbours = (
         f"SELECT DISTINCT load_id FROM {rows} WHERE {on_days} AND load_id NOT IN {{superseded:Array(UInt64)}}"
-        f" AND {visible_condition(dataset)}"
+        f" AND {_visible_on_days(dataset, rows)}"
     )
     others = (await warehouse.rows(neighbours, {**days, "superseded": list(superseded), "seq": NEWEST})).rows
     if not others:
@@ -93,7 +93,7 @@ async def find_shared_keys(
     own = f"FROM {dataset.name} WHERE {on_days} AND load_id IN {{suspects:Array(UInt64)}}"
     sql = (
         f"SELECT DISTINCT load_id {own} AND ({key}) IN (SELECT {key} FROM {rows} WHERE {on_days}"
-        f" AND (load_id IN {{suspects:Array(UInt64)}} OR {visible_condition(dataset)} AND ({key}) IN (SELECT {key} {own}))"
+        f" AND (load_id IN {{suspects:Array(UInt64)}} OR {_visible_on_days(dataset, rows)} AND ({key}) IN (SELECT {key} {own}))"
         f" GROUP BY {key} HAVING min({OWNER}) <> max({OWNER}))"
     )
     values = {**days, **_list_owners(owners), "suspects": sorted(suspects), "seq": NEWEST}
@@ -115,7 +115,7 @@ async def _find_overlapped(
         "SELECT DISTINCT arrayJoin(arrayFilter((id, since, until) -> id <> owner AND since <= last AND until >= first,"
         " {ids:Array(UInt64)}, {firsts:Array(Int32)}, {lasts:Array(Int32)}))"
         f" FROM (SELECT {OWNER} AS owner, {first} AS first, {last} AS last FROM {rows}"
-        f" WHERE {days_condition(dataset)} AND {visible_condition(dataset)} GROUP BY load_id)"
+        f" WHERE {days_condition(dataset)} AND {_visible_on_days(dataset, rows)} GROUP BY load_id)"
     )
     values = {
         **days_values(dataset, whole.first, whole.last),
@@ -126,6 +126,11 @@ async def _find_overlapped(
         "seq": NEWEST,
     }
     return {int(row[0]) for row in (await warehouse.rows(sql, values)).rows}
+
+
+def _visible_on_days(dataset: Dataset, rows: str) -> str:
+    """The condition that a row of these days is visible. Only publications of loads with rows on these days are looked at."""
+    return visible_condition(dataset, among=f"SELECT DISTINCT load_id FROM {rows} WHERE {days_condition(dataset)}")
 
 
 def _list_owners(owners: Mapping[int, int]) -> Mapping[str, list[int]]:

@@ -13,7 +13,7 @@ from spotlightd.ports.warehouse import Warehouse
 
 ALL = """
 SELECT dataset, count(), sumIf(rows, (dataset, load_id) NOT IN
-    (SELECT dataset, arrayJoin(supersedes) FROM loads WHERE seq <= {seq:UInt64}))
+    (SELECT dataset, arrayJoin(supersedes) FROM loads WHERE seq <= {seq:UInt64} AND notEmpty(supersedes)))
 FROM loads
 WHERE seq <= {seq:UInt64} AND seq > transform(dataset, {names:Array(String)}, {losses:Array(UInt64)}, toUInt64(0))
 GROUP BY dataset
