@@ -7,6 +7,9 @@ these tests show of them is how the roles treat them, and what the daemon does w
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +135,13 @@ def wait_until_ready(box: Machine) -> None:
 def count_trades(box: Machine) -> int:
     """Rows of the table, asked of the warehouse as the daemon does."""
     return int(box.run(f"{ASK} 'SELECT count() FROM trades'"))
+
+
+def wait_for_trades(box: Machine, number: int) -> None:
+    """Wait until so many are in the table, and see that no more come."""
+    box.wait_for(f"{ASK} 'SELECT count() FROM trades'", {str(number)}, seconds=180)
+    box.run("sleep 1")
+    assert count_trades(box) == number
 
 
 def stop_the_market(box: Machine) -> int:
@@ -269,9 +279,7 @@ def test_a_part_goes_and_comes_back_and_every_tick_is_there_once(venue: Machine,
     else:
         venue.run(f"kill -9 {venue.main_pid(unit)}")
         venue.wait_for(f"systemctl is-active {unit}", {"active"})
-    sent = stop_the_market(venue)
-    venue.wait_for(f"{ASK} 'SELECT count() FROM trades'", {str(sent)}, seconds=180)
-    assert count_trades(venue) == sent
+    wait_for_trades(venue, stop_the_market(venue))
     assert venue.main_pid("spotlightd") == daemon
     wait_until_ready(venue)
 
@@ -334,6 +342,42 @@ def test_a_setting_that_must_be_corrected_is_refused_before_anything_changes(box
     assert "warn_percnt" in play.output
     assert box.main_pid("spotlightd") == pid
     assert box.play("--tags", "spotlightd").failed == 0
+
+
+def test_an_upgrade_and_the_way_back_keep_every_row(venue: Machine, tmp_path: Path) -> None:
+    wait_until_ready(venue)
+    older, newer = find_release(), make_release(tmp_path, "0.1.1")
+    for release, version in ((newer, "0.1.1"), (older, "0.1.0")):
+        sent = stop_the_market(venue)
+        wait_for_trades(venue, sent)
+        play = venue.play("--tags", "spotlightd", variables={"release_file": str(release)})
+        assert play.failed == 0, play.output[-4000:]
+        print(f"switch to {version}: {play.seconds:.0f} s")
+        wait_until_ready(venue)
+        assert venue.run("readlink /opt/spotlightd/current").endswith(f"/{version}")
+        assert venue.run("/opt/spotlightd/.venv/bin/spotlightd --version").endswith(version)
+        assert count_trades(venue) == sent
+        venue.run("systemctl kill --signal=SIGUSR2 venue")
+        venue.wait_for(f"test $(cat {TICKS}) -gt {sent + 100} && echo yes", {"yes"})
+        wait_for_trades(venue, stop_the_market(venue))
+
+
+def make_release(folder: Path, version: str) -> Path:
+    """The release of this tree under another version."""
+    source, parts = folder / "source", folder / "parts"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "tests", "state", "node_modules"))
+    project = (source / "pyproject.toml").read_text(encoding="utf-8")
+    (source / "pyproject.toml").write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project))
+    with tarfile.open(find_release()) as archive:
+        archive.extractall(parts, filter="data")
+    for wheel in parts.glob("spotlightd-*.whl"):
+        wheel.unlink()
+    pip = [str(ROOT / ".venv/bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(parts), str(source)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    with tarfile.open(folder / f"spotlightd-{version}.tar", "w") as archive:
+        archive.add(parts, ".")
+    return folder / f"spotlightd-{version}.tar"
 
 
 def test_a_release_that_does_not_pass_its_check_leaves_the_old_one_running(box: Machine, tmp_path: Path) -> None:
