@@ -74,7 +74,7 @@ class _SecretFilter:
         return self.hide_known(remove_forms(text))
 
     def hide_known(self, text: str) -> str:
-        return remove_secrets(text, self.known)
+        return remove_secrets(text, self.known) if self.known else text
 
 
 def _find_filter() -> _SecretFilter:

@@ -29,7 +29,10 @@ ATTACKS = frozenset({"room", "address", "descriptors"})  # reasons that are no c
 def build_application(context: ExplorerContext, packages: Sequence[str] = routes.PACKAGES) -> web.Application:
     """All pages of the packages. The application opens no client: the caller opens and closes those of the context."""
     pages = routes.find_pages(packages)
-    layers = (middleware.log_requests, middleware.redact_pages, middleware.explain_errors, middleware.check_host)
+    layers = (
+        middleware.log_requests, middleware.compress_pages, middleware.redact_pages, middleware.explain_errors,
+        middleware.check_host,
+    )  # fmt: skip
     app = web.Application(middlewares=layers)
     app[APP_STATE] = responses.make_app_state(context, pages)
     app.on_response_prepare.append(middleware.add_headers)

@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import jinja2
@@ -18,6 +18,7 @@ from spotlightd.log import hide_known_secrets, hide_secrets, log_context, logger
 from spotlightd.query import outage
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import degraded, responses
+from spotlightd.web.compression import compress_body
 from spotlightd.web.state import APP_STATE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,12 +71,26 @@ async def log_requests(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 @web.middleware
+async def compress_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Compress whole pages, after `redact_pages`: no secret is found in compressed bytes."""
+    response = await handler(request)
+    if isinstance(response, web.Response) and _is_plain_text(response):
+        compress_body(request, response)
+    return response
+
+
+def _is_plain_text(response: web.Response) -> bool:
+    """Whether its body is the text of a page: files of the explorer itself are compressed already."""
+    is_text = response.content_type.startswith("text/") or response.content_type.endswith("json")
+    return is_text and isinstance(response.body, bytes | bytearray) and "Content-Encoding" not in response.headers
+
+
+@web.middleware
 async def redact_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
     """No page shows a secret that this process knows: a publisher, a venue or a store may have said it back to us."""
     response = await handler(request)
-    is_text = response.content_type.startswith("text/") or response.content_type.endswith("json")
-    if isinstance(response, web.Response) and is_text and isinstance(response.body, bytes | bytearray):
-        text = bytes(response.body).decode(response.charset or "utf-8", "surrogateescape")
+    if isinstance(response, web.Response) and _is_plain_text(response):
+        text = cast("bytes", response.body).decode(response.charset or "utf-8", "surrogateescape")
         shown = hide_known_secrets(text)
         if shown != text:
             response.body = shown.encode(response.charset or "utf-8", "surrogateescape")

@@ -29,7 +29,6 @@ from spotlightd.sql.visibility import Snapshot
 from spotlightd.turns import WHOLE, Turns, share_places
 from spotlightd.web import assets, formatting
 from spotlightd.web.assets import Asset
-from spotlightd.web.compression import compress_body
 from spotlightd.web.routes import Pages
 from spotlightd.web.state import APP_STATE, KIND, LEFT_OUT, READER, AppState, ExplorerContext, LeftOutRows
 
@@ -174,7 +173,6 @@ def render_page(
     )
     response = web.Response(text=text, content_type="text/html", status=status)
     set_cache_headers(request, response, etag)
-    compress_body(request, response)
     return response
 
 
@@ -199,7 +197,6 @@ def json_response(request: web.Request, value: Any, *, etag: str = "", status: i
     """A small JSON document."""
     response = web.Response(text=to_json(value), content_type="application/json", status=status)
     set_cache_headers(request, response, etag)
-    compress_body(request, response)
     return response
 
 

@@ -221,13 +221,11 @@ async def test_a_table_by_year_of_an_earlier_release_keeps_its_years(warehouse: 
     await warehouse.execute(f"DROP TABLE IF EXISTS {sec_ftd.name} SYNC")
     await warehouse.execute(ddl.create_table(ddl.by_year(sec_ftd), DATABASE))
     await warehouse.insert(sec_ftd, [ROWS["sec_ftd"](n, AT + timedelta(days=20 * n)) for n in range(1, 31)])
-    rows, parts = await read_rows(warehouse, sec_ftd), (await warehouse.rows(PART_NAMES, {"table": "sec_ftd"})).rows
-    await warehouse.ensure(sec_ftd)
-    assert await partition_key(warehouse, "sec_ftd") == "toYear(settlement_date), archive_generation"
-    assert (await read_rows(warehouse, sec_ftd), (await warehouse.rows(PART_NAMES, {"table": "sec_ftd"})).rows) == (
-        rows,
-        parts,
-    )
+    rows = await read_rows(warehouse, sec_ftd)
+    with capture_logs() as lines:
+        await warehouse.ensure(sec_ftd)
+    assert (await partition_key(warehouse, "sec_ftd"), lines) == ("toYear(settlement_date), archive_generation", [])
+    assert await read_rows(warehouse, sec_ftd) == rows
     await warehouse.seal(sec_ftd, {2024: 1})
     await warehouse.insert(sec_ftd, [ROWS["sec_ftd"](99, AT)])
     sql = "SELECT _partition_id FROM sec_ftd WHERE quantity = 99"

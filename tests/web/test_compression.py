@@ -15,10 +15,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotlightd import log
 from spotlightd.errors import StoreError
+from spotlightd.secret import HIDDEN
 from spotlightd.web import compression
 from tests.web.world import World
 
+SECRET = "constructed-token-0123456789"
 DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
@@ -137,3 +140,20 @@ async def test_static_files_are_compressed_and_their_etag_says_so(world: World, 
     assert DECODERS[coding](encoded) == body
     assert answer.headers["ETag"] == plain.headers["ETag"]
     assert plain.headers["ETag"].startswith("W/")
+
+
+@pytest.mark.parametrize("coding", ["", *compression.CODINGS])
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_compressed_page_shows_no_secret_that_the_process_knows(world: World, coding: str) -> None:
+    log.add_secret(SECRET)
+    notice = f"the venue said: {SECRET}"
+    headers = {"Accept-Encoding": coding or "identity"}
+    async with (
+        world.served(notice=notice) as noticed,
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        session.get(noticed.address, headers=headers) as answer,
+    ):
+        assert answer.headers.get("Content-Encoding", "") == coding
+        text = DECODERS[coding](await answer.read()).decode()
+    assert SECRET not in text
+    assert f"the venue said: {HIDDEN}" in text
