@@ -50,8 +50,8 @@ async def receipts(folder: Path) -> dict[str, Any]:
     results = {}
     async with open_instance(replace(Settings(), state_dir=folder / "size")) as instance:
         warehouse = instance.warehouse
-        for month, name in enumerate(REAL, 1):
-            await ingest_file(instance, DEMO / f"{name}.zip", month=month)
+        for name in REAL:
+            await ingest_file(instance, DEMO / f"{name}.zip", name)
         for name, order in ORDERS.items():
             await warehouse.execute(
                 f"CREATE TABLE sized AS sec_ftd ENGINE = MergeTree ORDER BY ({order})"

@@ -49,11 +49,12 @@ WAYS = ("engine", "spotlightd", "pandas", "csv", "dlt")
 def make_document(folder: Path, rows: int, mark: int = 0) -> tuple[Path, Path, int, int]:
     """Write the real file's rows, repeated, as text and as zip. Returns both files and the numbers of rows and shares.
 
-    The mark changes the bytes, not the rows: a second document with the same bytes would be refused as a copy.
+    The mark is the month, 0 for January: rows of other days than the document's, or of keys that are there already, would be
+    refused.
     """
     with zipfile.ZipFile(REAL) as archive:
         head, *body = archive.read(archive.namelist()[0]).splitlines(keepends=True)
-    body = body[:-2]
+    body = [b"2021%02d" % (mark + 1) + line[6:] for line in body[:-2]]
     times = max(1, round(rows / len(body)))
     count, shares = len(body) * times, times * sum(int(line.split(b"|")[3]) for line in body)
     end = f"Trailer record count {count}\nTrailer total quantity of shares {shares}\n".encode()
@@ -78,7 +79,8 @@ async def _by_spotlightd(files: list[tuple[Path, Path]]) -> tuple[list[float], l
     with tempfile.TemporaryDirectory(dir=files[0][0].parent) as folder:
         async with open_instance(replace(Settings(), state_dir=Path(folder))) as instance:
             seconds = [
-                await ingest_file(instance, packed, month=number + 1) for number, (_, packed) in enumerate(files)
+                await ingest_file(instance, packed, f"cnsfails2021{number + 1:02}a")
+                for number, (_, packed) in enumerate(files)
             ]
             answer = await instance.warehouse.rows(
                 "SELECT count(), sum(quantity) FROM sec_ftd WHERE load_id = {load_id:UInt64}", {"load_id": len(files)}
@@ -112,14 +114,14 @@ class FilePublisher:
                 yield piece
 
 
-async def ingest_file(instance: Instance, packed: Path, *, month: int = 1) -> float:
-    """Fetch, store, parse, load and publish the file with the daemon's own flow. Returns the seconds."""
+async def ingest_file(instance: Instance, packed: Path, name: str = "cnsfails202101a") -> float:
+    """Fetch, store, parse, load and publish the file, under that name, with the daemon's own flow. Returns the seconds."""
     from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
 
     ftd = instance.catalog.sources[0]
     bounds = replace(ftd.datasets[0].rhythm, rows=(1, 1 << 40))
     source = replace(ftd, max_bytes=1 << 40, datasets=(replace(ftd.datasets[0], rhythm=bounds),))
-    path = f"/files/data/fails-deliver-data/cnsfails2021{month:02}a.zip"
+    path = f"/files/data/fails-deliver-data/{name}.zip"
     publisher = FilePublisher(f'<a href="{path}">x</a>', packed)
     began = time.perf_counter()
     (result,) = await ingest(source, publisher, instance.ingest_context())
