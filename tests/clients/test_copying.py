@@ -224,7 +224,8 @@ async def test_a_table_by_year_of_an_earlier_release_keeps_its_years(warehouse: 
     rows = await read_rows(warehouse, sec_ftd)
     with capture_logs() as lines:
         await warehouse.ensure(sec_ftd)
-    assert (await partition_key(warehouse, "sec_ftd"), lines) == ("toYear(settlement_date), archive_generation", [])
+    key = (await partition_key(warehouse, "sec_ftd")).strip("()")
+    assert (key, lines) == ("toYear(settlement_date), archive_generation", [])
     assert await read_rows(warehouse, sec_ftd) == rows
     await warehouse.seal(sec_ftd, {2024: 1})
     await warehouse.insert(sec_ftd, [ROWS["sec_ftd"](99, AT)])

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+import numpy as np
+
 from spotlightd.web.formatting import format_short
 
 WIDTH, HEIGHT = 760, 240
@@ -132,14 +134,14 @@ def _make_bar(scale: _Scale, slot: _Slot, value: float, point: Point) -> Bar:
 
 def _make_outline(scale: _Scale, days: Sequence[date], values: Sequence[float]) -> str:
     """One path of bars that are a pixel wide, each as high as the largest amount of its days."""
-    largest: dict[int, float] = {}
-    first, step = scale.first.toordinal(), (WIDTH - LEFT - RIGHT - scale.bar_width) / scale.span
-    for day, value in zip(days, values, strict=True):
-        x = int(LEFT + (day.toordinal() - first) * step)
-        if value > largest.get(x, -1.0):
-            largest[x] = value
+    step = (WIDTH - LEFT - RIGHT - scale.bar_width) / scale.span
+    numbers = np.fromiter(map(date.toordinal, days), np.int64, len(days)) - scale.first.toordinal()
+    pixels = (LEFT + numbers * step).astype(np.int64)
+    begins = np.flatnonzero(np.diff(pixels, prepend=-1))  # the days are in order, so those of a pixel are neighbours
+    largest = np.maximum.reduceat(np.asarray(values), begins)
     base = HEIGHT - BOTTOM
-    return "".join(f"M{x} {base}v-{scale.bar_height(value):.1f}h1V{base}" for x, value in largest.items())
+    bars = zip(pixels[begins].tolist(), largest.tolist(), strict=True)
+    return "".join(f"M{x} {base}v-{scale.bar_height(value):.1f}h1V{base}" for x, value in bars)
 
 
 def _round_up(value: float) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import Counter
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -185,15 +185,10 @@ def make_panel(dataset: Dataset, symbol: str, history: Sequence[Sequence[Any]], 
 
 
 def find_titles(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, str, date], ...]:
-    """Names and CUSIPs of the symbol with their last day, the newest first, of equal days the one with more days."""
-    last_days: dict[tuple[str, str], date] = {}
-    counts = Counter[tuple[str, str]]()
-    for day, cusip, _, _, _, _, names, *_ in rows:
-        for name in names:
-            last_days[name, cusip] = day
-            counts[name, cusip] += 1
-    newest = sorted(last_days, key=lambda title: (last_days[title], counts[title]), reverse=True)
-    return tuple((name, cusip, last_days[name, cusip]) for name, cusip in newest[:MOST_TITLES])
+    """Names and CUSIPs of the symbol with their last day, the newest first; of equal days, the one that came first."""
+    last_days = {(name, row[1]): row[0] for row in rows for name in row[6]}
+    newest = heapq.nlargest(MOST_TITLES, last_days.items(), key=operator.itemgetter(1))
+    return tuple((name, cusip, day) for (name, cusip), day in newest)
 
 
 def find_shared_days(rows: Sequence[Sequence[Any]]) -> dict[int, str]:
