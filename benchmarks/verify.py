@@ -2,7 +2,7 @@
 
 export        the day's `trades` (--rows, constructed by SQL, merged into one part), sorted by the whole key, as Parquet into a file
 engine        the fingerprint that the engine computes of the same rows, alone
-verifier      the fingerprint of the file in the child process, alone; its memory is sampled every 5 ms
+verifier      the fingerprint of the file in the child process, alone; its memory is watched from a process of its own
 verified      export and engine's fingerprint at the same time, then verification: one day from start to end
 overlapped    --days days one after another, a day verified while the next is exported; per day
 
@@ -14,17 +14,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from _outside import watch_memory
 
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets.trades import trades
@@ -48,7 +49,6 @@ INSERT_DAY = """INSERT INTO trades ({names}) SELECT
     [['1'], ['1', '8'], ['1', '12'], ['1', '8', '12'], []][1 + rand(6) % 5] AS conditions, 'trade' AS type,
     false AS long_digits, 'constructed' AS source, 1 AS load_id, 1 AS epoch, 0 AS partition, number AS offset,
     0 AS frame_index FROM numbers({rows})"""
-SAMPLE_SECONDS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,15 @@ class Scene:
     async def archive_overlapped(self, days: int) -> None:
         """Verify a day while the next one is exported. Two exports never run at the same time."""
         previous: asyncio.Task[Fingerprint] | None = None
-        for day in range(days):
-            async with asyncio.TaskGroup() as group:
-                expected = group.create_task(self.compute_fingerprint())
-                group.create_task(self.export(f"day{day}"))
-            assert previous is None or await previous == expected.result()
-            previous = asyncio.create_task(self.verify(f"day{day}"))
-        assert previous is not None
-        await previous
+        async with self.verifier.keep():
+            for day in range(days):
+                async with asyncio.TaskGroup() as group:
+                    expected = group.create_task(self.compute_fingerprint())
+                    group.create_task(self.export(f"day{day}"))
+                assert previous is None or await previous == expected.result()
+                previous = asyncio.create_task(self.verify(f"day{day}"))
+            assert previous is not None
+            await previous
 
 
 async def measure_seconds(work: Awaitable[Any]) -> float:
@@ -97,28 +98,15 @@ async def measure_seconds(work: Awaitable[Any]) -> float:
     return time.perf_counter() - began
 
 
-async def watch_memory(work: Callable[[], Awaitable[Any]]) -> tuple[float, int]:
-    """The seconds of the work, and the peak resident memory of the child that it starts."""
-    peak, task = 0, asyncio.ensure_future(measure_seconds(work()))
-    process = psutil.Process()
-    known = {child.pid for child in process.children()}
-    while not task.done():
-        for child in process.children():
-            if child.pid not in known:
-                try:
-                    peak = max(peak, child.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
-        await asyncio.sleep(SAMPLE_SECONDS)
-    return await task, peak
-
-
 async def run_round(scene: Scene, days: int) -> dict[str, float]:
     seconds = {
         "export": await measure_seconds(scene.export()),
         "engine": await measure_seconds(scene.compute_fingerprint()),
     }
-    seconds["verifier"], peak = await watch_memory(scene.verify)
+    peaks = dict[str, int]()
+    with watch_memory(peaks, os.getpid()):
+        seconds["verifier"] = await measure_seconds(scene.verify())
+    peak = peaks.get("verifier", 0)
     seconds["verified"] = await measure_seconds(scene.export_and_verify())
     seconds["overlapped"] = await measure_seconds(scene.archive_overlapped(days)) / days
     print(f"  {seconds}, peak {peak >> 20} MiB", file=sys.stderr, flush=True)
