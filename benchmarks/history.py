@@ -1,9 +1,10 @@
 """What one more document costs when its source has 100 published loads, and when it has 20,000.
 
 Two state folders get a history through SQL: as many loads, documents, addresses and runs in the ledger, publications in
-`loads`, and rows in the table, each load on a day of its own. Then both take the same documents in turn, one look for each
-document, round after round. The time is the processor time of all processes: the daemon's, the engine's, the parser's.
-`ratio` is the median over the rounds of the cost with the long history by the cost with the short one.
+`loads`, and rows in the table, each load on a day of its own. Then both take the same documents in turn, round after round:
+`alone`, in a look for each document, and `together`, ten times as many in one look. The time is the processor time of all
+processes: the daemon's, the engine's, the parser's. `ratio` is the median over the rounds of the cost with the long history
+by the cost with the short one. A document alone also has its share of the engine's merges, which grow with the table.
 
     .venv/bin/python benchmarks/history.py --loads 100 20000 --documents 25 --rounds 4
 """
@@ -51,13 +52,23 @@ class Place:
     loads: int
     instance: Instance
     next_day: int
-    rounds: list[dict[str, float]] = field(default_factory=list)
+    alone: list[dict[str, float]] = field(default_factory=list)
+    together: list[dict[str, float]] = field(default_factory=list)
+
+    async def ingest(self, documents: int, *, looks: int) -> dict[str, float]:
+        """The cost of a document, by process, when the documents come in so many looks."""
+        before, size = _processor_seconds(self.instance), documents // looks
+        for first in range(self.next_day, self.next_day + documents, size):
+            await _ingest_days(self.instance, first, size)
+        after = _processor_seconds(self.instance)
+        self.next_day += documents
+        return {name: 1000 * (after[name] - before[name]) / documents for name in after}
 
 
 async def make_history(folder: Path, loads: int) -> None:
     """Publish one document, and give its copies out as those of all the other days."""
     async with open_instance(_settings(folder)) as instance:
-        await _ingest_each(instance, 0, 1)
+        await _ingest_days(instance, 0, 1)
         columns = ", ".join(column for column in _LOAD_COLUMNS)
         await instance.ledger.run_transaction(
             [
@@ -95,12 +106,11 @@ def _settings(folder: Path) -> Settings:
     return replace(Settings(), state_dir=folder)
 
 
-async def _ingest_each(instance: Instance, first: int, count: int) -> None:
-    """Ingest a list of each of these days, in a look of its own."""
-    for day in range(first, first + count):
-        lists = make_lists(day, 1, ROWS)
-        (result,) = await ingest(source_of(lists), lists, instance.ingest_context())
-        assert result.outcome == "published", result
+async def _ingest_days(instance: Instance, first: int, count: int) -> None:
+    """Ingest a list of each of these days in one look."""
+    lists = make_lists(first, count, ROWS)
+    results = await ingest(source_of(lists), lists, instance.ingest_context())
+    assert [result.outcome for result in results] == ["published"] * count, results[:3]
 
 
 def _processor_seconds(instance: Instance) -> dict[str, float]:
@@ -117,14 +127,6 @@ def _processor_seconds(instance: Instance) -> dict[str, float]:
     return {name: sum(seconds) for name, seconds in spent.items()}
 
 
-async def _measure_round(place: Place, documents: int) -> None:
-    before = _processor_seconds(place.instance)
-    await _ingest_each(place.instance, place.next_day, documents)
-    after = _processor_seconds(place.instance)
-    place.next_day += documents
-    place.rounds.append({name: 1000 * (after[name] - before[name]) / documents for name in after})
-
-
 async def measure(histories: list[int], documents: int, rounds: int, folder: Path) -> dict[str, Any]:
     for loads in histories:
         print(f"   {loads:,} loads", file=sys.stderr, flush=True)
@@ -135,19 +137,26 @@ async def measure(histories: list[int], documents: int, rounds: int, folder: Pat
             for loads in histories
         ]
         for place in places:
-            await _ingest_each(place.instance, place.next_day, WARM)
-            place.next_day += WARM
+            await place.ingest(WARM, looks=WARM)
         for number in range(rounds):
             print(f"   round {number + 1} of {rounds}", file=sys.stderr, flush=True)
             for place in places if number % 2 == 0 else reversed(places):
-                await _measure_round(place, documents)
-    ratios = [
-        sum(long.values()) / sum(short.values())
-        for short, long in zip(places[0].rounds, places[-1].rounds, strict=True)
-    ]
+                place.alone.append(await place.ingest(documents, looks=documents))
+                place.together.append(await place.ingest(10 * documents, looks=1))
     return {
-        "documents_a_round": documents,
-        "processor_ms_a_document": {place.loads: _summarize(place.rounds) for place in places},
+        "alone": {"documents_a_round": documents, **_compare({place.loads: place.alone for place in places})},
+        "together": {
+            "documents_a_round": 10 * documents,
+            **_compare({place.loads: place.together for place in places}),
+        },
+    }
+
+
+def _compare(costs: dict[int, list[dict[str, float]]]) -> dict[str, Any]:
+    short, long = ([sum(cost.values()) for cost in rounds] for rounds in costs.values())
+    ratios = [after / before for before, after in zip(short, long, strict=True)]
+    return {
+        "processor_ms_a_document": {loads: _summarize(rounds) for loads, rounds in costs.items()},
         "ratio": round(statistics.median(ratios), 3),
         "ratio_least_and_most": [round(min(ratios), 3), round(max(ratios), 3)],
     }
@@ -161,7 +170,7 @@ def _summarize(rounds: list[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loads", type=int, nargs=2, default=[100, 20_000])
-    parser.add_argument("--documents", type=int, default=25)
+    parser.add_argument("--documents", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
     log.configure("warning")
