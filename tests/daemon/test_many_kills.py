@@ -21,11 +21,15 @@ from tests.soak import choose_kills
 
 KILLS = choose_kills(6)
 SLICES = 40
-ROWS = (1_000, 60_000)
+SMALL, LARGE = (1_000, 2_000), (1_000, 60_000)
 LONGEST_LIFE_SECONDS = 1.5
 JOB = """
 INSERT INTO jobs SELECT NULL, 'backfill', 'fast_ftd', '0001-01-01', '9999-12-31', '', '', 'waiting', 0, 0, ''
 WHERE NOT EXISTS (SELECT * FROM jobs WHERE state IN ('waiting', 'running'))
+"""
+TOGETHER = """
+SELECT count(*) FROM loads AS first JOIN loads AS second ON second.seq = first.seq + 1
+WHERE second.published_at = first.published_at + 1
 """
 
 
@@ -41,10 +45,12 @@ class Storm:
     looks: int = 0
 
     def publish(self) -> None:
-        for _ in range(self.chance.randint(2, 5)):
+        """Mostly small documents, several at once, so that kills fall into groups."""
+        for _ in range(self.chance.randint(2, 10)):
             number = min(len(self.place.documents), self.chance.randrange(SLICES * 2))
             number = number if number < SLICES else self.chance.randrange(SLICES)
-            document = half_month(number, self.chance.randint(*ROWS), edition=self.chance.randrange(1 << 30))
+            rows = self.chance.randint(*(SMALL if self.chance.random() < 0.75 else LARGE))
+            document = half_month(number, rows, edition=self.chance.randrange(1 << 30))
             self.ever.setdefault(document.covers, set()).add((document.rows, document.shares))
             self.place.show(document)
 
@@ -130,7 +136,10 @@ async def test_many_kills_lose_nothing_double_nothing_and_show_nothing_torn(plac
         assert await place.visible() == place.expected
         assert await daemon.stop() == 0
     swept = place.ledger("SELECT count(*) FROM loads WHERE state = 'swept'")[0][0]
+    together = place.ledger(TOGETHER)[0][0]
     print(f"{storm.kills}, {storm.looks} looks, {len(place.documents)} documents, {swept} loads were cut off")
+    print(f"{together} loads were published in the group of the one before")
+    assert together
     assert storm.kills["daemon"] > KILLS // 5
     assert storm.kills["engine"] > KILLS // 5
     assert isinstance(swept, int)
