@@ -23,7 +23,7 @@ from tests.host.machine import NAME, ROOT, Machine, Play, run_machine
 from tests.host.parts import digest
 from tests.host.venue import MIRROR_PORT, VENUE_PORT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # a loaded machine takes ten minutes for one installation
 UNITS = (
     "kafka",
     "minio",
