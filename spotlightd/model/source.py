@@ -126,6 +126,8 @@ class Batch:
     expected(day)    the newest path that should be published by that day, so that lateness is visible
     outside          what becomes of rows outside the days of their document; days are those of each dataset's `time`
     least_links      the fewest documents that a look can find; fewer, or none, and the look has failed
+    names_matter     whether names or the order of files in an archive mean something; otherwise the same files under other
+                     names are no new version
     requests_per_second  the most requests to each host of this source
     rejects_allowed  share of a document's lines that may be rejected before the whole document is refused
     hot_days         least days that its documents stay in the folder before they are only in the bucket; 0 = for ever
@@ -144,6 +146,7 @@ class Batch:
     expected: Callable[[date], Expected]
     outside: OutsideRows
     least_links: int = 1
+    names_matter: bool = False
     begins_with: bytes = b""
     max_bytes: int = 1 << 30
     requests_per_second: float = 2.0

@@ -11,7 +11,7 @@ import hashlib
 import stat
 import struct
 import zipfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -73,19 +73,27 @@ def members(body: Body) -> tuple[Member, ...]:
 
 
 def content_digest(body: Body) -> str:
-    """A SHA-256 over the names and bytes of all files, in the archive's order. Two archives have the same when they
-    differ only in the wrapping: compression, times, comments. Empty when it is no archive that can be read whole.
+    """Two SHA-256 in a text: one over the sizes and bytes of all files, whatever their names, folders and order are, and
+    one over their names too, in the archive's order. Both are the same for two archives that differ only in compression,
+    times and comments. Empty when it is no archive that can be read whole.
     """
-    whole = hashlib.sha256()
+    contents, names = list[str](), list[str]()
     try:
         for member in members(body):
-            content = hashlib.sha256()
+            content, size = hashlib.sha256(), 0
             for piece in pieces(member):
                 content.update(piece)
-            whole.update(f"{content.hexdigest()} {len(member.name)} {member.name}\n".encode(errors="surrogatepass"))
+                size += len(piece)
+            contents.append(f"{size} {content.hexdigest()}\n")
+            names.append(f"{len(member.name)} {member.name}\n")
     except FormatError:
         return ""
-    return whole.hexdigest()
+    named = map("".join, zip(contents, names, strict=True))
+    return f"{_digest(sorted(contents))} {_digest(named)}"
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 def _describe_start(path: Path) -> str:

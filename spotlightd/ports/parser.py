@@ -83,8 +83,8 @@ class Parser(Protocol):
         """Leaving the block before `finish` ends the parsing."""
 
     async def content_digest(self, path: Path, name: str) -> str:
-        """A SHA-256 over the names and bytes of an archive's members, which does not depend on how they are packed. Empty
-        when the file is no archive that can be read whole.
+        """Two words that do not depend on how the members of an archive are packed: one for their bytes, and one for their
+        bytes, names and order. Empty when the file is no archive that can be read whole.
         """
 
 

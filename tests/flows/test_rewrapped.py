@@ -7,6 +7,8 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pytest
+
 from spotlightd import Batch, Body, Reject, Rows
 from spotlightd.parse import zipped
 from spotlightd.testing import Reply
@@ -35,9 +37,9 @@ def archives() -> Batch:
     return replace(source(), parse=parse)
 
 
-async def ingest(world: World, content: bytes) -> str:
+async def ingest(world: World, content: bytes, batch: Batch | None = None) -> str:
     world.publishers.replies.update({INDEX: Reply(b"2021/a\n"), url("2021/a"): Reply(content)})
-    (result,) = await world.ingest(archives())
+    (result,) = await world.ingest(batch or archives())
     return result.outcome
 
 
@@ -55,9 +57,18 @@ async def test_an_archive_that_was_packed_anew_is_no_new_version_and_its_bytes_a
     assert await world.read_counts() == {"2021-01-04": 1, "2021-01-05": 2}
 
 
-async def test_other_bytes_or_names_inside_are_a_new_version(world: World) -> None:
-    contents = (pack(A), pack(A, name="other.csv"), pack(A + "\n"))
-    assert [await ingest(world, content) for content in contents[:2]] == ["published", "published"]
+async def test_other_bytes_inside_are_a_new_version(world: World) -> None:
+    assert [await ingest(world, content) for content in (pack(A), pack(f"{A}2021-01-06,3\n"))] == ["published"] * 2
+
+
+@pytest.mark.parametrize("name", ["other.csv", "folder/counts.csv"])
+@pytest.mark.parametrize(("matter", "outcome"), [(False, "unchanged"), (True, "published")])
+async def test_other_names_inside_are_a_new_version_only_where_names_mean_something(
+    world: World, name: str, outcome: str, *, matter: bool
+) -> None:
+    batch = replace(archives(), names_matter=matter)
+    assert await ingest(world, pack(A), batch) == "published"
+    assert await ingest(world, pack(A, name=name), batch) == outcome
 
 
 async def test_a_text_that_is_no_archive_is_a_new_version_when_its_bytes_differ(world: World) -> None:

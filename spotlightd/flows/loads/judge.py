@@ -42,7 +42,7 @@ async def _judge(
         message = f"the same bytes as the document for {twin.covers}: one of the two has the wrong name"
         return IngestResult(link, "refused", error=message, is_final=False)
     earlier = next((load for load in visible if (load.covers, load.parser) == (link.covers, source.parser)), None)
-    if earlier is not None and await _is_rewrapped(context, earlier, document):
+    if earlier is not None and await _is_rewrapped(source, context, earlier, document):
         return IngestResult(link, "unchanged")
     return None
 
@@ -58,14 +58,17 @@ async def _is_lost(source: Batch, context: IngestContext, load: Load) -> bool:
     return False
 
 
-async def _is_rewrapped(context: IngestContext, visible: Load, document: Document) -> bool:
-    """Whether the document is the archive of a visible load, packed anew: the same files, and no new version of them."""
-    new = await _digest_content(context, document.digest)
+async def _is_rewrapped(source: Batch, context: IngestContext, visible: Load, document: Document) -> bool:
+    """Whether the document is the archive of a visible load, packed anew: the same files, and no new version of them. Their
+    names count only if the source says that they mean something.
+    """
+    new = await _digest_content(source, context, document.digest)
     with suppress(StoreError):  # the older archive is not there to compare: then this one is loaded, and replaces it
-        return bool(new) and new == await _digest_content(context, visible.digest)
+        return bool(new) and new == await _digest_content(source, context, visible.digest)
     return False
 
 
-async def _digest_content(context: IngestContext, digest: str) -> str:
+async def _digest_content(source: Batch, context: IngestContext, digest: str) -> str:
     async with context.documents.file(digest) as path:
-        return await context.parser.content_digest(path, digest)
+        words = (await context.parser.content_digest(path, digest)).split()
+    return words[1 if source.names_matter else 0] if words else ""
