@@ -1,6 +1,6 @@
 """A stand-in for the ClickHouse server, which cannot be had where the tests run: the embedded engine behind its port.
 
-It reads the rendered config.d and users.d of /etc/clickhouse-server as the server would, has the rights of the user
+It reads the rendered config.d and users.d of its first argument as the server would, has the rights of the user
 `spotlightd` (they are the engine's own), and takes that user's password. Other users with the right password get error 497:
 their rights are tested in tests/packaging/test_clickhouse_users.py. It has no native protocol, no quotas over time, and is no server.
 """
@@ -12,6 +12,7 @@ import hmac
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 from unittest.mock import patch
 from xml.etree import ElementTree as ET
@@ -23,7 +24,6 @@ from spotlightd.engine.configuration import Configuration
 from spotlightd.engine.errors import AUTHENTICATION_FAILED, StatementError, failure
 from spotlightd.engine.service import Service
 
-CONFIGURATION, DATA = Path("/etc/clickhouse-server"), Path("/var/lib/clickhouse/standin")
 WRITER, ACCESS_DENIED = "spotlightd", 497
 NO_LOGIN = (
     "<clickhouse><allow_no_password replace='1'>1</allow_no_password>"
@@ -31,19 +31,19 @@ NO_LOGIN = (
 )
 
 
-def main() -> None:
-    server_part = ET.parse(CONFIGURATION / "config.d" / "spotlightd-server.xml").getroot()  # noqa: S314
+def main(source: Path, data: Path) -> None:
+    server_part = ET.parse(source / "config.d" / "spotlightd-server.xml").getroot()  # noqa: S314
     port = int(server_part.findtext("http_port") or 0)
-    users = ET.parse(CONFIGURATION / "users.d" / "spotlightd-users.xml").getroot()  # noqa: S314
+    users = ET.parse(source / "users.d" / "spotlightd-users.xml").getroot()  # noqa: S314
     digests = read_digests(users)
     listening = socket.create_server((server_part.findtext("listen_host") or "", port), backlog=256)
     settings = Configuration(
-        folder=str(DATA), database="spotlightd", user=WRITER, password="", socket_number=listening.detach(),
+        folder=str(data), database="spotlightd", user=WRITER, password="", socket_number=listening.detach(),
         parent_pid=os.getpid(), memory_bytes=int(server_part.findtext("max_server_memory_usage") or 0),
         query_memory_bytes=1 << 30, threads=2, readers=8, writers=4, download_slots=8, send_seconds=60.0, start_seconds=60.0,
         sandbox="stand-in",
     )  # fmt: skip
-    prepare_folder(settings, users)
+    prepare_folder(settings, source, users)
     os.dup2(os.pipe()[0], 0)  # the engine ends with its standard input, which systemd gives no service
 
     def authenticate(request: web.Request, _: Service) -> None:
@@ -69,7 +69,7 @@ def read_digests(users: ET.Element) -> dict[str, list[str]]:
     return {user.tag: [found.text or "" for found in user.iter("password_sha256_hex")] for user in section}
 
 
-def prepare_folder(settings: Configuration, users: ET.Element) -> None:
+def prepare_folder(settings: Configuration, source: Path, users: ET.Element) -> None:
     """The engine's folder, with the server's files beside its own."""
     for folder in (settings.data, settings.temporary):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,9 +78,9 @@ def prepare_folder(settings: Configuration, users: ET.Element) -> None:
     configuration.declare_system_database(settings)
     parts = Path(settings.folder) / "config.d"
     shutil.rmtree(parts, ignore_errors=True)
-    shutil.copytree(CONFIGURATION / "config.d", parts)
-    (parts / "the-engine-has-no-login.xml").write_text(NO_LOGIN.format(DATA / "users.xml"), encoding="utf-8")
-    (DATA / "users.xml").write_text(make_users(users), encoding="utf-8")
+    shutil.copytree(source / "config.d", parts)
+    (parts / "the-engine-has-no-login.xml").write_text(NO_LOGIN.format(parts.parent / "users.xml"), encoding="utf-8")
+    (parts.parent / "users.xml").write_text(make_users(users), encoding="utf-8")
 
 
 def make_users(users: ET.Element) -> str:
@@ -103,4 +103,4 @@ def make_users(users: ET.Element) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(Path, sys.argv[1:] or ("/etc/clickhouse-server", "/var/lib/clickhouse/standin")))
