@@ -183,6 +183,14 @@ async def test_a_group_that_takes_long_does_not_wait_for_the_rest(
     ]  # fmt: skip
 
 
+async def test_a_group_holds_a_bounded_number_of_rejected_lines(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fill, "GROUP_REJECTS", 1)
+    world.warehouse = counting = CountingWarehouse(world.warehouse)
+    results = await load(world, {f"2021/{day}": f"2021-01-0{day},{day}\n?odd\n" for day in range(1, 6)})
+    assert [(result.outcome, result.rejects) for result in results] == [("published", 1)] * 5
+    assert counting.tables == ["constructed_counts", "loads"] * 3
+
+
 async def test_a_reader_sees_the_whole_group_or_nothing_of_it(world: World) -> None:
     done = asyncio.Event()
     sql = f"SELECT count() FROM constructed_counts WHERE {visible_condition(constructed_counts)}"

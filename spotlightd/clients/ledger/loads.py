@@ -98,19 +98,23 @@ class SqliteLoads(SqliteFile):
             (f"UPDATE loads SET {assignments} WHERE load_id = ? RETURNING *", (*values, load_id))
             for load_id, assignments, values in changes
         ]
-        inserts = [_insert_reject(load_id, reject) for load_id, rejected in rejects for reject in rejected]
-        changed = await self._write_loads(updates, inserts)
+        changed = await self._write_loads(updates, rejects)
         if len(changed) < len(changes):
             missing = {load_id for load_id, *_ in changes} - {load.load_id for load in changed}
             raise StoreError(f"the ledger {self.path} has no load {', '.join(map(str, sorted(missing)))}")
         return changed
 
-    async def _write_loads(self, statements: Sequence[Statement], before: Sequence[Statement] = ()) -> tuple[Load, ...]:
-        """Run all or none; returns the loads that the statements return. They are read in the file's thread."""
+    async def _write_loads(
+        self, statements: Sequence[Statement], rejects: Sequence[tuple[int, Sequence[Reject]]] = ()
+    ) -> tuple[Load, ...]:
+        """Run all or none; returns the loads that the statements return. All is done in the file's thread: there may be many
+        thousands of rejects, whose texts are searched for secrets.
+        """
 
         def write() -> tuple[Load, ...]:
-            answers = self.execute_all([*before, *statements])
-            return tuple(_read_load(row) for rows in answers[len(before) :] for row in rows)
+            inserts = [_insert_reject(load_id, reject) for load_id, rejected in rejects for reject in rejected]
+            answers = self.execute_all([*inserts, *statements])
+            return tuple(_read_load(row) for rows in answers[len(inserts) :] for row in rows)
 
         return await self.run_in_thread(write)
 

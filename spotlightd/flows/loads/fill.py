@@ -24,6 +24,9 @@ from spotlightd.tasks import run_together
 GROUP_SECONDS = 5.0
 """A group takes no more documents after this time: slow ones must not hold back those that were read before them."""
 
+GROUP_REJECTS = 10_000
+"""Nor after so many rejected lines, which the daemon holds until the group ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -46,7 +49,7 @@ class Refusal:
 class Deferral(Enum):
     """Why a document has no outcome in its group.
 
-    LATER  the group had taken long enough; it is loaded in the next one
+    LATER  the group had taken long enough, or held enough; it is loaded in the next one
     ALONE  its outcome may depend on another document, or the group failed; it is loaded after the group, alone
     """
 
@@ -102,10 +105,11 @@ async def _insert_members(
 async def _read_members(
     source: Batch, documents: Documents, members: Sequence[Member], session: GroupSession, filled: list[Filled]
 ) -> None:
-    until = time.monotonic() + GROUP_SECONDS
+    until, rejects = time.monotonic() + GROUP_SECONDS, 0
     for member in members:
-        is_late = bool(filled) and time.monotonic() > until
-        filled.append(Deferral.LATER if is_late else await _read_member(source, documents, member, session))
+        is_full = bool(filled) and (time.monotonic() > until or rejects > GROUP_REJECTS)
+        filled.append(Deferral.LATER if is_full else await _read_member(source, documents, member, session))
+        rejects += len(session.rejects)
         if session.problem:
             return
     try:
