@@ -2,7 +2,8 @@
 
 The real file's rows, repeated, as one document of each size: zip → published, as in ingest.py. `flat` is the highest
 cost per row over the lowest. Bytes a row are the engine's own count of compressed bytes per column, on the rows of
-three half-months of the demo, which are real; once in the order of the dataset, once in the publisher's order (by day).
+three half-months of the demo, which are real; in the order of the dataset, the same with the engine's own codec (LZ4)
+for all columns, and in the publisher's order (by day).
 In the publisher's order the pointer takes almost no space, but the other columns do. `--rows 100000 1000000 10000000`.
 """
 
@@ -22,10 +23,17 @@ from ingest import WARM, ingest_file, make_document, run_once
 from spotlightd import log
 from spotlightd.runtime.instance import open_instance
 from spotlightd.settings.settings import Settings
+from spotlightd.sources.sec_ftd import sec_ftd
 
 DEMO = Path(__file__).resolve().parent.parent / "spotlightd/demo/data"
 REAL = ("cnsfails202101a", "cnsfails202101b", "cnsfails202102b")
-ORDERS = {"of_the_dataset": "symbol, settlement_date, cusip", "of_the_publisher": "settlement_date, cusip"}
+BY_SYMBOL = "symbol, settlement_date, cusip"
+TABLES = {
+    "of_the_dataset": (BY_SYMBOL, ""),
+    "with_the_engines_codec": (BY_SYMBOL, "Default"),
+    "of_the_publisher": ("settlement_date, cusip", ""),
+}
+"""By name: the order of the rows, and the codec of all columns, empty for those of the dataset."""
 RECEIPT = ("load_id", "member", "line")
 SIZES = "SELECT name, data_compressed_bytes FROM system.columns WHERE database = currentDatabase() AND table = 'sized'"
 
@@ -46,17 +54,20 @@ def flat(rows: list[int], folder: Path) -> dict[str, Any]:
 
 
 async def receipts(folder: Path) -> dict[str, Any]:
-    """Bytes a row of each column, and of the receipt together, in both orders."""
+    """Bytes a row of each column, and of the receipt together, in each of the tables."""
     results = {}
     async with open_instance(replace(Settings(), state_dir=folder / "size")) as instance:
         warehouse = instance.warehouse
         for name in REAL:
             await ingest_file(instance, DEMO / f"{name}.zip", name)
-        for name, order in ORDERS.items():
+        for name, (order, codec) in TABLES.items():
             await warehouse.execute(
                 f"CREATE TABLE sized AS sec_ftd ENGINE = MergeTree ORDER BY ({order})"
                 " SETTINGS min_bytes_for_wide_part = 0, min_rows_for_wide_part = 0"
             )
+            if codec:
+                changes = (f"MODIFY COLUMN {column.name} CODEC({codec})" for column in sec_ftd.stored)
+                await warehouse.execute(f"ALTER TABLE sized {', '.join(changes)}")
             await warehouse.execute("INSERT INTO sized SELECT * FROM sec_ftd")
             await warehouse.execute("OPTIMIZE TABLE sized FINAL")
             count = int((await warehouse.rows("SELECT count() FROM sized")).rows[0][0])

@@ -4,8 +4,8 @@ Column types are the type names of ClickHouse, so that there is no second type s
 types that a source may use: a misspelt type fails where it is declared, and not when the first document arrives.
 
 A dataset is sorted by what people look up, not in the publisher's order. Measured on three real half-months of fails to
-deliver (benchmarks/flat.py): sorted by symbol, a row takes 16.6 bytes in all and the index finds one symbol; in the
-publisher's order, by day, it takes 35.6 bytes and every symbol is a full scan. Sorting by
+deliver (benchmarks/flat.py): sorted by symbol, a row takes 9.5 bytes in all and the index finds one symbol; in the
+publisher's order, by day, it takes 20.8 bytes and every symbol is a full scan. Sorting by
 symbol makes the receipt dearer: 2.2 bytes a row instead of 0.3, because `line` no longer runs 1, 2, 3.
 """
 

@@ -1,6 +1,6 @@
 """Finds the partitions that are due to leave the warehouse, and seals them.
 
-A partition is due when its day, month or year ended longer ago than its dataset stays hot. A partition of late rows is
+A partition is due when its day, month, year or decade ended longer ago than its dataset stays hot. One of late rows is
 due when no row has arrived for a while, because each generation costs two objects for ever. It can be sealed when no
 writer is in the middle of its work: no load of its dataset is unfinished or waits to be swept, no batch of its days is
 being moved, and the datasets computed from its rows (bars) are complete, because readers use those instead.
@@ -8,7 +8,7 @@ being moved, and the datasets computed from its rows (bars) are complete, becaus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -17,6 +17,7 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.partition import Partition
 from spotlightd.model.provenance import LoadState
 from spotlightd.model.stream import Stream, frames_of
+from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.settings.stores import ArchiveSettings
 
@@ -60,6 +61,18 @@ async def find_due(
         if is_old(partition, hot_days, today) and not may_grow and await _count_rows(warehouse, partition):
             due.append(partition)
     return sorted(due, key=lambda partition: (partition.day, partition.generation, partition.dataset))
+
+
+async def find_filled(
+    ledger: Ledger, warehouse: Warehouse, names: Iterable[str], known: Sequence[Partition]
+) -> frozenset[str]:
+    """Those of these datasets that have rows, in their tables or in the archive; none while nothing was ever published: then
+    there are only records of the start itself.
+    """
+    if not known and await ledger.newest_seq() is None:
+        return frozenset()
+    parts = (await warehouse.rows(PARTS, {"tables": sorted(names)})).rows
+    return frozenset(table for table, *_ in parts) | {partition.dataset for partition in known}
 
 
 async def _count_rows(warehouse: Warehouse, partition: Partition) -> int:
