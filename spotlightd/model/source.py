@@ -65,13 +65,15 @@ class Link:
 
     `covers` names what it reports, as a path from coarse to fine: `2021/01/b`. A document replaces those that cover the
     same path or a part of it; a part that comes after its whole is kept and not loaded. `first` and `last` are the days
-    that it reports: the source's `outside` says what becomes of rows of other days.
+    that it reports: the source's `outside` says what becomes of rows of other days. `is_supplement`: it only adds to other
+    documents of these days, so they are loaded first, and it is the one that is refused when a key is in both.
     """
 
     url: str
     covers: str
     first: date
     last: date
+    is_supplement: bool = False
 
     def __post_init__(self) -> None:
         if not COVERS.match(self.covers):
@@ -121,7 +123,7 @@ class Batch:
     reread(text)     pure: the values of one line, by other code than `parse`; an audit compares both
     parser           version of `parse`; change it when the same bytes give other rows, then all documents are loaded again
     hosts            the only hosts that are contacted, redirects included
-    begins_with      first bytes of a real document (b"PK" for a zip): other bodies are not documents
+    begins_with      first bytes of a real document (b"PK" for a zip), or several: other bodies are not documents
     cron             when to look for documents, UTC, five fields
     expected(day)    the newest path that should be published by that day, so that lateness is visible
     outside          what becomes of rows outside the days of their document; days are those of each dataset's `time`
@@ -147,7 +149,7 @@ class Batch:
     outside: OutsideRows
     least_links: int = 1
     names_matter: bool = False
-    begins_with: bytes = b""
+    begins_with: bytes | tuple[bytes, ...] = b""
     max_bytes: int = 1 << 30
     requests_per_second: float = 2.0
     rejects_allowed: float = 0.001

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import urlsplit
 
 from spotlightd import datasets as built_in_datasets
 from spotlightd import sources as built_in_sources
@@ -71,7 +72,8 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
                 raise SettingsError(f"two sources are called {name}: in {places[name]} and in {place}")
             declarations[name], places[name] = declaration, place
     _check_dataset_names(declarations, places)
-    batches = tuple(batch for batch in declarations.values() if isinstance(batch, Batch))
+    mirrors = settings.publisher.mirrors if settings else {}
+    batches = tuple(_adapt(batch, mirrors) for batch in declarations.values() if isinstance(batch, Batch))
     streams = tuple(stream for stream in declarations.values() if isinstance(stream, Stream))
     fed = _fed_datasets((*batches, *streams))
     transforms = [transform for transform in declarations.values() if isinstance(transform, Transform)]
@@ -126,3 +128,10 @@ def _check_dataset_names(declarations: Mapping[str, Declaration], places: Mappin
         stem, _, suffix = name.rpartition("_")
         if name.startswith((REBUILD_PREFIX, DRILL_PREFIX)) or (suffix in VIEW_SUFFIXES and stem in known):
             raise SettingsError(f"no dataset may be called {name}, in {place}: such names are reserved")
+
+
+def _adapt(batch: Batch, mirrors: Mapping[str, str]) -> Batch:
+    """The source as it is collected here: a mirror may have a part of the publisher's documents only."""
+    return (
+        replace(batch, least_links=1) if urlsplit(batch.home).hostname in {host.lower() for host in mirrors} else batch
+    )

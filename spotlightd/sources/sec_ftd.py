@@ -35,11 +35,11 @@ has published its name or its content, so it is found by what its link or name s
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import Any, BinaryIO
 
 from spotlightd import (
     Batch,
@@ -58,13 +58,16 @@ from spotlightd import (
 from spotlightd.parse import dates, delimited, html, zipped
 
 INDEX = "https://www.sec.gov/data-research/sec-markets-data/fails-deliver-data"
+PACKED, TEXT = b"PK", b"SETTLEMENT DATE|"
 NAME = (
     r"(?i)/(?:cnsfails(?P<year>20\d\d)(?P<month>0[1-9]|1[0-2])(?P<half>[ab])"
     r"|cnsp_sec_fails_(?P<old_year>20\d\d)q(?P<quarter>[1-4]))(?:_(?P<again>\d{1,3}))?\.zip$"
 )
-ARCHIVE = r"(?i)/(?P<stem>[^/]+?)(?:_(?P<again>\d{1,3}))?\.zip$"
+ARCHIVE = r"(?i)/(?P<stem>[^/]+?)(?:_(?P<again>\d{1,3}))?\.(?:zip|txt)$"
+_MANY = r"(?:10(?:[,._]?000|k)|9[,._]?999|ten[\s_-]*thousand)"
 SMALL_BALANCES = re.compile(
-    r"(?i)(?:less|fewer|under|below)[\s_-]*(?:than)?[\s_-]*10(?:[,._]?000|k)|small[\s_-]*balance"
+    r"(?i)(?:less|fewer|smaller|under|below|up[\s_-]*to|not[\s_-]*(?:over|exceeding|more)|(?<![a-z])(?:lt|sub)|<)"
+    rf"[\s_-]*(?:than)?[\s_-]*{_MANY}|{_MANY}[\s_-]*(?:shares[\s_-]*)?or[\s_-]*(?:less|fewer)|small[\s_-]*balance"
 )
 SMALL_BALANCES_FROM, SMALL_BALANCES_TO = date(2008, 9, 16), date(2009, 6, 30)
 
@@ -111,7 +114,8 @@ sec_ftd = Dataset(
         "A balance, not a flow: adding up the days counts the same undelivered shares again and again.",
         "It does not show who failed to deliver, why, or since when. One number covers both long and short sellers.",
         "No row means a balance of zero from 2009-07-01 on, and a balance below 10,000 shares before 2008-09-16.",
-        "Between these days no row means below 10,000 shares, or zero if a document here covers 2008/below-10000.",
+        "Between these days no row means below 10,000 shares.",
+        "There it means zero only if 2008/below-10000 is covered by a document here, and /status names no refused one.",
         "The price is the close of the day before, so shares times price is an estimate. Hardly any before April 2007.",
         "The SEC replaces files without notice; what was published earlier stays readable here with as_of.",
         "A few names hold a byte of no usual charset, such as ENEL AM»RICAS (2019 to April 2020). The search finds them.",
@@ -157,10 +161,21 @@ async def discover(pages: Pages) -> AsyncIterator[Link]:
 
 def parse(body: Body) -> Iterator[Rows | Reject]:
     layout = HALF_MONTH if re.match(r"(?i)cnsfails\d{6}[ab]", body.name) else OLDER
+    with body.path.open("rb") as file:
+        is_text = file.read(len(TEXT)) == TEXT
+        file.seek(0)
+        if is_text:
+            yield from delimited.read(_read_pieces(file), layout)
+            return
     for member in zipped.members(body):
         if member.ending not in (".txt", ""):
             raise FormatError(f"{body.name} holds {member.name!r}, which is not a text of fails", member=member.index)
         yield from delimited.read(zipped.pieces(member), layout, member=member.index)
+
+
+def _read_pieces(file: BinaryIO) -> Generator[bytes]:
+    while piece := file.read(zipped.PIECE_BYTES):
+        yield piece
 
 
 def reread(text: str) -> dict[str, Any]:
@@ -203,12 +218,13 @@ def _make_link(url: str, match: re.Match[str]) -> Link:
 def _is_small(anchor: html.Anchor) -> bool:
     """Whether the link is to the file of balances below 10,000 shares, by its text or its name."""
     is_other = re.search(NAME, f"/{anchor.match['stem']}.zip")
-    return not is_other and bool(SMALL_BALANCES.search(f"{anchor.match['stem']} {anchor.text}"))
+    return not is_other and bool(SMALL_BALANCES.search(f"{anchor.match[0]} {anchor.text}"))
 
 
 def _make_small_link(anchor: html.Anchor) -> Link:
     name = re.sub(r"[^a-z0-9]+", "-", anchor.match["stem"].lower()).strip("-")
-    return Link(anchor.url, f"2008/below-10000/{name}", SMALL_BALANCES_FROM, SMALL_BALANCES_TO)
+    covers = f"2008/below-10000/{name}"
+    return Link(anchor.url, covers, SMALL_BALANCES_FROM, SMALL_BALANCES_TO, is_supplement=True)
 
 
 def _covers(month: date, half: str) -> str:
@@ -225,7 +241,8 @@ source = Batch(
     reread=reread,
     parser="2",  # 1 also loaded rows of other days
     hosts=("www.sec.gov",),
-    begins_with=b"PK",
+    begins_with=(PACKED, TEXT),
+    least_links=100,  # there are more than 400 half-months and quarters since 2004
     cron="17 11 * * *",
     expected=expected,
     outside=OutsideRows.OWNER_ONLY,

@@ -183,3 +183,36 @@ async def test_a_dataset_may_say_that_its_keys_repeat(world: World) -> None:
     world.serve({"2021/a": "2021-01-04,1\n", "2021/b": "2021-01-04,1\n2021-01-05,2\n"})
     assert {result.outcome for result in await world.ingest(repeating())} == {"published"}
     assert await world.count_stored() == 3
+
+
+async def discover_quarter_and_supplement(pages: Pages) -> AsyncIterator[Link]:
+    """The supplement ends later, so it was tried first."""
+    await pages.page(INDEX)
+    yield Link(url("2008/q3"), "2008/q3", date(2008, 7, 1), date(2008, 9, 30))
+    whole = Link(url("2008/small"), "2008/small", date(2008, 9, 16), date(2009, 6, 30))
+    yield replace(whole, is_supplement=True)
+
+
+async def test_a_supplement_with_a_key_of_a_whole_document_is_the_one_that_is_refused(world: World) -> None:
+    batch = replace(source(), discover=discover_quarter_and_supplement)
+    world.serve({"2008/q3": "2008-07-01,1\n2008-09-16,5\n", "2008/small": "2008-09-16,7\n2009-01-02,8\n"})
+    results = {result.link.covers: result for result in await world.ingest(batch)}
+    assert {covers: result.outcome for covers, result in results.items()} == {
+        "2008/q3": "published", "2008/small": "refused",
+    }  # fmt: skip
+    assert "the document for 2008/q3 of constructed has it too" in results["2008/small"].error
+    assert await world.read_counts() == {"2008-07-01": 1, "2008-09-16": 5}
+    assert ("refused", "2008/small", results["2008/small"].error) in await world.runs()
+
+
+async def test_of_two_documents_that_end_on_one_day_the_wider_one_is_loaded_first(world: World) -> None:
+    async def discover_both(pages: Pages) -> AsyncIterator[Link]:
+        await pages.page(INDEX)
+        yield Link(url("2021/z"), "2021/z", date(2021, 12, 31), date(2021, 12, 31))
+        yield Link(url("2021/a"), "2021/a", date(2021, 1, 1), date(2021, 12, 31))
+
+    world.serve({"2021/a": "2021-01-04,1\n2021-12-31,2\n", "2021/z": "2021-12-31,3\n"})
+    outcomes = {
+        result.link.covers: result.outcome for result in await world.ingest(replace(source(), discover=discover_both))
+    }
+    assert outcomes == {"2021/a": "published", "2021/z": "refused"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,14 @@ def test_a_file_to_try_must_hold_one_source(folder: Path) -> None:
     (folder / "none.py").write_text("")
     with pytest.raises(SettingsError, match="must hold one Batch, not 0"):
         load_source(folder / "none.py")
+
+
+def test_a_mirror_may_have_fewer_documents_than_the_publisher(tmp_path: Path) -> None:
+    def least(mirrors: dict[str, str]) -> int:
+        settings = Settings()
+        publisher = replace(settings.publisher, mirrors=mirrors)
+        catalog = load_catalog(replace(settings, state_dir=tmp_path, publisher=publisher))
+        return next(source for source in catalog.sources if source.name == "sec_ftd").least_links
+
+    assert least({}) == least({"example.org": "http://127.0.0.1:1"}) == 100
+    assert least({"WWW.sec.gov": "http://127.0.0.1:1"}) == 1

@@ -149,6 +149,21 @@ SMALL = [
     ("/files/data/cnsp_sec_fails_less_than_10000.zip", "2008q3 to 2009q2"),
     ("/files/data/fails_under10k_0.zip", "Archive"),
     ("/files/node/add/extra.zip", "Balances below\n 10,000 shares, <b>September 16, 2008</b> to June 30, 2009"),
+    ("/f/a.zip", "Balances less than 10,000 shares"),
+    ("/f/a.zip", "Fails with balances under ten thousand shares"),
+    ("/f/a.zip", "&lt; 10,000 shares, Sept 16 2008 to June 30 2009"),
+    ("/f/lt10000.zip", "x"),
+    ("/f/fails_lt_10k_2008.zip", "September 2008 - June 2009"),
+    ("/f/less-than-10000.txt", "Less than 10,000 shares"),
+    ("/f/less_than_10_000.ZIP?v=2", "x"),
+    ("/f/a.zip", "fewer&nbsp;than 10,000"),
+    ("/f/smaller_than_10000_shares.zip", "x"),
+    ("/f/a.zip", "not exceeding 9,999 shares"),
+    ("/f/10000_or_less.zip", "x"),
+    ("/f/cnsfails200809_less_than_10000.zip", "x"),
+    ("/f/sub-10000.zip", "Supplemental fails data"),
+    ("/f/a.zip", "balances of up to 10,000 shares"),
+    ("/f/data/cnsfails-10000-2008.zip", "Fails to deliver data for 10,000 or fewer shares"),
 ]
 
 
@@ -159,6 +174,13 @@ async def test_the_file_of_small_balances_is_found_by_its_name_or_its_link(addre
     assert [link.covers for link in links][1:] == ["2021/01/a"]
     assert links[0].covers.startswith("2008/below-10000/")
     assert (links[0].first, links[0].last) == (date(2008, 9, 16), date(2009, 6, 30))
+    assert links[0].is_supplement
+
+
+@pytest.mark.parametrize("text", ["Default 10000 shares", "more than 10,000 shares", "Balances of 10,000 shares"])
+async def test_a_link_about_other_balances_is_no_file_of_small_ones(text: str) -> None:
+    page = f'<a href="/files/cnsfails202101a.zip">first half</a> <a href="/f/a.zip">{text}</a>'
+    assert [link.covers async for link in sec_ftd.discover(Index(page))] == ["2021/01/a"]
 
 
 async def test_a_half_month_whose_link_speaks_of_small_balances_stays_a_half_month() -> None:
@@ -168,13 +190,19 @@ async def test_a_half_month_whose_link_speaks_of_small_balances_stays_a_half_mon
 
 def test_the_file_of_small_balances_is_read_like_the_files_of_its_time(tmp_path: Path) -> None:
     """Its rows add to those of the quarters; its trailers are checked only if it has them."""
-    path = pack(tmp_path, "fails_under10k.zip", f"{HEADER}20080916|000000F16|AAAA|999|EXAMPLE CORP|1.00\n")
-    (rows,) = parse_inline(sec_ftd.source, path, path.name)
-    assert isinstance(rows, Rows)
-    assert rows.columns["quantity"].to_pylist() == [999]
+    text = f"{HEADER}20080916|000000F16|AAAA|999|EXAMPLE CORP|1.00\n"
+    plain = tmp_path / "less-than-10000.txt"
+    plain.write_text(text)
+    for path in (pack(tmp_path, "fails_under10k.zip", text), plain):
+        (rows,) = parse_inline(sec_ftd.source, path, path.name)
+        assert isinstance(rows, Rows)
+        assert rows.columns["quantity"].to_pylist() == [999]
 
 
 def test_the_notes_say_what_no_row_means_on_every_day() -> None:
     notes = " ".join(sec_ftd.sec_ftd.notes)
-    for part in ("zero from 2009-07-01 on", "below 10,000 shares before 2008-09-16", "covers 2008/below-10000"):
+    for part in (
+        "zero from 2009-07-01 on", "below 10,000 shares before 2008-09-16", "zero only if 2008/below-10000 is covered",
+        "/status names no refused one",
+    ):  # fmt: skip
         assert part in notes

@@ -105,9 +105,10 @@ def _format_length(stream: BodyStream) -> str:
 
 
 async def check_body(
-    chunks: AsyncIterator[bytes], about: str, *, begins_with: bytes, most: int
+    chunks: AsyncIterator[bytes], about: str, *, begins_with: bytes | tuple[bytes, ...], most: int
 ) -> AsyncGenerator[bytes]:
     """The same bytes, buffered until their start is right. PublisherError when it is wrong, or they are too many."""
+    starts = begins_with if isinstance(begins_with, tuple) else (begins_with,)
     size, buffered, is_accepted = 0, b"", not begins_with
     async for chunk in chunks:
         size += len(chunk)
@@ -117,14 +118,14 @@ async def check_body(
             yield chunk
             continue
         buffered += chunk
-        if buffered.startswith(begins_with):
+        if buffered.startswith(starts):
             is_accepted = True
             yield buffered
             buffered = b""
-        elif len(buffered) >= max(PREFIX_BYTES, len(begins_with)):
+        elif len(buffered) >= max(PREFIX_BYTES, *map(len, starts)):
             break
     if not is_accepted:
-        expected = begins_with.decode("latin-1").encode("unicode_escape").decode("ascii")
+        expected = "' or '".join(start.decode("latin-1").encode("unicode_escape").decode("ascii") for start in starts)
         raise PublisherError(
             f"{about} is {describe_bytes(buffered)}, not a document that begins with '{expected}'", outcome="wrong body"
         )

@@ -74,8 +74,8 @@ async def ingest(
 async def _select_due(
     source: Batch, context: IngestContext, links: Sequence[Link], span: IngestRange
 ) -> tuple[list[Link], dict[str, KnownAddress]]:
-    """The links that are wanted and due, newest first, and what is known of their addresses. There may be many thousands: each
-    look-up lets other tasks run.
+    """The links that are wanted and due, and what is known of their addresses. There may be many thousands: each look-up lets
+    other tasks run.
     """
     due, known, now = list[Link](), dict[str, KnownAddress](), datetime.now(UTC)
     for start in range(0, len(links), LINKS_AT_ONCE):
@@ -83,8 +83,15 @@ async def _select_due(
         addresses = await context.ledger.known_addresses(source.name, [link.url for link in wanted])
         due += [link for link in wanted if is_due(source, addresses.get(link.url), now, span)]
         known |= addresses
-    due.sort(key=lambda link: (link.last, link.url), reverse=True)
+    due.sort(key=_rank, reverse=True)
     return due, known
+
+
+def _rank(link: Link) -> tuple[bool, date, int, str]:
+    """In which order documents are loaded, the greatest first: the newest, and of those that end on one day the one of most
+    days. A supplement comes last: of two documents with a common key the one that is tried first stays.
+    """
+    return (not link.is_supplement, link.last, link.period.days, link.url)
 
 
 def is_due(source: Batch, known: KnownAddress | None, now: datetime, span: IngestRange = IngestRange()) -> bool:
