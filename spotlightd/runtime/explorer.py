@@ -14,6 +14,7 @@ from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.partition import ArchiveState
 from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import OpenStreams
+from spotlightd.settings.missing import list_missing
 from spotlightd.web.state import DaemonState, EngineState, ExplorerContext, FlowState
 from spotlightd.workers.excerpt import ExcerptReader
 
@@ -55,6 +56,7 @@ def make_explorer_context(
         excerpt=excerpt,
         judged_on=instance.settings.schedule.judged_on,
         notice=notice,
+        missing=() if notice else tuple(list_missing(instance.settings)),
         streams=instance.catalog.streams,
         bus=streams.bus,
         positions=streams.positions,

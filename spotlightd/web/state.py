@@ -25,6 +25,7 @@ from spotlightd.ports.warehouse import Warehouse
 from spotlightd.query.outage import Outage
 from spotlightd.query.reader import Reader
 from spotlightd.settings import serving
+from spotlightd.settings.missing import Missing
 from spotlightd.sql.tiers import Archives, NoArchives
 from spotlightd.turns import Turns
 from spotlightd.web.assets import Asset
@@ -78,7 +79,7 @@ class ExplorerContext:
 
     `datasets` includes the system datasets and the frames of each of `streams`. `bus` and `positions` are None where no
     stream is configured. `audience` counts open live pages. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top
-    of every page, such as the demo's. The four callables give the state of other parts as of now.
+    of every page, such as the demo's. `missing` is what is not configured yet. The four callables give the state of other parts as of now.
     """
 
     warehouse: Warehouse
@@ -90,6 +91,7 @@ class ExplorerContext:
     excerpt: Excerpts
     judged_on: date | None = None
     notice: str = ""
+    missing: tuple[Missing, ...] = ()
     streams: tuple[Stream, ...] = ()
     bus: Bus | None = None
     positions: Positions | None = None

@@ -13,11 +13,12 @@ import pytest
 from spotlightd.commands.collect.sources import describe_source
 from spotlightd.errors import FormatError, StoreError
 from spotlightd.model.source import Expected
+from spotlightd.settings.missing import Missing
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import ScheduleSettings
 from spotlightd.sources.sec_ftd import source
 from spotlightd.web.state import DaemonState, EngineState
-from tests.web.world import STARTED, World, state
+from tests.web.world import FAILS, STARTED, World, open_database, state
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 ROW = "/data/sec_ftd/2021-01-15,36467W109,GME"
@@ -318,3 +319,15 @@ async def test_readiness_reports_problems(world: World) -> None:
         )
     async with world.served(state=lambda: replace(state(), ready=False)) as starting:
         assert (await starting.get("/readyz"))[:2] == (503, "the daemon is still starting\n")
+
+
+async def test_the_first_page_of_a_new_instance_says_what_is_collected_and_what_is_missing(world: World) -> None:
+    async with open_database(world, "first_run", [FAILS]) as fresh:
+        missing = (Missing("no contact is set: the SEC answers only those who name one", "Set publisher.contact."),)
+        async with fresh.served(missing=missing) as served:
+            _, text, _ = await served.get("/")
+    assert "First steps" in text
+    assert "collected</mark> SEC fails to deliver" in text
+    assert "missing</mark> no contact is set" in text
+    _, text, _ = await world.get("/")
+    assert "First steps" not in text

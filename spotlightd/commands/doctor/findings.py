@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from spotlightd.model.text import count
+from spotlightd.settings.missing import list_missing
 from spotlightd.settings.settings import Settings
 
 DROPPED_SECONDS = 60.0  # a feed that has been away for longer does not only reconnect
@@ -57,21 +58,8 @@ def judge_status(status: Mapping[str, Any], now: datetime) -> list[Finding]:
 
 def judge_settings(settings: Settings) -> Iterator[Finding]:
     """What a fresh installation still lacks."""
-    if not settings.publisher.contact:
-        yield Finding(
-            Harm.ADVICE, "no contact is set: the SEC answers only those who name one",
-            "Set publisher.contact to your e-mail address.",
-        )  # fmt: skip
-    for stream in sorted(set(settings.streams.symbols) - set(settings.streams.key_files)):
-        yield Finding(
-            Harm.ADVICE, f"the stream {stream} has symbols and no key",
-            f"Write the key into a file with mode 0600 and name it in streams.key_files.{stream}.",
-        )  # fmt: skip
-    if not settings.streams.symbols:
-        yield Finding(
-            Harm.ADVICE, "no live feed is configured: no trades are collected",
-            "Set streams.symbols and streams.key_files, if you want them; a key of Finnhub is free.",
-        )  # fmt: skip
+    for missing in list_missing(settings):
+        yield Finding(Harm.ADVICE, missing.problem, missing.remedy)
 
 
 def _judge_feeds(feeds: list[dict[str, Any]], now: datetime) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from spotlightd.query.measures import Measure
 from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot
-from spotlightd.web import degraded, responses
+from spotlightd.web import degraded, feeds, responses
 from spotlightd.web.parts import frames
 from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
@@ -114,6 +114,9 @@ async def show_home(request: web.Request) -> web.StreamResponse:
         "slice_address": frames.slice_address,
         "streamed": [dataset.name for dataset in published if frames.is_streamed(dataset)],
         "loads": loads.dicts(), "failures": failures.dicts(),
+        "is_first_run": not snapshot.seq and snapshot.as_of is None, "missing": context.missing,
+        "sources": context.sources,
+        "feeds": [feeds.stream_titles(context).get(feed.source, feed.source) for feed in context.state().feeds],
         "day": context.day, "has_fixed_day": context.judged_on is not None,
         "titles": {dataset.name: dataset.title for dataset in context.datasets},
     })  # fmt: skip
