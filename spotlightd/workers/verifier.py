@@ -1,7 +1,7 @@
 """The port `Verifier`: a limited child process reads each archived file; the daemon never does.
 
 Each file gets a process of its own, and so nothing of one file, above all no memory, remains when the next is read. To start
-one from nothing takes a third of a second of processor time, so a child is kept that only forks (workers/verifying/fork_server.py),
+one from nothing takes 0.2 s of processor time, so a child is kept that only forks (workers/verifying/fork_server.py),
 while a caller has more files: for a round of the archiver, or for a bundle. After anything but a fingerprint it is ended
 with its copy, and the next file gets a new one. One file is read at a time, so the memory limit applies once.
 """
@@ -125,7 +125,10 @@ class ChildVerifier:
     async def _ensure_child(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
             self._child = await start_child(
-                "spotlightd.workers.verifying.verifier_child", entry=FORK_ENTRY, environment=ENVIRONMENT, limit=ANSWER_BYTES
+                "spotlightd.workers.verifying.verifier_child",
+                entry=FORK_ENTRY,
+                environment=ENVIRONMENT,
+                limit=ANSWER_BYTES,
             )
         return self._child
 
