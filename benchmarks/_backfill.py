@@ -38,6 +38,7 @@ async def load_together(files: Sequence[Path], warm: int) -> tuple[list[float], 
 async def _ingest(instance: Instance, files: Sequence[Path]) -> None:
     source = instance.catalog.sources[0]
     assert isinstance(source, Batch)
+    source = replace(source, least_links=1)
     publisher = _Folder({f"{ADDRESS}{file.name}": file.read_bytes() for file in files})
     results = await ingest(source, publisher, instance.ingest_context())
     assert [result.outcome for result in results] == ["published"] * len(files), results

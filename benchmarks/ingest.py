@@ -120,7 +120,7 @@ async def ingest_file(instance: Instance, packed: Path, name: str = "cnsfails202
 
     ftd = instance.catalog.sources[0]
     bounds = replace(ftd.datasets[0].rhythm, rows=(1, 1 << 40))
-    source = replace(ftd, max_bytes=1 << 40, datasets=(replace(ftd.datasets[0], rhythm=bounds),))
+    source = replace(ftd, least_links=1, max_bytes=1 << 40, datasets=(replace(ftd.datasets[0], rhythm=bounds),))
     path = f"/files/data/fails-deliver-data/{name}.zip"
     publisher = FilePublisher(f'<a href="{path}">x</a>', packed)
     began = time.perf_counter()

@@ -99,7 +99,7 @@ def source_of(lists: Lists) -> Batch:
             yield Link(url, f"{day:%Y/%m/%d}", day, day)
 
     dataset = replace(sec_ftd.datasets[0], rhythm=replace(sec_ftd.datasets[0].rhythm, rows=(1, 1 << 40)))
-    return replace(sec_ftd, discover=discover, datasets=(dataset,))
+    return replace(sec_ftd, discover=discover, datasets=(dataset,), least_links=1)
 
 
 def processor_seconds(instance: Instance) -> dict[str, float]:
