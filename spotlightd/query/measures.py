@@ -84,24 +84,30 @@ def _security(measure: Measure) -> str:
     return f"`{measure.cusip.name}`" if measure.cusip else "''"
 
 
+def unknown_keys(dataset: Dataset) -> tuple[str, ...]:
+    """The key columns of a row that its symbol, day and CUSIP do not tell."""
+    known = {dataset.symbol, "cusip", *((dataset.time,) if dataset.column(dataset.time).kind == "date" else ())}
+    return tuple(name for name in dataset.key if name not in known)
+
+
 def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
     """By day and security, what is visible and what was published before, in one reading of the symbol's rows.
 
     The columns: the superseded load, 0 for what is visible; day, CUSIP, amount, value, rows without a price, rows, names, and
-    the key of one row. What is visible comes first, by day and within it the largest amount first; then each superseded
+    `unknown_keys` of one row. What is visible comes first, by day and within it the largest amount first; then each superseded
     load, the oldest first.
     """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     security, amount = _security(measure), _amount(measure)
     names = f"groupUniqArray(`{measure.name.name}`)" if measure.name else "['']"
-    keys = ", ".join(f"any(`{name}`)" for name in dataset.key)
+    keys = "".join(f", any(`{name}`)" for name in unknown_keys(dataset))
     published, superseded = (
         f"load_id IN (SELECT {column} FROM loads WHERE dataset = '{dataset.name}' AND seq <= {{seq:UInt64}})"
         for column in ("load_id", "arrayJoin(supersedes)")
     )
     sql = (
         f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {security}, {amount}, {_value(measure)}, "
-        f"{_unpriced(measure)}, count(), {names}, {keys} "
+        f"{_unpriced(measure)}, count(), {names}{keys} "
         f"FROM {table_expression(dataset, snapshot)} WHERE {published} AND `{dataset.symbol}` = {{symbol:String}} "
         f"GROUP BY _superseded, {day}, {security} ORDER BY _superseded, {day}, {amount} DESC, {security} "
         f"LIMIT {MOST_DAYS:d} BY _superseded"

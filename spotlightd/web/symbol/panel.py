@@ -77,9 +77,12 @@ class Panel:
     shared: Mapping[int, str]
 
     def day(self, index: int) -> Day:
-        day, cusip, amount, worth, unpriced, rows, _, *key = self.rows[index]
+        day, cusip, amount, worth, unpriced, rows, _, *keys = self.rows[index]
+        values = {self.dataset.symbol: self.symbol, "cusip": cusip, self.dataset.time: day}
+        values |= dict(zip(measures.unknown_keys(self.dataset), keys, strict=True))
+        key = tuple(values[name] for name in self.dataset.key)
         before = tuple(dict.fromkeys(value for value in self.before.get((day, cusip), ()) if value != amount))
-        return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, tuple(key), before)
+        return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, key, before)
 
     @property
     def day_count(self) -> int:
