@@ -16,6 +16,10 @@ from spotlightd.settings.stores import EngineSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
+TABLES = {"cleanup_delay_period": 5, "max_cleanup_delay_period": 10, "cleanup_delay_period_random_add": 1}
+"""How often, in seconds, a table removes the parts that were merged. By default a quiet table does it every five minutes: by
+then a feed of one batch a second has left hundreds, which the engine removes with a hundred new threads that stay.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,8 @@ def config_xml(configuration: Configuration) -> str:
         "load_marks_threadpool_pool_size": 4 * threads,
     }
     lines = [f"    <{name}>{escape(str(value))}</{name}>" for name, value in values.items()]
+    tables = [f"      <{name}>{value}</{name}>" for name, value in TABLES.items()]
+    lines += ["    <merge_tree>", *tables, "    </merge_tree>"]
     return "<clickhouse>\n" + "\n".join(lines + _list_collection_lines(configuration.bucket)) + "\n</clickhouse>\n"
 
 
