@@ -113,6 +113,8 @@ class ArchiveState:
 
 
 DAY = timedelta(days=1)
+LONGEST_WAIT = timedelta(days=8)
+"""A shorter rule that seems to have waited longer waits for another day: so no clock that jumps brings it into force."""
 DOCUMENTS = "documents of "  # names of rules about the documents of a source begin so
 
 
@@ -146,14 +148,25 @@ class RetentionRule:
         )
 
 
-def decide_rule(known: RetentionRule | None, name: str, configured: int, now: datetime) -> RetentionRule:
-    """The rule now that the settings ask for so many days. A longer one, and the first one, is in force at once."""
-    if known is None or not _is_shorter(configured, known.days):
+def decide_rule(
+    known: RetentionRule | None, name: str, configured: int, now: datetime, *, is_new: bool
+) -> RetentionRule:
+    """The rule now that the settings ask for so many days. A longer one is in force at once.
+
+    `is_new`: there are no data yet under that name, so nothing was promised. Data without a known rule stayed permanently.
+    """
+    known = known or RetentionRule(name, configured if is_new else 0, configured if is_new else 0)
+    if not _is_shorter(configured, known.days):
         return RetentionRule(name, configured, configured)
     if known.configured != configured:
         return replace(known, configured=configured, since=now)
-    # both directions: a clock that was once set to a wrong year must not delay the rule for years
-    return RetentionRule(name, configured, configured) if abs(now - known.since) >= DAY else known
+    waited = now - known.since
+    if timedelta() <= waited < DAY:
+        return known
+    if DAY <= waited <= LONGEST_WAIT:
+        return RetentionRule(name, configured, configured)
+    # a clock that was set says nothing about how long the rule has waited, and neither does a daemon that was off
+    return replace(known, since=now)
 
 
 def describe_days(days: int) -> str:

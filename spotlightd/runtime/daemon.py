@@ -25,7 +25,6 @@ from spotlightd.flows.upkeep.bucket import watch_bucket
 from spotlightd.flows.upkeep.disk import DiskWatch
 from spotlightd.flows.upkeep.disk_history import DiskHistory
 from spotlightd.flows.upkeep.documents import DocumentTiering
-from spotlightd.flows.upkeep.doubled_keys import DoubledKeys
 from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows, write_heartbeats
 from spotlightd.flows.upkeep.log_buffer import LogBuffer
 from spotlightd.flows.upkeep.logs import run_log_writer
@@ -43,6 +42,7 @@ from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.preflight import check_settings, read_metrics_token, read_web_token
 from spotlightd.runtime.reload import ReadSettings, reload_signal
 from spotlightd.runtime.streams import OpenStreams, open_streams
+from spotlightd.runtime.tables import make_key_watch
 from spotlightd.settings.settings import Settings
 from spotlightd.web.access import require_token
 from spotlightd.web.app import build_application, serve, web_limits
@@ -153,6 +153,7 @@ async def _run_daemon(settings: Settings, buffer: LogBuffer, notice: str) -> Asy
     log.info("daemon started", version=__version__, state=str(settings.state_dir))
     async with _open_parts(settings, buffer, notice) as (parts, streams, context):
         instance = parts.instance
+        await asyncio.gather(parts.archiver.note_rules(), parts.tiering.update_retention())  # before any row is written
         async with (
             run_in_background(**_upkeep_flows(parts), **_moving_flows(parts, streams)),
             _serve_pages(settings, parts.metrics, context) as web,
@@ -204,15 +205,10 @@ def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
         ),
         "disk": run_isolated(board, "disk", parts.disks),
         "tables": run_isolated(board, "tables", instance.tables),
-        "keys": run_isolated(board, "keys", _make_key_look(instance)),
+        "keys": run_isolated(board, "keys", make_key_watch(instance)),
         "disk rows": run_isolated(board, "disk rows", DiskHistory(parts.disks, warehouse)),
         "loop lag": measure_loop_lag(parts.metrics),
     }
-
-
-def _make_key_look(instance: Instance) -> DoubledKeys:
-    datasets = {dataset.name: dataset for source in instance.catalog.sources for dataset in source.datasets}
-    return DoubledKeys(instance.warehouse, instance.archives, list(datasets.values()), instance.gate)
 
 
 def _moving_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutine[Any, Any, None]]:

@@ -16,6 +16,7 @@ from spotlightd.flows.archive.plan import next_generations
 from spotlightd.flows.loads.publish import make_publication_rows
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.transform import TransformRunner
+from spotlightd.flows.upkeep.doubled_keys import DoubledKeys
 from spotlightd.flows.upkeep.publications import PublicationCounter
 from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.flows.upkeep.tables import INDEXES, TableFacts, compare_index, list_tables
@@ -47,6 +48,12 @@ def make_table_watch(
         _describe_remedies(catalog),
     )  # fmt: skip
     return TableWatch(facts, gate)
+
+
+def make_key_watch(instance: Instance) -> DoubledKeys:
+    """The flow that looks for keys of documents that are visible twice."""
+    datasets = {dataset.name: dataset for source in instance.catalog.sources for dataset in source.datasets}
+    return DoubledKeys(instance.warehouse, instance.archives, list(datasets.values()), instance.gate)
 
 
 def _describe_remedies(catalog: Catalog) -> dict[str, str]:

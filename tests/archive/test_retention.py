@@ -14,7 +14,7 @@ from spotlightd.metrics.registry import PrometheusMetrics
 from spotlightd.model.partition import RetentionRule, decide_rule
 from spotlightd.web.pages.archive import archive_to_json, summarize
 
-from .archive_world import ArchiveWorld, archive_world
+from .archive_world import FEED, ArchiveWorld, archive_world
 
 DAY = 86_400.0
 AT = datetime(2026, 3, 20, 12, tzinfo=UTC)
@@ -117,10 +117,61 @@ async def test_a_nearly_full_disk_drops_verified_copies_whatever_the_rule_says(w
         (RetentionRule("t", 30, 10, AT), 10, timedelta(hours=23), RetentionRule("t", 30, 10, AT)),
         (RetentionRule("t", 30, 10, AT), 5, timedelta(hours=23), RetentionRule("t", 30, 5, AT + timedelta(hours=23))),
         (RetentionRule("t", 30, 10, AT), 10, timedelta(hours=24), RetentionRule("t", 10, 10)),
-        (RetentionRule("t", 30, 10, AT), 10, timedelta(days=-400), RetentionRule("t", 10, 10)),
+        (
+            RetentionRule("t", 30, 10, AT),
+            10,
+            timedelta(days=-400),
+            RetentionRule("t", 30, 10, AT - timedelta(days=400)),
+        ),
+        (RetentionRule("t", 30, 10, AT), 10, timedelta(days=400), RetentionRule("t", 30, 10, AT + timedelta(days=400))),
     ],
 )
 def test_only_a_shorter_rule_waits(
     known: RetentionRule | None, configured: int, later: timedelta, expected: RetentionRule
 ) -> None:
-    assert decide_rule(known, "t", configured, AT + later) == expected
+    assert decide_rule(known, "t", configured, AT + later, is_new=True) == expected
+
+
+@pytest.mark.parametrize("days", [30, 0])
+def test_data_without_a_known_rule_were_to_stay_permanently(days: int) -> None:
+    waiting = RetentionRule("t", 0, 30, AT) if days else RetentionRule("t", 0, 0)
+    assert decide_rule(None, "t", days, AT, is_new=False) == waiting
+
+
+def test_no_clock_that_jumps_brings_a_shorter_rule_into_force() -> None:
+    """1970 after a start without a time server, and back: a day begins again each time."""
+    rule = decide_rule(RetentionRule("t", 60, 60), "t", 6, AT, is_new=False)
+    for now in (datetime(1970, 1, 1, 0, 1, tzinfo=UTC), AT, AT + timedelta(hours=23)):
+        rule = decide_rule(rule, "t", 6, now, is_new=False)
+        assert rule.days == 60
+    assert decide_rule(rule, "t", 6, AT + timedelta(days=1), is_new=False).days == 6
+
+
+async def test_the_first_rule_of_a_state_that_was_filled_without_one_waits_for_a_day(world: ArchiveWorld) -> None:
+    """The archive was disabled so far, or the ledger is of an older release."""
+    await publish_something(world)
+    archiver = world.archiver()
+    await archiver.round()
+    (alarm,) = archiver.state().shortened
+    assert "trades: the settings say 10 days instead of permanently" in alarm
+    assert await world.stages() == {}
+    world.clock.seconds += DAY
+    await world.archiver().round()
+    assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
+
+
+async def test_the_first_rule_of_a_new_state_is_in_force_at_once(world: ArchiveWorld) -> None:
+    """It is noted before the first row, so a declared retention needs no day."""
+    await world.archiver().note_rules()
+    await publish_something(world)
+    archiver = world.archiver()
+    await archiver.round()
+    assert archiver.state().shortened == ()
+    assert await world.stages() == {"20260301-0": "verified", "20260302-0": "verified"}
+
+
+async def publish_something(world: ArchiveWorld) -> None:
+    """Afterwards the state is no new one."""
+    load = await world.ledger.begin_load(FEED, "", "2026/03/01/1")
+    await world.ledger.intend((await world.ledger.mark_loaded(load.load_id, {}, ())).load_id, 1, (), AT)
+    await world.ledger.mark_published(load.load_id)

@@ -30,6 +30,7 @@ from spotlightd.flows.supervise import Board
 from spotlightd.flows.upkeep.documents import DocumentTiering, Inventory, TieringPolicy
 from spotlightd.model.bucket import BucketAccess, document_key
 from spotlightd.model.document_tiers import DocumentTiers, LocalDocument, StoredDocument, Tally
+from spotlightd.model.partition import RetentionRule
 from spotlightd.model.provenance import Document
 from tests.clients.bucket_world import open_bucket
 from tests.clients.documents_world import WatchedBucket, chunks, content, read, tiered
@@ -97,6 +98,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         FolderBucket(tmp_path / "bucket") as bucket,
         SqliteLedger(tmp_path / "ledger.sqlite") as ledger,
     ):
+        await SqliteArchive(ledger).save_retention_rule(RetentionRule("documents of constructed", 1, 1))
         watched = WatchedBucket(bucket)
         async with tiered(tmp_path, watched) as documents:
             yield World(tmp_path, documents, watched, ledger)

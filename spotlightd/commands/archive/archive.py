@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from functools import partial
 
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.commands.archive.jobs import make_partition_job, run_job
@@ -11,8 +13,9 @@ from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import open_ledger, open_session, require_ledger
 from spotlightd.errors import SettingsError
-from spotlightd.flows.archive.plan import find_due, select_hot_days
-from spotlightd.model.partition import Check, Partition
+from spotlightd.flows.archive.plan import find_due, find_filled, is_old, select_hot_days
+from spotlightd.flows.upkeep.retention import decide_rules
+from spotlightd.model.partition import Check, Partition, RetentionRule
 from spotlightd.ports.ledger import Job
 from spotlightd.settings.settings import Settings
 
@@ -32,13 +35,25 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
 
 
 async def _plan(settings: Settings, out: Out) -> int:
+    """What is due under the settings. A shorter rule that is not in force yet holds its partitions back: `waits_until`."""
     async with open_session(settings) as session, open_ledger(settings) as ledger:
-        known = await SqliteArchive(ledger).partitions()
-        policy, today = settings.archive, datetime.now(UTC).date()
-        hot_days = select_hot_days(session.datasets, policy)
-        due = await find_due(session.warehouse, hot_days, known, today, policy.late_seconds)
-    out.table(("dataset", "partition", "day"), [(partition.dataset, partition.id, partition.day) for partition in due])
+        archive_ledger, now = SqliteArchive(ledger), datetime.now(UTC)
+        known, warehouse = await archive_ledger.partitions(), session.warehouse
+        policy, hot_days = settings.archive, select_hot_days(session.datasets, settings.archive)
+        rules = await decide_rules(
+            archive_ledger, hot_days, now, partial(find_filled, ledger, warehouse, hot_days, known)
+        )
+        due = await find_due(warehouse, hot_days, known, now.date(), policy.late_seconds)
+    rows = [(item.dataset, item.id, item.day, _waits_until(item, rules, now.date())) for item in due]
+    out.table(("dataset", "partition", "day", "waits_until"), rows)
     return 0
+
+
+def _waits_until(partition: Partition, rules: Mapping[str, RetentionRule], today: date) -> str:
+    """When the rule comes into force under which the partition is due; empty when it is due now."""
+    rule = rules[partition.dataset]
+    is_due = is_old(partition, {rule.name: rule.days}, today)
+    return "" if is_due else f"{rule.starts_at:%Y-%m-%d %H:%M} UTC"
 
 
 async def _status(settings: Settings, out: Out) -> int:

@@ -14,7 +14,7 @@ from spotlightd.flows.archive.checks import Checks
 from spotlightd.flows.archive.context import ArchiveContext, HeldError
 from spotlightd.flows.archive.export import export, upload
 from spotlightd.flows.archive.pacing import Pacing
-from spotlightd.flows.archive.plan import find_due, is_old, seal, select_hot_days
+from spotlightd.flows.archive.plan import find_due, find_filled, is_old, seal, select_hot_days
 from spotlightd.flows.archive.repair import describe_remedy, retry_held
 from spotlightd.flows.archive.restore import restore, restore_into
 from spotlightd.flows.archive.switch import drop, switch
@@ -131,11 +131,24 @@ class Archiver:
         logger(dataset=partition.dataset).info("partition advanced", partition=partition.id, stage=partition.stage)
         return partition
 
-    async def _update_retention(self) -> None:
-        """Find out how long rows stay hot now. A rule that became shorter is told, and waits for a day."""
+    async def note_rules(self) -> None:
+        """Record the rules as they are before any row is written: what a new state begins with was never longer."""
+        if self.context.policy.enabled:
+            await self._update_rules()
+
+    async def _update_rules(self) -> dict[str, RetentionRule]:
         context = self.context
         configured = select_hot_days(context.datasets.values(), context.policy)
-        rules = await update_rules(context.archive_ledger, configured, self.clock.utc())
+
+        async def find_promised() -> frozenset[str]:
+            known = await context.archive_ledger.partitions()
+            return await find_filled(context.ledger, context.warehouse, configured, known)
+
+        return await update_rules(context.archive_ledger, configured, self.clock.utc(), find_promised)
+
+    async def _update_retention(self) -> None:
+        """Find out how long rows stay hot now. A rule that became shorter is told, and waits for a day."""
+        rules = await self._update_rules()
         shortened = await report_shortened(rules, self._reported, self._describe_leaving)
         hot_days = {name: rule.days for name, rule in rules.items() if rule.days}
         self._state = replace(self._state, hot_days=hot_days, shortened=shortened)

@@ -143,7 +143,7 @@ class DocumentTiering:
 
     async def run_round(self, report: Reporter) -> DocumentTiers:
         """Compare, copy what is new, drop what is due. After a StoreError, what was done stays done."""
-        rules = await self._update_retention()
+        rules = await self.update_retention()
         inventory = await self._take_inventory()
         await self._check(inventory)
         leaving = await asyncio.to_thread(inventory.list_leaving, self._policy, self._clock.utc())
@@ -155,13 +155,20 @@ class DocumentTiering:
         shortened = await report_shortened(rules, self._reported, partial(self._describe_leaving, inventory))
         return await self._save_result(inventory, shortened)
 
-    async def _update_retention(self) -> Mapping[str, RetentionRule]:
-        """Find out how long documents stay in the folder now. A rule that became shorter waits for a day."""
+    async def update_retention(self) -> Mapping[str, RetentionRule]:
+        """Find out how long documents stay in the folder now. A rule that became shorter waits for a day. Called before any
+        document is stored, too: what a new state begins with was never longer.
+        """
         configured = {f"{DOCUMENTS}{source}": days for source, days in self._configured.hot_days.items()}
-        rules = await update_rules(self._archive_ledger, configured, self._clock.utc())
+        rules = await update_rules(self._archive_ledger, configured, self._clock.utc(), self._find_filled)
         hot_days = {name.removeprefix(DOCUMENTS): rule.days for name, rule in rules.items()}
         self._policy = replace(self._configured, hot_days=hot_days)
         return rules
+
+    async def _find_filled(self) -> frozenset[str]:
+        """The rules of sources that have documents."""
+        stored = await self._ledger.documents()
+        return frozenset(f"{DOCUMENTS}{source}" for document in stored.values() for source in document.sources)
 
     async def _describe_leaving(self, inventory: Inventory, rule: RetentionRule) -> str:
         """What would leave the folder under the shorter rule."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from spotlightd.log import logger
@@ -13,10 +14,27 @@ DescribeLeaving = Callable[[RetentionRule], Awaitable[str]]
 """What would leave under the shorter rule, as a clause."""
 
 
-async def update_rules(ledger: ArchiveLedger, configured: Mapping[str, int], now: datetime) -> dict[str, RetentionRule]:
-    """The rules of these names, as they are in force now, recorded. `configured` are the days of the settings."""
+FindFilled = Callable[[], Awaitable[AbstractSet[str]]]
+"""The names under which there are data already."""
+
+
+async def decide_rules(
+    ledger: ArchiveLedger, configured: Mapping[str, int], now: datetime, find_filled: FindFilled
+) -> dict[str, RetentionRule]:
+    """The rules of these names, as they are in force now. `configured` are the days of the settings."""
     known = await ledger.retention_rules()
-    rules = {name: decide_rule(known.get(name), name, days, now) for name, days in configured.items()}
+    filled = await find_filled() if configured.keys() - known.keys() else frozenset[str]()
+    return {
+        name: decide_rule(known.get(name), name, days, now, is_new=name not in filled)
+        for name, days in configured.items()
+    }
+
+
+async def update_rules(
+    ledger: ArchiveLedger, configured: Mapping[str, int], now: datetime, find_filled: FindFilled
+) -> dict[str, RetentionRule]:
+    """As `decide_rules`, and recorded."""
+    known, rules = await ledger.retention_rules(), await decide_rules(ledger, configured, now, find_filled)
     for name, rule in rules.items():
         if rule != known.get(name):
             await ledger.save_retention_rule(rule)
