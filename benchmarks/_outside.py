@@ -13,9 +13,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import psutil
+from _memory import read_high_water
 
 KINDS = {"workers.verifying.verifier_child": "verifier", "spotlightd.engine": "engine", "minio": "store"}
 SAMPLE_SECONDS = 0.05
@@ -56,12 +56,6 @@ def name_kind(command: list[str]) -> str:
     """What a process is; empty when it is none of those that are measured."""
     text = " ".join(command)
     return next((kind for words, kind in KINDS.items() if words in text), "")
-
-
-def read_high_water(pid: int) -> int:
-    """The greatest resident memory of a process since its start, as the kernel counted it: no sample misses it."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zipfile
 from collections.abc import AsyncIterator
@@ -34,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import _peers
+from _memory import read_high_water
 
 if TYPE_CHECKING:
     from spotlightd.ports.publisher import PublisherResponse
@@ -139,22 +138,6 @@ RUNS: dict[str, _peers.Way] = {
 }
 
 
-class Peak(threading.Thread):
-    """The peak resident memory of this process without its children, sampled every 5 ms."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.mb = 0.0
-        self.start()
-
-    def run(self) -> None:
-        page = resource.getpagesize()
-        while True:
-            resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * page
-            self.mb = max(self.mb, resident / 1e6)
-            time.sleep(0.005)
-
-
 def run_once(way: str, files: list[tuple[Path, Path]]) -> dict[str, Any]:
     """Run one way in a process of its own."""
     python = str(PEERS) if way == "dlt" else sys.executable
@@ -166,9 +149,8 @@ def run_once(way: str, files: list[tuple[Path, Path]]) -> dict[str, Any]:
 
 def run_way(way: str, paths: list[str]) -> None:
     files = [(Path(plain), Path(packed)) for plain, packed in zip(paths[::2], paths[1::2], strict=True)]
-    peak = Peak()
     seconds, totals = RUNS[way](files)
-    print(json.dumps({"seconds": seconds, "totals": totals, "peak_mb": round(peak.mb, 1)}))
+    print(json.dumps({"seconds": seconds, "totals": totals, "peak_mb": round(read_high_water() / 1e6, 1)}))
 
 
 def measure(rows: int, rounds: int, folder: Path) -> dict[str, Any]:
