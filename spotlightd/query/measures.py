@@ -63,16 +63,33 @@ def find_measure(dataset: Dataset) -> Measure:
     return Measure(amount, prices[0] if prices and whole else None, title, by_name.get("cusip"))
 
 
-def _amount(measure: Measure) -> str:
-    return f"sum(`{measure.amount.name}`)" if measure.amount else "count()"
+def _amount(dataset: Dataset, measure: Measure) -> str:
+    return _add_up(dataset, f"`{measure.amount.name}`") if measure.amount else "count()"
 
 
-def _value(measure: Measure) -> str:
+def _value(dataset: Dataset, measure: Measure) -> str:
     """The sum of amount times price over the rows with a price, in 128 bits, because 64 overflow."""
     if not (measure.amount and measure.price):
         return "NULL"
     scale = measure.price.type.rpartition(",")[2].strip(" )")
-    return f"sumOrNull(toDecimal128(`{measure.amount.name}`, 0) * toDecimal128(`{measure.price.name}`, {scale}))"
+    worth = f"toDecimal128(`{measure.amount.name}`, 0) * toDecimal128(`{measure.price.name}`, {scale})"
+    return _add_up(dataset, worth, suffix="OrNull")
+
+
+def _add_up(dataset: Dataset, number: str, suffix: str = "") -> str:
+    """The sum of a number over a group of rows; the largest when rows of one key are among them, because they say the same
+    thing twice.
+    """
+    total = f"sum{suffix}({number})"
+    return total if dataset.key_may_repeat else f"if({_repeats(dataset)} > 0, max{suffix}({number}), {total})"
+
+
+def _repeats(dataset: Dataset) -> str:
+    """How many rows of a group have the key of another one of it."""
+    if dataset.key_may_repeat:
+        return "0"
+    unknown = ", ".join(f"`{name}`" for name in unknown_keys(dataset))
+    return f"count() - uniqExact({unknown})" if unknown else "count() - 1"
 
 
 def _unpriced(measure: Measure) -> str:
@@ -93,12 +110,12 @@ def unknown_keys(dataset: Dataset) -> tuple[str, ...]:
 def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
     """By day and security, what is visible and what was published before, in one reading of the symbol's rows.
 
-    The columns: the superseded load, 0 for what is visible; day, CUSIP, amount, value, rows without a price, rows, names, and
-    `unknown_keys` of one row. What is visible comes first, by day and within it the largest amount first; then each superseded
+    The columns: the superseded load, 0 for what is visible; day, CUSIP, amount, value, rows without a price, rows, names, how
+    many rows repeat the key of another one, and `unknown_keys` of one row. What is visible comes first, by day and within it the largest amount first; then each superseded
     load, the oldest first.
     """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
-    security, amount = _security(measure), _amount(measure)
+    security, amount = _security(measure), _amount(dataset, measure)
     names = f"groupUniqArray(`{measure.name.name}`)" if measure.name else "['']"
     keys = "".join(f", any(`{name}`)" for name in unknown_keys(dataset))
     published, superseded = (
@@ -106,8 +123,8 @@ def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
         for column in ("load_id", "arrayJoin(supersedes)")
     )
     sql = (
-        f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {security}, {amount}, {_value(measure)}, "
-        f"{_unpriced(measure)}, count(), {names}{keys} "
+        f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {security}, {amount}, {_value(dataset, measure)}, "
+        f"{_unpriced(measure)}, count(), {names}, {_repeats(dataset)}{keys} "
         f"FROM {table_expression(dataset, snapshot)} WHERE {published} AND `{dataset.symbol}` = {{symbol:String}} "
         f"GROUP BY _superseded, {day}, {security} ORDER BY _superseded, {day}, {amount} DESC, {security} "
         f"LIMIT {MOST_DAYS:d} BY _superseded"
@@ -131,7 +148,7 @@ def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapsh
     """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
     name = f"any(`{measure.name.name}`)" if measure.name else "''"
-    ranked = _value(measure) if by_value else _amount(measure)
+    ranked = _value(dataset, measure) if by_value else _amount(dataset, measure)
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
         f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, snapshot)} "

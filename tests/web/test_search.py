@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,26 @@ async def test_two_securities_of_one_symbol_are_shown_apart_with_both_numbers(fi
     series = symbol_series(text)
     assert series["amounts"] == [10_231, 107]
     assert series["shared"] == {"0": "624678108", "1": "56824R205"}
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_rows_of_one_key_are_never_added_up(world: World) -> None:
+    """A publisher printed a balance twice, with two values."""
+    day = date(2021, 1, 4)
+    rows = [(day, "000000A10", "AAAA", quantity, "EXAMPLE", Decimal("2.0000")) for quantity in (700, 500)]
+    rows += [(date(2021, 1, 5), "000000A10", "AAAA", 40, "EXAMPLE", Decimal("2.0000"))]
+    async with open_database(world, "repeated_keys", [FAILS]) as repeated:
+        await publish(repeated, FAILS, rows)
+        status, text, _ = await repeated.get("/s/AAAA")
+        front = (await repeated.get("/"))[1]
+    assert status == 200
+    assert "1,200" not in text + front
+    assert "On 1 day several rows have one key" in text
+    assert "They are not added up: the largest is shown" in text
+    assert text.count("(the largest of 2 rows, not added up)") >= 2
+    assert "2021-01-04: 700 shares (the largest of 2 rows, which are not added up)" in text
+    assert symbol_series(text)["amounts"] == [700, 40]
+    assert symbol_series(text)["worths"] == [1_400, 80]
 
 
 @pytest.mark.asyncio(loop_scope="session")

@@ -27,6 +27,8 @@ from spotlightd.web.symbol.daily_chart import Drawing, Point
 LARGEST = 10
 TABLE_DAYS = 120
 MOST_TITLES = 8
+REPEATS = 7
+"""The place of the number of repeated keys in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Day:
     several.
 
     `cusip` is empty when the symbol has only one security on that day. `before`: other amounts that were published for
-    the security and the day earlier, newest first.
+    the security and the day earlier, newest first. `repeats`: how many of the rows have the key of another one. Then the
+    amount is the largest of theirs, and no sum.
     """
 
     day: date
@@ -46,6 +49,7 @@ class Day:
     rows: int
     key: tuple[Any, ...]
     before: tuple[Any, ...] = ()
+    repeats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +81,12 @@ class Panel:
     shared: Mapping[int, str]
 
     def day(self, index: int) -> Day:
-        day, cusip, amount, worth, unpriced, rows, _, *keys = self.rows[index]
+        day, cusip, amount, worth, unpriced, rows, _, repeats, *keys = self.rows[index]
         values = {self.dataset.symbol: self.symbol, "cusip": cusip, self.dataset.time: day}
         values |= dict(zip(measures.unknown_keys(self.dataset), keys, strict=True))
         key = tuple(values[name] for name in self.dataset.key)
         before = tuple(dict.fromkeys(value for value in self.before.get((day, cusip), ()) if value != amount))
-        return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, key, before)
+        return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, key, before, repeats)
 
     @property
     def day_count(self) -> int:
@@ -92,6 +96,11 @@ class Panel:
     def shared_day_count(self) -> int:
         """The number of days on which several securities have the symbol."""
         return len({self.rows[index][0] for index in self.shared})
+
+    @property
+    def repeated_day_count(self) -> int:
+        """The number of days on which several rows have one key."""
+        return len({row[0] for row in self.rows if row[REPEATS]})
 
     @property
     def latest(self) -> list[Day]:
@@ -154,7 +163,8 @@ class Panel:
             day = self.day(indexes[position])
             before = f" (corrected; before: {', '.join(map(format_number, day.before))})" if day.before else ""
             security = f", CUSIP {day.cusip}" if day.cusip else ""
-            text = f"{day.day}{security}: {format_number(values[position], 0)} {unit}{before}"
+            apart = f" (the largest of {day.rows:,} rows, which are not added up)" if day.repeats else ""
+            text = f"{day.day}{security}: {format_number(values[position], 0)} {unit}{apart}{before}"
             return Point(text, self.address(day), is_corrected=bool(day.before))
 
         return daily_chart.draw_days([self.rows[index][0] for index in indexes], values, make_point)
