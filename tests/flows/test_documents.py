@@ -380,6 +380,7 @@ async def test_the_same_on_a_real_store(tmp_path: Path, minio: Minio) -> None:
         bucket = WatchedBucket(store)
         async with tiered(tmp_path, bucket) as documents:
             world = World(tmp_path, documents, bucket, ledger)
+            await world.tiering().update_retention()  # as a start notes the rules of a new state
             old, new = await world.keep(1, 2), await world.keep(3, days=3)
             tiers = await world.round()
             assert (tiers.local, tiers.copied, tiers.bucket_only, tiers.problems) == (
