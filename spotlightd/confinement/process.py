@@ -12,6 +12,7 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _SIGKILL = 1, 4, 9
 _CAPABILITY_VERSION = 0x20080522
 _DAC_OVERRIDE, _DAC_READ_SEARCH = 1 << 1, 1 << 2
 _KEPT = _DAC_OVERRIDE | _DAC_READ_SEARCH
+THREADS_LEFT = 128
 
 
 def hide_memory() -> None:
@@ -34,6 +35,17 @@ def set_limits(limits: Mapping[str, tuple[int, int]]) -> None:
     """Set the soft and the hard limits, named like `AS` in `resource.RLIMIT_AS`. Hard ones cannot be raised again."""
     for name, limit in limits.items():
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), limit)
+
+
+def leave_threads() -> tuple[int, int]:
+    """The limit NPROC of a child, which leaves some of the user's threads and processes to its parent. The system counts all
+    of a user, whichever process has them, so the last ones are for who has the higher limit. It does not count for root.
+    """
+    most, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    if most == resource.RLIM_INFINITY:
+        return most, hard
+    most -= min(THREADS_LEFT, most // 8)
+    return most, most
 
 
 def drop_capabilities() -> None:

@@ -24,7 +24,6 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _ALLOW: Step = (_RETURN, 0, 0, 0x7FFF0000)
 _REFUSE: Step = (_RETURN, 0, 0, 0x00050000 | errno.EPERM)
 _UNKNOWN: Step = (_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
-_SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_FILTER, _ALL_THREADS, _KEEP_SPEED = 1, 1, 4
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 
@@ -38,10 +37,10 @@ def allow_values(argument: int, *values: int) -> tuple[Step, ...]:
     return _load(argument), *choices, _REFUSE
 
 
-def refuse_values(argument: int, *values: int) -> tuple[Step, ...]:
-    """The call is refused when that argument has one of the values."""
-    choices = [step for value in values for step in ((_IF_EQUAL, 0, 1, value), _REFUSE)]
-    return _load(argument), *choices, _ALLOW
+def require_values(argument: int, *values: int) -> tuple[Step, ...]:
+    """The call is refused when that argument has none of the values; otherwise the steps that follow decide."""
+    choices = [(_IF_EQUAL, rest, 0, value) for rest, value in zip(range(len(values), 0, -1), values, strict=True)]
+    return _load(argument), *choices, _REFUSE
 
 
 def allow_bits(argument: int, bits: int) -> tuple[Step, ...]:
@@ -76,8 +75,9 @@ def refuse_calls(refused: Iterable[str], conditions: Mapping[str, Sequence[Step]
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(program)))
     libc = ctypes.CDLL(None, use_errno=True)
+    number = NUMBERS["seccomp"][list(ARCHITECTURES).index(machine)]
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and (
-        libc.syscall(_SECCOMP[machine], _SET_FILTER, _ALL_THREADS | _KEEP_SPEED, header) == 0
+        libc.syscall(number, _SET_FILTER, _ALL_THREADS | _KEEP_SPEED, header) == 0
         or libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, header, 0, 0) == 0  # where a filter outside refuses the newer call
     ):
         return "seccomp"

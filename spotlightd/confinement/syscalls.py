@@ -19,11 +19,12 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {  # (x86_64, aarch64)
     "chmod": (90, -1), "chown": (92, -1), "clone": (56, 220), "clone3": (435, 435), "connect": (42, 203),
     "creat": (85, -1), "execve": (59, 221), "execveat": (322, 281), "fanotify_init": (300, 262),
     "fanotify_mark": (301, 263), "fchmod": (91, 52), "fchmodat": (268, 53), "fchown": (93, 55), "fchownat": (260, 54),
-    "fcntl": (72, 25), "fork": (57, -1), "fremovexattr": (199, 16), "fsetxattr": (190, 7), "ftruncate": (77, 46),
-    "futimesat": (261, -1), "inotify_add_watch": (254, 27), "inotify_init": (253, -1), "inotify_init1": (294, 26),
-    "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "io_uring_setup": (425, 425), "ioctl": (16, 29),
-    "ioprio_set": (251, 30), "kcmp": (312, 272), "keyctl": (250, 219), "kill": (62, 129), "lchown": (94, -1),
-    "link": (86, -1), "linkat": (265, 37), "listen": (50, 201), "lremovexattr": (198, 15), "lsetxattr": (189, 6),
+    "fcntl": (72, 25), "fdatasync": (75, 83), "flock": (73, 32), "fork": (57, -1), "fremovexattr": (199, 16),
+    "fsetxattr": (190, 7), "fsync": (74, 82), "ftruncate": (77, 46), "futimesat": (261, -1),
+    "inotify_add_watch": (254, 27), "inotify_init": (253, -1), "inotify_init1": (294, 26), "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427), "io_uring_setup": (425, 425), "ioctl": (16, 29), "ioprio_set": (251, 30),
+    "kcmp": (312, 272), "keyctl": (250, 219), "kill": (62, 129), "lchown": (94, -1), "link": (86, -1),
+    "linkat": (265, 37), "listen": (50, 201), "lremovexattr": (198, 15), "lsetxattr": (189, 6),
     "migrate_pages": (256, 238), "mkdir": (83, -1), "mkdirat": (258, 34), "mknod": (133, -1), "mknodat": (259, 33),
     "move_pages": (279, 239), "mq_open": (240, 180), "mq_unlink": (241, 181), "msgctl": (71, 187), "msgget": (68, 186),
     "msgrcv": (70, 188), "msgsnd": (69, 189), "name_to_handle_at": (303, 264), "open": (2, -1),
@@ -34,13 +35,14 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {  # (x86_64, aarch64)
     "recvmsg": (47, 212), "removexattr": (197, 14), "rename": (82, -1), "renameat": (264, 38), "renameat2": (316, 276),
     "request_key": (249, 218), "rmdir": (84, -1), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
     "sched_setaffinity": (203, 122), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
-    "sched_setscheduler": (144, 119), "semctl": (66, 191), "semget": (64, 190), "semop": (65, 193),
-    "semtimedop": (220, 192), "sendmmsg": (307, 269), "sendmsg": (46, 211), "sendto": (44, 206), "setns": (308, 268),
-    "setpgid": (109, 154), "setpriority": (141, 140), "setrlimit": (160, 164), "setsid": (112, 157),
-    "setxattr": (188, 5), "shmat": (30, 196), "shmctl": (31, 195), "shmget": (29, 194), "socket": (41, 198),
-    "socketpair": (53, 199), "symlink": (88, -1), "symlinkat": (266, 36), "tgkill": (234, 131), "tkill": (200, 130),
-    "truncate": (76, 45), "unlink": (87, -1), "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282),
-    "utime": (132, -1), "utimensat": (280, 88), "utimes": (235, -1), "vfork": (58, -1),
+    "sched_setscheduler": (144, 119), "seccomp": (317, 277), "semctl": (66, 191), "semget": (64, 190),
+    "semop": (65, 193), "semtimedop": (220, 192), "sendmmsg": (307, 269), "sendmsg": (46, 211), "sendto": (44, 206),
+    "setns": (308, 268), "setpgid": (109, 154), "setpriority": (141, 140), "setrlimit": (160, 164),
+    "setsid": (112, 157), "setxattr": (188, 5), "shmat": (30, 196), "shmctl": (31, 195), "shmget": (29, 194),
+    "socket": (41, 198), "socketpair": (53, 199), "symlink": (88, -1), "symlinkat": (266, 36), "sync": (162, 81),
+    "sync_file_range": (277, 84), "syncfs": (306, 267), "tgkill": (234, 131), "tkill": (200, 130), "truncate": (76, 45),
+    "unlink": (87, -1), "unlinkat": (263, 35), "unshare": (272, 97), "userfaultfd": (323, 282), "utime": (132, -1),
+    "utimensat": (280, 88), "utimes": (235, -1), "vfork": (58, -1),
 }  # fmt: skip
 
 PROCESSES: Final = (
@@ -72,6 +74,9 @@ FILES: Final = (
     "unlinkat", "mkdir", "mkdirat", "rmdir", "mknod", "mknodat",
 )  # fmt: skip
 """Change files and folders. Landlock covers them; a process that writes nothing needs none."""
+
+LOCKS: Final = ("flock", "fsync", "fdatasync", "sync_file_range", "sync", "syncfs")
+"""Lock a file that others wait for, and have disks written: a process that only reads does neither."""
 
 NETWORK: Final = (
     "socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg", "recvmsg",

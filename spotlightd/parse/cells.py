@@ -55,7 +55,7 @@ def split_fields(block: Block, names: tuple[str, ...], layout: Layout) -> tuple[
         irregular.append(IrregularLine(block.first + row.number - 1, row.text))
         return "skip"
 
-    table = pyarrow.csv.read_csv(
+    reader = pyarrow.csv.open_csv(  # not read_csv, which starts a thread for each text
         pa.BufferReader(block.text),
         # one chunk and no threads: otherwise Arrow does not number the rows for `keep`
         pyarrow.csv.ReadOptions(column_names=names, block_size=len(block.text) + 1, use_threads=False),
@@ -69,6 +69,7 @@ def split_fields(block: Block, names: tuple[str, ...], layout: Layout) -> tuple[
             check_utf8=False,
         ),
     )
+    table = reader.read_all()
     numbers = np.arange(block.first, block.first + block.count, dtype="u4")
     if irregular:
         numbers = np.delete(numbers, [line.line - block.first for line in irregular])

@@ -15,6 +15,7 @@ from spotlightd.query.values import to_text
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import loader
 from spotlightd.workers.child_setup import answer_once
+from spotlightd.workers.threads import start_parsing_threads
 
 Reread = Callable[[str], Mapping[str, Any]]
 Position = tuple[int, int]
@@ -66,4 +67,4 @@ def _read_lines(body: Body, wanted: Container[Position]) -> Iterator[tuple[Posit
                     yield (member.index, number), text
 
 
-run = answer_once(audit_document)
+run = answer_once(audit_document, start_parsing_threads)

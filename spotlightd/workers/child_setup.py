@@ -17,7 +17,7 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from spotlightd.confinement.confine import confine_reader
+from spotlightd.confinement.confine import confine_reader, refuse_threads
 from spotlightd.confinement.process import tie_to_parent
 from spotlightd.errors import FormatError, SettingsError
 
@@ -63,14 +63,15 @@ def open_answers() -> int:
     return out
 
 
-def answer_once(answer: Answer) -> Work:
+def answer_once(answer: Answer, start_threads: Callable[[], object] = lambda: None) -> Work:
     """The work of a child that answers one request. The first line of its output says how it is confined, the second one is
-    the answer.
+    the answer. It has no other threads than those that `start_threads` starts.
     """
 
     def run(request: dict[str, Any], out: int, confinement: str) -> None:
+        start_threads()
         with os.fdopen(out, "w", encoding="utf-8") as answers:
-            print(json.dumps({"confinement": confinement}), file=answers, flush=True)
+            print(json.dumps({"confinement": refuse_threads(confinement)}), file=answers, flush=True)
             print(json.dumps(_answer_or_describe(answer, request), default=_encode), file=answers, flush=True)
 
     return run

@@ -10,14 +10,15 @@ from __future__ import annotations
 import ctypes
 import json
 import mmap
+import select
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from spotlightd.confinement.confine import refuse_threads
 from spotlightd.errors import FormatError, SettingsError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Period, Rows
@@ -28,6 +29,7 @@ from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import loader, protocol
 from spotlightd.workers.inline import SourceBugError, parse_inline
 from spotlightd.workers.parsing.streams import RowStreams, write_all
+from spotlightd.workers.threads import start_parsing_threads
 
 LIBC = ctypes.CDLL(None)
 MINIMUM_BYTES = 64 << 20
@@ -41,10 +43,20 @@ def run(start: dict[str, Any], out: int, confinement: str) -> None:
     """Load the operator's source files once, so that a file that changes meanwhile does not matter; then take requests."""
     sources = {place: _load(place) for place in start["files"]}
     mmap.mmap(-1, MINIMUM_BYTES).close()  # an OSError ends the child here, before it reports READY
-    _send(out, protocol.Kind.READY, {"confinement": confinement})
+    start_parsing_threads()
+    _send(out, protocol.Kind.READY, {"confinement": refuse_threads(confinement)})
     child = _Child(sources, out)
-    while child.is_usable and (line := sys.stdin.buffer.readline()):
+    while child.is_usable and (line := _read_request()):
         child.handle(json.loads(line))
+
+
+def _read_request() -> bytes:
+    """The next request; empty at the end. Freed memory is kept while there is work (see parser.ENVIRONMENT), and returned when
+    there is none for a while.
+    """
+    if not select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
+        LIBC.malloc_trim(0)
+    return sys.stdin.buffer.readline()
 
 
 def _load(place: str) -> Sequence[Batch | Stream] | SettingsError:
@@ -65,10 +77,8 @@ class _Child:
         self.is_usable = True
         self._sources, self._out = sources, out
         self._streams: RowStreams | None = None
-        self._idle = threading.Timer(0, LIBC.malloc_trim, [0])
 
     def handle(self, request: dict[str, Any]) -> None:
-        self._idle.cancel()
         try:
             self._answer(request)
         except (FormatError, SettingsError) as problem:
@@ -95,14 +105,11 @@ class _Child:
         _parse(request, source, limits, self._streams, self._out)
 
     def _end_group(self) -> None:
-        """Complete the streams. Freed memory is kept while there is work (see parser.ENVIRONMENT), and returned when idle."""
+        """Complete the streams."""
         if self._streams is not None:
             self._streams.close()
             self._streams = None
         _send(self._out, protocol.Kind.END, {})
-        self._idle = threading.Timer(IDLE_SECONDS, LIBC.malloc_trim, [0])
-        self._idle.daemon = True
-        self._idle.start()
 
 
 def _parse(

@@ -12,6 +12,7 @@ from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import loader
 from spotlightd.workers.child_setup import answer_once
 from spotlightd.workers.inline import parse_inline
+from spotlightd.workers.threads import start_parsing_threads
 
 
 def preview_document(request: dict[str, Any]) -> dict[str, Any]:
@@ -37,4 +38,4 @@ def _add_rows(block: Rows, rows: dict[str, int], samples: dict[str, list[dict[st
     samples[name] += block.columns.slice(0, max(wanted, 0)).to_pylist()
 
 
-run = answer_once(preview_document)
+run = answer_once(preview_document, start_parsing_threads)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import resource
@@ -94,6 +95,7 @@ def signals(place: dict[str, Any]) -> Iterator[tuple[str, Attempt]]:
     yield "own a socket for the parent", lambda: call("ioctl", 0, 0x8901, struct.pack("=i", parent))
     yield "move the parent to one core", lambda: os.sched_setaffinity(parent, os.sched_getaffinity(0))
     yield "slow the parent down", lambda: os.setpriority(os.PRIO_PROCESS, parent, 19)
+    yield "ask for the parent's limits", lambda: resource.prlimit(parent, resource.RLIMIT_NPROC)
     yield "limit the parent", lambda: resource.prlimit(parent, resource.RLIMIT_CORE, (0, 0))
 
 
@@ -138,7 +140,23 @@ def clone() -> None:
         os._exit(0)
 
 
+def start_threads(count: int) -> str:
+    """A few of the many that would leave no thread to anybody else."""
+    can_end = threading.Event()
+    try:
+        for _ in range(count):
+            threading.Thread(target=can_end.wait, daemon=True).start()
+    except RuntimeError as problem:
+        raise PermissionError(errno.EPERM, str(problem)) from None
+    finally:
+        can_end.set()
+    return f"{count} threads"
+
+
 def processes(place: dict[str, Any]) -> Iterator[tuple[str, Attempt]]:
+    yield "start threads", lambda: start_threads(64)
+    yield "start a thread by number", lambda: call("clone", 0x10000, 0, 0, 0, 0)
+    yield "have another filter of system calls", lambda: call("seccomp", 3, 0, None)
     yield "run a program", lambda: subprocess.run(["/bin/true"], check=True)
     yield "run a shell", lambda: subprocess.run("true", shell=True, check=True)
     yield "spawn a program", lambda: os.posix_spawn("/bin/true", ["true"], {})
@@ -163,6 +181,11 @@ def chmod_open(path: str) -> None:
     call("fchmod", os.open(path, os.O_RDONLY), os.stat(path).st_mode & 0o777)
 
 
+def change_open(change: Callable[..., object], path: str, *arguments: object) -> object:
+    """Change an open file, which is open for reading."""
+    return change(os.open(path, os.O_RDONLY), *arguments)
+
+
 def files(place: dict[str, Any]) -> Iterator[tuple[str, Attempt]]:
     secret, state, document = place["secret"], place["state"], place["document"]
     flags = os.O_WRONLY | os.O_CREAT
@@ -183,6 +206,14 @@ def files(place: dict[str, Any]) -> Iterator[tuple[str, Attempt]]:
     yield "set times", lambda: os.utime(secret, (1, 1))
     yield "set an attribute", lambda: os.setxattr(secret, "user.x", b"x")
     yield "write the document", lambda: os.open(document, os.O_RDWR)
+    yield "set a flag of the document", lambda: change_open(fcntl.ioctl, document, 0x40086602, struct.pack("=Q", 0x40))
+    yield "set the document's generation", lambda: change_open(fcntl.ioctl, document, 0x40087602, struct.pack("=Q", 7))
+    yield "seal the document", lambda: change_open(fcntl.ioctl, document, 0x40806685, bytes(128))
+    yield "lock the document", lambda: change_open(fcntl.flock, document, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield "be told who opens the document", lambda: change_open(fcntl.fcntl, document, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    yield "be told who changes the program", lambda: change_open(fcntl.fcntl, place["packages"], fcntl.F_NOTIFY, 0)
+    yield "write all disks", lambda: call("sync")
+    yield "write a disk", lambda: call("syncfs", 0)
     yield "write the kernel's settings", lambda: os.open("/proc/sys/kernel/hostname", os.O_WRONLY)
     yield "unlink", lambda: os.unlink(place["other"])
     yield "remove a folder", lambda: os.rmdir(place["empty"])
@@ -217,7 +248,10 @@ def try_everything(place: dict[str, Any]) -> dict[str, str]:
 def try_in_thread(attempt: Attempt) -> str:
     outcomes: list[str] = []
     thread = threading.Thread(target=lambda: outcomes.append(try_once(attempt)))
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        return "EPERM"
     thread.join()
     return outcomes[0]
 

@@ -77,9 +77,11 @@ CALLS = (
     ("clone", (0x3D0F00,), ALLOWED), ("clone", (17,), REFUSED), ("clone3", (), MISSING), ("fork", (), REFUSED),
     ("kill", (os.getpid(),), ALLOWED), ("kill", (1,), REFUSED), ("kill", (0,), REFUSED), ("kill", ((1 << 64) - 1,), REFUSED),
     ("tgkill", (os.getpid(), 1), ALLOWED), ("tgkill", (os.getppid(), 1), REFUSED), ("tkill", (os.getpid(),), REFUSED),
-    ("prlimit64", (0, 7, 0), ALLOWED), ("prlimit64", (0, 7, 1), REFUSED), ("prlimit64", (0, 7, 1 << 32), REFUSED),
+    ("prlimit64", (0, 7, 0), ALLOWED), ("prlimit64", (os.getpid(), 7, 0), ALLOWED), ("prlimit64", (1, 7, 0), REFUSED), ("prlimit64", (0, 7, 1), REFUSED), ("prlimit64", (0, 7, 1 << 32), REFUSED),
     ("prctl", (15,), ALLOWED), ("prctl", (1,), REFUSED), ("prctl", (4, 1), REFUSED),
-    ("fcntl", (0, 3), ALLOWED), ("fcntl", (0, 8), REFUSED), ("ioctl", (0, 0x5401), ALLOWED), ("ioctl", (0, 0x8901), REFUSED),
+    ("fcntl", (0, 3), ALLOWED), ("fcntl", (0, 1030), ALLOWED), ("fcntl", (0, 8), REFUSED), ("fcntl", (0, 1024), REFUSED),
+    ("ioctl", (0, 0x5401), ALLOWED), ("ioctl", (0, 0x8901), REFUSED), ("ioctl", (0, 0x40086602), REFUSED),
+    ("flock", (0, 2), REFUSED), ("sync", (), REFUSED), ("syncfs", (), REFUSED), ("fsync", (), REFUSED), ("seccomp", (), ALLOWED),
     ("socket", (2,), REFUSED), ("execve", (), REFUSED), ("fchmod", (), REFUSED), ("io_uring_setup", (), REFUSED),
 )  # fmt: skip
 
@@ -90,6 +92,19 @@ def test_a_reader_is_refused_what_it_does_not_need(
 ) -> None:
     if (call := number(machine, name)) >= 0:
         assert run(reader, machine, call, arguments) == decision
+
+
+def test_after_its_threads_have_started_a_reader_starts_no_other(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    program = assemble(monkeypatch, machine, lambda: confine.refuse_threads("Landlock ABI 6, seccomp"))
+    decisions = [run(program, machine, number(machine, name), (0x3D0F00,)) for name in ("clone", "seccomp", "openat")]
+    assert decisions == [REFUSED, REFUSED, ALLOWED]
+
+
+def test_a_limit_on_threads_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confine, "refuse_calls", lambda *_: "no seccomp: Invalid argument")
+    text = confine.refuse_threads("Landlock ABI 6, seccomp")
+    assert text == "Landlock ABI 6, seccomp, no limit on threads: Invalid argument"
+    assert not confine.is_whole(text)
 
 
 def test_numbers_that_are_not_known_and_calls_of_other_architectures_are_refused(
@@ -134,7 +149,14 @@ def test_the_numbers_are_those_of_the_kernel(machine: str) -> None:
 
 
 def test_every_group_names_known_calls() -> None:
-    groups = (syscalls.PROCESSES, syscalls.KERNEL, syscalls.ATTRIBUTES, syscalls.FILES, syscalls.NETWORK)
+    groups = (
+        syscalls.PROCESSES,
+        syscalls.KERNEL,
+        syscalls.ATTRIBUTES,
+        syscalls.FILES,
+        syscalls.LOCKS,
+        syscalls.NETWORK,
+    )
     assert {name for group in groups for name in group} <= NUMBERS.keys()
 
 

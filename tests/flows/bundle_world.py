@@ -38,7 +38,7 @@ class InlineVerifier:
         return nullcontext()
 
     async def fingerprint(self, path: Path, columns: Sequence[Column], time: str) -> Fingerprint:
-        return fingerprint_file(path, columns, time, 1)
+        return fingerprint_file(path, columns, time)
 
 
 def ignore_progress(_step: str, _done: int, _total: int) -> None:

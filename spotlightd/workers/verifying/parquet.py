@@ -9,8 +9,8 @@ of pages are verified on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
+from concurrent.futures import Executor
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 
@@ -32,13 +32,16 @@ _PLAIN: dict[str, pa.DataType] = {**PLAIN, "UUID": pa.binary(16)}
 _UNITS = {3: "ms", 6: "us", 9: "ns"}
 
 
-def fingerprint_file(path: Path, columns: Sequence[Column], time: str, threads: int = 2) -> Fingerprint:
-    """The fingerprint of a file with exactly these columns. FormatError when it has others, or cannot be read."""
+def fingerprint_file(path: Path, columns: Sequence[Column], time: str, pool: Executor | None = None) -> Fingerprint:
+    """The fingerprint of a file with exactly these columns. FormatError when it has others, or cannot be read.
+
+    Threads of the pool read a group of rows each; without one the groups are read one after the other.
+    """
     try:
         with pq.ParquetFile(path) as file:
             _check(file, columns)
             metadata = file.metadata
-        return _fingerprint_groups(path, metadata, Hasher(columns, time), threads)
+        return _fingerprint_groups(path, metadata, Hasher(columns, time), pool)
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError) as problem:
@@ -85,18 +88,16 @@ def _value_width(shape: Shape) -> int:
     return int(value.byte_width) if pa.types.is_fixed_size_binary(value) else 0
 
 
-def _fingerprint_groups(path: Path, metadata: pq.FileMetaData, hasher: Hasher, threads: int) -> Fingerprint:
-    with ThreadPoolExecutor(threads) as pool:
-        groups = pool.map(
-            lambda group: _fingerprint_group(path, metadata, group, hasher), range(metadata.num_row_groups)
-        )
-        total = reduce(add, groups, Fingerprint())
+def _fingerprint_groups(path: Path, metadata: pq.FileMetaData, hasher: Hasher, pool: Executor | None) -> Fingerprint:
+    read_group = partial(_fingerprint_group, path, metadata, hasher)
+    groups = (pool.map if pool else map)(read_group, range(metadata.num_row_groups))
+    total = reduce(add, groups, Fingerprint())
     if total.rows != metadata.num_rows:
         raise FormatError(f"the footer of {path.name} counts {metadata.num_rows} rows, and it has {total.rows}")
     return hasher.to_column_ticks(total)
 
 
-def _fingerprint_group(path: Path, metadata: pq.FileMetaData, group: int, hasher: Hasher) -> Fingerprint:
+def _fingerprint_group(path: Path, metadata: pq.FileMetaData, hasher: Hasher, group: int) -> Fingerprint:
     part = metadata.row_group(group)
     chunks = [part.column(index) for index in range(part.num_columns)]
     dictionary_columns = [chunk.path_in_schema for chunk in chunks if chunk.has_dictionary_page]
