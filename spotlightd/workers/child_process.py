@@ -14,21 +14,25 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from spotlightd.confinement.answers import decode_json, read_fields, read_number, read_text
 from spotlightd.confinement.confine import is_whole
 from spotlightd.errors import FormatError, SettingsError, StoreError
 from spotlightd.settings.sources import ParserSettings
 
+T = TypeVar("T")
 ENTRY = "from spotlightd.workers.child_setup import main; main()"
 FORK_ENTRY = "from spotlightd.workers.verifying.fork_server import main; main()"
 END_SECONDS = 10.0
 PIECE_BYTES = 1 << 18
 ANSWER_BYTES = 64 << 20
+MOST_CHARACTERS = 4_000
 NO_LIMITS: Mapping[str, tuple[int, int]] = {}
 ENVIRONMENT = {
     "TZ": "UTC",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
+    "ARROW_IO_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -130,20 +134,26 @@ async def _communicate(process: asyncio.subprocess.Process, request: str, most_b
 def parse_output(output: bytes, status: int) -> Output:
     """What a child printed until it ended with that status."""
     first, _, answer = output.partition(b"\n")
-    return Output(_read_confinement(first), answer, status)
+    return Output(read_confinement(first), answer, status)
 
 
-def _read_confinement(line: bytes) -> str:
-    with suppress(ValueError, LookupError, TypeError):
-        return str(json.loads(line)["confinement"])
+def read_confinement(line: bytes) -> str:
+    """How a child says that it is confined; empty when it says nothing of that kind."""
+    with suppress(ValueError):
+        (confinement,) = read_fields(decode_json(line), "confinement")
+        return read_text(confinement, MOST_CHARACTERS)
     return ""
 
 
 async def read_document(
-    module: str, request: Mapping[str, Any], limits: ParserSettings, more: Mapping[str, tuple[int, int]] = NO_LIMITS
-) -> tuple[str, dict[str, Any]]:
+    module: str,
+    request: Mapping[str, Any],
+    limits: ParserSettings,
+    read_answer: Callable[[Any], T],
+    more: Mapping[str, tuple[int, int]] = NO_LIMITS,
+) -> tuple[str, T]:
     """Ask a child about the document at `path`, within the parser's limits and `more`. Returns how it is confined, and its
-    answer. The source, if any, is at `place`.
+    answer as `read_answer` reads it, which raises ValueError for what is none. The source, if any, is at `place`.
 
     FormatError when the document cannot be read so, SettingsError when the source is wrong.
     """
@@ -158,7 +168,12 @@ async def read_document(
         raise FormatError(f"the child process that read it sent no valid answer: {problem}") from None
     if output.status:
         raise FormatError(describe_exit(output.status, limits))
-    return output.confinement, _read_answer(output.answer, limits)
+    try:
+        answer = decode_json(output.answer)
+        _raise_problem(answer, limits)
+        return output.confinement, read_answer(answer)
+    except ValueError as problem:
+        raise FormatError(f"the child process that read it sent no valid answer: {problem}") from None
 
 
 def list_files(places: Iterable[str]) -> list[str]:
@@ -166,18 +181,17 @@ def list_files(places: Iterable[str]) -> list[str]:
     return sorted({place for place in places if place.endswith(".py")})
 
 
-def _read_answer(line: bytes, limits: ParserSettings) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = dict(json.loads(line))
-    except (ValueError, TypeError) as problem:
-        raise FormatError(f"the child process that read it sent no valid answer: {problem}") from None
-    if "error" in answer:
-        raise FormatError(str(answer["error"]), member=int(answer["member"]), line=int(answer["line"]))
-    if "setting" in answer:
-        raise SettingsError(str(answer["setting"]))
-    if "out_of_memory" in answer:
+def _raise_problem(answer: Any, limits: ParserSettings) -> None:
+    """Raise the error that the child answers with, if it is one; see child_setup.answer_once."""
+    names = answer.keys() if isinstance(answer, dict) else ()
+    if "error" in names:
+        message, member, line = read_fields(answer, "error", "member", "line")
+        raise FormatError(read_text(message, MOST_CHARACTERS), member=read_number(member), line=read_number(line))
+    if "setting" in names:
+        (message,) = read_fields(answer, "setting")
+        raise SettingsError(read_text(message, MOST_CHARACTERS))
+    if "out_of_memory" in names:
         raise FormatError(describe_memory(limits))
-    return answer
 
 
 def warn_unless_confined(child: str, confinement: str, earlier: str, log: Callable[..., Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from spotlightd.confinement.answers import read_fields, read_list, read_number, read_text
 from spotlightd.errors import StoreError
 from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.parser import Excerpt, ExcerptLine
@@ -41,6 +42,12 @@ class ExcerptReader:
         request = {"name": document.name, "member": member, "line": line, "around": around}
         async with self._documents.file(digest) as path, self._gate:
             request["path"] = str(path)
-            confinement, answer = await read_document(MODULE, request, self._limits, NO_THREADS)
+            confinement, excerpt = await read_document(MODULE, request, self._limits, _read_excerpt, NO_THREADS)
         self.confinement = warn_unless_confined("excerpt", confinement, self.confinement, self._log)
-        return Excerpt(answer["name"], tuple(ExcerptLine(number, text) for number, text in answer["lines"]))
+        return excerpt
+
+
+def _read_excerpt(answer: Any) -> Excerpt:
+    name, lines = read_fields(answer, "name", "lines")
+    pairs = [read_list(pair) for pair in read_list(lines)]
+    return Excerpt(read_text(name), tuple(ExcerptLine(read_number(number), read_text(text)) for number, text in pairs))

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from spotlightd.confinement.answers import decode_json
+
 HEAD = struct.Struct("<BBI")
 MAX_MESSAGE_BYTES = 1 << 20
 MOST_MESSAGES_BYTES = 256 << 20  # of one document: the daemon holds its rejects until the end
@@ -43,7 +45,7 @@ def encode_head(kind: Kind, length: int, stream: int = 0) -> bytes:
 
 
 def encode_message(kind: Kind, value: Any) -> bytes:
-    body = json.dumps(value).encode()
+    body = json.dumps(value, ensure_ascii=False).encode(errors="replace")
     return encode_head(kind, len(body)) + body
 
 
@@ -51,41 +53,41 @@ class FrameDecoder:
     """Splits the arriving bytes into frames. ValueError for bytes that break the protocol."""
 
     def __init__(self) -> None:
-        self._buffer = b""
+        self._buffer = bytearray()
         self._stream = 0
         self._block_rest = 0
         self._messages_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        while data:
+        """The frames that are complete, and the pieces of blocks. Each byte is copied once, however small the frames and the
+        data are.
+        """
+        whole, at = self._buffer, 0
+        whole += data
+        while at < len(whole):
             if self._block_rest:
-                piece, data = (
-                    (data, b"")
-                    if len(data) <= self._block_rest
-                    else (data[: self._block_rest], data[self._block_rest :])
-                )
+                piece = bytes(memoryview(whole)[at : at + self._block_rest])
                 self._block_rest -= len(piece)
+                at += len(piece)
                 yield Frame(Kind.BLOCK, self._stream, piece)
                 continue
-            self._buffer += data
-            data = b""
-            if len(self._buffer) < HEAD.size:
-                return
-            number, stream, length = HEAD.unpack_from(self._buffer)
-            kind = Kind(number)
+            if len(whole) - at < HEAD.size:
+                break
+            number, stream, length = HEAD.unpack_from(whole, at)
+            kind, start = Kind(number), at + HEAD.size
             if kind is Kind.BLOCK:
-                self._stream, self._block_rest = stream, length
-                data, self._buffer = self._buffer[HEAD.size :], b""
+                self._stream, self._block_rest, at = stream, length, start
                 continue
             if length > MAX_MESSAGE_BYTES:
                 raise ValueError(f"a message of {length} bytes is too long")
-            if len(self._buffer) < HEAD.size + length:
-                return
-            self._messages_bytes += length
-            if self._messages_bytes > MOST_MESSAGES_BYTES:
-                raise ValueError(f"more than {MOST_MESSAGES_BYTES >> 20} MiB of rejected lines")
-            if kind in {Kind.DONE, Kind.FAILED}:
-                self._messages_bytes = 0
-            body = self._buffer[HEAD.size : HEAD.size + length]
-            data, self._buffer = self._buffer[HEAD.size + length :], b""
-            yield Frame(kind, value=json.loads(body))
+            if len(whole) - start < length:
+                break
+            at = start + length
+            self._count_message(kind, length)
+            yield Frame(kind, value=decode_json(bytes(whole[start:at])))
+        del whole[:at]
+
+    def _count_message(self, kind: Kind, length: int) -> None:
+        self._messages_bytes = 0 if kind in {Kind.DONE, Kind.FAILED} else self._messages_bytes + length
+        if self._messages_bytes > MOST_MESSAGES_BYTES:
+            raise ValueError(f"more than {MOST_MESSAGES_BYTES >> 20} MiB of rejected lines")

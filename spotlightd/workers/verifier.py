@@ -17,6 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from spotlightd.confinement.answers import decode_json, read_fields, read_list, read_text
 from spotlightd.errors import StoreError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
@@ -24,6 +25,7 @@ from spotlightd.settings.sources import VerifierSettings as Limits
 from spotlightd.workers.child_process import ENVIRONMENT as ALL_CHILDREN
 from spotlightd.workers.child_process import (
     FORK_ENTRY,
+    MOST_CHARACTERS,
     Output,
     end_child,
     limit_processor_time,
@@ -119,8 +121,8 @@ class ChildVerifier:
         line = await child.stdout.readline()
         if not line:
             return Output("", b"", await child.wait())
-        answer = json.loads(line)
-        return parse_output(str(answer["output"]).encode(), int(answer["status"]))
+        status, output = read_fields(decode_json(line), "status", "output")
+        return parse_output(read_text(output).encode(), int(status))
 
     async def _ensure_child(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
@@ -140,20 +142,24 @@ class ChildVerifier:
 
 
 def _parse_answer(output: bytes, path: Path, limits: Limits) -> Fingerprint:
+    """The fingerprint. StoreError for the error that the child answers with, and for what is no answer."""
     try:
-        answer = json.loads(output)
-        error, is_out_of_memory = answer.get("error") or answer.get("setting"), answer.get("out_of_memory")
-        numbers = answer.get("fingerprint", ())
-        is_valid = all(type(number) is int for number in numbers) and len(numbers) == len(fields(Fingerprint))
-    except (ValueError, TypeError, AttributeError):
-        error, is_out_of_memory, is_valid = None, None, False
-    if is_out_of_memory:
-        raise StoreError(f"verifying {path.name} {_describe_memory(limits)}")
-    if error:
-        raise StoreError(f"verifying {path.name}: {error}")
-    if not is_valid:
-        raise StoreError(f"verifying {path.name}: the child process sent no valid answer: {output[:200]!r}")
-    return Fingerprint(*numbers)
+        answer = decode_json(output)
+        names = answer.keys() if isinstance(answer, dict) else set[str]()
+        if "out_of_memory" in names:
+            raise StoreError(f"verifying {path.name} {_describe_memory(limits)}")
+        if error := names & {"error", "setting"}:
+            raise StoreError(f"verifying {path.name}: {read_text(answer[error.pop()], MOST_CHARACTERS)}")
+        return Fingerprint(*_read_numbers(*read_fields(answer, "fingerprint")))
+    except ValueError:
+        raise StoreError(f"verifying {path.name}: the child process sent no valid answer: {output[:200]!r}") from None
+
+
+def _read_numbers(value: Any) -> list[int]:
+    numbers = read_list(value)
+    if len(numbers) != len(fields(Fingerprint)) or any(type(number) is not int for number in numbers):
+        raise ValueError("it is no fingerprint")
+    return numbers
 
 
 def _describe_memory(limits: Limits) -> str:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from spotlightd.confinement.answers import read_object
 from spotlightd.confinement.process import hide_memory
 from spotlightd.engine.configuration import Configuration
 from spotlightd.settings.sources import ParserSettings, VerifierSettings
@@ -60,6 +61,7 @@ def make_place(folder: Path) -> dict[str, Any]:
         "state": str(state), "empty": str(state / "empty"), "temporary": str(folder), "parent": os.getpid(),
         "group": os.getpgid(0), "port": tcp.getsockname()[1], "unix": str(state / "socket"),
         "abstract": f"spotlightd-{os.getpid()}", "program": socket.__file__,
+        "packages": str(Path(socket.__file__).parent),
     }  # fmt: skip
 
 
@@ -123,7 +125,7 @@ async def attack_in_preview(folder: Path, place: dict[str, Any]) -> tuple[str, d
         "rows": 1_000,
     }  # fmt: skip
     confinement, answer = await child_process.read_document(
-        "spotlightd.workers.preview_child", request, ParserSettings()
+        "spotlightd.workers.preview_child", request, ParserSettings(), read_object
     )
     return confinement, {reject["text"]: reject["reason"] for reject in answer["rejects"]}
 

@@ -11,6 +11,7 @@ import pytest
 
 from spotlightd import StoreError
 from spotlightd.confinement import confine
+from spotlightd.confinement.answers import read_object
 from spotlightd.errors import FormatError
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers import child_process, inbox
@@ -67,6 +68,10 @@ def _command(process: psutil.Process) -> str:
         ("print('{}')", "sent no valid answer"),
         ("print('{}\\n[1]')", "sent no valid answer"),
         ("print('{}\\n{')", "sent no valid answer"),
+        ("print('{}\\n' + '[' * 30_000)", "nested more than 8 deep"),
+        ('print(\'{}\\n{"error": [[1]], "member": 0, "line": 0}\')', "a text of at most"),
+        ('print(\'{}\\n{"error": "x", "member": 0, "line": Infinity}\')', "a number from 0"),
+        ("print('{}\\n{\"setting\": {}}')", "a text of at most"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "or crashed the parser"),
         ("import sys; sys.exit(3)", "ended while reading it"),
         ("import time; time.sleep(100)", "took more than 0.3 seconds"),
@@ -80,7 +85,7 @@ async def test_a_child_that_does_not_answer_is_a_format_error(
     monkeypatch.setattr(child_process, "ANSWER_BYTES", 1 << 16)
     limits = ParserSettings(wall_seconds=0.3 if "sleep" in code else 60.0)
     with pytest.raises(FormatError, match=message):
-        await child_process.read_document("anything", {"path": "x"}, limits)
+        await child_process.read_document("anything", {"path": "x"}, limits, read_object)
 
 
 async def test_the_inbox_holds_the_newest_document_and_no_other(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import ctypes
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import date
 
 import pyarrow as pa
@@ -88,6 +90,26 @@ def endless_parse(body: Body) -> Iterator[Rows | Reject]:
 def refused_parse(body: Body) -> Iterator[Rows | Reject]:
     yield rows(FIRST, 1)
     raise FormatError(f"{body.name} is not what it should be", member=4, line=7)
+
+
+def hostile_parse(body: Body) -> Iterator[Rows | Reject]:
+    """Writes what the document holds to each file that it can, as code that took over the child would; then it is silent."""
+    for number in range(3, 20):
+        with suppress(OSError):
+            os.write(number, body.path.read_bytes())
+    time.sleep(3_600)
+    yield rows(FIRST, 1)
+
+
+def threading_parse(body: Body) -> Iterator[Rows | Reject]:
+    """Starts as many threads as the document says, and tells how many run."""
+    can_end, count = threading.Event(), 0
+    with suppress(RuntimeError):
+        for _ in range(int(body.path.read_text())):
+            threading.Thread(target=can_end.wait, daemon=True).start()
+            count += 1
+    can_end.set()
+    yield Reject(0, 1, str(count), "threads")
 
 
 def choosy_parse(body: Body) -> Iterator[Rows | Reject]:
@@ -196,6 +218,8 @@ def wide_parse(body: Body) -> Iterator[Rows | Reject]:
 good = source("good", good_parse)
 endless = source("endless", endless_parse)
 refused = source("refused", refused_parse)
+hostile = source("hostile", hostile_parse)
+threads = source("threads", threading_parse)
 choosy = source("choosy", choosy_parse)
 buggy = source("buggy", buggy_parse)
 missing_column = source("missing_column", missing_column_parse)

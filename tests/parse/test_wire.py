@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -48,3 +49,13 @@ def test_a_child_cannot_fill_the_memory_of_the_daemon_with_messages(monkeypatch:
     frames, message = FrameDecoder(), encode_message(Kind.REJECTS, [[0, 1, "x" * 200, "why"]])
     with pytest.raises(ValueError, match="of rejected lines"):
         list(frames.feed(message * 10))
+
+
+def test_each_byte_is_looked_at_once_however_small_the_frames_are() -> None:
+    """A ratio in one run: sixteen times as many frames at once take some sixteen times as long."""
+    frame, seconds = encode_head(Kind.BLOCK, 1) + b"x", list[float]()
+    for count in (4_000, 64_000):
+        data, started = frame * count, time.process_time()
+        assert sum(len(piece.data) for piece in FrameDecoder().feed(data)) == count
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 60 * seconds[0]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Mapping
+from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
+from spotlightd.confinement.answers import read_fields, read_list, read_number, read_object, read_text
 from spotlightd.confinement.confine import is_whole
 from spotlightd.errors import SettingsError
+from spotlightd.model.provenance import Reject
 from spotlightd.printable import escape_text
 from spotlightd.runtime.catalog import load_catalog, load_source
 from spotlightd.settings.settings import Settings
@@ -24,7 +28,9 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     if not await asyncio.to_thread(file.is_file):
         raise SettingsError(f"there is no file {file}")
     request = _make_request(arguments, settings)
-    confinement, preview = await read_document("spotlightd.workers.preview_child", request, settings.parser)
+    confinement, preview = await read_document(
+        "spotlightd.workers.preview_child", request, settings.parser, _read_preview
+    )
     if not is_whole(confinement):
         out.note(f"the child process that parsed it was not confined: {confinement}")
     _print_preview(out, preview)
@@ -47,6 +53,21 @@ def _find_source(name: str, settings: Settings) -> tuple[str, str]:
         if source.name == name:
             return catalog.places[name], name
     raise SettingsError(f"no source is called {name!r}; name one that `spotlightd sources` lists, or a .py file")
+
+
+def _read_preview(answer: Any) -> Mapping[str, Any]:
+    """The child's answer, whose fields have the types that are printed."""
+    rows, samples, count, rejects = read_fields(answer, "rows", "samples", "count", "rejects")
+    for number in (count, *read_fields(rows, *read_object(samples))):
+        read_number(number)
+    for row in chain.from_iterable(map(read_list, samples.values())):
+        read_object(row)
+    for reject in read_list(rejects):
+        _, line, text, reason, _ = read_fields(reject, *(field.name for field in fields(Reject)))
+        read_number(line)
+        read_text(text)
+        read_text(reason)
+    return read_object(answer)
 
 
 def _print_preview(out: Out, preview: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import Session, open_session
+from spotlightd.confinement.answers import read_fields, read_list, read_number, read_text
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.ports.progress import Progress
@@ -101,9 +102,16 @@ async def _compare(
     columns = [column.name for column in dataset.columns]
     encoded = [[row["member"], row["line"], [encode_value(row[name]) for name in columns]] for row in rows]
     request |= {"columns": columns, "rows": encoded, "most": MOST_FAULTS}
-    _, answer = await read_document("spotlightd.workers.audit_child", request, limits)
-    faults = [Fault(dataset.name, request["name"], *fault) for fault in answer["faults"]]
-    return int(answer["count"]), faults
+    _, (count, faults) = await read_document("spotlightd.workers.audit_child", request, limits, _read_faults)
+    return count, [Fault(dataset.name, request["name"], *fault) for fault in faults]
+
+
+def _read_faults(answer: Any) -> tuple[int, list[tuple[int, int, str]]]:
+    faults, count = read_fields(answer, "faults", "count")
+    places = [read_list(fault) for fault in read_list(faults)]
+    return read_number(count), [
+        (read_number(member), read_number(line), read_text(text)) for member, line, text in places
+    ]
 
 
 COMMAND = Command(

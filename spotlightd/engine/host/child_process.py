@@ -14,6 +14,7 @@ from spotlightd.engine.host.ready import Ready, from_json
 from spotlightd.errors import StoreError
 
 MAX_ERROR_BYTES = 2000
+READY_BYTES = 4 << 20  # it names each table that is not loaded, with the reason
 
 
 class EngineProcess:
@@ -35,6 +36,7 @@ class EngineProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            limit=READY_BYTES,
             pass_fds=[socket_number],
             env=_environment(str(configuration.temporary)),
             start_new_session=True,
@@ -54,17 +56,21 @@ class EngineProcess:
     async def wait_ready(self, seconds: float) -> Ready:
         """Wait until the engine is ready; returns what it says then.
 
-        StoreError, with the end of its error output, when it is not ready in time.
+        StoreError, with the end of its error output, when it is not ready in time or says something else.
         """
-        line = b""
-        with contextlib.suppress(TimeoutError):
+        reason = ""
+        try:
             async with asyncio.timeout(seconds):
                 line = await self._process.stdout.readline() if self._process.stdout else b""
-        if not line:
-            await self.kill()
-            reason = self.error_output or "it wrote no error"
-            raise StoreError(f"the engine did not start within {seconds:g} s: {reason}")
-        return from_json(line)
+            if line:
+                return from_json(line)
+        except TimeoutError:
+            pass
+        except ValueError as problem:
+            reason = f"it said something else than how it started: {problem}"
+        await self.kill()
+        reason = reason or self.error_output or "it wrote no error"
+        raise StoreError(f"the engine did not start within {seconds:g} s: {reason}")
 
     async def wait(self) -> int:
         """Wait until the process ends, for whatever reason; returns its exit status (minus the signal)."""

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+from spotlightd.confinement.answers import decode_json, read_fields, read_list, read_text
+
 
 @dataclass(frozen=True, slots=True)
 class DetachedTable:
@@ -29,7 +31,10 @@ class Ready:
         return json.dumps(dataclasses.asdict(self))
 
 
-def from_json(line: bytes | str) -> Ready:
-    """Read the text of `Ready.to_json`."""
-    fields = json.loads(line)
-    return Ready(fields["sandbox"], tuple(DetachedTable(**table) for table in fields["detached"]))
+def from_json(line: bytes) -> Ready:
+    """Read the text of `Ready.to_json`. ValueError when it is none."""
+    sandbox, detached = read_fields(decode_json(line), "sandbox", "detached")
+    tables = [read_fields(table, "name", "reason") for table in read_list(detached)]
+    return Ready(
+        read_text(sandbox), tuple(DetachedTable(read_text(name), read_text(reason)) for name, reason in tables)
+    )

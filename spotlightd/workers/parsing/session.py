@@ -19,6 +19,7 @@ from spotlightd.model.source import Period
 from spotlightd.ports.parser import ParseResult
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers.child_process import (
+    MOST_CHARACTERS,
     PIECE_BYTES,
     describe_exit,
     describe_memory,
@@ -26,9 +27,11 @@ from spotlightd.workers.child_process import (
     kill_group,
 )
 from spotlightd.workers.inbox import put_document
+from spotlightd.workers.parsing.answers import read_refusal, read_rejects, read_result
 from spotlightd.workers.protocol import Frame, FrameDecoder, Kind
 
 QUEUED_PIECES = 8
+MOST_REJECTS = 2_000_000  # of one document: the daemon holds them until its end, some 200 bytes each besides the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class GroupSession:
         self._request = {"kind": "parse", "limits": asdict(limits), **request}
         self._rejects: list[Reject] = []
         self._answer: asyncio.Future[ParseResult] | None = None
+        self._expected: frozenset[Kind] = frozenset()
         self._streams: dict[str, asyncio.Queue[bytes | None]] = {
             dataset.name: asyncio.Queue(QUEUED_PIECES) for dataset in datasets
         }
@@ -74,15 +78,16 @@ class GroupSession:
         document = await put_document(path, self._inbox)
         _limit_processor_time(self._child.process.pid, self._limits.cpu_seconds)
         place = {"path": str(document), "name": name, "load_id": load_id, "period": days}
-        return await self._request_answer({**self._request, **place})
+        return await self._request_answer({**self._request, **place}, Kind.DONE, Kind.FAILED)
 
     async def finish(self) -> None:
         """Let the child complete the streams; see the port."""
-        await self._request_answer({"kind": "end"})
+        await self._request_answer({"kind": "end"}, Kind.END)
 
-    async def _request_answer(self, request: dict[str, Any]) -> ParseResult:
+    async def _request_answer(self, request: dict[str, Any], *kinds: Kind) -> ParseResult:
         if self.problem:
             raise FormatError(self.problem)
+        self._expected = frozenset(kinds)
         self._answer = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(self._limits.wall_seconds):
@@ -95,11 +100,19 @@ class GroupSession:
             raise FormatError(self.problem) from None
 
     async def pump(self) -> None:
-        """Pass the child's answers on, until the group is complete or the child has ended."""
+        """Pass the child's answers on, until the group is complete or the child has ended.
+
+        Hostile code may have written them. So whatever goes wrong, also something that nobody thought of, is known to be
+        theirs: the child is killed, and the streams end.
+        """
+        passing = asyncio.create_task(self._pass_answers_on(), name="pass answers of the parser child on")
         try:
-            await self._pass_answers_on()
-        except (ValueError, TypeError, LookupError, OSError, asyncio.InvalidStateError) as problem:
-            self._fail(f"the parser's child process sent no valid answer: {problem!r}")
+            await asyncio.wait([passing])
+        finally:
+            passing.cancel()
+            await asyncio.wait([passing])
+        if problem := passing.exception():
+            self._fail(f"the parser's child process sent no valid answer: {problem!r}"[:MOST_CHARACTERS])
         for stream in self._numbered:
             await stream.put(None)
 
@@ -117,18 +130,18 @@ class GroupSession:
 
     def _handle(self, frame: Frame) -> None:
         if frame.kind is Kind.REJECTS:
-            self._rejects += [Reject(*fields) for fields in frame.value]
+            self._rejects += read_rejects(frame.value)
+            if len(self._rejects) > MOST_REJECTS:
+                raise ValueError(f"more than {MOST_REJECTS:,} rejected lines")
         elif frame.kind is Kind.OUT_OF_MEMORY:
             self._fail(describe_memory(self._limits))
-        elif self._answer is None:
+        elif self._answer is None or self._answer.done() or frame.kind not in self._expected:
             raise ValueError(f"{frame.kind.name} answers no request")
         elif frame.kind is Kind.FAILED:
-            place = {"member": frame.value["member"], "line": frame.value["line"]}
-            self._answer.set_exception(FormatError(frame.value["message"], **place))
+            self._answer.set_exception(read_refusal(frame.value))
         elif frame.kind is Kind.DONE:
-            rows, lines, content = frame.value["rows"], frame.value["lines"], frame.value["content"]
-            self._answer.set_result(ParseResult(rows, self.rejects, lines, content))
-        elif frame.kind is Kind.END:
+            self._answer.set_result(read_result(frame.value, self._streams, self.rejects))
+        else:
             self._answer.set_result(ParseResult({}, (), 0))
             self.is_complete = True
 
