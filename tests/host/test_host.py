@@ -220,7 +220,7 @@ def test_one_command_shows_the_secrets_and_each_is_drawn_once(box: Machine) -> N
     shown = dict(line.split() for line in box.run("spotlight-secrets").splitlines())
     assert {"explorer.password", "kafka.password", "bucket.secret"} <= shown.keys()
     assert len(set(shown.values())) == len(shown)
-    assert {len(value) for value in shown.values()} == {64}
+    assert {len(value) for name, value in shown.items() if name != "finnhub.key"} == {64}
     assert box.run("spotlight-secrets draw explorer.password") == ""
 
 
@@ -237,8 +237,7 @@ def test_a_setting_is_laid_over_those_of_the_other_variables(box: Machine) -> No
 
 def test_the_target_stops_and_starts_all_parts_in_their_order(box: Machine) -> None:
     box.run("systemctl stop spotlight.target", seconds=180)
-    stopped = box.try_command(f"systemctl is-active {' '.join(UNITS)}").stdout.split()
-    assert stopped == ["inactive"] * len(UNITS)
+    box.wait_for(f"systemctl is-active {' '.join(UNITS)} | sort --unique", {"inactive"})
     box.run("systemctl start spotlight.target", seconds=300)
     assert box.run(f"systemctl is-active {' '.join(UNITS)}").split() == ["active"] * len(UNITS)
     wait_until_ready(box)
