@@ -30,6 +30,7 @@ from tests.flows.stream_world import StreamWorld
 from tests.manual_clock import ManualClock
 
 POLICY = stores.ArchiveSettings(hot_days={"constructed_ticks": 10}, grace_seconds=0.0, rest_seconds=0.0)
+DAY_SECONDS = 86_400.0
 
 
 @dataclass
@@ -51,9 +52,9 @@ class Box:
                 policy=POLICY,
             )  # fmt: skip
             archiver = Archiver(context, clock=clock.to_clock())
-            for _ in range(3):
+            for pause in (DAY_SECONDS, 1.0, 1.0, 0.0):  # the first rule of a state that has rows waits for a day
                 await archiver.round()
-                clock.seconds += 1.0
+                clock.seconds += pause
             return {partition.id: partition.stage for partition in await archive_ledger.partitions()}
 
     async def visible(self) -> Fingerprint:
