@@ -56,10 +56,10 @@ def read_flag(value: Any) -> bool:
     return value
 
 
-def read_number(value: Any, most: int = LARGEST) -> int:
-    """A whole number from 0 to that one."""
-    if type(value) is not int or not 0 <= value <= most:
-        raise _make_error(f"a number from 0 to {most}", value)
+def read_number(value: Any, most: int = LARGEST, least: int = 0) -> int:
+    """A whole number in that range."""
+    if type(value) is not int or not least <= value <= most:
+        raise _make_error(f"a number from {least} to {most}", value)
     return value
 
 

@@ -48,7 +48,7 @@ def start_threads(count: int) -> None:
     """Start that many threads. From now on `prefetch` uses them, here and in what they read, and starts none."""
     waiting = deque[ThreadPoolExecutor]()
     for _ in range(count):
-        thread = ThreadPoolExecutor(1, "readahead", _WAITING.set, (waiting,))
+        thread = ThreadPoolExecutor(1, "started readahead", _WAITING.set, (waiting,))
         thread.submit(int).result()
         waiting.append(thread)
     _WAITING.set(waiting)

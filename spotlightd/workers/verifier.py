@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from spotlightd.confinement.answers import decode_json, read_fields, read_list, read_text
+from spotlightd.confinement.answers import decode_json, read_fields, read_list, read_number, read_text
 from spotlightd.errors import StoreError
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
@@ -122,7 +122,7 @@ class ChildVerifier:
         if not line:
             return Output("", b"", await child.wait())
         status, output = read_fields(decode_json(line), "status", "output")
-        return parse_output(read_text(output).encode(), int(status))
+        return parse_output(read_text(output).encode(), read_number(status, 255, -signal.NSIG))
 
     async def _ensure_child(self) -> asyncio.subprocess.Process:
         if self._child is None or self._child.returncode is not None:
@@ -156,8 +156,8 @@ def _parse_answer(output: bytes, path: Path, limits: Limits) -> Fingerprint:
 
 
 def _read_numbers(value: Any) -> list[int]:
-    numbers = read_list(value)
-    if len(numbers) != len(fields(Fingerprint)) or any(type(number) is not int for number in numbers):
+    numbers = [read_number(number, (1 << 64) - 1, -(1 << 63)) for number in read_list(value)]
+    if len(numbers) != len(fields(Fingerprint)):
         raise ValueError("it is no fingerprint")
     return numbers
 

@@ -147,6 +147,8 @@ async def test_a_cancelled_request_ends_the_child(
     [
         "answer('hello')", "answer('[1, 2]')", "answer('{}')", "answer('{\"fingerprint\": [1, 2]}')", "pass",
         "answer('{\"fingerprint\": [1, 2, 3, 4, true]}')", "answer('{\"fingerprint\": 5}')", "answer('{\"fingerprint\": null}')",
+        "answer('[' * 30_000)", "answer('{\"error\": [[1]]}')", "answer('{\"setting\": 7}')", "answer('{\"fingerprint\": [1, 2, 3, 4, 1e999]}')",
+        "print('[' * 200_000)", "print('{\"status\": 1e999, \"output\": \"\"}')", "print('{\"status\": 0, \"output\": [7]}')",
         "print('hello')", "print('[1, 2]')", "print('{}')", "while True: print('x' * 1000, end='')",
     ],
 )  # fmt: skip
