@@ -51,7 +51,7 @@ ANSWERS = {
     "lines are true": done(lines=True),
     "a very long number": message(Kind.DONE, b'{"rows":{},"lines":' + b"9" * 5_000 + b',"content":""}'),
     "content is an object": done(content={}),
-    "content is long": done(content="x" * 100),
+    "content is long": done(content="x" * 200),
     "a field too many": done(more=1),
     "no object": encode_message(Kind.DONE, [1]),
     "the message is a list": encode_message(Kind.FAILED, {"message": [[[1]]], "member": 0, "line": 0}),

@@ -12,7 +12,7 @@ from spotlightd.ports.parser import ParseResult
 from spotlightd.workers.child_process import MOST_CHARACTERS
 
 LARGEST_MEMBER, LARGEST_LINE = (1 << 16) - 1, (1 << 32) - 1  # the types of these columns
-DIGEST_CHARACTERS = 64
+DIGEST_CHARACTERS = 2 * 64 + 1  # two digests of an archive's content
 
 
 def read_rejects(value: Any) -> Iterable[Reject]:
