@@ -29,7 +29,7 @@ import numpy as np
 import psutil
 from _ground import print_progress
 from _watched import MB, averages, subtract_counts
-from latency import Bench, run_daemon, wait_for_all_ticks, wait_for_first_trade
+from latency import SYMBOLS, Bench, run_daemon, wait_for_all_ticks, wait_for_first_trade
 
 from spotlightd import log
 
@@ -63,20 +63,19 @@ async def open_live_page(bench: Bench, *, is_watched: bool) -> AsyncIterator[Non
         yield
         return
     address = json.loads((bench.state / "daemon.json").read_text(encoding="utf-8"))["web"]
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
-        reading = asyncio.create_task(_read_events(session, f"{address}/live/events"), name="live page")
+    url, symbols = f"{address}/live/events", ",".join(SYMBOLS)
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
+        session.get(url, params={"symbols": symbols}, raise_for_status=True) as answer,
+    ):
+        reading = asyncio.create_task(answer.content.read(), name="live page")
         try:
             yield
+            if reading.done():
+                raise RuntimeError("the live page was disconnected")
         finally:
             reading.cancel()
             await asyncio.wait([reading])
-
-
-async def _read_events(session: aiohttp.ClientSession, url: str) -> None:
-    async with session.get(url) as answer:
-        answer.raise_for_status()
-        async for _ in answer.content.iter_any():
-            pass
 
 
 async def sample_memory(bench: Bench, seconds: float) -> Mapping[str, list[int]]:
