@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.model.partition import RetentionRule
 from tests.commands.test_commands import spotlightd
 
 JANUARY = "/data/sec_ftd?settlement_date__gte=2021-01-01&settlement_date__lte=2021-01-31"
@@ -20,6 +24,13 @@ ALL = (
     "SELECT count() AS rows, sum(quantity) AS shares, sum(cityHash64(settlement_date, cusip, symbol, quantity, "
     "description, price, member, line)) AS hash FROM sec_ftd WHERE settlement_date < '2021-02-01'"
 )
+
+
+async def note_rule(state: Path) -> None:
+    """As a daemon that was started with these settings before it had data: then the rule waits for nothing."""
+    state.mkdir(mode=0o700)
+    async with SqliteLedger(state / "ledger.sqlite") as ledger:
+        await SqliteArchive(ledger).save_retention_rule(RetentionRule("sec_ftd", 30, 30))
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +41,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     config.write_text(
         f"""state_dir = "{folder / "state"}"\n[archive]\nhot_days = {{ sec_ftd = 30 }}\ngrace_seconds = 0.0\n"""
     )
+    asyncio.run(note_rule(folder / "state"))
     spotlightd("demo", "--once", "--json", "--state", str(folder / "state"))
     arguments = ("--config", str(config), "--json")
     spotlightd("archive", "run", *arguments)
