@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from spotlightd import log
-from spotlightd.secret import HIDDEN
 from spotlightd.runtime.preflight import is_loopback
+from spotlightd.secret import HIDDEN
 from spotlightd.web import middleware
 from spotlightd.web.access import is_authorized, require_token
 from spotlightd.web.app import serve
