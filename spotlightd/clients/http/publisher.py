@@ -158,7 +158,9 @@ class HttpPublisher:
         finally:
             answer.response.close()
 
-    async def _body(self, answer: _OpenResponse, url: str, begins_with: bytes | tuple[bytes, ...], most: int) -> AsyncGenerator[bytes]:
+    async def _body(
+        self, answer: _OpenResponse, url: str, begins_with: bytes | tuple[bytes, ...], most: int
+    ) -> AsyncGenerator[bytes]:
         """The body's bytes, checked. Ends without an error only when the body is complete."""
         about, limits, clock = address.format_address(url), self.publishers.limits, self.publishers.clock
         stream = body.BodyStream(
