@@ -367,6 +367,8 @@ def make_release(folder: Path, version: str) -> Path:
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "tests", "state", "node_modules"))
     project = (source / "pyproject.toml").read_text(encoding="utf-8")
     (source / "pyproject.toml").write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project))
+    package = source / "spotlightd" / "__init__.py"
+    package.write_text(re.sub(r'__version__ = ".*"', f'__version__ = "{version}"', package.read_text(encoding="utf-8")))
     with tarfile.open(find_release()) as archive:
         archive.extractall(parts, filter="data")
     for wheel in parts.glob("spotlightd-*.whl"):
