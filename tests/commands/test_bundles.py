@@ -14,9 +14,12 @@ from typing import Any
 import pyarrow.parquet
 import pytest
 
-from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.clients.ledger.partitions import SqliteArchive
+from spotlightd.clients.clickhouse import ddl
 from spotlightd.model.partition import RetentionRule
+from spotlightd.runtime.instance import open_instance
+from spotlightd.settings.load import load_settings
+from spotlightd.settings.settings import Settings
+from spotlightd.sources.sec_ftd import sec_ftd
 from tests.commands.test_commands import spotlightd
 
 JANUARY = "/data/sec_ftd?settlement_date__gte=2021-01-01&settlement_date__lte=2021-01-31"
@@ -26,11 +29,12 @@ ALL = (
 )
 
 
-async def note_rule(state: Path) -> None:
-    """As a daemon that was started with these settings before it had data: then the rule waits for nothing."""
-    state.mkdir(mode=0o700)
-    async with SqliteLedger(state / "ledger.sqlite") as ledger:
-        await SqliteArchive(ledger).save_retention_rule(RetentionRule("sec_ftd", 30, 30))
+async def begin_older_state(settings: Settings) -> None:
+    """As an earlier release began it with these settings: the table by year, of which some are due, and a rule in force."""
+    async with open_instance(settings) as instance:
+        await instance.warehouse.execute("DROP TABLE sec_ftd SYNC")
+        await instance.warehouse.execute(ddl.create_table(ddl.by_year(sec_ftd), settings.warehouse.database))
+        await instance.partitions.save_retention_rule(RetentionRule("sec_ftd", 30, 30))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     config.write_text(
         f"""state_dir = "{folder / "state"}"\n[archive]\nhot_days = {{ sec_ftd = 30 }}\ngrace_seconds = 0.0\n"""
     )
-    asyncio.run(note_rule(folder / "state"))
+    asyncio.run(begin_older_state(load_settings(config)))
     spotlightd("demo", "--once", "--json", "--state", str(folder / "state"))
     arguments = ("--config", str(config), "--json")
     spotlightd("archive", "run", *arguments)
