@@ -5,11 +5,12 @@
 #    source ~/.local/share/bash_completion/spotlightd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_spotlightd_subparsers=(archive audit backfill bundle check cite demo doctor drill export import new-source query rebuild replay restore run server-config sources tail try verify)
+_shtab_spotlightd_subparsers=(archive audit backfill backup bundle check cite demo doctor drill export import new-source query rebuild replay restore run server-config sources tail try verify)
 
 _shtab_spotlightd_archive_option_strings=(-h --help --config --state --json --partition)
 _shtab_spotlightd_audit_option_strings=(-h --help --config --state --json)
 _shtab_spotlightd_backfill_option_strings=(-h --help --config --state --json --from --to)
+_shtab_spotlightd_backup_option_strings=(-h --help --config --state --json --to)
 _shtab_spotlightd_bundle_option_strings=(-h --help --config --state --json --from --to --out)
 _shtab_spotlightd_check_option_strings=(-h --help --config --state --json)
 _shtab_spotlightd_cite_option_strings=(-h --help --config --state --json --as-of)
@@ -22,7 +23,7 @@ _shtab_spotlightd_new_source_option_strings=(-h --help --config --state --json -
 _shtab_spotlightd_query_option_strings=(-h --help --config --state --json --as-of)
 _shtab_spotlightd_rebuild_option_strings=(-h --help --config --state --json)
 _shtab_spotlightd_replay_option_strings=(-h --help --config --state --json --from --to)
-_shtab_spotlightd_restore_option_strings=(-h --help --config --state --json --partition --into)
+_shtab_spotlightd_restore_option_strings=(-h --help --config --state --json --partition --into --backup --at)
 _shtab_spotlightd_run_option_strings=(-h --help --config --state --json)
 _shtab_spotlightd_server_config_option_strings=(-h --help --config --state --json --to --replace)
 _shtab_spotlightd_sources_option_strings=(-h --help --config --state --json)
@@ -37,6 +38,9 @@ _shtab_spotlightd_audit___config_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_audit___state_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_backfill___config_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_backfill___state_COMPGEN=_shtab_compgen_files
+_shtab_spotlightd_backup___config_COMPGEN=_shtab_compgen_files
+_shtab_spotlightd_backup___state_COMPGEN=_shtab_compgen_files
+_shtab_spotlightd_backup___to_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_bundle___config_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_bundle___state_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_bundle___out_COMPGEN=_shtab_compgen_files
@@ -85,7 +89,7 @@ _shtab_spotlightd_verify___state_COMPGEN=_shtab_compgen_files
 
 _shtab_spotlightd_archive_pos_0_choices=(plan run status retry)
 _shtab_spotlightd_export___format_choices=(parquet csv arrow ndjson)
-_shtab_spotlightd_pos_0_choices=(archive audit backfill bundle check cite demo doctor drill export import new-source query rebuild replay restore run server-config sources tail try verify)
+_shtab_spotlightd_pos_0_choices=(archive audit backfill backup bundle check cite demo doctor drill export import new-source query rebuild replay restore run server-config sources tail try verify)
 
 _shtab_spotlightd_archive__h_nargs=0
 _shtab_spotlightd_archive___help_nargs=0
@@ -96,6 +100,9 @@ _shtab_spotlightd_audit___json_nargs=0
 _shtab_spotlightd_backfill__h_nargs=0
 _shtab_spotlightd_backfill___help_nargs=0
 _shtab_spotlightd_backfill___json_nargs=0
+_shtab_spotlightd_backup__h_nargs=0
+_shtab_spotlightd_backup___help_nargs=0
+_shtab_spotlightd_backup___json_nargs=0
 _shtab_spotlightd_bundle__h_nargs=0
 _shtab_spotlightd_bundle___help_nargs=0
 _shtab_spotlightd_bundle___json_nargs=0

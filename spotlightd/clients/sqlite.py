@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -104,6 +105,29 @@ class SqliteFile:
                 self._db.rollback()
             raise
         return answers
+
+
+async def copy_database(source: Path, target: Path) -> None:
+    """Copy the file as it is at one moment, beside processes that write to it, and check the copy. StoreError when either
+    fails.
+    """
+    try:
+        await asyncio.to_thread(_copy_database, source, target)
+    except sqlite3.Error as problem:
+        raise StoreError(f"{source} cannot be copied: {problem}") from problem
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    address = f"{source.resolve().as_uri()}?mode=ro"
+    with (
+        closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as reader,
+        closing(sqlite3.connect(target)) as writer,
+    ):
+        reader.backup(writer)
+        (verdict,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise StoreError(f"{source} is damaged ({verdict}): restore it from an earlier backup")
 
 
 def placeholders(values: Sequence[Any]) -> str:

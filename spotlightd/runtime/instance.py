@@ -122,7 +122,7 @@ async def open_instance(settings: Settings, *, rebuild: str = "") -> AsyncIterat
         folder = stack.enter_context(state_lock(settings.state_dir))
         bucket, reach = make_bucket(settings)
         await stack.enter_async_context(bucket)
-        engine, address = await _start_engine(stack, settings, folder, reach)
+        engine, address = await start_engine(stack, settings, folder, reach)
         warehouse = await stack.enter_async_context(make_warehouse(address, settings))
         ledger = await stack.enter_async_context(SqliteLedger(folder.folder / LEDGER_FILE))
         documents = make_documents(settings, bucket)
@@ -161,7 +161,7 @@ def make_warehouse(address: WarehouseAddress, settings: Settings) -> ClickHouse:
     return ClickHouse(address.url, address.user, address.password, address.database, settings.warehouse)
 
 
-async def _start_engine(
+async def start_engine(
     stack: AsyncExitStack, settings: Settings, folder: LockedFolder, reach: EngineReach
 ) -> tuple[Engine | None, WarehouseAddress]:
     """The embedded engine, started; None with a server of its own. And the address of either."""

@@ -1,0 +1,160 @@
+"""`backup`: writes what a state folder holds to a folder or to the bucket, beside a running daemon too."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spotlightd import __version__
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.clients.documents.folder import FolderDocuments
+from spotlightd.clients.sqlite import copy_database
+from spotlightd.commands.command import Command, argument
+from spotlightd.commands.output import Out
+from spotlightd.commands.session import Session, open_session, require_ledger
+from spotlightd.datasets.system import SYSTEM_DATASETS, archives, loads
+from spotlightd.errors import InUseError, SettingsError
+from spotlightd.files import open_lock
+from spotlightd.flows.backup.context import BackupContext
+from spotlightd.flows.backup.writer import WrittenBackup, write_backup
+from spotlightd.model.dataset import Dataset
+from spotlightd.model.stream import frames_of
+from spotlightd.ports.storage import Bucket
+from spotlightd.runtime.catalog import Catalog
+from spotlightd.runtime.instance import LEDGER_FILE, bucket_folder, make_bucket
+from spotlightd.runtime.restoring import SETTINGS_FILE
+from spotlightd.settings.settings import Settings
+
+PREFIX = "backup/"
+"""The prefix of a backup in the configured bucket. A folder of its own needs none."""
+
+
+async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    """Write a backup."""
+    require_ledger(settings)
+    _check_target(arguments.to, settings)
+    with _scratch_folder(settings.state_dir) as scratch:
+        async with (
+            open_session(settings) as session,
+            open_target(arguments.to, settings) as (target, prefix),
+            make_bucket(settings)[0] as bucket,
+        ):
+            context = make_context(arguments.config, settings, session, bucket, target, prefix, scratch)
+            with out.progress("backup") as progress:
+                written = await write_backup(context, progress)
+    _print_result(out, written, str(arguments.to or "the bucket"))
+    return 0
+
+
+@asynccontextmanager
+async def open_target(folder: Path | None, settings: Settings) -> AsyncIterator[tuple[Bucket, str]]:
+    """Where backups are, and the prefix of their objects: a folder, or the configured bucket."""
+    if folder is None:
+        async with make_bucket(settings)[0] as bucket:
+            yield bucket, PREFIX
+        return
+    async with FolderBucket(folder) as bucket:
+        yield bucket, ""
+
+
+def _is_inside(folder: Path, state: Path) -> bool:
+    return folder.resolve().is_relative_to(state.resolve())
+
+
+def _check_target(folder: Path | None, settings: Settings) -> None:
+    """SettingsError for a backup on the disk that it is a backup of."""
+    if folder is not None and _is_inside(folder, settings.state_dir):
+        raise SettingsError(f"--to {folder} is in the state folder: name a folder on another disk")
+    if folder is None and _copies_bucket(settings):
+        raise SettingsError("the bucket is a folder in the state folder: name a folder on another disk with --to")
+
+
+def _copies_bucket(settings: Settings) -> bool:
+    state = settings.state_dir.absolute()
+    return settings.bucket.kind == "folder" and _is_inside(bucket_folder(settings.bucket, state), state)
+
+
+@contextmanager
+def _scratch_folder(state: Path) -> Iterator[Path]:
+    """The folder of the files in hand. One backup at a time: InUseError."""
+    folder = state / "backup"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = open_lock(folder / "lock")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield folder
+        for leftover in folder.iterdir():
+            if leftover.name != "lock":
+                leftover.unlink()
+    except BlockingIOError:
+        raise InUseError(f"another backup of {state} is running: wait until it ends") from None
+    finally:
+        os.close(file)
+
+
+def make_context(
+    config: Path | None,
+    settings: Settings,
+    session: Session,
+    bucket: Bucket,
+    target: Bucket,
+    prefix: str,
+    scratch: Path,
+) -> BackupContext:
+    state = settings.state_dir.absolute()
+    files = {("source", path.name): path for path in sorted((state / "sources").glob("*.py"))}
+    if config is not None:
+        files["settings", SETTINGS_FILE] = config
+    documents = FolderDocuments(state / "documents")  # only read: it may belong to a daemon
+    streamed = tuple(stream.dataset.name for stream in session.catalog.streams)
+    return BackupContext(
+        warehouse=session.warehouse, documents=documents, bucket=bucket, copies_bucket=_copies_bucket(settings),
+        target=target, prefix=prefix, datasets=_order(session.catalog), streamed=streamed,
+        copy_ledger=partial(copy_database, state / LEDGER_FILE), files=files, scratch=scratch, release=__version__,
+    )  # fmt: skip
+
+
+def _order(catalog: Catalog) -> tuple[Dataset, ...]:
+    """Indexes, then what is computed before what it is computed from, frames last."""
+    computed = [transform.dataset for transform in reversed(catalog.transforms)]
+    streamed = [stream.dataset for stream in catalog.streams]
+    frames = [frames_of(stream) for stream in catalog.streams]
+    others = [dataset for dataset in (*catalog.datasets, *SYSTEM_DATASETS) if dataset not in frames]
+    return tuple(dict.fromkeys((loads, archives, *computed, *streamed, *others, *frames)))
+
+
+def _print_result(out: Out, written: WrittenBackup, target: str) -> None:
+    manifest = written.manifest
+    size = sum(item.size for item in manifest.objects)
+    facts: dict[str, Any] = {
+        "manifest": written.key, "started": manifest.started, "objects": len(manifest.objects), "bytes": size,
+        "rows": sum(item.rows for item in manifest.objects), "new_objects": written.new_objects,
+        "new_bytes": written.new_bytes, "passes": written.passes,
+    }  # fmt: skip
+    out.result(
+        f"{len(manifest.objects):,} objects with {size:,} bytes are in {target}; {written.new_objects:,} of them, with"
+        f" {written.new_bytes:,} bytes, are new\n{written.key}",
+        facts,
+    )
+
+
+COMMAND = Command(
+    "backup",
+    "write ledger, tables, documents and own sources to a folder or to the bucket; the daemon may run",
+    "spotlightd backup --to /mnt/backup/spotlightd",
+    (
+        argument(
+            "--to",
+            type=Path,
+            metavar="DIR",
+            help="a folder on another disk (default: the bucket of the settings, under backup/)",
+        ),
+    ),
+    run,
+)

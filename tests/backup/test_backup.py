@@ -1,0 +1,185 @@
+"""A backup restores the same state, whatever crashed before; and nothing but the same state."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.datasets.trades import trades
+from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.backup.manifest import read_manifest
+from spotlightd.flows.backup.writer import WrittenBackup, write_backup
+from spotlightd.ports.progress import ignore_progress
+from spotlightd.ports.storage import Bucket
+from spotlightd.runtime import restoring
+from spotlightd.runtime.instance import LEDGER_FILE
+from spotlightd.runtime.restoring import restore_state
+from spotlightd.settings.settings import Settings
+from tests.archive.archive_world import tick
+from tests.backup.conftest import DAYS, OWN_SOURCE, State, read_facts
+from tests.flows.world import CrashError, Fuse, Fused, crash_steps
+
+
+class FusedReads:
+    """A bucket of which each read is two steps."""
+
+    def __init__(self, bucket: Bucket, fuse: Fuse) -> None:
+        self._bucket, self._fuse = bucket, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bucket, name)
+
+    async def read(self, key: str) -> AsyncIterator[bytes]:
+        self._fuse.step()
+        async for piece in self._bucket.read(key):
+            yield piece
+        self._fuse.step()
+
+
+async def restore(state: State, target: Settings, fuse: Fuse | None = None) -> None:
+    async with FolderBucket(state.backups) as bucket:
+        source: Any = FusedReads(bucket, fuse) if fuse else bucket
+        await restore_state(target, source, "", None, ignore_progress)
+
+
+def changed(later: WrittenBackup, earlier: WrittenBackup) -> set[str]:
+    """The kinds of the objects that the later backup added."""
+    known = {item.key for item in earlier.manifest.objects}
+    return {item.kind for item in later.manifest.objects if item.key not in known}
+
+
+def fresh(state: State, name: str) -> Settings:
+    return replace(state.settings, state_dir=state.backups.parent / name)
+
+
+async def test_a_second_backup_adds_what_is_new_and_a_restore_gives_the_state_that_the_ledger_knows(
+    state: State,
+) -> None:
+    """A row of a load that the ledger does not know came after it was copied: its next load gets that number."""
+    assert state.first is not None
+    kinds = [item.kind for item in state.first.manifest.objects]
+    assert (kinds.count("ledger"), kinds.count("source"), kinds.count("document")) == (1, 1, 2)
+    assert kinds.count("bucket") >= 2
+    assert state.first.new_objects == len(kinds)
+    unknown = list(tick(DAYS[2], 7))
+    unknown[[column.name for column in trades.stored].index("load_id")] = 77
+    async with state.context() as context:
+        again = await write_backup(context, ignore_progress)
+        await context.warehouse.insert(trades, [unknown])
+        second = await write_backup(context, ignore_progress)
+    assert changed(again, state.first) <= {"ledger"}  # a start may note something in it
+    assert changed(second, again) == {"rows"}
+    assert {item.name: item.rows for item in second.manifest.rows_of("trades")} == {
+        "trades/20260301-1": 1, "trades/20260319-0": 101,
+    }  # fmt: skip
+    target = fresh(state, "restored")
+    await restore(state, target)
+    assert (target.state_dir / "sources" / "own.py").read_text() == OWN_SOURCE
+    assert await read_facts(target) == state.facts
+    with pytest.raises(SettingsError, match="exists: a backup is restored into a new state folder only"):
+        await restore(state, target)
+    async with replace(state, settings=target).context() as context:  # late rows are of the next generation
+        await context.warehouse.insert(trades, [tick(DAYS[0], 501), tick(DAYS[2], 901)])
+        sql = "SELECT _partition_id, count() FROM trades GROUP BY 1 ORDER BY 1"
+        assert (await context.warehouse.rows(sql)).rows == (("20260301-1", 2), ("20260319-0", 101))
+
+
+@pytest.mark.parametrize("kind", ["rows", "ledger"])
+async def test_a_damaged_object_is_refused_by_name(state: State, kind: str) -> None:
+    assert state.first is not None
+    item = next(item for item in state.first.manifest.objects if item.kind == kind)
+    path = state.backups / item.key
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(content)
+    target = fresh(state, "restored")
+    with pytest.raises(StoreError, match=item.key):
+        await restore(state, target)
+    assert not (target.state_dir / LEDGER_FILE).exists()
+
+
+async def test_partitions_that_move_in_every_pass_end_the_backup_without_a_manifest(state: State) -> None:
+    class Moving:
+        """A warehouse whose archive goes on all the time."""
+
+        def __init__(self, warehouse: Any) -> None:
+            self._warehouse, self._looks = warehouse, 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._warehouse, name)
+
+        async def rows(self, sql: str, *values: Any) -> Any:
+            if "FROM archives" not in sql:
+                return await self._warehouse.rows(sql, *values)
+            self._looks += 1
+            return await self._warehouse.rows(f"SELECT {self._looks}")
+
+    shutil.rmtree(state.backups)
+    async with state.context() as context:
+        moving: Any = Moving(context.warehouse)
+        with pytest.raises(StoreError, match="partitions moved during each of 5 passes"):
+            await write_backup(replace(context, warehouse=moving), ignore_progress)
+        with pytest.raises(StoreError, match="there is no backup"):
+            await read_manifest(context.target, "")
+
+
+@pytest.mark.slow
+async def test_a_backup_that_crashes_at_any_step_is_none_and_the_next_one_is_whole(state: State) -> None:
+    shutil.rmtree(state.backups)
+    crashes = 0
+    async with state.context() as context:
+        for step in crash_steps():
+            fused: Any = Fused(context.target, Fuse(step), only={"put"})
+            try:
+                written = await write_backup(replace(context, target=fused), ignore_progress)
+                break
+            except CrashError:
+                crashes += 1
+                with pytest.raises(StoreError, match="there is no backup"):
+                    await read_manifest(context.target, "")
+        assert await read_manifest(context.target, "") == written.manifest
+    assert crashes
+    target = fresh(state, "restored")
+    await restore(state, target)
+    assert await read_facts(target) == state.facts
+
+
+@pytest.mark.slow
+async def test_a_restore_that_crashes_at_any_step_is_finished_by_the_next_one(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, crashes = fresh(state, "restored"), 0
+
+    def end(*_: Path) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(restoring, "_commit", end)
+        for step in crash_steps():
+            fuse = Fuse(step)
+            with pytest.raises(CrashError):
+                await restore(state, target, fuse)
+            assert not (target.state_dir / LEDGER_FILE).exists()
+            crashes += 1
+            if fuse.steps < step:
+                break  # it came as far as the last step, which is the ledger's rename
+    assert crashes > 2
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", end)
+        with pytest.raises(CrashError):
+            await restore(state, target)
+    assert await read_facts(target) == state.facts
+
+
+async def test_tables_without_a_ledger_are_not_taken_for_a_new_state(state: State) -> None:
+    for path in state.settings.state_dir.glob(f"{LEDGER_FILE}*"):
+        path.unlink()
+    with pytest.raises(SettingsError, match="holds tables without a ledger"):
+        await restore(state, state.settings)
