@@ -407,6 +407,7 @@ async def test_a_column_added_during_archiving_blocks_nothing(world: ArchiveWorl
 
 
 async def test_an_unfinished_load_blocks_the_seal(world: ArchiveWorld) -> None:
+    await world.archiver().note_rules()
     begun = await world.ledger.begin_load(FEED, "0" * 64, "2026/03/01/1")
     archiver = world.archiver()
     await archiver.round()
@@ -508,6 +509,7 @@ async def test_a_job_that_the_archiver_cannot_run_is_refused(world: ArchiveWorld
 
 
 async def test_rebuilt_bars_include_archived_trades(world: ArchiveWorld) -> None:
+    await world.archiver().note_rules()
     begun = await world.ledger.begin_load(FEED, load_digest(FEED.name, DAYS[0], 1), covers(DAYS[0], 1))
     assert begun.load_id == 1
     publications = Publications(world.ledger, world.warehouse)

@@ -44,8 +44,8 @@ class Instance:
         self.clock = ManualClock(datetime(2026, 3, 8, tzinfo=UTC))
         self.index = WarehouseArchives(self.streams.warehouse, TABLES, self.bucket.table)
 
-    async def archive_all(self) -> None:
-        """Archive everything that is old enough."""
+    @asynccontextmanager
+    async def archiver(self) -> AsyncIterator[Archiver]:
         async with self.streams.stores() as stores:
             context = ArchiveContext(
                 datasets={table.name: table for table in TABLES}, feeds={ticks.name: ticks}, transforms=(),
@@ -53,11 +53,17 @@ class Instance:
                 ledger=stores.ledger, positions=SqlitePositions(stores.ledger), verifier=InlineVerifier(),
                 folder=self.folder / "archive", policy=POLICY,
             )  # fmt: skip
-            archiver = Archiver(context, clock=self.clock.to_clock())
+            yield Archiver(context, clock=self.clock.to_clock())
+
+    async def archive_all(self) -> None:
+        """Archive everything that is old enough."""
+        async with self.archiver() as archiver:
             for _ in range(3):
                 await archiver.round()
                 self.clock.seconds += 1000.0
-            assert {partition.stage for partition in await context.archive_ledger.partitions()} == {"dropped"}
+        async with self.streams.stores() as stores:
+            partitions = await SqliteArchive(stores.ledger).partitions()
+        assert {partition.stage for partition in partitions} == {"dropped"}
 
     def transfer(self) -> Any:
         return stream_transfer(self.streams, ticks, archives=self.index)
@@ -74,7 +80,10 @@ async def instance(folder: Path) -> AsyncIterator[Instance]:
     ):
         streams = StreamWorld(folder, warehouse)
         await streams.prepare()
-        yield Instance(folder, bucket, streams)
+        made = Instance(folder, bucket, streams)
+        async with made.archiver() as archiver:
+            await archiver.note_rules()
+        yield made
 
 
 @pytest.mark.slow
