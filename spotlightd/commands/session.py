@@ -119,10 +119,10 @@ def require_ledger(settings: Settings) -> None:
         raise SettingsError(f"there is nothing in {settings.state_dir}: name the state folder with --state")
 
 
-def parse_as_of(text: str) -> datetime | None:
-    """The time of `--as-of`; None when it is empty. SettingsError for anything else than a time."""
+def parse_as_of(text: str, option: str = "--as-of") -> datetime | None:
+    """The time of the option; None when it is empty. SettingsError for anything else than a time."""
     try:
-        return filters.parse_as_of("--as-of", text) if text else None
+        return filters.parse_as_of(option, text) if text else None
     except HttpProblem as problem:
         raise SettingsError(describe_problem(problem)) from None
 

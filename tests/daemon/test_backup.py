@@ -32,6 +32,10 @@ async def test_a_backup_beside_a_daemon_is_restored_on_a_new_host(place: Place, 
     other.settings(schedule={"on_start": False})
     mixed = await other.command("restore", "sec_ftd", "--backup", str(backups))
     assert "--backup restores everything" in mixed.err
+    wrong = await other.command("restore", "--backup", str(backups), "--at", "yesterday")
+    assert "--at" in wrong.err
+    earlier = await other.command("restore", "--backup", str(backups), "--at", "2020-01-01")
+    assert "there is no backup of 2020-01-01" in earlier.err
     restored = await other.command("restore", "--backup", str(backups), "--json")
     assert restored.status == 0, restored.err
     assert restored.json()["rows"] == second.json()["rows"]

@@ -39,10 +39,11 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
 
 
 async def _restore_backup(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
+    at = parse_as_of(arguments.at, "--at")
     folder = None if arguments.backup == "bucket" else Path(arguments.backup)
     async with open_target(folder, settings) as (source, prefix):
         with out.progress("restore") as progress:
-            restored = await restore_state(settings, source, prefix, parse_as_of(arguments.at), progress)
+            restored = await restore_state(settings, source, prefix, at, progress)
     rows = sum(restored.rows.values())
     facts = {
         "started": restored.manifest.started, "release": restored.manifest.release, "rows": rows,
