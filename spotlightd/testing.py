@@ -81,7 +81,9 @@ class MemoryPublisher:
         return reply
 
 
-async def _check_reply(reply: Reply, url: str, begins_with: bytes | tuple[bytes, ...], most: int) -> AsyncGenerator[bytes]:
+async def _check_reply(
+    reply: Reply, url: str, begins_with: bytes | tuple[bytes, ...], most: int
+) -> AsyncGenerator[bytes]:
     async with aclosing(_read_content(reply)) as chunks:
         async for chunk in body.check_body(chunks, url, begins_with=begins_with, most=most):
             yield chunk

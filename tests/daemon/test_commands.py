@@ -57,8 +57,9 @@ async def test_a_backfill_beside_a_daemon_is_run_by_it_and_survives_its_death(pl
             place.command("backfill", "fast_ftd", "--from", "2010-01-15", "--to", "2010-02-28")
         )
         await until(lambda: place.count_requests(half_month(2)), "the backfill is under way")
+        progress = "SELECT state, done, total FROM jobs"
+        await until(lambda: place.ledger(progress) == [("running", 1, 3)], "the ledger says how far it has come")
         await daemon.kill()
-    assert place.ledger("SELECT state, done, total FROM jobs") == [("running", 1, 3)]
     place.show()
     async with place.ready(schedule={"on_start": False}) as daemon:
         done = await asking

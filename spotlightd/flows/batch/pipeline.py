@@ -85,6 +85,7 @@ class Pipeline:
             while group := await self.waiting.take_group():
                 await self._report(group[0].attempt.link)
                 await self._load_group(group)
+                await self._report(group[-1].attempt.link)
         except StoreError as problem:
             logger(source=self.source.name).error("store failed", error=str(problem))
             raise

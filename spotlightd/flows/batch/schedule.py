@@ -20,6 +20,7 @@ from apscheduler.triggers.cron import CronTrigger
 from spotlightd.backoff import Backoff
 from spotlightd.errors import FormatError, PublisherError, StoreError
 from spotlightd.flows.batch.ingest import IngestRange, ingest
+from spotlightd.flows.batch.job_progress import JobProgress
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
@@ -39,7 +40,6 @@ from spotlightd.sql.tiers import Archives
 MISFIRE_GRACE_SECONDS = 6 * 3600
 HOLD = Backoff(first=1.0, most=15.0, jitter=0.0)  # an engine that died is back in about a second, a full disk is not
 JOB_POLL_SECONDS = 2.0
-SAVE_SECONDS = 1.0  # the progress of a job is saved so often, not for each of its thousands of documents
 WAITING_PER_MINUTE = 60 / JOB_POLL_SECONDS
 BOOKKEEPING_PER_MINUTE = 12.0  # a round every two seconds, plus the time of its work
 COPIES_SECONDS = 15.0  # then the copies themselves are looked at again: somebody may have emptied one
@@ -167,23 +167,20 @@ class Collector:
             self.context.metrics.gauge("source_late_since_timestamp_seconds", late_since, source=self.source.name)
 
     async def _run_job(self, report: Reporter, job: Job) -> None:
-        saved_at = -SAVE_SECONDS
+        ledger = self.context.ledger
+        progress = JobProgress(ledger, job)
 
         async def checkpoint(step: str, done: int, total: int) -> None:
-            nonlocal saved_at
-            reason = self.context.gate.hold_reason("batch loads", self.source.datasets)
-            if reason:
-                await ledger.update_job(replace(job, state="running", done=done, total=total, detail=reason))
+            if reason := self.context.gate.hold_reason("batch loads", self.source.datasets):
+                progress.note(done, total, reason)
             await self.context.gate.wait_until_open("batch loads", report, self.source.datasets)
             report.set_working(step, done, total)
             report.beat(queue=total - done)
-            if reason or monotonic() - saved_at >= SAVE_SECONDS:
-                saved_at = monotonic()
-                await ledger.update_job(replace(job, state="running", done=done, total=total, detail=step))
+            progress.note(done, total, step)
 
-        ledger = self.context.ledger
         try:
-            results = await self._ingest(IngestRange(first=job.first, last=job.last, again=True), checkpoint)
+            async with progress.saved_meanwhile():
+                results = await self._ingest(IngestRange(first=job.first, last=job.last, again=True), checkpoint)
         except (PublisherError, FormatError) as problem:
             await ledger.update_job(replace(job, state="failed", detail=str(problem)))
             raise
