@@ -27,7 +27,7 @@ JOB = """
 INSERT INTO jobs SELECT NULL, 'backfill', 'fast_ftd', '0001-01-01', '9999-12-31', '', '', 'waiting', 0, 0, ''
 WHERE NOT EXISTS (SELECT * FROM jobs WHERE state IN ('waiting', 'running'))
 """
-CUT_OFF = "SELECT count(*) FROM loads WHERE state <> 'published'"
+CUT_OFF = "SELECT count(*) > ? FROM loads WHERE state <> 'published'"
 TOGETHER = """
 SELECT count(*) FROM loads AS first JOIN loads AS second ON second.seq = first.seq + 1
 WHERE second.published_at = first.published_at + 1
@@ -49,7 +49,7 @@ class Storm:
         """Enough kills, of daemon and engine each some; some loads were cut off, and some were published as a group."""
         some = KILLS // 10
         enough = sum(self.kills.values()) >= KILLS and min(self.kills["daemon"], self.kills["engine"]) > some
-        return enough and self.place.ledger(CUT_OFF)[0][0] > some and bool(self.place.ledger(TOGETHER)[0][0])
+        return enough and bool(self.place.ledger(CUT_OFF, some)[0][0] and self.place.ledger(TOGETHER)[0][0])
 
     def publish(self) -> None:
         """Mostly small documents, several at once, so that kills fall into groups."""

@@ -92,6 +92,39 @@ async def test_a_name_is_found_by_its_plain_letters(field: World, texts: tuple[s
 
 
 @pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("text", ["333333333", "33333333"])
+async def test_a_security_without_a_symbol_is_found_by_its_cusip(world: World, text: str) -> None:
+    async with open_database(world, "without_symbols", [FAILS]) as database:
+        await publish(database, FAILS, [*nameless_rows()])
+        address = await search(database, text)
+        assert address == "/data/sec_ftd?cusip=333333333"
+        status, body, _ = await database.get(f"{address}&_size=10")
+    assert status == 200
+    assert "NAMELESS TRUST" in body
+    assert "NAMELESS FUND" not in body
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_security_without_a_symbol_is_found_by_its_name(world: World) -> None:
+    async with open_database(world, "without_symbols_too", [FAILS]) as database:
+        await publish(database, FAILS, [*nameless_rows()])
+        status, body, _ = await database.get("/search", params={"q": "nameless"})
+    assert status == 200
+    assert '<a href="/data/sec_ftd?cusip=333333333">no symbol</a>' in body
+    assert body.count("NAMELESS") == 2
+
+
+def nameless_rows() -> Iterator[tuple[Any, ...]]:
+    """Constructed: two securities without a symbol, one of them on two days."""
+    for day, cusip, name in (
+        (4, "333333333", "NAMELESS TRUST"),
+        (5, "333333333", "NAMELESS TRUST"),
+        (5, "444444444", "NAMELESS FUND"),
+    ):
+        yield date(2021, 1, day), cusip, "", 10, name, Decimal(1)
+
+
+@pytest.mark.asyncio(loop_scope="session")
 async def test_a_name_is_shown_as_it_was_printed(field: World) -> None:
     _, body, _ = await field.get("/search?q=enel")
     assert "ENEL AM»RICAS S.A." in body

@@ -25,7 +25,7 @@ MOST_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A symbol that matches. `is_exact`: the text is the symbol, in some spelling, or the CUSIP."""
+    """A security that matches. `is_exact`: the text is the symbol, in some spelling, or the CUSIP."""
 
     symbol: str
     is_exact: bool
@@ -33,7 +33,15 @@ class Hit:
     cusip: str
     newest: date
     days: int
-    dataset: str
+    dataset: Dataset
+
+    @property
+    def address(self) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        """The page of its symbol; without one the rows of its CUSIP. As path and conditions."""
+        if self.symbol:
+            return ("s", self.symbol), ()
+        column = measures.find_measure(self.dataset).cusip
+        return ("data", self.dataset.name), ((column.name, self.cusip),) if column else ()
 
 
 def reads_archived(dataset: Dataset) -> bool:
@@ -49,9 +57,12 @@ async def show_hits(request: web.Request) -> web.StreamResponse:
     as_of = filters.parse_as_of("as_of", request.query.get("as_of", ""))
     patterns = read_search(text)
     hits = await _find_hits(request, patterns, as_of) if patterns else []
-    exact_symbols = {hit.symbol for hit in hits if hit.is_exact}
-    if len(exact_symbols) == 1:
-        raise web.HTTPSeeOther(values.format_address(("s", exact_symbols.pop()), as_of=request.query.get("as_of", "")))
+    exact = {hit.address for hit in hits if hit.is_exact and hit.symbol} or {
+        hit.address for hit in hits if hit.is_exact
+    }
+    if len(exact) == 1:
+        path, conditions = exact.pop()
+        raise web.HTTPSeeOther(values.format_address(path, conditions, as_of=request.query.get("as_of", "")))
     page = {"text": text, "hits": hits[:MOST_HITS], "has_more": len(hits) > MOST_HITS}
     return responses.render_page(request, "search.html", page)
 
@@ -61,10 +72,10 @@ async def _find_hits(request: web.Request, patterns: Patterns, as_of: datetime |
     snapshot = await reader.snapshot(None, as_of)
     datasets = measures.searchable_datasets(request.app[APP_STATE].context.datasets)
     answers = await reader.all(
-        *(matches.matching_symbols(dataset, patterns, snapshot, MOST_HITS + 1) for dataset in datasets)
+        *(matches.matching_securities(dataset, patterns, snapshot, MOST_HITS + 1) for dataset in datasets)
     )
     return [
-        Hit(symbol, bool(is_exact), name, cusip, newest, days, dataset.name)
+        Hit(symbol, bool(is_exact), name, cusip, newest, days, dataset)
         for dataset, answer in zip(datasets, answers, strict=True)
         for symbol, is_exact, name, cusip, newest, days in answer.rows
     ]
