@@ -34,7 +34,7 @@ demo: install  ## real files on a machine of your own: PORT=8080, STATE=state/de
 	$(VENV)/bin/spotlightd demo --port $(PORT) --state $(STATE)
 
 test: ahead developer browser rscript kafka stores prometheus  ## all tests, the slow ones and the browser's too: WORKERS=3 side by side
-	$(PYTEST) --ignore=tests/host --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) --ignore=tests/host --ignore=tests/benchmarks/test_smoke.py --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 host: release parts  ## the playbook on a booted Debian with a real systemd; as root; HOST=optional: where one can be booted
 	@test "$$(id -u)" != 0 || command -v systemd-nspawn mmdebstrap zstd >/dev/null || { $(APT) update && $(APT) install --no-install-recommends \
@@ -42,7 +42,7 @@ host: release parts  ## the playbook on a booted Debian with a real systemd; as 
 	@$(VENV)/bin/python -m tests.host.image >/dev/null && { echo '$(PYTEST) tests/host $(ARGS)'; $(PYTEST) tests/host $(ARGS); } \
 		|| { test "$(HOST)" = optional && ! $(VENV)/bin/python -m tests.host.image >/dev/null 2>&1; }
 
-soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load, an hour of a quiet feed
+soak: developer browser kafka  ## the slow tests at full length: a hundred kills, a crash at every step, two minutes of load, an hour of a quiet feed, each benchmark
 	SPOTLIGHTD_KILLS=100 SPOTLIGHTD_QUIET_SECONDS=4200 SPOTLIGHTD_LOAD_SECONDS=120 SPOTLIGHTD_CRASH_STRIDE=1 $(PYTEST) -m slow --ignore=tests/host tests $(ARGS)
 
 quick: developer  ## the tests that take less than a minute

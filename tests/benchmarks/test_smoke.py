@@ -1,18 +1,18 @@
-"""Each benchmark runs at its least size and prints its figures as JSON. The figures say nothing then."""
+"""Each benchmark runs at its least size and prints its figures as JSON. The figures say nothing then.
+
+All of them take eight minutes on two cores, so they are part of `make soak`, not of `make test`.
+"""
 
 from __future__ import annotations
 
 import json
-import runpy
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-NAMES = sorted(path.stem for path in FOLDER.glob("[a-z]*.py") if path.stem != "run")
+from tests.benchmarks.test_sizes import FOLDER, NAMES
 
 
 def run(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -25,12 +25,6 @@ def run(*arguments: str) -> tuple[int, dict[str, Any]]:
     )
     report: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, report
-
-
-def test_each_benchmark_has_a_size_for_when_all_run_and_a_least_one() -> None:
-    sizes = runpy.run_path(str(FOLDER / "_sizes.py"))
-    assert sorted(sizes["TOGETHER"]) == NAMES
-    assert sorted(sizes["LEAST"]) == NAMES
 
 
 @pytest.mark.slow
