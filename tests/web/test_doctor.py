@@ -44,7 +44,9 @@ async def test_what_is_lost_comes_before_what_waits(world: World) -> None:
     feeds = (
         FeedState("finnhub", "waiting", NOW, open_gaps=(OpenGap(long_ago, "connection lost", "", cut),), detail=cut),
         FeedState("other", "refused", NOW, detail="invalid key"),
-        FeedState("third", "connected", NOW, open_gaps=(OpenGap(NOW, "refused by the venue", "GMEE", "no such symbol"),)),
+        FeedState(
+            "third", "connected", NOW, open_gaps=(OpenGap(NOW, "refused by the venue", "GMEE", "no such symbol"),)
+        ),
     )
     flows = (FlowState("drain finnhub", "holding", NOW, error="the engine does not answer"),)
     state = replace(WELL, feeds=feeds, flows=flows, engine=EngineState("", detached=("table t was not loaded",)))
