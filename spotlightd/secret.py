@@ -46,7 +46,7 @@ class Secret:
     def is_certainly_in(self, readings: Iterable[str]) -> bool:
         """Whether one has the whole of it, or a beginning that no name has by chance."""
         is_word = _WORDS.fullmatch(self.text[:HEAD_LETTERS]) is not None
-        return not is_word or any(self.text in reading for reading in readings)
+        return any(self.text in reading for reading in readings) if is_word else self.is_in(readings)
 
     def remove_from(self, text: str) -> str:
         """The text without each writing of it."""
@@ -120,10 +120,9 @@ def remove_secrets(text: str, secrets: Iterable[Secret]) -> str:
     readings = list_readings(text)
     for secret in secrets:
         if secret.is_in(readings):
-            shorter = secret.remove_from(text)
-            if shorter == text and secret.is_certainly_in(readings):
+            text = secret.remove_from(text)
+            if secret.is_certainly_in(list_readings(text)):
                 return HIDDEN
-            text = shorter
     return text
 
 

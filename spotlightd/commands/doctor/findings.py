@@ -69,7 +69,7 @@ def _judge_feeds(feeds: list[dict[str, Any]], now: datetime) -> Iterator[Finding
         if feed["state"] == "refused":
             yield Finding(
                 Harm.LOSING, f"the venue refuses the feed {name}: {feed['detail']}",
-                f"Correct streams.key_files.{name} or streams.symbols.{name}, then `systemctl reload spotlightd`.", "/live",
+                f"Correct streams.key_files.{name} or streams.symbols.{name}, then `systemctl restart spotlightd`.", "/live",
             )  # fmt: skip
         elif whole and now - _parse_time(whole[0]["since"]) > timedelta(seconds=DROPPED_SECONDS):
             yield Finding(

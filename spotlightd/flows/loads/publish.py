@@ -93,7 +93,7 @@ class Publications:
         intended = await self._ledger.loads(states=("publishing",))
         for load in intended:
             await self._warehouse.end_statements(_token_prefix(load))
-        written = await self._count_written(intended)
+        written = await self._count_publication_rows(intended)
         await self._ledger.mark_group_published([load.load_id for load in intended if load.load_id in written])
         missing = [load for load in intended if load.load_id not in written]
         outdated = {load.load_id for load in missing if await is_outdated(self._ledger, load)}
@@ -107,7 +107,7 @@ class Publications:
         self._newest = None
         rows = [row for load in loads for row in make_publication_rows(load)]
         await self._warehouse.insert(publications, rows, token=f"{_token_prefix(loads[0])}{secrets.token_hex(4)}")
-        written = await self._count_written(loads)
+        written = await self._count_publication_rows(loads)
         for load in loads:
             if written.get(load.load_id) != len(load.datasets):
                 message = f"publication {load.seq} was written, but `loads` lacks it: is the warehouse's disk full?"
@@ -122,7 +122,7 @@ class Publications:
             )  # fmt: skip
         return published
 
-    async def _count_written(self, loads: Sequence[Load]) -> dict[int, int]:
+    async def _count_publication_rows(self, loads: Sequence[Load]) -> dict[int, int]:
         """The number of rows in `loads` of each of these loads that has any."""
         if not loads:
             return {}

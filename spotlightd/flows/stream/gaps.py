@@ -1,7 +1,7 @@
 """Writes what happens to a feed to the ledger, in order and in a task of its own, so that no socket waits for the ledger.
 
 A row that cannot be written stays in the queue and is tried again. Before a listener takes the first frame of a new
-connection it calls `wait_until_written`: if the process were killed between a frame and the gap before it, the gap would
+connection it calls `wait_until_empty`: if the process were killed between a frame and the gap before it, the gap would
 be unknown.
 """
 
@@ -88,7 +88,7 @@ class GapJournal:
         self._forget(lambda entry: isinstance(entry, RefusalNote) and entry.symbol == symbol)
         self._add(RefusalNote(symbol, since))
 
-    async def wait_until_written(self) -> bool:
+    async def wait_until_empty(self) -> bool:
         """Wait until the queue is empty, for a bounded time. True when it is."""
         try:
             async with asyncio.timeout(self._ledger_seconds):

@@ -164,7 +164,7 @@ class Listener:
         self._refusals.start_connection(self._last_activity, handshake)
         wall, now = self._last_activity
         self._outages.regain(Moment(wall + int(handshake * 1e9), now + handshake))
-        await self._journal.wait_until_written()
+        await self._journal.wait_until_empty()
         self._metrics.gauge("connected", 1, source=self._stream.name)
         self._log.info("feed connected", connects=self._tally.connects, symbols=len(self._feed.symbols))
         self._status.set("connected")
