@@ -123,23 +123,23 @@ async def test_keys_that_are_doubled_already_are_named_until_they_are_not_double
     watch = DoubledKeys(world.warehouse, NoArchives(), (constructed_counts,), Gate())
     async with world.stores() as stores:
         await watch.check()
-        assert watch.found == {}
+        assert watch.sentences == {}
         await double(world, stores, "2021-01-04,1\n2021-02-05,2\n", "2021-02-05,3\n2021-03-06,4\n")
         with capture_logs() as events:
             await watch.check()
             await watch.check()
         assert [event["event"] for event in events] == ["keys doubled"]
-        assert watch.found["constructed_counts"].startswith(
+        assert watch.sentences["constructed_counts"].startswith(
             "constructed_counts: 1 key is visible from two documents, such as day 2021-02-05: the documents for 2021/a of"
             " first and 2021/b of second. A sum over them counts twice."
         )
         await load(world, stores, FIRST, "2021/a", "2021-01-04,1\n")
         await watch.check()
-        assert watch.found == {}
+        assert watch.sentences == {}
         await load(world, stores, FIRST, "2021/c", "2021-02-06,1\n")
         await double(world, stores, "2021-02-06,2\n", "2021-02-07,3\n")
         await watch.check()
-        assert "such as day 2021-02-06" in watch.found["constructed_counts"]
+        assert "such as day 2021-02-06" in watch.sentences["constructed_counts"]
 
 
 async def test_a_start_looks_at_all_keys(world: World) -> None:
@@ -148,7 +148,7 @@ async def test_a_start_looks_at_all_keys(world: World) -> None:
         await load(world, stores, FIRST, "2021/x", "2021-07-04,3\n")
     watch = DoubledKeys(world.warehouse, NoArchives(), (constructed_counts,), Gate())
     await watch.check()
-    assert "1 key is visible from two documents, such as day 2021-01-04" in watch.found["constructed_counts"]
+    assert "1 key is visible from two documents, such as day 2021-01-04" in watch.sentences["constructed_counts"]
 
 
 def test_keys_are_compared_only_where_days_overlap() -> None:

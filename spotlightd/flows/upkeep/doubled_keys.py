@@ -52,7 +52,7 @@ class DoubledKeys:
         self._found: dict[str, str] = {}
 
     @property
-    def found(self) -> Mapping[str, str]:
+    def sentences(self) -> Mapping[str, str]:
         """A sentence for each dataset with doubled keys, as of the last look."""
         return self._found
 
