@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd.demo.construct import ADDED, CHANGED, CORRECTION, ORIGINAL, REMOVED, construct, read_rows
-from spotlightd.demo.mirror import load_timeline
+from spotlightd.demo.publishers.sec import STAGES
 
 DATA = Path("spotlightd/demo/data")
 REAL = ("cnsfails202101a.zip", "cnsfails202101b.zip", "cnsfails202102a.zip", "cnsfails202102b.zip")
@@ -51,8 +51,7 @@ def test_the_cut_file_is_the_begin_of_the_real_one() -> None:
 
 
 def test_the_timeline_shows_bundled_files_only_and_names_what_is_not_real() -> None:
-    _, stages = load_timeline()
-    files = {path for stage in stages for path in stage.files.values()}
+    files = {path for stage in STAGES for path in stage.files.values()}
     assert all(path.is_file() for path in files)
     assert {path.name for path in files} == {*REAL, *MARKED} == {path.name for path in DATA.glob("*.zip")}
-    assert [path.name for path in stages[-1].files.values()] == [REAL[0], CORRECTION, REAL[2], REAL[3]]
+    assert [path.name for path in STAGES[-1].files.values()] == [REAL[0], CORRECTION, REAL[2], REAL[3]]

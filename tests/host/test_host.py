@@ -45,7 +45,7 @@ VARIABLES: dict[str, Any] = {
     "clickhouse_memory_mib": 1600,
     "spotlightd_venues": ["finnhub"],
     "spotlightd_settings": {
-        "publisher": {"mirrors": {"www.sec.gov": f"http://127.0.0.1:{MIRROR_PORT}"}},
+        "publisher": {"mirrors": {"www.sec.gov": f"http://127.0.0.1:{MIRROR_PORT}/www.sec.gov"}},
         "streams": {
             "symbols": {"finnhub": ["AAPL", "BINANCE:BTCUSDT"]},
             "addresses": {"finnhub": f"ws://127.0.0.1:{VENUE_PORT}"},

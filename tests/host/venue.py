@@ -11,10 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from aiohttp import web
-
 from spotlightd.demo.exchange import PING, Script, run_exchange
-from spotlightd.demo.mirror import Mirror, load_timeline
+from spotlightd.demo.mirror import load_publishers, run_mirror
 
 MIRROR_PORT, VENUE_PORT = 7001, 7002
 TICKS_PER_SECOND = 100.0
@@ -22,12 +20,7 @@ TICKS_PER_SECOND = 100.0
 
 async def main(file: Path) -> None:
     script = Script(rate=TICKS_PER_SECOND)
-    app = web.Application()
-    app.router.add_get("/{path:.*}", Mirror(*load_timeline()).answer)
-    mirror = web.AppRunner(app)
-    await mirror.setup()
-    await web.TCPSite(mirror, "127.0.0.1", MIRROR_PORT).start()
-    async with run_exchange(script, port=VENUE_PORT) as venue:
+    async with run_mirror(load_publishers(), port=MIRROR_PORT), run_exchange(script, port=VENUE_PORT) as venue:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, venue.stall)
         loop.add_signal_handler(signal.SIGUSR2, venue.resume)

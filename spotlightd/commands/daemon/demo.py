@@ -17,10 +17,11 @@ from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.demo.history import append_history
-from spotlightd.demo.mirror import Mirror, load_timeline, run_mirror
+from spotlightd.demo.mirror import Mirror, load_publishers, run_mirror
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.loads.context import IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
+from spotlightd.model.source import Batch
 from spotlightd.ports.ledger import Job
 from spotlightd.ports.progress import Progress, to_checkpoint
 from spotlightd.runtime.catalog import load_catalog
@@ -49,9 +50,9 @@ GAP_SECONDS = 8.0
 
 
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
-    """Run the daemon with a mirror on loopback in the publisher's place, and an exchange on loopback in the venue's."""
-    host, stages = load_timeline()
-    async with run_mirror(host, stages) as mirror, run_exchange(Script(fresh_times=True, keeps_sent=False)) as venue:
+    """Run the daemon with a mirror on loopback in the publishers' place, and an exchange on loopback in the venue's."""
+    script = Script(fresh_times=True, keeps_sent=False)
+    async with run_mirror(load_publishers()) as mirror, run_exchange(script) as venue:
         settings = _make_settings(arguments, settings, mirror, venue)
         if arguments.once:
             out.value(await _load_all(settings, mirror, out))
@@ -82,8 +83,9 @@ async def _run(settings: Settings) -> AsyncIterator[Daemon]:
 def _make_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
     """The settings of the demo. The bus, bucket and stores of the operator are not used, whatever the settings say."""
     web = replace(settings.web, port=arguments.port)
-    publisher = replace(settings.publisher, mirrors={mirror.host: mirror.address})
-    schedule = ScheduleSettings(sources=["sec_ftd"], on_start=False, judged_on=JUDGED_ON)
+    publisher = replace(settings.publisher, mirrors=mirror.mirrors)
+    sources = [name for publisher in mirror.publishers for name in publisher.sources]
+    schedule = ScheduleSettings(sources=sources, on_start=False, judged_on=JUDGED_ON)
     state = settings.state_dir if arguments.state else Path("state/demo")
     streams = replace(
         settings.streams, symbols={"finnhub": list(SYMBOLS)}, addresses={"finnhub": venue.address},
@@ -109,13 +111,14 @@ async def _disconnect(venue: Exchange) -> None:
 
 
 async def _load_all(settings: Settings, mirror: Mirror, out: Out) -> dict[str, Any]:
-    """Load every stage of the demo's publisher, one after the other; returns the counts."""
+    """Load every stage of the demo's publishers, one after the other; returns the counts."""
     started, results = time.monotonic(), list[IngestResult]()
     async with open_instance(settings) as instance:
         with out.progress("demo") as progress:
-            for number in range(await _find_stage(instance, mirror), len(mirror.stages)):
+            for number in range(await _find_stage(instance, mirror), mirror.stages):
                 mirror.show(number)
-                results += await _ingest_all(instance, progress)
+                for source in _find_sources(instance, mirror, number):
+                    results += await _ingest(instance, source, progress)
         await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     refused = [result for result in results if result.outcome == "refused"]
     return {
@@ -133,29 +136,32 @@ async def _load_all(settings: Settings, mirror: Mirror, out: Out) -> dict[str, A
 async def _find_stage(instance: Instance, mirror: Mirror) -> int:
     """The newest stage whose files this state folder all has: a second demo continues there."""
     newest = 0
-    for number, stage in enumerate(mirror.stages):
-        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in stage.files.values()]
+    for number in range(mirror.stages):
+        files = [path for publisher in mirror.find_changed(number) for path in publisher.stages[number].files.values()]
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
         if all([await instance.ledger.document(digest) for digest in digests]):
             newest = number
     return newest
 
 
-async def _ingest_all(instance: Instance, progress: Progress) -> list[IngestResult]:
-    results = []
-    for source in instance.sources:
-        publisher, span = instance.publishers.for_source(source), IngestRange(again=True)
-        results += await ingest(
-            source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress)
-        )
-    return results
+def _find_sources(instance: Instance, mirror: Mirror, stage: int) -> list[Batch]:
+    """The sources of the publishers whose site is another one at this stage."""
+    names = {name for publisher in mirror.find_changed(stage) for name in publisher.sources}
+    return [source for source in instance.sources if source.name in names]
+
+
+async def _ingest(instance: Instance, source: Batch, progress: Progress) -> list[IngestResult]:
+    publisher, span = instance.publishers.for_source(source), IngestRange(again=True)
+    return await ingest(source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress))
 
 
 async def _publish_stages(daemon: Daemon, mirror: Mirror) -> None:
-    """Show the publisher's stages one after the other, and have the daemon collect each."""
+    """Show the publishers' stages one after the other, and have the daemon collect each."""
     ledger = daemon.instance.ledger
-    for number in range(await _find_stage(daemon.instance, mirror), len(mirror.stages)):
+    for number in range(await _find_stage(daemon.instance, mirror), mirror.stages):
         mirror.show(number)
-        jobs = [await ledger.add_job(Job("backfill", source.name)) for source in daemon.instance.sources]
+        sources = _find_sources(daemon.instance, mirror, number)
+        jobs = [await ledger.add_job(Job("backfill", source.name)) for source in sources]
         for job in jobs:
             while not (await ledger.job(job.number)).has_ended:  # noqa: ASYNC110  (the state is in a file)
                 await asyncio.sleep(POLL_SECONDS)
