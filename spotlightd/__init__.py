@@ -3,6 +3,7 @@
 The author of a source imports these names. The readers of formats are in `spotlightd.parse`.
 """
 
+from spotlightd.datasets.swaps import swaps
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
@@ -16,5 +17,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Body", "Column", "Dataset", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
     "PublisherError", "Reject", "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
-    "find_named_symbols", "trades",
+    "find_named_symbols", "swaps", "trades",
 ]  # fmt: skip

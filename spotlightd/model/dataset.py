@@ -24,7 +24,7 @@ _PLAIN = (
 )
 TYPE = re.compile(
     rf"^(?:{_PLAIN}|Nullable\({_PLAIN}\)|LowCardinality\((?:{_PLAIN}|Nullable\({_PLAIN}\))\)"
-    rf"|Array\((?:{_PLAIN}|LowCardinality\({_PLAIN}\))\))$"
+    rf"|Array\((?:{_PLAIN}|LowCardinality\({_PLAIN}\))\)|Map\(LowCardinality\(String\), ?String\))$"
 )
 PARTITION = re.compile(
     r"^(?:(?P<span>toYear|toYYYYMM|toYYYYMMDD)|(?P<decade>intDiv\(toYear))\((?P<column>\w+)\)(?(decade), 10\))$"
@@ -36,9 +36,10 @@ REBUILD_PREFIX, DRILL_PREFIX = "anew_", "drill_"
 """Prefixes of temporary tables that are created beside those of datasets. No dataset may have such a name."""
 
 
-Kind = Literal["text", "integer", "decimal", "float", "date", "time", "list", "bool"]
+Kind = Literal["text", "integer", "decimal", "float", "date", "time", "list", "map", "bool"]
 _KINDS: tuple[tuple[str, Kind], ...] = (
     ("Array(", "list"),
+    ("Map(", "map"),
     ("UInt", "integer"),
     ("Int", "integer"),
     ("Decimal(", "decimal"),
@@ -200,6 +201,7 @@ class Dataset:
     is_growing: bool = False
     computed_from: str = ""
     key_may_repeat: bool = False
+    apart: str = ""
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -209,11 +211,11 @@ class Dataset:
         invalid = sorted({name for name in names if names.count(name) > 1 or name in reserved})
         if invalid:
             raise SettingsError(f"dataset {self.name}: column names used twice or reserved: {', '.join(invalid)}")
-        references = {*self.key, *self.order, self.time, *([self.symbol] if self.symbol else [])}
+        references = {*self.key, *self.order, self.time, *filter(None, (self.symbol, self.apart))}
         known = {*names, *(column.name for column in self.pointer if self.by_load)}
         missing = sorted(references - known)
         if missing:
-            raise SettingsError(f"dataset {self.name}: key, order, time or symbol name no column: {', '.join(missing)}")
+            raise SettingsError(f"dataset {self.name}: key, order, time, symbol or apart name no column: {', '.join(missing)}")
         check_template(f"dataset {self.name}", self.reading)
         if self.retention.hot_days and self.split_by not in known:
             raise SettingsError(
