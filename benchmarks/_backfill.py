@@ -47,6 +47,6 @@ async def _ingest(instance: Instance, files: Sequence[Path]) -> None:
 class _Folder(Lists):
     """A publisher of these files, with an index page."""
 
-    async def page(self, url: str) -> str:
-        del url
+    async def page(self, url: str, *, post: str | None = None) -> str:
+        del url, post
         return "".join(f'<a href="{address}">x</a>' for address in self.documents)

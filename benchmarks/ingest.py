@@ -94,17 +94,17 @@ class FilePublisher:
     index: str
     file: Path
 
-    async def page(self, url: str) -> str:
-        del url
+    async def page(self, url: str, *, post: str | None = None) -> str:
+        del url, post
         return self.index
 
     @asynccontextmanager
     async def fetch(
-        self, url: str, *, etag: str = "", last_modified: str = ""
+        self, url: str, *, etag: str = "", last_modified: str = "", post: str | None = None, is_probe: bool = False
     ) -> AsyncIterator[PublisherResponse | None]:
         from spotlightd.ports.publisher import PublisherResponse  # noqa: PLC0415
 
-        del etag, last_modified
+        del etag, last_modified, post, is_probe
         yield PublisherResponse(url, "", "", "", "application/zip", self._chunks())
 
     async def _chunks(self) -> AsyncIterator[bytes]:

@@ -51,14 +51,15 @@ class Lists:
     documents: Mapping[str, bytes]
     last_byte: list[float] = field(default_factory=list)
 
-    async def page(self, url: str) -> str:
+    async def page(self, url: str, *, post: str | None = None) -> str:
+        del post
         return url
 
     @asynccontextmanager
     async def fetch(
-        self, url: str, *, etag: str = "", last_modified: str = ""
+        self, url: str, *, etag: str = "", last_modified: str = "", post: str | None = None, is_probe: bool = False
     ) -> AsyncIterator[PublisherResponse | None]:
-        del etag, last_modified
+        del etag, last_modified, post, is_probe
         yield PublisherResponse(url, "", "", "", "application/zip", self._chunks(url))
 
     async def _chunks(self, url: str) -> AsyncIterator[bytes]:

@@ -28,7 +28,7 @@ ROOT = HERE.parent
 def find_declarations() -> Iterator[tuple[str, str]]:
     """(dataset, file) for each dataset that a file of datasets/ or sources/ assigns to a name."""
     for path in (
-        path for folder in ("datasets", "sources") for path in sorted((ROOT / "spotlightd" / folder).glob("*.py"))
+        path for folder in ("datasets", "sources") for path in sorted((ROOT / "spotlightd" / folder).rglob("*.py"))
     ):
         place = path.relative_to(ROOT)
         module = import_module(".".join(place.with_suffix("").parts))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-Failure = Literal["absent", "failed", "wrong body"]
+Failure = Literal["absent", "archived", "failed", "wrong body"]
 
 
 class SpotlightError(Exception):
@@ -21,9 +21,9 @@ class SpotlightError(Exception):
 class PublisherError(SpotlightError):
     """The publisher did not deliver the document.
 
-    `outcome` distinguishes three cases that are retried at different times: `absent` (the publisher answers that the
-    document does not exist), `failed` (no complete answer), `wrong body` (an answer that is not the document, such as an
-    HTML page instead of a zip). `retry_after_seconds` is what the publisher asked for, if it did.
+    `outcome` distinguishes cases that are retried at different times: `absent` (the publisher answers that the document
+    does not exist), `archived` (it exists and is served no longer: never retried), `failed` (no complete answer),
+    `wrong body` (an answer that is not the document, such as an HTML page instead of a zip). `retry_after_seconds` is what the publisher asked for, if it did.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from pathlib import Path
 from spotlightd.clients.atomic import PIECE_BYTES
 from spotlightd.clients.documents.folder import document_path
 from spotlightd.clients.http import address, body
-from spotlightd.errors import PublisherError, StoreError
+from spotlightd.errors import Failure, PublisherError, StoreError
 from spotlightd.files import write_file
 from spotlightd.metrics.table import REPORTED, Metric, find_metric, index
 from spotlightd.model.disk import DiskUsage
@@ -37,10 +37,13 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPublishers:
-    """Publishers whose content is `replies`, by address. `requests` lists the address of every request."""
+    """Publishers whose content is `replies`, by address. `requests` lists the address of every request, `posts` the bodies of
+    those by POST.
+    """
 
     replies: dict[str, Reply] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    posts: dict[str, str] = field(default_factory=dict)
 
     def for_source(self, source: Batch) -> MemoryPublisher:
         return MemoryPublisher(self, source)
@@ -53,26 +56,30 @@ class MemoryPublisher:
     publishers: MemoryPublishers
     source: Batch
 
-    async def page(self, url: str) -> str:
-        reply = self._reply(url)
+    async def page(self, url: str, *, post: str | None = None) -> str:
+        reply = self._reply(url, post)
         async with aclosing(_check_reply(reply, url, b"", 4_000_000)) as chunks:
             whole = b"".join([chunk async for chunk in chunks])
         return body.decode_page(whole, "utf-8", url)
 
     @asynccontextmanager
     async def fetch(
-        self, url: str, *, etag: str = "", last_modified: str = ""
+        self, url: str, *, etag: str = "", last_modified: str = "", post: str | None = None, is_probe: bool = False
     ) -> AsyncIterator[PublisherResponse | None]:
-        reply = self._reply(url)
+        reply = self._reply(url, post)
         if etag == reply.etag or (last_modified and last_modified == reply.last_modified):
             yield None
             return
-        async with aclosing(_check_reply(reply, url, self.source.begins_with, self.source.max_bytes)) as chunks:
+        page_outcome: Failure = "absent" if is_probe and self.source.page_is_absent else "wrong body"
+        start, most = self.source.begins_with, self.source.max_bytes
+        async with aclosing(_check_reply(reply, url, start, most, page_outcome)) as chunks:
             yield PublisherResponse(url, reply.via, reply.etag, reply.last_modified, reply.media_type, chunks)
 
-    def _reply(self, url: str) -> Reply:
+    def _reply(self, url: str, post: str | None) -> Reply:
         host = address.check_address(url, self.source.hosts).host
         self.publishers.requests.append(url)
+        if post is not None:
+            self.publishers.posts[url] = post
         reply = self.publishers.replies.get(url)
         if reply is None:
             raise PublisherError(f"{host} has no {url} (404 Not Found)", outcome="absent", status=404)
@@ -82,10 +89,11 @@ class MemoryPublisher:
 
 
 async def _check_reply(
-    reply: Reply, url: str, begins_with: bytes | tuple[bytes, ...], most: int
+    reply: Reply, url: str, begins_with: bytes | tuple[bytes, ...], most: int, page_outcome: Failure = "wrong body"
 ) -> AsyncGenerator[bytes]:
     async with aclosing(_read_content(reply)) as chunks:
-        async for chunk in body.check_body(chunks, url, begins_with=begins_with, most=most):
+        checked = body.check_body(chunks, url, begins_with=begins_with, most=most, page_outcome=page_outcome)
+        async for chunk in checked:
             yield chunk
 
 

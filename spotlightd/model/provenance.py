@@ -12,7 +12,16 @@ from spotlightd.settings.sources import ParserSettings
 
 LoadState = Literal["loading", "loaded", "publishing", "published", "dead", "swept"]
 Outcome = Literal[
-    "published", "unchanged", "covered", "refused", "absent", "failed", "wrong body", "store failed", "discovered"
+    "published",
+    "unchanged",
+    "covered",
+    "refused",
+    "absent",
+    "archived",
+    "failed",
+    "wrong body",
+    "store failed",
+    "discovered",
 ]
 
 

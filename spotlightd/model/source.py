@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
@@ -61,12 +62,19 @@ class OutsideRows(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A document known to exist.
+    """A document, and where it is.
 
     `covers` names what it reports, as a path from coarse to fine: `2021/01/b`. A document replaces those that cover the
     same path or a part of it; a part that comes after its whole is kept and not loaded. `first` and `last` are the days
     that it reports: the source's `outside` says what becomes of rows of other days. `is_supplement`: it only adds to other
     documents of these days, so they are loaded first, and it is the one that is refused when a key is in both.
+
+    `is_probe`: the address is computed, not listed, so the document may not exist (yet). That it is absent is no failure:
+    it is requested again with growing pauses until two weeks after its last day, and then only by `spotlightd backfill`.
+
+    `post` is the JSON text of a document that is requested by POST; None requests it by GET. `url` identifies the document
+    all the same. So where many documents have one address, a fragment such as `#2026-11-27` tells them apart. It is never
+    sent, and it is in the name that `parse` gets: `thresholdList#2026-11-27`.
     """
 
     url: str
@@ -74,12 +82,16 @@ class Link:
     first: date
     last: date
     is_supplement: bool = False
+    is_probe: bool = False
+    post: str | None = None
 
     def __post_init__(self) -> None:
         if not COVERS.match(self.covers):
             raise SettingsError(f"link {self.url}: covers {self.covers!r} is not a path of lower-case words")
         if self.first > self.last:
             raise SettingsError(f"link {self.url}: its last day, {self.last}, is before its first, {self.first}")
+        if self.post is not None and not _is_json(self.post):
+            raise SettingsError(f"link {self.url}: post {self.post[:80]!r} is not JSON; write it with json.dumps")
 
     @property
     def period(self) -> Period:
@@ -108,10 +120,16 @@ class Rows:
 
 
 class Pages(Protocol):
-    """The argument of `discover`: fetches the publisher's pages within the limits of the source."""
+    """The argument of `discover` and `authorize`: fetches the publisher's pages within the limits of the source.
 
-    async def page(self, url: str) -> str:
-        """The text of a page of one of the source's hosts, at most 4 MB. PublisherError when it cannot be fetched."""
+    With `post` the page is requested by POST, with that JSON text as its body; "" sends none.
+    """
+
+    async def page(self, url: str, *, post: str | None = None) -> str:
+        """The text of a page of one of the source's hosts, at most 4 MB. PublisherError when it cannot be fetched.
+
+        `spotlightd.parse.json_text.read` reads its JSON.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +152,12 @@ class Batch:
     rejects_allowed  share of a document's lines that may be rejected before the whole document is refused
     hot_days         least days that its documents stay in the folder before they are only in the bucket; 0 = for ever
     suspended        why it is not collected; empty when it is
+    authorize(pages) the headers of requests for documents, such as {"Authorization": "Bearer …"} after a call for a token;
+                     called before the first document, and again when the publisher answers 401. They go to the host of
+                     the document's address only
+    page_is_absent   an HTML page instead of a document, with status 200, says that a probe's document is absent (Nasdaq)
+    forbidden_is_absent  status 403 says that a probe's document is absent (buckets of S3, Cboe), or, if a request by HEAD
+                     is answered with 200, that the publisher has moved it to its archive: then it is not requested again
     """
 
     name: str
@@ -157,6 +181,9 @@ class Batch:
     reread: Callable[[str], Mapping[str, Any]] | None = None
     suspended: str = ""
     hot_days: int = 0
+    authorize: Callable[[Pages], Awaitable[Mapping[str, str]]] | None = None
+    page_is_absent: bool = False
+    forbidden_is_absent: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -164,6 +191,10 @@ class Batch:
         if self.least_links < 1:
             raise SettingsError(
                 f"source {self.name}: least_links must be at least 1, because none is never a whole answer"
+            )
+        if self.page_is_absent and not self.begins_with:
+            raise SettingsError(
+                f"source {self.name}: page_is_absent needs begins_with, which tells a page from a document"
             )
         for dataset in self.datasets:
             self._check_days(dataset)
@@ -193,3 +224,11 @@ def list_wholes(covers: str) -> list[str]:
     """The slice and all larger ones that contain it: `2021`, `2021/01` and `2021/01/a` for the last of them."""
     parts = covers.split("/")
     return ["/".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -29,9 +29,12 @@ class Publisher(Pages, Protocol):
     """The outside web as one source may see it: only its hosts, at its request rate."""
 
     def fetch(
-        self, url: str, *, etag: str = "", last_modified: str = ""
+        self, url: str, *, etag: str = "", last_modified: str = "", post: str | None = None, is_probe: bool = False
     ) -> AbstractAsyncContextManager[PublisherResponse | None]:
-        """Request a document; None when it has not changed (304). PublisherError for every other answer."""
+        """Request a document; None when it has not changed (304). PublisherError for every other answer.
+
+        `post` and `is_probe` are those of its Link.
+        """
 
 
 class Publishers(Protocol):

@@ -1,8 +1,9 @@
 """All sources and transforms: modules of `spotlightd/sources` and `spotlightd/datasets`, and files of the operator's folder.
 
-They are found by looking, not by registering: a module-level `Batch`, `Stream` or `Transform` is one. The operator's folder
-is `sources` in the state folder. Only `.py` files directly in it are read, and not those whose names begin with an
-underscore.
+They are found by looking, not by registering: a module-level `Batch`, `Stream` or `Transform` is one. Sub-packages and folders
+group the sources of one publisher (`sources/dtcc/cftc_rates.py`). The operator's folder is `sources` in the state folder. Its
+`.py` files are read, but none in a folder called `golden`, and none whose name, or whose folder's, begins with an underscore
+or a dot.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from spotlightd.settings.settings import Settings
 from spotlightd.workers import loader
 
 PACKAGES = (built_in_sources, built_in_datasets)
+CASES = "golden"
 VIEW_SUFFIXES = ("current", "all")
 Declaration = Batch | Stream | Transform
 
@@ -63,7 +65,7 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
     """
     declarations: dict[str, Declaration] = {}
     places: dict[str, str] = {}
-    for place in (*_list_modules(packages), *(_list_files(settings.state_dir / "sources") if settings else ())):
+    for place in (*_list_modules(packages), *(map(str, list_source_files(settings.state_dir)) if settings else ())):
         for declaration in loader.load_declarations(place):
             name = declaration.name
             if declarations.get(name) is declaration:  # imported by another module
@@ -80,6 +82,16 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
     used = tuple(transform for transform in transforms if transform.input.name in fed)
     source_places = {name: place for name, place in places.items() if not isinstance(declarations[name], Transform)}
     return Catalog(batches, streams, source_places, used)
+
+
+def list_source_files(state: Path) -> list[Path]:
+    """The operator's files of sources, below the state folder."""
+    folder = state / "sources"
+    return sorted(path.resolve() for path in folder.rglob("*.py") if _is_source(path.relative_to(folder)))
+
+
+def _is_source(path: Path) -> bool:
+    return not any(part == CASES or part.startswith(("_", ".")) for part in path.parts)
 
 
 def load_source(path: Path) -> Batch:
@@ -104,12 +116,11 @@ def _datasets_of(declaration: Declaration) -> tuple[Dataset, ...]:
 
 def _list_modules(packages: Sequence[ModuleType]) -> list[str]:
     return [
-        f"{package.__name__}.{module.name}" for package in packages for module in pkgutil.iter_modules(package.__path__)
+        module.name
+        for package in packages
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        if not module.ispkg
     ]
-
-
-def _list_files(folder: Path) -> list[str]:
-    return sorted(str(path.resolve()) for path in folder.glob("*.py") if not path.name.startswith("_"))
 
 
 def _check_dataset_names(declarations: Mapping[str, Declaration], places: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from spotlightd.errors import SettingsError
 from spotlightd.log import logger, set_level
+from spotlightd.runtime.catalog import list_source_files
 from spotlightd.runtime.preflight import check_settings
 from spotlightd.settings.settings import Settings
 
@@ -91,7 +92,7 @@ def _flatten(settings: Settings) -> dict[str, Any]:
             values |= {f"{section}.{name}": value for name, value in content.items()}
         else:
             values[section] = content
-    return values | {str(path): _digest(path) for path in (settings.state_dir / "sources").glob("*.py")}
+    return values | {str(path): _digest(path) for path in list_source_files(settings.state_dir)}
 
 
 def _digest(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -72,7 +73,7 @@ def load_declarations(place: str) -> tuple[Batch | Stream | Transform, ...]:
 
 
 def _load_file(path: Path) -> ModuleType:
-    name = f"spotlightd_source_{path.stem}"
+    name = "spotlightd_source_" + re.sub(r"\W", "_", str(path))
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SettingsError(f"source file {path} is not a Python file")

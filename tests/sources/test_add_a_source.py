@@ -94,8 +94,8 @@ def test_the_golden_case_holds(folder: Path, source: Batch, tmp_path: Path) -> N
 
 async def test_discover_gives_the_links_of_the_index(source: Batch) -> None:
     class Index:
-        async def page(self, url: str) -> str:
-            assert url == source.home
+        async def page(self, url: str, *, post: str | None = None) -> str:
+            assert (url, post) == (source.home, None)
             return '<a href="/files/cnsfails202101b.zip">b</a><a href="/files/cnsfails202102a.zip">a</a>'
 
     links = [(link.covers, link.first, link.last) async for link in source.discover(Index())]

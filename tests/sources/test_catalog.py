@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -63,10 +64,32 @@ def built_in() -> list[str]:
 
 def test_the_built_in_sources_are_found_by_looking() -> None:
     catalog = load_catalog()
-    assert [source.name for source in catalog.sources] == ["sec_ftd"]
+    assert "sec_ftd" in {source.name for source in catalog.sources}
     assert [stream.name for stream in catalog.streams] == ["finnhub"]
-    assert catalog.places == {"finnhub": "spotlightd.sources.finnhub", "sec_ftd": "spotlightd.sources.sec_ftd"}
+    assert catalog.places["finnhub"] == "spotlightd.sources.finnhub"
+    assert catalog.places["sec_ftd"] == "spotlightd.sources.sec_ftd"
     assert {"finnhub_frames", "sec_ftd", "trades"} <= set(built_in())
+
+
+def test_folders_group_the_sources_of_one_publisher(folder: Path) -> None:
+    """Files in folders are found, and two of one name do not disturb each other; cases and drafts are not sources."""
+    for place in ("rates/day", "credits/day", "rates/golden/day", "_old/day", ".git/day"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        write(folder / f"{place}.py", place.replace("/", "_").strip("_."))
+    catalog = load_catalog(settings(folder))
+    assert [source.name for source in catalog.sources if "_day" in source.name] == ["credits_day", "rates_day"]
+    assert catalog.places["rates_day"] == str(folder / "rates/day.py")
+
+
+def test_sub_packages_of_the_built_in_sources_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "toy_sources"
+    (package / "toys").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "toys/__init__.py").touch()
+    write(package / "toys/blocks.py", "blocks")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalog = load_catalog(packages=(importlib.import_module("toy_sources"),))
+    assert catalog.places == {"blocks": "toy_sources.toys.blocks"}
 
 
 def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> None:
@@ -76,7 +99,7 @@ def test_an_operators_file_is_a_source_after_the_built_in_ones(folder: Path) -> 
     (folder / "golden").mkdir()
     write(folder / "golden" / "case.py", "case")
     catalog = load_catalog(settings(folder))
-    assert [source.name for source in catalog.sources] == ["sec_ftd", "mine"]
+    assert [source.name for source in catalog.sources] == [*(source.name for source in load_catalog().sources), "mine"]
     assert catalog.places["mine"] == str(folder / "mine.py")
     assert sorted(dataset.name for dataset in catalog.datasets) == sorted([*built_in(), "mine"])
 
@@ -88,7 +111,7 @@ def test_a_source_of_a_file_parses(folder: Path) -> None:
 
 
 def test_without_an_operators_folder_there_are_the_built_in_sources(tmp_path: Path) -> None:
-    assert [source.name for source in load_catalog(Settings(state_dir=tmp_path)).sources] == ["sec_ftd"]
+    assert load_catalog(Settings(state_dir=tmp_path)) == load_catalog()
 
 
 def test_a_name_taken_twice_is_refused_naming_both_places(folder: Path) -> None:

@@ -27,8 +27,8 @@ class Index:
     def __init__(self, page: str) -> None:
         self._page = page
 
-    async def page(self, url: str) -> str:
-        assert url == sec_ftd.INDEX
+    async def page(self, url: str, *, post: str | None = None) -> str:
+        assert (url, post) == (sec_ftd.INDEX, None)
         return self._page
 
 

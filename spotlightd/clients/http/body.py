@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from spotlightd.backoff import Clock
-from spotlightd.errors import PublisherError
+from spotlightd.errors import Failure, PublisherError
 from spotlightd.settings import sources
 
 PREFIX_BYTES = 16_384
@@ -105,9 +105,17 @@ def _format_length(stream: BodyStream) -> str:
 
 
 async def check_body(
-    chunks: AsyncIterator[bytes], about: str, *, begins_with: bytes | tuple[bytes, ...], most: int
+    chunks: AsyncIterator[bytes],
+    about: str,
+    *,
+    begins_with: bytes | tuple[bytes, ...],
+    most: int,
+    page_outcome: Failure = "wrong body",
 ) -> AsyncGenerator[bytes]:
-    """The same bytes, buffered until their start is right. PublisherError when it is wrong, or they are too many."""
+    """The same bytes, buffered until their start is right. PublisherError when it is wrong, or they are too many.
+
+    `page_outcome` is what an HTML page instead of the document means.
+    """
     starts = begins_with if isinstance(begins_with, tuple) else (begins_with,)
     size, buffered, is_accepted = 0, b"", not begins_with
     async for chunk in chunks:
@@ -127,7 +135,8 @@ async def check_body(
     if not is_accepted:
         expected = "' or '".join(start.decode("latin-1").encode("unicode_escape").decode("ascii") for start in starts)
         raise PublisherError(
-            f"{about} is {describe_bytes(buffered)}, not a document that begins with '{expected}'", outcome="wrong body"
+            f"{about} is {describe_bytes(buffered)}, not a document that begins with '{expected}'",
+            outcome=page_outcome if is_page(buffered) else "wrong body",
         )
 
 
@@ -157,13 +166,18 @@ def describe_bytes(first: bytes) -> str:
     """What the bytes seem to be, for a message: an HTML page with its title, a known kind of file, or their start."""
     if not first:
         return "empty"
-    if _HTML.match(first.lstrip(b"\xef\xbb\xbf \t\r\n")):
+    if is_page(first):
         page_title = extract_title(first)
         return f"an HTML page titled '{page_title}'" if page_title else "an HTML page"
     for start, kind in _SIGNATURES:
         if first.startswith(start):
             return kind
     return f"something that begins with {first[:16]!r}"
+
+
+def is_page(first: bytes) -> bool:
+    """Whether the bytes begin an HTML page."""
+    return _HTML.match(first.lstrip(b"\xef\xbb\xbf \t\r\n")) is not None
 
 
 def extract_title(first: bytes) -> str:

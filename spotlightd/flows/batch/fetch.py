@@ -72,8 +72,14 @@ async def _request_document(
 ) -> Document | None:
     """The document as the publisher serves it now, stored; None when it has not changed."""
     link, before = attempt.link, attempt.before
-    validators = {"etag": before.etag, "last_modified": before.last_modified} if has_copy else {}
-    async with publisher.fetch(link.url, **validators) as response:
+    is_conditional = has_copy and link.post is None
+    async with publisher.fetch(
+        link.url,
+        etag=before.etag if is_conditional else "",
+        last_modified=before.last_modified if is_conditional else "",
+        post=link.post,
+        is_probe=link.is_probe,
+    ) as response:
         if response is None:
             return None
         stored = await context.documents.put(response.chunks)
