@@ -7,6 +7,7 @@ from spotlightd.datasets.swaps import swaps
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
+from spotlightd.model.derivation import Derivation, RowsOf
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, OutsideRows, Pages, Rows
 from spotlightd.model.stream import Feed, Stream, find_named_symbols
@@ -15,7 +16,7 @@ from spotlightd.model.transform import Transform
 __version__ = "0.1.0"
 
 __all__ = [
-    "Batch", "Body", "Column", "Dataset", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
-    "PublisherError", "Reject", "Rhythm", "Rows", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
+    "Batch", "Body", "Column", "Dataset", "Derivation", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
+    "PublisherError", "Reject", "Rhythm", "Rows", "RowsOf", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
     "find_named_symbols", "swaps", "trades",
 ]  # fmt: skip
