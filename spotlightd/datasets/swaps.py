@@ -46,6 +46,12 @@ ACTIONS = {
 """The word of a publisher → `action`. CANCEL, until 2022, is the ancestor of EROR: it withdraws a message that should not
 be there. It does not end a trade."""
 
+INSTRUMENT = "if(upi_fisn != '', upi_fisn, product)"
+UNDERLIER = (
+    "multiIf(length(underlier_ids) > 1, 'basket', length(underlier_ids) = 1, underlier_ids[1], upi_underlier != '', "
+    "upi_underlier, underlier_name)"
+)
+
 swaps = Dataset(
     name="swaps",
     title="Swap messages",
@@ -149,6 +155,8 @@ swaps = Dataset(
             sql="if(countEqual(payment_types, 'UFRO') = 1 AND length(payment_types) = length(payment_amounts), "
             "payment_amounts[indexOf(payment_types, 'UFRO')], NULL)",
         ),
+        Column("instrument", "String", "what is traded: the product's short name (FISN), else the product", sql=INSTRUMENT),
+        Column("underlier", "String", "what it depends on, as one text: `basket` for several identifiers", sql=UNDERLIER),
     ),
     rhythm=Rhythm("every day, weekends too: slices every few seconds, and a file of the whole day after it", stale_days=5, rows=(0, 2_000_000)),
     licence="The repositories' own terms: for the operator's own use",
