@@ -3,6 +3,9 @@
 Repositories print 44 to 112 columns and rename them every few years. A column here has one meaning for all of them; what has
 no column of its own is in `other`, by the publisher's own name, so nothing of a message is lost.
 
+- Until 2022 CANCEL is the word for a message that should not be there, so it is ERROR. It does not end a trade. The file
+  of 2019-03-20 reports ends and changes as NEW messages, whose event_type is Termination, Amendment or Novation; nearly
+  all of them name no earlier message.
 - A message is a step in the life of a trade: reported, changed, corrected, ended, withdrawn. `original_id` leads to an
   earlier message of the same trade, mostly the one before, sometimes the first. `swap_trades` has one row for each trade.
 - `report_date` is the day of the file, in UTC: no column of the files says when a message was made public. Executions and
@@ -19,7 +22,8 @@ no column of its own is in `other`, by the publisher's own name, so nothing of a
                        CDX.EM and CDX.NA.HY, which are quoted so (98.21, 107.925)
   off_by_100           the spread of a credit message is 0.5 to 20 in decimals, which is 50 % to 2,000 %: it looks like percent
   points_to_itself     the message names itself as the one before
-  far_date:COLUMN      a day that a Date cannot hold (before 1970 or after 2149-06-06): the column is empty, `other` has it
+  far_date:COLUMN      a day that a Date cannot hold (before 1970 or after 2149-06-06), or a time before 1900: the column is
+                       empty, and `other` has the text
 
 Printed texts of notionals are kept, because of the plus sign and because people search for them in the file.
 """
@@ -33,18 +37,6 @@ RATE = "Nullable(Decimal(38, 13))"
 TIME = "Nullable(DateTime64(6, 'UTC'))"
 NAME = "LowCardinality(String)"
 CHOICE = "Nullable(Bool)"
-
-ACTIONS = {
-    "NEW": "NEW", "NEWT": "NEW",
-    "MODI": "MODIFY",
-    "CORR": "CORRECT", "CORRECT": "CORRECT",
-    "TERM": "TERMINATE",
-    "EROR": "ERROR", "CANCEL": "ERROR",
-    "REVI": "REVIVE",
-    "PRTO": "OTHER", "VALU": "OTHER", "POSC": "OTHER",
-}  # fmt: skip
-"""The word of a publisher → `action`. CANCEL, until 2022, is the ancestor of EROR: it withdraws a message that should not
-be there. It does not end a trade."""
 
 INSTRUMENT = "if(upi_fisn != '', upi_fisn, product)"
 UNDERLIER = (
@@ -63,7 +55,7 @@ swaps = Dataset(
         Column("report_date", "Date", "the day (UTC) of the file that made the message public"),
         Column("asset_class", NAME, "CR credit, IR interest rates, EQ equity, FX foreign exchange, CO commodities"),
         Column("schema_version", NAME, "which of the publisher's layouts the file has, by its header"),
-        Column("message_id", "String", "the publisher's number of the message", codec="ZSTD(1)"),
+        Column("message_id", "String", "the publisher's number of the message"),
         Column("original_id", "String", "the earlier message that this one changes; empty for a new trade"),
         Column("action", NAME, "NEW, MODIFY, CORRECT, TERMINATE, ERROR (withdrawn: it never was valid), REVIVE or OTHER"),
         Column("action_printed", NAME, "the same in the publisher's word"),
@@ -83,8 +75,8 @@ swaps = Dataset(
         Column("notional_2", AMOUNT, "notional of the second leg", unit="notional_currency_2"),
         Column("notional_1_capped", "Bool", "the true notional is larger: the rules allow a cap"),
         Column("notional_2_capped", "Bool", "the same for the second leg"),
-        Column("notional_1_printed", "String", "notional of the first leg as printed"),
-        Column("notional_2_printed", "String", "notional of the second leg as printed"),
+        Column("notional_1_printed", NAME, "notional of the first leg as printed"),
+        Column("notional_2_printed", NAME, "notional of the second leg as printed"),
         Column("notional_currency_1", NAME, "currency of the first notional"),
         Column("notional_currency_2", NAME, "currency of the second notional"),
         Column("quantity_1", AMOUNT, "total quantity of the first leg, mostly of commodities and equities", unit="quantity_unit_1"),

@@ -26,7 +26,7 @@ PLAIN: dict[str, pa.DataType] = {
     "Date": pa.date32(),
     "UUID": pa.string(),
     "Bool": pa.bool_(),
-    "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
+    "Map(LowCardinality(String), String)": pa.map_(pa.dictionary(pa.int32(), pa.string()), pa.string()),
 }
 _UNITS = {"0": "s", "3": "ms", "6": "us", "9": "ns"}
 _WRAPPED = re.compile(r"^(Nullable|LowCardinality|Array)\((.+)\)$")
