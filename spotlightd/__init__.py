@@ -3,8 +3,12 @@
 The author of a source imports these names. The readers of formats are in `spotlightd.parse`.
 """
 
+from spotlightd.datasets.short_halts import short_halts
+from spotlightd.datasets.short_volume import short_volume
 from spotlightd.datasets.swaps import swaps
+from spotlightd.datasets.threshold.lists import threshold, threshold_lists, threshold_occ
 from spotlightd.datasets.trades import trades
+from spotlightd.datasets.trading_halts import trading_halts
 from spotlightd.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.derivation import Derivation, RowsOf
@@ -18,5 +22,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Body", "Column", "Dataset", "Derivation", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
     "PublisherError", "Reject", "Rhythm", "Rows", "RowsOf", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
-    "find_named_symbols", "swaps", "trades",
+    "find_named_symbols", "short_halts", "short_volume", "swaps", "threshold", "threshold_lists", "threshold_occ", "trades", "trading_halts",
 ]  # fmt: skip

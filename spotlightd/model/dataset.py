@@ -173,6 +173,9 @@ class Dataset:
     `key_may_repeat`: whether two visible documents may have rows with the same key. It is false for a balance or a price:
     then a document that brings such a key is refused. Streams are not concerned.
 
+    `apart`: a column whose values are never added up on a page, because rows that differ in it count the same things: the
+    volume of a facility, and the consolidated volume that includes it.
+
     `partition` divides rows by day, month, year or decade of a column: `toYYYYMMDD(received)`, `toYYYYMM(at)`, `toYear(day)`,
     `intDiv(toYear(day), 10)`. Each partition has files of its own, which every look-up of a symbol opens: decades suit a
     dataset of a few million rows a year.
@@ -215,7 +218,9 @@ class Dataset:
         known = {*names, *(column.name for column in self.pointer if self.by_load)}
         missing = sorted(references - known)
         if missing:
-            raise SettingsError(f"dataset {self.name}: key, order, time, symbol or apart name no column: {', '.join(missing)}")
+            raise SettingsError(
+                f"dataset {self.name}: key, order, time, symbol or apart name no column: {', '.join(missing)}"
+            )
         check_template(f"dataset {self.name}", self.reading)
         if self.retention.hot_days and self.split_by not in known:
             raise SettingsError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -93,15 +93,14 @@ def convert_cells(cells: Cells, layout: Layout, member: int, block: Block) -> Pa
     arrays: dict[str, pa.Array] = {}
     masks: list[pa.BooleanArray] = []
     errors: dict[int, str] = {}
-    for field, name in layout.take.items():
+    for name, field, texts in _list_texts(cells, layout):
         column = layout.dataset.column(name)
-        converted = values.convert(cells.texts[field], column, day_format=layout.days, nulls=layout.nulls)
+        converted = values.convert(texts, column, day_format=layout.days, nulls=layout.nulls)
         arrays[name] = converted.values
         if converted.valid is not None:
             masks.append(converted.valid)
             for index in np.flatnonzero(~converted.valid.to_numpy(zero_copy_only=False))[:MOST_ERRORS].tolist():
-                text = cells.texts[field][index].as_py()
-                errors.setdefault(index, values.describe_error(field, text, column, layout.days))
+                errors.setdefault(index, values.describe_error(field, texts[index].as_py(), column, layout.days))
     arrays["member"] = pa.repeat(pa.scalar(member, pa.uint16()), len(cells.lines))
     arrays["line"] = pa.array(cells.lines)
     schema = columns.parsed_schema(layout.dataset)
@@ -115,6 +114,13 @@ def convert_cells(cells: Cells, layout: Layout, member: int, block: Block) -> Pa
         for (index, line), text in zip(numbers.items(), texts, strict=True)
     ]
     return ParsedBlock(batch, rejects)
+
+
+def _list_texts(cells: Cells, layout: Layout) -> Iterator[tuple[str, str, pa.Array]]:
+    """The texts of each column, and the name of their field."""
+    yield from ((name, field, cells.texts[field]) for field, name in layout.take.items())
+    for name, text in layout.constants.items():
+        yield name, name, pa.repeat(pa.scalar(text), len(cells.lines))
 
 
 def make_reject(member: int, line: int, text: str, reason: str) -> Reject:

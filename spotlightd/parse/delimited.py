@@ -122,7 +122,7 @@ def _note_trailer(line: cells.IrregularLine, layout: Layout, tally: _Tally, memb
         if not line.text.startswith(trailer.begins) or not (number.isascii() and number.isdigit()):
             continue
         if trailer.begins in tally.trailers:
-            raise FormatError(f"line {line.line} repeats the trailer {trailer.begins!r}", member=member, line=line.line)
+            raise FormatError(f"line {line.line} repeats the trailer {trailer.title!r}", member=member, line=line.line)
         tally.trailers[trailer.begins] = (int(number[:DIGITS]), line.line)
         return True
     return False
@@ -162,7 +162,7 @@ def _check_trailers(tally: _Tally, layout: Layout, member: int) -> None:
         if trailer.begins not in tally.trailers:
             if layout.strict:
                 raise FormatError(
-                    f"the line {trailer.begins!r} is missing after line {tally.last_line:,}: the text is cut off, or the "
+                    f"the line {trailer.title!r} is missing after line {tally.last_line:,}: the text is cut off, or the "
                     "publisher no longer counts",
                     member=member,
                     line=tally.last_line,
@@ -170,12 +170,12 @@ def _check_trailers(tally: _Tally, layout: Layout, member: int) -> None:
             continue
         published, line = tally.trailers[trailer.begins]
         if line < tally.last_line:
-            raise FormatError(f"there are records after {trailer.begins!r} in line {line:,}", member=member, line=line)
+            raise FormatError(f"there are records after {trailer.title!r} in line {line:,}", member=member, line=line)
         counted = tally.totals.get(trailer.total, 0) if trailer.total else tally.records
         if counted != published and not (trailer.total and tally.rejects and counted < published):
             what = f"the sum of {trailer.total}" if trailer.total else "the number of records"
             raise FormatError(
-                f"line {line:,} says {trailer.begins!r} {published:,}, but {what} is {counted:,}",
+                f"line {line:,} says {trailer.title!r} {published:,}, but {what} is {counted:,}",
                 member=member,
                 line=line,
             )

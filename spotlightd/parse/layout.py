@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -16,18 +16,23 @@ from spotlightd.parse import lines, values
 class Trailer:
     """A line in which the publisher counts: `begins`, then a number.
 
-    The number is the sum of the column `total`, or the number of records if `total` is empty.
+    The number is the sum of the column `total`, or the number of records if `total` is empty. A line that is only a number
+    begins with nothing.
     """
 
     begins: str
     total: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.begins or "<number>"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
     """What a delimited document looks like.
 
-    take     field of the header → column of the dataset; every column is taken
+    take     field of the header → column of the dataset; every column is taken, or is a constant
     drop     fields that are known and not kept
     days     the format of a Date, as for strptime
     nulls    texts that mean "no value" in nullable columns
@@ -35,6 +40,8 @@ class Layout:
              after it from the right
     trailers lines that are checked and never loaded
     strict   a document without its trailers is refused
+    constants  column → the text that it has in every row, such as what the document's name says; one of `nulls` for a column
+             that this layout does not have
     """
 
     dataset: Dataset
@@ -47,11 +54,12 @@ class Layout:
     loose: str = ""
     trailers: tuple[Trailer, ...] = ()
     strict: bool = True
+    constants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         name = self.dataset.name
-        if sorted(self.take.values()) != sorted(column.name for column in self.dataset.columns):
-            raise SettingsError(f"layout of {name}: `take` must name every column of the dataset once")
+        if sorted([*self.take.values(), *self.constants]) != sorted(column.name for column in self.dataset.columns):
+            raise SettingsError(f"layout of {name}: `take` and `constants` must name every column of the dataset once")
         if self.dataset.pointer != LINES:
             raise SettingsError(f"layout of {name}: delimited text points with member and line")
         if self.loose and self.loose not in {*self.take, *self.drop}:

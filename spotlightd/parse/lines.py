@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from spotlightd.errors import FormatError
@@ -16,6 +17,7 @@ Encoding = Literal["utf-8", "latin-1"]
 FIRST_BLOCK_BYTES = 1 << 20
 BLOCK_BYTES = 4 << 20
 LONGEST_LINE_BYTES = 1 << 20
+PIECE_BYTES = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -31,6 +33,13 @@ class Block:
         """The lines with these numbers, without their line ends. Splits the block once, whatever their number."""
         texts = self.text.split(b"\n")
         return [texts[number - self.first].decode() for number in numbers]
+
+
+def read_file(path: Path) -> Generator[bytes, None, None]:
+    """The bytes of a document that is no archive, in pieces."""
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def read_blocks(pieces: Iterable[bytes], encoding: Encoding, *, member: int = 0) -> Generator[Block, None, None]:

@@ -2,7 +2,8 @@
 
 Units and kinds of the columns decide which column is drawn, so that a new dataset gets its symbol page without code.
 Several securities may trade under one symbol, and on the day of a merger two of them do. They are told apart by their
-CUSIPs: no sum is over the rows of more than one security. Without a CUSIP the rows of a day are summed.
+CUSIPs: no sum is over the rows of more than one security. A dataset may name another column whose values are told apart
+(`apart`), such as the facility that reported a volume. Without either, the rows of a day are summed.
 """
 
 from __future__ import annotations
@@ -23,12 +24,21 @@ _MONEY = ("USD", "EUR", "GBP")
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`amount` is the column that is drawn (None: the number of rows), `price` the value of one unit, in `price.unit`."""
+    """`amount` is the column that is drawn (None: the number of rows), `price` the value of one unit, in `price.unit`.
+
+    `apart` is the column that tells apart what has one symbol and is never added up: the dataset's own, or the CUSIP.
+    """
 
     amount: Column | None = None
     price: Column | None = None
     name: Column | None = None
     cusip: Column | None = None
+    apart: Column | None = None
+
+    @property
+    def apart_title(self) -> str:
+        """What a reader calls the values of `apart`."""
+        return "CUSIP" if self.apart == self.cusip else self.apart.name.replace("_", " ") if self.apart else ""
 
     @property
     def title(self) -> str:
@@ -60,7 +70,8 @@ def find_measure(dataset: Dataset) -> Measure:
     title = next((by_name[name] for name in _NAMES if name in by_name), None)
     amount = amounts[0] if amounts else None
     whole = amount is not None and amount.kind in ("integer", "decimal")
-    return Measure(amount, prices[0] if prices and whole else None, title, by_name.get("cusip"))
+    cusip = by_name.get("cusip")
+    return Measure(amount, prices[0] if prices and whole else None, title, cusip, by_name.get(dataset.apart, cusip))
 
 
 def _amount(dataset: Dataset, measure: Measure) -> str:
@@ -96,26 +107,30 @@ def _unpriced(measure: Measure) -> str:
     return f"countIf(isNull(`{measure.price.name}`))" if measure.price else "0"
 
 
-def _security(measure: Measure) -> str:
-    """What tells the securities of one symbol apart; the same for all rows where the dataset has no CUSIPs."""
-    return f"`{measure.cusip.name}`" if measure.cusip else "''"
+def _part(measure: Measure) -> str:
+    """What tells apart the rows of one symbol that are not added up; the same for all rows where nothing does."""
+    return f"`{measure.apart.name}`" if measure.apart else "''"
 
 
 def unknown_keys(dataset: Dataset) -> tuple[str, ...]:
-    """The key columns of a row that its symbol, day and CUSIP do not tell."""
-    known = {dataset.symbol, "cusip", *((dataset.time,) if dataset.column(dataset.time).kind == "date" else ())}
+    """The key columns of a row that its symbol, its day and what tells it apart do not tell."""
+    known = {
+        dataset.symbol,
+        dataset.apart or "cusip",
+        *((dataset.time,) if dataset.column(dataset.time).kind == "date" else ()),
+    }
     return tuple(name for name in dataset.key if name not in known)
 
 
 def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
-    """By day and security, what is visible and what was published before, in one reading of the symbol's rows.
+    """By day and security (or facility), what is visible and what was published before, in one reading of the symbol's rows.
 
-    The columns: the superseded load, 0 for what is visible; day, CUSIP, amount, value, rows without a price, rows, names, how
+    The columns: the superseded load, 0 for what is visible; day, what tells it apart, amount, value, rows without a price, rows, names, how
     many rows repeat the key of another one, and `unknown_keys` of one row. What is visible comes first, by day and within it the largest amount first; then each superseded
     load, the oldest first.
     """
     measure, day = find_measure(dataset), f"toDate(`{dataset.time}`)"
-    security, amount = _security(measure), _amount(dataset, measure)
+    part, amount = _part(measure), _amount(dataset, measure)
     names = f"groupUniqArray(`{measure.name.name}`)" if measure.name else "['']"
     keys = "".join(f", any(`{name}`)" for name in unknown_keys(dataset))
     published, superseded = (
@@ -123,10 +138,10 @@ def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
         for column in ("load_id", "arrayJoin(supersedes)")
     )
     sql = (
-        f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {security}, {amount}, {_value(dataset, measure)}, "
+        f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {part}, {amount}, {_value(dataset, measure)}, "
         f"{_unpriced(measure)}, count(), {names}, {_repeats(dataset)}{keys} "
         f"FROM {table_expression(dataset, snapshot)} WHERE {published} AND `{dataset.symbol}` = {{symbol:String}} "
-        f"GROUP BY _superseded, {day}, {security} ORDER BY _superseded, {day}, {amount} DESC, {security} "
+        f"GROUP BY _superseded, {day}, {part} ORDER BY _superseded, {day}, {amount} DESC, {part} "
         f"LIMIT {MOST_DAYS:d} BY _superseded"
     )
     return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
@@ -152,7 +167,7 @@ def largest_amounts(dataset: Dataset, load_id: int, limit: int, snapshot: Snapsh
     sql = (
         f"SELECT symbol_, max(ranked_), argMax(day_, ranked_), argMax(name_, ranked_) FROM ("
         f"SELECT `{dataset.symbol}` AS symbol_, {day} AS day_, {ranked} AS ranked_, {name} AS name_ FROM {records.unarchived_rows(dataset, snapshot)} "
-        f"WHERE load_id = {load_id:d} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {_security(measure)}, {day}) "
+        f"WHERE load_id = {load_id:d} AND `{dataset.symbol}` != '' GROUP BY `{dataset.symbol}`, {_part(measure)}, {day}) "
         f"WHERE isNotNull(ranked_) GROUP BY symbol_ ORDER BY max(ranked_) DESC, symbol_ LIMIT {limit:d}"
     )
     return Query(sql)

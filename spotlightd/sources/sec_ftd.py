@@ -35,11 +35,11 @@ has published its name or its content, so it is found by what its link or name s
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from typing import Any, BinaryIO
+from typing import Any
 
 from spotlightd import (
     Batch,
@@ -55,7 +55,7 @@ from spotlightd import (
     Rhythm,
     Rows,
 )
-from spotlightd.parse import dates, delimited, html, zipped
+from spotlightd.parse import dates, delimited, html, lines, zipped
 
 INDEX = "https://www.sec.gov/data-research/sec-markets-data/fails-deliver-data"
 PACKED, TEXT = b"PK", b"SETTLEMENT DATE|"
@@ -163,19 +163,13 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
     layout = HALF_MONTH if re.match(r"(?i)cnsfails\d{6}[ab]", body.name) else OLDER
     with body.path.open("rb") as file:
         is_text = file.read(len(TEXT)) == TEXT
-        file.seek(0)
-        if is_text:
-            yield from delimited.read(_read_pieces(file), layout)
-            return
+    if is_text:
+        yield from delimited.read(lines.read_file(body.path), layout)
+        return
     for member in zipped.members(body):
         if member.ending not in (".txt", ""):
             raise FormatError(f"{body.name} holds {member.name!r}, which is not a text of fails", member=member.index)
         yield from delimited.read(zipped.pieces(member), layout, member=member.index)
-
-
-def _read_pieces(file: BinaryIO) -> Generator[bytes]:
-    while piece := file.read(zipped.PIECE_BYTES):
-        yield piece
 
 
 def reread(text: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@
     const depth = groups.reduce((most, group) => Math.max(most, group.entries.length), 1);
     for (let layer = 0; layer < depth; layer += 1) { /* a smaller bar stands in front of a larger one */
       const indexes = groups.map((group) => group.entries[layer]);
-      const describe = (place) => (series.shared[indexes[place]] ? `, CUSIP ${series.shared[indexes[place]]}` : "");
+      const describe = (place) => (series.shared[indexes[place]] ? `, ${series.apart} ${series.shared[indexes[place]]}` : "");
       data.push(indexes.map((index) => values[index] ?? null));
       kinds.push(layer ? bars("same day", "--ink", "--ink-soft", describe) : bars(unit, "--accent", "--accent-soft", describe));
       if (indexes.some((index) => marked.has(index))) {

@@ -1,7 +1,7 @@
 """One dataset on a symbol's page: its amounts day by day, with charts, largest days, corrections and withdrawn days.
 
 On the day of a merger two securities may have one symbol. They are two entries of that day, each with its CUSIP and its
-own number, in the charts, in the tables and in every sentence.
+own number, in the charts, in the tables and in every sentence. So are the volumes of two facilities.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Day:
     """One security of a symbol on one day. `key` holds the key values of its row, or of one of its rows when there are
     several.
 
-    `cusip` is empty when the symbol has only one security on that day. `before`: other amounts that were published for
+    `part` is its CUSIP, or what else tells it apart; empty when the symbol has only one entry on that day. `before`: other amounts that were published for
     the security and the day earlier, newest first. `repeats`: how many of the rows have the key of another one. Then the
     amount is the largest of theirs, and no sum.
     """
 
     day: date
-    cusip: str
+    part: str
     amount: Any
     worth: Decimal | None
     unpriced: int
@@ -57,7 +57,7 @@ class WithdrawnDay:
     """A security of a symbol that had a row on a day and has none now, and its last amount."""
 
     day: date
-    cusip: str
+    part: str
     amount: Any
 
 
@@ -67,7 +67,7 @@ class Panel:
 
     `rows` are the visible ones of `measures.daily_history`, one for each day and security, oldest first, without the load. `before` has the amounts
     that superseded loads gave for a day and a CUSIP, `shared` the CUSIPs on days with several securities, by index of the
-    row. A `Day` is made only for the days that are shown: making all of 5,000 days took longer than everything else on
+    row; for a dataset that tells rows apart by another column, its values in place of CUSIPs. A `Day` is made only for the days that are shown: making all of 5,000 days took longer than everything else on
     the page.
     """
 
@@ -81,11 +81,11 @@ class Panel:
     shared: Mapping[int, str]
 
     def day(self, index: int) -> Day:
-        day, cusip, amount, worth, unpriced, rows, _, repeats, *keys = self.rows[index]
-        values = {self.dataset.symbol: self.symbol, "cusip": cusip, self.dataset.time: day}
+        day, part, amount, worth, unpriced, rows, _, repeats, *keys = self.rows[index]
+        values = {self.dataset.symbol: self.symbol, self.dataset.apart or "cusip": part, self.dataset.time: day}
         values |= dict(zip(measures.unknown_keys(self.dataset), keys, strict=True))
         key = tuple(values[name] for name in self.dataset.key)
-        before = tuple(dict.fromkeys(value for value in self.before.get((day, cusip), ()) if value != amount))
+        before = tuple(dict.fromkeys(value for value in self.before.get((day, part), ()) if value != amount))
         return Day(day, self.shared.get(index, ""), amount, worth, unpriced, rows, key, before, repeats)
 
     @property
@@ -140,7 +140,7 @@ class Panel:
     def withdrawn(self) -> list[WithdrawnDay]:
         """What had a row and has none now."""
         withdrawn = set(self.before).difference((row[0], row[1]) for row in self.rows) if self.before else set()
-        return [WithdrawnDay(day, cusip, self.before[day, cusip][0]) for day, cusip in sorted(withdrawn)]
+        return [WithdrawnDay(day, part, self.before[day, part][0]) for day, part in sorted(withdrawn)]
 
     @property
     def unpriced(self) -> int:
@@ -162,9 +162,9 @@ class Panel:
         def make_point(position: int) -> Point:
             day = self.day(indexes[position])
             before = f" (corrected; before: {', '.join(map(format_number, day.before))})" if day.before else ""
-            security = f", CUSIP {day.cusip}" if day.cusip else ""
+            part = f", {self.measure.apart_title} {day.part}" if day.part else ""
             apart = f" (the largest of {day.rows:,} rows, which are not added up)" if day.repeats else ""
-            text = f"{day.day}{security}: {format_number(values[position], 0)} {unit}{apart}{before}"
+            text = f"{day.day}{part}: {format_number(values[position], 0)} {unit}{apart}{before}"
             return Point(text, self.address(day), is_corrected=bool(day.before))
 
         return daily_chart.draw_days([self.rows[index][0] for index in indexes], values, make_point)
@@ -172,7 +172,7 @@ class Panel:
     @property
     def data(self) -> dict[str, Any]:
         """For the script: columns of numbers (days counted from the year 1), and the target of clicks on a day. A day with
-        several securities is there several times, with their CUSIPs in `shared`, by index.
+        several securities is there several times, with what tells them apart in `shared`, by index.
         """
         return {
             "unit": self.measure.unit,
@@ -181,6 +181,7 @@ class Panel:
             "amounts": [row[2] if isinstance(row[2], int) else float(row[2]) for row in self.rows],
             "worths": [None if row[3] is None else int(row[3]) for row in self.rows],
             "shared": dict(self.shared),
+            "apart": self.measure.apart_title,
             "corrected": self.corrected,
             "address": format_address(("s", self.symbol, self.dataset.name, "")),
             "as_of": format_address("", as_of=self.as_of),
@@ -191,21 +192,21 @@ def make_panel(dataset: Dataset, symbol: str, history: Sequence[Sequence[Any]], 
     """The panel of the rows of `measures.daily_history`."""
     rows = [row[1:] for row in history if not row[0]]
     before: dict[tuple[date, str], list[Any]] = {}
-    for _, day, cusip, amount, *_ in history[len(rows) :]:
-        before.setdefault((day, cusip), []).insert(0, amount)
+    for _, day, part, amount, *_ in history[len(rows) :]:
+        before.setdefault((day, part), []).insert(0, amount)
     measure = measures.find_measure(dataset)
     return Panel(dataset, symbol, as_of, measure, rows, before, find_titles(rows), find_shared_days(rows))
 
 
 def find_titles(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, str, date], ...]:
-    """Names and CUSIPs of the symbol with their last day, the newest first; of equal days, the one that came first."""
+    """Names and CUSIPs (or what else tells them apart) of the symbol with their last day, the newest first; of equal days, the one that came first."""
     last_days = {(name, row[1]): row[0] for row in rows for name in row[6]}
     newest = heapq.nlargest(MOST_TITLES, last_days.items(), key=operator.itemgetter(1))
-    return tuple((name, cusip, day) for (name, cusip), day in newest)
+    return tuple((name, part, day) for (name, part), day in newest)
 
 
 def find_shared_days(rows: Sequence[Sequence[Any]]) -> dict[int, str]:
-    """The CUSIPs of the rows whose day has several securities, by index. The rows of a day are neighbours."""
+    """The CUSIPs of the rows whose day has several entries, by index. The rows of a day are neighbours."""
     same = [first for first, (row, after) in enumerate(itertools.pairwise(rows)) if row[0] == after[0]]
     return {index: rows[index][1] for first in same for index in (first, first + 1)}
 

@@ -1,0 +1,92 @@
+"""Daily short volume of the exchanges of the NYSE group: one piped text a day for each exchange.
+
+Addresses are computed: `NYSEshvol/NYSEshvol2021/NYSEshvol202101/NYSEshvol20210104.txt`. In 2026 two public readers report
+that the folder is there, with these six exchanges, and two that an address in it answered 404.
+
+| file | exchange | code | from |
+|---|---|---|---|
+| NYSE, ARCA, Amex | NYSE, NYSE Arca, NYSE American | N, P, A | 2009-07-21 |
+| National | NYSE National | C | 2018-05-14 |
+| Chicago, Texas | NYSE Chicago, since 2025 NYSE Texas | M | 2019-11-04 |
+
+Two headers: up to 2017 `Date|Symbol|Short Volume|Total Volume|Market`, then with `Short Exempt Volume` before the short volume.
+Lines end with CR LF. There is no trailer, so a file that was cut at the end of a line cannot be told from a whole one. A day
+without trades is a header alone, such as that of NYSE National on 2018-05-14, a week before it opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import date
+
+from spotlightd import Batch, Body, Expected, Link, OutsideRows, Pages, Reject, Rows, short_volume
+from spotlightd.parse import dates, delimited, new_york
+from spotlightd.sources.short_interest import volume_files
+
+HOME = "https://ftp.nyse.com/ShortData/"
+BEGINNINGS = {
+    "NYSE": date(2009, 7, 21),
+    "ARCA": date(2009, 7, 21),
+    "Amex": date(2009, 7, 21),
+    "National": date(2018, 5, 14),
+    "Chicago": date(2019, 11, 4),
+    "Texas": date(2025, 3, 31),
+}
+
+LAYOUT = delimited.Layout(
+    dataset=short_volume,
+    separator="|",
+    take={
+        "Date": "trade_date",
+        "Symbol": "symbol",
+        "Short Exempt Volume": "short_exempt_volume",
+        "Short Volume": "short_volume",
+        "Total Volume": "total_volume",
+        "Market": "market",
+    },
+    days="%Y%m%d",
+    constants={"facility": ""},
+)
+
+
+async def discover(_: Pages) -> AsyncIterator[Link]:
+    for link in list_links(dates.add_business_days(new_york.today(), -1)):
+        yield link
+
+
+def list_links(last: date) -> Iterator[Link]:
+    """The files of all business days up to that one."""
+    for exchange, first in BEGINNINGS.items():
+        stem = f"{exchange}shvol"
+        for day in dates.business_days(dates.Period(first, last)):
+            url = f"{HOME}{stem}/{stem}{day:%Y}/{stem}{day:%Y%m}/{stem}{day:%Y%m%d}.txt"
+            yield Link(url, f"{day:%Y/%m/%d}/{exchange.lower()}", day, day, is_probe=True)
+
+
+def parse(body: Body) -> Iterator[Rows | Reject]:
+    return volume_files.read_volumes(body, LAYOUT, BEGINNINGS)
+
+
+def expected(day: date) -> Expected:
+    """The file of NYSE of the last business day but one: it is posted during the night."""
+    before = dates.add_business_days(day, -2)
+    return Expected(f"{before:%Y/%m/%d}/nyse", dates.add_business_days(before, 2))
+
+
+source = Batch(
+    name="nyse_short_volume",
+    title="NYSE group daily short volume",
+    home=HOME,
+    datasets=(short_volume,),
+    discover=discover,
+    parse=parse,
+    parser="1",
+    hosts=("ftp.nyse.com",),
+    begins_with=b"Date|Symbol|",
+    least_links=10_000,
+    cron="20 11 * * 2-6",
+    expected=expected,
+    outside=OutsideRows.REFUSE,
+    max_bytes=16 << 20,
+    requests_per_second=0.5,
+)
