@@ -18,8 +18,8 @@ import pyarrow.csv
 
 from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Reject
-from spotlightd.parse import lines
 from spotlightd.parse.cells import Numbers, make_reject
+from spotlightd.parse.lines import Block, read_blocks
 from spotlightd.parse.readahead import prefetch
 
 TEXTS = pa.dictionary(pa.int32(), pa.string())
@@ -49,7 +49,7 @@ class Fields:
 
     columns: Sequence[pa.DictionaryArray]
     lines: Numbers
-    block: lines.Block
+    block: Block
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ def open_text(
 
     FormatError for a text without a header, and for a header that names a field twice.
     """
-    blocks = prefetch(lines.read_blocks(pieces, "utf-8", member=member))
+    blocks = prefetch(read_blocks(pieces, "utf-8", member=member))
     for block in blocks:
         header, rest = _read_header(block, member)
         if header is not None:
@@ -75,17 +75,17 @@ def open_text(
     raise FormatError("the text is empty: there is not even a header", member=member)
 
 
-def _read_blocks(blocks: Iterable[lines.Block], header: Header) -> Generator[Fields | Reject, None, None]:
+def _read_blocks(blocks: Iterable[Block], header: Header) -> Generator[Fields | Reject, None, None]:
     for block in blocks:
         if block.text:
             yield from _read_fields(block, header)
 
 
-def _read_header(block: lines.Block, member: int) -> tuple[Header | None, lines.Block]:
+def _read_header(block: Block, member: int) -> tuple[Header | None, Block]:
     """The names in the first line that is not blank, and the rest of the block."""
     before = len(block.text) - len(block.text.lstrip(b"\n"))
     if before == len(block.text):
-        return None, lines.Block(block.first, 0, b"")
+        return None, Block(block.first, 0, b"")
     text, _, rest = block.text[before:].partition(b"\n")
     number = block.first + before
     names = tuple(name.strip() for name in next(csv.reader([text.decode()])))
@@ -93,10 +93,10 @@ def _read_header(block: lines.Block, member: int) -> tuple[Header | None, lines.
     if len(places) < len(names):
         twice = next(name for place, name in enumerate(names) if places[name.casefold()] != place)
         raise FormatError(f"the header names {twice[:80]!r} twice", member=member, line=number)
-    return Header(names, number, member, places), lines.Block(number + 1, block.count - before - 1, rest)
+    return Header(names, number, member, places), Block(number + 1, block.count - before - 1, rest)
 
 
-def _read_fields(block: lines.Block, header: Header) -> Generator[Fields | Reject, None, None]:
+def _read_fields(block: Block, header: Header) -> Generator[Fields | Reject, None, None]:
     table, irregular = _divide(block, header)
     if table.num_rows + len(irregular.numbers) != block.count:
         block, irregular = _blank_open_lines(block, header)
@@ -113,7 +113,7 @@ def _read_fields(block: lines.Block, header: Header) -> Generator[Fields | Rejec
     yield from _drop_blank_lines(Fields(columns, numbers, block))
 
 
-def _divide(block: lines.Block, header: Header) -> tuple[pa.Table, _Irregular]:
+def _divide(block: Block, header: Header) -> tuple[pa.Table, _Irregular]:
     irregular, count = _Irregular(), len(header.names)
 
     def keep(row: pyarrow.csv.InvalidRow) -> str:
@@ -136,7 +136,7 @@ def _divide(block: lines.Block, header: Header) -> tuple[pa.Table, _Irregular]:
     return reader.read_all(), irregular
 
 
-def _blank_open_lines(block: lines.Block, header: Header) -> tuple[lines.Block, _Irregular]:
+def _blank_open_lines(block: Block, header: Header) -> tuple[Block, _Irregular]:
     """The block with blank lines in place of those whose quotes do not match; they are rejects."""
     irregular = _Irregular()
     texts = block.text.split(b"\n")
@@ -156,7 +156,7 @@ def _is_closed(text: str) -> bool:
     return True
 
 
-def _number_rows(block: lines.Block, without: Sequence[int]) -> Numbers:
+def _number_rows(block: Block, without: Sequence[int]) -> Numbers:
     numbers = np.arange(block.first, block.first + block.count, dtype="u4")
     return np.delete(numbers, [number - block.first for number in without]) if without else numbers
 
