@@ -1,0 +1,1 @@
+"""The threshold lists of Regulation SHO, one source for each publisher. `lists` has what they share."""
