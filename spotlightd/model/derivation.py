@@ -91,6 +91,11 @@ class Derivation:
     def datasets(self) -> tuple[Dataset, ...]:
         return (self.dataset,)
 
+    @property
+    def unit(self) -> str:
+        """What a round computes, for people."""
+        return "slice"
+
 
 def check_inputs(owner: str, inputs: tuple[Dataset, ...], dataset: Dataset) -> None:
     """SettingsError for a dataset that cannot be derived from these."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from spotlightd.model.derivation import Derivation
 from spotlightd.model.provenance import Load, LoadState, Reject
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
@@ -19,11 +20,11 @@ class Loads(Protocol):
     """Loads and their states. A load is visible when it is published and no other published load supersedes it."""
 
     async def begin_load(
-        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
+        self, source: Batch | Stream | Transform | Derivation, digest: str, covers: str, *, derived_from: int = 0
     ) -> Load:
         """A new load in state `loading`, with a load_id that was never used before."""
 
-    async def begin_group(self, source: Batch, documents: Sequence[tuple[str, str]]) -> tuple[Load, ...]:
+    async def begin_group(self, source: Batch | Derivation, documents: Sequence[tuple[str, str]]) -> tuple[Load, ...]:
         """As `begin_load` for these documents (digest, covers), in their order. This and the other calls for a group are one
         transaction each: they happen for all loads or for none.
         """
@@ -95,3 +96,9 @@ class Loads(Protocol):
         """The highest number of a publication, intended or written, of loads in these states or in any. 0 when none of
         them was intended yet; None when there is no such load.
         """
+
+    async def derived_until(self, derivation: Derivation) -> int:
+        """The publication up to which this version of the derivation has computed everything; 0 for nothing."""
+
+    async def save_derived(self, derivation: Derivation, seq: int) -> None:
+        """Record that this version of the derivation has computed everything up to that publication."""

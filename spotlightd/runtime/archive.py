@@ -9,6 +9,7 @@ from spotlightd.errors import SettingsError
 from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
+from spotlightd.model.derivation import Derivation
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
@@ -27,8 +28,9 @@ def make_archiver(instance: Instance) -> Archiver:
 
 def make_archive_context(instance: Instance) -> ArchiveContext:
     _check_policy(instance)
-    feeds: tuple[Batch | Stream | Transform, ...] = (
-        *instance.catalog.sources, *instance.catalog.streams, *instance.catalog.transforms,
+    catalog = instance.catalog
+    feeds: tuple[Batch | Stream | Transform | Derivation, ...] = (
+        *catalog.sources, *catalog.streams, *catalog.transforms, *catalog.derivations,
     )  # fmt: skip
     return ArchiveContext(
         datasets={dataset.name: dataset for dataset in instance.datasets},

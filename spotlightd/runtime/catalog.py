@@ -1,6 +1,7 @@
-"""All sources and transforms: modules of `spotlightd/sources` and `spotlightd/datasets`, and files of the operator's folder.
+"""All sources, transforms and derivations: modules of `spotlightd/sources` and `spotlightd/datasets`, and files of the operator's folder.
 
-They are found by looking, not by registering: a module-level `Batch`, `Stream` or `Transform` is one. Sub-packages and folders
+They are found by looking, not by registering: a module-level `Batch`, `Stream`, `Transform` or
+`Derivation` is one. Sub-packages and folders
 group the sources of one publisher (`sources/dtcc/cftc_rates.py`). The operator's folder is `sources` in the state folder. Its
 `.py` files are read, but none in a folder called `golden`, and none whose name, or whose folder's, begins with an underscore
 or a dot.
@@ -9,7 +10,7 @@ or a dot.
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from spotlightd import sources as built_in_sources
 from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import DRILL_PREFIX, REBUILD_PREFIX, Dataset
+from spotlightd.model.derivation import Derivation
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.model.transform import Transform
@@ -29,26 +31,31 @@ from spotlightd.workers import loader
 PACKAGES = (built_in_sources, built_in_datasets)
 CASES = "golden"
 VIEW_SUFFIXES = ("current", "all")
-Declaration = Batch | Stream | Transform
+Declaration = Batch | Stream | Transform | Derivation
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """`sources` publish documents, `streams` send messages, `transforms` compute rows from datasets that these feed.
-    `places` is the module or file of each source and stream.
+    """`sources` publish documents, `streams` send messages, `transforms` and `derivations` compute rows from datasets that
+    these feed. `places` is the module or file of each source and stream.
     """
 
     sources: tuple[Batch, ...]
     streams: tuple[Stream, ...]
     places: Mapping[str, str]
     transforms: tuple[Transform, ...] = ()
+    derivations: tuple[Derivation, ...] = ()
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
-        """All datasets that the sources feed, each once, by name, with the frames of streams. Then those of transforms."""
+        """All datasets that the sources feed, each once, by name, with the frames of streams. Then those that are computed."""
         fed = _fed_datasets((*self.sources, *self.streams))
-        computed = {transform.dataset.name: transform.dataset for transform in self.transforms}
-        return (*(fed[name] for name in sorted(fed)), *computed.values())
+        return (*(fed[name] for name in sorted(fed)), *_fed_datasets(self.computed).values())
+
+    @property
+    def computed(self) -> tuple[Transform | Derivation, ...]:
+        """What computes rows, each after those that it reads."""
+        return (*self.transforms, *self.derivations)
 
     @property
     def feeds(self) -> Mapping[str, Batch | Stream]:
@@ -61,7 +68,7 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
     """The sources and transforms of the packages, and with settings the operator's too. SettingsError for a file that
     cannot be loaded, and for two sources or two different datasets of one name.
 
-    A transform of a dataset that no source feeds is left out.
+    A transform or a derivation of a dataset that nothing feeds is left out.
     """
     declarations: dict[str, Declaration] = {}
     places: dict[str, str] = {}
@@ -80,8 +87,10 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
     fed = _fed_datasets((*batches, *streams))
     transforms = [transform for transform in declarations.values() if isinstance(transform, Transform)]
     used = tuple(transform for transform in transforms if transform.input.name in fed)
-    source_places = {name: place for name, place in places.items() if not isinstance(declarations[name], Transform)}
-    return Catalog(batches, streams, source_places, used)
+    derivations = [derivation for derivation in declarations.values() if isinstance(derivation, Derivation)]
+    known = {*fed, *_fed_datasets(used), *(dataset.name for dataset in SYSTEM_DATASETS)}
+    feeds = {name: place for name, place in places.items() if isinstance(declarations[name], Batch | Stream)}
+    return Catalog(batches, streams, feeds, used, tuple(_list_fed(derivations, known)))
 
 
 def list_source_files(state: Path) -> list[Path]:
@@ -104,7 +113,20 @@ def load_source(path: Path) -> Batch:
     return batches[0]
 
 
-def _fed_datasets(sources: Sequence[Batch | Stream]) -> dict[str, Dataset]:
+def _list_fed(derivations: Sequence[Derivation], known: set[str]) -> list[Derivation]:
+    """The derivations whose inputs are known, or are computed by one of them; each after those that it reads."""
+    fed: list[Derivation] = []
+    while ready := [
+        derivation
+        for derivation in derivations
+        if derivation not in fed and all(source.name in known for source in derivation.inputs)
+    ]:
+        fed += ready
+        known = known | {derivation.dataset.name for derivation in ready}
+    return fed
+
+
+def _fed_datasets(sources: Iterable[Declaration]) -> dict[str, Dataset]:
     return {dataset.name: dataset for source in sources for dataset in _datasets_of(source)}
 
 

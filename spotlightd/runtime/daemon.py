@@ -18,7 +18,9 @@ from typing import Any
 from spotlightd import __version__
 from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.flow import ArchiveFlow
+from spotlightd.flows.backup.record import read_backups
 from spotlightd.flows.batch.schedule import Collector, Wakeups, run_bookkeeping, run_triggers
+from spotlightd.flows.derive.flow import DeriveFlow
 from spotlightd.flows.supervise import Board, Flow, Reporter, Status, run_in_background, run_isolated, run_vital
 from spotlightd.flows.transform import TransformRunner
 from spotlightd.flows.upkeep.bucket import watch_bucket
@@ -35,6 +37,7 @@ from spotlightd.model.source import Batch
 from spotlightd.ports.bus import Bus
 from spotlightd.runtime import systemd
 from spotlightd.runtime.archive import make_archiver, make_document_tiering
+from spotlightd.runtime.derivations import make_derivation_runner
 from spotlightd.runtime.disks import make_disk_monitor, read_disk_metrics, release_ballast
 from spotlightd.runtime.endpoint import ENDPOINT, publish_endpoint
 from spotlightd.runtime.explorer import make_explorer_context
@@ -101,6 +104,7 @@ def _make_parts(instance: Instance, board: Board) -> _Parts:
         archive=archiver.state,
         documents=tiering.state,
         incomplete_tables=lambda: len(instance.tables.defects),
+        backups=lambda: read_backups(settings.state_dir),
     )
     return _Parts(instance, sources, board, Wakeups(), archiver, tiering, disks, metrics)
 
@@ -212,7 +216,7 @@ def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
 
 
 def _moving_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutine[Any, Any, None]]:
-    """The flows that move frames until the listeners have stopped, and the transforms of what was moved."""
+    """The flows that move frames until the listeners have stopped, and those that compute rows from what is published."""
     instance = parts.instance
     transforms = {
         transform.name: TransformRunner(
@@ -221,7 +225,11 @@ def _moving_flows(parts: _Parts, streams: OpenStreams) -> dict[str, Coroutine[An
         )
         for transform in instance.catalog.transforms
     }  # fmt: skip
-    flows: dict[str, Flow] = {**streams.movers, **transforms}
+    derivations = {
+        f"derive {derivation.name}": DeriveFlow(make_derivation_runner(derivation, instance))
+        for derivation in instance.catalog.derivations
+    }
+    flows: dict[str, Flow] = {**streams.movers, **transforms, **derivations}
     return {name: run_isolated(parts.board, name, flow) for name, flow in flows.items()}
 
 

@@ -27,6 +27,7 @@ from spotlightd.model.text import count
 from spotlightd.ports.ledger import ArchiveLedger, Job, Positions
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.runtime.catalog import Catalog
+from spotlightd.runtime.derivations import make_derivation_runner
 from spotlightd.sql.tiers import Archives
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _describe_remedies(catalog: Catalog) -> dict[str, str]:
     for stream in catalog.streams:
         remedies[stream.dataset.name] = "has its frames decoded again"
         remedies[frames_of(stream).name] = "makes an empty one: nothing can make the frames again"
-    for transform in catalog.transforms:
-        remedies[transform.dataset.name] = "computes its rows again"
+    for computed in catalog.computed:
+        remedies[computed.dataset.name] = "computes its rows again"
     for dataset in SYSTEM_DATASETS:
         if dataset.name not in INDEXES:
             remedies[dataset.name] = "makes an empty one: nothing can make its rows again"
@@ -125,16 +126,27 @@ async def _refill_loads(instance: Instance) -> None:
 
 async def make_table_again(instance: Instance, name: str) -> str:
     """Make a table usable that lost its rows, and have its rows made again where that is possible. Returns what was done
-    and what is to come, as a sentence. SettingsError when the table has lost nothing.
+    and what is to come, as a sentence. SettingsError when the table has lost nothing, and
+    no derivation computes it.
     """
     defects = [defect for defect in instance.tables.defects if defect.table == name]
     if name == loads_table.name:
         return "all publications of the ledger are in the table loads"
+    if derivations := [derivation for derivation in instance.catalog.derivations if derivation.dataset.name == name]:
+        if defects:
+            await _accept_losses(instance, name)
+        computed = await make_derivation_runner(derivations[0], instance).compute_again()
+        return f"{name} is computed again: {count(computed, derivations[0].unit)}"
     if not defects:
         raise SettingsError(f"table {name} has all rows that are known of it: there is nothing to rebuild")
+    await _accept_losses(instance, name)
+    return await _rebuild_rows(instance, name)
+
+
+async def _accept_losses(instance: Instance, name: str) -> None:
+    """What was published until now need not be in the table."""
     newest = int((await instance.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
     await instance.partitions.accept_loss(name, newest)
-    return await _rebuild_rows(instance, name)
 
 
 async def _rebuild_rows(instance: Instance, name: str) -> str:

@@ -17,9 +17,12 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 
 from spotlightd.errors import SettingsError, SpotlightError
+from spotlightd.model.derivation import Derivation
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 from spotlightd.model.transform import Transform
+
+DECLARATIONS = (Batch, Stream, Transform, Derivation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def _place(trace: TracebackType | None) -> str:
 
 def load_sources(place: str) -> tuple[Batch | Stream, ...]:
     """All Batch and Stream objects of a module or file. SettingsError if it cannot be loaded."""
-    return tuple(value for value in load_declarations(place) if not isinstance(value, Transform))
+    return tuple(value for value in load_declarations(place) if isinstance(value, Batch | Stream))
 
 
 def find_source(sources: Iterable[Batch | Stream], place: str, name: str) -> Batch | Stream:
@@ -65,11 +68,11 @@ def find_source(sources: Iterable[Batch | Stream], place: str, name: str) -> Bat
     raise SettingsError(f"{place} has no source {name} any more")
 
 
-def load_declarations(place: str) -> tuple[Batch | Stream | Transform, ...]:
-    """All sources and transforms of a module or file. SettingsError if it cannot be loaded."""
+def load_declarations(place: str) -> tuple[Batch | Stream | Transform | Derivation, ...]:
+    """All sources, transforms and derivations of a module or file. SettingsError if it cannot be loaded."""
     with AuthorErrors(lambda error: SettingsError(f"source file {place} cannot be loaded: {error}")):
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    return tuple(value for value in vars(module).values() if isinstance(value, Batch | Stream | Transform))
+    return tuple(value for value in vars(module).values() if isinstance(value, DECLARATIONS))
 
 
 def _load_file(path: Path) -> ModuleType:

@@ -16,6 +16,7 @@ from typing import Any
 from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
 from spotlightd.errors import StoreError
 from spotlightd.log import hide_known_secrets as hide
+from spotlightd.model.derivation import Derivation
 from spotlightd.model.provenance import Load, LoadState, Reject
 from spotlightd.model.source import Batch, list_wholes
 from spotlightd.model.stream import Stream
@@ -30,15 +31,15 @@ class SqliteLoads(SqliteFile):
     """The port `Loads`: the part of the ledger that knows its table `loads`."""
 
     async def begin_load(
-        self, source: Batch | Stream | Transform, digest: str, covers: str, *, derived_from: int = 0
+        self, source: Batch | Stream | Transform | Derivation, digest: str, covers: str, *, derived_from: int = 0
     ) -> Load:
         return (await self._begin_loads(source, [(digest, covers, derived_from)]))[0]
 
-    async def begin_group(self, source: Batch, documents: Sequence[tuple[str, str]]) -> tuple[Load, ...]:
+    async def begin_group(self, source: Batch | Derivation, documents: Sequence[tuple[str, str]]) -> tuple[Load, ...]:
         return await self._begin_loads(source, [(*document, 0) for document in documents])
 
     async def _begin_loads(
-        self, source: Batch | Stream | Transform, origins: Sequence[tuple[str, str, int]]
+        self, source: Batch | Stream | Transform | Derivation, origins: Sequence[tuple[str, str, int]]
     ) -> tuple[Load, ...]:
         names = json.dumps([dataset.name for dataset in source.datasets])
         insert = (
@@ -203,6 +204,15 @@ class SqliteLoads(SqliteFile):
         sql = f"SELECT seq FROM loads INDEXED BY loads_by_seq WHERE {condition} ORDER BY seq DESC LIMIT 1"
         rows = await self.run(sql, states)
         return rows[0]["seq"] if rows else None
+
+    async def derived_until(self, derivation: Derivation) -> int:
+        sql = "SELECT seq FROM derivations WHERE name = ? AND version = ?"
+        rows = await self.run(sql, (derivation.name, derivation.version))
+        return int(rows[0]["seq"]) if rows else 0
+
+    async def save_derived(self, derivation: Derivation, seq: int) -> None:
+        values = (derivation.name, derivation.version, seq)
+        await self.run("INSERT OR REPLACE INTO derivations VALUES (?, ?, ?)", values)
 
     async def _select_loads(self, sql: str, values: Sequence[Any]) -> tuple[Load, ...]:
         """Read in the file's thread, so that many loads do not hold the event loop."""

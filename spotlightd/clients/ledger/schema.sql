@@ -40,6 +40,10 @@ END;
 CREATE TRIGGER IF NOT EXISTS load_adopted AFTER INSERT ON loads WHEN new.state = 'published' BEGIN
     UPDATE loads SET superseded_by = new.load_id WHERE load_id IN (SELECT value FROM json_each(new.supersedes));
 END;
+-- Derivations: the publication up to which a version of each has computed everything. Without a row all is computed again.
+CREATE TABLE IF NOT EXISTS derivations (
+    name TEXT PRIMARY KEY, version TEXT NOT NULL, seq INTEGER NOT NULL
+) STRICT;
 -- Jobs: what commands ask the running daemon for.
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, target TEXT NOT NULL, first TEXT NOT NULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -22,9 +23,12 @@ from spotlightd.datasets.system import SYSTEM_DATASETS, archives, loads
 from spotlightd.errors import InUseError, SettingsError
 from spotlightd.files import open_lock
 from spotlightd.flows.backup.context import BackupContext
+from spotlightd.flows.backup.prune import Pruned, prune
+from spotlightd.flows.backup.record import FOLDER, RECORDS, note_backup
 from spotlightd.flows.backup.writer import WrittenBackup, write_backup
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.stream import frames_of
+from spotlightd.model.text import count
 from spotlightd.ports.storage import Bucket
 from spotlightd.runtime.catalog import Catalog
 from spotlightd.runtime.instance import LEDGER_FILE, bucket_folder, make_bucket
@@ -36,10 +40,11 @@ PREFIX = "backup/"
 
 
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
-    """Write a backup."""
+    """Write a backup, then remove those that are too many."""
     require_ledger(settings)
     _check_target(arguments.to, settings)
-    with _scratch_folder(settings.state_dir) as scratch:
+    _check_keep(arguments)
+    with hold_backups(settings.state_dir) as scratch:
         async with (
             open_session(settings) as session,
             open_target(arguments.to, settings) as (target, prefix),
@@ -48,8 +53,17 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
             context = make_context(arguments.config, settings, session, bucket, target, prefix, scratch)
             with out.progress("backup") as progress:
                 written = await write_backup(context, progress)
-    _print_result(out, written, str(arguments.to or "the bucket"))
+        note_backup(settings.state_dir, "written", written.manifest.started)
+        pruned = await _prune(arguments.to, arguments.keep)
+    _print_result(out, written, pruned, str(arguments.to or "the bucket"))
     return 0
+
+
+async def _prune(folder: Path | None, keep: int | None) -> Pruned:
+    if folder is None or keep is None:
+        return Pruned(0, 0)
+    async with FolderBucket(folder) as target:
+        return await prune(target, "", keep)
 
 
 @asynccontextmanager
@@ -75,27 +89,42 @@ def _check_target(folder: Path | None, settings: Settings) -> None:
         raise SettingsError("the bucket is a folder in the state folder: name a folder on another disk with --to")
 
 
+def _check_keep(arguments: argparse.Namespace) -> None:
+    """SettingsError for a number that cannot be kept, or a target where nothing may be removed."""
+    if arguments.keep is not None and arguments.to is None:
+        raise SettingsError("--keep belongs to --to: the key of the bucket may remove nothing")
+    if arguments.keep is not None and arguments.keep < 1:
+        raise SettingsError(f"--keep {arguments.keep}: keep at least 1 backup")
+
+
 def _copies_bucket(settings: Settings) -> bool:
     state = settings.state_dir.absolute()
     return settings.bucket.kind == "folder" and _is_inside(bucket_folder(settings.bucket, state), state)
 
 
 @contextmanager
-def _scratch_folder(state: Path) -> Iterator[Path]:
-    """The folder of the files in hand. One backup at a time: InUseError."""
-    folder = state / "backup"
+def hold_backups(state: Path) -> Iterator[Path]:
+    """The folder of the files in hand. One backup or trial at a time: InUseError."""
+    folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     file = open_lock(folder / "lock")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove_leftovers(folder)  # also those of a process that was killed
         yield folder
-        for leftover in folder.iterdir():
-            if leftover.name != "lock":
-                leftover.unlink()
+        _remove_leftovers(folder)
     except BlockingIOError:
-        raise InUseError(f"another backup of {state} is running: wait until it ends") from None
+        raise InUseError(f"another backup of {state}, or a trial, is running: wait until it ends") from None
     finally:
         os.close(file)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for leftover in folder.iterdir():
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        elif leftover.name not in {"lock", *RECORDS}:
+            leftover.unlink()
 
 
 def make_context(
@@ -122,24 +151,30 @@ def make_context(
 
 def _order(catalog: Catalog) -> tuple[Dataset, ...]:
     """Indexes, then what is computed before what it is computed from, frames last."""
-    computed = [transform.dataset for transform in reversed(catalog.transforms)]
+    computed = [made.dataset for made in reversed(catalog.computed)]
     streamed = [stream.dataset for stream in catalog.streams]
     frames = [frames_of(stream) for stream in catalog.streams]
     others = [dataset for dataset in (*catalog.datasets, *SYSTEM_DATASETS) if dataset not in frames]
     return tuple(dict.fromkeys((loads, archives, *computed, *streamed, *others, *frames)))
 
 
-def _print_result(out: Out, written: WrittenBackup, target: str) -> None:
+def _print_result(out: Out, written: WrittenBackup, pruned: Pruned, target: str) -> None:
     manifest = written.manifest
     size = sum(item.size for item in manifest.objects)
     facts: dict[str, Any] = {
         "manifest": written.key, "started": manifest.started, "objects": len(manifest.objects), "bytes": size,
         "rows": sum(item.rows for item in manifest.objects), "new_objects": written.new_objects,
-        "new_bytes": written.new_bytes, "passes": written.passes,
+        "new_bytes": written.new_bytes, "passes": written.passes, "removed_backups": pruned.backups,
+        "removed_objects": pruned.objects,
     }  # fmt: skip
+    removed = (
+        f"\nremoved: {count(pruned.backups, 'older backup')}, {count(pruned.objects, 'object')}"
+        if pruned.objects
+        else ""
+    )
     out.result(
         f"{len(manifest.objects):,} objects with {size:,} bytes are in {target}; {written.new_objects:,} of them, with"
-        f" {written.new_bytes:,} bytes, are new\n{written.key}",
+        f" {written.new_bytes:,} bytes, are new\n{written.key}{removed}",
         facts,
     )
 
@@ -154,6 +189,12 @@ COMMAND = Command(
             type=Path,
             metavar="DIR",
             help="a folder on another disk (default: the bucket of the settings, under backup/)",
+        ),
+        argument(
+            "--keep",
+            type=int,
+            metavar="NUMBER",
+            help="with --to: remove older backups, until there are so many (default: none is removed)",
         ),
     ),
     run,

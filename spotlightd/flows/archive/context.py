@@ -10,6 +10,7 @@ from spotlightd.flows.tempfiles import unlimited_space
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import DECODED
 from spotlightd.model.dataset import Column, Dataset
+from spotlightd.model.derivation import Derivation
 from spotlightd.model.partition import Partition
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
@@ -33,11 +34,11 @@ class HeldError(Exception):
 @dataclass(frozen=True, slots=True)
 class ArchiveContext:
     """`folder` holds temporary files. `require_space` raises StoreError when the disk of that folder must not take so
-    many more bytes; `table_reason` says why a table that lost its rows is left alone. `feeds`: all sources, streams and transforms by name.
+    many more bytes; `table_reason` says why a table that lost its rows is left alone. `feeds`: what fills datasets, by name.
     """
 
     datasets: Mapping[str, Dataset]
-    feeds: Mapping[str, Batch | Stream | Transform]
+    feeds: Mapping[str, Batch | Stream | Transform | Derivation]
     transforms: tuple[Transform, ...]
     warehouse: Warehouse
     bucket: Bucket
