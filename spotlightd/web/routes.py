@@ -17,7 +17,7 @@ from aiohttp import web
 
 from spotlightd.web.state import ExplorerContext
 
-PACKAGES = ("spotlightd.web.pages", "spotlightd.web.symbol", "spotlightd.web.live")
+PACKAGES = ("spotlightd.web.pages", "spotlightd.web.symbol", "spotlightd.web.live", "spotlightd.web.swaps")
 NAME = r"{name:[a-z][a-z0-9_]*}"
 DIGEST = r"{digest:[0-9a-f]{64}}"
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from aiohttp import web
 
 from spotlightd.datasets import system
 from spotlightd.model.dataset import Dataset
+from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters, measures
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
+from spotlightd.query.reader import Reader
+from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, responses
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE
-from spotlightd.web.symbol import price
+from spotlightd.web.symbol import price, swaps
 from spotlightd.web.symbol.panel import day_address, make_panel
 
 LONGEST_SYMBOL = 40
@@ -40,20 +45,29 @@ async def show_symbol(request: web.Request) -> web.StreamResponse:
     if etag and responses.is_unchanged(request, etag):
         return responses.not_modified_response(etag)
     datasets = _daily_datasets(request, snapshot)
-    answers = await reader.together(
-        *(measures.daily_history(dataset, symbol, snapshot) for dataset in datasets),
-        *(price.window_queries(symbol, window, snapshot) if window else ()),
-    )
+    parts = {
+        "days": tuple(measures.daily_history(dataset, symbol, snapshot) for dataset in datasets),
+        "price": price.window_queries(symbol, window, snapshot) if window else (),
+        "swaps": swaps.swap_queries(symbol, datasets, snapshot),
+    }
+    answers = await _read_parts(reader, parts)
     panels = [
         make_panel(dataset, symbol, answer.rows, as_of)
-        for dataset, answer in zip(datasets, answers, strict=False)
+        for dataset, answer in zip(datasets, answers["days"], strict=True)
         if answer.rows
     ]
-    prices = price.make_panels(symbol, window, answers[len(datasets) :], as_of) if window else None
-    if not panels and not prices:
+    prices = price.make_panels(symbol, window, answers["price"], as_of) if window else None
+    swaps_panel = swaps.make_panel(answers["swaps"], as_of)
+    if not (panels or prices or swaps_panel):
         raise _unknown_symbol(symbol, snapshot)
-    values = {"symbol": symbol, "panels": panels, "prices": prices, "snapshot": snapshot}
+    values = {"symbol": symbol, "panels": panels, "prices": prices, "swaps": swaps_panel, "snapshot": snapshot}
     return responses.render_page(request, "symbol.html", values, etag=etag)
+
+
+async def _read_parts(reader: Reader, parts: Mapping[str, Sequence[Query]]) -> dict[str, list[Answer]]:
+    """The answers to the queries of each part, by one statement."""
+    answers = iter(await reader.together(*itertools.chain(*parts.values())))
+    return {name: list(itertools.islice(answers, len(queries))) for name, queries in parts.items()}
 
 
 def _daily_datasets(request: web.Request, snapshot: Snapshot) -> list[Dataset]:

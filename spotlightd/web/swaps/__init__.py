@@ -1,0 +1,1 @@
+"""Pages about swaps: what was reported, and the life of a trade."""
