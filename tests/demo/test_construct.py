@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from spotlightd.demo import construct_swaps
 from spotlightd.demo.construct import ADDED, CHANGED, CORRECTION, ORIGINAL, REMOVED, construct, read_rows
 from spotlightd.demo.publishers.sec import STAGES
 
@@ -55,3 +57,23 @@ def test_the_timeline_shows_bundled_files_only_and_names_what_is_not_real() -> N
     assert all(path.is_file() for path in files)
     assert {path.name for path in files} == {*REAL, *MARKED} == {path.name for path in DATA.glob("*.zip")}
     assert [path.name for path in STAGES[-1].files.values()] == [REAL[0], CORRECTION, REAL[2], REAL[3]]
+
+
+def test_the_constructed_swaps_are_what_construct_swaps_writes_and_say_that_they_are_constructed(tmp_path: Path) -> None:
+    written = {path.name: _read(path) for path in construct_swaps.construct(tmp_path)}
+    assert written == {path.name: _read(path) for path in (DATA / "dtcc").glob("SEC_*.zip")}
+    assert all(name.endswith("-constructed.zip") for name in written)
+    for text in written.values():
+        rows = list(csv.DictReader(text.decode().splitlines()))
+        assert {row["Unique Product Identifier"] for row in rows} <= {"QZCONSTRUCT1", "QZCONSTRUCT2"}
+        assert all(row["Underlying Asset Name"].startswith("CONSTRUCTED ") for row in rows)
+
+
+def test_the_slices_of_the_constructed_day_are_a_part_of_it() -> None:
+    def messages(name: str) -> set[str]:
+        return {line.split(",")[0] for line in _read(DATA / "dtcc" / name).decode().splitlines()[1:] if line}
+
+    whole = messages("SEC_CUMULATIVE_EQUITIES_2026_07_15-constructed.zip")
+    slices = [messages(f"SEC_SLICE_EQUITIES_2026_07_15_{number}-constructed.zip") for number in (1, 2, 3)]
+    assert set.union(*slices) < whole
+    assert sum(map(len, slices)) == len(set.union(*slices))
