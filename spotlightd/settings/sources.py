@@ -23,6 +23,9 @@ class PublisherSettings:
     mirrors: dict[str, str] = setting(
         {}, "host → address to use instead, such as the demo's mirror; private addresses are refused otherwise"
     )
+    mirror_requests_per_second: float = setting(
+        0.0, "most requests to each host that has a mirror; 0 = as many as to the publisher itself"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class HttpPublishers(HttpSessions):
             raise SettingsError(f"source {source.name}: requests_per_second must be above 0")
         for host in source.hosts:
             self._check_contact(source, host)
-            self.queues.set_limit(host, source.requests_per_second)
+            faster = self.limits.mirror_requests_per_second if host in self.mirrors else 0.0
+            self.queues.set_limit(host, faster or source.requests_per_second)
         return HttpPublisher(self, source)
 
     def _check_contact(self, source: Batch, host: str) -> None:

@@ -42,6 +42,7 @@ NOTICE = (
     "purpose: each time there is a short gap."
 )
 POLL_SECONDS = 0.2
+MIRROR_REQUESTS_PER_SECOND = 1000.0  # a source of dated files asks for two years of days, most of which the mirror has not
 DISK = DiskSettings(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
 ARCHIVE = ArchiveSettings(hot_days={"trades": 1}, every_seconds=5.0, grace_seconds=0.0)
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
@@ -83,7 +84,7 @@ async def _run(settings: Settings) -> AsyncIterator[Daemon]:
 def _make_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
     """The settings of the demo. The bus, bucket and stores of the operator are not used, whatever the settings say."""
     web = replace(settings.web, port=arguments.port)
-    publisher = replace(settings.publisher, mirrors=mirror.mirrors)
+    publisher = replace(settings.publisher, mirrors=mirror.mirrors, mirror_requests_per_second=MIRROR_REQUESTS_PER_SECOND)
     sources = [name for publisher in mirror.publishers for name in publisher.sources]
     schedule = ScheduleSettings(sources=sources, on_start=False, judged_on=JUDGED_ON)
     state = settings.state_dir if arguments.state else Path("state/demo")
