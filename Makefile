@@ -76,7 +76,7 @@ release: install  ## the file that ansible/ installs: build/spotlightd-VERSION.t
 		&& $(PIP) download --require-hashes --no-deps --only-binary=:all: --python-version $$python \
 			--requirement build/release/$$python.lock --dest build/release/wheels || exit 1; done
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/release .
-	@cp requirements.lock build/release/
+	@cp requirements.lock build/release/ && cp -r docs/shell build/release/shell
 	@tar --create --file build/spotlightd-$(VERSION).tar --directory build/release --sort=name --owner=0 --group=0 .
 	@rm -rf build/release
 	@ls -l build/spotlightd-$(VERSION).tar

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -73,6 +73,18 @@ class Archive(Collector):
         ages = [((kind,), (now - check.at).total_seconds()) for kind, check in checks]
         yield _create_family("archive_check_age_seconds", ages)
         yield _create_family("archive_retention_shortened", [((), len(state.shortened))])
+
+
+class Backups(Collector):
+    """The newest backups, from the records that the commands leave. One that never happened has no series."""
+
+    def __init__(self, read: Callable[[], Mapping[str, datetime]]) -> None:
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        now = datetime.now(UTC)
+        ages = [((kind,), (now - at).total_seconds()) for kind, at in self._read().items()]
+        yield _create_family("backup_age_seconds", ages)
 
 
 class Tables(Collector):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import product
 from typing import Any
 
@@ -23,7 +24,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from spotlightd.metrics.collectors import Archive, DiskReadings, Disks, Documents, Flows, Readings, Tables
+from spotlightd.metrics.collectors import Archive, Backups, DiskReadings, Disks, Documents, Flows, Readings, Tables
 from spotlightd.metrics.table import COLLECTED, PREFIX, REPORTED, Kind, Metric, find_metric, index
 from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.partition import ArchiveState
@@ -55,6 +56,7 @@ class PrometheusMetrics:
         archive: Callable[[], ArchiveState] = ArchiveState,
         documents: Callable[[], DocumentTiers] = DocumentTiers,
         incomplete_tables: Callable[[], int] = int,
+        backups: Callable[[], Mapping[str, datetime]] = dict,
         table: Iterable[Metric] = REPORTED,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the series, and nothing reads them
@@ -70,6 +72,7 @@ class PrometheusMetrics:
             Archive(archive),
             Documents(documents),
             Tables(incomplete_tables),
+            Backups(backups),
         ):
             self._registry.register(collector)
 

@@ -154,6 +154,10 @@ COLLECTED = (
         "documents_retention_shortened", "gauge", (),
         "Sources whose documents are to stay in the folder for fewer days than before, which waits for a day.",
     ),
+    Metric(
+        "backup_age_seconds", "gauge", (CHECK,),
+        "Time since the start of the newest backup (`written`), and of the newest one that was restored on trial (`tried`).",
+    ),
     Metric("documents_kept", "gauge", (WHERE,), "Raw documents by the place where they are stored."),
     Metric("documents_kept_bytes", "gauge", (WHERE,), "Length of the raw documents in that place."),
     Metric("documents_amiss", "gauge", (), "Raw documents that are missing, or whose copy is damaged."),

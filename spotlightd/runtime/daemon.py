@@ -21,7 +21,7 @@ from spotlightd.flows.archive.flow import ArchiveFlow
 from spotlightd.flows.backup.record import read_backups
 from spotlightd.flows.batch.schedule import Collector, Wakeups, run_bookkeeping, run_triggers
 from spotlightd.flows.derive.flow import DeriveFlow
-from spotlightd.flows.supervise import Board, Flow, Reporter, Status, run_in_background, run_isolated, run_vital
+from spotlightd.flows.supervise import Board, Flow, Reporter, run_in_background, run_isolated, run_vital
 from spotlightd.flows.transform import TransformRunner
 from spotlightd.flows.upkeep.bucket import watch_bucket
 from spotlightd.flows.upkeep.disk import DiskWatch
@@ -52,7 +52,6 @@ from spotlightd.web.app import build_application, serve, web_limits
 from spotlightd.web.metrics import serve_metrics
 from spotlightd.web.state import ExplorerContext
 
-WATCHDOG_SECONDS = 2.0  # without systemd's watchdog
 STOP_SECONDS = 9.5
 """A stop that takes longer is cut off like a crash, which the next start repairs: a disk or a child may hang for ever."""
 
@@ -200,7 +199,7 @@ def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
     seconds, warehouse = instance.settings.metrics.heartbeat_seconds, instance.warehouse
     return {
         "bookkeeping": run_vital(board, "bookkeeping", lambda report: _mirror_records(report, instance)),
-        "watchdog": run_vital(board, "watchdog", lambda report: _feed_watchdog(report, board)),
+        "watchdog": run_vital(board, "watchdog", lambda report: systemd.feed_watchdog(report, board)),
         "archive": run_isolated(board, "archive", ArchiveFlow(parts.archiver)),
         "documents": run_isolated(board, "documents", parts.tiering),
         "bucket": run_isolated(board, "bucket", lambda report: watch_bucket(report, instance.bucket)),
@@ -286,23 +285,3 @@ async def _mirror_records(report: Reporter, instance: Instance) -> None:
     await run_bookkeeping(
         report, instance.ledger, instance.warehouse, instance.datasets, instance.archives, gate=instance.gate
     )
-
-
-async def _feed_watchdog(report: Reporter, board: Board) -> None:
-    """Feed systemd's watchdog from the event loop itself, and report the flows in one status line."""
-    pause = systemd.watchdog_seconds() or WATCHDOG_SECONDS
-    report.expect_beats(60 / pause)
-    while True:
-        report.beat()
-        systemd.notify_watchdog()
-        systemd.status(_summarize(board.read()))
-        await asyncio.sleep(pause)
-
-
-def _summarize(statuses: tuple[Status, ...]) -> str:
-    failing = [
-        f"{status.name}: {status.error or status.beat_summary}"
-        for status in statuses
-        if status.error or status.is_hanging
-    ]
-    return "; ".join(failing) or f"{len(statuses)} flows at work"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from spotlightd.clients.clickhouse.archive_index import WarehouseArchives
 from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.clients.disk import require_free_space
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.datasets.system import SYSTEM_DATASETS, archives, loads
@@ -35,11 +37,17 @@ from spotlightd.ports.storage import Bucket
 from spotlightd.runtime.catalog import load_catalog
 from spotlightd.runtime.instance import LEDGER_FILE, make_bucket, make_documents, make_warehouse, start_engine
 from spotlightd.settings.settings import Settings
+from spotlightd.settings.stores import WarehouseSettings
 
 SCRATCH = "restore"
 """The folder of an unfinished restore, in the state folder. What is beside it may be emptied."""
 
 SETTINGS_FILE = "spotlightd.toml"
+
+TRIAL_SHARE = 3
+"""A trial needs room for tables, documents and the object in hand: at most three times the size of the backup."""
+
+TRIAL_MEMORY_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,23 @@ async def restore_state(
         _commit(scratch / LEDGER_FILE, folder.folder)
         shutil.rmtree(scratch)
         return restored
+
+
+async def restore_on_trial(
+    settings: Settings, source: Bucket, prefix: str, at: datetime | None, folder: Path, progress: Progress
+) -> Restored:
+    """Restore into a new folder with an engine of its own, which compares all digests and counts, and remove the folder.
+    Neither the state nor the tables of a server are touched.
+    """
+    manifest = await read_manifest(source, prefix, at)
+    size = TRIAL_SHARE * sum(item.size for item in manifest.objects)
+    require_free_space(folder, settings.disk.warn_percent, size)
+    engine = replace(settings.engine, memory_bytes=TRIAL_MEMORY_BYTES, query_memory_bytes=0)
+    trial = replace(settings, state_dir=folder, warehouse=WarehouseSettings(), engine=engine)
+    try:
+        return await restore_state(trial, source, prefix, at, progress)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _commit(ledger: Path, folder: Path) -> None:

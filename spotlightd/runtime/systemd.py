@@ -9,10 +9,14 @@ The caller gets False and continues.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Mapping
 
+from spotlightd.flows.supervise import Board, Reporter, Status
+
+WATCHDOG_SECONDS = 2.0  # without systemd's watchdog
 SEND_SECONDS = 1.0  # systemd's queue is full only when systemd itself hangs; the event loop waits no longer than this
 
 
@@ -67,3 +71,19 @@ def notify(message: Mapping[str, str], environ: Mapping[str, str] = os.environ) 
 def _status_line(text: str) -> dict[str, str]:
     """STATUS in one line: systemd would read a second line as another key."""
     return {"STATUS": " ".join(text.split())} if text else {}
+
+
+async def feed_watchdog(report: Reporter, board: Board) -> None:
+    """Feed systemd's watchdog from the event loop itself, and report the flows in one status line."""
+    pause = watchdog_seconds() or WATCHDOG_SECONDS
+    report.expect_beats(60 / pause)
+    while True:
+        report.beat()
+        notify_watchdog()
+        status(_summarize(board.read()))
+        await asyncio.sleep(pause)
+
+
+def _summarize(statuses: tuple[Status, ...]) -> str:
+    failing = [f"{flow.name}: {flow.error or flow.beat_summary}" for flow in statuses if flow.error or flow.is_hanging]
+    return "; ".join(failing) or f"{len(statuses)} flows at work"

@@ -5,21 +5,25 @@ from __future__ import annotations
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spotlightd.clients.bucket.folder import FolderBucket
+from spotlightd.commands.doctor.findings import Harm, judge_backups
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.backup.manifest import read_manifest
+from spotlightd.flows.backup.prune import Pruned, prune
+from spotlightd.flows.backup.record import note_backup, read_backups
 from spotlightd.flows.backup.writer import WrittenBackup, write_backup
 from spotlightd.ports.progress import ignore_progress
 from spotlightd.ports.storage import Bucket
 from spotlightd.runtime import restoring
 from spotlightd.runtime.instance import LEDGER_FILE
-from spotlightd.runtime.restoring import restore_state
+from spotlightd.runtime.restoring import restore_on_trial, restore_state
 from spotlightd.settings.settings import Settings
 from tests.archive.archive_world import tick
 from tests.backup.conftest import DAYS, OWN_SOURCE, State, read_facts
@@ -128,6 +132,50 @@ async def test_partitions_that_move_in_every_pass_end_the_backup_without_a_manif
             await write_backup(replace(context, warehouse=moving), ignore_progress)
         with pytest.raises(StoreError, match="there is no backup"):
             await read_manifest(context.target, "")
+
+
+async def test_older_backups_are_removed_with_what_only_they_list(state: State) -> None:
+    assert state.first is not None
+    async with state.context() as context:
+        await context.warehouse.insert(trades, [tick(DAYS[2], 902)])
+        second = await write_backup(context, ignore_progress)
+    only_first = {item.key for item in state.first.manifest.objects} - {item.key for item in second.manifest.objects}
+    async with FolderBucket(state.backups) as target:
+        assert await prune(target, "", 2) == Pruned(0, 0)
+        assert await prune(target, "", 1) == Pruned(1, len(only_first))
+        keys = {item.key async for item in target.list("")}
+        assert keys == {item.key for item in second.manifest.objects} | {second.key}
+        (state.backups / second.key).write_bytes(b"{}")
+        with pytest.raises(StoreError, match="is damaged"):
+            await prune(target, "", 1)
+        assert {item.key async for item in target.list("")} == keys
+
+
+async def test_a_trial_restores_everything_beside_the_state_and_leaves_nothing(state: State) -> None:
+    folder = state.settings.state_dir / "backup" / "trial"
+    async with FolderBucket(state.backups) as bucket:
+        restored = await restore_on_trial(state.settings, bucket, "", None, folder, ignore_progress)
+        assert restored.rows["trades"] == 101  # the others are in the bucket
+        assert not folder.exists()
+        assert state.first is not None
+        (state.backups / state.first.manifest.rows_of("trades")[0].key).unlink()
+        with pytest.raises(StoreError, match="there is no object rows/trades"):
+            await restore_on_trial(state.settings, bucket, "", None, folder, ignore_progress)
+        assert not folder.exists()
+
+
+def test_what_is_noted_of_backups_is_read_by_the_daemon(tmp_path: Path) -> None:
+    (tmp_path / "backup").mkdir()
+    assert read_backups(tmp_path) == {}
+    began = datetime(2026, 3, 1, 4, tzinfo=UTC)
+    note_backup(tmp_path, "written", began)
+    assert read_backups(tmp_path) == {"written": began}
+    assert [finding.harm for finding in judge_backups({}, began)] == [Harm.ADVICE]
+    assert list(judge_backups({"written": began}, began + timedelta(days=2))) == []
+    late = list(judge_backups({"written": began}, began + timedelta(days=3)))
+    assert [(finding.harm, finding.problem) for finding in late] == [
+        (Harm.LATE, "the newest backup is of 2026-03-01 04:00 UTC")
+    ]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from spotlightd.backoff import Clock
 from spotlightd.flows.supervise import Board, Reporter, Status, run_in_background, run_isolated, run_vital
 from spotlightd.flows.upkeep.heartbeats import measure_loop_lag, read_flows
 from spotlightd.metrics.registry import PrometheusMetrics
-from spotlightd.runtime.daemon import _feed_watchdog
+from spotlightd.runtime.systemd import feed_watchdog
 from tests.polling import until
 
 PAUSE_SECONDS = 0.05
@@ -81,7 +81,7 @@ class Flows:
         for name in flows:
             self.board.reporter(name)
         return run_in_background(
-            heart=run_vital(self.board, "heart", lambda report: _feed_watchdog(report, self.board)),
+            heart=run_vital(self.board, "heart", lambda report: feed_watchdog(report, self.board)),
             loop=measure_loop_lag(self.metrics, PAUSE_SECONDS),
             **{name: run_isolated(self.board, name, flow, clock=Clock(sleep=short)) for name, flow in flows.items()},
         )

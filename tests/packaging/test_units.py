@@ -11,12 +11,17 @@ import pytest
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 # Ten times the exposure that `systemd-analyze security` gives, at most.
-EXPOSURE = {"spotlightd.service": 20, "kafka.service": 12, "minio.service": 12, "seaweedfs.service": 12}
+EXPOSURE = {
+    "spotlightd.service": 20, "spotlightd-backup.service": 20, "spotlightd-trial.service": 20, "spotlight-certificate.service": 12,
+    "kafka.service": 12, "minio.service": 12, "seaweedfs.service": 12,
+}  # fmt: skip
+PARTS = ("spotlightd.service", "kafka.service", "minio.service", "seaweedfs.service")
 PROGRAMS = {
     "/opt/spotlightd/.venv/bin/spotlightd": "/bin/true",
     "/opt/minio/current/minio": "/bin/true",
     "/opt/seaweedfs/current/weed": "/bin/true",
     "/usr/bin/java": "/bin/true",
+    "/usr/local/sbin/spotlight-certificate": "/bin/true",
 }
 analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze here")
 
@@ -66,8 +71,10 @@ def test_every_part_stops_with_the_target_and_the_target_starts_every_part() -> 
         for line in (SYSTEMD / "spotlight.target").read_text().splitlines()
         if line.startswith("Wants=")
     ).split()
-    assert EXPOSURE.keys() <= set(wanted)
-    for name in [*EXPOSURE, *(str(file.relative_to(SYSTEMD)) for file in SYSTEMD.glob("*.d/*.conf"))]:
+    timers = sorted(file.name for file in SYSTEMD.glob("*.timer"))
+    assert {*PARTS, *timers} <= set(wanted)
+    assert {name.replace(".timer", ".service") for name in timers} | set(PARTS) == EXPOSURE.keys()
+    for name in [*PARTS, *timers, *(str(file.relative_to(SYSTEMD)) for file in SYSTEMD.glob("*.d/*.conf"))]:
         assert read(name)["Unit"]["PartOf"] == "spotlight.target", name
 
 

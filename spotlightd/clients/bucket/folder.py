@@ -131,6 +131,10 @@ class FolderBucket:
             for item in page:
                 yield item
 
+    async def remove(self, key: str) -> None:
+        """Remove an object if it exists: for backups that are too old. No other object is ever removed."""
+        await self._run(_remove, self._root / check_key(key))
+
     async def sweep(self) -> int:
         """Remove the files that ended processes left unfinished; see the port."""
         await self._run(_prepare, self._root)
@@ -234,6 +238,12 @@ def _link(root: Path, finished: Path, target: Path, size: int) -> bool:
             f"bucket folder {root} holds another object as {target.relative_to(root)}: nothing is replaced"
         )
     return is_new
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        flush_folder(path.parent)
 
 
 def _walk(root: Path, under: str, prefix: str) -> Iterator[Object]:

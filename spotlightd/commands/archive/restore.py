@@ -5,16 +5,20 @@ backup becomes a new state folder.
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from pathlib import Path
 
 from spotlightd.commands.archive.jobs import make_partition_job, run_job
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
 from spotlightd.commands.session import parse_as_of, require_ledger
-from spotlightd.commands.transfer.backup import open_target
+from spotlightd.commands.transfer.backup import hold_backups, open_target
 from spotlightd.errors import SettingsError
+from spotlightd.flows.backup.record import note_backup
 from spotlightd.model.dataset import NAME
-from spotlightd.runtime.restoring import restore_state
+from spotlightd.ports.progress import Progress
+from spotlightd.ports.storage import Bucket
+from spotlightd.runtime.restoring import Restored, restore_on_trial, restore_state
 from spotlightd.settings.settings import Settings
 
 
@@ -34,8 +38,10 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
     is_partition = bool(arguments.dataset and arguments.partition)
     if arguments.backup and (arguments.dataset or arguments.partition or arguments.into):
         raise SettingsError("--backup restores everything: it takes no dataset, no --partition and no --into")
-    if not arguments.backup and (not is_partition or arguments.at):
-        raise SettingsError("name a dataset and --partition, or a backup with --backup; --at belongs to --backup")
+    if not arguments.backup and (not is_partition or arguments.at or arguments.trial):
+        raise SettingsError(
+            "name a dataset and --partition, or a backup with --backup; --at and --trial belong to --backup"
+        )
 
 
 async def _restore_backup(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
@@ -43,19 +49,39 @@ async def _restore_backup(arguments: argparse.Namespace, settings: Settings, out
     folder = None if arguments.backup == "bucket" else Path(arguments.backup)
     async with open_target(folder, settings) as (source, prefix):
         with out.progress("restore") as progress:
-            restored = await restore_state(settings, source, prefix, at, progress)
+            if arguments.trial:
+                restored = await _try_backup(settings, source, prefix, at, progress)
+            else:
+                restored = await restore_state(settings, source, prefix, at, progress)
+    what_next = (
+        "this was a trial: everything was there, and the copy is removed"
+        if arguments.trial
+        else "start the daemon, then check the rows with `spotlightd audit`"
+    )
+    where = "a folder of its own" if arguments.trial else settings.state_dir
     rows = sum(restored.rows.values())
     facts = {
         "started": restored.manifest.started, "release": restored.manifest.release, "rows": rows,
         "documents": restored.documents, "objects": restored.objects, "tables": dict(restored.rows),
     }  # fmt: skip
     out.result(
-        f"the backup of {restored.manifest.started:%Y-%m-%d %H:%M:%S} is in {settings.state_dir}: {rows:,} rows,"
+        f"the backup of {restored.manifest.started:%Y-%m-%d %H:%M:%S} is in {where}: {rows:,} rows,"
         f" {restored.documents:,} documents, {restored.objects:,} objects of the bucket\n"
-        "start the daemon, then check the rows with `spotlightd audit`",
+        f"{what_next}",
         facts,
     )
     return 0
+
+
+async def _try_backup(
+    settings: Settings, source: Bucket, prefix: str, at: datetime | None, progress: Progress
+) -> Restored:
+    """Restore beside the state, and note that it went well."""
+    require_ledger(settings)
+    with hold_backups(settings.state_dir) as scratch:
+        restored = await restore_on_trial(settings, source, prefix, at, scratch / "trial", progress)
+        note_backup(settings.state_dir, "tried", restored.manifest.started)
+    return restored
 
 
 COMMAND = Command(
@@ -78,6 +104,11 @@ COMMAND = Command(
             default="",
             metavar="TIME",
             help="with --backup: the newest backup that began by then, 2026-01-31T04:00",
+        ),
+        argument(
+            "--trial",
+            action="store_true",
+            help="with --backup: restore beside the state, compare, and remove the copy; the daemon may run",
         ),
     ),
     run,

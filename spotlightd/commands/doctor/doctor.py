@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 from spotlightd.clients.http.explorer import read_status
 from spotlightd.commands.command import Command
-from spotlightd.commands.doctor.findings import HARMS, Finding, Harm, judge_settings, judge_status
+from spotlightd.commands.doctor.findings import HARMS, Finding, Harm, judge_backups, judge_settings, judge_status
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError, StoreError
+from spotlightd.flows.backup.record import read_backups
 from spotlightd.model.text import count
 from spotlightd.runtime.daemon import open_without_flows
 from spotlightd.runtime.endpoint import Endpoint, find_daemon
@@ -23,7 +24,8 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
     del arguments
     endpoint = find_daemon(settings)
     found = await (_ask_daemon(settings, endpoint) if endpoint else _try_to_open(settings))
-    found += list(judge_settings(settings))
+    found += [*judge_backups(read_backups(settings.state_dir), datetime.now(UTC)), *judge_settings(settings)]
+    found.sort(key=lambda finding: finding.harm)
     if out.as_json:
         out.value([{**asdict(finding), "harm": finding.harm.name.lower()} for finding in found])
     else:

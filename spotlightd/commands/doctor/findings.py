@@ -18,6 +18,7 @@ from spotlightd.settings.settings import Settings
 
 DROPPED_SECONDS = 60.0  # a feed that has been away for longer does not only reconnect
 FORECAST_SECONDS = 7 * 86_400
+BACKUP_DAYS = 2
 
 
 class Harm(IntEnum):
@@ -60,6 +61,21 @@ def judge_settings(settings: Settings) -> Iterator[Finding]:
     """What a fresh installation still lacks."""
     for missing in list_missing(settings):
         yield Finding(Harm.ADVICE, missing.problem, missing.remedy)
+
+
+def judge_backups(backups: Mapping[str, datetime], now: datetime) -> Iterator[Finding]:
+    """Whether what is on this disk is anywhere else."""
+    written = backups.get("written")
+    if written is None:
+        yield Finding(
+            Harm.ADVICE, "there is no backup of this state: what this disk holds is nowhere else",
+            "`spotlightd backup --to` a folder on another disk, each day; the role `backup` of ansible/ has a timer for it.",
+        )  # fmt: skip
+    elif now - written > timedelta(days=BACKUP_DAYS):
+        yield Finding(
+            Harm.LATE, f"the newest backup is of {written:%Y-%m-%d %H:%M} UTC",
+            "Look why none was written since: `journalctl -u spotlightd-backup -n 50`.",
+        )  # fmt: skip
 
 
 def _judge_feeds(feeds: list[dict[str, Any]], now: datetime) -> Iterator[Finding]:

@@ -85,10 +85,15 @@ async def read_manifest(bucket: Bucket, prefix: str, at: datetime | None = None)
     if not keys:
         until = f" of {at.isoformat()} or earlier" if at else ""
         raise StoreError(f"there is no backup{until}: no object {prefix}{MANIFESTS}*.json")
-    body = b"".join([piece async for piece in bucket.read(keys[-1])])
-    if hashlib.sha256(body).hexdigest() != keys[-1].rpartition("-")[2].removesuffix(".json"):
-        raise damaged(keys[-1])
-    return _parse_manifest(body, keys[-1])
+    return await read_manifest_at(bucket, keys[-1])
+
+
+async def read_manifest_at(bucket: Bucket, key: str) -> Manifest:
+    """The manifest of that key. StoreError when its bytes are not those that its name promises."""
+    body = b"".join([piece async for piece in bucket.read(key)])
+    if hashlib.sha256(body).hexdigest() != key.rpartition("-")[2].removesuffix(".json"):
+        raise damaged(key)
+    return _parse_manifest(body, key)
 
 
 def damaged(key: str) -> StoreError:
