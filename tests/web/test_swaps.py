@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from html import unescape
 
 import pytest
@@ -13,7 +14,7 @@ import pytest_asyncio
 from spotlightd.datasets import swap_days, swap_underliers
 from spotlightd.datasets.swaps import swaps
 from tests.web.swaps_world import create_messages, publish_derived
-from tests.web.world import World, open_database, publish
+from tests.web.world import FAILS, World, half_month, open_database, publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def market(world: World) -> AsyncIterator[World]:
     derivations = (swap_days.derivation, swap_underliers.derivation)
-    async with open_database(world, "swaps", [swaps, *(derivation.dataset for derivation in derivations)]) as opened:
+    datasets = [FAILS, swaps, *(derivation.dataset for derivation in derivations)]
+    async with open_database(world, "swaps", datasets) as opened:
+        await publish(opened, FAILS, half_month(date(2021, 1, 4), 3, 1))
         await publish(opened, swaps, create_messages())
         for derivation in derivations:
             await publish_derived(opened, derivation)
@@ -107,3 +110,33 @@ async def test_a_page_that_did_not_change_is_not_sent_again(market: World) -> No
     _, _, answer = await market.get("/swaps")
     status, text, _ = await market.get("/swaps", headers={"If-None-Match": answer.headers["ETag"]})
     assert (status, text) == (304, "")
+
+
+# -- a symbol's page ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_symbol_shows_its_swaps_and_the_rule_that_found_each(market: World) -> None:
+    page = await read(market, "/s/GME")
+    assert (
+        "7 messages of swap data repositories from 2024-02-01 to 2026-07-15 name GME; 4 of them report new trades"
+        in page
+    )
+    assert "US36467W1099 an ISIN that contains the CUSIP 36467W109 6 1 GME.N the ticker GME 1 0" in page
+    assert "New trades on GME alone have a notional of 3,000,000 USD" in page  # the basket of 3,000,000 is not in it
+    assert f"2026-07-15 {9 * 10**18 + 8} DTCC, SEC NEW 3,000,000 USD NA/Swaps Bskt Tot Rtn 2 ISIN US36467W1099" in page
+
+
+async def test_a_security_with_another_cusip_or_the_same_name_is_no_match(market: World) -> None:
+    assert "swap data repositories" not in await read(market, "/s/AMC")  # its CUSIP here is not that of the messages
+    page = await read(market, "/data/swap_underliers?rule=name")
+    assert "GAMESTOP" in page
+
+
+async def test_the_swaps_of_a_symbol_lead_to_their_rows(market: World) -> None:
+    _, text, _ = await market.get("/s/GME")
+    (address,) = {unescape(link) for link in re.findall(r'href="(/data/swap_underliers\.csv[^"]+)"', text)}
+    assert address == "/data/swap_underliers.csv?code__in=36467W109,GME&rule__in=ISIN,ticker"
+    _, rows, _ = await market.get(address)
+    assert len(list(csv.DictReader(rows.splitlines()))) == 7
+    for link in re.findall(r'href="(/data/swap_underliers[^"]+report_date=[^"]+)"', text):
+        assert (await market.get(unescape(link)))[0] == 200
