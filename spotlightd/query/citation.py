@@ -5,7 +5,8 @@ r"""Citations: a small file that identifies a result by its content and by the d
 - each row is one line: the values in that order, separated by tabs, with a line feed at the end, UTF-8;
 - whole numbers without leading zeros, decimals without trailing zeros, days `2021-01-27`, times (UTC)
   `2021-01-27 14:30:00.123456`, `true` and `false`, empty as `\N`; in text the characters backslash, tab, line feed,
-  carriage return, backspace, form feed, NUL and ' are written `\\ \t \n \r \b \f \0 \'`;
+  carriage return, backspace, form feed, NUL and ' are written `\\ \t \n \r \b \f \0 \'`; a list `['a','b']`, a map
+  `{'name':'text'}`, both in their own order;
 - rows are sorted by document digest, place in the document, then every column: a total order, equal on every instance.
 
 Nothing in it is local to an instance: no load id, no sequence number, no host. Each document also has a digest of its

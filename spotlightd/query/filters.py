@@ -28,7 +28,7 @@ OPERATORS: dict[str, tuple[Kind, ...]] = {
     **dict.fromkeys(COMPARED, _ORDERED),
     "in": (*_ORDERED, "bool"),
     "between": _ORDERED,
-    "contains": ("text", "list"),
+    "contains": ("text", "list", "map"),
     "startswith": ("text",),
     "isnull": (*_ORDERED, "bool"),
 }
@@ -114,7 +114,7 @@ def _values(column: Column, operator: str, text: str) -> tuple[str, ...]:
             raise ValueError("write 1 for empty, 0 for not empty")
         return (text,)
     if operator in ("contains", "startswith"):
-        plain = element_column(column) if column.kind == "list" else Column(column.name, "String", column.meaning)
+        plain = element_column(column) if column.kind in ("list", "map") else Column(column.name, "String", column.meaning)
         return (canonical(plain, text),)
     if operator not in ("in", "between"):
         return (canonical(column, text),)
@@ -130,8 +130,8 @@ def _sort(dataset: Dataset, reserved: dict[str, str]) -> Column | None:
     for parameter in ("_sort", "_sort_desc"):
         if parameter in reserved:
             column = find_column(dataset, parameter, reserved[parameter])
-            if column.kind == "list":
-                raise bad_parameter(parameter, f"{column.name} is a list and has no order")
+            if column.kind in ("list", "map"):
+                raise bad_parameter(parameter, f"{column.name} is a {column.kind} and has no order")
             return column
     return None
 
@@ -157,8 +157,8 @@ def _facets(dataset: Dataset, text: str) -> tuple[Column, ...]:
     columns = _columns(dataset, "_facet", text)
     if len(columns) > MOST_FACETS:
         raise bad_parameter("_facet", f"at most {MOST_FACETS} columns at a time")
-    if lists := [column.name for column in columns if column.kind == "list"]:
-        raise bad_parameter("_facet", f"{lists[0]} is a list and cannot be counted")
+    if lists := [column for column in columns if column.kind in ("list", "map")]:
+        raise bad_parameter("_facet", f"{lists[0].name} is a {lists[0].kind} and cannot be counted")
     return columns
 
 

@@ -69,5 +69,5 @@ class Question:
             place = [dataset.column(name) for name in dataset.key]
         columns = {column.name: column for column in (*map(dataset.column, dataset.order), *place)}
         first = [(self.sort, self.descending)] if self.sort else []
-        others = [column for column in columns.values() if column != self.sort and column.kind != "list"]
+        others = [column for column in columns.values() if column != self.sort and column.kind not in ("list", "map")]
         return (*first, *((column, False) for column in others))

@@ -202,6 +202,8 @@ def _condition(condition: Condition, binder: _Binder) -> str:
     if operator == "isnull":
         empty = f"isNull({name})" if column.is_nullable else "0"
         return f"({empty})" if values[0] == "1" else f"(NOT {empty})"
+    if operator == "contains" and column.kind == "map":
+        return f"mapContains({name}, {binder.add('String', values[0])})"
     if operator == "contains" and column.kind == "list":
         return f"has({name}, {binder.add(bound_type(element_column(column)), values[0])})"
     kind = "String" if operator in ("contains", "startswith") else bound_type(column)

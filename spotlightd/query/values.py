@@ -25,7 +25,9 @@ _TIMES = (datetime(1900, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC))
 
 
 def bound_type(column: Column) -> str:
-    """The ClickHouse type of a parameter that is compared with the column, or with an element of a list."""
+    """The ClickHouse type of a parameter that is compared with the column, with an element of a list or a name of a map."""
+    if column.kind == "map":
+        return "String"
     inner = column.type
     for wrap in ("LowCardinality(", "Nullable(", "Array("):
         if inner.startswith(wrap):
@@ -34,8 +36,8 @@ def bound_type(column: Column) -> str:
 
 
 def element_column(column: Column) -> Column:
-    """The elements of a list as a column; any other column as it is."""
-    return Column(column.name, bound_type(column), column.meaning) if column.kind == "list" else column
+    """The elements of a list, or the names of a map, as a column; any other column as it is."""
+    return Column(column.name, bound_type(column), column.meaning) if column.kind in ("list", "map") else column
 
 
 def canonical(column: Column, text: str) -> str:

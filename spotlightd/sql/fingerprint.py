@@ -8,7 +8,7 @@ The words: an integer, a Bool and a Date as they are; a Float64's bits with the 
 do not swallow the number; a DateTime64 in the unit that Parquet has for it (ms, µs, ns); a Decimal's unscaled number, in
 one, two or four words; a UUID's two halves; a text's xxHash64. A null is a number that only this column has. An array
 is the sum over its elements of the finaliser of (element + place times a number), so that the order, the length and the
-end of each text all count.
+end of each text all count. A map is an array whose elements have two words each: those of the name and of the text.
 
 Fingerprints are stored for years beside the files that they describe, so this computation never changes. A better one
 must get another name. It is not a cryptographic hash: it finds lost, doubled or damaged rows. The SHA-256 of a file
@@ -29,18 +29,19 @@ _WRAPPED = re.compile(r"^(Array|LowCardinality|Nullable)\((.+)\)$")
 _WHOLE = re.compile(r"^(?:U?Int(?:8|16|32|64)|Bool|Date)$")
 _SIZED = re.compile(r"^(DateTime64|Decimal)\((\d+)")
 _HASH = "_row_hash"  # names of columns start with a letter, so these are free
-_ELEMENT, _PLACE = "_element", "_place"
+_KEY, _ELEMENT, _PLACE = "_key", "_element", "_place"
 _UNITS = (3, 3, 3, 3, 6, 6, 6, 9, 9, 9)
 DECIMAL_DIGITS = (9, 18, 38, 76)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A column type: the type of one value (`scalar`), whether it can be null, and whether it is a list."""
+    """A column type: the type of one value (`scalar`), whether it can be null, and whether it is a list or a map of texts."""
 
     scalar: str
     nullable: bool
     listed: bool
+    mapped: bool = False
 
     @property
     def unit(self) -> int:
@@ -57,6 +58,8 @@ class Shape:
 
 
 def shape_of(column: Column) -> Shape:
+    if column.kind == "map":
+        return Shape("String", nullable=False, listed=False, mapped=True)
     scalar, wrappers = column.type, set()
     while match := _WRAPPED.match(scalar):
         wrappers.add(match[1])
@@ -97,7 +100,7 @@ def time_shape(column: Column) -> Shape:
     """The shape of a time column. SettingsError if its values are not ordered like whole numbers, or may be missing."""
     shape = shape_of(column)
     ordered = _WHOLE.match(shape.scalar) or shape.scalar.startswith("DateTime64")
-    if shape.listed or shape.nullable or shape.scalar == "Bool" or not ordered:
+    if shape.listed or shape.mapped or shape.nullable or shape.scalar == "Bool" or not ordered:
         raise SettingsError(f"column {column.name}: {column.type} is no time; use Date, DateTime64 or a whole number")
     return shape
 
@@ -112,8 +115,13 @@ def _end(which: str, column: Column) -> str:
 
 def _term(column: Column) -> str:
     shape, name = shape_of(column), f"`{column.name}`"
+    place = f"{_PLACE} * {column_number(column.name, 'place')}"
+    if shape.mapped:
+        first, second = (column_number(column.name, f"word {index}") for index in range(2))
+        words = f"xxHash64({_KEY}) * {first} + xxHash64({_ELEMENT}) * {second}"
+        pair = f"({_KEY}, {_ELEMENT}, {_PLACE}) -> intHash64({words} + {place})"
+        return f"arraySum({pair}, mapKeys({name}), mapValues({name}), arrayEnumerate(mapKeys({name})))"
     if shape.listed:
-        place = f"{_PLACE} * {column_number(column.name, 'place')}"
         element = f"({_ELEMENT}, {_PLACE}) -> intHash64({_weighted_sum(shape, _ELEMENT, column.name)} + {place})"
         return f"arraySum({element}, {name}, arrayEnumerate({name}))"
     if shape.nullable:

@@ -86,6 +86,8 @@ def format_cell(value: Any, column: Column | None = None) -> str:  # noqa: PLR09
         return format_whole_instant(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, dict):
+        return "; ".join(f"{show_controls(str(name))}: {format_cell(text)}" for name, text in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(format_cell(element, column) for element in value)
     return show_controls(str(value).rstrip("\x00"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,10 @@ Fault = tuple[int, int, str]
 
 def encode_value(value: Any) -> str | None:
     """A value as a text that is the same for equal values, however many zeros a number ends with."""
+    if isinstance(value, Mapping):
+        return json.dumps({name: encode_value(item) for name, item in value.items()}, sort_keys=True)
+    if isinstance(value, list | tuple):
+        return json.dumps([encode_value(item) for item in value])
     text = to_text(value)
     return text.rstrip("0").rstrip(".") if isinstance(value, Decimal) and text and "." in text else text
 
@@ -52,7 +57,7 @@ def _find_faults(
         row, read = wanted[position], reread(text)
         wanted[position] = []
         for name, value in zip(columns, row, strict=True):
-            if value != (expected := encode_value(read[name])):
+            if name in read and value != (expected := encode_value(read[name])):
                 yield *position, f"{name} is {value!r} in the row, {expected!r} in the document"
     yield from ((*position, "the document has no such line") for position, values in wanted.items() if values)
 

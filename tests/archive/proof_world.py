@@ -21,6 +21,7 @@ WHOLE = tuple(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 6
 TEXTS = ("String", "FixedString(1)", "FixedString(9)")
 PLAIN = (*WHOLE, *TEXTS, "Float64", "Date", "UUID", "Bool", *TIMES, *DECIMALS)
 LOW = (*WHOLE, *TEXTS, "Float64", "Date", "UUID", "Bool")  # the engine has no LowCardinality of the others
+MAP = "Map(LowCardinality(String), String)"
 TYPES = (
     *PLAIN,
     *(f"Nullable({sql_type})" for sql_type in PLAIN),
@@ -28,6 +29,7 @@ TYPES = (
     *(f"LowCardinality(Nullable({sql_type}))" for sql_type in LOW),
     *(f"Array({sql_type})" for sql_type in PLAIN),
     *(f"Array(LowCardinality({sql_type}))" for sql_type in LOW),
+    MAP,
 )
 FLOATS = (0, 1 << 63, 0x7FF8 << 48, 0xFFF8 << 48, 0x7FF0_0000_0000_0001, 0x7FF8_0000_DEAD_BEEF, 0x7FF0 << 48, 1)
 BYTES = (b"", b"\0", b"a", b"a,b", b"\xff\xfe\x00", "é".encode(), b"'\\\n", b"x" * 31, b"x" * 32, b"x" * 200)
@@ -45,6 +47,9 @@ def unwrap_type(sql_type: str) -> str:
 
 def literals(sql_type: str) -> st.SearchStrategy[str]:
     """A value of that type in SQL."""
+    if sql_type == MAP:
+        pairs = st.dictionaries(st.sampled_from(["a", "b", "c d"]), plain("String"), max_size=3)
+        return pairs.map(lambda values: f"map({', '.join(f'{name!r}, {text}' for name, text in values.items())})")
     if sql_type.startswith("Array("):
         return st.lists(plain(unwrap_type(sql_type)), max_size=4).map(lambda elements: f"[{', '.join(elements)}]")
     inner = plain(unwrap_type(sql_type))

@@ -16,7 +16,7 @@ from spotlightd.model.dataset import Column
 from spotlightd.sql.fingerprint import fingerprint_columns, row_hash
 from spotlightd.workers.verifying.parquet import fingerprint_file
 
-from .proof_world import TIME, TYPES, columns_of, export, filled, literals, of_engine
+from .proof_world import MAP, TIME, TYPES, columns_of, export, filled, literals, of_engine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 SLOWLY = settings(
@@ -63,6 +63,7 @@ async def test_they_agree_on_each_type(warehouse: ClickHouse, tmp_path: Path, ty
         "SETTINGS allow_suspicious_low_cardinality_types = 1"
     )
     inner = inner.replace("LowCardinality(", "").replace("))", ")") if inner.startswith("Array(Low") else inner
+    inner = "Map(String, String)" if type_name == MAP else inner
     await warehouse.execute(
         f"INSERT INTO t SELECT fromUnixTimestamp64Micro(toInt64(rand(1))), c FROM "
         f"generateRandom($$c {inner}$$, 7, 60, 5) LIMIT 70000"
@@ -98,6 +99,9 @@ async def test_parts_add_up_to_the_whole(warehouse: ClickHouse, tmp_path: Path) 
         ("Array(String)", "[]", "['']"),
         ("Array(String)", "['', 'a']", "['a', '']"),
         ("Array(UInt64)", "[0]", "[0, 0]"),
+        (MAP, "map('a', 'b')", "map('b', 'a')"),
+        (MAP, "map('a', 'b')", "map('a', 'b', 'c', '')"),
+        (MAP, "map('a', '1', 'b', '2')", "map('a', '2', 'b', '1')"),
         ("Float64", "0.", "-0."),
         ("Float64", "reinterpretAsFloat64(9221120237041090561)", "reinterpretAsFloat64(9221120237041090562)"),
         ("String", "'a'", "'a\\0'"),

@@ -16,7 +16,7 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.dataset import Column
 from spotlightd.workers.verifying.parquet import fingerprint_file
 
-from .proof_world import TIME, columns_of, export, of_engine
+from .proof_world import MAP, TIME, columns_of, export, of_engine
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -31,7 +31,7 @@ def rewritten(path: Path, table: pa.Table) -> Path:
 async def tampered(warehouse: ClickHouse, tmp_path: Path) -> tuple[tuple[Column, ...], Path, Fingerprint]:
     types = [
         "LowCardinality(String)", "UInt64", "Float64", "Array(String)", "Decimal(38, 2)", "Bool", "Date", "Nullable(Int32)",
-        "FixedString(3)",
+        MAP, "FixedString(3)",
     ]  # fmt: skip
     columns = columns_of(types)
     names = ", ".join(f"`{column.name}` {column.type}" for column in columns)
@@ -39,7 +39,7 @@ async def tampered(warehouse: ClickHouse, tmp_path: Path) -> tuple[tuple[Column,
     await warehouse.execute(
         "INSERT INTO t SELECT toDateTime64(number, 6, 'UTC'), toString(number % 50), number, number / 3, "
         "[toString(number % 9)], number, number % 2, toDate(number % 90), if(number % 3 = 0, NULL, number), "
-        "toFixedString(toString(100 + number % 800), 3) FROM numbers(120000)"
+        "map('a', toString(number % 7)), toFixedString(toString(100 + number % 800), 3) FROM numbers(120000)"
     )
     path = await export(warehouse, columns, tmp_path / "t.parquet")
     return columns, path, await of_engine(warehouse, columns)
@@ -100,11 +100,11 @@ async def test_a_column_that_is_missing_added_moved_or_of_another_type_is_named(
 ) -> None:
     columns, path, _ = tampered
     for declared, names in (
-        (columns[:-1], "c8"),
+        (columns[:-1], "c9"),
         ((*columns, Column("more", "UInt8", "")), "more"),
         ((columns[0], columns[2], columns[1], *columns[3:]), "their order"),
-        ((*columns[:-1], Column("c8", "String", "")), "column c8 is .*, declared as String"),
-        ((*columns[:-1], Column("c8", "Nullable(FixedString(3))", "")), "column c8 is"),
+        ((*columns[:-1], Column("c9", "String", "")), "column c9 is .*, declared as String"),
+        ((*columns[:-1], Column("c9", "Nullable(FixedString(3))", "")), "column c9 is"),
         ((Column(TIME, "DateTime64(3, 'UTC')", ""), *columns[1:]), "column at is"),
     ):
         with pytest.raises(FormatError, match=names):

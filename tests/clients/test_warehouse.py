@@ -70,6 +70,7 @@ VALUES: dict[str, list[Any]] = {
     "Array(Decimal(18, 4))": [[Decimal("1.5000"), Decimal("-2.0000")]],
     "Array(FixedString(3))": [["USD", "EU"]],
     "Array(UUID)": [[UID]],
+    "Map(LowCardinality(String), String)": [{}, {"a": "it's", "b c": "é"}],
 }
 
 
@@ -152,7 +153,7 @@ async def test_every_kind_of_value_comes_back_as_it_was_inserted(warehouse: Clic
             assert not isinstance(item, datetime) or item.tzinfo is UTC
 
 
-@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("kind", [kind for kind in VALUES if not kind.startswith("Map(")])
 async def test_every_kind_of_value_can_be_bound(warehouse: ClickHouse, kind: str) -> None:
     plain = kind.removeprefix("LowCardinality(").removesuffix(")") if kind.startswith("LowC") else kind
     for value in VALUES[kind]:

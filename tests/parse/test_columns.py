@@ -48,6 +48,7 @@ def test_a_source_yields_all_but_the_load() -> None:
         ("Nullable(Decimal(18, 4))", DECIMAL),
         ("LowCardinality(Nullable(String))", pa.dictionary(pa.int32(), TEXT)),
         ("Array(UInt64)", pa.list_(pa.uint64())),
+        ("Map(LowCardinality(String), String)", pa.map_(pa.dictionary(pa.int32(), TEXT), TEXT)),
     ],
 )
 def test_every_type_of_a_dataset_has_an_arrow_type(clickhouse_type: str, arrow: pa.DataType) -> None:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -44,6 +45,8 @@ def arrow_type(type_name: str) -> pa.DataType:
     """The Arrow type that ClickHouse reads into a column of that type without loss."""
     if type_name in _SIMPLE_TYPES:
         return _SIMPLE_TYPES[type_name]
+    if type_name.startswith("Map("):
+        return pa.map_(pa.string(), pa.string())
     if wrapped := _WRAPPED.match(type_name):
         inner = arrow_type(wrapped[2])
         return pa.list_(inner) if wrapped[1] == "Array" else inner
@@ -79,6 +82,8 @@ def _check_exact(value: Any, kind: pa.DataType) -> Any:
     """The value. TypeError if Arrow would change it silently: cut a fraction off, or read a time without zone as UTC."""
     if isinstance(value, list | tuple) and pa.types.is_list(kind):
         return [_check_exact(item, kind.value_type) for item in value]
+    if isinstance(value, Mapping):
+        return list(value.items())
     if isinstance(value, UUID):
         return str(value)
     cut = isinstance(value, float) and pa.types.is_integer(kind)
@@ -90,7 +95,7 @@ def _check_exact(value: Any, kind: pa.DataType) -> Any:
 
 
 def decode_answer(stream: bytes) -> Answer:
-    """Decode an ArrowStream answer: texts as `str`, days as `date`, times aware in UTC, amounts as Decimal, lists."""
+    """Decode an ArrowStream answer: texts as `str`, days as `date`, times aware in UTC, amounts as Decimal, lists, maps."""
     if not stream:
         return Answer(names=(), rows=())
     try:
@@ -110,6 +115,9 @@ def decode_column(column: pa.Array) -> list[Any]:
     if pa.types.is_list(kind):
         items = iter(decode_column(column.flatten()))
         return [list(islice(items, length)) for length in column.value_lengths().to_pylist()]
+    if pa.types.is_map(kind):
+        pairs = iter(zip(decode_column(column.keys), decode_column(column.items), strict=True))
+        return [dict(islice(pairs, length)) for length in np.diff(column.offsets.to_numpy()).tolist()]
     if pa.types.is_struct(kind):
         return list(zip(*map(decode_column, column.flatten()), strict=True))
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):

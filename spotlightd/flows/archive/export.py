@@ -99,7 +99,7 @@ def total_order(dataset: Dataset, columns: Sequence[Column]) -> list[str]:
     """The columns to sort by so that no two rows tie, unless they are equal in all columns. Where some columns tell all
     rows apart, the others decide nothing and are left out.
     """
-    rest = unique_columns(dataset) or [column.name for column in columns if column.kind != "list"]
+    rest = unique_columns(dataset) or [column.name for column in columns if column.kind not in ("list", "map")]
     return list(dict.fromkeys([*dataset.order, *dataset.key, *rest]))
 
 

@@ -68,7 +68,7 @@ def _read_with_pandas(columns: Mapping[str, Column], address: str) -> str:
 
 def _pandas_type(column: Column) -> str:
     """The type that pandas would not find by itself; empty for one that it finds."""
-    if column.kind in ("text", "list"):
+    if column.kind in ("text", "list", "map"):
         return "str"
     if column.kind == "integer" and column.is_nullable:
         return "UInt64" if "UInt" in column.type else "Int64"
@@ -88,6 +88,6 @@ def _read_with_r(columns: Mapping[str, Column], address: str) -> str:
 
 def _r_class(column: Column) -> str:
     """The class that R would not find by itself. R has no integers of 64 bits: numbers that identify are read as text."""
-    if column.kind in ("text", "list", "time") or (_WIDE.search(column.type) and not column.unit):
+    if column.kind in ("text", "list", "map", "time") or (_WIDE.search(column.type) and not column.unit):
         return "character"
     return {"date": "Date", "bool": "logical"}.get(column.kind, "")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from functools import partial, reduce
+from itertools import islice
 from operator import add
 from pathlib import Path
 
@@ -68,16 +69,24 @@ def _check(file: pq.ParquetFile, columns: Sequence[Column]) -> None:
     if schema.names != declared:
         differences = sorted(set(schema.names) ^ set(declared)) or ["their order"]
         raise FormatError(f"the file's columns are not the declared ones: {', '.join(differences)}")
+    leaves = map(file.schema.column, range(len(file.schema)))
     for index, column in enumerate(columns):
         shape, field = shape_of(column), schema.field(index)
-        value = arrow_type(shape)
-        expected = pa.list_(pa.field("element", value, nullable=False)) if shape.listed else value
-        if field.type != expected or field.nullable != shape.nullable:
+        if not _is_expected(field.type, shape) or field.nullable != shape.nullable:
             empty = ", with empty values" if field.nullable else ""
             raise FormatError(f"column {column.name} is {field.type}{empty} in the file, declared as {column.type}")
-        leaf = file.schema.column(index)
-        if leaf.length != _value_width(shape) or (leaf.logical_type.type == "UUID") is not (shape.scalar == "UUID"):
-            raise FormatError(f"column {column.name} is not stored in the file as a {column.type}: {leaf}")
+        for leaf in islice(leaves, 2 if shape.mapped else 1):
+            if leaf.length != _value_width(shape) or (leaf.logical_type.type == "UUID") is not (shape.scalar == "UUID"):
+                raise FormatError(f"column {column.name} is not stored in the file as a {column.type}: {leaf}")
+
+
+def _is_expected(kind: pa.DataType, shape: Shape) -> bool:
+    """Whether it is the Arrow type in which the engine's values of that shape are read. The names of a map's parts are free."""
+    value = arrow_type(shape)
+    if shape.mapped:
+        parts = (kind.key_field, kind.item_field) if pa.types.is_map(kind) else ()
+        return bool(parts) and not any(part.nullable or part.type != value for part in parts)
+    return bool(kind == (pa.list_(pa.field("element", value, nullable=False)) if shape.listed else value))
 
 
 def _value_width(shape: Shape) -> int:

@@ -75,7 +75,11 @@ class Term:
 
     def add(self, rows: Hashes, column: pa.Array, cache: HashCache) -> None:
         if self.shape.listed:
-            rows += self._hash_lists(column, cache)
+            rows += self._hash_lists(column.offsets, column.flatten(), None, cache)
+        elif self.shape.mapped:
+            start, end = column.offsets[0].as_py(), column.offsets[-1].as_py()
+            keys, texts = column.keys[start:end], column.items[start:end]
+            rows += self._hash_lists(column.offsets, texts, keys, cache)
         elif _is_constant(column):
             rows += self._hash_dictionary(column, cache)[0]
         else:
@@ -84,19 +88,30 @@ class Term:
                 words[column.is_null().to_numpy(zero_copy_only=False)] = self._null
             rows += words
 
-    def _hash_lists(self, column: pa.Array, cache: HashCache) -> Hashes:
-        """The sum over the elements of each list, as differences of one running sum, modulo 2^64."""
-        ends = _view(column.offsets, np.int32).astype(np.int64)
+    def _hash_lists(self, offsets: pa.Array, elements: pa.Array, keys: pa.Array | None, cache: HashCache) -> Hashes:
+        """The sum over the elements of each list, as differences of one running sum, modulo 2^64. Those of a map have keys."""
+        ends = _view(offsets, np.int32).astype(np.int64)
         ends -= ends[0]
-        elements, lengths = column.flatten(), np.diff(ends)
+        lengths = np.diff(ends)
         if not len(elements):
-            return np.zeros(len(column), np.uint64)
+            return np.zeros(len(lengths), np.uint64)
         places = np.arange(1, len(elements) + 1)
         places -= np.repeat(ends[:-1], lengths)
         running = np.zeros(len(elements) + 1, np.uint64)
-        np.cumsum(self._hash_elements(elements, places, int(lengths.max()), cache), out=running[1:])
+        if keys is None:
+            hashes = self._hash_elements(elements, places, int(lengths.max()), cache)
+        else:
+            hashes = self._hash_pairs(keys, elements, places)
+        np.cumsum(hashes, out=running[1:])
         at_ends = running.take(ends)
         return at_ends[1:] - at_ends[:-1]
+
+    def _hash_pairs(self, keys: pa.Array, texts: pa.Array, places: NDArray[np.int64]) -> Hashes:
+        """The hash of each pair at its place in its map. Names and most texts repeat, so each is hashed once."""
+        words = _hash_distinct(keys) * self._factors[0] + _hash_distinct(texts) * self._factors[1]
+        words += places.view(np.uint64) * self._place
+        finalize(words)
+        return words
 
     def _hash_elements(self, elements: pa.Array, places: NDArray[np.int64], longest: int, cache: HashCache) -> Hashes:
         """The hash of each element at its place in its list. A few distinct values at a few places are hashed once
@@ -179,6 +194,11 @@ def finalize(rows: Hashes) -> None:
         rows *= factor
     np.right_shift(rows, _SHIFT, out=shifted)
     rows ^= shifted
+
+
+def _hash_distinct(texts: pa.Array) -> Hashes:
+    encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    return _hash_each(encoded.dictionary).take(_view(encoded.indices, np.int32))
 
 
 def _hash_each(texts: pa.Array) -> Hashes:
