@@ -13,10 +13,10 @@ from spotlightd.datasets.trading_halts import trading_halts
 from spotlightd.errors import FormatError, PublisherError, SettingsError, SpotlightError, StoreError
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.derivation import Derivation, RowsOf
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Batch, Expected, Link, OutsideRows, Pages, Rows
 from spotlightd.model.stream import Feed, Stream, find_named_symbols
-from spotlightd.model.transform import Transform
 
 __version__ = "0.1.0"
 

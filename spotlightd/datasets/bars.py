@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from spotlightd.datasets.trades import IS_FUTURE_DATED, trades
 from spotlightd.model.dataset import Column, Dataset, Rhythm
-from spotlightd.model.transform import Transform
+from spotlightd.model.derived.transform import Transform
 
 _TOO_MUCH = "'the trades of one minute add up to more than a bar can hold'"
 _PLACE = (

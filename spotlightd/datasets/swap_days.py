@@ -81,7 +81,7 @@ derivation = Derivation(
     version="1",
     slices="SELECT toString(report_date) AS slice FROM {swaps}",
     select=_SELECT,
-    made_from=(
+    origins=(
         RowsOf(
             swaps,
             "report_date = {report_date:Date} AND publisher = {publisher:String} AND regime = {regime:String} "

@@ -102,7 +102,7 @@ derivation = Derivation(
     version="1",
     slices="SELECT toString(report_date) AS slice FROM {swaps} WHERE asset_class IN ('EQ', 'CR')",
     select=_SELECT,
-    made_from=(
+    origins=(
         RowsOf(
             swaps, "publisher = {publisher:String} AND regime = {regime:String} AND message_id = {message_id:String}"
         ),

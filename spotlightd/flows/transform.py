@@ -20,8 +20,8 @@ from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.stream.parts import day_of
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.provenance import Load
-from spotlightd.model.transform import Transform
 from spotlightd.ports.ledger import Ledger, Positions
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives, NoArchives, Span

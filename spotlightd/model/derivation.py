@@ -7,7 +7,7 @@ An author writes two SELECTs and no code that runs:
         slices="SELECT toString(day) AS slice FROM {fails}",
         select="SELECT toString(day) AS slice, day, sum(quantity) AS quantity FROM {fails}"
         " WHERE day IN (SELECT toDate(arrayJoin({{slices:Array(String)}}))) GROUP BY day",
-        made_from=(RowsOf(fails, "day = {day:Date}"),),
+        origins=(RowsOf(fails, "day = {day:Date}"),),
     )
 
 `flows/derive/` does the rest. Whatever was published of the inputs since the last round gives the touched slices. Each is
@@ -55,7 +55,7 @@ class Derivation:
     select     a SELECT of the column `slice` and of the dataset's columns, for the slices `{{slices:Array(String)}}`. It
                gives no row of another slice. `{name}` is the rows of an input that are visible. A slice without rows has
                none from then on
-    made_from  what leads from a derived row to the rows that it was computed from
+    origins  what leads from a derived row to the rows that it was computed from
     at_once    how many slices are computed by one statement, for those whose rows need much memory
 
     Both SELECTs are templates: the braces of parameters are doubled. A slice is a path of lower-case words from coarse to
@@ -69,7 +69,7 @@ class Derivation:
     version: str
     slices: str
     select: str
-    made_from: tuple[RowsOf, ...] = ()
+    origins: tuple[RowsOf, ...] = ()
     at_once: int = 400
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Derivation:
         check_template(f"derivation {self.name}", self.slices)
         check_template(f"derivation {self.name}", self.select)
         check_inputs(f"derivation {self.name}", self.inputs, self.dataset)
-        check_receipts(f"derivation {self.name}", self.made_from, self.dataset)
+        check_receipts(f"derivation {self.name}", self.origins, self.dataset)
         if self.at_once < 1:
             raise SettingsError(f"derivation {self.name}: at_once must be at least 1")
 
@@ -109,9 +109,9 @@ def check_inputs(owner: str, inputs: tuple[Dataset, ...], dataset: Dataset) -> N
         raise SettingsError(f"{owner}: declare {dataset.name} with pointer=(), because its rows are in no document")
 
 
-def check_receipts(owner: str, made_from: tuple[RowsOf, ...], dataset: Dataset) -> None:
+def check_receipts(owner: str, origins: tuple[RowsOf, ...], dataset: Dataset) -> None:
     """SettingsError when a condition names a column that the derived row has not."""
     known = {column.name for column in dataset.columns}
-    for rows in made_from:
+    for rows in origins:
         if unknown := [name for name in rows.parameters if name not in known]:
-            raise SettingsError(f"{owner}: {{{unknown[0]}}} in made_from is no column of {dataset.name}")
+            raise SettingsError(f"{owner}: {{{unknown[0]}}} in origins is no column of {dataset.name}")

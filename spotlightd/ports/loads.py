@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Protocol
 
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.provenance import Load, LoadState, Reject
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
 
 
 class Loads(Protocol):

@@ -10,9 +10,9 @@ from spotlightd.flows.archive.archiver import Archiver
 from spotlightd.flows.archive.context import ArchiveContext
 from spotlightd.flows.upkeep.documents import DocumentTiering, TieringPolicy
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
-from spotlightd.model.transform import Transform
 from spotlightd.runtime.instance import Instance
 from spotlightd.runtime.streams import with_retention
 from spotlightd.settings.describe import describe_names, describe_text

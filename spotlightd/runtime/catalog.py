@@ -22,9 +22,9 @@ from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import DRILL_PREFIX, REBUILD_PREFIX, Dataset
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
-from spotlightd.model.transform import Transform
 from spotlightd.settings.settings import Settings
 from spotlightd.workers import loader
 

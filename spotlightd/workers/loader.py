@@ -18,9 +18,9 @@ from types import ModuleType, TracebackType
 
 from spotlightd.errors import SettingsError, SpotlightError
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
 
 DECLARATIONS = (Batch, Stream, Transform, Derivation)
 

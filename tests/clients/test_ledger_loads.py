@@ -13,9 +13,9 @@ import pytest
 
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.flows.loads.publish import is_outdated, replaces
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.provenance import Load
 from spotlightd.model.source import Batch
-from spotlightd.model.transform import Transform
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SLICES = (

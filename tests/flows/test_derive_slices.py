@@ -37,7 +37,7 @@ by_month = Derivation(
     slices=f"SELECT {MONTH} AS slice FROM {{constructed_counts}}",
     select=f"""SELECT {MONTH} AS slice, toStartOfMonth(day) AS month, sum(count) AS total, count() AS days
         FROM {{constructed_counts}} WHERE slice IN (SELECT arrayJoin({{{{slices:Array(String)}}}})) GROUP BY slice, month""",
-    made_from=(RowsOf(constructed_counts, "toStartOfMonth(day) = {month:Date}"),),
+    origins=(RowsOf(constructed_counts, "toStartOfMonth(day) = {month:Date}"),),
     at_once=3,
 )
 Sums = dict[str, tuple[int, int]]
@@ -225,6 +225,6 @@ def test_declarations_that_cannot_work_are_refused() -> None:
     with pytest.raises(SettingsError, match=r"pointer=\(\)"):
         replace(by_month, dataset=constructed_counts, inputs=(sums,))
     with pytest.raises(SettingsError, match=r"weight.* is no column"):
-        replace(by_month, made_from=(RowsOf(constructed_counts, "count = {weight:UInt64}"),))
+        replace(by_month, origins=(RowsOf(constructed_counts, "count = {weight:UInt64}"),))
     with pytest.raises(SettingsError, match="names no table"):
         replace(by_month, slices="SELECT {day:Date} AS slice")

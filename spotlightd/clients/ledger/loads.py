@@ -17,10 +17,10 @@ from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_
 from spotlightd.errors import StoreError
 from spotlightd.log import hide_known_secrets as hide
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.provenance import Load, LoadState, Reject
 from spotlightd.model.source import Batch, list_wholes
 from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
 
 Statement = tuple[str, Sequence[Any]]
 VISIBLE = "state = 'published' AND superseded_by = 0"

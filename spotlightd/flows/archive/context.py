@@ -11,10 +11,10 @@ from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import DECODED
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.transform import Transform
 from spotlightd.model.partition import Partition
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
-from spotlightd.model.transform import Transform
 from spotlightd.ports.ledger import ArchiveLedger, Index, Ledger, Positions
 from spotlightd.ports.parser import Verifier
 from spotlightd.ports.storage import Bucket
