@@ -47,7 +47,7 @@
       width: box.clientWidth, height: 260, cursor: { y: false, points: { show: false } },
       tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "UTC"),
       scales: {
-        x: { range: (_, low, high) => [low - 0.8 * DAY, high + 0.8 * DAY] },
+        x: { range: (_, low, high) => (times.length > 1 ? [low - 0.8 * DAY, high + 0.8 * DAY] : [times[0] - 5 * DAY, times[0] + 5 * DAY]) },
         y: { range: (_, low, high) => [0, (high || 1) * 1.05] },
       },
       axes: [{ ...axis, values: dated, space: 60 }, { ...axis, size: 56, values: (_, amounts) => amounts.map((value) => short.format(value)) }],

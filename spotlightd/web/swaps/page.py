@@ -10,7 +10,6 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.datasets.swap_days import swap_days
-from spotlightd.datasets.swaps import swaps
 from spotlightd.model.dataset import Dataset
 from spotlightd.query.errors import not_found
 from spotlightd.query.values import format_address
@@ -21,7 +20,7 @@ from spotlightd.web.formatting import format_number
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, KIND, ExplorerContext
 from spotlightd.web.swaps.question import DAY, Period, SwapsQuestion, find_redirect, read_question
-from spotlightd.web.swaps.sums import PeriodSums, Sums, newest_day, period_queries, read_period
+from spotlightd.web.swaps.sums import PeriodSums, Sums, days_with_messages, period_queries, read_period
 from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
 
 ASSET_CLASSES = {"CR": "credit", "IR": "interest rates", "EQ": "equity", "FX": "foreign exchange", "CO": "commodities"}
@@ -137,17 +136,17 @@ async def show_swaps(request: web.Request) -> web.StreamResponse:
         "dataset": swap_days,
         "page": await _read_page(request, asked, snapshot),
     }
-    values |= {"asset_classes": ASSET_CLASSES, "choices": CHOICES, "formats": FORMATS, "messages": swaps}
+    values |= {"asset_classes": ASSET_CLASSES, "choices": CHOICES, "formats": FORMATS}
     return responses.render_page(request, "swaps.html", values, etag=etag)
 
 
 async def _read_page(request: web.Request, asked: SwapsQuestion, snapshot: Snapshot) -> SwapsPage | None:
     """None when no message matches the filters, whatever the days."""
     reader = responses.get_reader(request)
-    newest, count = (await reader.rows(newest_day(asked.question, snapshot))).rows[0]
+    first, last, count = (await reader.rows(days_with_messages(asked.question, snapshot))).rows[0]
     if not count:
         return None
-    period = asked.choose_period(newest)
+    period = asked.choose_period(Period(first, last))
     question = asked.within(period)
     answers = await reader.together(*period_queries(question, asked.currency, snapshot, is_daily=period.is_daily))
     return SwapsPage(asked, period, read_period([answer.rows for answer in answers]), request.query.get("as_of", ""))

@@ -61,10 +61,12 @@ class SwapsQuestion:
         bounds = Condition(day, "between", (period.first.isoformat(), period.last.isoformat()))
         return replace(self.question, conditions=(*self.question.conditions, bounds))
 
-    def choose_period(self, newest: date) -> Period:
-        """The days of the address; without a first one the thirteen weeks up to the last, from a Monday on."""
-        last = self.until or newest
-        first = self.since or last - timedelta(days=DEFAULT_DAYS - 7 + last.weekday())
+    def choose_period(self, known: Period) -> Period:
+        """The days of the address. Without a first one the thirteen weeks up to the last, from a Monday on, as far as there
+        are messages.
+        """
+        last = self.until or known.last
+        first = self.since or max(last - timedelta(days=DEFAULT_DAYS - 7 + last.weekday()), known.first)
         return Period(min(first, last), last)
 
 

@@ -71,9 +71,9 @@ class Group:
         )
 
 
-def newest_day(question: Question, snapshot: Snapshot) -> Query:
-    """The last day with a message, and the number of messages."""
-    return select_grouped(question, snapshot, (), ("max(report_date)", "sum(messages)"))
+def days_with_messages(question: Question, snapshot: Snapshot) -> Query:
+    """The first and the last day with a message, and the number of messages."""
+    return select_grouped(question, snapshot, (), ("min(report_date)", "max(report_date)", "sum(messages)"))
 
 
 def period_queries(question: Question, currency: str, snapshot: Snapshot, *, is_daily: bool) -> list[Query]:
