@@ -25,7 +25,7 @@ EVENTS = frozenset({
     "daemon started", "daemon ready", "daemon stopping", "daemon stopped", "settings reloaded", "reload refused", "state folder closed",
     "engine started", "engine ready", "engine died", "engine hung", "engine restarted", "engine stopped", "engine table detached", "child not confined",
     "flow started", "flow failed", "flow stopped", "flow restarted",
-    "request retried", "source checked", "source failed", "source late",
+    "request retried", "publisher paused", "source checked", "source failed", "source late",
     "document stored", "document unchanged", "document covered", "document not found", "document refused", "document failed",
     "load published", "load failed", "loads swept", "loads recovered", "records mirrored", "store failed", "store recovered",
     "request served", "request failed", "request refused", "page served without archive", "port in use", "connections dropped", "parser child ended", "parser child started", "verifier child ended",

@@ -25,7 +25,8 @@ BEATS_MISSED = 3
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a flow is doing now. `done` of `total` is the progress of long work; `total` is 0 when there is none.
+    """What a flow is doing now. `done` of `total` is the progress of long work; `total` is 0 when there is none. `ends_at` is
+    when it will end, as far as can be told.
 
     A beat is one round of the loop that does the work. `expected_per_minute` is how many beats there should be when
     nothing is wrong; 0 means that none were promised. `silent_seconds` is the time since the last beat, or since the
@@ -40,6 +41,7 @@ class Status:
     message: str = ""
     done: int = 0
     total: int = 0
+    ends_at: datetime | None = None
     beats: int = 0
     expected_per_minute: float = 0.0
     last_beat_at: datetime | None = None
@@ -120,11 +122,11 @@ class Reporter:
     board: Board
     name: str
 
-    def set_working(self, message: str, done: int = 0, total: int = 0) -> None:
-        self.board.update(self.name, state="running", message=message, done=done, total=total)
+    def set_working(self, message: str, done: int = 0, total: int = 0, *, ends_at: datetime | None = None) -> None:
+        self.board.update(self.name, state="running", message=message, done=done, total=total, ends_at=ends_at)
 
     def set_waiting(self, message: str) -> None:
-        self.board.update(self.name, state="waiting", message=message, done=0, total=0, error="")
+        self.board.update(self.name, state="waiting", message=message, done=0, total=0, ends_at=None, error="")
 
     def set_holding(self, error: str) -> None:
         self.board.update(self.name, state="holding", error=error)

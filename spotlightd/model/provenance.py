@@ -101,6 +101,10 @@ class Load:
     closed: bool = False
     superseded_by: int = 0
 
+    @property
+    def has_rows(self) -> bool:
+        return any(self.rows.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -92,4 +92,7 @@ def _flow_state(status: Status) -> FlowState:
     progress = f"{status.message}: {status.done} of {status.total}" if status.total else status.message
     parts = [part for part in (progress, "" if status.is_hanging else status.beat_summary) if part]
     error = status.error or (status.beat_summary if status.is_hanging else "")
-    return FlowState(status.name, status.state, status.since, status.restarts, error, " · ".join(parts))
+    return FlowState(
+        status.name, status.state, status.since, status.restarts, error, " · ".join(parts),
+        status.done, status.total, status.ends_at,
+    )  # fmt: skip

@@ -33,7 +33,9 @@ from spotlightd.web.assets import Asset
 
 @dataclass(frozen=True, slots=True)
 class FlowState:
-    """The state of one flow. `progress` is a sentence about long work, empty when there is none."""
+    """The state of one flow. `progress` is a sentence about long work, empty when there is none; `done` of `total` is the same
+    in numbers, and `ends_at` the forecast of its end.
+    """
 
     name: str
     state: str
@@ -41,6 +43,9 @@ class FlowState:
     restarts: int = 0
     error: str = ""
     progress: str = ""
+    done: int = 0
+    total: int = 0
+    ends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ class Request:
     path: str
     headers: dict[str, str]
     at: float
+    method: str = "GET"
+    content: bytes = b""
 
 
 Answer = Callable[[Request, asyncio.StreamWriter], Awaitable[bool]]
@@ -63,15 +65,20 @@ class ScriptedPublisher:
         assert connection is not None
         self._connections.add(connection)
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while await self._answer(await reader.readuntil(b"\r\n\r\n"), writer):
+            while await self._answer(await self._read_request(reader), writer):
                 pass
         writer.transport.abort() if writer.is_closing() else writer.close()
         self._connections.discard(connection)
 
-    async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> bool:
-        first, *lines = head.decode("latin-1").splitlines()
+    async def _read_request(self, reader: asyncio.StreamReader) -> Request:
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()
         pairs = (line.split(":", 1) for line in lines if ":" in line)
-        request = Request(first.split(" ")[1], {name.lower(): value.strip() for name, value in pairs}, self._now())
+        headers = {name.lower(): value.strip() for name, value in pairs}
+        content = await reader.readexactly(int(headers.get("content-length", 0)))
+        method, path, _ = first.split(" ")
+        return Request(path, headers, self._now(), method, content)
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         self.requests.append(request)
         answers = self._answers.get(request.path, [reply(404)])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
@@ -88,9 +95,9 @@ def reply(status: int = 200, content: bytes = b"", **headers: str) -> Answer:
     """A whole answer. Header names are written with _ for -."""
     header_lines = {name.replace("_", "-"): value for name, value in headers.items()}
 
-    async def answer(_: Request, writer: asyncio.StreamWriter) -> bool:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> bool:
         length = {} if status == HTTPStatus.NOT_MODIFIED else {"Content-Length": str(len(content))}
-        writer.write(head(status, length | header_lines) + content)
+        writer.write(head(status, length | header_lines) + (b"" if request.method == "HEAD" else content))
         await writer.drain()
         return True
 

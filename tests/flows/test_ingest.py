@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.errors import PublisherError, StoreError
 from spotlightd.flows.batch.ingest import is_due
+from spotlightd.model.source import Link
 from spotlightd.ports.ledger import KnownAddress
 from spotlightd.testing import Reply
 from tests.clients.documents_world import WatchedBucket, move_to_bucket, tiered
@@ -173,6 +174,7 @@ async def test_an_implausible_number_of_rows_refuses_the_document(world: World) 
 
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
+LINK = Link("u", "2021", date(2021, 1, 1), date(2021, 12, 31))
 
 
 @pytest.mark.parametrize(
@@ -186,5 +188,5 @@ def test_a_document_is_fetched_less_often_as_it_grows_older(
         "u", "2021", "d", first_fetched_at=NOW - timedelta(days=first_seen_days), outcome="published", parser="1",
         checked_at=NOW - timedelta(days=checked_days),
     )  # fmt: skip
-    assert is_due(source(), known, NOW) is due
-    assert not is_due(source(), replace(known, outcome="covered"), NOW)
+    assert is_due(source(), LINK, known, NOW) is due
+    assert not is_due(source(), LINK, replace(known, outcome="covered"), NOW)

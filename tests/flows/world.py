@@ -49,6 +49,7 @@ from spotlightd.sql.tiers import NoArchives
 from spotlightd.sql.visibility import visible_condition
 from spotlightd.testing import MemoryDocuments, MemoryPublishers, Reply
 from spotlightd.workers.inline import parse_inline
+from tests.manual_clock import ManualClock
 
 INDEX = "https://example.org/index"
 PORT_CALLS = {
@@ -265,6 +266,7 @@ class World:
     folder: Path
     warehouse: Warehouse
     publishers: MemoryPublishers = field(default_factory=MemoryPublishers)
+    clock: ManualClock = field(default_factory=ManualClock)  # pauses that a publisher requests cost no time
     documents: Any = field(init=False)
 
     def __post_init__(self) -> None:
@@ -286,7 +288,14 @@ class World:
             warehouse, fused_ledger = fused(self.warehouse), fused(ledger)
             publications = Publications(fused_ledger, warehouse)
             await recover(fused_ledger, warehouse, publications, (constructed_counts, *SYSTEM_DATASETS), NoArchives())
-            yield IngestContext(fused(self.documents), fused_ledger, warehouse, InlineParser(), publications)
+            yield IngestContext(
+                fused(self.documents),
+                fused_ledger,
+                warehouse,
+                InlineParser(),
+                publications,
+                clock=self.clock.to_clock(),
+            )
 
     async def ingest(
         self, batch: Batch | None = None, *, fuse: Fuse | None = None, again: bool = True

@@ -8,6 +8,7 @@ from spotlightd.commands.command import Command, argument, check_day_range, day_
 from spotlightd.commands.jobs import watch_job
 from spotlightd.commands.output import Out
 from spotlightd.errors import SettingsError
+from spotlightd.flows.batch.forecast import Forecast, add_forecast
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.batch.schedule import summarize_results
 from spotlightd.flows.loads.mirror import mirror_records
@@ -55,9 +56,9 @@ async def _backfill_without_daemon(job: Job, settings: Settings, out: Out) -> in
         with out.progress(f"backfill {source.name}") as progress:
             span = IngestRange(job.first, job.last, again=True)
             publisher = instance.publishers.for_source(source)
-            results = await ingest(
-                source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress)
-            )
+            context = instance.ingest_context()
+            checkpoint = to_checkpoint(add_forecast(progress, Forecast(source, context.clock)))
+            results = await ingest(source, publisher, context, span=span, checkpoint=checkpoint)
         await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     failures = [result for result in results if result.error]
     for result in failures:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
+from time import monotonic
 
 from spotlightd.backoff import Backoff
 from spotlightd.errors import PublisherError
@@ -16,6 +16,10 @@ from spotlightd.ports.ledger import KnownAddress
 from spotlightd.ports.publisher import Publisher, PublisherResponse
 
 RETRY = Backoff(first=600.0, most=86_400.0, jitter=0.0)
+PROBE_DAYS = timedelta(
+    days=14
+)  # after the last day of a document: one that is published later is found by a backfill only
+LEAST_PROBES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Fetched:
 
 def begin_attempt(link: Link, known: KnownAddress | None) -> Attempt:
     before = known or KnownAddress(link.url, link.covers, first_fetched_at=datetime.now(UTC))
-    return Attempt(link, before, time.monotonic(), secrets.token_hex(4))
+    return Attempt(link, before, monotonic(), secrets.token_hex(4))
 
 
 async def fetch_document(source: Batch, publisher: Publisher, context: IngestContext, attempt: Attempt) -> Fetched:
@@ -47,7 +51,10 @@ async def fetch_document(source: Batch, publisher: Publisher, context: IngestCon
     one. PublisherError when it cannot be fetched.
     """
     before = attempt.before
+    link = attempt.link
     copy = await context.ledger.document(before.digest) if before.digest else None
+    if copy is not None:  # two days without data have the same bytes: these are the ones of this address
+        copy = replace(copy, url=link.url, covers=link.covers)
     if copy is not None and before.parser != source.parser:
         return Fetched(attempt, copy)
     new = await _request_document(source, publisher, context, attempt, has_copy=copy is not None)
@@ -121,16 +128,28 @@ def mark_checked(source: Batch, fetched: Fetched, result: IngestResult) -> Known
     )  # fmt: skip
 
 
-def mark_failed(before: KnownAddress, problem: PublisherError) -> KnownAddress:
+def mark_failed(attempt: Attempt, problem: PublisherError, now: datetime) -> KnownAddress:
     """Record the failure and when to fetch again: after ten minutes, doubling up to a day, or later if the publisher
-    asks.
+    asks. No time: it is not fetched again, because it is in the publisher's archive, or was absent for long.
     """
-    failures = before.failures + 1
+    before, failures = attempt.before, attempt.before.failures + 1
+    marked = replace(before, checked_at=now, outcome=problem.outcome, failures=failures, not_before=None)
+    if problem.outcome == "archived" or (is_missing(attempt.link, problem) and _is_given_up(attempt, now)):
+        return marked
     pause = timedelta(seconds=RETRY.pause(failures))
     if problem.retry_after_seconds is not None:
         pause = max(pause, timedelta(seconds=problem.retry_after_seconds))
-    now = datetime.now(UTC)
-    return replace(before, checked_at=now, outcome=problem.outcome, failures=failures, not_before=now + pause)
+    return replace(marked, not_before=now + pause)
+
+
+def is_missing(link: Link, problem: PublisherError) -> bool:
+    """Whether the document is simply not there, which is no failure: its address was computed, or it is archived."""
+    return problem.outcome == "archived" or (link.is_probe and problem.outcome == "absent")
+
+
+def _is_given_up(attempt: Attempt, now: datetime) -> bool:
+    last_day = datetime.combine(attempt.link.last, time.min, UTC)
+    return now > last_day + PROBE_DAYS and attempt.before.failures + 1 >= LEAST_PROBES
 
 
 def make_run(
@@ -141,5 +160,5 @@ def make_run(
         at=datetime.now(UTC), source=source.name, url=url, covers=covers, outcome=outcome,
         digest=document.digest if document else "", rows=result.rows if result else 0,
         rejects=result.rejects if result else 0, bytes=document.size if document else 0,
-        seconds=round(time.monotonic() - started, 6), error=error,
+        seconds=round(monotonic() - started, 6), error=error,
     )  # fmt: skip

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from time import monotonic
 
 from spotlightd.errors import FormatError, PublisherError
 from spotlightd.flows.batch.fetch import make_run
+from spotlightd.flows.batch.pauses import Lap, repeat_after_pauses
 from spotlightd.flows.batch.pipeline import Pipeline
 from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.log import log_context, logger
@@ -47,8 +48,10 @@ async def ingest(
     *,
     span: IngestRange = IngestRange(),
     checkpoint: Checkpoint | None = None,
+    lap: Lap | None = None,
 ) -> list[IngestResult]:
-    """Fetch and load every document of a source that is due, newest first. One failure does not stop the others.
+    """Fetch and load every document of a source that is due, newest first, until the lap is over. One failure does not stop
+    the others.
 
     What was refused because of another document is tried once more at the end, when the other may have been replaced.
     The check of the source and each document have their own `run` in the log. StoreError ends the ingest: a store of
@@ -58,15 +61,15 @@ async def ingest(
     await checkpoint("listing the documents", 0, 0)
     run = secrets.token_hex(4)
     with log_context(run=run):
-        links = await _discover(source, publisher, context)
+        links = await _discover(source, publisher, context, checkpoint)
     due, known = await _select_due(source, context, links, span)
-    results = await Pipeline(source, publisher, context, due, known, checkpoint).run()
+    results = await Pipeline(source, publisher, context, due, known, checkpoint, lap or Lap()).run()
     open_links = [result.link for result in results if not result.is_final]
     if open_links and any(result.outcome == "published" for result in results):
         final = [result for result in results if result.is_final]
         addresses = await context.ledger.known_addresses(source.name, [link.url for link in open_links])
         results = final + await Pipeline(source, publisher, context, open_links, addresses, checkpoint).run()
-    await checkpoint("", len(due), len(due))
+    await checkpoint("", len(results), len(due))
     logger(source=source.name, run=run).info("source checked", links=len(links), due=len(due))
     return results
 
@@ -81,24 +84,28 @@ async def _select_due(
     for start in range(0, len(links), LINKS_AT_ONCE):
         wanted = [link for link in links[start : start + LINKS_AT_ONCE] if _is_wanted(link, span)]
         addresses = await context.ledger.known_addresses(source.name, [link.url for link in wanted])
-        due += [link for link in wanted if is_due(source, addresses.get(link.url), now, span)]
+        due += [link for link in wanted if is_due(source, link, addresses.get(link.url), now, span)]
         known |= addresses
     due.sort(key=_rank, reverse=True)
     return due, known
 
 
-def _rank(link: Link) -> tuple[bool, date, int, str]:
+def _rank(link: Link) -> tuple[bool, date, int, int, str]:
     """In which order documents are loaded, the greatest first: the newest, and of those that end on one day the one of most
-    days. A supplement comes last: of two documents with a common key the one that is tried first stays.
+    days, and a whole before its parts. A supplement comes last: of two documents with a common key the one that is tried
+    first stays.
     """
-    return (not link.is_supplement, link.last, link.period.days, link.url)
+    return (not link.is_supplement, link.last, link.period.days, -link.covers.count("/"), link.url)
 
 
-def is_due(source: Batch, known: KnownAddress | None, now: datetime, span: IngestRange = IngestRange()) -> bool:
+def is_due(
+    source: Batch, link: Link, known: KnownAddress | None, now: datetime, span: IngestRange = IngestRange()
+) -> bool:
     """Whether a document is to be fetched, or loaded again from the stored copy because its parser changed.
 
     A new document is due. One that failed waits for its pause. A known one is fetched again after a day, and less often
-    as it grows older: publishers replace files without notice. A part whose whole is visible is not fetched again.
+    as it grows older: publishers replace files without notice. A part whose whole is visible is not fetched again, nor one
+    that is in the publisher's archive, or was absent for long.
     """
     if span.again or known is None or known.checked_at is None or known.first_fetched_at is None:
         return True
@@ -108,29 +115,47 @@ def is_due(source: Batch, known: KnownAddress | None, now: datetime, span: Inges
         return False
     if known.not_before is not None:
         return now >= known.not_before
-    return now - known.checked_at >= max(DAY, (now - known.first_fetched_at) / REFRESH_SHARE)
+    if known.outcome in {"archived", "absent"}:
+        return False
+    return now - known.checked_at >= max(DAY, (now - _begin_age(link, known.first_fetched_at)) / REFRESH_SHARE)
+
+
+def _begin_age(link: Link, first_fetched_at: datetime) -> datetime:
+    """When the age of a document begins: when we first fetched it. That of a computed address begins with its last day: there
+    is one for each day of many years, which would all be fetched daily in the week after the first run.
+    """
+    return min(first_fetched_at, datetime.combine(link.last, time.min, UTC)) if link.is_probe else first_fetched_at
 
 
 def _is_wanted(link: Link, span: IngestRange) -> bool:
     return link.last >= span.first and link.first <= span.last
 
 
-async def _discover(source: Batch, publisher: Publisher, context: IngestContext) -> list[Link]:
-    """All documents that exist. The look is recorded, whatever its outcome."""
-    started = time.monotonic()
+async def _discover(source: Batch, publisher: Publisher, context: IngestContext, checkpoint: Checkpoint) -> list[Link]:
+    """All documents that exist, or may exist. The look is recorded, whatever its outcome."""
+    started = monotonic()
+
+    async def beat(sentence: str) -> None:
+        await checkpoint(f"listing the documents: {sentence}", 0, 0)
+
     try:
-        links = dict[str, Link]()
-        async for link in source.discover(publisher):
-            links[link.url] = link
-            if len(links) % LINKS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # a source may list thousands without waiting for anything
-        _require_links(source, len(links))
+        links = await repeat_after_pauses(lambda: _list_links(source, publisher), context.clock, source.name, beat)
     except (PublisherError, FormatError) as problem:
         outcome: Outcome = problem.outcome if isinstance(problem, PublisherError) else "refused"
         await _record_look(source, context, outcome, started, str(problem))
         logger(source=source.name).warning("source failed", error=str(problem))
         raise
     await _record_look(source, context, "discovered", started)
+    return links
+
+
+async def _list_links(source: Batch, publisher: Publisher) -> list[Link]:
+    links = dict[str, Link]()
+    async for link in source.discover(publisher):
+        links[link.url] = link
+        if len(links) % LINKS_AT_ONCE == 0:
+            await asyncio.sleep(0)  # a source may list thousands without waiting for anything
+    _require_links(source, len(links))
     return list(links.values())
 
 

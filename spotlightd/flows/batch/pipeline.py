@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from spotlightd.errors import PublisherError, StoreError
 from spotlightd.flows.batch.fetch import (
@@ -11,11 +12,13 @@ from spotlightd.flows.batch.fetch import (
     Fetched,
     begin_attempt,
     fetch_document,
+    is_missing,
     make_run,
     mark_checked,
     mark_failed,
 )
 from spotlightd.flows.batch.groups import Waiting
+from spotlightd.flows.batch.pauses import Lap, repeat_after_pauses
 from spotlightd.flows.loads.context import Candidate, IngestContext, IngestResult
 from spotlightd.flows.loads.load import load_documents
 from spotlightd.log import log_context, logger
@@ -31,8 +34,8 @@ NOT_LOADED: dict[str, str] = {"unchanged": "document unchanged", "covered": "doc
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One pass over some links. Fetching and loading run at the same time. `results` has one for each document that has
-    its outcome, by address.
+    """One pass over some links, those that are reached before the lap is over. Fetching and loading run at the same time.
+    `results` has one for each document that has its outcome, by address.
     """
 
     source: Batch
@@ -41,13 +44,14 @@ class Pipeline:
     links: Sequence[Link]
     known: Mapping[str, KnownAddress]
     checkpoint: Checkpoint
+    lap: Lap = field(default_factory=Lap)
     waiting: Waiting = field(default_factory=Waiting)
     results: dict[str, IngestResult] = field(default_factory=dict)
 
     async def run(self) -> list[IngestResult]:
         """The results in the order of the links. StoreError when a store fails; what was fetched before is loaded first."""
         await run_together({"fetch": self._fetch_all(), "load": self._load_all()}, prefix=f"{self.source.name} ")
-        return [self.results[link.url] for link in self.links]
+        return [self.results[link.url] for link in self.links if link.url in self.results]
 
     async def _fetch_all(self) -> None:
         problem: StoreError | None = None
@@ -55,6 +59,8 @@ class Pipeline:
             for link in self.links:
                 await self._report(link)
                 await self._fetch(begin_attempt(link, self.known.get(link.url)))
+                if self.lap.is_over(self.context.clock.now()):
+                    break
         except StoreError as failure:
             problem = failure
         await self.waiting.end(problem)
@@ -66,19 +72,32 @@ class Pipeline:
         """Fetch the document and let it wait for its load, or record why it cannot be fetched."""
         with log_context(run=attempt.run):
             try:
-                fetched = await fetch_document(self.source, self.publisher, self.context, attempt)
+                fetched = await self._fetch_after_pauses(attempt)
             except PublisherError as problem:
                 await self._record_failure(attempt, problem)
                 return
         await self.waiting.put(fetched)
 
+    async def _fetch_after_pauses(self, attempt: Attempt) -> Fetched:
+        async def beat(sentence: str) -> None:
+            await self.checkpoint(f"{attempt.link.covers}: {sentence}", len(self.results), len(self.links))
+
+        return await repeat_after_pauses(
+            lambda: fetch_document(self.source, self.publisher, self.context, attempt),
+            self.context.clock, self.source.name, beat,
+        )  # fmt: skip
+
     async def _record_failure(self, attempt: Attempt, problem: PublisherError) -> None:
         link, error = attempt.link, str(problem)
-        event = "document not found" if problem.outcome == "absent" else "document failed"
-        logger(source=self.source.name, covers=link.covers, url=link.url).warning(event, error=error)
+        log = logger(source=self.source.name, covers=link.covers, url=link.url)
+        if is_missing(link, problem):
+            log.info("document not found", reason=error)
+        else:
+            log.warning("document not found" if problem.outcome == "absent" else "document failed", error=error)
         run = make_run(self.source, link.url, link.covers, problem.outcome, attempt.started, error=error)
-        await self.context.ledger.record_outcomes([(mark_failed(attempt.before, problem), run)])
-        self._finish(IngestResult(link, problem.outcome, error=error))
+        marked = mark_failed(attempt, problem, datetime.now(UTC))
+        await self.context.ledger.record_outcomes([(marked, run)])
+        self._finish(IngestResult(link, problem.outcome, error="" if is_missing(link, problem) else error))
 
     async def _load_all(self) -> None:
         try:

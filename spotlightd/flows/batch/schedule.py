@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from time import monotonic
@@ -19,8 +19,10 @@ from apscheduler.triggers.cron import CronTrigger
 
 from spotlightd.backoff import Backoff
 from spotlightd.errors import FormatError, PublisherError, StoreError
+from spotlightd.flows.batch.forecast import Forecast
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.batch.job_progress import JobProgress
+from spotlightd.flows.batch.pauses import Lap
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
@@ -44,6 +46,7 @@ WAITING_PER_MINUTE = 60 / JOB_POLL_SECONDS
 BOOKKEEPING_PER_MINUTE = 12.0  # a round every two seconds, plus the time of its work
 COPIES_SECONDS = 15.0  # then the copies themselves are looked at again: somebody may have emptied one
 INGESTING_PER_MINUTE = 1 / 15  # a document may take half an hour to fetch and a quarter of an hour to parse
+LAP_SECONDS = 900.0  # then what is new goes before the rest of a first run, which may take days
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,52 +87,56 @@ class Collector:
     wakeups: Wakeups
     since: date = date.min
     judged_on: date | None = None
+    lap_seconds: float = LAP_SECONDS
 
     async def __call__(self, report: Reporter) -> None:
-        wakeup = self.wakeups.of(self.source.name)
+        wakeup, forecast = self.wakeups.of(self.source.name), Forecast(self.source, self.context.clock)
         while True:
             report.expect_beats(WAITING_PER_MINUTE)
             job = await self._wait_for_work(report, wakeup)
-            wakeup.clear()
             report.expect_beats(INGESTING_PER_MINUTE)
             is_done = False
             try:
-                await self._run_until_stored(report, job)
-                is_done = True
+                is_done = await self._run_until_stored(report, forecast, job)
             finally:
                 if not is_done:
-                    wakeup.set()  # when the supervisor restarts this flow, it ingests at once
+                    wakeup.set()  # it goes on at once, also when the supervisor restarts this flow
 
     async def _wait_for_work(self, report: Reporter, wakeup: asyncio.Event) -> Job | None:
-        """Wait for a wake-up (None) or a queued backfill. Jobs are polled every two seconds."""
+        """Wait for a wake-up (None) or a queued backfill, which goes first. Jobs are polled every two seconds."""
         while True:
+            if job := await self._find_job():
+                return job
+            if wakeup.is_set():
+                wakeup.clear()
+                return None
             if reason := self.context.gate.table_reason(self.source.datasets):
                 report.set_holding(reason)
             else:
                 report.set_waiting("waiting for the next check")
             report.beat(did_something=False)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(JOB_POLL_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
                     await wakeup.wait()
-            except TimeoutError:
-                jobs = [
-                    job for job in await self.context.ledger.open_jobs("backfill") if job.target == self.source.name
-                ]
-                if jobs:
-                    return jobs[0]
-            else:
-                return None
 
-    async def _run_until_stored(self, report: Reporter, job: Job | None) -> None:
+    async def _find_job(self) -> Job | None:
+        jobs = await self.context.ledger.open_jobs("backfill")
+        return next((job for job in jobs if job.target == self.source.name), None)
+
+    async def _run_until_stored(self, report: Reporter, forecast: Forecast, job: Job | None) -> bool:
         """Run one check or job, and repeat it while a store fails: a full disk or a dead engine delays it, nothing is
-        lost.
+        lost. False when documents are left for another lap.
         """
         failures = 0
         while True:
             try:
                 if failures:
                     await self._ping_stores()
-                await (self._run_job(report, job) if job else self._ingest_due(report))
+                if job:
+                    await self._run_job(report, forecast, job)
+                    is_done = True
+                else:
+                    is_done = await self._ingest_due(report, forecast)
             except StoreError as problem:
                 report.set_holding(str(problem))
                 report.beat(did_something=False)
@@ -138,21 +145,30 @@ class Collector:
             else:
                 if failures:
                     logger(source=self.source.name).info("store recovered")
-                return
+                return is_done
 
     async def _ping_stores(self) -> None:
         """StoreError while a store is down: then the publisher is not bothered."""
         await self.context.documents.ping()
         await self.context.warehouse.ping()
 
-    async def _ingest_due(self, report: Reporter) -> None:
-        async def checkpoint(step: str, done: int, total: int) -> None:
-            await self.context.gate.wait_until_open("batch loads", report, self.source.datasets)
-            report.set_working(step, done, total)
-            report.beat(queue=total - done)
+    async def _ingest_due(self, report: Reporter, forecast: Forecast) -> bool:
+        """One lap over what is due. False when some of it is left."""
 
-        await self._ingest(IngestRange(first=self.since), checkpoint)
+        async def checkpoint(step: str, done: int, total: int) -> None:
+            await self._report(report, forecast, step, done, total)
+
+        lap = Lap(self.context.clock.now() + self.lap_seconds)
+        await self._ingest(IngestRange(first=self.since), checkpoint, lap)
         await self._check_lateness()
+        return not lap.was_cut
+
+    async def _report(self, report: Reporter, forecast: Forecast, step: str, done: int, total: int) -> None:
+        """Show how far a lap or job is, while nothing holds it."""
+        await self.context.gate.wait_until_open("batch loads", report, self.source.datasets)
+        forecast.note(done, total)
+        report.set_working(step + forecast.sentence, done, total, ends_at=forecast.ends_at)
+        report.beat(queue=total - done)
 
     async def _check_lateness(self) -> None:
         """Log a warning, and set the metric, when the newest slice that should be published is not loaded."""
@@ -166,30 +182,29 @@ class Collector:
             late_since = due_at if is_late else 0.0
             self.context.metrics.gauge("source_late_since_timestamp_seconds", late_since, source=self.source.name)
 
-    async def _run_job(self, report: Reporter, job: Job) -> None:
+    async def _run_job(self, report: Reporter, forecast: Forecast, job: Job) -> None:
         ledger = self.context.ledger
         progress = JobProgress(ledger, job)
 
         async def checkpoint(step: str, done: int, total: int) -> None:
             if reason := self.context.gate.hold_reason("batch loads", self.source.datasets):
                 progress.note(done, total, reason)
-            await self.context.gate.wait_until_open("batch loads", report, self.source.datasets)
-            report.set_working(step, done, total)
-            report.beat(queue=total - done)
-            progress.note(done, total, step)
+            await self._report(report, forecast, step, done, total)
+            progress.note(done, total, step + forecast.sentence)
 
         try:
             async with progress.saved_meanwhile():
-                results = await self._ingest(IngestRange(first=job.first, last=job.last, again=True), checkpoint)
+                span = IngestRange(first=job.first, last=job.last, again=True)
+                results = await self._ingest(span, checkpoint, Lap())
         except (PublisherError, FormatError) as problem:
             await ledger.update_job(replace(job, state="failed", detail=str(problem)))
             raise
         ended = replace(job, state="done", done=len(results), total=len(results), detail=summarize_results(results))
         await ledger.update_job(replace(ended, state="failed") if any(result.error for result in results) else ended)
 
-    async def _ingest(self, span: IngestRange, checkpoint: Checkpoint) -> list[IngestResult]:
+    async def _ingest(self, span: IngestRange, checkpoint: Checkpoint, lap: Lap) -> list[IngestResult]:
         publisher = self.publishers.for_source(self.source)
-        return await ingest(self.source, publisher, self.context, span=span, checkpoint=checkpoint)
+        return await ingest(self.source, publisher, self.context, span=span, checkpoint=checkpoint, lap=lap)
 
 
 def summarize_results(results: Sequence[IngestResult]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from spotlightd.backoff import Clock
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.model.provenance import Document, Load, Outcome
@@ -32,6 +33,7 @@ class IngestContext:
     metrics: Metrics | None = None
     gate: Gate = field(default_factory=Gate)
     archives: Archives = field(default_factory=NoArchives)
+    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,10 @@ async def _judge(
     visible = [load for load in current if load.digest != document.digest or not await _is_lost(source, context, load)]
     if find_whole(link.covers, visible):
         return IngestResult(link, "covered")
-    twin = next((load for load in visible if (load.digest, load.parser) == (document.digest, source.parser)), None)
-    if twin is not None and twin.covers == link.covers:
+    twins = [load for load in visible if (load.digest, load.parser) == (document.digest, source.parser)]
+    if any(load.covers == link.covers for load in twins):
         return IngestResult(link, "unchanged")
+    twin = next((load for load in twins if load.has_rows), None)
     if twin is not None:
         message = f"the same bytes as the document for {twin.covers}: one of the two has the wrong name"
         return IngestResult(link, "refused", error=message, is_final=False)

@@ -157,8 +157,13 @@ class Publications:
 
 
 def _list_replaced(load: Load, visible: Iterable[Load]) -> list[int]:
+    """Those of the same slice, of a part of it, and of the same bytes. But all days without rows may have the same bytes."""
     others = [other for other in visible if other.load_id != load.load_id]
-    return [other.load_id for other in others if replaces(load.covers, other.covers) or other.digest == load.digest]
+    return [
+        other.load_id
+        for other in others
+        if replaces(load.covers, other.covers) or (other.digest == load.digest and other.has_rows)
+    ]
 
 
 async def is_outdated(ledger: Ledger, load: Load) -> bool:
