@@ -7,6 +7,7 @@ FixedString from fixed-size binary, Date from date32. A field is nullable exactl
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import pyarrow as pa
 
@@ -33,6 +34,7 @@ _WRAPPED = re.compile(r"^(Nullable|LowCardinality|Array)\((.+)\)$")
 _SIZED = re.compile(r"^(FixedString|Decimal|DateTime64)\((\d+)(?:, ?(\d+|'UTC'))?\)$")
 
 
+@cache
 def arrow_type(clickhouse_type: str) -> pa.DataType:
     """The Arrow type for a ClickHouse type. KeyError for a type that datasets may not use."""
     wrapped = _WRAPPED.match(clickhouse_type)

@@ -75,10 +75,17 @@ def open_text(
     raise FormatError("the text is empty: there is not even a header", member=member)
 
 
+def is_blank(texts: pa.DictionaryArray) -> bool:
+    """Whether all texts are empty, as those of most fields are."""
+    return len(texts.dictionary) == 0 or (len(texts.dictionary) == 1 and not texts.dictionary[0].as_py())
+
+
 def _read_blocks(blocks: Iterable[Block], header: Header) -> Generator[Fields | Reject, None, None]:
     for block in blocks:
-        if block.text:
-            yield from _read_fields(block, header)
+        text = block.text.rstrip(b"\n") if block.text.endswith(b"\n\n") else block.text  # the usual blank line at the end
+        if text:
+            shorter = block.count - block.text.count(b"\n", len(text)) + 1 if text != block.text else block.count
+            yield from _read_fields(replace(block, text=text, count=shorter), header)
 
 
 def _read_header(block: Block, member: int) -> tuple[Header | None, Block]:

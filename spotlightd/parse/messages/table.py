@@ -126,6 +126,8 @@ class _Block:
         layout, column = self.table.layout, self.table.reader.dataset.column(name)
         texts = self._choose(layout.take[name])
         words = layout.words.get(name)
+        if not words and name not in self.table.reader.needed and quoted.is_blank(texts):
+            return
         converted = printed.replace_words(texts, words) if words else printed.convert(texts, column, layout.formats)
         self.arrays[name] = converted.values
         if converted.valid is not None:
@@ -180,9 +182,9 @@ class _Block:
         for name in names[1:]:
             place = self.table.header.place(name)
             texts = self.fields.columns[place]
-            if _is_blank(texts):
+            if quoted.is_blank(texts):
                 continue
-            if _is_blank(chosen):
+            if quoted.is_blank(chosen):
                 chosen = texts
                 continue
             first, second = pc.cast(chosen, pa.string()), pc.cast(texts, pa.string())
@@ -198,7 +200,7 @@ class _Block:
         others = [
             grouped.Texts(name, self.fields.columns[place], None)
             for place, name in enumerate(self.table.header.names)
-            if place not in taken
+            if place not in taken and not quoted.is_blank(self.fields.columns[place])
         ]
         kept = [
             grouped.Texts(self.table.header.names[place], self.fields.columns[place], mask) for place, mask in self.kept
@@ -213,11 +215,6 @@ class _Block:
             text = texts[index].as_py()
             reason = printed.describe_error(source, text, column, layout.formats, layout.words.get(name, {}))
             self.errors.setdefault(index, reason if text else f"{source} is empty")
-
-
-def _is_blank(texts: pa.DictionaryArray) -> bool:
-    """Whether all texts are empty."""
-    return len(texts.dictionary) == 0 or (len(texts.dictionary) == 1 and not texts.dictionary[0].as_py())
 
 
 def _repeat(field: pa.Field, value: Any, count: int) -> pa.Array:
