@@ -35,6 +35,12 @@ def settlement_days(first: date, last: date) -> Iterator[date]:
     return (day for day in days if is_settlement_day(day))
 
 
+def number_settlement_day(day: date) -> int:
+    """The number of a settlement day among all of them since the first one of 2005."""
+    years = range(FIRST_DAY.year, day.year)
+    return sum(_count_year(year) for year in years) + sum(1 for _ in settlement_days(date(day.year, 1, 1), day))
+
+
 def settlement_day_after(day: date) -> date:
     """The first settlement day after that day."""
     return next(settlement_days(day + timedelta(days=1), LAST_DAY))
@@ -46,6 +52,11 @@ def settlement_day_before(day: date) -> date:
     while not is_settlement_day(day):
         day -= timedelta(days=1)
     return day
+
+
+@cache
+def _count_year(year: int) -> int:
+    return sum(1 for _ in settlement_days(date(year, 1, 1), date(year, 12, 31)))
 
 
 @cache

@@ -1,7 +1,7 @@
 """All sources, transforms and derivations: modules of `spotlightd/sources` and `spotlightd/datasets`, and files of the operator's folder.
 
-They are found by looking, not by registering: a module-level `Batch`, `Stream`, `Transform` or
-`Derivation` is one. Sub-packages and folders
+They are found by looking, not by registering: a module-level `Batch`, `Stream`, `Transform`, `Derivation` or `Reading` is
+one. Sub-packages and folders
 group the sources of one publisher (`sources/dtcc/cftc_rates.py`). The operator's folder is `sources` in the state folder. Its
 `.py` files are read, but none in a folder called `golden`, and none whose name, or whose folder's, begins with an underscore
 or a dot.
@@ -22,7 +22,7 @@ from spotlightd.datasets.system import SYSTEM_DATASETS
 from spotlightd.errors import SettingsError
 from spotlightd.model.dataset import DRILL_PREFIX, REBUILD_PREFIX, Dataset
 from spotlightd.model.derivation import Derivation
-from spotlightd.model.derived.transform import Transform
+from spotlightd.model.derived.transform import Reading, Transform
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.settings.settings import Settings
@@ -31,13 +31,13 @@ from spotlightd.workers import loader
 PACKAGES = (built_in_sources, built_in_datasets)
 CASES = "golden"
 VIEW_SUFFIXES = ("current", "all")
-Declaration = Batch | Stream | Transform | Derivation
+Declaration = Batch | Stream | Transform | Derivation | Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
     """`sources` publish documents, `streams` send messages, `transforms` and `derivations` compute rows from datasets that
-    these feed. `places` is the module or file of each source and stream.
+    these feed, `readings` when they are read. `places` is the module or file of each source and stream.
     """
 
     sources: tuple[Batch, ...]
@@ -45,12 +45,13 @@ class Catalog:
     places: Mapping[str, str]
     transforms: tuple[Transform, ...] = ()
     derivations: tuple[Derivation, ...] = ()
+    readings: tuple[Reading, ...] = ()
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
         """All datasets that the sources feed, each once, by name, with the frames of streams. Then those that are computed."""
         fed = _fed_datasets((*self.sources, *self.streams))
-        return (*(fed[name] for name in sorted(fed)), *_fed_datasets(self.computed).values())
+        return (*(fed[name] for name in sorted(fed)), *_fed_datasets((*self.computed, *self.readings)).values())
 
     @property
     def computed(self) -> tuple[Transform | Derivation, ...]:
@@ -68,7 +69,7 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
     """The sources and transforms of the packages, and with settings the operator's too. SettingsError for a file that
     cannot be loaded, and for two sources or two different datasets of one name.
 
-    A transform or a derivation of a dataset that nothing feeds is left out.
+    What is computed from a dataset that nothing feeds is left out.
     """
     declarations: dict[str, Declaration] = {}
     places: dict[str, str] = {}
@@ -90,7 +91,9 @@ def load_catalog(settings: Settings | None = None, packages: Sequence[ModuleType
     derivations = [derivation for derivation in declarations.values() if isinstance(derivation, Derivation)]
     known = {*fed, *_fed_datasets(used), *(dataset.name for dataset in SYSTEM_DATASETS)}
     feeds = {name: place for name, place in places.items() if isinstance(declarations[name], Batch | Stream)}
-    return Catalog(batches, streams, feeds, used, tuple(_list_fed(derivations, known)))
+    readings = [reading for reading in declarations.values() if isinstance(reading, Reading)]
+    read = tuple(reading for reading in readings if reading.dataset.computed_from in known)
+    return Catalog(batches, streams, feeds, used, tuple(_list_fed(derivations, known)), read)
 
 
 def list_source_files(state: Path) -> list[Path]:

@@ -70,14 +70,14 @@ def format_reading(
 ) -> str:
     """The dataset's reading with its placeholders replaced: `{seq}` by `seq`, each `{table}` by the rows of that table.
 
-    A partition is archived only after the rows computed from it are stored, and these are read instead. So a reading of
-    now needs only hot rows; a reading as of an earlier time may need archived ones.
+    Where rows still come, a partition is archived only after what is computed from it is stored, which is read instead. So a
+    reading of now needs only hot rows. Every other reading, also one as of an earlier time, may need archived ones.
     """
     archived = snapshot.archived
     values = {"seq": seq}
     for name, partitions in archived.partitions.items():
         table = partitions[0].dataset
-        if snapshot.as_of is None:
+        if snapshot.as_of is None and dataset.is_growing:
             values[name] = hot_rows(table, archived, database=database)
         else:
             values[name] = all_rows(table, archived, span, database=database)

@@ -18,11 +18,11 @@ from types import ModuleType, TracebackType
 
 from spotlightd.errors import SettingsError, SpotlightError
 from spotlightd.model.derivation import Derivation
-from spotlightd.model.derived.transform import Transform
+from spotlightd.model.derived.transform import Reading, Transform
 from spotlightd.model.source import Batch
 from spotlightd.model.stream import Stream
 
-DECLARATIONS = (Batch, Stream, Transform, Derivation)
+DECLARATIONS = (Batch, Stream, Transform, Derivation, Reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def find_source(sources: Iterable[Batch | Stream], place: str, name: str) -> Bat
     raise SettingsError(f"{place} has no source {name} any more")
 
 
-def load_declarations(place: str) -> tuple[Batch | Stream | Transform | Derivation, ...]:
-    """All sources, transforms and derivations of a module or file. SettingsError if it cannot be loaded."""
+def load_declarations(place: str) -> tuple[Batch | Stream | Transform | Derivation | Reading, ...]:
+    """All sources, transforms, derivations and readings of a module or file. SettingsError if it cannot be loaded."""
     with AuthorErrors(lambda error: SettingsError(f"source file {place} cannot be loaded: {error}")):
         module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     return tuple(value for value in vars(module).values() if isinstance(value, DECLARATIONS))

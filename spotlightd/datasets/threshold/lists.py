@@ -3,6 +3,9 @@
 Each exchange lists its own securities only, so a market's missing list says nothing about the securities of another one.
 `threshold_lists` has a row also for an empty list. So it is known on which days a security was not listed, and on which nobody
 knows.
+
+Rows are sorted by day, because the pages show a day: in the order of symbols its 400 securities are in each block of the table.
+The symbols of 15 years are a column of a few megabytes, which is read for one of them.
 """
 
 from __future__ import annotations
@@ -56,7 +59,7 @@ threshold = Dataset(
         _PRINTED_AT,
     ),
     key=("list_date", "market", "symbol"),
-    order=("symbol", "market", "list_date"),
+    order=("list_date", "market", "symbol"),
     partition="intDiv(toYear(list_date), 10)",
     time="list_date",
     symbol="symbol",
@@ -86,10 +89,11 @@ threshold_lists = Dataset(
         ),
         Column("securities", "UInt32", "lines of the list that were read", unit="securities"),
         Column("in_effect", "Date", "the first settlement day on which the rules apply to it"),
+        Column("day_number", "UInt32", "number of the settlement day since 2005-01-03, which has 1: tells how far two lists are apart"),
         _PRINTED_AT,
     ),
     key=("list_date", "market"),
-    order=("market", "list_date"),
+    order=("list_date", "market"),
     partition="intDiv(toYear(list_date), 10)",
     time="list_date",
     rhythm=Rhythm("every settlement day, in the evening or the next morning", stale_days=6, rows=(1, 10)),
@@ -116,7 +120,7 @@ threshold_occ = Dataset(
         _PRINTED_AT,
     ),
     key=("list_date", "market", "symbol"),
-    order=("symbol", "market", "list_date"),
+    order=("list_date", "market", "symbol"),
     partition="intDiv(toYear(list_date), 10)",
     time="list_date",
     symbol="symbol",
@@ -127,3 +131,15 @@ threshold_occ = Dataset(
         "The OCC shows four to six weeks only. Older lists are here if this instance was running then.",
     ),
 )
+
+
+def published_loads(dataset: str, columns: str = "load_id", among: str = "") -> str:
+    """A SELECT of the loads of the dataset that are visible at `{seq}`, for the template of a reading. `among` selects those
+    that matter.
+    """
+    until = f"dataset = '{dataset}' AND seq <= {{seq}}"
+    these = f" AND load_id IN ({among})" if among else ""
+    return (
+        f"SELECT {columns} FROM {{loads}} WHERE {until}{these}"
+        f" AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM {{loads}} WHERE {until} AND notEmpty(supersedes))"
+    )

@@ -18,7 +18,13 @@ from typing import Any
 import pyarrow as pa
 
 from spotlightd import Body, Dataset, Expected, FormatError, Link, Pages, Reject, Rows, threshold, threshold_lists
-from spotlightd.calendars.united_states import settlement_day_after, settlement_day_before, settlement_days
+from spotlightd.calendars.united_states import (
+    is_settlement_day,
+    number_settlement_day,
+    settlement_day_after,
+    settlement_day_before,
+    settlement_days,
+)
 from spotlightd.parse import columns, stamped
 from spotlightd.parse.stamped import NEW_YORK, Entry, StampedList
 
@@ -76,8 +82,8 @@ def make_discover(
 
 async def list_nothing(_: Pages) -> AsyncIterator[Link]:
     """The `discover` of a source without an address; it is suspended."""
-    return
-    yield
+    for link in tuple[Link, ...]():
+        yield link
 
 
 def expected(day: date) -> Expected:
@@ -87,14 +93,14 @@ def expected(day: date) -> Expected:
 
 
 def read_day(name: str) -> date:
-    """The day in a document's name: nasdaqth20260727.txt, download?selectedDate=2026-07-27."""
+    """The settlement day in a document's name: nasdaqth20260727.txt, download?selectedDate=2026-07-27."""
     match = re.search(r"(?<!\d)(20\d\d)-?([01]\d)-?([0-3]\d)(?!\d)", name)
-    if match is None:
-        raise FormatError(f"the name {name[:80]!r} has no day such as 20260727")
     try:
-        return date(*map(int, match.groups()))
+        if match is not None and is_settlement_day(day := date(*map(int, match.groups()))):
+            return day
     except ValueError:
-        raise FormatError(f"the name {name[:80]!r} has no day such as 20260727") from None
+        pass
+    raise FormatError(f"the name {name[:80]!r} has no settlement day, such as 20260727")
 
 
 def make_parse(market: str, *, others: Sequence[str] = ()) -> Callable[[Body], Iterator[Rows | Reject]]:
@@ -160,7 +166,8 @@ def make_lists(document: ListDocument, counts: Mapping[str, int]) -> Rows:
 def _make_list_row(document: ListDocument, market: str, count: int, empty: str) -> dict[str, Any]:
     return {
         "list_date": document.day, "market": market, "status": "list" if count else empty, "securities": count,
-        "in_effect": settlement_day_after(document.day), "printed_at": document.printed_at, "line": document.last_line,
+        "in_effect": settlement_day_after(document.day), "day_number": number_settlement_day(document.day),
+        "printed_at": document.printed_at, "line": document.last_line,
     }  # fmt: skip
 
 

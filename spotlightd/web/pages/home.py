@@ -87,7 +87,12 @@ def reads_archived(dataset: Dataset) -> bool:
 
 def _is_continuous(dataset: Dataset) -> bool:
     """Whether the dataset is filled by a stream, or computed from one that is."""
-    return frames.is_streamed(dataset) or bool(dataset.computed_from)
+    return frames.is_streamed(dataset) or dataset.is_growing
+
+
+def _is_stored(dataset: Dataset) -> bool:
+    """Whether there are rows of the dataset, published ones: not all of it is computed when it is read."""
+    return dataset.by_load and (dataset.is_growing or not dataset.computed_from)
 
 
 async def show_home(request: web.Request) -> web.StreamResponse:
@@ -95,7 +100,7 @@ async def show_home(request: web.Request) -> web.StreamResponse:
     context = request.app[APP_STATE].context
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(None, filters.parse_as_of("as_of", request.query.get("as_of", "")))
-    published = [dataset for dataset in context.datasets if dataset.by_load]
+    published = [dataset for dataset in context.datasets if _is_stored(dataset)]
     ranked = [dataset for dataset in published if dataset.symbol and dataset.pointer == LINES]
     card_queries = _card_queries(published, snapshot)
     loads, failures, *answers = await reader.together(
@@ -109,7 +114,7 @@ async def show_home(request: web.Request) -> web.StreamResponse:
     return responses.render_page(request, "home.html", {
         "snapshot": snapshot,
         "cards": _make_cards(published, card_answers, snapshot, context.day),
-        "records": [dataset for dataset in context.datasets if not dataset.by_load],
+        "records": [dataset for dataset in context.datasets if not _is_stored(dataset)],
         "rankings": await _make_rankings(reader, newest, snapshot),
         "slice_address": frames.slice_address,
         "streamed": [dataset.name for dataset in published if frames.is_streamed(dataset)],

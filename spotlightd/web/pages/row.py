@@ -61,7 +61,12 @@ def _inputs_address(request: web.Request, dataset: Dataset, row_versions: Sequen
     if not dataset.computed_from:
         return ""
     as_of = request.query.get("as_of", "")
-    pairs = minutes.trade_filters(row_versions[-1].values)
+    values = row_versions[-1].values
+    if dataset.is_growing:
+        pairs = minutes.trade_filters(values)
+    else:
+        known = {column.name for column in responses.find_dataset(request, dataset.computed_from).columns}
+        pairs = [(name, str(values[name])) for name in dataset.key if name in known]
     return format_address(("data", dataset.computed_from), pairs, as_of=as_of)
 
 

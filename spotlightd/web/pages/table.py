@@ -38,7 +38,7 @@ async def show_rows(request: web.Request) -> web.StreamResponse:
     if question.is_safe and suffix != "csv":
         raise bad_parameter("_safe", "only a .csv has a form for spreadsheets")
     snapshot = await _read_snapshot(request, question)
-    if dataset.computed_from and not suffix and not remove_parameters(pairs, "as_of"):
+    if dataset.computed_from and dataset.is_growing and not suffix and not remove_parameters(pairs, "as_of"):
         await _redirect_to_newest_day(request, dataset, snapshot)
     etag = responses.make_etag(request, snapshot) if dataset.by_load and not dataset.is_growing else ""
     if etag and responses.is_unchanged(request, etag):
