@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,17 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """One publisher: its hosts, the sources that the demo collects from it, and its answers."""
+    """One publisher: its hosts, the sources that the demo collects from it, and its answers.
+
+    `since` is the first day that the demo asks for, by source. A source of computed addresses would ask for years of days
+    that the mirror has not.
+    """
 
     hosts: tuple[str, ...]
     sources: tuple[str, ...]
     stages: tuple[Stage, ...]
     answer: Callable[[Request, Stage], Answer | None]
+    since: Mapping[str, date] = field(default_factory=dict)
 
 
 def serve_files(request: Request, stage: Stage) -> Answer | None:

@@ -42,7 +42,7 @@ NOTICE = (
     "purpose: each time there is a short gap."
 )
 POLL_SECONDS = 0.2
-MIRROR_REQUESTS_PER_SECOND = 1000.0  # a source of dated files asks for two years of days, most of which the mirror has not
+MIRROR_REQUESTS_PER_SECOND = 1000.0  # sources of dated files ask for many days that the mirror has not
 DISK = DiskSettings(warn_percent=97.0, batch_percent=98.0, sink_percent=99.0, ballast_percent=99.5, ballast_bytes=0)
 ARCHIVE = ArchiveSettings(hot_days={"trades": 1}, every_seconds=5.0, grace_seconds=0.0)
 SYMBOLS = ("AAPL", "TSLA", "BINANCE:BTCUSDT")
@@ -84,7 +84,9 @@ async def _run(settings: Settings) -> AsyncIterator[Daemon]:
 def _make_settings(arguments: argparse.Namespace, settings: Settings, mirror: Mirror, venue: Exchange) -> Settings:
     """The settings of the demo. The bus, bucket and stores of the operator are not used, whatever the settings say."""
     web = replace(settings.web, port=arguments.port)
-    publisher = replace(settings.publisher, mirrors=mirror.mirrors, mirror_requests_per_second=MIRROR_REQUESTS_PER_SECOND)
+    publisher = replace(
+        settings.publisher, mirrors=mirror.mirrors, mirror_requests_per_second=MIRROR_REQUESTS_PER_SECOND
+    )
     sources = [name for publisher in mirror.publishers for name in publisher.sources]
     schedule = ScheduleSettings(sources=sources, on_start=False, judged_on=JUDGED_ON)
     state = settings.state_dir if arguments.state else Path("state/demo")
@@ -118,8 +120,8 @@ async def _load_all(settings: Settings, mirror: Mirror, out: Out) -> dict[str, A
         with out.progress("demo") as progress:
             for number in range(await _find_stage(instance, mirror), mirror.stages):
                 mirror.show(number)
-                for source in _find_sources(instance, mirror, number):
-                    results += await _ingest(instance, source, progress)
+                for source, since in _find_sources(instance, mirror, number):
+                    results += await _ingest(instance, source, since, progress)
         await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     refused = [result for result in results if result.outcome == "refused"]
     return {
@@ -145,14 +147,15 @@ async def _find_stage(instance: Instance, mirror: Mirror) -> int:
     return newest
 
 
-def _find_sources(instance: Instance, mirror: Mirror, stage: int) -> list[Batch]:
-    """The sources of the publishers whose site is another one at this stage."""
-    names = {name for publisher in mirror.find_changed(stage) for name in publisher.sources}
-    return [source for source in instance.sources if source.name in names]
+def _find_sources(instance: Instance, mirror: Mirror, stage: int) -> list[tuple[Batch, date]]:
+    """The sources of the publishers whose site is another one at this stage, each with the first day to ask for."""
+    changed = mirror.find_changed(stage)
+    since = {name: publisher.since.get(name, date.min) for publisher in changed for name in publisher.sources}
+    return [(source, since[source.name]) for source in instance.sources if source.name in since]
 
 
-async def _ingest(instance: Instance, source: Batch, progress: Progress) -> list[IngestResult]:
-    publisher, span = instance.publishers.for_source(source), IngestRange(again=True)
+async def _ingest(instance: Instance, source: Batch, since: date, progress: Progress) -> list[IngestResult]:
+    publisher, span = instance.publishers.for_source(source), IngestRange(first=since, again=True)
     return await ingest(source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress))
 
 
@@ -162,7 +165,7 @@ async def _publish_stages(daemon: Daemon, mirror: Mirror) -> None:
     for number in range(await _find_stage(daemon.instance, mirror), mirror.stages):
         mirror.show(number)
         sources = _find_sources(daemon.instance, mirror, number)
-        jobs = [await ledger.add_job(Job("backfill", source.name)) for source in sources]
+        jobs = [await ledger.add_job(Job("backfill", source.name, first=since)) for source, since in sources]
         for job in jobs:
             while not (await ledger.job(job.number)).has_ended:  # noqa: ASYNC110  (the state is in a file)
                 await asyncio.sleep(POLL_SECONDS)

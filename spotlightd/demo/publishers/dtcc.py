@@ -86,9 +86,16 @@ def _locate(stem: str) -> tuple[str, Path]:
 
 BEFORE = Stage("slices of a day, and whole days before it", dict(map(_locate, (*WHOLE_DAYS, *SLICES))))
 AFTER = Stage("the whole day of these slices", {**BEFORE.files, **dict(map(_locate, LATER_DAYS))})
+SINCE = {
+    "dtcc_cftc_credits": date(2026, 6, 1),
+    "dtcc_cftc_rates": date(2026, 6, 1),
+    "dtcc_cftc_forex": date(2023, 7, 1),
+    "dtcc_sec_equities": date(2026, 6, 1),
+}
 PUBLISHER = Publisher(
     hosts=(SITE, BUCKET),
-    sources=("dtcc_cftc_credits", "dtcc_cftc_rates", "dtcc_cftc_forex", "dtcc_sec_equities"),
+    sources=tuple(SINCE),
     stages=(BEFORE, AFTER),
     answer=answer,
+    since=SINCE,
 )
