@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/spotlightd
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_spotlightd_subparsers=(archive audit backfill backup bundle check cite demo doctor drill export import new-source query rebuild replay restore run server-config sources tail try verify)
+_shtab_spotlightd_subparsers=(archive audit backfill backup bundle check cite demo doctor drill export import new-source query rebuild rehearse replay restore run server-config sources tail try verify)
 
 _shtab_spotlightd_archive_option_strings=(-h --help --config --state --json --partition)
 _shtab_spotlightd_audit_option_strings=(-h --help --config --state --json)
@@ -22,6 +22,7 @@ _shtab_spotlightd_import_option_strings=(-h --help --config --state --json)
 _shtab_spotlightd_new_source_option_strings=(-h --help --config --state --json --folder)
 _shtab_spotlightd_query_option_strings=(-h --help --config --state --json --as-of)
 _shtab_spotlightd_rebuild_option_strings=(-h --help --config --state --json)
+_shtab_spotlightd_rehearse_option_strings=(-h --help --config --state --json)
 _shtab_spotlightd_replay_option_strings=(-h --help --config --state --json --from --to)
 _shtab_spotlightd_restore_option_strings=(-h --help --config --state --json --partition --into --backup --at --trial)
 _shtab_spotlightd_run_option_strings=(-h --help --config --state --json)
@@ -67,6 +68,8 @@ _shtab_spotlightd_query___config_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_query___state_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_rebuild___config_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_rebuild___state_COMPGEN=_shtab_compgen_files
+_shtab_spotlightd_rehearse___config_COMPGEN=_shtab_compgen_files
+_shtab_spotlightd_rehearse___state_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_replay___config_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_replay___state_COMPGEN=_shtab_compgen_files
 _shtab_spotlightd_restore___config_COMPGEN=_shtab_compgen_files
@@ -89,7 +92,7 @@ _shtab_spotlightd_verify___state_COMPGEN=_shtab_compgen_files
 
 _shtab_spotlightd_archive_pos_0_choices=(plan run status retry)
 _shtab_spotlightd_export___format_choices=(parquet csv arrow ndjson)
-_shtab_spotlightd_pos_0_choices=(archive audit backfill backup bundle check cite demo doctor drill export import new-source query rebuild replay restore run server-config sources tail try verify)
+_shtab_spotlightd_pos_0_choices=(archive audit backfill backup bundle check cite demo doctor drill export import new-source query rebuild rehearse replay restore run server-config sources tail try verify)
 
 _shtab_spotlightd_archive__h_nargs=0
 _shtab_spotlightd_archive___help_nargs=0
@@ -138,6 +141,9 @@ _shtab_spotlightd_query___json_nargs=0
 _shtab_spotlightd_rebuild__h_nargs=0
 _shtab_spotlightd_rebuild___help_nargs=0
 _shtab_spotlightd_rebuild___json_nargs=0
+_shtab_spotlightd_rehearse__h_nargs=0
+_shtab_spotlightd_rehearse___help_nargs=0
+_shtab_spotlightd_rehearse___json_nargs=0
 _shtab_spotlightd_replay__h_nargs=0
 _shtab_spotlightd_replay___help_nargs=0
 _shtab_spotlightd_replay___json_nargs=0

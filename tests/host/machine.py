@@ -80,6 +80,11 @@ class Machine:
             capture_output=True, text=True, timeout=seconds, check=False, env={**os.environ, **(environment or {})},
         )  # fmt: skip
 
+    def start_beside(self, *command: str, folder: Path) -> subprocess.Popen[bytes]:
+        """Start a program in the host's network, which is not on the host: it does not end with it."""
+        spaced = ["ip", "netns", "exec", f"{self.name}-host", *command]
+        return subprocess.Popen(spaced, cwd=folder, stdin=subprocess.DEVNULL, start_new_session=True)
+
     def try_command(self, command: str, *, seconds: float = SHELL_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a shell command on the host, whatever its status."""
         return self.as_operator("ssh", *self.ssh_options(), f"root@{HOST}", command, seconds=seconds)

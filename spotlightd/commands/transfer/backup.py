@@ -104,19 +104,26 @@ def _copies_bucket(settings: Settings) -> bool:
 
 @contextmanager
 def hold_backups(state: Path) -> Iterator[Path]:
-    """The folder of the files in hand. One backup or trial at a time: InUseError."""
+    """The folder of the files in hand. One backup, trial or rehearsal at a time: InUseError."""
     folder = state / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     file = open_lock(folder / "lock")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _remove_leftovers(folder)  # also those of a process that was killed
-        yield folder
-        _remove_leftovers(folder)
-    except BlockingIOError:
-        raise InUseError(f"another backup of {state}, or a trial, is running: wait until it ends") from None
+        _lock(file, state)
+        _remove_leftovers(folder)  # of a process that was killed
+        try:
+            yield folder
+        finally:
+            _remove_leftovers(folder)
     finally:
         os.close(file)
+
+
+def _lock(file: int, state: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InUseError(f"a backup, a trial or a rehearsal of {state} is running: wait until it ends") from None
 
 
 def _remove_leftovers(folder: Path) -> None:
