@@ -114,7 +114,9 @@ def _values(column: Column, operator: str, text: str) -> tuple[str, ...]:
             raise ValueError("write 1 for empty, 0 for not empty")
         return (text,)
     if operator in ("contains", "startswith"):
-        plain = element_column(column) if column.kind in ("list", "map") else Column(column.name, "String", column.meaning)
+        plain = (
+            element_column(column) if column.kind in ("list", "map") else Column(column.name, "String", column.meaning)
+        )
         return (canonical(plain, text),)
     if operator not in ("in", "between"):
         return (canonical(column, text),)

@@ -50,13 +50,25 @@ class Measure:
 
 
 def daily_datasets(datasets: Iterable[Dataset]) -> list[Dataset]:
-    """The datasets with a chart by day. Trades have none: their days are drawn by the minute, from the bars."""
-    return [dataset for dataset in datasets if dataset.symbol and dataset.by_load and not dataset.is_growing]
+    """The datasets with a chart by day. Trades have none: their days are drawn by the minute, from the bars. What is read
+    from other rows has none either.
+    """
+    return [
+        dataset
+        for dataset in datasets
+        if dataset.symbol and dataset.by_load and not (dataset.is_growing or dataset.reading)
+    ]
 
 
 def searchable_datasets(datasets: Iterable[Dataset]) -> list[Dataset]:
-    """The datasets that a symbol is searched in. A dataset that another one is computed from is left out."""
-    candidates = [dataset for dataset in datasets if dataset.symbol and dataset.by_load]
+    """The datasets that a symbol is searched in. A dataset that another one is computed from is left out, and so is what is computed
+    whenever it is read: its symbols are those of its rows.
+    """
+    candidates = [
+        dataset
+        for dataset in datasets
+        if dataset.symbol and dataset.by_load and (dataset.is_growing or not dataset.computed_from)
+    ]
     origins = {dataset.computed_from for dataset in candidates}
     return [dataset for dataset in candidates if dataset.name not in origins]
 
@@ -81,7 +93,7 @@ def _amount(dataset: Dataset, measure: Measure) -> str:
 def _value(dataset: Dataset, measure: Measure) -> str:
     """The sum of amount times price over the rows with a price, in 128 bits, because 64 overflow."""
     if not (measure.amount and measure.price):
-        return "NULL"
+        return "CAST(NULL AS Nullable(Float64))"  # an untyped NULL in a tuple is Arrow that nobody can read
     scale = measure.price.type.rpartition(",")[2].strip(" )")
     worth = f"toDecimal128(`{measure.amount.name}`, 0) * toDecimal128(`{measure.price.name}`, {scale})"
     return _add_up(dataset, worth, suffix="OrNull")
@@ -140,11 +152,11 @@ def daily_history(dataset: Dataset, symbol: str, snapshot: Snapshot) -> Query:
     sql = (
         f"SELECT if({superseded}, load_id, 0) AS _superseded, {day}, {part}, {amount}, {_value(dataset, measure)}, "
         f"{_unpriced(measure)}, count(), {names}, {_repeats(dataset)}{keys} "
-        f"FROM {table_expression(dataset, snapshot)} WHERE {published} AND `{dataset.symbol}` = {{symbol:String}} "
+        f"FROM {table_expression(dataset, snapshot)} WHERE {published} AND `{dataset.symbol}` = {{{dataset.name}_symbol:String}} "
         f"GROUP BY _superseded, {day}, {part} ORDER BY _superseded, {day}, {amount} DESC, {part} "
         f"LIMIT {MOST_DAYS:d} BY _superseded"
     )
-    return Query(sql, {"seq": snapshot.seq, "symbol": symbol})
+    return Query(sql, {"seq": snapshot.seq, f"{dataset.name}_symbol": symbol})
 
 
 def keys_of_day(dataset: Dataset, symbol: str, day: date, snapshot: Snapshot) -> Query:

@@ -14,12 +14,13 @@ from spotlightd.ports.warehouse import Answer
 from spotlightd.query import filters, measures
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
 from spotlightd.query.reader import Reader
+from spotlightd.query.search.identity import find_identity
 from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, responses
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE
-from spotlightd.web.symbol import price, swaps
+from spotlightd.web.symbol import price, swaps, threshold
 from spotlightd.web.symbol.panel import day_address, make_panel
 
 LONGEST_SYMBOL = 40
@@ -32,8 +33,8 @@ def reads_archived(dataset: Dataset) -> bool:
 
 
 async def show_symbol(request: web.Request) -> web.StreamResponse:
-    """The page, by at most three statements, however many datasets there are: the snapshot, the last minute with a bar,
-    and everything that the page shows.
+    """The page, by at most four statements, however many datasets there are: the snapshot, the last minute with a bar, what
+    is known of the security, and everything that the page shows.
     """
     symbol, as_of = request.match_info["symbol"], request.query.get("as_of", "")
     _check_address(request, symbol)
@@ -45,22 +46,37 @@ async def show_symbol(request: web.Request) -> web.StreamResponse:
     if etag and responses.is_unchanged(request, etag):
         return responses.not_modified_response(etag)
     datasets = _daily_datasets(request, snapshot)
+    identity = await find_identity(reader, symbol, snapshot)
+    symbols = [identity.symbol_in(dataset.name) for dataset in datasets]
     parts = {
-        "days": tuple(measures.daily_history(dataset, symbol, snapshot) for dataset in datasets),
+        "days": tuple(
+            measures.daily_history(dataset, printed, snapshot)
+            for dataset, printed in zip(datasets, symbols, strict=True)
+        ),
         "price": price.window_queries(symbol, window, snapshot) if window else (),
         "swaps": swaps.swap_queries(symbol, datasets, snapshot),
+        "threshold": threshold.streak_queries(identity.symbol_in(threshold.DATASET), snapshot),
     }
     answers = await _read_parts(reader, parts)
     panels = [
-        make_panel(dataset, symbol, answer.rows, as_of)
-        for dataset, answer in zip(datasets, answers["days"], strict=True)
+        make_panel(dataset, printed, answer.rows, as_of)
+        for dataset, printed, answer in zip(datasets, symbols, answers["days"], strict=True)
         if answer.rows
     ]
     prices = price.make_panels(symbol, window, answers["price"], as_of) if window else None
     swaps_panel = swaps.make_panel(answers["swaps"], as_of)
-    if not (panels or prices or swaps_panel):
+    streaks = threshold.make_panel(identity.symbol_in(threshold.DATASET), answers["threshold"])
+    if not (panels or prices or swaps_panel or streaks):
         raise _unknown_symbol(symbol, snapshot)
-    values = {"symbol": symbol, "panels": panels, "prices": prices, "swaps": swaps_panel, "snapshot": snapshot}
+    values = {
+        "symbol": symbol,
+        "identity": identity,
+        "panels": panels,
+        "prices": prices,
+        "swaps": swaps_panel,
+        "threshold": streaks,
+        "snapshot": snapshot,
+    }
     return responses.render_page(request, "symbol.html", values, etag=etag)
 
 
@@ -73,7 +89,7 @@ async def _read_parts(reader: Reader, parts: Mapping[str, Sequence[Query]]) -> d
 def _daily_datasets(request: web.Request, snapshot: Snapshot) -> list[Dataset]:
     """The datasets that are shown day by day and have a publication."""
     datasets = measures.daily_datasets(request.app[APP_STATE].context.datasets)
-    return [dataset for dataset in datasets if dataset.name in snapshot.published]
+    return [dataset for dataset in datasets if dataset.name in snapshot.published and dataset not in threshold.SHOWN]
 
 
 def _check_address(request: web.Request, symbol: str) -> None:
