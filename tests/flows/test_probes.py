@@ -11,14 +11,16 @@ from itertools import pairwise
 import pytest
 
 from spotlightd import Batch, Body, Link, Pages, Reject, Rows
-from spotlightd.errors import PublisherError
+from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.flows.batch.fetch import begin_attempt, mark_failed
+from spotlightd.flows.batch.forecast import Forecast, format_duration
 from spotlightd.flows.batch.ingest import IngestRange, ingest, is_due
 from spotlightd.flows.batch.pauses import Lap
 from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.supervise import Board
 from spotlightd.ports.ledger import KnownAddress
 from spotlightd.testing import Reply
+from tests.manual_clock import ManualClock
 from tests.polling import until
 
 from .world import CrashError, Fuse, World, constructed_counts, parse, source
@@ -250,3 +252,51 @@ def test_the_range_of_a_backfill_requests_what_was_given_up() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert not is_due(source(), link(NEWEST), known, now)
     assert is_due(source(), link(NEWEST), known, now, IngestRange(again=True))
+
+
+def test_a_body_that_is_no_json_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"is not JSON; write it with json\.dumps"):
+        Link("https://example.org/x", "2021", NEWEST, NEWEST, post="{")
+
+
+def test_a_page_can_only_be_told_from_a_document_whose_start_is_known() -> None:
+    with pytest.raises(SettingsError, match="page_is_absent needs begins_with"):
+        replace(source(), page_is_absent=True)
+
+
+def test_the_forecast_is_the_slower_of_what_was_done_and_what_is_allowed() -> None:
+    """The source may be requested twice a second, and has done ten documents in a minute."""
+    clock = ManualClock()
+    forecast = Forecast(source(), clock.to_clock())
+    forecast.note(0, 1000)
+    assert forecast.sentence == ""
+    clock.seconds = 60
+    forecast.note(10, 1000)
+    assert forecast.seconds_left == 990 * 6
+    assert forecast.sentence == ", about 1 h 39 min left"
+    assert forecast.ends_at == clock.at + timedelta(seconds=990 * 6)
+    forecast.note(500, 1000)  # stored copies that are only parsed again: faster than the publisher may be requested
+    assert forecast.seconds_left == 500 / 2
+    forecast.note(1000, 1000)
+    assert forecast.seconds_left is None
+
+
+def test_the_forecast_goes_on_over_laps_and_forgets_what_is_older_than_an_hour() -> None:
+    clock = ManualClock()
+    forecast = Forecast(source(), clock.to_clock())
+    forecast.note(0, 10_000)
+    for minute in range(1, 121):
+        clock.seconds = minute * 60
+        done = (100 if minute <= 60 else 10) * ((minute - 1) % 15 + 1)
+        forecast.note(0 if minute % 15 == 1 else done, 10_000)
+    assert forecast.seconds_left is not None
+    measured = 3600 * (10_000 - 150) / forecast.seconds_left
+    assert 550 < measured < 750, "and not 6,000, as in the first hour"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5, "1 min"), (3_599, "1 h 0 min"), (15_600, "4 h 20 min"), (90_000, "1 day 1 h"), (273_600, "3 days 4 h")],
+)
+def test_a_duration_has_two_units_at_most(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
