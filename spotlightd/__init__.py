@@ -3,6 +3,7 @@
 The author of a source imports these names. The readers of formats are in `spotlightd.parse`.
 """
 
+from spotlightd.datasets.cat import cat_error_rates, cat_record_counts
 from spotlightd.datasets.sec_ftd import sec_ftd
 from spotlightd.datasets.short_halts import short_halts
 from spotlightd.datasets.short_volume import short_volume
@@ -23,5 +24,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Body", "Column", "Dataset", "Derivation", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
     "PublisherError", "Reject", "Rhythm", "Rows", "RowsOf", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
-    "find_named_symbols", "sec_ftd", "short_halts", "short_volume", "swaps", "threshold", "threshold_lists", "threshold_occ", "trades", "trading_halts",
+    "cat_error_rates", "cat_record_counts", "find_named_symbols", "sec_ftd", "short_halts", "short_volume", "swaps", "threshold", "threshold_lists", "threshold_occ", "trades", "trading_halts",
 ]  # fmt: skip

@@ -118,6 +118,11 @@ LINES = (
     Column("member", "UInt16", "file within the document, 0 for the first or only one", codec="ZSTD(1)"),
     Column("line", "UInt32", "line of that file, 1 for the first"),
 )
+CELLS = (
+    Column("member", "UInt16", "page of the document, 1 for the first", codec="ZSTD(1)"),
+    Column("line", "UInt32", "cell of that page in reading order, 1 for the first"),
+)
+"""The pointer of rows that were read from tables of a PDF. It has the names of LINES, so that receipts work the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +176,10 @@ class Dataset:
     `computed_from`: the dataset that a reading computes its rows from.
 
     `key_may_repeat`: whether two visible documents may have rows with the same key. It is false for a balance or a price:
-    then a document that brings such a key is refused. Streams are not concerned.
+    then a document that brings such a key is refused. Streams are not concerned. `repeats_within`: how many days apart the
+    documents may be that repeat a key on purpose, as a repository may send a message on two days. Such a key counts once: only
+    the row of the last day is visible, of one day that of the newest load, whatever came first; the others are noted in
+    `hidden_rows`, and are visible again when the document that has the last one is replaced by another without it.
 
     `apart`: a column whose values are never added up on a page, because rows that differ in it count the same things: the
     volume of a facility, and the consolidated volume that includes it.
@@ -204,6 +212,7 @@ class Dataset:
     is_growing: bool = False
     computed_from: str = ""
     key_may_repeat: bool = False
+    repeats_within: int = 0
     apart: str = ""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from spotlightd.errors import SettingsError
-from spotlightd.model.dataset import LINES, NAME, Dataset
+from spotlightd.model.dataset import CELLS, LINES, NAME, Dataset
 from spotlightd.model.provenance import Body, Reject
 
 COVERS = re.compile(r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$")
@@ -138,7 +138,8 @@ class Batch:
 
     discover(pages)  yields a Link for every document that exists now; the ledger decides which of them are new
     parse(body)      pure: yields Rows and Rejects, raises FormatError
-    reread(text)     pure: the values of one line, by other code than `parse`; an audit compares both
+    reread(text)     pure: the values of one line, by other code than `parse`; an audit compares both, for all columns that it
+                     gives (not a day that only the name of the file tells)
     parser           version of `parse`; change it when the same bytes give other rows, then all documents are loaded again
     hosts            the only hosts that are contacted, redirects included
     begins_with      first bytes of a real document (b"PK" for a zip), or several: other bodies are not documents
@@ -207,8 +208,10 @@ class Batch:
                 f"source {self.name}: {dataset.name}.{time.name} is a {time.type}; the time of documents' rows must be a "
                 "Date or a DateTime64, so that rows outside the days of a document are found"
             )
-        if dataset.pointer != LINES:
-            raise SettingsError(f"source {self.name}: rows of {dataset.name} must point to a member and a line")
+        if dataset.pointer not in (LINES, CELLS):
+            raise SettingsError(
+                f"source {self.name}: rows of {dataset.name} must point to a member and a line, or a page and a cell"
+            )
 
     def next_due(self, day: date) -> Expected:
         """The first expected document that is not yet due on that day. Looks half a year ahead."""

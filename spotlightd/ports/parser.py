@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,12 +113,24 @@ class ExcerptLine:
 
 @dataclass(frozen=True, slots=True)
 class Excerpt:
-    """The lines around one line. `name` is the archive member's name, empty when the document is not an archive."""
+    """The lines around one line. `name` is the archive member's name, empty when the document is not an archive.
+
+    Of a PDF, `lines` are the cells of the page `member` in reading order, and `picture` is that page as a PNG with the cell
+    marked, if it was asked for. `is_page` tells it from a text.
+    """
 
     name: str
     lines: tuple[ExcerptLine, ...]
+    is_page: bool = False
+    picture: bytes = b""
 
 
-Excerpts = Callable[[str, int, int, int], Awaitable[Excerpt]]
-"""(digest, member, line, around) → the lines from line-around to line+around. It reads untrusted archives, so it runs
-in a confined process. FormatError: there is no such line, or the document cannot be read. StoreError: no document."""
+class Excerpts(Protocol):
+    """Reads untrusted documents, so it runs in a confined process."""
+
+    def __call__(
+        self, digest: str, member: int, line: int, around: int, *, with_picture: bool = False
+    ) -> Awaitable[Excerpt]:
+        """The lines from line-around to line+around. FormatError: there is no such line, or the document cannot be read.
+        StoreError: there is no such document.
+        """

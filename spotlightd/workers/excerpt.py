@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from spotlightd.confinement.answers import read_fields, read_list, read_number, read_text
+from spotlightd.confinement.answers import read_fields, read_flag, read_list, read_number, read_text
 from spotlightd.errors import StoreError
 from spotlightd.ports.ledger import Ledger
 from spotlightd.ports.parser import Excerpt, ExcerptLine
@@ -19,6 +20,7 @@ MOST_SECONDS = 30
 CPU_SECONDS = 20
 AT_ONCE = 2
 MODULE = "spotlightd.workers.excerpt_child"
+MOST_PICTURE = 16 << 20  # characters
 NO_THREADS = {"NPROC": (0, 0)}
 
 
@@ -35,11 +37,14 @@ class ExcerptReader:
         self._gate = asyncio.Semaphore(AT_ONCE)
         self.confinement = ""
 
-    async def __call__(self, digest: str, member: int, line: int, around: int) -> Excerpt:
+    async def __call__(
+        self, digest: str, member: int, line: int, around: int, *, with_picture: bool = False
+    ) -> Excerpt:
         document = await self._ledger.document(digest)
         if document is None:
             raise StoreError(f"there is no document {digest}")
-        request = {"name": document.name, "member": member, "line": line, "around": around}
+        request: dict[str, Any] = {"name": document.name, "member": member, "line": line, "around": around}
+        request["with_picture"] = with_picture
         async with self._documents.file(digest) as path, self._gate:
             request["path"] = str(path)
             confinement, excerpt = await read_document(MODULE, request, self._limits, _read_excerpt, NO_THREADS)
@@ -48,6 +53,11 @@ class ExcerptReader:
 
 
 def _read_excerpt(answer: Any) -> Excerpt:
-    name, lines = read_fields(answer, "name", "lines")
+    name, lines, is_page, picture = read_fields(answer, "name", "lines", "is_page", "picture")
     pairs = [read_list(pair) for pair in read_list(lines)]
-    return Excerpt(read_text(name), tuple(ExcerptLine(read_number(number), read_text(text)) for number, text in pairs))
+    return Excerpt(
+        read_text(name),
+        tuple(ExcerptLine(read_number(number), read_text(text)) for number, text in pairs),
+        read_flag(is_page),
+        base64.b64decode(read_text(picture, MOST_PICTURE), validate=True),
+    )

@@ -1,4 +1,5 @@
-"""The child process that reads the lines around a line of a document. It answers one request and ends.
+"""The child process that reads the lines around a line of a document, or the cells around a cell of a PDF. It answers one
+request and ends.
 
 A user may ask for any line of any document, and documents are untrusted. Therefore neither the daemon nor the parser
 child opens the archive. The limits are those of the parser; threads it needs none.
@@ -6,6 +7,7 @@ child opens the archive. The limits are those of the parser; threads it needs no
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Body
 from spotlightd.parse import lines, zipped
+from spotlightd.parse.pdf import document, picture, tables
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers.child_setup import answer_once
 
@@ -54,10 +57,24 @@ def _read_pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
+def read_page(body: Body, page: int, cell: int, around: int, *, with_picture: bool) -> dict[str, Any]:
+    """The cells of that page of a PDF from cell-around to cell+around, and the page as a picture if it is asked for."""
+    cells = tables.read_cells(body, page)
+    wanted = next((found for found in cells if found.number == cell), None)
+    if wanted is None:
+        raise FormatError(f"{body.name} has no cell {cell} on page {page}", member=page, line=cell)
+    near = [(found.number, found.text[:MOST_CHARACTERS]) for found in cells if abs(found.number - cell) <= around]
+    png = picture.draw_cell(body, page, wanted.box) if with_picture else b""
+    return {"name": "", "lines": near, "is_page": True, "picture": base64.b64encode(png).decode()}
+
+
 def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     body = Body(Path(request["path"]), request["name"], ParserSettings(**request["limits"]))
-    name, excerpt = read_excerpt(body, request["member"], request["line"], request["around"])
-    return {"name": name, "lines": excerpt}
+    member, line, around = request["member"], request["line"], request["around"]
+    if document.is_pdf(body):
+        return read_page(body, member, line, around, with_picture=request["with_picture"])
+    name, excerpt = read_excerpt(body, member, line, around)
+    return {"name": name, "lines": excerpt, "is_page": False, "picture": ""}
 
 
 run = answer_once(answer_request)

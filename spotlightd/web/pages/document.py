@@ -13,23 +13,22 @@ from spotlightd.datasets import system
 from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import records
-from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
+from spotlightd.query.errors import HttpProblem, not_found
 from spotlightd.web import degraded, formatting, responses
 from spotlightd.web.parts import frames
 from spotlightd.web.parts.byte_range import ByteRange, read_range
 from spotlightd.web.parts.export import STALL_SECONDS, break_off
-from spotlightd.web.parts.lines import read_line
+from spotlightd.web.parts.lines import read_line, read_place
 from spotlightd.web.routes import DIGEST, Route
 from spotlightd.web.state import APP_STATE
 
 LINES_AROUND = 5
-_MOST_MEMBER, _MOST_LINE = 65_535, 4_294_967_295
 
 
 async def show_document(request: web.Request) -> web.StreamResponse:
     """A document. For a digest that stands for a stream's received day, a redirect to the frames of that day."""
     digest = request.match_info["digest"]
-    member, line = _read_number(request, "member", 0, _MOST_MEMBER), _read_number(request, "line", 0, _MOST_LINE)
+    member, line = read_place(request)
     reader = responses.get_reader(request)
     answers = await reader.together(records.documents(digest), records.loads_from(digest), records.superseders(digest))
     documents, loads, superseders = [answer.dicts() for answer in answers]
@@ -69,13 +68,6 @@ def _find_refusal(loads: list[dict[str, Any]], runs: list[dict[str, Any]]) -> st
     """Why the document was refused last, if none of its rows was ever published."""
     refusals = [run["error"] for run in runs if run["outcome"] == "refused"]
     return refusals[-1] if refusals and not loads else ""
-
-
-def _read_number(request: web.Request, name: str, least: int, most: int) -> int:
-    text = request.query.get(name, "0")
-    if not (text.isascii() and text.isdigit()) or not least <= int(text[:12]) <= most:
-        raise bad_parameter(name, f"{text!r} is not a number from {least} to {most}")
-    return int(text[:12])
 
 
 def _file_name(documents: list[dict[str, Any]], digest: str) -> str:
@@ -141,7 +133,18 @@ async def _write_all(
     await response.write_eof()
 
 
+async def send_cell(request: web.Request) -> web.StreamResponse:
+    """The page of a PDF as a picture, with a cell marked. The bytes of a digest never change, so a browser may keep it."""
+    digest = request.match_info["digest"]
+    line = await read_line(request, digest, *read_place(request), 0, with_picture=True)
+    if line.excerpt is None or not line.excerpt.picture:
+        raise not_found(line.error or f"The document {digest[:12]}… has no pages to draw.", "Download it and look.")
+    headers = {"Cache-Control": "private, max-age=86400"}
+    return web.Response(body=line.excerpt.picture, content_type="image/png", headers=headers)
+
+
 ROUTES = (
     Route(f"/source/{DIGEST}", degraded.with_fallback(show_document, reads_archived)),
     Route(f"/source/{DIGEST}/raw", send_raw),
+    Route(f"/source/{DIGEST}/cell.png", send_cell),
 )
