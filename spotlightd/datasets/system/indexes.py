@@ -1,11 +1,12 @@
-"""System tables that every query depends on: which loads are visible, and which partitions are in the archive.
+"""System tables that every query depends on: which loads are visible, which rows of them are repeated, and which partitions
+are in the archive.
 
 They are written to the warehouse first and are the only record of what is visible, so they never leave it.
 """
 
 from __future__ import annotations
 
-from spotlightd.datasets.system_table import label_column, system_table, time_column
+from spotlightd.datasets.system.table import label_column, system_table, time_column
 from spotlightd.model.dataset import Column
 
 loads = system_table(
@@ -32,6 +33,24 @@ loads = system_table(
     time="published_at",
     rhythm="with every publication",
 )  # fmt: skip
+
+hidden_rows = system_table(
+    "hidden_rows",
+    "Repeated rows",
+    "Rows whose key another document has too, in a dataset where such a key counts once. A row is hidden while the load "
+    "`by_load` is visible. Nothing of it is lost: the line is in its document, and the row in its table.",
+    (
+        label_column("dataset", "the dataset of the row"),
+        Column("load_id", "UInt64", "the load of the row that is hidden"),
+        Column("member", "UInt16", "file within its document"),
+        Column("line", "UInt32", "line of that file"),
+        Column("by_load", "UInt64", "the load that has the row with the same key that is read instead"),
+        time_column("at", "when the two were compared"),
+    ),
+    key=("dataset", "load_id", "member", "line", "by_load"),
+    order=("dataset", "by_load", "load_id", "member", "line"),
+    rhythm="when a document repeats keys of another one",
+)
 
 archives = system_table(
     "archives",

@@ -5,7 +5,7 @@ The ledger has no copy of them: what a process had not written when it ended is 
 
 from __future__ import annotations
 
-from spotlightd.datasets.system_table import label_column, system_table, time_column
+from spotlightd.datasets.system.table import label_column, system_table, time_column
 from spotlightd.model.dataset import Column
 
 heartbeats = system_table(

@@ -6,7 +6,7 @@ worth reading the bucket for each receipt that somebody opens.
 
 from __future__ import annotations
 
-from spotlightd.datasets.system_table import ID, RECORD_DAYS, SOURCE, label_column, system_table, time_column
+from spotlightd.datasets.system.table import ID, RECORD_DAYS, SOURCE, label_column, system_table, time_column
 from spotlightd.model.dataset import Column
 
 documents = system_table(
