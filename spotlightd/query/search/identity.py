@@ -97,7 +97,10 @@ def known_securities(symbol: str, snapshot: Snapshot) -> Query:
 
 def make_identity(symbol: str, rows: Iterable[Sequence[Any]]) -> Identity:
     """From the rows of `known_securities`."""
-    sightings = [Sighting(*row[:7], datasets=tuple(row[7])) for row in rows]
+    sightings = [
+        Sighting(name, key, cusip, title, first, last, days, tuple(datasets))
+        for name, key, cusip, title, first, last, days, datasets in rows
+    ]
     key = make_key(symbol)
     spelled = tuple(sighting for sighting in sightings if sighting.key == key)
     exact = tuple(sighting for sighting in spelled if sighting.symbol == symbol)
