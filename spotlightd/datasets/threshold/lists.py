@@ -23,6 +23,9 @@ MARKETS = {
 }
 """Source → the markets whose lists it collects, in the order of the pages."""
 
+ENDED = ("CHX", "Amex")
+"""Markets whose lists have ended, and are not collected."""
+
 OCC = "OCC"
 """The market of the OCC's list in `threshold_lists`. It repeats the lists of all exchanges, so its securities are in
 `threshold_occ` and are never counted with theirs."""

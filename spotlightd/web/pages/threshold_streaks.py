@@ -1,0 +1,76 @@
+"""`/threshold/streaks`: the securities that were on a threshold list for longest, those that still are first."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from aiohttp import web
+
+from spotlightd.datasets.threshold.lists import threshold
+from spotlightd.datasets.threshold.streaks import threshold_streaks
+from spotlightd.query import filters
+from spotlightd.query.errors import bad_parameter
+from spotlightd.query.select import Query
+from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
+from spotlightd.turns import HEAVY
+from spotlightd.web import degraded, responses
+from spotlightd.web.pages.threshold import FORMATS, reads_archived
+from spotlightd.web.parts.threshold_day import ALL_MARKETS
+from spotlightd.web.routes import Route
+from spotlightd.web.state import KIND
+
+SHOWN = 200
+STATES = ("open", "closed", "unknown")
+COLUMNS = (
+    "market, symbol, security_name, rule, state, first_day, last_day, days, entered_after, left_on, unknown_before, "
+    "unknown_within, unknown_after"
+)
+
+
+async def show_streaks(request: web.Request) -> web.StreamResponse:
+    """The longest streaks of a market and a state. Closed ones are found by reading all lists."""
+    state, market = _choose(request, "state", STATES) or "open", _choose(request, "market", ALL_MARKETS)
+    if unknown := [name for name in request.query if name not in ("state", "market", "as_of")]:
+        raise bad_parameter(unknown[0], "there is no such parameter", "This page takes state, market and as_of.")
+    if state != "open":
+        request[KIND] = HEAVY
+    reader = responses.get_reader(request)
+    snapshot = await reader.snapshot(threshold_streaks, filters.parse_as_of("as_of", request.query.get("as_of", "")))
+    etag = responses.make_etag(request, snapshot)
+    if responses.is_unchanged(request, etag):
+        return responses.not_modified_response(etag)
+    rows = (await reader.rows(streaks_query(state, market, snapshot))).dicts() if snapshot.seq else []
+    pairs = {"state": state, **({"market": market} if market else {})}
+    return responses.render_page(request, "threshold_streaks.html", {
+        "snapshot": snapshot, "streaks": rows, "pairs": pairs, "state": state, "market": market, "states": STATES,
+        "markets": ALL_MARKETS, "dataset": threshold_streaks, "shown": SHOWN, "formats": FORMATS,
+        "newest": max((row["last_day"] for row in rows), default=date.min),
+    }, etag=etag)  # fmt: skip
+
+
+def streaks_query(state: str, market: str, snapshot: Snapshot) -> Query:
+    """The longest streaks. Open ones are of securities that are on the newest list of a market."""
+    conditions = ["state = {state:String}"]
+    if state == "open":
+        rows, visible = table_expression(threshold, snapshot), visible_condition(threshold)
+        newest = f"SELECT market, max(list_date) FROM {rows} WHERE {visible} GROUP BY market"
+        conditions.append(
+            f"symbol IN (SELECT symbol FROM {rows} WHERE {visible} AND (market, list_date) IN ({newest}))"
+        )
+    if market:
+        conditions.append("market = {market:String}")
+    sql = (
+        f"SELECT {COLUMNS} FROM {table_expression(threshold_streaks, snapshot)} WHERE {' AND '.join(conditions)}"
+        f" ORDER BY days DESC, symbol, market LIMIT {SHOWN:d}"
+    )
+    return Query(sql, {"seq": snapshot.seq, "state": state, **({"market": market} if market else {})})
+
+
+def _choose(request: web.Request, name: str, choices: tuple[str, ...]) -> str:
+    text = request.query.get(name, "")
+    if text and text not in choices:
+        raise bad_parameter(name, f"{text!r} is not one of {', '.join(choices)}")
+    return text
+
+
+ROUTES = (Route("/threshold/streaks", degraded.with_fallback(show_streaks, reads_archived)),)
