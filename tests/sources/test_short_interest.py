@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from spotlightd import Batch, Body, FormatError
+from spotlightd import Batch, Body, FormatError, Link
 from spotlightd.parse import new_york, records
 from spotlightd.sources.short_interest import (
     finra_short_volume,
@@ -26,6 +27,12 @@ LISTS = {
     nyse_trading_halts.source: nyse_trading_halts.list_links,
 }
 LAST = date(2026, 11, 27)
+TODAY = date(2027, 1, 4)
+
+
+@cache
+def list_links(source: Batch, last: date = LAST) -> tuple[Link, ...]:
+    return tuple(LISTS[source](last))
 
 
 @pytest.mark.parametrize(
@@ -56,13 +63,13 @@ LAST = date(2026, 11, 27)
     ],
 )  # fmt: skip
 def test_addresses_are_computed_from_the_day(source: Batch, covers: str, url: str) -> None:
-    links = {link.covers: link for link in LISTS[source](LAST)}
+    links = {link.covers: link for link in list_links(source)}
     assert links[covers].url == url
 
 
 @pytest.mark.parametrize("source", LISTS, ids=lambda source: source.name)
 def test_each_document_is_listed_once_and_on_days_with_trades(source: Batch) -> None:
-    links = list(LISTS[source](LAST))
+    links = list_links(source)
     assert len({link.url for link in links}) == len({link.covers for link in links}) == len(links) >= source.least_links
     assert max(link.last for link in links) >= LAST
     assert {link.first.weekday() for link in links if link.first == link.last} <= set(range(5))
@@ -70,11 +77,12 @@ def test_each_document_is_listed_once_and_on_days_with_trades(source: Batch) -> 
 
 
 @pytest.mark.parametrize("source", LISTS, ids=lambda source: source.name)
-@pytest.mark.parametrize("day", [date(2026, 11, 30), date(2026, 12, 1), date(2027, 1, 1)])
+@pytest.mark.parametrize("day", [date(2026, 11, 30), date(2026, 12, 1), date(2027, 1, 1), TODAY])
 def test_what_is_expected_is_listed_and_due_by_then(source: Batch, day: date) -> None:
     expected = source.expected(day)
     assert expected.due <= day
-    assert expected.covers in {link.covers for link in LISTS[source](day)}
+    (link,) = [link for link in list_links(source, TODAY) if link.covers == expected.covers]
+    assert link.first < day
 
 
 def test_times_of_new_york_are_utc_in_summer_and_in_winter() -> None:
@@ -111,3 +119,12 @@ def test_a_document_that_is_too_large_for_records_is_refused(tmp_path: Path) -> 
         file.truncate(records.MOST_BYTES + 1)
     with pytest.raises(FormatError, match="more than 64 MB"):
         records.read_text(Body(path, "large"))
+
+
+def test_no_document_is_expected_of_a_day_without_trades() -> None:
+    thanksgiving = date(2026, 11, 26)
+    for source in LISTS:
+        days = {link.first for link in list_links(source) if link.first == link.last}
+        assert thanksgiving not in days, source.name
+    assert finra_short_volume.source.expected(date(2026, 11, 27)).covers == "2026/11/25/cnms"
+    assert finra_short_volume.source.expected(date(2026, 11, 28)).covers == "2026/11/27/cnms"

@@ -24,10 +24,11 @@ written again in 2021, so corrections of that time cannot be seen.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from spotlightd import Batch, Body, Expected, Link, OutsideRows, Pages, Reject, Rows, short_volume
-from spotlightd.parse import dates, delimited, new_york
+from spotlightd.calendars.trading import trading_day_before, trading_days
+from spotlightd.parse import delimited, new_york
 from spotlightd.sources.short_interest import volume_files
 
 HOME = "https://www.finra.org/finra-data/browse-catalog/short-sale-volume-data/daily-short-sale-volume-files"
@@ -64,9 +65,9 @@ async def discover(_: Pages) -> AsyncIterator[Link]:
 
 
 def list_links(last: date) -> Iterator[Link]:
-    """The files of all business days up to that one."""
+    """The files of all trading days up to that one."""
     for facility, first in BEGINNINGS.items():
-        for day in dates.business_days(dates.Period(first, last)):
+        for day in trading_days(first, last):
             url = f"{FOLDER}/{facility}shvol{day:%Y%m%d}.txt"
             yield Link(url, f"{day:%Y/%m/%d}/{facility.lower()}", day, day, is_probe=True)
 
@@ -76,9 +77,9 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
 
 
 def expected(day: date) -> Expected:
-    """The sum of the last business day before."""
-    before = dates.add_business_days(day, -1)
-    return Expected(f"{before:%Y/%m/%d}/cnms", dates.add_business_days(before, 1))
+    """The sum of the last trading day before."""
+    before = trading_day_before(day)
+    return Expected(f"{before:%Y/%m/%d}/cnms", before + timedelta(days=1))
 
 
 source = Batch(

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from spotlightd import Batch, Body, Expected, FormatError, Link, OutsideRows, Pages, Reject, Rows, short_halts
-from spotlightd.parse import dates, new_york, records, stamped
+from spotlightd.calendars.trading import trading_day_before, trading_days
+from spotlightd.parse import new_york, records, stamped
 from spotlightd.sources.short_interest.halt_fields import remove_quotes, require_fields
 
 HOME = "https://www.nasdaqtrader.com/trader.aspx?id=ShortSaleCircuitBreaker"
@@ -34,8 +35,8 @@ async def discover(_: Pages) -> AsyncIterator[Link]:
 
 
 def list_links(last: date) -> Iterator[Link]:
-    """The lists of all business days up to that one."""
-    for day in dates.business_days(dates.Period(FIRST, last)):
+    """The lists of all trading days up to that one."""
+    for day in trading_days(FIRST, last):
         yield Link(f"{FOLDER}/shorthalts{day:%Y%m%d}.txt", f"{day:%Y/%m/%d}", day, day, is_probe=True)
 
 
@@ -63,9 +64,9 @@ def make_row(day: date, printed_at: datetime | None, fields: Mapping[str, str]) 
 
 
 def expected(day: date) -> Expected:
-    """The list of the last business day."""
-    before = dates.add_business_days(day, -1)
-    return Expected(f"{before:%Y/%m/%d}", dates.add_business_days(before, 1))
+    """The list of the last trading day before."""
+    before = trading_day_before(day)
+    return Expected(f"{before:%Y/%m/%d}", before + timedelta(days=1))
 
 
 source = Batch(

@@ -17,7 +17,8 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from spotlightd import Batch, Body, Expected, FormatError, Link, OutsideRows, Pages, Reject, Rows, trading_halts
-from spotlightd.parse import dates, new_york, records
+from spotlightd.calendars.trading import trading_day_before, trading_days
+from spotlightd.parse import new_york, records
 from spotlightd.sources.short_interest.halt_fields import read_day, read_resumption, require_fields
 
 HOME = "https://www.nasdaqtrader.com/trader.aspx?id=TradeHalts"
@@ -33,8 +34,8 @@ async def discover(_: Pages) -> AsyncIterator[Link]:
 
 
 def list_links(last: date) -> Iterator[Link]:
-    """The feeds of all business days of the year before that one."""
-    for day in dates.business_days(dates.Period(last - HISTORY, last)):
+    """The feeds of all trading days of the year before that one."""
+    for day in trading_days(last - HISTORY, last):
         yield Link(f"{FEED}&haltdate={day:%m%d%Y}", f"{day:%Y/%m/%d}", day, day, is_probe=True)
 
 
@@ -79,9 +80,9 @@ def _read_price(text: str) -> Decimal | None:
 
 
 def expected(day: date) -> Expected:
-    """The feed of the last business day."""
-    before = dates.add_business_days(day, -1)
-    return Expected(f"{before:%Y/%m/%d}", dates.add_business_days(before, 1))
+    """The feed of the last trading day before."""
+    before = trading_day_before(day)
+    return Expected(f"{before:%Y/%m/%d}", before + timedelta(days=1))
 
 
 source = Batch(

@@ -17,10 +17,11 @@ without trades is a header alone, such as that of NYSE National on 2018-05-14, a
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from datetime import date
+from datetime import date, timedelta
 
 from spotlightd import Batch, Body, Expected, Link, OutsideRows, Pages, Reject, Rows, short_volume
-from spotlightd.parse import dates, delimited, new_york
+from spotlightd.calendars.trading import trading_day_before, trading_days
+from spotlightd.parse import delimited, new_york
 from spotlightd.sources.short_interest import volume_files
 
 HOME = "https://ftp.nyse.com/ShortData/"
@@ -50,15 +51,15 @@ LAYOUT = delimited.Layout(
 
 
 async def discover(_: Pages) -> AsyncIterator[Link]:
-    for link in list_links(dates.add_business_days(new_york.today(), -1)):
+    for link in list_links(trading_day_before(new_york.today())):
         yield link
 
 
 def list_links(last: date) -> Iterator[Link]:
-    """The files of all business days up to that one."""
+    """The files of all trading days up to that one."""
     for exchange, first in BEGINNINGS.items():
         stem = f"{exchange}shvol"
-        for day in dates.business_days(dates.Period(first, last)):
+        for day in trading_days(first, last):
             url = f"{HOME}{stem}/{stem}{day:%Y}/{stem}{day:%Y%m}/{stem}{day:%Y%m%d}.txt"
             yield Link(url, f"{day:%Y/%m/%d}/{exchange.lower()}", day, day, is_probe=True)
 
@@ -68,9 +69,9 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
 
 
 def expected(day: date) -> Expected:
-    """The file of NYSE of the last business day but one: it is posted during the night."""
-    before = dates.add_business_days(day, -2)
-    return Expected(f"{before:%Y/%m/%d}/nyse", dates.add_business_days(before, 2))
+    """The file of NYSE of the last trading day but one: it is posted during the night."""
+    before = trading_day_before(day - timedelta(days=1))
+    return Expected(f"{before:%Y/%m/%d}/nyse", before + timedelta(days=2))
 
 
 source = Batch(
