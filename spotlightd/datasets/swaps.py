@@ -138,6 +138,7 @@ swaps = Dataset(
     order=("publisher", "regime", "message_id"),
     partition="toYYYYMM(report_date)",
     time="report_date",
+    repeats_within=3,
     derived=(
         Column(
             "upfront",

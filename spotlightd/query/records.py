@@ -10,7 +10,14 @@ from spotlightd.model.dataset import Dataset
 from spotlightd.model.source import list_wholes
 from spotlightd.query.select import Query
 from spotlightd.sql.tiers import Span
-from spotlightd.sql.visibility import Snapshot, hot_rows, superseded_loads, table_expression, visible_condition
+from spotlightd.sql.visibility import (
+    Snapshot,
+    hot_rows,
+    superseded_loads,
+    table_expression,
+    visible_condition,
+    visible_load_condition,
+)
 
 LOAD_COLUMNS = (
     "load_id, seq, dataset, document, parser, source, covers, rows, rejects, supersedes, published_at, derived_from"
@@ -75,7 +82,7 @@ def newest_slice(dataset: Dataset, snapshot: Snapshot) -> Query:
     """The visible load that covers the newest period."""
     sql = (
         f"SELECT {LOAD_COLUMNS} FROM loads WHERE dataset = '{dataset.name}' AND seq <= {{seq:UInt64}} "
-        f"AND {visible_condition(dataset)} ORDER BY covers DESC, seq DESC LIMIT 1"
+        f"AND {visible_load_condition(dataset)} ORDER BY covers DESC, seq DESC LIMIT 1"
     )
     return Query(sql, {"seq": snapshot.seq})
 

@@ -90,7 +90,7 @@ async def prepare_tables(instance: Instance, rebuild: str = "") -> None:
     watch.start_from(stale, past)
     await watch.check()
     present = [dataset for dataset in instance.datasets if dataset.name not in watch.missing - {rebuild}]
-    for dataset in present:
+    for dataset in sorted(present, key=lambda dataset: dataset.by_load):  # records first: views of the others read them
         await _make_table(instance, dataset, is_new=dataset.name not in existing)
     if stale is None:
         await recover(instance.ledger, warehouse, instance.publications, present, archives)

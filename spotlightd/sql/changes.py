@@ -27,8 +27,14 @@ def changed_rows(dataset: Dataset, archived: ArchivedPartitions, *, only_hot: bo
 
 
 def changed_loads(dataset: Dataset) -> str:
-    """A SELECT of the loads of the dataset that were published since then, and of those that they replaced."""
-    return f"SELECT arrayJoin(arrayPushBack(supersedes, load_id)) FROM loads WHERE {newer_publications(dataset)}"
+    """A SELECT of the loads of the dataset that were published since then, of those that they replaced, and of those that have
+    rows which they hide, or hid.
+    """
+    changed = f"SELECT arrayJoin(arrayPushBack(supersedes, load_id)) FROM loads WHERE {newer_publications(dataset)}"
+    if not dataset.repeats_within:
+        return changed
+    hidden = f"SELECT load_id FROM hidden_rows WHERE dataset = '{dataset.name}' AND by_load IN ({changed})"
+    return f"{changed} UNION ALL {hidden}"
 
 
 def newer_publications(*datasets: Dataset) -> str:

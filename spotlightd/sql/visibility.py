@@ -38,6 +38,7 @@ class Snapshot:
 
 NOW = Snapshot(0)
 SEQ = "{seq:UInt64}"
+UNTIL = f" AND seq <= {SEQ}"
 
 
 class _Tables(dict[str, str]):
@@ -136,6 +137,12 @@ def visible_condition(dataset: Dataset, *, among: str = "", database: str = "") 
     Always true for datasets that are not read through `loads`, and for a reading, which has the condition inside.
     `among` is a SELECT of the loads that the rows can be of. Without it the engine makes a set of all publications.
     """
+    visible = visible_load_condition(dataset, among=among, database=database)
+    return f"{visible} AND {_not_hidden(dataset, database, UNTIL)}" if dataset.repeats_within else visible
+
+
+def visible_load_condition(dataset: Dataset, *, among: str = "", database: str = "") -> str:
+    """The same for rows of `loads`: that the load is visible, whichever of its rows are repeated elsewhere."""
     return (
         published_condition(dataset, among=among, database=database) if dataset.by_load and not dataset.reading else "1"
     )
@@ -147,18 +154,26 @@ def published_condition(dataset: Dataset, *, among: str = "", database: str = ""
     The dataset's name is a literal in it (a declared name, never a reader's text), so that one statement can read several
     datasets at the same `seq`.
     """
-    until = f" AND seq <= {SEQ}"
-    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), until, among)})"
+    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), UNTIL, among)})"
 
 
 def superseded_loads(dataset: Dataset) -> str:
     """A SELECT of the loads of the dataset that are superseded at `{seq:UInt64}`."""
-    return _select_superseded(dataset, table_name("loads"), f" AND seq <= {SEQ}")
+    return _select_superseded(dataset, table_name("loads"), UNTIL)
 
 
 def newest_condition(dataset: Dataset, *, database: str = "") -> str:
     """The same condition without a snapshot, for the view, whose answers can tear."""
-    return f"load_id IN ({_select_loads(dataset, table_name('loads', database), '')})"
+    visible = f"load_id IN ({_select_loads(dataset, table_name('loads', database), '')})"
+    return f"{visible} AND {_not_hidden(dataset, database, '')}" if dataset.repeats_within else visible
+
+
+def _not_hidden(dataset: Dataset, database: str, until: str) -> str:
+    """The condition that no visible load has the same key and goes before."""
+    place = ", ".join(["load_id", *(column.name for column in dataset.pointer)])
+    visible = _select_loads(dataset, table_name("loads", database), until)
+    hidden = f"SELECT {place} FROM {table_name('hidden_rows', database)} WHERE dataset = '{dataset.name}'"
+    return f"({place}) NOT IN ({hidden} AND by_load IN ({visible}))"
 
 
 def _select_loads(dataset: Dataset, loads: str, until: str, among: str = "") -> str:

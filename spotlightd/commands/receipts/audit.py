@@ -15,7 +15,7 @@ from spotlightd.model.dataset import LINES, Dataset
 from spotlightd.ports.progress import Progress
 from spotlightd.settings.settings import Settings
 from spotlightd.settings.sources import ParserSettings
-from spotlightd.sql.visibility import Snapshot, all_rows, visible_condition
+from spotlightd.sql.visibility import Snapshot, all_rows, visible_load_condition
 from spotlightd.workers.audit_child import encode_value
 from spotlightd.workers.child_process import read_document
 
@@ -70,7 +70,7 @@ async def _audit_dataset(
 ) -> tuple[int, int, list[Fault]]:
     """How many rows were compared, how many differences there are, and the first of them."""
     checked, count, faults = 0, 0, list[Fault]()
-    sql, values = VISIBLE_LOADS + visible_condition(dataset), {"dataset": dataset.name, "seq": snapshot.seq}
+    sql, values = VISIBLE_LOADS + visible_load_condition(dataset), {"dataset": dataset.name, "seq": snapshot.seq}
     loads = (await session.warehouse.rows(sql, values)).dicts()
     for done, load in enumerate(loads):
         progress(load["covers"], done, len(loads))

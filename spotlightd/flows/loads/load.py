@@ -18,7 +18,7 @@ from spotlightd.errors import FormatError, StoreError
 from spotlightd.flows.loads.context import Candidate, IngestContext, IngestResult, Proof
 from spotlightd.flows.loads.fill import Deferral, Filled, Member, Refusal, fill_loads, make_refusal
 from spotlightd.flows.loads.judge import judge_documents
-from spotlightd.flows.loads.repeats import find_shared_keys, refuse_repeated_keys
+from spotlightd.flows.loads.repeats import find_shared_keys, hide_repeated_keys, refuse_repeated_keys
 from spotlightd.log import log_context, logger
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.provenance import Document, Load, Reject
@@ -118,7 +118,9 @@ async def _run_proof(proof: Proof, load: Load, parsed: ParseResult) -> Filled:
 
 
 async def _check_keys(group: _Group, filled: Sequence[Filled]) -> list[Filled]:
-    """Refuse a document while another visible one has some of its keys, in a dataset where a key may not repeat."""
+    """Refuse a document while another visible one has some of its keys, in a dataset where a key may not repeat, or note which
+    row of each is read.
+    """
     datasets = group.unique_datasets
     parsed = [member for member, outcome in zip(group.members, filled, strict=True) if isinstance(outcome, ParseResult)]
     if not datasets or not parsed:
@@ -142,9 +144,8 @@ async def _refuse_repeats(
     context, days = group.context, member.link.period
     try:
         for dataset in datasets:
-            await refuse_repeated_keys(
-                context.warehouse, context.archives.archived, dataset, member.load, days, superseded
-            )
+            settle = hide_repeated_keys if dataset.repeats_within else refuse_repeated_keys
+            await settle(context.warehouse, context.archives.archived, dataset, member.load, days, superseded)
     except FormatError as problem:
         if context.metrics:
             context.metrics.count("documents_repeating_keys_total", source=group.source.name)

@@ -8,6 +8,9 @@ partitions of these days only, and compares keys only with loads that have rows 
 load of 50,000 rows took 0.1 s beside an empty table and beside 24 million rows, 0.7 s beside a load of the same days, and
 one of 2 million rows that all repeat 12 s.
 
+Where a publisher repeats keys of neighbouring days on purpose (`repeats_within`), nothing is refused: which row of a key is
+read is noted before the load is published, and takes effect with it.
+
 In a group one query finds the documents that share a key with any other. They are loaded after the group, one after the
 other, so that each outcome is the one that it would have without a group.
 """
@@ -15,6 +18,7 @@ other, so that each outcome is the one that it would have without a group.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from spotlightd.errors import FormatError
@@ -25,7 +29,7 @@ from spotlightd.model.text import count
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.days import EPOCH_DAY, days_condition, days_span, days_values
 from spotlightd.sql.tiers import ArchivedPartitions
-from spotlightd.sql.visibility import all_rows, visible_condition
+from spotlightd.sql.visibility import all_rows, visible_load_condition
 
 NEWEST = 2**63
 """A `seq` after every publication."""
@@ -65,6 +69,50 @@ async def refuse_repeated_keys(
         raise FormatError(await _describe(warehouse, dataset, found))
 
 
+async def hide_repeated_keys(
+    warehouse: Warehouse,
+    archived: ArchivedPartitions,
+    dataset: Dataset,
+    load: Load,
+    period: Period,
+    superseded: Sequence[int],
+) -> None:
+    """Note which rows with a key that the load and another visible document have are hidden as soon as the load is visible.
+
+    Of two rows the one of the last day is read, of one day that of the newer load. That does not depend on which document
+    came first, so a history loaded from the newest day on reads as one loaded day by day.
+    """
+    wide = _widen(dataset, period)
+    rows = all_rows(dataset, archived, days_span(dataset, wide.first, wide.last))
+    on_days = days_condition(dataset)
+    others = (
+        f"SELECT DISTINCT load_id FROM {rows} WHERE {on_days} AND load_id NOT IN {{superseded:Array(UInt64)}}"
+        f" AND {visible_load_condition(dataset)}"
+    )
+    key = ", ".join(f"`{name}`" for name in dataset.key)
+    place = f"(`{dataset.time}`, load_id, member, line)"
+    pairs = (
+        f"SELECT groupArrayIf({place}, load_id = {{load_id:UInt64}})[1] AS own,"
+        f" arrayJoin(groupArrayIf({place}, load_id <> {{load_id:UInt64}})) AS other FROM {rows}"
+        f" WHERE {on_days} AND (load_id = {{load_id:UInt64}} OR load_id IN ({others}))"
+        f" AND ({key}) IN (SELECT {key} FROM {dataset.name} WHERE {on_days} AND load_id = {{load_id:UInt64}})"
+        f" GROUP BY {key}"
+    )
+    sql = (
+        f"INSERT INTO hidden_rows (dataset, load_id, member, line, by_load, at)"
+        f" SELECT '{dataset.name}', loser.2, loser.3, loser.4, winner.2,"
+        f" now64(6, 'UTC') FROM (SELECT if(own < other, own, other) AS loser, if(own < other, other, own) AS winner FROM ({pairs}))"
+    )
+    days = days_values(dataset, wide.first, wide.last)
+    await warehouse.execute(sql, {**days, "load_id": load.load_id, "superseded": list(superseded), "seq": NEWEST})
+
+
+def _widen(dataset: Dataset, period: Period) -> Period:
+    """The days of the documents that may have a key of these days too."""
+    margin = timedelta(days=dataset.repeats_within)
+    return Period(period.first - margin, period.last + margin)
+
+
 async def find_shared_keys(
     warehouse: Warehouse,
     archived: ArchivedPartitions,
@@ -78,6 +126,7 @@ async def find_shared_keys(
     load counts as the one that replaces it. Keys are compared only where days overlap, so most groups need no comparison.
     """
     owners = {old: new for new, replaced in superseded.items() for old in replaced}
+    periods = {load_id: _widen(dataset, period) for load_id, period in periods.items()}
     suspects = {
         load_id
         for load_id, days in periods.items()
@@ -130,7 +179,7 @@ async def _find_overlapped(
 
 def _visible_on_days(dataset: Dataset, rows: str) -> str:
     """The condition that a row of these days is visible. Only publications of loads with rows on these days are looked at."""
-    return visible_condition(dataset, among=f"SELECT DISTINCT load_id FROM {rows} WHERE {days_condition(dataset)}")
+    return visible_load_condition(dataset, among=f"SELECT DISTINCT load_id FROM {rows} WHERE {days_condition(dataset)}")
 
 
 def _list_owners(owners: Mapping[int, int]) -> Mapping[str, list[int]]:

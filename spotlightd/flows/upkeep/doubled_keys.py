@@ -47,7 +47,7 @@ class DoubledKeys:
 
     def __init__(self, warehouse: Warehouse, archives: Archives, datasets: Sequence[Dataset], gate: Gate) -> None:
         self._warehouse, self._archives, self._gate = warehouse, archives, gate
-        self._datasets = [dataset for dataset in datasets if not dataset.key_may_repeat]
+        self._datasets = [dataset for dataset in datasets if not (dataset.key_may_repeat or dataset.repeats_within)]
         self._looked: dict[str, int] = {}
         self._found: dict[str, str] = {}
 
