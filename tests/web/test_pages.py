@@ -115,7 +115,7 @@ async def test_a_line_that_cannot_be_shown_has_a_reason(world: World) -> None:
     _, text, _ = await world.get(f"/source/{world.digests['again']}?member=3&line=2")
     assert "The line cannot be shown: the document has no line 2 in member 3" in text
 
-    async def broken(*_: Any) -> Any:
+    async def broken(*_: Any, **__: Any) -> Any:
         raise FormatError("the archive grows 1,000 times: <bomb>")
 
     async with world.served(excerpt=broken) as other:

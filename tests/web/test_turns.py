@@ -213,7 +213,8 @@ class SlowExcerpts:
     running: int = 0
     most: int = 0
 
-    async def __call__(self, _: str, __: int, line: int, around: int) -> Excerpt:
+    async def __call__(self, _: str, __: int, line: int, around: int, *, with_picture: bool = False) -> Excerpt:
+        assert not with_picture
         if around == self.around:
             self.running += 1
             self.most = max(self.most, self.running)

@@ -168,7 +168,8 @@ def state() -> DaemonState:
 def excerpts(documents: FolderDocuments) -> Any:
     """Lines of a plain text document, as the parser child gives those of archives."""
 
-    async def excerpt(digest: str, member: int, line: int, around: int) -> Excerpt:
+    async def excerpt(digest: str, member: int, line: int, around: int, *, with_picture: bool = False) -> Excerpt:
+        del with_picture  # these documents are texts
         async with documents.file(digest) as path:
             lines = (await asyncio.to_thread(path.read_bytes)).decode("latin-1").split("\n")
         if member or line >= len(lines):
