@@ -28,6 +28,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from spotlightd.model.source import Period
+
+EVER = Period(date.min, date.max)
 DATA = Path(str(resources.files("spotlightd.demo"))) / "data"
 
 
@@ -74,15 +77,15 @@ class Stage:
 class Publisher:
     """One publisher: its hosts, the sources that the demo collects from it, and its answers.
 
-    `since` is the first day that the demo asks for, by source. A source of computed addresses would ask for years of days
-    that the mirror has not.
+    `days` are those that the demo asks for, by source; without an entry all. A source of computed addresses would ask for
+    years of days that the mirror has not.
     """
 
     hosts: tuple[str, ...]
     sources: tuple[str, ...]
     stages: tuple[Stage, ...]
     answer: Callable[[Request, Stage], Answer | None]
-    since: Mapping[str, date] = field(default_factory=dict)
+    days: Mapping[str, Period] = field(default_factory=dict)
 
 
 def serve_files(request: Request, stage: Stage) -> Answer | None:

@@ -18,10 +18,11 @@ from spotlightd.commands.output import Out
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.demo.history import append_history
 from spotlightd.demo.mirror import Mirror, load_publishers, run_mirror
+from spotlightd.demo.publisher import EVER
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.loads.context import IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
-from spotlightd.model.source import Batch
+from spotlightd.model.source import Batch, Period
 from spotlightd.ports.ledger import Job
 from spotlightd.ports.progress import Progress, to_checkpoint
 from spotlightd.runtime.catalog import load_catalog
@@ -120,8 +121,8 @@ async def _load_all(settings: Settings, mirror: Mirror, out: Out) -> dict[str, A
         with out.progress("demo") as progress:
             for number in range(await _find_stage(instance, mirror), mirror.stages):
                 mirror.show(number)
-                for source, since in _find_sources(instance, mirror, number):
-                    results += await _ingest(instance, source, since, progress)
+                for source, days in _find_sources(instance, mirror, number):
+                    results += await _ingest(instance, source, days, progress)
         await mirror_records(instance.ledger, instance.warehouse, instance.archives)
     refused = [result for result in results if result.outcome == "refused"]
     return {
@@ -147,15 +148,15 @@ async def _find_stage(instance: Instance, mirror: Mirror) -> int:
     return newest
 
 
-def _find_sources(instance: Instance, mirror: Mirror, stage: int) -> list[tuple[Batch, date]]:
-    """The sources of the publishers whose site is another one at this stage, each with the first day to ask for."""
+def _find_sources(instance: Instance, mirror: Mirror, stage: int) -> list[tuple[Batch, Period]]:
+    """The sources of the publishers whose site is another one at this stage, each with the days to ask for."""
     changed = mirror.find_changed(stage)
-    since = {name: publisher.since.get(name, date.min) for publisher in changed for name in publisher.sources}
-    return [(source, since[source.name]) for source in instance.sources if source.name in since]
+    days = {name: publisher.days.get(name, EVER) for publisher in changed for name in publisher.sources}
+    return [(source, days[source.name]) for source in instance.sources if source.name in days]
 
 
-async def _ingest(instance: Instance, source: Batch, since: date, progress: Progress) -> list[IngestResult]:
-    publisher, span = instance.publishers.for_source(source), IngestRange(first=since, again=True)
+async def _ingest(instance: Instance, source: Batch, days: Period, progress: Progress) -> list[IngestResult]:
+    publisher, span = instance.publishers.for_source(source), IngestRange(days.first, days.last, again=True)
     return await ingest(source, publisher, instance.ingest_context(), span=span, checkpoint=to_checkpoint(progress))
 
 
@@ -165,7 +166,7 @@ async def _publish_stages(daemon: Daemon, mirror: Mirror) -> None:
     for number in range(await _find_stage(daemon.instance, mirror), mirror.stages):
         mirror.show(number)
         sources = _find_sources(daemon.instance, mirror, number)
-        jobs = [await ledger.add_job(Job("backfill", source.name, first=since)) for source, since in sources]
+        jobs = [await ledger.add_job(Job("backfill", source.name, days.first, days.last)) for source, days in sources]
         for job in jobs:
             while not (await ledger.job(job.number)).has_ended:  # noqa: ASYNC110  (the state is in a file)
                 await asyncio.sleep(POLL_SECONDS)

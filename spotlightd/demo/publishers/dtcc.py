@@ -13,12 +13,13 @@ from datetime import date
 from pathlib import Path
 
 from spotlightd.demo.publisher import DATA, Answer, Publisher, Request, Stage, json_answer, serve_files
+from spotlightd.model.source import Period
 
 SITE, BUCKET = "pddata.dtcc.com", "kgc0418-tdw-data-0.s3.amazonaws.com"
 LIST = re.compile(r"/ppd/api/(cumulative|slice)/(CFTC|SEC)/(CR|IR|EQ|FX|CO)$")
 ASSETS = {"CR": "CREDITS", "IR": "RATES", "EQ": "EQUITIES", "FX": "FOREX", "CO": "COMMODITIES"}
 NAME = re.compile(r"_(?P<year>\d{4})_(?P<month>\d\d)_(?P<day>\d\d)(?:_(?P<slice>\d+))?\.zip$")
-OLDEST = date(2024, 8, 1)
+OLDEST = date(2026, 7, 4)
 """Days before it are in the bucket's archive, if they are not among the files."""
 
 WHOLE_DAYS = (
@@ -86,16 +87,17 @@ def _locate(stem: str) -> tuple[str, Path]:
 
 BEFORE = Stage("slices of a day, and whole days before it", dict(map(_locate, (*WHOLE_DAYS, *SLICES))))
 AFTER = Stage("the whole day of these slices", {**BEFORE.files, **dict(map(_locate, LATER_DAYS))})
-SINCE = {
-    "dtcc_cftc_credits": date(2026, 6, 1),
-    "dtcc_cftc_rates": date(2026, 6, 1),
-    "dtcc_cftc_forex": date(2023, 7, 1),
-    "dtcc_sec_equities": date(2026, 6, 1),
+_SUMMER = Period(date(2026, 7, 1), date(2026, 7, 31))
+DAYS = {
+    "dtcc_cftc_credits": _SUMMER,
+    "dtcc_cftc_rates": _SUMMER,
+    "dtcc_cftc_forex": Period(date(2023, 8, 1), date(2023, 8, 31)),
+    "dtcc_sec_equities": _SUMMER,
 }
 PUBLISHER = Publisher(
     hosts=(SITE, BUCKET),
-    sources=tuple(SINCE),
+    sources=tuple(DAYS),
     stages=(BEFORE, AFTER),
     answer=answer,
-    since=SINCE,
+    days=DAYS,
 )

@@ -32,7 +32,7 @@ FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 class SwapsPage:
     """One period of swaps, with the addresses that lead on from it."""
 
-    asked: SwapsQuestion
+    question: SwapsQuestion
     period: Period
     sums: PeriodSums
     as_of: str
@@ -53,14 +53,14 @@ class SwapsPage:
 
     def _describe(self, sums: Sums) -> str:
         return (
-            f"{format_number(sums.notional, 0)} {self.asked.currency} in {format_number(sums.in_currency)} new trades"
+            f"{format_number(sums.notional, 0)} {self.question.currency} in {format_number(sums.in_currency)} new trades"
         )
 
     def step_address(self, day: date) -> str:
         """The same page for a week or a day; of a single day its rows."""
         if self.period.is_daily:
             return self.rows_address("", day)
-        return format_address("/swaps", self.asked.pairs, week=day)
+        return format_address("/swaps", self.question.pairs, week=day)
 
     @property
     def day_pairs(self) -> list[tuple[str, str]]:
@@ -69,24 +69,24 @@ class SwapsPage:
     def rows_address(self, suffix: str = "", day: date | None = None) -> str:
         """The rows of `swap_days` behind the page, as a table or a file."""
         days = [(DAY, f"{day}")] if day else self.day_pairs
-        return format_address(f"/data/{swap_days.name}{suffix}", [*self.asked.pairs, *days])
+        return format_address(f"/data/{swap_days.name}{suffix}", [*self.question.pairs, *days])
 
     def narrow(self, filters: Sequence[tuple[str, str]]) -> str:
         """The page of one line of a table: its filters instead of others of these columns."""
         columns = {name.partition("__")[0] for name, _ in filters}
-        pairs = [pair for pair in self.asked.pairs if pair[0].partition("__")[0] not in columns]
+        pairs = [pair for pair in self.question.pairs if pair[0].partition("__")[0] not in columns]
         return format_address("/swaps", [*pairs, *filters, *self.day_pairs])
 
     @property
     def chips(self) -> list[tuple[str, str]]:
         """The filters that are set, and the page without each."""
-        shown = [pair for pair in self.asked.pairs if pair[0] != "as_of"]
+        shown = [pair for pair in self.question.pairs if pair[0] != "as_of"]
         return [
             (f"{name.replace('__eq', '')} = {text or '(empty)'}", self._without((name, text))) for name, text in shown
         ]
 
     def _without(self, left_out: tuple[str, str]) -> str:
-        return format_address("/swaps", [*(pair for pair in self.asked.pairs if pair != left_out), *self.day_pairs])
+        return format_address("/swaps", [*(pair for pair in self.question.pairs if pair != left_out), *self.day_pairs])
 
     @property
     def earlier(self) -> str:
@@ -94,7 +94,7 @@ class SwapsPage:
         span = self.period.last - self.period.first
         last = self.period.first - timedelta(days=1)
         return format_address(
-            "/swaps", [*self.asked.pairs, (f"{DAY}__gte", f"{last - span}"), (f"{DAY}__lte", f"{last}")]
+            "/swaps", [*self.question.pairs, (f"{DAY}__gte", f"{last - span}"), (f"{DAY}__lte", f"{last}")]
         )
 
     @property
@@ -102,9 +102,9 @@ class SwapsPage:
         """For the script, as on a symbol's page: days counted from the year 1, and the target of clicks."""
         name = DAY if self.period.is_daily else "week"
         path = f"/data/{swap_days.name}" if self.period.is_daily else "/swaps"
-        address = format_address(path, [*self.asked.pairs, (name, "")])
+        address = format_address(path, [*self.question.pairs, (name, "")])
         return {
-            "unit": self.asked.currency,
+            "unit": self.question.currency,
             "days": [day.toordinal() for day, _ in self.sums.steps],
             "amounts": [int(sums.notional) for _, sums in self.sums.steps],
             "shared": {},
@@ -132,7 +132,7 @@ async def show_swaps(request: web.Request) -> web.StreamResponse:
         return responses.not_modified_response(etag)
     values = {
         "snapshot": snapshot,
-        "asked": asked,
+        "question": asked,
         "dataset": swap_days,
         "page": await _read_page(request, asked, snapshot),
     }
