@@ -1,5 +1,5 @@
 """Weekdays on which the exchanges of the United States are closed, month and day by year. Written by
-`tests/calendars/generate.py` from the calendar XNYS of exchange_calendars 4.13.2 (Apache-2.0); do not edit.
+`tests/calendars/closures.py` from the calendar XNYS of exchange_calendars 4.13.2 (Apache-2.0); do not edit.
 """
 
 CLOSED = {

@@ -100,9 +100,9 @@ async def test_the_occ_checks_each_list_and_is_never_counted(lists: World) -> No
     assert await rows(lists, "/data/threshold_streaks.json?symbol=XXX&_size=5") == []
 
 
-async def test_the_newest_lists_are_side_by_side(lists: World) -> None:
-    page = await read(lists, "/threshold")
-    assert "Threshold lists of Thursday, 23 July 2026" in page
+async def test_a_day_without_a_known_list_says_so_for_each_market(lists: World) -> None:
+    assert "Threshold lists of Wednesday, 22 July 2026" in await read(lists, "/threshold"), "the newest list that is known"
+    page = await read(lists, "/threshold/2026-07-23")
     assert "NYSE empty, or no list" in page
     assert "Of 4 markets no list is known, so nobody knows what is on it" in page
     assert "Nasdaq not fetched, or not readable" in page

@@ -71,8 +71,8 @@ threshold = Dataset(
     notes=(
         _MEANING,
         "FINRA's list also has issuers that report to nobody, under its Rule 4320: their test is 10,000 shares and 50,000 USD.",
-        "No row means not listed only if threshold_days has a list of that market and day. Otherwise nobody knows.",
-        "It does not show who failed to deliver, or how much. Fails to deliver are in sec_ftd, weeks later.",
+        "No row means not listed only if `threshold_days` has a list of that market and day. Otherwise nobody knows.",
+        "It does not show who failed to deliver, or how much. Fails to deliver are in `sec_ftd`, weeks later.",
         "Before 2014-11-17 Nasdaq's list also had securities that are traded over the counter.",
     ),
 )  # fmt: skip
@@ -130,7 +130,7 @@ threshold_occ = Dataset(
     rhythm=Rhythm("every settlement day, in the evening", stale_days=6, rows=(0, 20_000)),
     licence="Terms of the OCC: for your own use",
     notes=(
-        "These rows repeat those of threshold. Never add the two up.",
+        "These rows repeat those of `threshold`. Never add the two up.",
         "The OCC shows four to six weeks only. Older lists are here if this instance was running then.",
     ),
 )

@@ -99,7 +99,7 @@ threshold_streaks = Dataset(
     rhythm=Rhythm("with each list", stale_days=0, rows=(0, 1 << 62)),
     notes=(
         "A streak ends when a security changes its symbol, and so does it when it moves to another market.",
-        "Days are settlement days with a list. Unknown ones are not among them: see unknown_within.",
+        "Days are settlement days with a list. Unknown ones are not among them: see `unknown_within`.",
         "At most four unknown days in a row do not end a streak, because nobody can leave and return within them.",
         "The list shows neither who failed to deliver nor how much.",
     ),

@@ -21,6 +21,7 @@ from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, ExplorerContext
 
 FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
+NO_DAY = date(1970, 1, 1)
 STATUSES = {
     "list": "list", "empty": "empty list", "empty_or_absent": "empty, or no list", "absent": "no file published",
     "failed": "not fetched, or not readable", "not asked": "not asked for yet",
@@ -62,15 +63,16 @@ async def _show(request: web.Request, day: date | None) -> web.StreamResponse:
         raise bad_parameter(unknown[0], "there is no such parameter", "This page takes as_of; the tables take filters.")
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(threshold_lists, filters.parse_as_of("as_of", request.query.get("as_of", "")))
-    first, newest = (await reader.rows(listed_days_query(snapshot))).rows[0] if snapshot.seq else (None, None)
-    if not snapshot.seq or newest <= date(1970, 1, 1):
+    bounds = (await reader.rows(listed_days_query(snapshot))).rows[0] if snapshot.seq else (NO_DAY, NO_DAY, NO_DAY)
+    first, newest, newest_list = bounds
+    if newest == NO_DAY:
         return _render(request, snapshot, None, {})
-    shown = day or newest
+    shown = day or (newest if newest_list == NO_DAY else newest_list)
     if not first <= shown <= newest or not is_settlement_day(shown):
         raise _no_lists(shown, first, newest)
     lists = await read_day(reader, shown, first, snapshot)
     return _render(request, snapshot, lists, {
-        "newest": newest,
+        "is_newest": day is None or shown == newest_list,
         "before": settlement_day_before(shown) if shown > first else None,
         "after": settlement_day_after(shown) if shown < newest else None,
         "weeks": _make_weeks(lists, first, newest),

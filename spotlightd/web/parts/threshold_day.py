@@ -104,9 +104,12 @@ class ThresholdDay:
 
 
 def listed_days_query(snapshot: Snapshot) -> Query:
-    """The first and the newest day of which there is a list; 1970-01-01 when there is none."""
+    """The first day and the newest one of which there is an answer, and the newest one with a list that is known; 1970-01-01
+    when there is none.
+    """
     loads = published_loads("threshold_lists").format(loads="loads", seq="{seq:UInt64}")
-    sql = f"SELECT min(list_date), max(list_date) FROM threshold_lists WHERE market != '{OCC}' AND load_id IN ({loads})"
+    newest = f"max(list_date), maxIf(list_date, status IN {KNOWN})"
+    sql = f"SELECT min(list_date), {newest} FROM threshold_lists WHERE market != '{OCC}' AND load_id IN ({loads})"
     return Query(sql, {"seq": snapshot.seq})
 
 

@@ -71,7 +71,7 @@ class ThresholdPanel:
     def spans(self) -> list[Span]:
         """One bar for each streak, in the row of its market, on one axis of days."""
         begin, rows = self.first_day, {market: row for row, market in enumerate(self.markets)}
-        scale = (WIDTH - LABEL_WIDTH) / max((self.last_day - begin).days + 1, 30)
+        scale = (WIDTH - LABEL_WIDTH) / ((self.last_day - begin).days + 1)
         return [
             Span(
                 round(LABEL_WIDTH + (streak["first_day"] - begin).days * scale, 1),
