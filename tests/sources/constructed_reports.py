@@ -1,7 +1,8 @@
 """Makes constructed monthly updates of the audit trail: no real report could be had. Each layout shows one thing that a
 report may do, by the description of a program that reads the real ones.
 
-The numbers follow from day, product and column (`rate`, `count`), so a test knows what each cell must hold.
+The numbers follow from day, product and column (`rate`, `count`), so a test knows what each cell must hold. `python -m tests.sources.constructed_reports` writes those of the
+demo.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from reportlab.lib.pagesizes import landscape, letter
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.platypus import Image, PageBreak, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
+from spotlightd.demo.publisher import DATA
+
 NAME = "03.26.26-Monthly-CAT-Update.pdf"
 PRODUCTS = ("Equities", "Options")
 STAGED = ("Rejection", "Intrafirm", "Interfirm Sent", "Interfirm Received", "Exchange", "Trade", "Overall Error Rate")
@@ -29,6 +32,8 @@ class Layout:
     """How a report is laid out."""
 
     days: int = 5
+    first: date = date(2026, 2, 2)
+    is_later: bool = False  # a later report of the same days: more was corrected since
     slides: int = 2  # pages of text before the tables
     is_merged: bool = True  # two rows of header, the first one spans two columns
     write_day: Callable[[date], str] = lambda day: f"{day:%m/%d/%Y}"
@@ -46,7 +51,9 @@ def count(day: date, product: str, column: int) -> int:
 
 
 def days(layout: Layout) -> list[date]:
-    return [date(2026, 2, 2) + timedelta(days=number) for number in range(layout.days)]
+    """Weekdays."""
+    later = (layout.first + timedelta(days=number) for number in range(layout.days * 2))
+    return [day for day in later if day.weekday() < 5][: layout.days]
 
 
 def make_report(layout: Layout = Layout()) -> bytes:
@@ -93,6 +100,8 @@ def make_rates(layout: Layout, product: str) -> list[list[str]]:
         header = [["Date", "Late", *(f"{stage} {name}" for name in STAGED for stage in ("Initial", "Adjusted"))]]
     for day in days(layout):
         rates = [f"{rate(day, product, column)}%" for column in range(1 + 2 * len(STAGED))]
+        if layout.is_later:
+            rates[2::2] = [f"{rate(day, product, column) / 2:.2f}%" for column in range(2, 1 + 2 * len(STAGED), 2)]
         if layout.adjusted:
             rates[2::2] = [layout.adjusted] * len(STAGED)
         header.append([layout.write_day(day), *rates])
@@ -114,3 +123,20 @@ def build(story: Sequence[Any]) -> bytes:
     out = BytesIO()
     SimpleDocTemplate(out, pagesize=landscape(letter), leftMargin=18, rightMargin=18, invariant=1).build(list(story))
     return out.getvalue()
+
+
+DEMO = {
+    "02.26.26-Monthly-CAT-Update.pdf": Layout(days=20, first=date(2026, 1, 26), slides=1),
+    "03.26.26-Monthly-CAT-Update.pdf": Layout(days=30, first=date(2026, 2, 9), is_later=True, slides=3, rows_a_page=22),
+}
+"""The two reports of the demo, by the publisher's name. The later one repeats days of the earlier one."""
+
+
+def demo_name(name: str) -> str:
+    """The file's name in the demo, which says that no publisher made it."""
+    return name.replace(".pdf", "-constructed.pdf")
+
+
+if __name__ == "__main__":
+    for name, layout in DEMO.items():
+        (DATA / "cat" / demo_name(name)).write_bytes(make_report(layout))

@@ -20,6 +20,7 @@ from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.platypus import Paragraph, Table, TableStyle
 
+from spotlightd.demo.publisher import DATA
 from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Body, Reject
 from spotlightd.model.source import Link, Period, Rows
@@ -165,6 +166,11 @@ def test_a_font_without_letters_gives_no_numbers(tmp_path: Path) -> None:
 def test_a_report_without_a_day_in_its_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=re.escape(name)):
         parse(reports.make_report(Layout(days=1)), tmp_path, name)
+
+
+@pytest.mark.parametrize(("name", "layout"), reports.DEMO.items())
+def test_the_reports_of_the_demo_are_the_constructed_ones(name: str, layout: Layout) -> None:
+    assert (DATA / "cat" / reports.demo_name(name)).read_bytes() == reports.make_report(layout)
 
 
 class FeedPages:
