@@ -78,7 +78,7 @@ class Derivation:
         check_template(f"derivation {self.name}", self.slices)
         check_template(f"derivation {self.name}", self.select)
         check_inputs(f"derivation {self.name}", self.inputs, self.dataset)
-        check_receipts(f"derivation {self.name}", self.origins, self.dataset)
+        check_origins(f"derivation {self.name}", self.origins, self.dataset)
         if self.at_once < 1:
             raise SettingsError(f"derivation {self.name}: at_once must be at least 1")
 
@@ -109,7 +109,7 @@ def check_inputs(owner: str, inputs: tuple[Dataset, ...], dataset: Dataset) -> N
         raise SettingsError(f"{owner}: declare {dataset.name} with pointer=(), because its rows are in no document")
 
 
-def check_receipts(owner: str, origins: tuple[RowsOf, ...], dataset: Dataset) -> None:
+def check_origins(owner: str, origins: tuple[RowsOf, ...], dataset: Dataset) -> None:
     """SettingsError when a condition names a column that the derived row has not."""
     known = {column.name for column in dataset.columns}
     for rows in origins:

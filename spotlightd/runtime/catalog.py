@@ -125,7 +125,7 @@ def _list_fed(derivations: Sequence[Derivation], known: set[str]) -> list[Deriva
         if derivation not in fed and all(source.name in known for source in derivation.inputs)
     ]:
         fed += ready
-        known = known | {derivation.dataset.name for derivation in ready}
+        known = known | _fed_datasets(ready).keys()
     return fed
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spotlightd.flows.derive.chains.runner import ChainRunner
 from spotlightd.flows.derive.context import DerivationRunner, DeriveContext
 from spotlightd.flows.derive.slices import SliceRunner
 from spotlightd.model.derivation import Derivation
+from spotlightd.model.derived.chains import Chains
 
 if TYPE_CHECKING:
     from spotlightd.runtime.instance import Instance
@@ -16,4 +18,4 @@ def make_derivation_runner(derivation: Derivation, instance: Instance) -> Deriva
     context = DeriveContext(
         instance.ledger, instance.warehouse, instance.publications, instance.gate, instance.archives
     )
-    return SliceRunner(derivation, context)
+    return ChainRunner(derivation, context) if isinstance(derivation, Chains) else SliceRunner(derivation, context)

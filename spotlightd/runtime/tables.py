@@ -66,7 +66,7 @@ def _describe_remedies(catalog: Catalog) -> dict[str, str]:
         remedies[stream.dataset.name] = "has its frames decoded again"
         remedies[frames_of(stream).name] = "makes an empty one: nothing can make the frames again"
     for computed in catalog.computed:
-        remedies[computed.dataset.name] = "computes its rows again"
+        remedies |= {dataset.name: "computes its rows again" for dataset in computed.datasets}
     for dataset in SYSTEM_DATASETS:
         if dataset.name not in INDEXES:
             remedies[dataset.name] = "makes an empty one: nothing can make its rows again"
@@ -132,11 +132,12 @@ async def make_table_again(instance: Instance, name: str) -> str:
     defects = [defect for defect in instance.tables.defects if defect.table == name]
     if name == loads_table.name:
         return "all publications of the ledger are in the table loads"
-    if derivations := [derivation for derivation in instance.catalog.derivations if derivation.dataset.name == name]:
-        if defects:
-            await _accept_losses(instance, name)
-        computed = await make_derivation_runner(derivations[0], instance).compute_again()
-        return f"{name} is computed again: {count(computed, derivations[0].unit)}"
+    for derivation in instance.catalog.derivations:
+        if name in {dataset.name for dataset in derivation.datasets}:
+            if defects:
+                await _accept_losses(instance, name)
+            computed = await make_derivation_runner(derivation, instance).compute_again()
+            return f"{derivation.name} is computed again: {count(computed, derivation.unit)}"
     if not defects:
         raise SettingsError(f"table {name} has all rows that are known of it: there is nothing to rebuild")
     await _accept_losses(instance, name)

@@ -8,11 +8,13 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from spotlightd import __version__
+from spotlightd.clients.age import load_encryption
 from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.clients.documents.folder import FolderDocuments
 from spotlightd.clients.sqlite import copy_database
@@ -51,6 +53,8 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
             make_bucket(settings)[0] as bucket,
         ):
             context = make_context(arguments.config, settings, session, bucket, target, prefix, scratch)
+            if arguments.key:
+                context = replace(context, encrypt=load_encryption(arguments.key))
             with out.progress("backup") as progress:
                 written = await write_backup(context, progress)
         note_backup(settings.state_dir, "written", written.manifest.started)
@@ -158,7 +162,7 @@ def make_context(
 
 def _order(catalog: Catalog) -> tuple[Dataset, ...]:
     """Indexes, then what is computed before what it is computed from, frames last."""
-    computed = [made.dataset for made in reversed(catalog.computed)]
+    computed = [dataset for made in reversed(catalog.computed) for dataset in made.datasets]
     streamed = [stream.dataset for stream in catalog.streams]
     frames = [frames_of(stream) for stream in catalog.streams]
     others = [dataset for dataset in (*catalog.datasets, *SYSTEM_DATASETS) if dataset not in frames]
@@ -196,6 +200,12 @@ COMMAND = Command(
             type=Path,
             metavar="DIR",
             help="a folder on another disk (default: the bucket of the settings, under backup/)",
+        ),
+        argument(
+            "--key",
+            type=Path,
+            metavar="FILE",
+            help="encrypt the objects for the key in this file: a public key of age (default: they are plain)",
         ),
         argument(
             "--keep",

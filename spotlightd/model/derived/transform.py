@@ -49,7 +49,9 @@ class Reading:
         if not (self.dataset.reading and self.dataset.computed_from):
             raise SettingsError(f"reading {self.name}: {self.dataset.name} needs `reading` and `computed_from`")
         if self.dataset.pointer:
-            raise SettingsError(f"reading {self.name}: declare {self.dataset.name} with pointer=(): it is in no document")
+            raise SettingsError(
+                f"reading {self.name}: declare {self.dataset.name} with pointer=(): it is in no document"
+            )
 
     @property
     def datasets(self) -> tuple[Dataset, ...]:
