@@ -6,6 +6,7 @@
   const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
   const DAY = 86400;
+  const DAYS = [1, 2, 5, 10, 30, 60, 90, 180, 365, 730, 1825].map((days) => days * DAY); /* between two labels */
   const EPOCH = 719163; /* 1970-01-01, counted from the year 1 */
   const isoDay = (time) => new Date(time * 1000).toISOString().slice(0, 10);
   const dated = (_, splits, axis, space, step) =>
@@ -50,7 +51,7 @@
         x: { range: (_, low, high) => (times.length > 1 ? [low - 0.8 * DAY, high + 0.8 * DAY] : [times[0] - 5 * DAY, times[0] + 5 * DAY]) },
         y: { range: (_, low, high) => [0, (high || 1) * 1.05] },
       },
-      axes: [{ ...axis, values: dated, space: 60 }, { ...axis, size: 56, values: (_, amounts) => amounts.map((value) => short.format(value)) }],
+      axes: [{ ...axis, values: dated, space: 60, incrs: DAYS }, { ...axis, size: 56, values: (_, amounts) => amounts.map((value) => short.format(value)) }],
       series: [{ label: "day", value: (_, at) => (at == null ? "–" : isoDay(at)) }, ...kinds],
     };
     const holder = document.createElement("div");

@@ -49,16 +49,14 @@ class SwapsPage:
         return draw_days([day for day, _ in steps], [float(sums.notional) for _, sums in steps], make_point)
 
     def _name(self, day: date) -> str:
-        return str(day) if self.period.is_daily else f"week from {day}"
+        return str(day) if self.sums.is_daily else f"week from {day}"
 
     def _describe(self, sums: Sums) -> str:
-        return (
-            f"{format_number(sums.notional, 0)} {self.question.currency} in {format_number(sums.in_currency)} new trades"
-        )
+        return f"{format_number(sums.notional, 0)} {self.question.currency} in {format_number(sums.in_currency)} new trades"
 
     def step_address(self, day: date) -> str:
         """The same page for a week or a day; of a single day its rows."""
-        if self.period.is_daily:
+        if self.sums.is_daily:
             return self.rows_address("", day)
         return format_address("/swaps", self.question.pairs, week=day)
 
@@ -100,8 +98,8 @@ class SwapsPage:
     @property
     def data(self) -> dict[str, Any]:
         """For the script, as on a symbol's page: days counted from the year 1, and the target of clicks."""
-        name = DAY if self.period.is_daily else "week"
-        path = f"/data/{swap_days.name}" if self.period.is_daily else "/swaps"
+        name = DAY if self.sums.is_daily else "week"
+        path = f"/data/{swap_days.name}" if self.sums.is_daily else "/swaps"
         address = format_address(path, [*self.question.pairs, (name, "")])
         return {
             "unit": self.question.currency,
@@ -148,7 +146,7 @@ async def _read_page(request: web.Request, asked: SwapsQuestion, snapshot: Snaps
         return None
     period = asked.choose_period(Period(first, last))
     question = asked.within(period)
-    answers = await reader.together(*period_queries(question, asked.currency, snapshot, is_daily=period.is_daily))
+    answers = await reader.together(*period_queries(question, asked.currency, snapshot))
     return SwapsPage(asked, period, read_period([answer.rows for answer in answers]), request.query.get("as_of", ""))
 
 

@@ -29,7 +29,6 @@ FORM = (
 )
 """The fields of the form. An empty one is no filter."""
 WEEK = "week"
-MOST_DAILY_BARS = 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,6 @@ class Period:
 
     first: date
     last: date
-
-    @property
-    def is_daily(self) -> bool:
-        """Whether there is a bar for each day, instead of one for each week."""
-        return (self.last - self.first).days < MOST_DAILY_BARS
 
 
 @dataclass(frozen=True, slots=True)

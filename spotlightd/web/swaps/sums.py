@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from spotlightd.query.select import Query, select_grouped
 from spotlightd.sql.visibility import Snapshot
 
 MOST_LINES = 15
+MOST_DAILY_BARS = 35
 IS_NEW = "action = 'NEW'"
 IN_CURRENCY = f"{IS_NEW} AND currency = {{currency:String}}"
 VALUES = (
@@ -76,11 +78,10 @@ def days_with_messages(question: Question, snapshot: Snapshot) -> Query:
     return select_grouped(question, snapshot, (), ("min(report_date)", "max(report_date)", "sum(messages)"))
 
 
-def period_queries(question: Question, currency: str, snapshot: Snapshot, *, is_daily: bool) -> list[Query]:
+def period_queries(question: Question, currency: str, snapshot: Snapshot) -> list[Query]:
     """What `read_period` takes the answers of."""
-    step = "report_date" if is_daily else "toMonday(report_date)"
     queries = [
-        select_grouped(question, snapshot, (step,), VALUES, order=step),
+        select_grouped(question, snapshot, ("report_date",), VALUES, order="report_date"),
         select_grouped(question, snapshot, (), VALUES),
         select_grouped(question, snapshot, ("action",), ("sum(messages)",), order="sum(messages) DESC"),
         select_grouped(
@@ -96,19 +97,43 @@ def period_queries(question: Question, currency: str, snapshot: Snapshot, *, is_
 
 @dataclass(frozen=True, slots=True)
 class PeriodSums:
-    """Everything that the page shows of a period. `steps` are days or weeks (their Mondays)."""
+    """Everything that the page shows of a period. `days` are those with messages, the oldest first."""
 
-    steps: tuple[tuple[date, Sums], ...]
+    days: tuple[tuple[date, Sums], ...]
     total: Sums
     actions: tuple[tuple[str, int], ...]
     currencies: tuple[tuple[Group, Sums], ...]
     groupings: dict[str, tuple[tuple[Group, Sums], ...]]
 
+    @property
+    def is_daily(self) -> bool:
+        """Whether there are so few days that each has a bar."""
+        return not self.days or (self.days[-1][0] - self.days[0][0]).days < MOST_DAILY_BARS
+
+    @property
+    def steps(self) -> tuple[tuple[date, Sums], ...]:
+        """The days, or the weeks by their Mondays."""
+        if self.is_daily:
+            return self.days
+        weeks = itertools.groupby(self.days, lambda entry: entry[0] - timedelta(days=entry[0].weekday()))
+        return tuple((monday, _add_up([sums for _, sums in days])) for monday, days in weeks)
+
+
+def _add_up(parts: Sequence[Sums]) -> Sums:
+    return Sums(
+        sum(sums.messages for sums in parts),
+        sum(sums.trades for sums in parts),
+        sum(sums.in_currency for sums in parts),
+        sum((sums.notional for sums in parts), Decimal()),
+        sum(sums.capped for sums in parts),
+        sum((sums.capped_notional for sums in parts), Decimal()),
+    )
+
 
 def read_period(answers: Sequence[Sequence[Sequence[Any]]]) -> PeriodSums:
-    steps, totals, actions, currencies, *groups = answers
+    days, totals, actions, currencies, *groups = answers
     return PeriodSums(
-        tuple((row[0], Sums(*row[1:])) for row in steps),
+        tuple((row[0], Sums(*row[1:])) for row in days),
         Sums(*totals[0]),
         tuple((action, count) for action, count in actions),
         _read_groups(("currency",), currencies),
