@@ -8,6 +8,7 @@ from spotlightd.datasets.sec_ftd import sec_ftd
 from spotlightd.datasets.short_halts import short_halts
 from spotlightd.datasets.short_volume import short_volume
 from spotlightd.datasets.swaps import swaps
+from spotlightd.datasets.swaps_report import swaps_report
 from spotlightd.datasets.threshold.lists import threshold, threshold_lists, threshold_occ
 from spotlightd.datasets.trades import trades
 from spotlightd.datasets.trading_halts import trading_halts
@@ -24,5 +25,5 @@ __version__ = "0.1.0"
 __all__ = [
     "Batch", "Body", "Column", "Dataset", "Derivation", "Expected", "Feed", "FormatError", "Link", "OutsideRows", "Pages",
     "PublisherError", "Reject", "Rhythm", "Rows", "RowsOf", "SettingsError", "SpotlightError", "StoreError", "Stream", "Transform",
-    "cat_error_rates", "cat_record_counts", "find_named_symbols", "sec_ftd", "short_halts", "short_volume", "swaps", "threshold", "threshold_lists", "threshold_occ", "trades", "trading_halts",
+    "cat_error_rates", "cat_record_counts", "find_named_symbols", "sec_ftd", "short_halts", "short_volume", "swaps", "swaps_report", "threshold", "threshold_lists", "threshold_occ", "trades", "trading_halts",
 ]  # fmt: skip

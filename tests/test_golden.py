@@ -81,8 +81,8 @@ def _open_document(case: Path, expected: dict[str, Any], scratch: Path) -> Path:
         return document
     packed: Path = scratch / expected["name"]
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for member in sorted(document.iterdir()):
-            archive.write(member, member.name)
+        for member in sorted(path for path in document.rglob("*") if path.is_file()):
+            archive.write(member, member.relative_to(document))
     return packed
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Body
-from spotlightd.parse import lines, zipped
+from spotlightd.parse import lines, workbook, zipped
 from spotlightd.parse.pdf import document, picture, tables
 from spotlightd.settings.sources import ParserSettings
 from spotlightd.workers.child_setup import answer_once
@@ -24,8 +24,27 @@ MOST_CHARACTERS = 4_000
 
 def read_excerpt(body: Body, member: int, line: int, around: int) -> tuple[str, list[tuple[int, str]]]:
     """The name of the member (empty when the document is no archive) and the lines from line-around to line+around."""
-    name, pieces = _open_member(body, member)
     first, last = max(1, line - around), line + around
+    if workbook.is_workbook(body):
+        name, excerpt = _read_rows(body, member, first, last)
+    else:
+        name, excerpt = _read_lines(body, member, first, last)
+    if not any(number == line for number, _ in excerpt):
+        raise FormatError(f"{body.name} has no line {line} in member {member}", member=member, line=line)
+    return name, excerpt
+
+
+def _read_rows(body: Body, number: int, first: int, last: int) -> tuple[str, list[tuple[int, str]]]:
+    """Rows of a sheet of a workbook, each as a line."""
+    sheet = next((sheet for sheet in workbook.read_sheets(body) if sheet.number == number), None)
+    if sheet is None:
+        raise FormatError(f"{body.name} has no sheet {number}", member=number)
+    rows = enumerate(sheet.rows[first - 1 : last], first)
+    return sheet.name, [(line, workbook.show_row(cells)[:MOST_CHARACTERS]) for line, cells in rows]
+
+
+def _read_lines(body: Body, member: int, first: int, last: int) -> tuple[str, list[tuple[int, str]]]:
+    name, pieces = _open_member(body, member)
     excerpt: list[tuple[int, str]] = []
     for block in lines.read_blocks(pieces, "latin-1", member=member):
         if block.first + block.count <= first:
@@ -35,8 +54,6 @@ def read_excerpt(body: Body, member: int, line: int, around: int) -> tuple[str, 
         excerpt += [(number, texts[number - block.first][:MOST_CHARACTERS]) for number in wanted]
         if block.first + block.count > last:
             break
-    if not any(number == line for number, _ in excerpt):
-        raise FormatError(f"{body.name} has no line {line} in member {member}", member=member, line=line)
     return name, excerpt
 
 

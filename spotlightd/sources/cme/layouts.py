@@ -50,44 +50,48 @@ OLD_RATES = replace(
     OLD,
     version="CME old rates",
     marks=(*OLD.marks, "Leg 1 Fixed Rate"),
-    take=OLD.take
-    | one(
-        notional_1="Leg 1 Notional",
-        notional_2="Leg 2 Notional",
-        notional_1_printed="Leg 1 Notional",
-        notional_2_printed="Leg 2 Notional",
-        notional_currency_1="Leg 1 Notional Currency",
-        notional_currency_2="Leg 2 Notional Currency",
-        fixed_rate_1="Leg 1 Fixed Rate",
-        fixed_rate_2="Leg 2 Fixed Rate",
-        spread_1="Leg 1 Spread",
-        spread_2="Leg 2 Spread",
-        underlier_ids="Leg 1 Floating Index",
-        underlier_ids_2="Leg 2 Floating Index",
-        payment_amounts="Upfront Payment",
-        payment_currencies="Upfront Payment Currency",
-    ),
+    take={
+        **OLD.take,
+        **one(
+            notional_1="Leg 1 Notional",
+            notional_2="Leg 2 Notional",
+            notional_1_printed="Leg 1 Notional",
+            notional_2_printed="Leg 2 Notional",
+            notional_currency_1="Leg 1 Notional Currency",
+            notional_currency_2="Leg 2 Notional Currency",
+            fixed_rate_1="Leg 1 Fixed Rate",
+            fixed_rate_2="Leg 2 Fixed Rate",
+            spread_1="Leg 1 Spread",
+            spread_2="Leg 2 Spread",
+            underlier_ids="Leg 1 Floating Index",
+            underlier_ids_2="Leg 2 Floating Index",
+            payment_amounts="Upfront Payment",
+            payment_currencies="Upfront Payment Currency",
+        ),
+    },
 )
 OLD_FOREX = replace(
     OLD,
     version="CME old forex",
     marks=(*OLD.marks, "Notional Amount 1", "Exchange Rate"),
-    take=OLD.take
-    | one(
-        notional_1="Notional Amount 1",
-        notional_2="Notional Amount 2",
-        notional_1_printed="Notional Amount 1",
-        notional_2_printed="Notional Amount 2",
-        notional_currency_1="Currency 1",
-        notional_currency_2="Currency 2",
-        exchange_rate="Exchange Rate",
-    ),
+    take={
+        **OLD.take,
+        **one(
+            notional_1="Notional Amount 1",
+            notional_2="Notional Amount 2",
+            notional_1_printed="Notional Amount 1",
+            notional_2_printed="Notional Amount 2",
+            notional_currency_1="Currency 1",
+            notional_currency_2="Currency 2",
+            exchange_rate="Exchange Rate",
+        ),
+    },
 )
 OLD_COMMODITIES = replace(
     OLD,
     version="CME old commodities",
     marks=(*OLD.marks, "Price Unit"),
-    take=OLD.take | one(price_unit="Price Unit"),
+    take={**OLD.take, **one(price_unit="Price Unit")},
 )
 
 STANDARD = Layout(
@@ -141,7 +145,8 @@ STANDARD = Layout(
 
 def _join_words(name: str) -> str:
     """`Fixed rate-Leg 1` as `fixedRateLeg1`."""
-    first, *others = re.findall(r"[A-Za-z]+|\d+", name)
+    words: list[str] = re.findall(r"[A-Za-z]+|\d+", name)
+    first, *others = words
     return first.lower() + "".join(word.capitalize() for word in others)
 
 

@@ -75,7 +75,7 @@ def _parse(
         raise FormatError(f"{body.name} has no day in its name")
     if body.path.stat().st_size:  # nothing at all is a day without trades
         day = date(*map(int, match.groups()))
-        yield from read(lines.read_file(body.path), constants | {"report_date": day})
+        yield from read(lines.read_file(body.path), {**constants, "report_date": day})
 
 
 def expected(day: date) -> Expected:
