@@ -13,7 +13,7 @@ import pyarrow as pa
 from _frames import Shape
 from _ground import Ground
 
-from spotlightd.flows.stream.move import SCHEMA
+from spotlightd.flows.stream.moving.move import SCHEMA
 from spotlightd.flows.stream.sequences import keys_of
 from spotlightd.model.bus import Records
 from spotlightd.model.offsets import Intent

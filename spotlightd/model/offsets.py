@@ -5,6 +5,7 @@ No offset is assigned here: the bus assigns them (`clients/locallog/file.py`, or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
@@ -103,6 +104,15 @@ class LostFrame:
     offset: int
     text: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An intent whose frames and rows are durable: the key of its last record, and its rejected frames."""
+
+    intent: Intent
+    key: bytes
+    lost: Sequence[LostFrame] = ()
 
 
 @dataclass(frozen=True, slots=True)

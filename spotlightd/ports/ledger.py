@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any, Literal, Protocol
 
 from spotlightd.model.document_tiers import StoredDocument
-from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
+from spotlightd.model.offsets import Completion, Epoch, Gap, Intent, LostFrame, Position
 from spotlightd.model.partition import Check, CheckKind, Event, Partition, RetentionRule
 from spotlightd.model.provenance import Document, Run
 from spotlightd.ports.loads import Loads
@@ -132,8 +132,8 @@ class Positions(Protocol):
 
     async def intend(self, intent: Intent) -> None: ...
 
-    async def complete(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
-        """The intent's frames and rows are durable: delete it, move the position to `hi`, record the rejected frames."""
+    async def complete(self, *done: Completion) -> None:
+        """Delete the intents, move the positions to their `hi`, record the rejected frames: all in one transaction."""
 
     async def forget(self, intent: Intent) -> None:
         """Delete an intent of which nothing is in the warehouse. The position does not change."""

@@ -23,7 +23,7 @@ from spotlightd.errors import StoreError
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.transform import TransformRunner
-from spotlightd.model.offsets import Intent
+from spotlightd.model.offsets import Completion, Intent
 from spotlightd.model.stream import Stream, covers, load_digest
 from spotlightd.query import cursor, filters, select
 from spotlightd.query.errors import HttpProblem
@@ -255,7 +255,7 @@ async def test_bars_of_a_load_wait_until_nothing_is_moved_into_it(market: Market
     await positions.intend(moving)
     await market.close(load)
     assert await market.runner().run_round() == 0
-    await positions.complete(moving, b"")
+    await positions.complete(Completion(moving, b""))
     assert await market.runner().run_round() == 1
     await market.check()
 

@@ -20,7 +20,7 @@ from spotlightd.testing import SilentMetrics
 from tests.polling import until
 
 from .constructed_ticks import numbered, ticks
-from .stream_world import StreamWorld
+from .stream_world import Stores, StreamWorld
 
 
 class CountingWarehouse:
@@ -73,9 +73,12 @@ async def test_a_watcher_never_makes_batches_later_than_the_settings_ask_for() -
     assert reader.waits == [0.05]
 
 
-async def test_a_batch_takes_three_statements(tmp_path: Path, warehouse: ClickHouse) -> None:
-    """Frames, rows, and one that counts both. The first batch of a day also opens the day's load."""
+async def test_a_batch_takes_two_statements_and_a_share_in_one_that_counts(
+    tmp_path: Path, warehouse: ClickHouse
+) -> None:
+    """Frames and rows. The first batch of a day also opens the day's load. A stop leaves no intent open."""
     world = StreamWorld(tmp_path, warehouse)
+    world.settings = replace(world.settings, batch_seconds=0.25)
     await world.prepare()
     await world.send(numbered(10))
     await world.drain()
@@ -88,8 +91,39 @@ async def test_a_batch_takes_three_statements(tmp_path: Path, warehouse: ClickHo
         for number in range(11, 14):
             await world.send(numbered(1, first=number))
             await until_drained(world, flow)
-    assert counting.statements == {"insert_stream": 3, "execute": 3, "rows": 3}
+        assert len(await stores.positions.intents(ticks.name)) == 4
+    assert counting.statements == {"insert_stream": 3, "execute": 3, "rows": 1}
     assert await world.numbers() == list(range(28))
+
+
+async def test_batches_are_confirmed_while_nothing_follows_them(tmp_path: Path, warehouse: ClickHouse) -> None:
+    world = StreamWorld(tmp_path, warehouse)
+    await world.prepare()
+    async with world.stores() as stores, stores.run_drain(ticks):
+        await world.send(numbered(1))
+        await until(lambda: is_confirmed(stores, 1))
+        await until(lambda: world.spool.durable == {7: 0})
+
+
+async def test_a_batch_whose_rows_are_gone_when_its_group_is_counted_is_moved_again(
+    tmp_path: Path, warehouse: ClickHouse
+) -> None:
+    world = StreamWorld(tmp_path, warehouse)
+    world.settings = replace(world.settings, batch_seconds=0.25)
+    await world.prepare()
+    async with world.stores() as stores, stores.run_drain(ticks) as flow:
+        for number in range(3):
+            await world.send(numbered(1, first=number))
+            await until_drained(world, flow)
+        await warehouse.execute("DELETE FROM constructed_ticks WHERE offset = 1")
+        await until(lambda: is_confirmed(stores, 3))
+    assert await world.numbers() == list(range(6))
+
+
+async def is_confirmed(stores: Stores, offset: int) -> bool:
+    """Whether the position of the only partition is there, and no intent is open."""
+    position = (await stores.positions.positions(ticks.name)).get(0)
+    return position is not None and position.offset == offset and not await stores.positions.intents(ticks.name)
 
 
 async def until_drained(world: StreamWorld, flow: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from spotlightd.clients.sqlite import SqliteFile, from_micros, placeholders, to_micros
 from spotlightd.log import hide_known_secrets, hide_secrets
-from spotlightd.model.offsets import Epoch, Gap, Intent, LostFrame, Position
+from spotlightd.model.offsets import Completion, Epoch, Gap, Intent, LostFrame, Position
 
 TEXT_BYTES = 2_000
 SYMBOL_SIGN = "/"  # not in the name of a source: `finnhub/AAPL` is the state of one symbol of it
@@ -48,10 +48,8 @@ class SqlitePositions:
         )  # fmt: skip
         await self._file.run(f"INSERT INTO intents VALUES (NULL, {placeholders(values)})", values)
 
-    async def complete(self, intent: Intent, key: bytes, lost: Sequence[LostFrame] = ()) -> None:
-        move = _move_position(intent.source, Position(intent.epoch, intent.partition, intent.hi, key))
-        inserts = [_insert_lost_frame(intent.source, intent.decode, frame) for frame in lost]
-        await self._file.run_transaction([*inserts, move, _delete_intent(intent)])
+    async def complete(self, *done: Completion) -> None:
+        await self._file.run_transaction([statement for completion in done for statement in _complete_intent(completion)])
 
     async def forget(self, intent: Intent) -> None:
         await self._file.run(*_delete_intent(intent))
@@ -98,6 +96,13 @@ def _move_position(source: str, to: Position) -> tuple[str, Sequence[Any]]:
         " key = iif(excluded.offset >= offset, excluded.key, key), offset = max(offset, excluded.offset)"
     )
     return sql, (source, to.epoch, to.partition, to.offset, to.key)
+
+
+def _complete_intent(done: Completion) -> list[tuple[str, Sequence[Any]]]:
+    intent = done.intent
+    move = _move_position(intent.source, Position(intent.epoch, intent.partition, intent.hi, done.key))
+    inserts = [_insert_lost_frame(intent.source, intent.decode, frame) for frame in done.lost]
+    return [*inserts, move, _delete_intent(intent)]
 
 
 def _delete_intent(intent: Intent) -> tuple[str, Sequence[Any]]:

@@ -24,7 +24,7 @@ from spotlightd.flows.bundle.frames import FrameGroup
 from spotlightd.flows.bundle.outcome import ImportOutcome, make_outcome, require_same_rows
 from spotlightd.flows.bundle.select import fingerprint_load
 from spotlightd.flows.loads.context import IngestContext
-from spotlightd.flows.stream.move import Mover
+from spotlightd.flows.stream.moving.move import Mover
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.model.archive import Fingerprint
 from spotlightd.model.bundle import Frames, PackedLoad

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from spotlightd.log import logger
+from spotlightd.model.offsets import LostFrame
 from spotlightd.ports.bus import Spool
 from spotlightd.ports.metrics import Metrics
 
@@ -30,3 +34,10 @@ def count_batch(metrics: Metrics, source: str, *, frames: int, rows: int, size: 
     metrics.observe("batch_rows", rows, source=source)
     metrics.observe("batch_bytes", size, source=source)
     metrics.observe("batch_seconds", seconds, source=source)
+
+
+def count_rejects(metrics: Metrics, source: str, lost: Sequence[LostFrame]) -> None:
+    """Frames that cannot be decoded; the ledger has each of them."""
+    if lost:
+        metrics.count("frames_rejected_total", len(lost), source=source)
+        logger(source=source).warning("frames rejected", frames=len(lost), reason=lost[0].reason)

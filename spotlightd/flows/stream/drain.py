@@ -29,11 +29,12 @@ import numpy as np
 from spotlightd.backoff import Backoff
 from spotlightd.errors import OffsetError, StoreError
 from spotlightd.flows.stream.context import DrainContext
-from spotlightd.flows.stream.counters import count_batch, measure_spool
+from spotlightd.flows.stream.counters import count_batch, count_rejects, measure_spool
 from spotlightd.flows.stream.days import close_days
 from spotlightd.flows.stream.gaps import to_datetime
 from spotlightd.flows.stream.loss import LossTracker, StallDetector
-from spotlightd.flows.stream.move import Move, Mover, finish_moves, split_by_day, wait_for_move
+from spotlightd.flows.stream.moving.confirm import Confirmer, Moved
+from spotlightd.flows.stream.moving.move import Move, Mover, split_by_day, wait_for_move
 from spotlightd.flows.stream.parts import part_of
 from spotlightd.flows.stream.recovery import DrainRecovery, received_at
 from spotlightd.flows.stream.replay import Replay
@@ -42,7 +43,7 @@ from spotlightd.flows.stream.venue_clock import VenueClock
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.bus import Records
-from spotlightd.model.offsets import DrainState, Epoch, Intent, LostFrame, Position
+from spotlightd.model.offsets import Completion, DrainState, Epoch, Intent, Position
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.tasks import run_together
 
@@ -69,6 +70,7 @@ class Drain:
         self._losses = LossTracker(source, context)
         self._states: dict[int, DrainState] = {}
         self._moves: set[asyncio.Task[None]] = set()
+        self._confirmers: dict[int, Confirmer] = {}
         self._stall = StallDetector()
         self.clock = VenueClock(source, context.warehouse, context.metrics)
         self._is_holding = False
@@ -117,14 +119,10 @@ class Drain:
             context.archives,
         )  # fmt: skip
         epoch, positions = await recovery.find_start()
-        for partition, position in positions.items():
-            self._states[partition] = DrainState(
-                self._source.name, partition, epoch.number, position.offset, position.offset
-            )
-        works = {
-            f"partition {partition}": self._drain_partition(report, epoch, position)
-            for partition, position in positions.items()
-        }
+        for partition, start in positions.items():
+            self._states[partition] = DrainState(self._source.name, partition, epoch.number, start.offset, start.offset)
+            self._confirmers[partition] = Confirmer(context, self._mover, start.offset)
+        works = {f"partition {at}": self._drain_partition(report, epoch, start) for at, start in positions.items()}
         await run_together(works | {"tidy": self._tidy()}, prefix=f"drain {self._source.name} ")
 
     async def _drain_partition(self, report: Reporter, epoch: Epoch, position: Position) -> None:
@@ -150,7 +148,7 @@ class Drain:
                     await wait_for_move(moves[0].task)
                     moves.popleft()
             finally:
-                await finish_moves([move.task for move in moves])
+                await self._confirmers[partition].finish([move.task for move in moves])
 
     async def _start_move(self, piece: Records, epoch: Epoch, partition: int, moves: deque[Move]) -> None:
         """Start to move these records, beside earlier ones."""
@@ -193,15 +191,16 @@ class Drain:
             raise
         inserted.set_result(True)
         del piece  # several pieces of 16 MB would wait for their rows
-        rows, lost = await self._mover.decode(intent, to_datetime(first))
+        rows, lost = await self._mover.decode(intent)
         self._observe_lag(first, "queryable")
         if before:
             await wait_for_move(before.task)
-        await context.positions.complete(intent, last, lost)
-        await context.spool.mark_durable(source.name, durable)
+        moved = Moved(Completion(intent, last, lost), to_datetime(first), rows, durable)
+        await self._confirmers[partition].add(moved)
         seconds = monotonic() - started
         count_batch(context.metrics, source.name, frames=intent.frames, rows=rows, size=size, seconds=seconds)
-        self._note_batch(intent, last, rows, lost)
+        count_rejects(context.metrics, source.name, lost)
+        self._note_batch(moved)
 
     def _observe_lag(self, received: int, stage: str) -> None:
         lag = (time_ns() - received) / 1e9
@@ -217,15 +216,12 @@ class Drain:
             await self._context.positions.intend(intent)
         return intent
 
-    def _note_batch(self, intent: Intent, last: bytes, rows: int, lost: list[LostFrame]) -> None:
-        if lost:
-            self._context.metrics.count("frames_rejected_total", len(lost), source=self._source.name)
-            logger(source=self._source.name).warning("frames rejected", frames=len(lost), reason=lost[0].reason)
-        now = datetime.now(UTC)
-        state, newest = self._states[intent.partition], received_at(last)
+    def _note_batch(self, moved: Moved) -> None:
+        now, intent, newest = datetime.now(UTC), moved.intent, received_at(moved.completion.key)
+        state = self._states[intent.partition]
         self._states[intent.partition] = replace(
             state, offset=intent.hi, end=max(state.end, intent.hi), batches=state.batches + 1,
-            frames=state.frames + intent.frames, rows=state.rows + rows, last_batch_at=now,
+            frames=state.frames + intent.frames, rows=state.rows + moved.rows, last_batch_at=now,
             lag_seconds=(now - newest).total_seconds(), newest=max(state.newest or newest, newest),
         )  # fmt: skip
 
@@ -243,11 +239,13 @@ class Drain:
         report.beat(lag_seconds=state.lag_seconds, queue=max(0, state.end - state.offset))
 
     async def _tidy(self) -> None:
-        """What need not be done for each batch: measure lag and clock, give up holes, trim the log, close days."""
+        """What need not be done for each batch: confirm, measure lag and clock, give up holes, trim the log, close days."""
         next_trim = next_days = 0.0
         while not self._must_hold():
             await asyncio.sleep(TIDY_SECONDS)
             waiting = await self._measure()
+            for confirmer in self._confirmers.values():
+                await confirmer.confirm_due()
             await self._give_up_holes()
             self._resend_if_stalled(waiting)
             await self.clock.measure()
@@ -255,7 +253,10 @@ class Drain:
                 await self._trim()
                 next_trim = monotonic() + TRIM_SECONDS
             if monotonic() >= next_days:
-                await close_days(self._source, self._context.parts, self.states())
+                states = self.states()
+                for confirmer in self._confirmers.values():  # a day waits for its open intents when it is closed
+                    await confirmer.confirm()
+                await close_days(self._source, self._context.parts, states)
                 next_days = monotonic() + CLOSE_DAYS_SECONDS
 
     async def _measure(self) -> int:
@@ -271,7 +272,7 @@ class Drain:
 
     async def _trim(self) -> None:
         """Tell the bus how far the drain is, and free records that were drained and are old."""
-        offsets = {partition: state.offset for partition, state in self._states.items()}
+        offsets = {partition: confirmer.offset for partition, confirmer in self._confirmers.items()}
         for partition, offset in offsets.items():
             with suppress(StoreError):  # for other people's monitoring; spotlightd does not depend on it
                 await self._context.bus.commit(self._source.name, partition, offset)

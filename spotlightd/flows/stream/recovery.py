@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 
 from spotlightd.errors import StoreError
 from spotlightd.flows.stream.decode import day_span
-from spotlightd.flows.stream.move import Mover
+from spotlightd.flows.stream.moving.move import Mover
 from spotlightd.flows.stream.parts import Parts, part_of
 from spotlightd.flows.stream.replay import Replay
 from spotlightd.log import logger
 from spotlightd.model.bus import KEY, Ends, source_mark
-from spotlightd.model.offsets import Epoch, Gap, Intent, Position
+from spotlightd.model.offsets import Completion, Epoch, Gap, Intent, Position
 from spotlightd.model.stream import Stream, frames_of
 from spotlightd.ports.bus import Bus
 from spotlightd.ports.ledger import Positions
@@ -120,7 +120,7 @@ class DrainRecovery:
             )
             if is_complete:
                 key, _ = await self._key_before(intent.epoch, intent.partition, intent.hi)
-                await self.positions.complete(intent, key, lost)
+                await self.positions.complete(Completion(intent, key, lost))
             else:
                 taken_back.add(partition)
                 await self.positions.forget(intent)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from itertools import pairwise
@@ -35,6 +35,7 @@ PIECE_BYTES = 1 << 20
 FINISH_SECONDS = 4.0  # at a stop, moves may finish for so long; what does not is recovered at the next start
 BY_RECEIVED = "toYYYYMMDD(received)"
 OF_INTENT = f"source = {{source:String}} AND load_id = {{load_id:UInt64}} AND {decode.SPAN}"
+BY_INTENT = "roundDown(offset, {starts:Array(UInt64)}) AS start"
 SCHEMA = pa.schema([
     ("epoch", pa.uint16()), ("partition", pa.uint16()), ("offset", pa.uint64()), ("part", pa.uint16()),
     ("connection", pa.uint64()), ("sequence", pa.uint64()), ("received", pa.timestamp("ns", "UTC")),
@@ -64,31 +65,33 @@ class Mover:
         sql = f"SELECT count() FROM {table} WHERE {decode.SPAN}"
         return int((await self.warehouse.rows(sql, _intent_values(intent))).rows[0][0])
 
-    async def decode(self, intent: Intent, since: datetime) -> tuple[int, list[LostFrame]]:
-        """Decode frames that are in the table and have no rows yet. Returns the number of rows and the rejected frames.
+    async def decode(self, intent: Intent) -> tuple[int, list[LostFrame]]:
+        """Decode frames that are in the table and have no rows yet. Returns the number of rows and the rejected frames."""
+        return await self.decoder.insert(decode.SPAN, _intent_values(intent), token=intent.token, strict=True)
 
-        `since` is when the first of the frames was received.
-        """
-        rows, lost = await self.decoder.insert(decode.SPAN, _intent_values(intent), token=intent.token, strict=True)
-        await self._check_counts(intent, rows, since)
-        return rows, lost
+    async def check_counts(self, rows: Mapping[Intent, int], since: datetime | None = None) -> None:
+        """StoreError unless the warehouse holds the frames of these intents and so many rows of each, once. `since` is when
+        the first of the frames was received.
 
-    async def _check_counts(self, intent: Intent, rows: int, since: datetime | None = None) -> None:
-        """StoreError unless the warehouse holds the frames and rows that were written, each once. One statement counts
-        both, because a statement costs more than counting; two scalar subqueries cost a third more than this union.
+        The intents are of one partition and one load, in order. One statement counts all, because a statement costs more
+        than counting; two scalar subqueries cost a third more than this union.
         """
-        which, values = self._rows_condition(intent, since)
+        intents = list(rows)
+        which, values = self._rows_condition(intents[0], since)
+        values |= {"hi": intents[-1].hi, "starts": [intent.lo for intent in intents]}
         sql = (
-            f"SELECT 'frames', count() FROM {frames_of(self.source).name} WHERE {decode.SPAN}"
-            f" UNION ALL SELECT 'rows', count() FROM {self.source.dataset.name} WHERE {which}"
+            f"SELECT 'frames', {BY_INTENT}, count() FROM {frames_of(self.source).name} WHERE {decode.SPAN} GROUP BY start"
+            f" UNION ALL SELECT 'rows', {BY_INTENT}, count() FROM {self.source.dataset.name} WHERE {which} GROUP BY start"
+            " SETTINGS max_threads = 1"
         )
-        counts = dict((await self.warehouse.rows(sql, values)).rows)
-        frames, decoded = counts["frames"], counts["rows"]
-        if (frames, decoded) != (intent.frames, rows):
-            raise StoreError(
-                f"{intent.frames} frames and {rows} rows of {self.source.name} were written, and the warehouse holds"
-                f" {frames} and {decoded}: is its disk full?"
-            )
+        counts = {(kind, start): count for kind, start, count in (await self.warehouse.rows(sql, values)).rows}
+        for intent in intents:
+            frames, decoded = counts.get(("frames", intent.lo), 0), counts.get(("rows", intent.lo), 0)
+            if (frames, decoded) != (intent.frames, rows[intent]):
+                raise StoreError(
+                    f"{intent.frames} frames and {rows[intent]} rows of {self.source.name} were written, and the warehouse"
+                    f" holds {frames} and {decoded}: is its disk full?"
+                )
 
     async def count_rows(self, intent: Intent) -> int:
         """How many rows of the intent are in the table."""
@@ -128,7 +131,7 @@ class Mover:
         await self.delete_rows(intent)
         token = f"{intent.token}-again-{secrets.token_hex(4)}"
         rows, lost = await self.decoder.insert(decode.SPAN, values, token=token)
-        await self._check_counts(intent, rows)
+        await self.check_counts({intent: rows})
         return True, lost
 
     async def delete(self, intent: Intent) -> None:
