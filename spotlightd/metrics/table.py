@@ -100,6 +100,13 @@ REPORTED = (
         "source_late_since_timestamp_seconds", "gauge", (BATCH,),
         "When the newest slice that is missing was due, in Unix time, as of the source's last check. 0 when none is missing.",
     ),
+    Metric(
+        "slices_missing", "gauge", (BATCH,), "Slices that were due in the last 90 days and are not here.",
+    ),
+    Metric(
+        "quiet_changes", "gauge", (BATCH,),
+        "Changes of the last 14 days in a source's documents that the publisher did not announce: see the table quiet_changes.",
+    ),
     # The daemon itself.
     Metric(
         "connections_dropped_total", "counter", (SERVER, REASON),

@@ -45,7 +45,7 @@ from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.runtime.preflight import check_settings, read_metrics_token, read_web_token
 from spotlightd.runtime.reload import ReadSettings, reload_signal
 from spotlightd.runtime.streams import OpenStreams, open_streams
-from spotlightd.runtime.tables import make_key_watch
+from spotlightd.runtime.tables import make_key_watch, make_scorecard
 from spotlightd.settings.settings import Settings
 from spotlightd.web.access import require_token
 from spotlightd.web.app import build_application, serve, web_limits
@@ -209,6 +209,7 @@ def _upkeep_flows(parts: _Parts) -> dict[str, Coroutine[Any, Any, None]]:
         "disk": run_isolated(board, "disk", parts.disks),
         "tables": run_isolated(board, "tables", instance.tables),
         "keys": run_isolated(board, "keys", make_key_watch(instance)),
+        "scorecard": run_isolated(board, "scorecard", make_scorecard(instance, parts.sources, parts.metrics)),
         "disk rows": run_isolated(board, "disk rows", DiskHistory(parts.disks, warehouse)),
         "loop lag": measure_loop_lag(parts.metrics),
     }

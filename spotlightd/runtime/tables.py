@@ -6,6 +6,7 @@ rows of generation 0 on a sealed day would be hidden behind the copy in the buck
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from spotlightd.datasets.system import SYSTEM_DATASETS
@@ -18,13 +19,16 @@ from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.transform import TransformRunner
 from spotlightd.flows.upkeep.doubled_keys import DoubledKeys
 from spotlightd.flows.upkeep.publications import PublicationCounter
+from spotlightd.flows.upkeep.scorecard.flow import Scorecard
 from spotlightd.flows.upkeep.table_watch import TableWatch
 from spotlightd.flows.upkeep.tables import INDEXES, TableFacts, compare_index, list_tables
 from spotlightd.model.dataset import Dataset
 from spotlightd.model.offsets import Position
+from spotlightd.model.source import Batch
 from spotlightd.model.stream import frames_of
 from spotlightd.model.text import count
 from spotlightd.ports.ledger import ArchiveLedger, Job, Positions
+from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.runtime.catalog import Catalog
 from spotlightd.runtime.derivations import make_derivation_runner
@@ -55,6 +59,12 @@ def make_key_watch(instance: Instance) -> DoubledKeys:
     """The flow that looks for keys of documents that are visible twice."""
     datasets = {dataset.name: dataset for source in instance.catalog.sources for dataset in source.datasets}
     return DoubledKeys(instance.warehouse, instance.archives, list(datasets.values()), instance.gate)
+
+
+def make_scorecard(instance: Instance, sources: Sequence[Batch], metrics: Metrics) -> Scorecard:
+    """The flow that judges the sources that are collected."""
+    judged_on = instance.settings.schedule.judged_on
+    return Scorecard(instance.warehouse, instance.archives, sources, metrics, instance.gate, judged_on)
 
 
 def _describe_remedies(catalog: Catalog) -> dict[str, str]:

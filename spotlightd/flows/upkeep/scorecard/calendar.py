@@ -1,0 +1,65 @@
+"""Which slices of a source were due, which are missing, and how long after its due day each was published. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from statistics import median
+
+from spotlightd.model.source import Batch, Expected, list_wholes
+
+WATCHED_DAYS = 90
+LONGEST_DELAY = timedelta(days=30)
+USUAL = 20
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Punctuality:
+    """`late` is the newest slice that is due, if it is missing. Delays are in days; None when none is known."""
+
+    late: str
+    late_days: int
+    delay: float | None
+    usual_delay: float | None
+    missing: tuple[str, ...]
+
+
+def list_expected(source: Batch, day: date) -> list[Expected]:
+    """The slices that the source's own calendar had due in the last 90 days, the newest first."""
+    found = dict[str, Expected]()
+    for days in range(WATCHED_DAYS):
+        expected = source.expected(day - timedelta(days=days))
+        found.setdefault(expected.covers, expected)
+    return list(found.values())
+
+
+def judge(expected: Iterable[Expected], published: Mapping[str, datetime], day: date) -> Punctuality:
+    """`published` has the time of the first publication of each slice."""
+    due = list(expected)
+    first = {slice_.covers: find_published(slice_.covers, published) for slice_ in due}
+    missing = tuple(slice_.covers for slice_ in due if first[slice_.covers] is None)
+    delays = [_delay(slice_, at) for slice_ in due if (at := first[slice_.covers]) is not None]
+    counted = [delay for delay in delays if delay <= LONGEST_DELAY / DAY]
+    newest = due[0]
+    is_late = first[newest.covers] is None
+    return Punctuality(
+        newest.covers if is_late else "",
+        max((day - newest.due).days, 0) if is_late else 0,
+        counted[0] if counted else None,
+        median(counted[1 : USUAL + 1]) if counted[1:] else None,
+        missing,
+    )
+
+
+def find_published(covers: str, published: Mapping[str, datetime]) -> datetime | None:
+    """When the slice was first there: itself, in a larger one, or the first of its parts."""
+    known = [published[whole] for whole in list_wholes(covers) if whole in published]
+    known += [at for path, at in published.items() if path.startswith(f"{covers}/")]
+    return min(known, default=None)
+
+
+def _delay(expected: Expected, published: datetime) -> float:
+    """Documents that were collected long after they were due are a backfill, and say nothing about the publisher."""
+    return (published - datetime.combine(expected.due, time(), UTC)) / DAY
