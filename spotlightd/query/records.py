@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from spotlightd.datasets import system
 from spotlightd.model.dataset import Dataset
@@ -108,6 +109,16 @@ def superseders(digest: str) -> Query:
         "(SELECT groupArray(load_id) FROM loads WHERE document = {digest:String})) ORDER BY seq"
     )
     return Query(sql, {"digest": digest})
+
+
+def neighbours(load: Mapping[str, Any]) -> Query:
+    """The documents of the slices before and after that of a load, of the same source: a report's earlier and later vintage."""
+    sql = "SELECT " + ", ".join(
+        f"arg{end}If(document, (covers, seq), covers {than} {{covers:String}}) AS {name}"
+        for name, end, than in (("before", "Max", "<"), ("after", "Min", ">"))
+    )
+    sql += " FROM loads WHERE dataset = {dataset:String} AND source = {source:String}"
+    return Query(sql, {name: load[name] for name in ("covers", "dataset", "source")})
 
 
 def documents(digest: str) -> Query:

@@ -84,6 +84,25 @@ async def test_a_number_leads_to_the_page_of_the_report_with_its_cell_marked(rep
     assert (status, answer.content_type, body) == (200, "image/png", PNG.decode())
 
 
+async def test_a_changed_number_leads_to_what_each_report_says(reports: World) -> None:
+    _, text, _ = await reports.get("/cat")
+    address = unescape(re.findall(r'href="([^"]+)">was 1.25', text)[0])
+    table = await read(reports, address)
+    assert "2026-02-26" in table
+    assert "2026-03-26" in table
+    assert "2 rows" in table
+
+
+async def test_the_report_before_and_after_is_one_click_away(reports: World) -> None:
+    _, text, _ = await reports.get("/cat")
+    address, *_ = re.findall(r'href="(/data/cat_error_rates/2026-02-03[^"]*)"', text)
+    _, row, _ = await reports.get(unescape(address))
+    _, later, _ = await reports.get(re.findall(r'href="(/source/[0-9a-f]{64})"', row)[0])
+    earlier = re.findall(r'rel="prev" href="(/source/[0-9a-f]{64})"', later)
+    assert len(earlier) == 1
+    assert 'rel="next"' in (await reports.get(earlier[0]))[1]
+
+
 async def test_what_the_page_does_not_take_is_named(reports: World) -> None:
     assert (await reports.get("/cat?product=bonds"))[0] == 400
     assert (await reports.get("/cat?colour=red"))[0] == 400

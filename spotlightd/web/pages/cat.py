@@ -33,12 +33,15 @@ FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A number of the newest report that has it. `earlier` is what the first report printed, if that was another number."""
+    """A number of the newest report that has it. `earlier` is what the first report printed. `address` is the page of the
+    number, and `vintages` the table of what each report says.
+    """
 
     number: Decimal | int | None
     earlier: Decimal | int | None
     reports: int
     address: str
+    vintages: str
 
     @property
     def is_changed(self) -> bool:
@@ -131,7 +134,11 @@ def _group_by_day(
         kind = tuple(row[name] for name in names)
         key = join_key([row["trade_date"], product, *kind, row["report"]])
         address = format_address(("data", dataset.name, key), as_of=as_of)
-        days.setdefault(row["trade_date"], {})[kind] = Value(row["newest"], row["first"], row["reports"], address)
+        same = [("trade_date", row["trade_date"]), ("product", product), *zip(names, kind, strict=True)]
+        vintages = format_address(("data", dataset.name), same, as_of=as_of)
+        days.setdefault(row["trade_date"], {})[kind] = Value(
+            row["newest"], row["first"], row["reports"], address, vintages
+        )
     return days
 
 

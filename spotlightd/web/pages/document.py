@@ -39,16 +39,18 @@ async def show_document(request: web.Request) -> web.StreamResponse:
     fetched_at = min((document["fetched_at"] for document in documents), default=None)
     snapshot = reader.current()
     answers = await reader.together(
-        records.rejects(digest, fetched_at, snapshot), records.runs(digest, fetched_at, snapshot)
+        records.rejects(digest, fetched_at, snapshot),
+        records.runs(digest, fetched_at, snapshot),
+        *([records.neighbours(loads[-1])] if loads else []),
     )
-    rejects, runs = [answer.dicts() for answer in answers]
+    rejects, runs, *neighbours = [answer.dicts() for answer in answers]
     excerpt = await read_line(request, digest, member, line, LINES_AROUND) if line else None
     return responses.render_page(request, "source.html", {
         "digest": digest, "documents": documents, "loads": loads, "runs": runs, "line": excerpt,
         "rejects": rejects[: records.MOST_LINES], "has_more_rejects": len(rejects) > records.MOST_LINES,
         "superseded_by": {load_id: load for load in reversed(superseders) for load_id in load["supersedes"]},
         "name": _file_name(documents, digest), "size": documents[0]["size"] if documents else None,
-        "refusal": _find_refusal(loads, runs),
+        "refusal": _find_refusal(loads, runs), "neighbours": neighbours[0][0] if neighbours else None,
     })  # fmt: skip
 
 
