@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -61,9 +61,16 @@ class Restored:
 
 
 async def restore_state(
-    settings: Settings, source: Bucket, prefix: str, at: datetime | None, progress: Progress
+    settings: Settings,
+    source: Bucket,
+    prefix: str,
+    at: datetime | None,
+    progress: Progress,
+    decrypt: Callable[[Path, Path], None] | None = None,
 ) -> Restored:
-    """Restore the newest backup, or the newest of that time. SettingsError when the state folder is not new."""
+    """Restore the newest backup, or the newest of that time. SettingsError when the state folder is not new.
+    `decrypt` writes the second file from the first, for a backup that is encrypted.
+    """
     with state_lock(settings.state_dir) as folder:
         scratch = folder.folder / SCRATCH
         _require_new(folder.folder)
@@ -75,7 +82,7 @@ async def restore_state(
         flush_folder(folder.folder)
         for leftover in scratch.iterdir():  # also the log of a ledger: it must not be applied to another copy
             leftover.unlink()
-        backup = Backup(source, manifest, scratch)
+        backup = Backup(source, manifest, scratch, decrypt)
         await _place_files(backup, folder.folder)
         restored = await _fill(settings, folder, backup, progress, is_again=is_again)
         _commit(scratch / LEDGER_FILE, folder.folder)
@@ -84,7 +91,13 @@ async def restore_state(
 
 
 async def restore_on_trial(
-    settings: Settings, source: Bucket, prefix: str, at: datetime | None, folder: Path, progress: Progress
+    settings: Settings,
+    source: Bucket,
+    prefix: str,
+    at: datetime | None,
+    folder: Path,
+    progress: Progress,
+    decrypt: Callable[[Path, Path], None] | None = None,
 ) -> Restored:
     """Restore into a new folder with an engine of its own, which compares all digests and counts, and remove the folder.
     Neither the state nor the tables of a server are touched.
@@ -95,7 +108,7 @@ async def restore_on_trial(
     engine = replace(settings.engine, memory_bytes=TRIAL_MEMORY_BYTES, query_memory_bytes=0)
     trial = replace(settings, state_dir=folder, warehouse=WarehouseSettings(), engine=engine)
     try:
-        return await restore_state(trial, source, prefix, at, progress)
+        return await restore_state(trial, source, prefix, at, progress, decrypt)
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 

@@ -8,6 +8,7 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
+from spotlightd.clients.age import Transform, load_decryption
 from spotlightd.commands.archive.jobs import make_partition_job, run_job
 from spotlightd.commands.command import Command, argument
 from spotlightd.commands.output import Out
@@ -38,21 +39,22 @@ def _check_arguments(arguments: argparse.Namespace) -> None:
     is_partition = bool(arguments.dataset and arguments.partition)
     if arguments.backup and (arguments.dataset or arguments.partition or arguments.into):
         raise SettingsError("--backup restores everything: it takes no dataset, no --partition and no --into")
-    if not arguments.backup and (not is_partition or arguments.at or arguments.trial):
+    if not arguments.backup and (not is_partition or arguments.at or arguments.trial or arguments.key):
         raise SettingsError(
-            "name a dataset and --partition, or a backup with --backup; --at and --trial belong to --backup"
+            "name a dataset and --partition, or a backup with --backup; --at, --key and --trial belong to --backup"
         )
 
 
 async def _restore_backup(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     at = parse_as_of(arguments.at, "--at")
     folder = None if arguments.backup == "bucket" else Path(arguments.backup)
+    decrypt = load_decryption(arguments.key) if arguments.key else None
     async with open_target(folder, settings) as (source, prefix):
         with out.progress("restore") as progress:
             if arguments.trial:
-                restored = await _try_backup(settings, source, prefix, at, progress)
+                restored = await _try_backup(settings, source, prefix, at, progress, decrypt)
             else:
-                restored = await restore_state(settings, source, prefix, at, progress)
+                restored = await restore_state(settings, source, prefix, at, progress, decrypt)
     what_next = (
         "this was a trial: everything was there, and the copy is removed"
         if arguments.trial
@@ -74,12 +76,17 @@ async def _restore_backup(arguments: argparse.Namespace, settings: Settings, out
 
 
 async def _try_backup(
-    settings: Settings, source: Bucket, prefix: str, at: datetime | None, progress: Progress
+    settings: Settings,
+    source: Bucket,
+    prefix: str,
+    at: datetime | None,
+    progress: Progress,
+    decrypt: Transform | None,
 ) -> Restored:
     """Restore beside the state, and note that it went well."""
     require_ledger(settings)
     with hold_backups(settings.state_dir) as scratch:
-        restored = await restore_on_trial(settings, source, prefix, at, scratch / "trial", progress)
+        restored = await restore_on_trial(settings, source, prefix, at, scratch / "trial", progress, decrypt)
         note_backup(settings.state_dir, "tried", restored.manifest.started)
     return restored
 
@@ -104,6 +111,12 @@ COMMAND = Command(
             default="",
             metavar="TIME",
             help="with --backup: the newest backup that began by then, 2026-01-31T04:00",
+        ),
+        argument(
+            "--key",
+            type=Path,
+            metavar="FILE",
+            help="with --backup: the file with the secret key of age, for a backup that is encrypted",
         ),
         argument(
             "--trial",

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spotlightd.flows.backup.manifest import SEALED
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.storage import Bucket, LocalDocuments
 from spotlightd.ports.warehouse import Warehouse
@@ -15,6 +16,7 @@ from spotlightd.ports.warehouse import Warehouse
 class BackupContext:
     """`datasets` are in the order in which they are read: indexes first, what is computed before what it is computed from,
     frames last. `streamed` names those that streams fill. `files` are the settings file and own sources, by kind and name.
+    `encrypt` writes the second file from the first; without it objects are plain.
     `copies_bucket`: the bucket is a folder in the state folder, so its objects go into the backup.
     """
 
@@ -30,3 +32,9 @@ class BackupContext:
     files: Mapping[tuple[str, str], Path]
     scratch: Path
     release: str
+    encrypt: Callable[[Path, Path], None] | None = None
+
+    @property
+    def objects(self) -> str:
+        """The prefix of the objects: encrypted ones never stand for plain ones of the same content."""
+        return f"{self.prefix}{SEALED}" if self.encrypt else self.prefix

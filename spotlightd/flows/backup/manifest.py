@@ -14,8 +14,10 @@ from spotlightd.errors import StoreError
 from spotlightd.model.bucket import check_digest, check_key
 from spotlightd.ports.storage import Bucket
 
-VERSION = 1
-MANIFESTS = "manifests/"
+VERSION, SEALED_VERSION = 1, 2
+"""A release that cannot decrypt refuses the second format."""
+
+MANIFESTS, SEALED = "manifests/", "sealed/"
 _NAMES = {
     "ledger": re.compile(r"ledger\.sqlite"),
     "settings": re.compile(r"spotlightd\.toml"),
@@ -51,11 +53,14 @@ class BackupObject:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A backup: the state as it was at `started`, by a daemon of that release."""
+    """A backup: the state as it was at `started`, by a daemon of that release. `sealed`: its objects are encrypted. Sizes and
+    digests are those of the plain bytes.
+    """
 
     started: datetime
     release: str
     objects: tuple[BackupObject, ...]
+    sealed: bool = False
 
     def of_kind(self, kind: Kind) -> list[BackupObject]:
         return [item for item in self.objects if item.kind == kind]
@@ -66,7 +71,7 @@ class Manifest:
 
 def render_manifest(manifest: Manifest) -> bytes:
     content = {
-        "spotlightd_backup": VERSION, "started": manifest.started.isoformat(), "release": manifest.release,
+        "spotlightd_backup": SEALED_VERSION if manifest.sealed else VERSION, "started": manifest.started.isoformat(), "release": manifest.release,
         "objects": [asdict(item) for item in manifest.objects],
     }  # fmt: skip
     return json.dumps(content, ensure_ascii=False, indent=1).encode()
@@ -114,12 +119,13 @@ def _parse_manifest(body: bytes, key: str) -> Manifest:
     try:
         content = json.loads(body)
         version = content["spotlightd_backup"]
-        if version != VERSION:
+        if version not in {VERSION, SEALED_VERSION}:
             raise StoreError(
-                f"{key} has format {version}, and this release knows {VERSION}: use the release that wrote it"
+                f"{key} has format {version}, and this release knows up to {SEALED_VERSION}: use the release that wrote it"
             )
         objects = tuple(_check_objects(BackupObject(**item) for item in content["objects"]))
-        return Manifest(datetime.fromisoformat(content["started"]), content["release"], objects)
+        started = datetime.fromisoformat(content["started"])
+        return Manifest(started, content["release"], objects, sealed=version == SEALED_VERSION)
     except (ValueError, KeyError, TypeError) as problem:
         raise StoreError(f"{key} is no manifest of a backup: {problem}") from None
 

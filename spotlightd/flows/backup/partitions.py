@@ -67,7 +67,7 @@ async def list_names(context: BackupContext) -> set[str]:
 
 def export_name(context: BackupContext, partition: HotPartition) -> str:
     """How the key of an export of the partition in this state begins."""
-    return f"{context.prefix}rows/{partition.name}/{partition.state}-"
+    return f"{context.objects}rows/{partition.name}/{partition.state}-"
 
 
 def split_state(key: str) -> str:
@@ -97,8 +97,20 @@ async def export(context: BackupContext, partition: HotPartition) -> BackupObjec
     if not rows:
         return None
     key = f"{export_name(context, partition)}{rows}-{sha256}.parquet"
-    await context.target.put(key, path, sha256)
+    await put_object(context, key, path, sha256)
     return BackupObject("rows", partition.name, key, size, sha256, rows)
+
+
+async def put_object(context: BackupContext, key: str, path: Path, sha256: str) -> None:
+    """Store a file of these bytes, encrypted if there is a key."""
+    if context.encrypt is None:
+        await context.target.put(key, path, sha256)
+        return
+    sealed = context.scratch / "sealed"
+    with wrap_disk_errors(sealed):
+        await asyncio.to_thread(context.encrypt, path, sealed)
+        digest, _ = await asyncio.to_thread(hash_file, sealed)
+    await context.target.put(key, sealed, digest)
 
 
 def _count_rows(path: Path) -> int:

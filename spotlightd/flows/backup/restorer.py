@@ -7,9 +7,8 @@ rename makes the folder a state. Before that, a crash leaves a folder that the n
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spotlightd.errors import SettingsError, StoreError
-from spotlightd.flows.archive.parquet import PIECE_BYTES
+from spotlightd.flows.archive.parquet import PIECE_BYTES, hash_file
 from spotlightd.flows.backup.manifest import BackupObject, Manifest, damaged
 from spotlightd.flows.tempfiles import wrap_disk_errors, write_file
 from spotlightd.model.dataset import Dataset
@@ -37,19 +36,27 @@ class Backup:
     bucket: Bucket
     manifest: Manifest
     scratch: Path
+    decrypt: Callable[[Path, Path], None] | None = None
 
     async def fetch(self, item: BackupObject, name: str = "object") -> Path:
         """The object in a file. StoreError that names it when its bytes do not have its SHA-256."""
-        path, digest = self.scratch / name, hashlib.sha256()
-
-        async def hashed() -> AsyncIterator[bytes]:
-            async for piece in self.bucket.read(item.key):
-                digest.update(piece)
-                yield piece
-
-        await write_file(path, hashed(), remedy=REMEDY)
-        if digest.hexdigest() != item.sha256:
+        path = self.scratch / name
+        await write_file(path, self.bucket.read(item.key), remedy=REMEDY)
+        if self.manifest.sealed:
+            path = await self._decrypt(path)
+        with wrap_disk_errors(path, REMEDY):
+            digest, _ = await asyncio.to_thread(hash_file, path)
+        if digest != item.sha256:
             raise damaged(item.key)
+        return path
+
+    async def _decrypt(self, path: Path) -> Path:
+        if self.decrypt is None:
+            raise SettingsError("the backup is encrypted: name the file with its secret key (--key)")
+        sealed = self.scratch / "sealed"
+        with wrap_disk_errors(path, REMEDY):
+            await asyncio.to_thread(path.replace, sealed)
+            await asyncio.to_thread(self.decrypt, sealed, path)
         return path
 
 

@@ -33,6 +33,7 @@ from spotlightd.flows.backup.partitions import (
     export_name,
     list_names,
     list_partitions,
+    put_object,
     read_export,
     split_state,
 )
@@ -87,7 +88,7 @@ async def write_backup(context: BackupContext, progress: Progress) -> WrittenBac
         objects = [item async for item in _copy_all(context, writing, progress)]
         exported = {item.name for item in objects if item.kind == "rows"}
         if before == await _find_moves(context) and exported <= await list_names(context):
-            manifest = Manifest(started, context.release, tuple(objects))
+            manifest = Manifest(started, context.release, tuple(objects), sealed=context.encrypt is not None)
             body = render_manifest(manifest)
             key = manifest_key(context.prefix, manifest, body)
             await context.target.put(key, body, hashlib.sha256(body).hexdigest())
@@ -127,12 +128,15 @@ async def _copy_all(context: BackupContext, writing: Writing, progress: Progress
 async def _put_file(context: BackupContext, writing: Writing, kind: Kind, name: str, path: Path) -> BackupObject:
     with wrap_disk_errors(path):
         sha256, size = await asyncio.to_thread(hash_file, path)
-    return await _put(context, writing, BackupObject(kind, name, f"{context.prefix}files/{sha256}", size, sha256), path)
+    return await _put(
+        context, writing, BackupObject(kind, name, f"{context.objects}files/{sha256}", size, sha256), path
+    )
 
 
 async def _put(context: BackupContext, writing: Writing, item: BackupObject, path: Path) -> BackupObject:
-    if writing.size_of(item.key) != item.size:
-        await context.target.put(item.key, path, item.sha256)
+    present = writing.size_of(item.key)
+    if present is None or (present != item.size and context.encrypt is None):  # encrypted bytes are more
+        await put_object(context, item.key, path, item.sha256)
         writing.note(item.key, item.size)
     return item
 
@@ -145,7 +149,7 @@ async def _copy_documents(context: BackupContext, writing: Writing) -> AsyncIter
     async for document in context.documents.local():
         if document_key(document.digest) in elsewhere:
             continue
-        key = f"{context.prefix}{document_key(document.digest)}"
+        key = f"{context.objects}{document_key(document.digest)}"
         item = BackupObject("document", document.digest, key, document.size, document.digest)
         async with AsyncExitStack() as stack:
             try:
@@ -160,7 +164,7 @@ async def _copy_documents(context: BackupContext, writing: Writing) -> AsyncIter
 async def _copy_bucket(context: BackupContext, writing: Writing) -> AsyncIterator[BackupObject]:
     """The objects of the bucket. They never change, so those that the target has are not read again."""
     async for stored in context.bucket.list(""):
-        state = f"{context.prefix}bucket/{stored.key}/"
+        state = f"{context.objects}bucket/{stored.key}/"
         if key := writing.find(state):
             yield BackupObject("bucket", stored.key, key, stored.size, key.rpartition("/")[2])
             continue
