@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from spotlightd.model.source import Batch
 from spotlightd.query import records
 from spotlightd.query.errors import HttpProblem
 from spotlightd.web import feeds, responses
-from spotlightd.web.pages import archive, disk
+from spotlightd.web.pages import archive, disk, scorecard
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, DaemonState, ExplorerContext
 
@@ -52,20 +53,29 @@ class SourceStatus:
         return self.last_outcome in records.FAILED_OUTCOMES
 
 
+@dataclass(frozen=True, slots=True)
+class StatusRecords:
+    """What the warehouse's records say; nothing while it does not answer."""
+
+    sources: Sequence[SourceStatus] = ()
+    failures: Sequence[dict[str, Any]] = ()
+    changes: Sequence[scorecard.Change] = ()
+
+
 async def show_status(request: web.Request) -> web.StreamResponse:
     """Also without the warehouse, because that is when people come here: then with what the daemon itself knows."""
     context = request.app[APP_STATE].context
     state, error = context.state(), ""
-    sources, failures = list[SourceStatus](), list[dict[str, Any]]()
+    found = StatusRecords()
     try:
-        sources, failures = await _read_records(request)
+        found = await _read_records(request)
     except (StoreError, HttpProblem) as problem:
         error = f"the warehouse cannot answer: {problem}"
         state = replace(state, problems=(*state.problems, error))
     if request.path.endswith(".json"):
-        return responses.json_response(request, _to_json(context, state, sources, failures, error))
+        return responses.json_response(request, _to_json(context, state, found, error))
     return responses.render_page(request, "status.html", {
-        "sources": sources, "failures": failures, "state": state, "day": context.day,
+        "sources": found.sources, "failures": found.failures, "changes": found.changes, "state": state, "day": context.day,
         "has_fixed_day": context.judged_on is not None, "error": error,
         "has_streams": bool(context.streams or state.feeds),
         "feeds": feeds.list_feeds(state, feeds.stream_titles(context)), "drains": feeds.list_drains(state),
@@ -74,15 +84,10 @@ async def show_status(request: web.Request) -> web.StreamResponse:
     })  # fmt: skip
 
 
-def _to_json(
-    context: ExplorerContext,
-    state: DaemonState,
-    sources: list[SourceStatus],
-    failures: list[dict[str, Any]],
-    error: str,
-) -> dict[str, Any]:
+def _to_json(context: ExplorerContext, state: DaemonState, found: StatusRecords, error: str) -> dict[str, Any]:
     return {
-        "sources": [asdict(source) for source in sources], "failures": failures, "state": asdict(state),
+        "sources": [asdict(source) for source in found.sources], "failures": found.failures,
+        "quiet_changes": [asdict(change) for change in found.changes], "state": asdict(state),
         "day": context.day, "has_fixed_day": context.judged_on is not None, "error": error,
         "streams": bool(context.streams or state.feeds),
         "feeds": feeds.feeds_to_json(feeds.list_feeds(state, {})),
@@ -91,16 +96,17 @@ def _to_json(
     }  # fmt: skip
 
 
-async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[dict[str, Any]]]:
-    """The sources, and the newest failures, from the warehouse's records."""
+async def _read_records(request: web.Request) -> StatusRecords:
+    """The sources, the newest failures and the alarms about quiet changes, from the warehouse's records."""
     context = request.app[APP_STATE].context
     reader = responses.get_reader(request)
     due = {source.name: source.expected(context.day).covers for source in context.sources if not source.suspended}
-    publications, runs, failures, refusals = await reader.together(
+    publications, runs, failures, refusals, changes = await reader.together(
         records.publications_by_source(due),
         records.last_runs(reader.current()),
         records.failed_runs(FAILURES, reader.current()),
         records.refused_documents(reader.current()),
+        scorecard.recent_changes(reader.current(), scorecard.ALARM_DAYS),
     )
     published = {row[0]: row[1:] for row in publications.rows}
     last_runs = {row[0]: row[1:] for row in runs.rows}
@@ -111,7 +117,7 @@ async def _read_records(request: web.Request) -> tuple[list[SourceStatus], list[
         )
         for source in context.sources
     ]
-    return sources, failures.dicts()
+    return StatusRecords(sources, failures.dicts(), [scorecard.make_change(row) for row in changes.rows])
 
 
 def _make_status(source: Batch, published: Any, last_run: Any, refused: Any, day: date) -> SourceStatus:
