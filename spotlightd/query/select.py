@@ -80,19 +80,12 @@ def select_facet(question: Question, column: Column, snapshot: Snapshot) -> Quer
     return Query(sql, binder.params)
 
 
-def select_grouped(
-    question: Question, snapshot: Snapshot, by: Sequence[str], values: Sequence[str], *, order: str = "", limit: int = 0
-) -> Query:
-    """The requested rows in groups: the expressions that divide them, then the aggregates. The text is a page's own."""
+def select_aggregates(question: Question, snapshot: Snapshot, items: Sequence[str], tail: str = "") -> Query:
+    """These expressions over the requested rows. `tail` follows the conditions: groups, order, limit. The text is a page's."""
     binder = _binder(question.dataset, snapshot)
-    sql = (
-        f"SELECT {', '.join((*by, *values))} FROM {question_table(question, snapshot)} WHERE {_where(question, binder)}"
-    )
-    if by:
-        sql += f" GROUP BY {', '.join(by)}"
-    if order:
-        sql += f" ORDER BY {order}"
-    return Query(f"{sql} LIMIT {limit:d}" if limit else sql, binder.params)
+    where = _where(question, binder)
+    sql = f"SELECT {', '.join(items)} FROM {question_table(question, snapshot)} WHERE {where} {tail}"
+    return Query(sql.rstrip(), binder.params)
 
 
 def select_loads_used(question: Question, snapshot: Snapshot) -> Query:

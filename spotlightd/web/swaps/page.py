@@ -20,7 +20,7 @@ from spotlightd.web.formatting import format_number
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, KIND, ExplorerContext
 from spotlightd.web.swaps.question import DAY, Period, SwapsQuestion, find_redirect, read_question
-from spotlightd.web.swaps.sums import PeriodSums, Sums, days_with_messages, period_queries, read_period
+from spotlightd.web.swaps.sums import PeriodSums, Sums, days_with_messages, period_query, read_period
 from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
 
 ASSET_CLASSES = {"CR": "credit", "IR": "interest rates", "EQ": "equity", "FX": "foreign exchange", "CO": "commodities"}
@@ -146,8 +146,8 @@ async def _read_page(request: web.Request, asked: SwapsQuestion, snapshot: Snaps
         return None
     period = asked.choose_period(Period(first, last))
     question = asked.within(period)
-    answers = await reader.together(*period_queries(question, asked.currency, snapshot))
-    return SwapsPage(asked, period, read_period([answer.rows for answer in answers]), request.query.get("as_of", ""))
+    answer = await reader.rows(period_query(question, asked.currency, snapshot))
+    return SwapsPage(asked, period, read_period(answer.rows), request.query.get("as_of", ""))
 
 
 def has_swaps(context: ExplorerContext) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -10,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from spotlightd.query.question import Question
-from spotlightd.query.select import Query, select_grouped
+from spotlightd.query.select import Query, select_aggregates
 from spotlightd.sql.visibility import Snapshot
 
 MOST_LINES = 15
@@ -25,8 +26,10 @@ VALUES = (
     f"sumIf(capped, {IN_CURRENCY})",
     f"sumIf(capped_notional, {IN_CURRENCY})",
 )
-LARGEST_FIRST = f"{VALUES[3]} DESC, {VALUES[0]} DESC"
-OWN_CURRENCY = tuple(value.replace(IN_CURRENCY, IS_NEW) for value in VALUES)
+OWN_VALUES = tuple(value.replace(IN_CURRENCY, IS_NEW) for value in VALUES[3:])
+"""Notional and capped of new trades in the currency of the group, whatever the page's is."""
+COLUMNS = ("report_date", "action", "currency", "asset_class", "publisher", "regime", "instrument", "underlier")
+DAYS, TOTAL, ACTIONS, CURRENCIES = ("report_date",), (), ("action",), ("currency",)
 GROUPINGS = {
     "asset_class": ("asset_class",),
     "repository": ("publisher", "regime"),
@@ -75,24 +78,25 @@ class Group:
 
 def days_with_messages(question: Question, snapshot: Snapshot) -> Query:
     """The first and the last day with a message, and the number of messages."""
-    return select_grouped(question, snapshot, (), ("min(report_date)", "max(report_date)", "sum(messages)"))
+    return select_aggregates(question, snapshot, ("min(report_date)", "max(report_date)", "sum(messages)"))
 
 
-def period_queries(question: Question, currency: str, snapshot: Snapshot) -> list[Query]:
-    """What `read_period` takes the answers of."""
-    queries = [
-        select_grouped(question, snapshot, ("report_date",), VALUES, order="report_date"),
-        select_grouped(question, snapshot, (), VALUES),
-        select_grouped(question, snapshot, ("action",), ("sum(messages)",), order="sum(messages) DESC"),
-        select_grouped(
-            question, snapshot, ("currency",), OWN_CURRENCY, order=f"{OWN_CURRENCY[1]} DESC", limit=MOST_LINES
-        ),
-        *(
-            select_grouped(question, snapshot, by, VALUES, order=LARGEST_FIRST, limit=MOST_LINES)
-            for by in GROUPINGS.values()
-        ),
-    ]
-    return [replace(query, params={**query.params, "currency": currency}) for query in queries]
+def period_query(question: Question, currency: str, snapshot: Snapshot) -> Query:
+    """What `read_period` takes the answer of: all groups in one reading of the rows, the largest of each grouping first."""
+    groupings = (DAYS, TOTAL, ACTIONS, CURRENCIES, *GROUPINGS.values())
+    sets = ", ".join(f"({', '.join(columns)})" for columns in groupings)
+    number = f"grouping({', '.join(COLUMNS)})"
+    tail = (
+        f"GROUP BY GROUPING SETS ({sets}) ORDER BY {number}, {VALUES[3]} DESC, {VALUES[1]} DESC, {VALUES[0]} DESC "
+        f"LIMIT {MOST_LINES:d} BY {number}, report_date"
+    )
+    query = select_aggregates(question, snapshot, (number, *COLUMNS, *VALUES, *OWN_VALUES), tail)
+    return replace(query, params={**query.params, "currency": currency})
+
+
+def _number(columns: Sequence[str]) -> int:
+    """What the engine's `grouping` says of groups of these columns: a bit for each other column, the first the highest."""
+    return sum(1 << place for place, name in enumerate(reversed(COLUMNS)) if name not in columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +134,27 @@ def _add_up(parts: Sequence[Sums]) -> Sums:
     )
 
 
-def read_period(answers: Sequence[Sequence[Sequence[Any]]]) -> PeriodSums:
-    days, totals, actions, currencies, *groups = answers
+def read_period(rows: Sequence[Sequence[Any]]) -> PeriodSums:
+    by_number: dict[int, list[Sequence[Any]]] = {}
+    for number, *values in rows:
+        by_number.setdefault(number, []).append(values)
+
+    def read(columns: tuple[str, ...], *, is_own: bool = False) -> tuple[tuple[Group, Sums], ...]:
+        return tuple(_read_group(columns, values, is_own=is_own) for values in by_number.get(_number(columns), []))
+
+    days = by_number.get(_number(DAYS), [])
     return PeriodSums(
-        tuple((row[0], Sums(*row[1:])) for row in days),
-        Sums(*totals[0]),
-        tuple((action, count) for action, count in actions),
-        _read_groups(("currency",), currencies),
-        {name: _read_groups(by, rows) for (name, by), rows in zip(GROUPINGS.items(), groups, strict=True)},
+        tuple(sorted(((values[0], _read_group(DAYS, values)[1]) for values in days), key=operator.itemgetter(0))),
+        read(TOTAL)[0][1],
+        tuple((group.texts[0], sums.messages) for group, sums in read(ACTIONS)),
+        read(CURRENCIES, is_own=True),
+        {name: read(columns) for name, columns in GROUPINGS.items()},
     )
 
 
-def _read_groups(columns: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[tuple[Group, Sums], ...]:
-    count = len(columns)
-    return tuple((Group(columns, tuple(row[:count])), Sums(*row[count:])) for row in rows)
+def _read_group(columns: tuple[str, ...], values: Sequence[Any], *, is_own: bool = False) -> tuple[Group, Sums]:
+    texts = tuple(str(values[COLUMNS.index(name)]) for name in columns)
+    messages, trades, in_currency, *amounts = values[len(COLUMNS) :]
+    own = amounts[len(amounts) // 2 :]
+    sums = Sums(messages, trades, trades, *own) if is_own else Sums(messages, trades, in_currency, *amounts[:3])
+    return Group(columns, texts), sums
