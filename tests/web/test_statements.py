@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from spotlightd.clients.clickhouse.client import ClickHouse
+from spotlightd.datasets.trades import trades
 from spotlightd.ports.warehouse import Answer, Limits
+from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
 from spotlightd.query.together import join_queries, split_answer
+from spotlightd.turns import Turns
+from spotlightd.web.live.ticks import LiveWindow, read_new
 from tests.web.trading import trading
 from tests.web.world import FAILS, World, half_month, open_database, publish
 
@@ -83,6 +87,15 @@ async def test_more_datasets_are_not_more_statements(market: World) -> None:
             sent.clear()
             assert (await world.get("/"))[0] == 200
             assert len(sent) == 3
+
+
+async def test_a_poll_of_live_pages_sends_two_statements(market: World) -> None:
+    counting, window, now = CountingWarehouse(market.warehouse), LiveWindow(), datetime.now(UTC)
+    reader = Reader(counting, Limits(seconds=5), Turns(2), 5.0)
+    await read_new(reader, trades, window, ["GME", "AMC"], now)  # which also asks for the last prices
+    counting.sent.clear()
+    await read_new(reader, trades, window, ["GME", "AMC"], now)
+    assert len(counting.sent) == 2
 
 
 async def test_the_answers_of_joined_queries_are_those_of_each(market: World) -> None:
