@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from spotlightd.datasets.swap_days import swap_days
+from spotlightd.datasets.swap_live import swap_live
 from spotlightd.model.dataset import Dataset
 from spotlightd.query.errors import not_found
 from spotlightd.query.values import format_address
@@ -19,6 +20,7 @@ from spotlightd.web import degraded, responses
 from spotlightd.web.formatting import format_number
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, KIND, ExplorerContext
+from spotlightd.web.swaps.live import LivePart, can_answer, live_query, read_live
 from spotlightd.web.swaps.question import DAY, Period, SwapsQuestion, find_redirect, read_question
 from spotlightd.web.swaps.sums import PeriodSums, Sums, days_with_messages, period_query, read_period
 from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
@@ -30,12 +32,12 @@ FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 
 @dataclass(frozen=True, slots=True)
 class SwapsPage:
-    """One period of swaps, with the addresses that lead on from it."""
+    """One period of swaps, with the addresses that lead on from it. `live` None: not known by these filters."""
 
     question: SwapsQuestion
     period: Period
     sums: PeriodSums
-    as_of: str
+    live: LivePart | None
 
     @property
     def drawing(self) -> Drawing:
@@ -113,7 +115,7 @@ class SwapsPage:
 
 
 async def show_swaps(request: web.Request) -> web.StreamResponse:
-    """The page, by three statements: the snapshot, the newest day, and everything that the page shows."""
+    """The page, by four statements: the snapshot, the newest day, what was reported, and what is live."""
     pairs = tuple(request.query.items())
     if address := find_redirect(pairs):
         raise web.HTTPSeeOther(address)
@@ -124,7 +126,7 @@ async def show_swaps(request: web.Request) -> web.StreamResponse:
     request[KIND] = HEAVY
     asked = read_question(pairs)
     reader = responses.get_reader(request)
-    snapshot = await reader.snapshot(swap_days, asked.question.as_of)
+    snapshot = await reader.snapshot(None, asked.question.as_of)
     etag = responses.make_etag(request, snapshot)
     if responses.is_unchanged(request, etag):
         return responses.not_modified_response(etag)
@@ -146,8 +148,12 @@ async def _read_page(request: web.Request, asked: SwapsQuestion, snapshot: Snaps
         return None
     period = asked.choose_period(Period(first, last))
     question = asked.within(period)
-    answer = await reader.rows(period_query(question, asked.currency, snapshot))
-    return SwapsPage(asked, period, read_period(answer.rows), request.query.get("as_of", ""))
+    reported = period_query(question, asked.currency, snapshot)
+    if not (can_answer(asked) and swap_live.name in snapshot.published):
+        return SwapsPage(asked, period, read_period((await reader.rows(reported)).rows), None)
+    day = snapshot.as_of.date() if snapshot.as_of else request.app[APP_STATE].context.day
+    answers = await reader.all(reported, live_query(asked, day, snapshot))
+    return SwapsPage(asked, period, read_period(answers[0].rows), read_live(asked, day, answers[1].rows))
 
 
 def has_swaps(context: ExplorerContext) -> bool:
@@ -157,7 +163,7 @@ def has_swaps(context: ExplorerContext) -> bool:
 
 def reads_archived(dataset: Dataset) -> bool:
     """Whether the page reads archived rows of the dataset."""
-    return dataset == swap_days
+    return dataset in (swap_days, swap_live)
 
 
 ROUTES = (Route("/swaps", degraded.with_fallback(show_swaps, reads_archived)),)
