@@ -58,6 +58,8 @@ def _is_off_by_100(columns: Columns) -> pa.BooleanArray:
 
 
 def _is_large_credit_spread(columns: Columns, least: float) -> pa.BooleanArray:
+    if columns["spread_1"].null_count == len(columns["spread_1"]):
+        return pa.repeat(pa.scalar(value=False), len(columns["spread_1"]))
     size = pc.abs(pc.cast(columns["spread_1"], pa.float64()))
     is_large = pc.fill_null(pc.greater_equal(size, least), fill_value=False)
     return pc.and_(is_large, _equals(columns["asset_class"], "CR"))

@@ -24,6 +24,7 @@ from spotlightd.parse import columns
 from spotlightd.parse.cells import MOST_ERRORS, make_reject
 from spotlightd.parse.messages import grouped, printed, quoted
 
+FEW_ROWS = 100
 Columns = Mapping[str, pa.Array]
 Rule = Callable[[Columns], pa.BooleanArray]
 
@@ -46,16 +47,33 @@ class Layout:
     formats: printed.Formats = printed.Formats()
 
 
-@dataclass(frozen=True, slots=True)
 class Reader:
     """Reads texts of several layouts into one dataset. `rules`: flag → which rows get it, from the columns. A row whose
     `needed` column is empty is a reject.
     """
 
-    dataset: Dataset
-    layouts: Sequence[Layout]
-    rules: Mapping[str, Rule] = field(default_factory=dict)
-    needed: tuple[str, ...] = ()
+    def __init__(
+        self, dataset: Dataset, layouts: Sequence[Layout], rules: Mapping[str, Rule], needed: tuple[str, ...] = ()
+    ) -> None:
+        self.dataset, self.layouts, self.rules, self.needed = dataset, layouts, rules, needed
+        self.columns = {column.name: column for column in dataset.columns}
+        self.schema = columns.parsed_schema(dataset)
+        self._empty: dict[int, Columns] = {}
+
+    def make_empty(self, count: int) -> Columns:
+        """The columns, of nulls or of the empty values of their types; a day or time that must be there has none. Those of few
+        rows are made once, for slices have few.
+        """
+        if count in self._empty:
+            return self._empty[count]
+        empty = {
+            column.name: _repeat(column, None, count)
+            for column in self.schema
+            if column.nullable or not pa.types.is_temporal(column.type)
+        }
+        if count <= FEW_ROWS:
+            self._empty[count] = empty
+        return empty
 
     def read(
         self, pieces: Generator[bytes, None, None], constants: Mapping[str, Any], *, member: int = 0
@@ -123,7 +141,7 @@ class _Block:
 
     def fill(self, name: str) -> None:
         """Convert the column of that name, and note what is remarkable or wrong in it."""
-        layout, column = self.table.layout, self.table.reader.dataset.column(name)
+        layout, column = self.table.layout, self.table.reader.columns[name]
         texts = self._choose(layout.take[name])
         words = layout.words.get(name)
         if not words and name not in self.table.reader.needed and quoted.is_blank(texts):
@@ -145,16 +163,14 @@ class _Block:
     def build(self) -> tuple[pa.RecordBatch, pa.BooleanArray | None]:
         """The rows, and which of them are valid (None: all)."""
         reader, count = self.table.reader, len(self.fields.lines)
-        schema = columns.parsed_schema(reader.dataset)
+        schema = reader.schema
         values = {
             **self.table.constants,
             "schema_version": self.table.layout.version,
             "member": self.table.header.member,
         }
-        self.arrays = {"line": pa.array(self.fields.lines)} | self.arrays
-        for unfilled in schema:
-            if unfilled.name not in self.arrays and unfilled.name != "other":
-                self.arrays[unfilled.name] = _repeat(unfilled, values.get(unfilled.name), count)
+        constants = {name: _repeat(schema.field(name), value, count) for name, value in values.items()}
+        self.arrays = {**reader.make_empty(count), **constants, "line": pa.array(self.fields.lines), **self.arrays}
         for flag, rule in reader.rules.items():
             mask = pc.fill_null(rule(self.arrays), fill_value=False)
             if pc.any(mask).as_py():
@@ -172,7 +188,7 @@ class _Block:
 
     @property
     def _names(self) -> set[str]:
-        return {column.name for column in self.table.reader.dataset.columns}
+        return set(self.table.reader.columns)
 
     def _choose(self, names: Sequence[str]) -> pa.DictionaryArray:
         """For each row the text of the first of these fields that is not empty. What it hides goes to `other`, unless the
@@ -208,7 +224,7 @@ class _Block:
         return [*others, *kept]
 
     def _note_errors(self, name: str, texts: pa.DictionaryArray, valid: pa.BooleanArray) -> None:
-        layout, column = self.table.layout, self.table.reader.dataset.column(name)
+        layout, column = self.table.layout, self.table.reader.columns[name]
         self.masks.append(valid)
         source = " or ".join(layout.take[name])
         for index in np.flatnonzero(~valid.to_numpy(zero_copy_only=False))[:MOST_ERRORS].tolist():
@@ -217,15 +233,18 @@ class _Block:
             self.errors.setdefault(index, reason if text else f"{source} is empty")
 
 
-def _repeat(field: pa.Field, value: Any, count: int) -> pa.Array:
+def _repeat(column: pa.Field, value: Any, count: int) -> pa.Array:
     """A column of one value; without one, of nulls or of the type's empty value."""
-    kind = field.type
-    if value is None and field.nullable:
+    kind = column.type
+    if value is None and column.nullable:
         return pa.nulls(count, kind)
     if pa.types.is_dictionary(kind):
         return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count), pa.array([value or ""]))
+    offsets = pa.repeat(pa.scalar(0, pa.int32()), count + 1)
+    if pa.types.is_map(kind):
+        return pa.MapArray.from_arrays(offsets, pa.array([], kind.key_type), pa.array([], kind.item_type))
     if pa.types.is_list(kind):
-        return pa.ListArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count + 1), pa.array([], kind.value_type))
+        return pa.ListArray.from_arrays(offsets, pa.array([], kind.value_type))
     if value is None:
-        value = False if pa.types.is_boolean(kind) else ""
+        value = False if pa.types.is_boolean(kind) else 0 if pa.types.is_integer(kind) else ""
     return pa.repeat(pa.scalar(value, kind), count)
