@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from math import inf
 
 import pytest
 
@@ -15,7 +16,7 @@ from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.flows.batch.fetch import begin_attempt, mark_failed
 from spotlightd.flows.batch.forecast import Forecast, format_duration
 from spotlightd.flows.batch.ingest import IngestRange, ingest, is_due
-from spotlightd.flows.batch.pauses import Lap
+from spotlightd.flows.batch.laps import Course, Lap
 from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.supervise import Board
 from spotlightd.ports.ledger import KnownAddress
@@ -224,6 +225,53 @@ async def test_the_collector_goes_on_until_nothing_is_left(world: World) -> None
             task.cancel()
             await asyncio.wait([task])
     assert len(await world.read_counts()) == 3
+
+
+async def test_a_publisher_that_shuts_us_out_is_left_in_peace(world: World) -> None:
+    """After ten failures in a row the other documents wait, without a failure for each; after the pause they are fetched."""
+    for number in range(40):
+        world.publishers.replies[day_url(day(number))] = Reply(breaks=PublisherError("a page", outcome="wrong body"))
+    board, wakeups, batch = Board(), Wakeups(), daily(40)
+    async with world.stores() as stores:
+        wakeups.of(batch.name).set()
+        collector = Collector(batch, world.publishers, stores, wakeups)
+        task = asyncio.create_task(collector(board.reporter("collect")), name="collect")
+        try:
+            await until(lambda: board.read()[0].state == "waiting", "it waits")
+            assert board.read()[0].message.startswith(
+                "10 documents in a row could not be fetched: the others wait until"
+            )
+            assert len(world.publishers.requests) == 10
+            serve(world, *(day(number) for number in range(40)))
+            world.clock.seconds += 600
+            await until(lambda: len(world.publishers.requests) == 40, "the others are fetched")
+            await until(lambda: board.read()[0].message == "waiting for the next check", "it waits for the next check")
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert len(await world.read_counts()) == 30
+
+
+def test_the_pause_after_a_lap_that_stalled_grows_and_is_short_again_after_one_that_did_not() -> None:
+    clock = ManualClock(chance=0.0)
+    course = Course(Forecast(source(), clock.to_clock()), clock.to_clock())
+    pauses = []
+    for failures in (10, 10, 10, 10, 10, 10, 10, 0, 10):
+        lap = course.begin_lap(seconds=900)
+        lap.failures = failures
+        course.end_lap(lap)
+        pauses.append(course.resumes_at - clock.seconds)
+    assert pauses == [600, 1_200, 2_400, 4_800, 9_600, 19_200, 21_600, inf, 600]
+
+
+def test_what_is_not_there_is_no_failure_of_the_publisher() -> None:
+    lap = Lap(most_failures=3)
+    for is_failure in (True, True, False, True, True):
+        lap.count(is_failure=is_failure)
+    assert not lap.is_over(now=0)
+    lap.count(is_failure=True)
+    assert lap.is_over(now=0)
+    assert not lap.was_cut
 
 
 async def test_a_first_run_over_a_thousand_days_goes_on_after_a_kill(world: World) -> None:

@@ -16,7 +16,8 @@ from time import monotonic
 
 from spotlightd.errors import FormatError, PublisherError
 from spotlightd.flows.batch.fetch import make_run
-from spotlightd.flows.batch.pauses import Lap, repeat_after_pauses
+from spotlightd.flows.batch.laps import Lap
+from spotlightd.flows.batch.pauses import repeat_after_pauses
 from spotlightd.flows.batch.pipeline import Pipeline
 from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.log import log_context, logger

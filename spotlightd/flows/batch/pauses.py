@@ -1,13 +1,9 @@
-"""Waiting for a publisher that requests a pause, and ending a pass that lasts long. A first run of years takes days: it gives
-each host its pauses, and what is published meanwhile does not wait for the end of it.
-"""
+"""Waiting for a publisher that requests a pause: the documents of its host wait with the one that was answered so."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from math import inf
 from typing import TypeVar
 
 from spotlightd.backoff import Clock
@@ -19,19 +15,6 @@ BEAT_SECONDS = 60.0
 
 T = TypeVar("T")
 Beat = Callable[[str], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Lap:
-    """One pass over the documents that are due. It ends at that time of `Clock.now`, after the document that is in work."""
-
-    ends_at: float = inf
-    was_cut: bool = False
-
-    def is_over(self, now: float) -> bool:
-        """Whether no other document is to be fetched in this pass."""
-        self.was_cut = now >= self.ends_at
-        return self.was_cut
 
 
 async def repeat_after_pauses(action: Callable[[], Awaitable[T]], clock: Clock, source: str, beat: Beat) -> T:

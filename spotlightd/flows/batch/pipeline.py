@@ -18,7 +18,8 @@ from spotlightd.flows.batch.fetch import (
     mark_failed,
 )
 from spotlightd.flows.batch.groups import Waiting
-from spotlightd.flows.batch.pauses import Lap, repeat_after_pauses
+from spotlightd.flows.batch.laps import Lap
+from spotlightd.flows.batch.pauses import repeat_after_pauses
 from spotlightd.flows.loads.context import Candidate, IngestContext, IngestResult
 from spotlightd.flows.loads.load import load_documents
 from spotlightd.log import log_context, logger
@@ -74,8 +75,10 @@ class Pipeline:
             try:
                 fetched = await self._fetch_after_pauses(attempt)
             except PublisherError as problem:
+                self.lap.count(is_failure=problem.outcome in {"failed", "wrong body"})
                 await self._record_failure(attempt, problem)
                 return
+        self.lap.count(is_failure=False)
         await self.waiting.put(fetched)
 
     async def _fetch_after_pauses(self, attempt: Attempt) -> Fetched:

@@ -22,7 +22,7 @@ from spotlightd.errors import FormatError, PublisherError, StoreError
 from spotlightd.flows.batch.forecast import Forecast
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.batch.job_progress import JobProgress
-from spotlightd.flows.batch.pauses import Lap
+from spotlightd.flows.batch.laps import LAP_SECONDS, Course, Lap
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.loads.context import IngestContext, IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
@@ -46,7 +46,6 @@ WAITING_PER_MINUTE = 60 / JOB_POLL_SECONDS
 BOOKKEEPING_PER_MINUTE = 12.0  # a round every two seconds, plus the time of its work
 COPIES_SECONDS = 15.0  # then the copies themselves are looked at again: somebody may have emptied one
 INGESTING_PER_MINUTE = 1 / 15  # a document may take half an hour to fetch and a quarter of an hour to parse
-LAP_SECONDS = 900.0  # then what is new goes before the rest of a first run, which may take days
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +89,33 @@ class Collector:
     lap_seconds: float = LAP_SECONDS
 
     async def __call__(self, report: Reporter) -> None:
-        wakeup, forecast = self.wakeups.of(self.source.name), Forecast(self.source, self.context.clock)
+        wakeup = self.wakeups.of(self.source.name)
+        course = Course(Forecast(self.source, self.context.clock), self.context.clock)
         while True:
             report.expect_beats(WAITING_PER_MINUTE)
-            job = await self._wait_for_work(report, wakeup)
+            job = await self._wait_for_work(report, course, wakeup)
             report.expect_beats(INGESTING_PER_MINUTE)
             is_done = False
             try:
-                is_done = await self._run_until_stored(report, forecast, job)
+                is_done = await self._run_until_stored(report, course, job)
             finally:
                 if not is_done:
                     wakeup.set()  # it goes on at once, also when the supervisor restarts this flow
 
-    async def _wait_for_work(self, report: Reporter, wakeup: asyncio.Event) -> Job | None:
-        """Wait for a wake-up (None) or a queued backfill, which goes first. Jobs are polled every two seconds."""
+    async def _wait_for_work(self, report: Reporter, course: Course, wakeup: asyncio.Event) -> Job | None:
+        """Wait for a wake-up (None), the end of a pause (None), or a queued backfill, which goes first. Jobs are polled every
+        two seconds.
+        """
         while True:
             if job := await self._find_job():
                 return job
-            if wakeup.is_set():
+            if wakeup.is_set() or course.is_due:
                 wakeup.clear()
                 return None
             if reason := self.context.gate.table_reason(self.source.datasets):
                 report.set_holding(reason)
             else:
-                report.set_waiting("waiting for the next check")
+                report.set_waiting(course.sentence)
             report.beat(did_something=False)
             with suppress(TimeoutError):
                 async with asyncio.timeout(JOB_POLL_SECONDS):  # wait_for can swallow a cancellation, up to Python 3.11
@@ -123,7 +125,7 @@ class Collector:
         jobs = await self.context.ledger.open_jobs("backfill")
         return next((job for job in jobs if job.target == self.source.name), None)
 
-    async def _run_until_stored(self, report: Reporter, forecast: Forecast, job: Job | None) -> bool:
+    async def _run_until_stored(self, report: Reporter, course: Course, job: Job | None) -> bool:
         """Run one check or job, and repeat it while a store fails: a full disk or a dead engine delays it, nothing is
         lost. False when documents are left for another lap.
         """
@@ -133,10 +135,10 @@ class Collector:
                 if failures:
                     await self._ping_stores()
                 if job:
-                    await self._run_job(report, forecast, job)
+                    await self._run_job(report, course.forecast, job)
                     is_done = True
                 else:
-                    is_done = await self._ingest_due(report, forecast)
+                    is_done = await self._ingest_due(report, course)
             except StoreError as problem:
                 report.set_holding(str(problem))
                 report.beat(did_something=False)
@@ -152,14 +154,17 @@ class Collector:
         await self.context.documents.ping()
         await self.context.warehouse.ping()
 
-    async def _ingest_due(self, report: Reporter, forecast: Forecast) -> bool:
-        """One lap over what is due. False when some of it is left."""
+    async def _ingest_due(self, report: Reporter, course: Course) -> bool:
+        """One lap over what is due. False when some of it is left for the next one, which begins at once."""
 
         async def checkpoint(step: str, done: int, total: int) -> None:
-            await self._report(report, forecast, step, done, total)
+            await self._report(report, course.forecast, step, done, total)
 
-        lap = Lap(self.context.clock.now() + self.lap_seconds)
+        lap = course.begin_lap(self.lap_seconds)
         await self._ingest(IngestRange(first=self.since), checkpoint, lap)
+        course.end_lap(lap)
+        if lap.has_stalled:
+            logger(source=self.source.name).warning("lap stalled", reason=course.sentence)
         await self._check_lateness()
         return not lap.was_cut
 
