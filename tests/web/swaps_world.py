@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from spotlightd.clients.ledger.ledger import SqliteLedger
+from spotlightd.datasets import swap_days, swap_live, swap_underliers
+from spotlightd.datasets.swap_trades import lives
 from spotlightd.datasets.swaps import swaps
-from spotlightd.model.dataset import Column
-from spotlightd.model.derivation import Derivation
-from spotlightd.sql.visibility import visible_condition
-from tests.web.world import World, publish
+from spotlightd.flows.derive.chains.runner import ChainRunner
+from spotlightd.flows.derive.context import DeriveContext
+from spotlightd.flows.derive.slices import SliceRunner
+from spotlightd.flows.loads.publish import Publications
+from spotlightd.model.dataset import Column, Dataset
+from spotlightd.model.derived.chains import Chains
+from tests.web.world import World, open_database, publish
 
 DAY = date(2026, 7, 15)
 GME, AMC = "US36467W1099", "US00165C3025"
@@ -54,16 +62,21 @@ def create_messages() -> Sequence[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
-async def publish_derived(world: World, derivation: Derivation) -> None:
-    """The derived rows of all messages, as one load."""
-    inputs = {
-        dataset.name: f"(SELECT * FROM {dataset.name} WHERE {visible_condition(dataset)}) AS {dataset.name}"
-        for dataset in derivation.inputs
-    }
-    (seq,) = (await world.warehouse.rows("SELECT max(seq) FROM loads")).rows[0]
-    found = await world.warehouse.rows(derivation.slices.format_map(inputs), {"seq": seq})
-    slices = sorted({row[0] for row in found.rows})
-    names = ", ".join(column.name for column in derivation.dataset.columns)
-    sql = f"SELECT {names} FROM ({derivation.select.format_map(inputs)})"
-    answer = await world.warehouse.rows(sql, {"seq": seq, "slices": slices})
-    await publish(world, derivation.dataset, answer.rows)
+DERIVATIONS = (swap_days.derivation, swap_underliers.derivation, lives, swap_live.derivation)
+DATASETS = (swaps, *(dataset for derivation in DERIVATIONS for dataset in derivation.datasets))
+
+
+@asynccontextmanager
+async def open_market(world: World, name: str, folder: Path, datasets: Sequence[Dataset] = ()) -> AsyncIterator[World]:
+    """A world of its own with the constructed messages, and everything that is derived from them."""
+    async with (
+        open_database(world, name, [*datasets, *DATASETS]) as market,
+        SqliteLedger(folder / f"{name}.sqlite") as ledger,
+    ):
+        await publish(market, swaps, create_messages())
+        context = DeriveContext(ledger, market.warehouse, Publications(ledger, market.warehouse))
+        for derivation in DERIVATIONS:
+            is_chains = isinstance(derivation, Chains)
+            runner = ChainRunner(derivation, context) if is_chains else SliceRunner(derivation, context)
+            await runner.run_round()
+        yield market

@@ -11,23 +11,16 @@ from html import unescape
 import pytest
 import pytest_asyncio
 
-from spotlightd.datasets import swap_days, swap_underliers
-from spotlightd.datasets.swaps import swaps
-from tests.web.swaps_world import create_messages, publish_derived
-from tests.web.world import FAILS, World, half_month, open_database, publish
+from tests.web.swaps_world import open_market
+from tests.web.world import FAILS, World, half_month, publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def market(world: World) -> AsyncIterator[World]:
-    derivations = (swap_days.derivation, swap_underliers.derivation)
-    datasets = [FAILS, swaps, *(derivation.dataset for derivation in derivations)]
-    async with open_database(world, "swaps", datasets) as opened:
+async def market(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with open_market(world, "swaps", tmp_path_factory.mktemp("swaps"), [FAILS]) as opened:
         await publish(opened, FAILS, half_month(date(2021, 1, 4), 3, 1))
-        await publish(opened, swaps, create_messages())
-        for derivation in derivations:
-            await publish_derived(opened, derivation)
         yield opened
 
 
@@ -68,6 +61,23 @@ async def test_the_files_of_the_page_hold_the_rows_behind_it(market: World) -> N
     lines = list(csv.DictReader(rows.splitlines()))
     assert sum(int(line["messages"]) for line in lines) == 7
     assert {line["asset_class"] for line in lines} == {"EQ"}
+
+
+async def test_weeks_are_shown_when_there_are_many_days(market: World) -> None:
+    _, text, _ = await market.get("/swaps?report_date__gte=2024-01-01")
+    assert "Notional of new trades by week" in text
+    assert "/swaps?week=2026-07-13" in unescape(text)
+    assert "Notional of new trades by day" in (await market.get("/swaps"))[1]
+
+
+async def test_what_is_live_is_added_up_without_regard_to_the_days(market: World) -> None:
+    page = await read(market, "/swaps?report_date__lte=2026-07-07")
+    assert "4 trades that no message has ended" in page
+    assert "3 of them have a notional in USD, 254,000,000 USD in force" in page
+    assert "interest rates 250M 100 % 1" in page
+    page = await read(market, "/swaps?asset_class=EQ&currency=EUR")
+    assert "1 of them have a notional in EUR, 5,000,000 EUR in force" in page
+    assert "remove the other filters" in await read(market, "/swaps?underlier=basket")
 
 
 async def test_a_form_and_a_week_stand_for_filters(market: World) -> None:

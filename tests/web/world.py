@@ -232,8 +232,7 @@ async def publish(world: World, dataset: Dataset, rows: Sequence[Sequence[Any]])
     """The rows as those of a document that was published: each with its place in it."""
     (newest,) = (await world.warehouse.rows("SELECT max(seq) FROM loads")).rows[0]
     seq, covers, digest = newest + 1, f"constructed/{newest + 1}", sha256(repr(rows).encode())
-    places = [(0, line) if dataset.pointer else () for line in range(1, len(rows) + 1)]
-    await world.warehouse.insert(dataset, [(*row, 1000 + seq, *place) for row, place in zip(rows, places, strict=True)])
+    await world.warehouse.insert(dataset, [(*row, 1000 + seq, 0, line) for line, row in enumerate(rows, 1)])
     at = STARTED + timedelta(minutes=seq)
     load: tuple[Any, ...] = (seq, dataset.name, 1000 + seq, "sec_ftd", covers, digest, "1", len(rows), 0, [], at, 0)
     await world.warehouse.insert(system.loads, [load])

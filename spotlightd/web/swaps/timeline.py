@@ -16,10 +16,10 @@ TITLES = {
     "REVIVE": "Brought back", "OTHER": "Other message",
 }  # fmt: skip
 EVENTS = {
-    "TRAD": "a trade", "NOVA": "a novation: another party took over", "COMP": "a compression", "ETRM": "an early end",
-    "EXER": "an exercise", "CLRG": "clearing", "ALOC": "an allocation", "CLAL": "clearing and allocation",
-    "CREV": "a credit event", "CORP": "a corporate action", "PTNG": "porting to another repository", "UPDT": "an update",
-    "INCP": "its inception",
+    "TRAD": "trade", "NOVA": "novation: another party took over", "COMP": "compression", "ETRM": "early end",
+    "EXER": "exercise", "CLRG": "clearing", "ALOC": "allocation", "CLAL": "clearing and allocation",
+    "CREV": "credit event", "CORP": "corporate action", "PTNG": "porting to another repository", "UPDT": "update",
+    "INCP": "inception",
 }  # fmt: skip
 IDENTITY = frozenset(
     {"publisher", "regime", "report_date", "schema_version", "message_id", "original_id", "action", "action_printed",
