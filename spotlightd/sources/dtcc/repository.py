@@ -38,7 +38,7 @@ from spotlightd.sources.dtcc.reread import reread
 HOME = "https://pddata.dtcc.com/ppd/"
 LISTS = "https://pddata.dtcc.com/ppd/api"
 BUCKET = "https://kgc0418-tdw-data-0.s3.amazonaws.com"
-DAYS_KEPT = 731
+RETENTION_DAYS = 731
 NAME = re.compile(r"(?P<year>20\d\d)_(?P<month>\d\d)_(?P<day>\d\d)(?:_(?P<number>\d{1,6}))?\.zip$")
 READER = messages.make_reader(swaps, layouts.LAYOUTS)
 
@@ -101,7 +101,7 @@ async def _discover(regime: str, asset: str, code: str, pages: Pages) -> AsyncIt
         raise PublisherError(f"the list of {regime} {asset} names no file of a day", outcome="wrong body")
     slices = await _list_files(pages, f"{LISTS}/slice/{regime}/{code}", f"{regime}_SLICE_{asset}_")
     newest = max(listed)
-    for day in (newest - timedelta(days=back) for back in range(DAYS_KEPT)):
+    for day in (newest - timedelta(days=back) for back in range(RETENTION_DAYS)):
         address = f"{folder}/eod/{regime}_CUMULATIVE_{asset}_{day:%Y_%m_%d}.zip"
         yield Link(address, cover(day), day, day, is_probe=day not in listed)
     for day, numbers in _group_slices(slices, listed).items():
