@@ -70,7 +70,7 @@ docs: developer  ## write the generated pages of docs/ and the dashboards of gra
 	$(VENV)/bin/python -m grafana.generate
 
 release: install  ## the file that ansible/ installs: build/spotlightd-VERSION.tar, with all packages in it
-	@rm -rf build/release && mkdir -p build/release
+	@rm -rf build/release build/lib build/bdist.* && mkdir -p build/release  # setuptools would pack modules that are gone
 	@for python in $(PYTHONS); do \
 		$(VENV)/bin/python ansible/wheels.py requirements.lock $$python > build/release/$$python.lock \
 		&& $(PIP) download --require-hashes --no-deps --only-binary=:all: --python-version $$python \

@@ -26,10 +26,10 @@ from tests.host.image import HostMissingError, find_image
 ROOT = Path(__file__).parents[2]
 OPERATOR, HOST = "10.231.8.1", "10.231.8.2"
 NAME = "box.example.org"
-BOOT_SECONDS = 120.0
-FIRST_PROCESS_SECONDS = 30.0
-SHELL_SECONDS = 60.0
-PLAY_SECONDS = 900.0
+BOOT_SECONDS = 300.0
+FIRST_PROCESS_SECONDS = 120.0
+SHELL_SECONDS = 180.0
+PLAY_SECONDS = 1800.0
 RECAP = re.compile(r"ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)")
 # systemd-nspawn exits with 133 when the host inside reboots.
 BOOT_LOOP = 'while :; do "$@" </dev/null; status=$?; [ $status = 133 ] || exit $status; done'

@@ -72,7 +72,9 @@ def test_every_part_stops_with_the_target_and_the_target_starts_every_part() -> 
         if line.startswith("Wants=")
     ).split()
     timers = sorted(file.name for file in SYSTEMD.glob("*.timer"))
-    assert {*PARTS, *timers} <= set(wanted)
+    assert set(PARTS) <= set(wanted)
+    for name in timers:
+        assert read(name)["Install"]["WantedBy"] == "spotlight.target", name
     assert {name.replace(".timer", ".service") for name in timers} | set(PARTS) == EXPOSURE.keys()
     for name in [*PARTS, *timers, *(str(file.relative_to(SYSTEMD)) for file in SYSTEMD.glob("*.d/*.conf"))]:
         assert read(name)["Unit"]["PartOf"] == "spotlight.target", name
