@@ -166,6 +166,28 @@ async def test_a_query_beyond_its_limits_is_stopped_with_a_reason(world: World) 
     assert "Narrow it with a filter" in text
 
 
+class SlowToCount:
+    """The world's warehouse, in which counting by value takes too long."""
+
+    def __init__(self, warehouse: Any) -> None:
+        self._warehouse = warehouse
+
+    async def rows(self, sql: str, *values: Any, **named: Any) -> Answer:
+        if "GROUP BY" in sql:
+            raise StoreError("limit of 5 s", code=159, slow=True)
+        answer: Answer = await self._warehouse.rows(sql, *values, **named)
+        return answer
+
+
+async def test_a_table_has_its_rows_where_counting_them_by_value_takes_too_long(world: World) -> None:
+    async with world.served(warehouse=SlowToCount(world.warehouse)) as slow:
+        status, text, answer = await slow.get("/data/sec_ftd?_facet=symbol")
+    assert status == 200
+    assert "Counting these rows exceeds the limits of a page: limit of 5 s. Narrow them with a filter." in text
+    assert "36467W109" in text
+    assert "ETag" not in answer.headers
+
+
 async def test_pages_wait_for_a_slot_and_fail_when_none_becomes_free(world: World) -> None:
     running = 0
     most = 0

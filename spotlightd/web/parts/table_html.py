@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from spotlightd.errors import StoreError
 from spotlightd.model.dataset import Column, Dataset
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query import cursor, filters, select
@@ -45,11 +46,12 @@ class FacetValue:
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """Rows counted by the values of a column. `has_more`: there are more values than these."""
+    """Rows counted by the values of a column. `has_more`: there are more values than these. `problem`: why there are none."""
 
     column: Column
-    values: Sequence[FacetValue]
-    has_more: bool
+    values: Sequence[FacetValue] = ()
+    has_more: bool = False
+    problem: str = ""
 
 
 async def render_table(
@@ -57,11 +59,10 @@ async def render_table(
 ) -> web.Response:
     size = question.size or filters.DEFAULT_SIZE
     queries = [select.select_page(question, snapshot, size), select.select_count(question, snapshot)]
-    queries += [select.select_facet(question, column, snapshot) for column in question.facets]
-    rows, count, *facet_answers = await responses.get_reader(request).all(*queries)
+    rows, count = await responses.get_reader(request).all(*queries)
+    facets = [await _read_facet(request, question, column, snapshot, pairs) for column in question.facets]
     page = cut_page(question, rows, size)
     next_page = next_address(request, page, snapshot)
-    facets = zip(question.facets, facet_answers, strict=True)
     values = {
         "dataset": question.dataset,
         "question": cursor.with_page_order(question),
@@ -71,12 +72,13 @@ async def render_table(
         "key_of": lambda row: join_key([row[name] for name in question.dataset.key]),
         "total": count.rows[0][0],
         "size": size,
-        "facets": [_make_facet(column, answer, pairs) for column, answer in facets],
+        "facets": facets,
         "next_page": next_page,
         "chips": _make_chips(request, question, pairs),
         **_link_values(request, question, pairs),
     }
-    return add_link_header(responses.render_page(request, "data.html", values, etag=etag), next_page)
+    page_etag = "" if any(facet.problem for facet in facets) else etag  # the next visit counts again
+    return add_link_header(responses.render_page(request, "data.html", values, etag=page_etag), next_page)
 
 
 def _link_values(request: web.Request, question: Question, pairs: Pairs) -> dict[str, Any]:
@@ -127,6 +129,23 @@ def _describe_condition(condition: question_module.Condition) -> str:
     separator = " and " if condition.operator == "between" else ", "
     values = formatting.show_controls(separator.join(condition.values)) or "(nothing)"
     return f"{name} {OPERATOR_TEXTS[condition.operator]} {values}"
+
+
+async def _read_facet(
+    request: web.Request, question: Question, column: Column, snapshot: Snapshot, pairs: Pairs
+) -> Facet:
+    """The counts of a column. They read every requested row, so they may exceed the limits of a page where its rows do not:
+    then the page has its rows, and a sentence instead of the counts.
+    """
+    try:
+        answer = await responses.get_reader(request).rows(select.select_facet(question, column, snapshot))
+    except StoreError as problem:
+        if not (problem.slow and problem.code):
+            raise
+        return Facet(
+            column, problem=f"Counting these rows exceeds the limits of a page: {problem}. Narrow them with a filter."
+        )
+    return _make_facet(column, answer, pairs)
 
 
 def _make_facet(column: Column, answer: Answer, pairs: Pairs) -> Facet:
