@@ -18,6 +18,7 @@ import numpy as np
 from spotlightd.model.bus import FOREIGN_CONNECTION, Records
 from spotlightd.ports.warehouse import Warehouse
 
+MOST_CONNECTIONS = 1_000  # a venue that hangs up all the time makes ten a minute
 KEYS = np.dtype([("source", "<u8"), ("connection", "<u8"), ("sequence", "<u8"), ("received", "<u8")])
 DAY_NANOSECONDS = 86_400 * 10**9
 HIGHEST = """
@@ -77,7 +78,11 @@ class Hole:
 
 @dataclass(slots=True)
 class SequenceTracker:
-    """What one drain knows of the connections, in memory. It asks the frames table about the rest."""
+    """What one drain knows of the connections, in memory. It asks the frames table about the rest.
+
+    It knows those that had frames last, and those with an open hole. To forget one is safe: when a frame of it comes again,
+    the table tells what was stored of it, as after a restart.
+    """
 
     warehouse: Warehouse
     table: str
@@ -133,11 +138,23 @@ class SequenceTracker:
     def note(self, keys: Any) -> list[Hole]:
         """Remember the highest sequence of each connection in these frames. Returns the holes not returned before."""
         new, self.new_holes = self.new_holes, []
-        for connection in connections(keys):
+        current = connections(keys)
+        for connection in current:
             sequences = _sort_unique(of_connection(keys, connection)["sequence"])
             new += self._find_holes(connection, sequences)
-            self.highest[connection] = max(self.highest.get(connection, -1), int(sequences[-1]))
+            self.highest[connection] = max(self.highest.pop(connection, -1), int(sequences[-1]))  # now the newest entry
+        self._forget_oldest(current)
         return new
+
+    def _forget_oldest(self, current: Sequence[int]) -> None:
+        """Forget the connections without frames for longest, beyond MOST_CONNECTIONS."""
+        surplus = len(self.highest) - MOST_CONNECTIONS
+        if surplus <= 0:
+            return
+        closed = (connection for connection in self.highest if not self.holes.get(connection))
+        for connection in [connection for connection in closed if connection not in current][:surplus]:
+            for known in (self.highest, self.last, self.holes):
+                known.pop(connection, None)
 
     def _find_holes(self, connection: int, sequences: Any) -> list[Hole]:
         highest = self.highest.get(connection, -1)
