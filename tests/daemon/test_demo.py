@@ -20,6 +20,7 @@ import aiohttp
 
 STAGES_SECONDS = 300.0
 PUBLICATIONS = 5
+COMPUTED = ("bars", "swap_days", "swap_underliers", "swap_live")
 STAGED_CAUSES = {"connection lost"}  # the venue of the demo hangs up on purpose
 LONGEST_GAP_MICROSECONDS = 60_000_000
 
@@ -73,7 +74,9 @@ async def test_the_demo_shows_all_stages_and_no_gap_that_its_staging_causes(tmp_
     try:
         async with asyncio.timeout(STAGES_SECONDS):
             while (  # noqa: ASYNC110  (it is in a file)
-                published(state, "sec_ftd") < PUBLICATIONS or drained_days(state) < 2 or not published(state, "bars")
+                published(state, "sec_ftd") < PUBLICATIONS
+                or drained_days(state) < 2
+                or not all(published(state, name) for name in COMPUTED)
             ):
                 await asyncio.sleep(0.2)
         endpoint: dict[str, Any] = json.loads((state / "daemon.json").read_text())
@@ -82,9 +85,14 @@ async def test_the_demo_shows_all_stages_and_no_gap_that_its_staging_causes(tmp_
             async with session.get(f"{endpoint['web']}/live") as answer:
                 page = await answer.text()
             assert await broken_links(session, endpoint["web"]) == {}
+            async with session.get(f"{endpoint['web']}/swaps") as answer:
+                swaps = await answer.text()
+            async with session.get(f"{endpoint['web']}/s/GME") as answer:
+                assert "an ISIN that contains the CUSIP 36467W109" in await answer.text()
         assert "one correction of 2021-01b" in page
         assert "closes the connection every 45 seconds on purpose" in page
         assert "crash" not in page
+        assert "trades that no message has ended" in swaps
         assert all(cause in STAGED_CAUSES and span < LONGEST_GAP_MICROSECONDS for cause, span in gaps(state))
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(20):

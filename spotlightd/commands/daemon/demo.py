@@ -36,11 +36,13 @@ from spotlightd.settings.stores import ArchiveSettings, BucketSettings, DiskSett
 
 JUDGED_ON = date(2021, 3, 20)
 NOTICE = (
-    "Demo: the SEC's files of January and February 2021, whole and real, replayed on this machine. Constructed by us: one "
-    "correction of 2021-01b (two balances of GME, a removed row of VMAR, an added row CNSTRD), which the SEC never made. "
-    "2021-02b is shown cut off at first, and is refused. The trades are real Finnhub frames of 2020 to 2024, repeated, with "
-    "their times moved to now and to the day before yesterday. The demo's venue closes the connection every 45 seconds on "
-    "purpose: each time there is a short gap."
+    "Demo: files are replayed on this machine. Real: the SEC's fails of January and February 2021, whole; DTCC's swaps of "
+    "credit and rates (cut) of 2026-07-15 and of currencies of August 2023; Nasdaq's threshold list of 2026-07-27; some "
+    "records of short volume and halts. Constructed by us: one correction of 2021-01b (two balances of GME, a removed row of "
+    "VMAR, an added row CNSTRD), which the SEC never made; all swaps under SEC rules and at ICE and CME; all other threshold "
+    "lists; the audit trail's reports. 2021-02b is shown cut off at first, and is refused. The trades are real Finnhub frames "
+    "of 2020 to 2024, repeated, with their times moved to now and to the day before yesterday. The demo's venue closes the "
+    "connection every 45 seconds on purpose: each time there is a short gap."
 )
 POLL_SECONDS = 0.2
 MIRROR_REQUESTS_PER_SECOND = 1000.0  # sources of dated files ask for many days that the mirror has not
