@@ -23,6 +23,7 @@ TOGETHER: Mapping[str, str] = {
     "rest": "--seconds 15 --starts 3",
     "scale": "--rows 100000 1000000 --frames 50000 --rounds 2",
     "small": "",
+    "swaps": "--rounds 1",
     "verify": "--rows 2000000 --rounds 2 --days 2",
     "web": "--rows 10000000 --loads 200 --symbols 40 --download-rows 2000000 --times 3",
 }
@@ -47,6 +48,7 @@ LEAST: Mapping[str, str] = {
     "rest": "--seconds 1 --starts 1",
     "scale": "--rows 1000 2000 --frames 1000 --days 2 --rounds 1",
     "small": "--documents 5",
+    "swaps": "--rows 500 --rounds 1 --slices 5",
     "verify": "--rows 20000 --rounds 1 --days 2",
     "web": "--rows 100000 --loads 10 --symbols 3 --download-rows 10000 --times 1",
 }
