@@ -44,8 +44,8 @@ PREFIX = "backup/"
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Write a backup, then remove those that are too many."""
     require_ledger(settings)
-    _check_target(arguments.to, settings)
     _check_keep(arguments)
+    _check_target(arguments.to, settings)
     with hold_backups(settings.state_dir) as scratch:
         async with (
             open_session(settings) as session,
@@ -148,7 +148,8 @@ def make_context(
     scratch: Path,
 ) -> BackupContext:
     state = settings.state_dir.absolute()
-    files = {("source", path.name): path for path in sorted((state / "sources").glob("*.py"))}
+    sources = state / "sources"
+    files = {("source", path.relative_to(sources).as_posix()): path for path in sorted(sources.rglob("*.py"))}
     if config is not None:
         files["settings", SETTINGS_FILE] = config
     documents = FolderDocuments(state / "documents")  # only read: it may belong to a daemon
