@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.securities import INPUTS, derivation, securities
 from spotlightd.datasets.short_halts import short_halts
 from spotlightd.datasets.short_volume import short_volume
 from spotlightd.datasets.trading_halts import trading_halts
+from spotlightd.flows.derive.context import DeriveContext
+from spotlightd.flows.derive.slices import SliceRunner
+from spotlightd.flows.loads.publish import Publications
 from spotlightd.query.search.identity import Identity, make_identity, make_key
-from tests.web.swaps_world import publish_derived
 from tests.web.test_search import read_case, search
 from tests.web.world import FAILS, World, open_database, publish
 
@@ -30,9 +33,10 @@ def volume(day: date, facility: str, symbol: str, sold: int) -> tuple[Any, ...]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shelf(world: World) -> AsyncIterator[World]:
+async def shelf(world: World, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """Constructed: the rows of the field cases, and what other publishers say of the same securities."""
     datasets = [*(source.dataset for source in INPUTS), securities]
+    folder = tmp_path_factory.mktemp("securities")
     async with open_database(world, "securities", datasets) as shelf:
         await publish(shelf, FAILS, [*read_case("share_classes.txt"), *read_case("merger_days.txt")])
         day = date(2019, 1, 2)
@@ -58,7 +62,9 @@ async def shelf(world: World) -> AsyncIterator[World]:
                 (date(2021, 10, 6), "NYSE", "XERS", AT, "News Pending", "Nasdaq", "Xeris", None, None, None, None),
             ],
         )  # fmt: skip
-        await publish_derived(shelf, derivation)
+        async with SqliteLedger(folder / "ledger.sqlite") as ledger:
+            context = DeriveContext(ledger, shelf.warehouse, Publications(ledger, shelf.warehouse))
+            await SliceRunner(derivation, context).run_round()
         yield shelf
 
 

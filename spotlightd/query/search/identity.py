@@ -28,8 +28,8 @@ class Sighting:
     key: str
     cusip: str
     name: str
-    first_seen: date
-    last_seen: date
+    first_day: date
+    last_day: date
     days: int
     datasets: tuple[str, ...]
 
@@ -54,7 +54,7 @@ class Identity:
         found = [sighting for sighting in self.spellings if dataset in sighting.datasets]
         if not found or any(sighting.symbol == self.symbol for sighting in found):
             return self.symbol
-        return max(found, key=lambda sighting: (sighting.last_seen, sighting.days, sighting.symbol)).symbol
+        return max(found, key=lambda sighting: (sighting.last_day, sighting.days, sighting.symbol)).symbol
 
     @property
     def other_spellings(self) -> tuple[Sighting, ...]:
@@ -64,8 +64,7 @@ class Identity:
     def has_shared_days(self) -> bool:
         """Whether two CUSIPs had the symbol at the same time."""
         return any(
-            earlier.last_seen >= later.first_seen
-            for earlier, later in zip(self.holders, self.holders[1:], strict=False)
+            earlier.last_day >= later.first_day for earlier, later in zip(self.holders, self.holders[1:], strict=False)
         )
 
 
@@ -128,10 +127,10 @@ def is_one_security(spelled: Iterable[tuple[str, str]]) -> bool:
 def _join_same(holders: Sequence[Sighting]) -> tuple[Sighting, ...]:
     """One entry for each CUSIP, by its first day: several spellings may have had it."""
     joined = dict[str, Sighting]()
-    for holder in sorted(holders, key=lambda sighting: sighting.last_seen):
+    for holder in sorted(holders, key=lambda sighting: sighting.last_day):
         earlier = joined.get(holder.cusip, holder)
         joined[holder.cusip] = Sighting(
-            holder.symbol, holder.key, holder.cusip, holder.name or earlier.name, min(earlier.first_seen, holder.first_seen),
-            holder.last_seen, holder.days, holder.datasets,
+            holder.symbol, holder.key, holder.cusip, holder.name or earlier.name, min(earlier.first_day, holder.first_day),
+            holder.last_day, holder.days, holder.datasets,
         )  # fmt: skip
-    return tuple(sorted(joined.values(), key=lambda sighting: (sighting.first_seen, sighting.last_seen)))
+    return tuple(sorted(joined.values(), key=lambda sighting: (sighting.first_day, sighting.last_day)))
