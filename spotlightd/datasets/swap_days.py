@@ -1,6 +1,6 @@
 """The dataset `swap_days`: swap messages counted and added up by day and by what they are about.
 
-`/swaps` is drawn from it: the messages of two years are 20 million, these rows a fifth of that, and a tenth of the bytes.
+`/swaps` is drawn from it: the messages of two years are 20 million, these rows a quarter of that, and far fewer bytes.
 
 - A row is one day, repository, regime, asset class, instrument, underlier, kind of action and currency. So amounts of several
   currencies never come together.
@@ -37,7 +37,7 @@ swap_days = Dataset(
         Column("regime", NAME, "whose rules the trades are reported under: CFTC or SEC"),
         Column("asset_class", NAME, "CR credit, IR interest rates, EQ equity, FX foreign exchange, CO commodities"),
         Column("instrument", NAME, "what is traded: the product's short name (FISN), before 2024 the product"),
-        Column("underlier", "String", "what the trades depend on: identifier, index or name; `basket` for several"),
+        Column("underlier", NAME, "what the trades depend on: identifier, index or name; `basket` for several"),
         Column("action", NAME, "NEW, MODIFY, CORRECT, TERMINATE, ERROR, REVIVE or OTHER"),
         Column("currency", NAME, "currency of the notional; empty where there is none"),
         Column("messages", "UInt64", "messages", unit="messages"),

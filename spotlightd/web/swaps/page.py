@@ -22,7 +22,7 @@ from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, KIND, ExplorerContext
 from spotlightd.web.swaps.live import LivePart, can_answer, live_query, read_live
 from spotlightd.web.swaps.question import DAY, Period, SwapsQuestion, find_redirect, read_question
-from spotlightd.web.swaps.sums import PeriodSums, Sums, days_with_messages, period_query, read_period
+from spotlightd.web.swaps.sums import PeriodSums, Sums, days_with_messages, period_queries, read_period
 from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
 
 ASSET_CLASSES = {"CR": "credit", "IR": "interest rates", "EQ": "equity", "FX": "foreign exchange", "CO": "commodities"}
@@ -115,7 +115,7 @@ class SwapsPage:
 
 
 async def show_swaps(request: web.Request) -> web.StreamResponse:
-    """The page, by four statements: the snapshot, the newest day, what was reported, and what is live."""
+    """The page, by five statements: the snapshot, the days, then what was reported twice and what is live, at once."""
     pairs = tuple(request.query.items())
     if address := find_redirect(pairs):
         raise web.HTTPSeeOther(address)
@@ -148,12 +148,13 @@ async def _read_page(request: web.Request, asked: SwapsQuestion, snapshot: Snaps
         return None
     period = asked.choose_period(Period(first, last))
     question = asked.within(period)
-    reported = period_query(question, asked.currency, snapshot)
+    queries = period_queries(question, asked.currency, snapshot)
     if not (can_answer(asked) and swap_live.name in snapshot.published):
-        return SwapsPage(asked, period, read_period((await reader.rows(reported)).rows), None)
+        answers = [answer.rows for answer in await reader.all(*queries)]
+        return SwapsPage(asked, period, read_period(*answers), None)
     day = snapshot.as_of.date() if snapshot.as_of else request.app[APP_STATE].context.day
-    answers = await reader.all(reported, live_query(asked, day, snapshot))
-    return SwapsPage(asked, period, read_period(answers[0].rows), read_live(asked, day, answers[1].rows))
+    *answers, live = [answer.rows for answer in await reader.all(*queries, live_query(asked, day, snapshot))]
+    return SwapsPage(asked, period, read_period(*answers), read_live(asked, day, live))
 
 
 def has_swaps(context: ExplorerContext) -> bool:

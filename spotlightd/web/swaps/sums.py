@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from spotlightd.query.question import Question
+from spotlightd.query.question import Condition, Question
 from spotlightd.query.select import Query, select_aggregates
 from spotlightd.sql.visibility import Snapshot
 
@@ -18,24 +18,23 @@ MOST_LINES = 15
 MOST_DAILY_BARS = 35
 IS_NEW = "action = 'NEW'"
 IN_CURRENCY = f"{IS_NEW} AND currency = {{currency:String}}"
+SUMMED = ("messages", "notional", "capped", "capped_notional")
 VALUES = (
-    "sum(messages)",
-    f"sumIf(messages, {IS_NEW})",
-    f"sumIf(messages, {IN_CURRENCY})",
-    f"sumIf(notional, {IN_CURRENCY})",
-    f"sumIf(capped, {IN_CURRENCY})",
-    f"sumIf(capped_notional, {IN_CURRENCY})",
+    "sum(_messages)",
+    f"sumIf(_messages, {IS_NEW})",
+    f"sumIf(_messages, {IN_CURRENCY})",
+    f"sumIf(_notional, {IN_CURRENCY})",
+    f"sumIf(_capped, {IN_CURRENCY})",
+    f"sumIf(_capped_notional, {IN_CURRENCY})",
 )
 OWN_VALUES = tuple(value.replace(IN_CURRENCY, IS_NEW) for value in VALUES[3:])
 """Notional and capped of new trades in the currency of the group, whatever the page's is."""
-COLUMNS = ("report_date", "action", "currency", "asset_class", "publisher", "regime", "instrument", "underlier")
+COLUMNS = ("report_date", "asset_class", "publisher", "regime", "action", "currency")
+"""The first columns that the rows are sorted by: adding up by them needs no table of groups."""
 DAYS, TOTAL, ACTIONS, CURRENCIES = ("report_date",), (), ("action",), ("currency",)
-GROUPINGS = {
-    "asset_class": ("asset_class",),
-    "repository": ("publisher", "regime"),
-    "instrument": ("instrument",),
-    "underlier": ("underlier",),
-}
+GROUPINGS = {"asset_class": ("asset_class",), "repository": ("publisher", "regime")}
+SUBJECTS = ("instrument", "underlier")
+"""Columns with thousands of values. They are added up for new trades in the page's currency only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +76,47 @@ class Group:
 
 
 def days_with_messages(question: Question, snapshot: Snapshot) -> Query:
-    """The first and the last day with a message, and the number of messages."""
-    return select_aggregates(question, snapshot, ("min(report_date)", "max(report_date)", "sum(messages)"))
+    """The first and the last day with a message, and the number of rows."""
+    return select_aggregates(question, snapshot, ("min(report_date)", "max(report_date)", "count()"))
 
 
-def period_query(question: Question, currency: str, snapshot: Snapshot) -> Query:
-    """What `read_period` takes the answer of: all groups in one reading of the rows, the largest of each grouping first."""
+def period_queries(question: Question, currency: str, snapshot: Snapshot) -> tuple[Query, Query]:
+    """What `read_period` takes the answers of: all small groupings, and the largest instruments and underliers."""
+    return _groupings_query(question, currency, snapshot), _subjects_query(question, currency, snapshot)
+
+
+def _groupings_query(question: Question, currency: str, snapshot: Snapshot) -> Query:
+    """The rows are added up in their order first, so that the sets divide thousands of groups and not millions of rows."""
+    names = ", ".join(COLUMNS)
+    sums = tuple(f"sum({name}) AS _{name}" for name in SUMMED)
+    inner = select_aggregates(question, snapshot, (*COLUMNS, *sums), f"GROUP BY {names}")
     groupings = (DAYS, TOTAL, ACTIONS, CURRENCIES, *GROUPINGS.values())
     sets = ", ".join(f"({', '.join(columns)})" for columns in groupings)
-    number = f"grouping({', '.join(COLUMNS)})"
-    tail = (
-        f"GROUP BY GROUPING SETS ({sets}) ORDER BY {number}, {VALUES[3]} DESC, {VALUES[1]} DESC, {VALUES[0]} DESC "
-        f"LIMIT {MOST_LINES:d} BY {number}, report_date"
+    number = f"grouping({names})"
+    sql = (
+        f"SELECT {number}, {names}, {', '.join((*VALUES, *OWN_VALUES))} "
+        f"FROM ({inner.sql} SETTINGS optimize_aggregation_in_order = 1) GROUP BY GROUPING SETS ({sets}) "
+        f"ORDER BY {number}, {VALUES[3]} DESC, {VALUES[1]} DESC, {VALUES[0]} DESC LIMIT {MOST_LINES:d} BY {number}, report_date"
     )
-    query = select_aggregates(question, snapshot, (number, *COLUMNS, *VALUES, *OWN_VALUES), tail)
-    return replace(query, params={**query.params, "currency": currency})
+    return Query(sql, {**inner.params, "currency": currency})
 
 
-def _number(columns: Sequence[str]) -> int:
+def _subjects_query(question: Question, currency: str, snapshot: Snapshot) -> Query:
+    wanted = {"action": "NEW", "currency": currency}
+    conditions = [Condition(question.dataset.column(name), "eq", (value,)) for name, value in wanted.items()]
+    question = replace(question, conditions=(*question.conditions, *conditions))
+    number, names = f"grouping({', '.join(SUBJECTS)})", ", ".join(SUBJECTS)
+    sums = tuple(f"sum({name})" for name in SUMMED)
+    tail = (
+        f"GROUP BY GROUPING SETS ({', '.join(f'({name})' for name in SUBJECTS)}) "
+        f"ORDER BY {number}, {sums[1]} DESC, {sums[0]} DESC, {names} LIMIT {MOST_LINES:d} BY {number}"
+    )
+    return select_aggregates(question, snapshot, (number, *SUBJECTS, *sums), tail)
+
+
+def _number(columns: Sequence[str], among: Sequence[str] = COLUMNS) -> int:
     """What the engine's `grouping` says of groups of these columns: a bit for each other column, the first the highest."""
-    return sum(1 << place for place, name in enumerate(reversed(COLUMNS)) if name not in columns)
+    return sum(1 << place for place, name in enumerate(reversed(among)) if name not in columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +154,22 @@ def _add_up(parts: Sequence[Sums]) -> Sums:
     )
 
 
-def read_period(rows: Sequence[Sequence[Any]]) -> PeriodSums:
+def read_period(small: Sequence[Sequence[Any]], subjects: Sequence[Sequence[Any]]) -> PeriodSums:
     by_number: dict[int, list[Sequence[Any]]] = {}
-    for number, *values in rows:
+    for number, *values in small:
         by_number.setdefault(number, []).append(values)
 
     def read(columns: tuple[str, ...], *, is_own: bool = False) -> tuple[tuple[Group, Sums], ...]:
         return tuple(_read_group(columns, values, is_own=is_own) for values in by_number.get(_number(columns), []))
 
     days = by_number.get(_number(DAYS), [])
+    groupings = {name: read(columns) for name, columns in GROUPINGS.items()}
     return PeriodSums(
         tuple(sorted(((values[0], _read_group(DAYS, values)[1]) for values in days), key=operator.itemgetter(0))),
         read(TOTAL)[0][1],
         tuple((group.texts[0], sums.messages) for group, sums in read(ACTIONS)),
         read(CURRENCIES, is_own=True),
-        {name: read(columns) for name, columns in GROUPINGS.items()},
+        groupings | {name: _read_subjects(name, subjects) for name in SUBJECTS},
     )
 
 
@@ -158,3 +179,12 @@ def _read_group(columns: tuple[str, ...], values: Sequence[Any], *, is_own: bool
     own = amounts[len(amounts) // 2 :]
     sums = Sums(messages, trades, trades, *own) if is_own else Sums(messages, trades, in_currency, *amounts[:3])
     return Group(columns, texts), sums
+
+
+def _read_subjects(name: str, rows: Sequence[Sequence[Any]]) -> tuple[tuple[Group, Sums], ...]:
+    place = SUBJECTS.index(name) + 1
+    return tuple(
+        (Group((name,), (row[place],)), Sums(row[3], row[3], *row[3:]))
+        for row in rows
+        if row[0] == _number((name,), SUBJECTS)
+    )
