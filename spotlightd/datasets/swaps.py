@@ -20,6 +20,8 @@ no column of its own is in `other`, by the publisher's own name, so nothing of a
   capped:COLUMN        an amount other than the notional that is printed with a plus sign
   price_in_spread      the spread of a credit message is 20 or more and not in basis points: it looks like a price, as of
                        CDX.EM and CDX.NA.HY, which are quoted so (98.21, 107.925)
+  price_per_10000      the spread of CDX.EM or CDX.NA.HY is 0.005 to 0.015 in decimals: it looks like the price divided by 10,000
+                       (0.010798 for 107.98), as do all 256 decimals of both on 2026-07-15
   off_by_100           the spread of a credit message is 0.5 to 20 in decimals, which is 50 % to 2,000 %: it looks like percent
   points_to_itself     the message names itself as the one before
   far_date:COLUMN      a day that a Date cannot hold (before 1970 or after 2149-06-06), or a time before 1900: the column is

@@ -1,7 +1,7 @@
 """What the messages of all swap data repositories have in common: words, rules, and a reader of their layouts.
 
-A repository's layout says which of its fields fills which column of the dataset `swaps`; `one` is short for a column that one
-field fills. Words are told apart by case as printed, and a word that is not known here makes its line a reject.
+A repository's layout says which of its fields fills which column of the dataset `swaps`. Words are told apart by case as
+printed, and a word that is not known here makes its line a reject.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ ACTIONS: Mapping[str, str] = MappingProxyType({
 
 ASSET_CLASSES: Mapping[str, str] = MappingProxyType({name: name for name in ("CR", "IR", "EQ", "FX", "CO")})
 CLEARED: Mapping[str, str] = MappingProxyType({"Y": "Y", "N": "N", "I": "I", "C": "Y", "U": "N", "": ""})
+PRICED_INDEXES = r"^CDX\.(NA\.HY|EM)\b"
+LEAST_DECIMAL, MOST_DECIMAL = 0.005, 0.015
 LEAST_PRICE = 20
 LEAST_PERCENT = 0.5
 
@@ -37,13 +39,14 @@ def make_reader(dataset: Dataset, layouts: Sequence[Layout]) -> Reader:
     rules = {
         "price_in_spread": _is_price_in_spread,
         "off_by_100": _is_off_by_100,
+        "price_per_10000": _is_price_per_10000,
         "points_to_itself": lambda columns: pc.equal(columns["message_id"], columns["original_id"]),
     }
     return Reader(dataset, layouts, rules, needed=("message_id",))
 
 
-def one(**fields: str) -> dict[str, tuple[str, ...]]:
-    """Columns that one field each fills."""
+def from_fields(**fields: str) -> dict[str, tuple[str, ...]]:
+    """What a layout takes: columns that have a single field each."""
     return {column: (field,) for column, field in fields.items()}
 
 
@@ -55,6 +58,17 @@ def _is_off_by_100(columns: Columns) -> pa.BooleanArray:
     is_large = _is_large_credit_spread(columns, LEAST_PERCENT)
     is_larger = _is_large_credit_spread(columns, LEAST_PRICE)
     return pc.and_(pc.and_(is_large, pc.invert(is_larger)), _equals(columns["spread_notation_1"], "3"))
+
+
+def _is_price_per_10000(columns: Columns) -> pa.BooleanArray:
+    """Of indexes that are quoted as a price: 0.0108 for 108."""
+    underliers = columns["upi_underlier"]
+    is_priced = pc.match_substring_regex(underliers.dictionary, PRICED_INDEXES).take(underliers.indices)
+    if not pc.any(is_priced).as_py():
+        return is_priced
+    size = pc.cast(columns["spread_1"], pa.float64())
+    is_small = pc.and_(pc.greater_equal(size, LEAST_DECIMAL), pc.less_equal(size, MOST_DECIMAL))
+    return pc.and_(pc.and_(is_priced, is_small), _equals(columns["spread_notation_1"], "3"))
 
 
 def _is_large_credit_spread(columns: Columns, least: float) -> pa.BooleanArray:

@@ -14,7 +14,7 @@ import re
 from dataclasses import replace
 
 from spotlightd.parse.messages import printed, swaps
-from spotlightd.parse.messages.swaps import one
+from spotlightd.parse.messages.swaps import from_fields
 from spotlightd.parse.messages.table import Layout
 
 _WORDS = {"action": swaps.ACTIONS, "cleared": swaps.CLEARED}
@@ -24,7 +24,7 @@ OLD = Layout(
     marks=("Rpt ID", "Prev Rpt ID"),
     words=_WORDS,
     formats=printed.Formats(days="%m/%d/%Y", times="%m/%d/%Y %H:%M:%S"),
-    take=one(
+    take=from_fields(
         message_id="Rpt ID",
         original_id="Prev Rpt ID",
         action="Event",
@@ -52,7 +52,7 @@ OLD_RATES = replace(
     marks=(*OLD.marks, "Leg 1 Fixed Rate"),
     take={
         **OLD.take,
-        **one(
+        **from_fields(
             notional_1="Leg 1 Notional",
             notional_2="Leg 2 Notional",
             notional_1_printed="Leg 1 Notional",
@@ -76,7 +76,7 @@ OLD_FOREX = replace(
     marks=(*OLD.marks, "Notional Amount 1", "Exchange Rate"),
     take={
         **OLD.take,
-        **one(
+        **from_fields(
             notional_1="Notional Amount 1",
             notional_2="Notional Amount 2",
             notional_1_printed="Notional Amount 1",
@@ -91,14 +91,14 @@ OLD_COMMODITIES = replace(
     OLD,
     version="CME old commodities",
     marks=(*OLD.marks, "Price Unit"),
-    take={**OLD.take, **one(price_unit="Price Unit")},
+    take={**OLD.take, **from_fields(price_unit="Price Unit")},
 )
 
 STANDARD = Layout(
     version="CME standard",
     marks=("Dissemination Identifier", "Action type"),
     words=_WORDS,
-    take=one(
+    take=from_fields(
         message_id="Dissemination Identifier",
         original_id="Original Dissemination Identifier",
         action="Action type",

@@ -14,7 +14,7 @@ V2  to about 2022-12-04, 69 fields     V4  since about 2024-01-28, 110 fields
 from __future__ import annotations
 
 from spotlightd.parse.messages import swaps
-from spotlightd.parse.messages.swaps import one
+from spotlightd.parse.messages.swaps import from_fields
 from spotlightd.parse.messages.table import Layout
 
 _WORDS = {"action": swaps.ACTIONS, "asset_class": swaps.ASSET_CLASSES, "cleared": swaps.CLEARED}
@@ -23,7 +23,7 @@ V1 = Layout(
     version="V1",
     marks=("DISSEMINATION_ID", "ROUNDED_NOTIONAL_AMOUNT_1"),
     words=_WORDS,
-    take=one(
+    take=from_fields(
         message_id="DISSEMINATION_ID",
         original_id="ORIGINAL_DISSEMINATION_ID",
         asset_class="ASSET_CLASS",
@@ -62,7 +62,7 @@ V2 = Layout(
     version="V2",
     marks=("Dissemination ID", "Primary Asset Class"),
     words=_WORDS,
-    take=one(
+    take=from_fields(
         message_id="Dissemination ID",
         original_id="Original Dissemination ID",
         asset_class="Primary Asset Class",
@@ -117,7 +117,7 @@ V2 = Layout(
     },
 )
 
-_V3 = one(
+_V3 = from_fields(
     message_id="Dissemination Identifier",
     original_id="Original Dissemination Identifier",
     asset_class="Asset Class",
@@ -198,7 +198,7 @@ V4 = Layout(
     marks=("Dissemination Identifier", "Unique Product Identifier"),
     words=_WORDS,
     take=_V3
-    | one(upi="Unique Product Identifier", upi_fisn="UPI FISN", upi_underlier="UPI Underlier Name")
+    | from_fields(upi="Unique Product Identifier", upi_fisn="UPI FISN", upi_underlier="UPI Underlier Name")
     | {
         "product": ("Product name", "UPI FISN"),
         "underlier_name": ("Underlying Asset Name", "UPI Underlier Name"),

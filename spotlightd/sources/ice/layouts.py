@@ -8,14 +8,14 @@ TICKER  the older ticker under the CFTC's rules, 48 fields, as public readers of
 from __future__ import annotations
 
 from spotlightd.parse.messages import printed, swaps
-from spotlightd.parse.messages.swaps import one
+from spotlightd.parse.messages.swaps import from_fields
 from spotlightd.parse.messages.table import Layout
 
 SEC = Layout(
     version="ICE SEC",
     marks=("Dissemination identifier", "Reference Entity Name"),
     words={"action": swaps.ACTIONS, "cleared": swaps.CLEARED},
-    take=one(
+    take=from_fields(
         message_id="Dissemination identifier",
         original_id="Original dissemination identifier",
         action="Action type",
@@ -79,7 +79,7 @@ TICKER = Layout(
     marks=("TVProductMnemonic", "TradeReportID"),
     formats=printed.Formats(days="%Y-%m-%d", times="%Y-%m-%dT%H:%M:%S"),
     words={"action": swaps.ACTIONS, "asset_class": _ASSET_CLASSES, "cleared": _CLEARED},
-    take=one(
+    take=from_fields(
         message_id="TradeReportID",
         original_id="TradeReportRefID",
         asset_class="AssetClass",
