@@ -10,7 +10,10 @@ pandas      inflate, read_csv, the engine's conversions into that table
 duckdb      its own CSV reader and conversions, from the inflated text into a file
 dlt         pandas chunks → DuckDB, all fields as texts
 
-slices: documents of five messages that wait, loaded as the daemon does; the processor time of each.
+slices: documents of five messages that wait, loaded as the daemon does; the processor time of each. Then some that come alone:
+`alone_s` is the median time of the clock from the request until the rows are visible, `alone_most_s` the longest.
+
+yardstick_ms: the processor time of a fixed piece of Python: 40 on the development machine when nothing else runs.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ CASES = ROOT / "tests/golden/dtcc_cftc_rates/day_2026_07_15/CFTC_CUMULATIVE_RATE
 PEERS = ROOT / ".cache/peers/bin/python"
 WAYS = ("engine", "spotlightd", "pandas", "duckdb", "dlt")
 OF_PEERS = ("duckdb", "dlt")
-WARM, WARM_SLICES = 1, 20
+WARM, WARM_SLICES, ALONE = 1, 20, 9
 BUCKET = "https://kgc0418-tdw-data-0.s3.amazonaws.com/cftc"
 
 
@@ -197,8 +200,10 @@ def _summarize(limit: list[float], results: list[dict[str, Any]]) -> dict[str, A
 
 
 async def measure_slices(slices: int, rows: int, folder: Path) -> dict[str, Any]:
+    from spotlightd import swaps  # noqa: PLC0415
     from spotlightd.runtime.instance import open_instance  # noqa: PLC0415
     from spotlightd.settings.settings import Settings  # noqa: PLC0415
+    from spotlightd.sql.visibility import visible_condition  # noqa: PLC0415
 
     header, lines = read_real()
 
@@ -218,8 +223,14 @@ async def measure_slices(slices: int, rows: int, folder: Path) -> dict[str, Any]
         before, began = processor_seconds(instance), time.perf_counter()
         await load(instance, waiting)
         after, ended = processor_seconds(instance), time.perf_counter()
-        stored = (await instance.warehouse.rows("SELECT count() FROM swaps")).rows[0][0]
-    assert int(stored) == (slices + WARM_SLICES) * rows, stored
+        alone = list[float]()
+        for number in range(ALONE):
+            single, since = make_slices(1 + WARM_SLICES + slices + number, 1), time.perf_counter()
+            await load(instance, single)
+            alone.append(time.perf_counter() - since)
+        sql = f"SELECT count() FROM swaps WHERE {visible_condition(swaps)}"
+        stored = (await instance.warehouse.rows(sql, {"seq": 2**63})).rows[0][0]
+    assert int(stored) == (slices + WARM_SLICES + ALONE) * rows, stored
     spent = {name: round(1000 * (after[name] - before[name]) / slices, 2) for name in after}
     return {
         "slices": slices,
@@ -227,7 +238,16 @@ async def measure_slices(slices: int, rows: int, folder: Path) -> dict[str, Any]
         "processor_ms_a_slice": round(sum(spent.values()), 2),
         "processor_ms": spent,
         "wall_s": round(ended - began, 2),
+        "alone_s": round(statistics.median(alone), 2),
+        "alone_most_s": round(max(alone), 2),
+        "yardstick_ms": round(1000 * yardstick(), 1),
     }
+
+
+def yardstick() -> float:
+    began = time.process_time()
+    sum(number * number for number in range(1_000_000))
+    return time.process_time() - began
 
 
 def install_peers() -> None:

@@ -98,6 +98,14 @@ async def test_of_one_day_the_newer_document_is_read(world: World) -> None:
     assert await read(world) == [("2021-01-04", 1), ("2021-01-04", 2)]
 
 
+@pytest.mark.parametrize("more", [{}, {"2021/01/08": "2021-01-08,8\n"}])
+async def test_a_message_that_a_document_has_twice_counts_once(world: World, more: dict[str, str]) -> None:
+    """Alone, and in a group."""
+    world.serve({"2021/01/04": "2021-01-04,1\n2021-01-04,1\n2021-01-04,1\n"} | more)
+    await world.ingest(repository())
+    assert await read(world) == [("2021-01-04", 1), *([("2021-01-08", 8)] if more else [])]
+
+
 async def test_keys_of_documents_further_apart_are_not_compared(world: World) -> None:
     world.serve({"2021/01/04": "2021-01-04,2\n", "2021/01/09": "2021-01-09,2\n"})
     await world.ingest(repository())

@@ -77,10 +77,11 @@ async def hide_repeated_keys(
     period: Period,
     superseded: Sequence[int],
 ) -> None:
-    """Note which rows with a key that the load and another visible document have are hidden as soon as the load is visible.
+    """Note which rows with a key that the load has, and another visible document or another line of its own, are hidden as soon
+    as the load is visible.
 
-    Of two rows the one of the last day is read, of one day that of the newer load. That does not depend on which document
-    came first, so a history loaded from the newest day on reads as one loaded day by day.
+    Of two rows the one of the last day is read, of one day that of the newer load, of one load the last. That does not depend
+    on which document came first, so a history loaded from the newest day on reads as one loaded day by day.
     """
     wide = _widen(dataset, period)
     rows = all_rows(dataset, archived, days_span(dataset, wide.first, wide.last))
@@ -91,17 +92,18 @@ async def hide_repeated_keys(
     )
     key = ", ".join(f"`{name}`" for name in dataset.key)
     place = f"(`{dataset.time}`, load_id, member, line)"
-    pairs = (
-        f"SELECT groupArrayIf({place}, load_id = {{load_id:UInt64}})[1] AS own,"
-        f" arrayJoin(groupArrayIf({place}, load_id <> {{load_id:UInt64}})) AS other FROM {rows}"
+    places = (
+        f"SELECT groupArrayIf({place}, load_id = {{load_id:UInt64}}) AS own, groupArray({place}) AS all FROM {rows}"
         f" WHERE {on_days} AND (load_id = {{load_id:UInt64}} OR load_id IN ({others}))"
         f" AND ({key}) IN (SELECT {key} FROM {dataset.name} WHERE {on_days} AND load_id = {{load_id:UInt64}})"
-        f" GROUP BY {key}"
+        f" GROUP BY {key} HAVING count() > 1"
     )
+    pairs = f"SELECT mine, arrayJoin(all) AS other FROM (SELECT arrayJoin(own) AS mine, all FROM ({places}))"
     sql = (
-        f"INSERT INTO hidden_rows (dataset, load_id, member, line, by_load, at)"
-        f" SELECT '{dataset.name}', loser.2, loser.3, loser.4, winner.2,"
-        f" now64(6, 'UTC') FROM (SELECT if(own < other, own, other) AS loser, if(own < other, other, own) AS winner FROM ({pairs}))"
+        "INSERT INTO hidden_rows (dataset, load_id, member, line, by_load, at)"
+        f" SELECT DISTINCT '{dataset.name}', loser.2, loser.3, loser.4, winner.2, now64(6, 'UTC')"
+        f" FROM (SELECT if(mine < other, mine, other) AS loser, if(mine < other, other, mine) AS winner FROM ({pairs}))"
+        " WHERE loser <> winner"
     )
     days = days_values(dataset, wide.first, wide.last)
     await warehouse.execute(sql, {**days, "load_id": load.load_id, "superseded": list(superseded), "seq": NEWEST})
@@ -120,7 +122,8 @@ async def find_shared_keys(
     periods: Mapping[int, Period],
     superseded: Mapping[int, Sequence[int]],
 ) -> set[int]:
-    """The loads of a group that have a key which another document has too: one of the group, or one that is visible.
+    """The loads of a group that have a key which another document has too: one of the group, or one that is visible. Where such
+    keys count once, also those that have a key twice themselves.
 
     `periods` has the loads of the group with the days of their documents, `superseded` what each of them replaces: a replaced
     load counts as the one that replaces it. Keys are compared only where days overlap, so most groups need no comparison.
@@ -140,10 +143,11 @@ async def find_shared_keys(
     on_days, days = days_condition(dataset), days_values(dataset, whole.first, whole.last)
     key = ", ".join(f"`{name}`" for name in dataset.key)
     own = f"FROM {dataset.name} WHERE {on_days} AND load_id IN {{suspects:Array(UInt64)}}"
+    own_repeats = " OR count() > uniqExact(load_id)" if dataset.repeats_within else ""
     sql = (
         f"SELECT DISTINCT load_id {own} AND ({key}) IN (SELECT {key} FROM {rows} WHERE {on_days}"
         f" AND (load_id IN {{suspects:Array(UInt64)}} OR {_visible_on_days(dataset, rows)} AND ({key}) IN (SELECT {key} {own}))"
-        f" GROUP BY {key} HAVING min({OWNER}) <> max({OWNER}))"
+        f" GROUP BY {key} HAVING min({OWNER}) <> max({OWNER}){own_repeats})"
     )
     values = {**days, **_list_owners(owners), "suspects": sorted(suspects), "seq": NEWEST}
     return {int(row[0]) for row in (await warehouse.rows(sql, values)).rows}
