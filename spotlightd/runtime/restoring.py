@@ -133,7 +133,8 @@ async def _place_files(backup: Backup, folder: Path) -> None:
     """Own sources, which the catalog needs, and the settings, for the operator to compare."""
     sources = folder / "sources"
     for item in backup.manifest.of_kind("source"):
-        sources.mkdir(mode=0o700, exist_ok=True)
+        for place in reversed((sources / item.name).relative_to(folder).parents[:-1]):
+            (folder / place).mkdir(mode=0o700, exist_ok=True)
         write_file(sources / item.name, (await backup.fetch(item)).read_bytes())
     for item in backup.manifest.of_kind("settings"):
         write_file(folder / SETTINGS_FILE, (await backup.fetch(item)).read_bytes())
@@ -144,7 +145,7 @@ async def _fill(
 ) -> Restored:
     """Everything but the ledger, which is left in the scratch folder, whole and checked."""
     catalog, manifest = load_catalog(settings), backup.manifest
-    datasets = {dataset.name: dataset for dataset in (loads, archives, *catalog.datasets, *SYSTEM_DATASETS)}
+    datasets = {dataset.name: dataset for dataset in (loads, archives, *SYSTEM_DATASETS, *catalog.datasets)}
     require_datasets(manifest, datasets)
     generations, newest = await _read_ledger(backup, datasets)
     bucket, reach = make_bucket(settings)

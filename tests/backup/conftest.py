@@ -78,6 +78,8 @@ async def fill(settings: Settings) -> None:
             await instance.documents.put(_chunks(text))
     (settings.state_dir / "sources").mkdir()
     (settings.state_dir / "sources" / "own.py").write_text(OWN_SOURCE)
+    (settings.state_dir / "sources" / "own").mkdir()
+    (settings.state_dir / "sources" / "own" / "daily.py").write_text(OWN_SOURCE * 2)
 
 
 async def _chunks(content: bytes) -> AsyncIterator[bytes]:

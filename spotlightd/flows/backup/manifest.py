@@ -21,7 +21,7 @@ MANIFESTS, SEALED = "manifests/", "sealed/"
 _NAMES = {
     "ledger": re.compile(r"ledger\.sqlite"),
     "settings": re.compile(r"spotlightd\.toml"),
-    "source": re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.py"),
+    "source": re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}/){0,8}[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\.py"),
     "document": re.compile(r"[0-9a-f]{64}"),
     "rows": re.compile(r"[a-z][a-z0-9_]{0,59}/[A-Za-z0-9_-]{1,100}"),
     "bucket": re.compile(r"[A-Za-z0-9._=/-]{1,800}"),
