@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 from spotlightd.errors import FormatError
 from spotlightd.model.provenance import Reject
 from spotlightd.parse.cells import make_reject
+from spotlightd.parse.new_york import NEW_YORK
 
-NEW_YORK = ZoneInfo("America/New_York")
 STAMP_DIGITS = 14
 STAMP_FORMAT = "%Y%m%d%H%M%S"
 _BOM = "\ufeff"

@@ -11,7 +11,7 @@ import pytest
 
 from spotlightd import Batch, FormatError, Link, Rows
 from spotlightd.calendars.united_states import settlement_days
-from spotlightd.parse.stamped import NEW_YORK
+from spotlightd.parse.new_york import NEW_YORK
 from spotlightd.runtime.catalog import load_catalog
 from spotlightd.sources.threshold import cboe, finra, lists, nasdaq, nyse, occ
 from spotlightd.testing import MemoryPublishers

@@ -26,7 +26,8 @@ from spotlightd.calendars.united_states import (
     settlement_days,
 )
 from spotlightd.parse import columns, stamped
-from spotlightd.parse.stamped import NEW_YORK, Entry, StampedList
+from spotlightd.parse.new_york import NEW_YORK
+from spotlightd.parse.stamped import Entry, StampedList
 
 FIELDS = ("Symbol", "Security Name", "Market Category", "Reg SHO Threshold Flag")
 FILLERS = ("Filler", "")

@@ -11,7 +11,8 @@ from datetime import date, datetime, timedelta
 
 from spotlightd import Batch, Body, Link, OutsideRows, Pages, Reject, Rows, threshold_lists, threshold_occ
 from spotlightd.parse import stamped
-from spotlightd.parse.stamped import NEW_YORK, Entry
+from spotlightd.parse.new_york import NEW_YORK
+from spotlightd.parse.stamped import Entry
 from spotlightd.sources.threshold import lists
 from spotlightd.sources.threshold.lists import ListDocument
 
