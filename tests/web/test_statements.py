@@ -91,7 +91,8 @@ async def test_more_datasets_are_not_more_statements(market: World) -> None:
 
 async def test_a_poll_of_live_pages_sends_two_statements(market: World) -> None:
     counting, window, now = CountingWarehouse(market.warehouse), LiveWindow(), datetime.now(UTC)
-    reader = Reader(counting, Limits(seconds=5), Turns(2), 5.0)
+    warehouse: Any = counting
+    reader = Reader(warehouse, Limits(seconds=5), Turns(2), 5.0)
     await read_new(reader, trades, window, ["GME", "AMC"], now)  # which also asks for the last prices
     counting.sent.clear()
     await read_new(reader, trades, window, ["GME", "AMC"], now)
