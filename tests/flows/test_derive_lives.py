@@ -179,38 +179,35 @@ async def test_a_life_from_its_first_message_to_its_end(tape: Tape) -> None:
     assert (await tape.read())["7"]["state"] == "live", "the root came later"
 
 
-@pytest.mark.parametrize(
-    ("messages", "state", "notional"),
-    [
-        ([Message("1"), Message("2", "1", "MODIFY", 1, 2), Message("3", "2", "ERROR", 2, 3)], "withdrawn", 3),
-        ([Message("1"), Message("2", "1", "ERROR", 0), Message("3", "1", "REVIVE", 2, 4)], "live", 4),
-        ([Message("1"), Message("2", "1", "TERMINATE", 1), Message("3", "2", "CORRECT", 2, 5)], "ended", 5),
-        ([Message("1"), Message("2", "1", "MODIFY", 1, 2), Message("3", "2", "ERROR", 2, 9, "CANCEL")], "live", 1),
-        ([Message("1"), Message("2", "1", "ERROR", 2, 9, "CANCEL")], "withdrawn", 9),
-        ([Message("1"), Message("2", "1", "ERROR", 2, 9, "CANCEL"), Message("3", "1", "CORRECT", 3, 7)], "live", 7),
-        ([Message("9", notional=1), Message("10", "9", "MODIFY", 0, 2)], "live", 2),
-        ([Message("1", "1", "MODIFY", 0, 3)], "live", 3),
-    ],
-    ids=[
-        "error",
-        "revive",
-        "correct the end",
-        "cancel a change",
-        "cancel all",
-        "cancel and correct",
-        "numbers",
-        "self",
-    ],
-)
-async def test_the_state_follows_the_specification(
-    tape: Tape, messages: list[Message], state: str, notional: int
-) -> None:
-    for number, message in enumerate(reversed(messages)):
-        await tape.publish(f"2026/07/{number + 10}", [message])
+CASES: dict[str, tuple[list[Message], str, int]] = {
+    "an error withdraws the trade": (
+        [Message("11"), Message("12", "11", "MODIFY", 1, 2), Message("13", "12", "ERROR", 2, 3)], "withdrawn", 3,
+    ),
+    "a revival": ([Message("21"), Message("22", "21", "ERROR", 0), Message("23", "21", "REVIVE", 2, 4)], "live", 4),
+    "a corrected end": (
+        [Message("31"), Message("32", "31", "TERMINATE", 1), Message("33", "32", "CORRECT", 2, 5)], "ended", 5,
+    ),
+    "a cancelled change": (
+        [Message("41"), Message("42", "41", "MODIFY", 1, 2), Message("43", "42", "ERROR", 2, 9, "CANCEL")], "live", 1,
+    ),
+    "all cancelled": ([Message("51"), Message("52", "51", "ERROR", 2, 9, "CANCEL")], "withdrawn", 9),
+    "cancelled and correct": (
+        [Message("61"), Message("62", "61", "ERROR", 2, 9, "CANCEL"), Message("63", "61", "CORRECT", 3, 7)], "live", 7,
+    ),
+    "identifiers are numbers": ([Message("79"), Message("710", "79", "MODIFY", 0, 2)], "live", 2),
+    "a message that points to itself": ([Message("81", "81", "MODIFY", 0, 3)], "live", 3),
+}  # fmt: skip
+
+
+async def test_the_state_follows_the_specification(tape: Tape) -> None:
+    for number in (2, 1, 0):  # the last messages come first
+        messages = [chain[number] for chain, *_ in CASES.values() if number < len(chain)]
+        await tape.publish(f"2026/07/{number + 10}", messages)
         await tape.runner().run_round()
         await tape.check()
-    (row,) = (await tape.read()).values()
-    assert (row["state"], row["notional"]) == (state, notional)
+    rows = await tape.read()
+    states = {name: (rows[chain[0].id]["state"], rows[chain[0].id]["notional"]) for name, (chain, *_) in CASES.items()}
+    assert states == {name: (state, Decimal(notional)) for name, (_, state, notional) in CASES.items()}
 
 
 async def test_a_days_file_replaces_its_slices_and_changes_nothing(tape: Tape) -> None:
@@ -227,14 +224,14 @@ async def test_a_days_file_replaces_its_slices_and_changes_nothing(tape: Tape) -
     assert await tape.read() == rows
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
 async def test_any_order_splits_repeats_and_corrections_give_what_a_rebuild_gives(tape: Tape, seed: int) -> None:
     chance = random.Random(seed)
-    messages = invent_messages(chance, 60)
+    messages = invent_messages(chance, 40)
     chance.shuffle(messages)
     slices: dict[str, list[Message]] = {}
     for message in messages:
-        slices.setdefault(f"2026/07/{chance.randrange(10, 14)}/s{chance.randrange(4)}", []).append(message)
+        slices.setdefault(f"2026/07/{chance.randrange(10, 13)}/s{chance.randrange(3)}", []).append(message)
     events = list(slices.items())
     chance.shuffle(events)
     for covers, part in events:

@@ -16,6 +16,7 @@ from spotlightd.sql.tiers import ArchivedPartitions
 from spotlightd.sql.visibility import SEQ, Snapshot, all_rows, newest_condition, published_condition
 
 LOAD = "load_id = {load_id:UInt64}"
+CONTENT = ("pointer", "at", "action", "is_cancel", "executed", "first", "terms")
 BETWEEN = "seq > {since:UInt64} AND seq <= {until:UInt64}"
 
 
@@ -48,19 +49,14 @@ class Messages:
         first = ", ".join(self.chains.first.values())
         terms = ", ".join(self.chains.now.values())
         return (
-            f"{self.scope}, message_id, {pointer} AS pointer, {self.chains.at} AS at, action, action_printed = 'CANCEL' AS"
+            f"{self.scope}, message_id, {pointer} AS pointer, {self.chains.at} AS at, CAST(action AS String) AS action,"
+            " CAST(action_printed AS String) = 'CANCEL' AS"
             f" is_cancel, execution_time AS executed, tuple({first}) AS first, tuple({terms}) AS terms"
         )
 
-    def _grouped(self, rows: str, condition: str, having: str = "1") -> str:
-        """A message once, whatever number of documents has it."""
-        values = ("pointer", "at", "action", "is_cancel", "executed", "first", "terms")
-        taken = ", ".join(f"any(m.{name}) AS {name}" for name in values)
-        if condition != "1":
-            taken = ", ".join(f"anyIf(m.{name}, {condition}) AS {name}" for name in values)
-        names = ", ".join(f"m.{name} AS {name}" for name in (*self.chains.scope, "message_id"))
-        groups = ", ".join(f"m.{name}" for name in (*self.chains.scope, "message_id"))
-        return f"SELECT {names}, {taken} FROM ({rows}) AS m GROUP BY {groups} HAVING {having}"
+    def _once(self, rows: str) -> str:
+        """Each message once, whatever number of documents has it."""
+        return f"{rows} LIMIT 1 BY {self.key('message_id')}"
 
     def create(self, part: str, select: str) -> str:
         """A statement that holds the rows of a SELECT in the engine's memory: they are read many times in a step."""
@@ -93,19 +89,15 @@ class Messages:
         source = self.chains.messages
         after = published_condition(source)
         if not self.has_replaced:
-            rows, loads = (
-                all_rows(source, self.archived),
-                f"SELECT load_id FROM loads WHERE dataset = '{source.name}' AND {BETWEEN}",
-            )
+            loads = f"SELECT load_id FROM loads WHERE dataset = '{source.name}' AND {BETWEEN}"
             among = published_condition(source, among=loads)
-            return self._grouped(f"SELECT {self.columns} FROM {rows} WHERE {among}", "1")
-        rows = changed_rows(source, self.archived)
+            return self._once(f"SELECT {self.columns} FROM {all_rows(source, self.archived)} WHERE {among}")
+        rows, names = changed_rows(source, self.archived), self.key("message_id")
         before = after.replace(SEQ, SINCE)
-        content = "cityHash64(pointer, at, action, is_cancel, executed, first, terms)"
+        content = f"cityHash64({', '.join(CONTENT)})"
         judged = f"SELECT {self.columns}, {after} AS is_after, {before} AS is_before, {content} AS content FROM {rows}"
-        return self._grouped(
-            judged, "m.is_after", "max(m.is_after) AND NOT (max(m.is_before) AND uniqExact(m.content) = 1)"
-        )
+        same = f"SELECT {names} FROM ({judged}) GROUP BY {names} HAVING max(is_before) AND uniqExact(content) = 1"
+        return self._once(f"SELECT {self.columns} FROM {rows} WHERE {after} AND ({names}) NOT IN ({same})")
 
     @property
     def _select_gone(self) -> str:
@@ -119,8 +111,7 @@ class Messages:
     def visible(self, keys: str) -> str:
         """The visible messages with these keys."""
         names = self.key("message_id")
-        rows = f"SELECT {self.columns} FROM {self._visible} WHERE ({names}) IN ({keys})"
-        return self._grouped(rows, "1")
+        return self._once(f"SELECT {self.columns} FROM {self._visible} WHERE ({names}) IN ({keys})")
 
     @property
     def _visible(self) -> str:

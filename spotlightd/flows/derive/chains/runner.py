@@ -42,7 +42,7 @@ PUBLICATIONS = (
     " WHERE dataset = {name:String} AND seq > {since:UInt64} AND seq <= {until:UInt64}"
 )
 ROWS_AT_ONCE = 50_000
-SCRATCH = ("new", "gone", "placed", "linked")
+SCRATCH = ("new", "gone", "placed", "linked", "pieces")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +171,11 @@ class _Writer:
         await self._insert(chains.dataset, rows.insert_withdrawn)
         await self._warehouse.execute(rows.create_linked, self._values)
         has_slow = (await self._warehouse.rows(f"SELECT count() FROM ({rows.slow_roots})", self._values)).rows[0][0]
-        await self._insert(chains.dataset, rows.insert_rows(without_slow=bool(has_slow)))
+        await self._warehouse.execute(rows.create_pieces(without_slow=bool(has_slow)), self._values)
+        await self._insert(chains.dataset, rows.insert_rows)
         if has_slow:
-            await self._insert(chains.dataset, rows.insert_slow_rows)
+            await self._warehouse.execute(rows.create_slow_pieces, self._values)
+            await self._insert(chains.dataset, rows.insert_rows)
         for part in SCRATCH:
             await self._warehouse.execute(f"DROP TABLE IF EXISTS {self._messages.scratch(part)} SYNC")
         return {dataset.name: await self._count(dataset) for dataset in chains.datasets}

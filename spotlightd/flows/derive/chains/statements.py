@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from spotlightd.flows.derive.chains.messages import LOAD, Messages, version_columns
 
+OFFSET = 10**17
+"""Makes a number of 18 digits of any time that a DateTime64 holds."""
+
 LINK = "message_id, root_id, original_id, event_at, depth, is_cyclic"
 
 
@@ -159,15 +162,16 @@ UNION DISTINCT SELECT {scope}, root_id FROM ({messages.new_links})
 UNION DISTINCT SELECT {scope}, root FROM ({self._former})
     WHERE has_cancel OR {messages.digest("root_id")} IN {slow}"""
 
-    def insert_rows(self, *, without_slow: bool) -> str:
-        """Add the new messages to what was known of their chains."""
+    def create_pieces(self, *, without_slow: bool) -> str:
+        """The new messages, and what was known of their chains before."""
         pieces = f"{self._piece_of_message(self._new)} UNION ALL {self._piece_of_row}"
-        return self._insert(
-            pieces, f"({self.messages.scope}, root) NOT IN ({self.slow_roots})" if without_slow else "1"
-        )
+        if without_slow:
+            pieces = f"SELECT * FROM ({pieces}) WHERE ({self.messages.scope}, root) NOT IN ({self.slow_roots})"
+        return self.messages.create("pieces", pieces)
 
     @property
-    def insert_slow_rows(self) -> str:
+    def create_slow_pieces(self) -> str:
+        """All messages of the slow chains."""
         messages = self.messages
         scope, steps = messages.scope, messages.chains.steps
         roots = f"SELECT {scope}, root FROM ({self.slow_roots})"
@@ -175,9 +179,8 @@ UNION DISTINCT SELECT {scope}, root FROM ({self._former})
         keys = f"SELECT {messages.key('message_id')} FROM ({members}) UNION ALL {roots}"
         every = self._with_links(messages.visible(keys), members)
         cancelled = f"SELECT {scope}, pointer FROM ({every}) WHERE is_cancel"
-        return self._insert(
-            self._piece_of_message(every, f"NOT is_cancel AND ({messages.key('message_id')}) NOT IN ({cancelled})"), "1"
-        )
+        in_force = f"NOT is_cancel AND ({messages.key('message_id')}) NOT IN ({cancelled})"
+        return messages.create("pieces", self._piece_of_message(every, in_force))
 
     @property
     def _new(self) -> str:
@@ -214,14 +217,14 @@ UNION DISTINCT SELECT {scope}, root FROM ({self._former})
 
     def _piece_of_message(self, rows: str, in_force: str = "1") -> str:
         """A message as the row of a chain that has only this one."""
-        place = "(at, length(message_id), message_id)"
+        place = _place("at", "message_id")
         sets_state = "action IN ('NEW', 'MODIFY', 'TERMINATE', 'ERROR', 'REVIVE')"
         return f"""
-SELECT {self.messages.scope}, root, {place} AS first_place, first, ({in_force}, {place}) AS place, terms,
-    ({in_force} AND {sets_state}, {place}) AS state_place, if({sets_state}, action, '') AS state_action,
-    {place} AS last_place, action AS last_action, executed, toUInt64(1) AS messages,
-    toUInt64(action IN ('MODIFY', 'CORRECT')) AS changes, toUInt8(message_id = root) AS has_root, toUInt8(is_cancel) AS has_cancel,
-    toUInt32(depth) AS depth, toBool(is_cyclic) AS is_cyclic
+SELECT {self.messages.scope}, root, {place} AS first_place, first, concat(toString({in_force}), first_place) AS place, terms,
+    concat(toString({in_force} AND {sets_state}), first_place) AS state_place,
+    if({sets_state}, action, '') AS state_action, first_place AS last_place, action AS last_action, executed,
+    toUInt64(1) AS messages, toUInt64(action IN ('MODIFY', 'CORRECT')) AS changes, toUInt8(message_id = root) AS has_root,
+    toUInt8(is_cancel) AS has_cancel, toUInt32(depth) AS depth, toUInt8(is_cyclic) AS is_cyclic
 FROM ({rows})"""
 
     @property
@@ -230,39 +233,68 @@ FROM ({rows})"""
         chains = self.messages.chains
         first, terms = ", ".join(chains.first), ", ".join(chains.now)
         return f"""
-SELECT {self.messages.scope}, root, (first_event_at, length(first_message), first_message) AS first_place, tuple({first}),
-    (toUInt8(in_force), (in_force_at, length(message_in_force), message_in_force)), tuple({terms}),
-    (toUInt8(state_action != ''), (state_at, length(state_message), state_message)), state_action,
-    (last_event_at, length(last_message), last_message), last_action, execution_time, messages, changes,
-    toUInt8(has_root AND root = root_id), toUInt8(has_cancel), toUInt32(depth + moved), toBool(is_cyclic OR moved_is_cyclic)
+SELECT {self.messages.scope}, root, {_place("first_event_at", "first_message")}, tuple({first}),
+    concat(toString(toUInt8(in_force)), {_place("in_force_at", "message_in_force")}), tuple({terms}),
+    concat(toString(CAST(state_action AS String) != ''), {_place("state_at", "state_message")}), CAST(state_action AS String),
+    {_place("last_event_at", "last_message")}, CAST(last_action AS String), execution_time, messages, changes,
+    toUInt8(has_root AND root = root_id), toUInt8(has_cancel), toUInt32(depth + moved), toUInt8(is_cyclic OR moved_is_cyclic)
 FROM ({self._former})"""
 
-    def _insert(self, pieces: str, condition: str) -> str:
-        """Put the pieces of each chain together."""
-        chains, scope = self.messages.chains, self.messages.scope
-        live = "multiIf(NOT in_force, 'withdrawn', state_action = 'TERMINATE', 'ended', state_action = 'ERROR', 'withdrawn', 'live')"
-        columns: dict[str, str] = {
-            **{name: name for name in chains.scope},
-            "root_id": "root",
-            "state": f"if(has_root AND NOT is_cyclic, {live}, 'root unknown')",
-            "last_state": live,
-            **{name: f"terms.{index}" for index, name in enumerate(chains.now, 1)},
-            **{name: f"first.{index}" for index, name in enumerate(chains.first, 1)},
-            "messages": "messages", "changes": "changes", "execution_time": "executed",
-            "first_event_at": "first_place.1", "last_event_at": "last_place.1", "last_action": "last_action",
-            "first_message": "first_place.3", "last_message": "last_place.3", "message_in_force": "place.2.3",
-            "depth": "depth", "is_cyclic": "is_cyclic", "in_force_at": "place.2.1", "in_force": "in_force",
-            "state_at": "state_place.2.1", "state_message": "state_place.2.3", "state_action": "state_action",
-            "has_root": "has_root", "has_cancel": "has_cancel",
-        }  # fmt: skip
+    @property
+    def insert_rows(self) -> str:
+        """Put the pieces of each chain together. Only short columns are grouped; terms come from the piece in force."""
+        chains, scope, pieces = self.messages.chains, self.messages.chains.scope, self.messages.scratch("pieces")
+        columns = self._columns()
+        groups = ", ".join((*scope, "root"))
+        on_place = " AND ".join(f"a.{name} = p.{name}" for name in (*scope, "root", "place"))
+        on_first = " AND ".join(f"a.{name} = f.{name}" for name in (*scope, "root", "first_place"))
         return f"""
 INSERT INTO {chains.dataset.name} ({", ".join(columns)}, change, load_id)
-SELECT {", ".join(f"{value} AS {name}_" for name, value in columns.items())}, 1, {{load_id:UInt64}} FROM (
-    SELECT {scope}, root, min(p.first_place) AS first_place, argMin(p.first, p.first_place) AS first, max(p.place) AS place,
-        argMax(p.terms, p.place) AS terms, max(p.state_place) AS state_place,
-        if(max(p.state_place).1, argMax(p.state_action, p.state_place), '') AS state_action,
-        max(p.last_place) AS last_place, argMax(p.last_action, p.last_place) AS last_action, min(p.executed) AS executed,
-        sum(p.messages) AS messages, sum(p.changes) AS changes, max(p.has_root) AS has_root,
-        max(p.has_cancel) AS has_cancel, max(p.depth) AS depth, max(p.is_cyclic) AS is_cyclic, place.1 != 0 AS in_force
-    FROM ({pieces}) AS p WHERE {condition} GROUP BY {scope}, root
-)"""
+SELECT {", ".join(f"{value} AS {name}_" for name, value in columns.items())}, 1, {{load_id:UInt64}}
+FROM (SELECT {groups}, place, terms FROM {pieces}) AS p
+INNER JOIN (
+    SELECT {groups}, min(first_place) AS first_place, max(place) AS place, max(state_place) AS state_place,
+        if(startsWith(state_place, '1'), argMax(state_action, {pieces}.state_place), '') AS state_action,
+        max(last_place) AS last_place, argMax(last_action, {pieces}.last_place) AS last_action, min(executed) AS executed,
+        sum(messages) AS messages, sum(changes) AS changes, max(has_root) AS has_root, max(has_cancel) AS has_cancel,
+        max(depth) AS depth, max(is_cyclic) AS is_cyclic
+    FROM {pieces} GROUP BY {groups}
+) AS a ON {on_place}
+INNER JOIN (SELECT {groups}, first_place, first FROM {pieces}) AS f ON {on_first}"""
+
+    def _columns(self) -> dict[str, str]:
+        """The stored columns of a row, by name: expressions over the joined pieces."""
+        chains = self.messages.chains
+        in_force = "startsWith(a.place, '1')"
+        live = (
+            f"multiIf(NOT {in_force}, 'withdrawn', a.state_action = 'TERMINATE', 'ended', a.state_action = 'ERROR', 'withdrawn',"
+            " 'live')"
+        )
+        return {
+            **{name: f"a.{name}" for name in chains.scope},
+            "root_id": "a.root",
+            "state": f"if(a.has_root AND NOT a.is_cyclic, {live}, 'root unknown')",
+            "last_state": live,
+            **{name: f"p.terms.{index}" for index, name in enumerate(chains.now, 1)},
+            **{name: f"f.first.{index}" for index, name in enumerate(chains.first, 1)},
+            **{name: f"a.{name}" for name in ("messages", "changes", "last_action", "depth", "is_cyclic", "state_action")},
+            **{name: f"a.{name}" for name in ("has_root", "has_cancel")},
+            "execution_time": "a.executed", "in_force": in_force,
+            "first_event_at": _time("a.first_place"), "first_message": _identifier("a.first_place"),
+            "last_event_at": _time("a.last_place"), "last_message": _identifier("a.last_place"),
+            "in_force_at": _time("substring(a.place, 2)"), "message_in_force": _identifier("substring(a.place, 2)"),
+            "state_at": _time("substring(a.state_place, 2)"), "state_message": _identifier("substring(a.state_place, 2)"),
+        }  # fmt: skip
+
+
+def _place(at: str, identifier: str) -> str:
+    """A text whose order is that of times, then of identifiers as numbers."""
+    return f"concat(toString(toUnixTimestamp64Micro({at}) + {OFFSET}), toString(length({identifier}) + 1000), {identifier})"
+
+
+def _time(place: str) -> str:
+    return f"fromUnixTimestamp64Micro(toInt64(substring({place}, 1, 18)) - {OFFSET}, 'UTC')"
+
+
+def _identifier(place: str) -> str:
+    return f"substring({place}, 23)"
