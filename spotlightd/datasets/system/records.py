@@ -44,7 +44,7 @@ runs = system_table(
         Column("covers", "String", "what the document reports, from coarse to fine, such as 2021/01/b"),
         label_column(
             "outcome",
-            "published, unchanged, covered (a document for a larger slice has it), refused, absent, failed, wrong body, "
+            "published, unchanged, covered (a document for a larger slice has it), refused, absent, archived, failed, wrong body, "
             "store failed, or discovered for a look that listed the documents",
         ),
         Column("digest", "String", "SHA-256 of the document; empty when there was none"),
