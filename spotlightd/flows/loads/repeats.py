@@ -91,13 +91,17 @@ async def hide_repeated_keys(
         f" AND {visible_load_condition(dataset)}"
     )
     key = ", ".join(f"`{name}`" for name in dataset.key)
-    place = f"(`{dataset.time}`, load_id, member, line)"
-    places = (
-        f"SELECT groupArrayIf({place}, load_id = {{load_id:UInt64}}) AS own, groupArray({place}) AS all FROM {rows}"
-        f" WHERE {on_days} AND (load_id = {{load_id:UInt64}} OR load_id IN ({others}))"
+    repeated = (
+        f"FROM {rows} WHERE {on_days} AND (load_id = {{load_id:UInt64}} OR load_id IN ({others}))"
         f" AND ({key}) IN (SELECT {key} FROM {dataset.name} WHERE {on_days} AND load_id = {{load_id:UInt64}})"
         f" GROUP BY {key} HAVING count() > 1"
     )
+    days = days_values(dataset, wide.first, wide.last)
+    values = {**days, "load_id": load.load_id, "superseded": list(superseded), "seq": NEWEST}
+    if not (await warehouse.rows(f"SELECT 1 {repeated} LIMIT 1", values)).rows:
+        return  # usually; noting the places of all keys would take twice as long
+    place = f"(`{dataset.time}`, load_id, member, line)"
+    places = f"SELECT groupArrayIf({place}, load_id = {{load_id:UInt64}}) AS own, groupArray({place}) AS all {repeated}"
     pairs = f"SELECT mine, arrayJoin(all) AS other FROM (SELECT arrayJoin(own) AS mine, all FROM ({places}))"
     sql = (
         "INSERT INTO hidden_rows (dataset, load_id, member, line, by_load, at)"
@@ -105,8 +109,7 @@ async def hide_repeated_keys(
         f" FROM (SELECT if(mine < other, mine, other) AS loser, if(mine < other, other, mine) AS winner FROM ({pairs}))"
         " WHERE loser <> winner"
     )
-    days = days_values(dataset, wide.first, wide.last)
-    await warehouse.execute(sql, {**days, "load_id": load.load_id, "superseded": list(superseded), "seq": NEWEST})
+    await warehouse.execute(sql, values)
 
 
 def _widen(dataset: Dataset, period: Period) -> Period:
