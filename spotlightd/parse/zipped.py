@@ -45,6 +45,12 @@ class Member:
         return PurePosixPath(self.name).suffix.lower()
 
 
+def is_archive(path: Path) -> bool:
+    """Whether the document begins like a zip archive."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
 def members(body: Body) -> tuple[Member, ...]:
     """All files of the archive, in its own order. FormatError if it is not a zip archive, or not a safe one."""
     limits = body.limits

@@ -64,12 +64,20 @@ def _find_faults(
 
 def _read_lines(body: Body, wanted: Container[Position]) -> Iterator[tuple[Position, str]]:
     """The wanted lines of the document, in document order."""
-    for member in zipped.members(body):
-        for block in lines.read_blocks(zipped.pieces(member), "latin-1", member=member.index):
+    for member, pieces in _list_texts(body):
+        for block in lines.read_blocks(pieces, "latin-1", member=member):
             texts = block.text.decode().split("\n")[: block.count]
             for number, text in enumerate(texts, block.first):
-                if (member.index, number) in wanted:
-                    yield (member.index, number), text
+                if (member, number) in wanted:
+                    yield (member, number), text
+
+
+def _list_texts(body: Body) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """The members of an archive, or the document itself, each with its number and its bytes."""
+    if zipped.is_archive(body.path):
+        yield from ((member.index, zipped.pieces(member)) for member in zipped.members(body))
+    else:
+        yield 0, lines.read_file(body.path)
 
 
 run = answer_once(audit_document, start_parsing_threads)

@@ -58,20 +58,12 @@ def _read_lines(body: Body, member: int, first: int, last: int) -> tuple[str, li
 
 
 def _open_member(body: Body, index: int) -> tuple[str, Iterator[bytes]]:
-    with body.path.open("rb") as file:
-        is_zip = file.read(2) == b"PK"
-    if not is_zip:
-        return "", _read_pieces(body.path)
+    if not zipped.is_archive(body.path):
+        return "", lines.read_file(body.path)
     members = zipped.members(body)
     if index >= len(members):
         raise FormatError(f"{body.name} holds {len(members)} files, so there is no member {index}", member=index)
     return members[index].name, zipped.pieces(members[index])
-
-
-def _read_pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(zipped.PIECE_BYTES):
-            yield piece
 
 
 def read_page(body: Body, page: int, cell: int, around: int, *, with_picture: bool) -> dict[str, Any]:

@@ -43,7 +43,7 @@ async def publish(
     warehouse: ClickHouse, day: date, rows: Sequence[Row], *, at: datetime | None = None, facility: str = "cnms"
 ) -> int:
     (newest,) = (await warehouse.rows("SELECT max(seq) FROM loads")).rows[0]
-    seq = newest + 1
+    seq = int(newest) + 1
     await warehouse.insert(short_volume, [(*row, 1000 + seq, 0, line) for line, row in enumerate(rows, 2)])
     at = at or datetime(day.year, day.month, day.day, 23, tzinfo=UTC)
     covers, digest = f"{day:%Y/%m/%d}/{facility}", f"{seq:064d}"
@@ -88,7 +88,7 @@ async def read_card(warehouse: ClickHouse) -> dict[str, Any]:
 
 async def read_changes(warehouse: ClickHouse) -> dict[str, tuple[str, str, list[str], list[str]]]:
     sql = "SELECT column, kind, says, now, before FROM quiet_changes"
-    return {column: tuple(row) for column, *row in (await warehouse.rows(sql)).rows}  # type: ignore[misc]
+    return {column: (kind, says, now, before) for column, kind, says, now, before in (await warehouse.rows(sql)).rows}
 
 
 async def test_ordinary_days_raise_no_alarm(scorecard: Scorecard, warehouse: ClickHouse) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from spotlightd import Batch, Body, FormatError, Link
 from spotlightd.parse import new_york, records
+from spotlightd.settings.sources import ParserSettings
 from spotlightd.sources.short_interest import (
     finra_short_volume,
     nasdaq_short_halts,
@@ -18,7 +21,10 @@ from spotlightd.sources.short_interest import (
     nyse_short_volume,
     nyse_trading_halts,
 )
+from spotlightd.workers import audit_child
+from spotlightd.workers.inline import parse_inline
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 LISTS = {
     finra_short_volume.source: finra_short_volume.list_links,
     nyse_short_volume.source: nyse_short_volume.list_links,
@@ -128,3 +134,27 @@ def test_no_document_is_expected_of_a_day_without_trades() -> None:
         assert thanksgiving not in days, source.name
     assert finra_short_volume.source.expected(date(2026, 11, 27)).covers == "2026/11/25/cnms"
     assert finra_short_volume.source.expected(date(2026, 11, 28)).covers == "2026/11/27/cnms"
+
+
+@pytest.mark.parametrize(
+    ("source", "case"),
+    [
+        (finra_short_volume.source, "consolidated_2026"),
+        (finra_short_volume.source, "header_without_exempt_volume"),
+        (nyse_short_volume.source, "nyse_2021_01_04"),
+        (nyse_short_volume.source, "arca_2009_07_30"),
+    ],
+)
+def test_an_audit_of_a_plain_text_finds_every_row_in_its_line(source: Batch, case: str) -> None:
+    (document,) = (GOLDEN / source.name / case).glob("*.txt")
+    (dataset,) = source.datasets
+    names = [column.name for column in dataset.columns]
+    rows = [row for block in parse_inline(source, document, document.name) for row in block.columns.to_pylist()]  # type: ignore[union-attr]
+    request: dict[str, Any] = {
+        "place": source.parse.__module__, "source": source.name, "path": str(document), "name": document.name, "columns": names,
+        "rows": [[0, row["line"], [audit_child.encode_value(row[name]) for name in names]] for row in rows],
+        "limits": asdict(ParserSettings()), "most": 10,
+    }  # fmt: skip
+    assert audit_child.audit_document(request)["count"] == 0
+    request["rows"][0][2][3] = "1"
+    assert audit_child.audit_document(request)["count"] == 1

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import date, timedelta
+from typing import Any
 
 from spotlightd import Batch, Body, Expected, Link, OutsideRows, Pages, Reject, Rows, short_volume
 from spotlightd.calendars.trading import trading_day_before, trading_days
@@ -76,6 +77,10 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
     return volume_files.read_volumes(body, LAYOUT, BEGINNINGS)
 
 
+def reread(text: str) -> dict[str, Any]:
+    return volume_files.reread_volumes(text, [*LAYOUT.take.values()])
+
+
 def expected(day: date) -> Expected:
     """The sum of the last trading day before."""
     before = trading_day_before(day)
@@ -89,6 +94,7 @@ source = Batch(
     datasets=(short_volume,),
     discover=discover,
     parse=parse,
+    reread=reread,
     parser="1",
     hosts=("cdn.finra.org",),
     begins_with=b"Date|Symbol|",

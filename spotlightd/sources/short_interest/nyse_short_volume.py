@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import date, timedelta
+from typing import Any
 
 from spotlightd import Batch, Body, Expected, Link, OutsideRows, Pages, Reject, Rows, short_volume
 from spotlightd.calendars.trading import trading_day_before, trading_days
@@ -68,6 +69,10 @@ def parse(body: Body) -> Iterator[Rows | Reject]:
     return volume_files.read_volumes(body, LAYOUT, BEGINNINGS)
 
 
+def reread(text: str) -> dict[str, Any]:
+    return volume_files.reread_volumes(text, [*LAYOUT.take.values()])
+
+
 def expected(day: date) -> Expected:
     """The file of NYSE of the last trading day but one: it is posted during the night."""
     before = trading_day_before(day - timedelta(days=1))
@@ -81,6 +86,7 @@ source = Batch(
     datasets=(short_volume,),
     discover=discover,
     parse=parse,
+    reread=reread,
     parser="1",
     hosts=("ftp.nyse.com",),
     begins_with=b"Date|Symbol|",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
 
 from spotlightd import Body, FormatError, Reject, Rows
 from spotlightd.parse import delimited, lines
@@ -12,6 +15,23 @@ from spotlightd.parse import delimited, lines
 NAME = re.compile(r"([A-Za-z]+)shvol\d{8}\.txt")
 EXEMPT = "short_exempt_volume"
 LONGEST_HEADER = 1_000
+
+
+def reread_volumes(text: str, columns: Sequence[str]) -> dict[str, Any]:
+    """One line as a row, field by field, for an audit; `columns` in the order of the newest header. Old lines have a field less."""
+    texts = text.split("|")
+    if len(texts) < len(columns):
+        columns = [column for column in columns if column != EXEMPT]
+    fields = dict(zip(columns, texts, strict=True))
+    day = fields["trade_date"]
+    return {
+        "trade_date": date(int(day[:4]), int(day[4:6]), int(day[6:])),
+        "symbol": fields["symbol"],
+        "short_volume": Decimal(fields["short_volume"]),
+        EXEMPT: Decimal(fields[EXEMPT]) if EXEMPT in fields else None,
+        "total_volume": Decimal(fields["total_volume"]),
+        "market": fields["market"],
+    }
 
 
 def read_volumes(body: Body, layout: delimited.Layout, facilities: Collection[str]) -> Iterator[Rows | Reject]:

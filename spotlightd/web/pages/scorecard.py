@@ -62,8 +62,10 @@ def recent_changes(snapshot: Snapshot, days: int = LISTED_DAYS) -> Query:
 
 def make_change(row: Any) -> Change:
     """From a row of `recent_changes`."""
-    *values, now, before, document, document_before = row
-    return Change(*values, tuple(now), tuple(before), document, document_before)
+    at, source, dataset, covers, kind, column, sentence, now, before, document, document_before = row
+    return Change(
+        at, source, dataset, covers, kind, column, sentence, tuple(now), tuple(before), document, document_before
+    )
 
 
 async def show_scorecard(request: web.Request) -> web.StreamResponse:
