@@ -14,7 +14,7 @@ import pytest
 from spotlightd import Batch, Body, Link, Pages, Reject, Rows
 from spotlightd.errors import PublisherError, SettingsError
 from spotlightd.flows.batch.fetch import begin_attempt, mark_failed
-from spotlightd.flows.batch.forecast import Forecast, format_duration
+from spotlightd.flows.batch.forecast import Forecast, add_forecast, format_duration
 from spotlightd.flows.batch.ingest import IngestRange, ingest, is_due
 from spotlightd.flows.batch.laps import Course, Lap
 from spotlightd.flows.batch.schedule import Collector, Wakeups
@@ -340,6 +340,15 @@ def test_the_forecast_goes_on_over_laps_and_forgets_what_is_older_than_an_hour()
     assert forecast.seconds_left is not None
     measured = 3600 * (10_000 - 150) / forecast.seconds_left
     assert 550 < measured < 750, "and not 6,000, as in the first hour"
+
+
+def test_a_command_shows_the_forecast_behind_each_step() -> None:
+    clock, steps = ManualClock(), list[str]()
+    progress = add_forecast(lambda step, _done, _total: steps.append(step), Forecast(source(), clock.to_clock()))
+    progress("2026/11/27", 0, 100)
+    clock.seconds = 60
+    progress("2026/11/26", 10, 100)
+    assert steps == ["2026/11/27", "2026/11/26, about 9 min left"]
 
 
 @pytest.mark.parametrize(
