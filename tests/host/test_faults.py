@@ -116,11 +116,10 @@ def test_a_setting_that_must_be_corrected_is_refused_before_anything_changes(box
 
 
 def test_a_wrong_settings_file_ends_the_daemon_with_78_and_no_loop(box: Machine) -> None:
-    box.run(f"cp -p {SETTINGS} {SETTINGS}.good && sed -i '1i warn_percnt = 1' {SETTINGS}")
-    before = box.run("systemctl show --property=NRestarts --value spotlightd")
+    box.run(f"cp -p {SETTINGS} {SETTINGS}.good && sed -i 's/^contact = /contcat = /' {SETTINGS}")
     assert box.try_command("systemctl restart spotlightd").returncode
     status = box.run("systemctl show --property=ExecMainStatus,ActiveState,NRestarts --value spotlightd").split()
-    assert set(status) == {"78", "failed", before}
-    assert "warn_percnt" in box.run("journalctl --unit spotlightd --lines 20 --no-pager")
+    assert set(status) == {"78", "failed", "0"}
+    assert "did you mean publisher.contact" in box.run("journalctl --unit spotlightd --lines 20 --no-pager")
     box.run(f"mv {SETTINGS}.good {SETTINGS} && systemctl reset-failed spotlightd && systemctl start spotlightd")
     wait_until_ready(box)
