@@ -58,22 +58,17 @@ class Reader:
         self.dataset, self.layouts, self.rules, self.needed = dataset, layouts, rules, needed
         self.columns = {column.name: column for column in dataset.columns}
         self.schema = columns.parsed_schema(dataset)
-        self._empty: dict[int, Columns] = {}
+        self._empty: dict[tuple[str, int], pa.Array] = {}
 
-    def make_empty(self, count: int) -> Columns:
-        """The columns, of nulls or of the empty values of their types; a day or time that must be there has none. Those of few
-        rows are made once, for slices have few.
+    def make_empty(self, column: pa.Field, count: int) -> pa.Array:
+        """The column without values: nulls, or the empty value of its type. Those of few rows are made once, for slices have
+        few.
         """
-        if count in self._empty:
-            return self._empty[count]
-        empty = {
-            column.name: _repeat(column, None, count)
-            for column in self.schema
-            if column.nullable or not pa.types.is_temporal(column.type)
-        }
-        if count <= FEW_ROWS:
-            self._empty[count] = empty
-        return empty
+        if count > FEW_ROWS:
+            return _repeat(column, None, count)
+        if (column.name, count) not in self._empty:
+            self._empty[column.name, count] = _repeat(column, None, count)
+        return self._empty[column.name, count]
 
     def read(
         self, pieces: Generator[bytes, None, None], constants: Mapping[str, Any], *, member: int = 0
@@ -169,8 +164,12 @@ class _Block:
             "schema_version": self.table.layout.version,
             "member": self.table.header.member,
         }
-        constants = {name: _repeat(schema.field(name), value, count) for name, value in values.items()}
-        self.arrays = {**reader.make_empty(count), **constants, "line": pa.array(self.fields.lines), **self.arrays}
+        self.arrays["line"] = pa.array(self.fields.lines)
+        for column in schema:
+            if column.name in values:
+                self.arrays[column.name] = _repeat(column, values[column.name], count)
+            elif column.name not in self.arrays and column.name not in ("flags", "other"):
+                self.arrays[column.name] = reader.make_empty(column, count)
         for flag, rule in reader.rules.items():
             mask = pc.fill_null(rule(self.arrays), fill_value=False)
             if pc.any(mask).as_py():
@@ -240,11 +239,8 @@ def _repeat(column: pa.Field, value: Any, count: int) -> pa.Array:
         return pa.nulls(count, kind)
     if pa.types.is_dictionary(kind):
         return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count), pa.array([value or ""]))
-    offsets = pa.repeat(pa.scalar(0, pa.int32()), count + 1)
-    if pa.types.is_map(kind):
-        return pa.MapArray.from_arrays(offsets, pa.array([], kind.key_type), pa.array([], kind.item_type))
     if pa.types.is_list(kind):
-        return pa.ListArray.from_arrays(offsets, pa.array([], kind.value_type))
+        return pa.ListArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), count + 1), pa.array([], kind.value_type))
     if value is None:
-        value = False if pa.types.is_boolean(kind) else 0 if pa.types.is_integer(kind) else ""
+        value = False if pa.types.is_boolean(kind) else ""
     return pa.repeat(pa.scalar(value, kind), count)
