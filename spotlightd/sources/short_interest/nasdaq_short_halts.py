@@ -63,6 +63,23 @@ def make_row(day: date, printed_at: datetime | None, fields: Mapping[str, str]) 
     }
 
 
+def reread(text: str) -> dict[str, Any]:
+    """What one line says, for an audit; days and times of the list are in its name and in its last line."""
+    mark = "|" if "|" in text else ","
+    symbol, rest = text.split(mark, 1)
+    name, category, time = rest.rsplit(mark, 2)
+    day, clock, half = time.split(" ")
+    month, number, year = map(int, day.split("/"))
+    hour, minute, second = map(int, clock.split(":"))
+    moment = datetime(year, month, number, hour % 12 + 12 * (half == "PM"), minute, second, tzinfo=new_york.NEW_YORK)
+    return {
+        "symbol": symbol,
+        "security_name": name.strip('"'),
+        "market_category": category,
+        "triggered_at": moment.astimezone(UTC),
+    }
+
+
 def expected(day: date) -> Expected:
     """The list of the last trading day before."""
     before = trading_day_before(day)
@@ -76,6 +93,7 @@ source = Batch(
     datasets=(short_halts,),
     discover=discover,
     parse=parse,
+    reread=reread,
     parser="1",
     hosts=("www.nasdaqtrader.com",),
     begins_with=b"Symbol",
