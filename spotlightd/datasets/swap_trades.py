@@ -36,9 +36,11 @@ from spotlightd.model.derived.chains import CHANGE, Chains, read_changes
 
 DAY, INSTANT = "Nullable(Date)", "DateTime64(6, 'UTC')"
 RATE_PAID = "coalesce(fixed_rate_1, fixed_rate_2)"
-SPREAD = "coalesce(spread_1, spread_2)"
+SPREAD = "coalesce(nullIf(spread_1, 0), nullIf(spread_2, 0), spread_1, spread_2)"
+"""Of two legs with a spread, mostly one has a spread of 0."""
 
 FIRST = {
+    "first_event_type": "event_type",
     "first_notional": NOTIONAL,
     "first_price": "price",
     "first_fixed_rate": RATE_PAID,
@@ -51,6 +53,7 @@ NOW = {
     "instrument": INSTRUMENT,
     "upi": "upi",
     "underlier": UNDERLIER,
+    "upi_underlier": "upi_underlier",
     "underlier_name": "underlier_name",
     "currency": CURRENCY,
     "notional": NOTIONAL,
@@ -59,15 +62,20 @@ NOW = {
     "price_notation": "price_notation",
     "fixed_rate": RATE_PAID,
     "spread": SPREAD,
-    "spread_notation": "if(isNull(spread_1), spread_notation_2, spread_notation_1)",
+    "spread_notation": "if(isNull(nullIf(spread_1, 0)) AND isNotNull(spread_2), spread_notation_2, spread_notation_1)",
     "effective_date": "effective_date",
     "expiration_date": "expiration_date",
     "upfront": "if(countEqual(payment_types, 'UFRO') = 1 AND length(payment_types) = length(payment_amounts), "
     "payment_amounts[indexOf(payment_types, 'UFRO')], NULL)",
+    "other_payments": "toUInt64(length(payment_amounts))",
+    "index_factor": "index_factor",
     "cleared": "cleared",
     "venue": "venue",
     "block": "block",
     "package": "package",
+    "package_price": "package_price",
+    "package_spread": "package_spread",
+    "non_standard": "non_standard",
     "flags": "flags",
 }
 COLUMNS = (
@@ -80,6 +88,7 @@ COLUMNS = (
     Column("instrument", NAME, "what is traded: the product's short name (FISN), before 2024 the product"),
     Column("upi", NAME, "unique product identifier (ISO 4914), since 2024"),
     Column("underlier", "String", "what it depends on: identifier, index or name; `basket` for several"),
+    Column("upi_underlier", NAME, "the underlier in the register of products; one index has several spellings"),
     Column("underlier_name", NAME, "name of the underlier as printed"),
     Column("currency", NAME, "currency of the notional"),
     Column("notional", AMOUNT, "notional in force; the second leg's where the first has none", unit="currency"),
@@ -92,11 +101,17 @@ COLUMNS = (
     Column("effective_date", DAY, "first day of the swap"),
     Column("expiration_date", DAY, "last day of the swap; most end on it without a message"),
     Column("upfront", AMOUNT, "the upfront payment of the message in force, if there is exactly one"),
+    Column("other_payments", "UInt64", "how many other payments the message in force has, upfront or not", unit="payments"),
+    Column("index_factor", RATE, "share of an index that is still there after defaults"),
     Column("cleared", NAME, "Y cleared, N not cleared, I to be cleared"),
     Column("venue", NAME, "market code of the platform; XXXX, XOFF, BILT and OFF are off-facility"),
     Column("block", CHOICE, "reported as a block trade"),
     Column("package", CHOICE, "one of several trades that were priced together"),
+    Column("package_price", RATE, "price of the whole package, the same in each of its trades"),
+    Column("package_spread", RATE, "spread of the whole package, the same in each of its trades"),
+    Column("non_standard", CHOICE, "has terms that the message does not show and that affect the price"),
     Column("flags", f"Array({NAME})", "rules that the message in force breaks"),
+    Column("first_event_type", NAME, "what the first message that is here reports, in the publisher's word: TRAD, NOVA, EXER"),
     Column("first_notional", AMOUNT, "notional of the first message that is here", unit="currency"),
     Column("first_price", RATE, "price of the first message that is here", unit="price_notation"),
     Column("first_fixed_rate", RATE, "fixed rate of the first message that is here"),
