@@ -4,7 +4,7 @@ Addresses are computed: `shorthalts20260820.txt`. A list holds the triggers of i
 because the price test lasts until the end of the next day. The publisher's page describes pipes; public readers of 2026 see
 commas, with quotes around names that hold one. The last line is the time in New York at which the list was made: about 16:30,
 or early in the next morning. A missing list is answered with a page of the site and status 200. The site turns visitors away
-after a few requests, so these are slow.
+after a few requests, so these are slow. The list of a day grows until its evening, so it is fetched from the next day on.
 
 Triggers are printed as `8/19/2026 9:30:00 AM`.
 """
@@ -30,7 +30,7 @@ FIELDS = ("Symbol", "Security Name", "Market Category", "Trigger Time")
 
 
 async def discover(_: Pages) -> AsyncIterator[Link]:
-    for link in list_links(new_york.today()):
+    for link in list_links(trading_day_before(new_york.today())):
         yield link
 
 
@@ -99,7 +99,7 @@ source = Batch(
     begins_with=b"Symbol",
     page_is_absent=True,
     least_links=3_000,
-    cron="35 11,22 * * 1-6",
+    cron="35 11 * * 2-6",
     expected=expected,
     outside=OutsideRows.REFUSE,
     max_bytes=8 << 20,
