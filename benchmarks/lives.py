@@ -25,7 +25,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.small import processor_seconds
+from small import processor_seconds
+
 from spotlightd import log
 from spotlightd.datasets.swap_trades import lives
 from spotlightd.datasets.swaps import swaps
