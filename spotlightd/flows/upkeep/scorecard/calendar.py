@@ -37,8 +37,8 @@ def list_expected(source: Batch, day: date) -> list[Expected]:
 
 def judge(expected: Iterable[Expected], published: Mapping[str, datetime], day: date) -> Punctuality:
     """`published` has the time of the first publication of each slice."""
-    due = list(expected)
-    first = {slice_.covers: find_published(slice_.covers, published) for slice_ in due}
+    due, parts = list(expected), find_first_parts(published)
+    first = {slice_.covers: find_published(slice_.covers, published, parts) for slice_ in due}
     missing = tuple(slice_.covers for slice_ in due if first[slice_.covers] is None)
     delays = [_delay(slice_, at) for slice_ in due if (at := first[slice_.covers]) is not None]
     counted = [delay for delay in delays if delay <= LONGEST_DELAY / DAY]
@@ -53,11 +53,19 @@ def judge(expected: Iterable[Expected], published: Mapping[str, datetime], day: 
     )
 
 
-def find_published(covers: str, published: Mapping[str, datetime]) -> datetime | None:
+def find_published(covers: str, published: Mapping[str, datetime], parts: Mapping[str, datetime]) -> datetime | None:
     """When the slice was first there: itself, in a larger one, or the first of its parts."""
     known = [published[whole] for whole in list_wholes(covers) if whole in published]
-    known += [at for path, at in published.items() if path.startswith(f"{covers}/")]
-    return min(known, default=None)
+    return min([*known, parts[covers]] if covers in parts else known, default=None)
+
+
+def find_first_parts(published: Mapping[str, datetime]) -> dict[str, datetime]:
+    """When the first part of each larger slice was published."""
+    first = dict[str, datetime]()
+    for covers, at in published.items():
+        for whole in list_wholes(covers)[:-1]:
+            first[whole] = min(at, first.get(whole, at))
+    return first
 
 
 def _delay(expected: Expected, published: datetime) -> float:

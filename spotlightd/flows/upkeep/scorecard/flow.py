@@ -17,7 +17,7 @@ from spotlightd.datasets.system import scorecard as cards
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
-from spotlightd.flows.upkeep.scorecard.calendar import judge, list_expected
+from spotlightd.flows.upkeep.scorecard.calendar import WATCHED_DAYS, judge, list_expected
 from spotlightd.flows.upkeep.scorecard.profiles import Profile, read_profiles, select_profiles
 from spotlightd.flows.upkeep.scorecard.rules import LEAST_ROWS, Change, compare_columns, compare_rows
 from spotlightd.log import logger
@@ -35,9 +35,8 @@ ALARM_DAYS, RESTATED_DAYS = 14, 90
 _NEWEST = f"""SELECT dataset, load_id, covers, document, rows, rejects FROM loads
 WHERE source = {{source:String}} AND derived_from = 0 AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads)
 ORDER BY dataset, covers DESC, seq DESC LIMIT {EARLIER + JUDGED} BY dataset, replaceRegexpAll(covers, '[0-9]', '#')"""
-_FIRST_PUBLISHED = (
-    "SELECT covers, min(published_at) FROM loads WHERE source = {source:String} AND derived_from = 0 GROUP BY covers"
-)
+_FIRST_PUBLISHED = """SELECT covers, min(published_at) FROM loads
+WHERE source = {source:String} AND derived_from = 0 AND covers >= {year:String} GROUP BY covers"""
 _RESTATED = """SELECT uniqExact(new.load_id) FROM (
     SELECT dataset, load_id, covers, parser, document, arrayJoin(supersedes) AS replaced FROM loads
     WHERE source = {source:String} AND derived_from = 0 AND published_at >= {since:DateTime64(6, 'UTC')}
@@ -96,7 +95,11 @@ class Scorecard:
     async def check(self, report: Reporter | None = None) -> int:
         """Judge all sources, if anything was published or a day has passed. Returns the number of alarms."""
         day = self.judged_on or datetime.now(UTC).date()
-        newest = int((await self.warehouse.rows("SELECT max(seq) FROM loads")).rows[0][0])
+        sql, names = (
+            "SELECT max(seq) FROM loads WHERE source IN {sources:Array(String)}",
+            [source.name for source in self.sources],
+        )
+        newest = int((await self.warehouse.rows(sql, {"sources": names})).rows[0][0])
         if (newest, day) != self.looked:
             for position, source in enumerate(self.sources):
                 if report:
@@ -110,6 +113,7 @@ class Scorecard:
         values = {
             "source": source.name,
             "since": f"{datetime.now(UTC) - timedelta(days=RESTATED_DAYS):%Y-%m-%d %H:%M:%S}",
+            "year": f"{day - timedelta(days=2 * WATCHED_DAYS):%Y}",
         }
         published = dict((await self.warehouse.rows(_FIRST_PUBLISHED, values)).rows)
         punctuality = judge(list_expected(source, day), published, day)
