@@ -33,6 +33,7 @@ from spotlightd.datasets.swaps import AMOUNT, CHOICE, INSTRUMENT, NAME, RATE, UN
 from spotlightd.model.dataset import Column, Dataset, Rhythm
 from spotlightd.model.derivation import RowsOf
 from spotlightd.model.derived.chains import CHANGE, Chains, read_changes
+from spotlightd.sql.visibility import published_condition
 
 DAY, INSTANT = "Nullable(Date)", "DateTime64(6, 'UTC')"
 RATE_PAID = "coalesce(fixed_rate_1, fixed_rate_2)"
@@ -210,7 +211,8 @@ lives = Chains(
             swaps,
             "publisher = {publisher:String} AND regime = {regime:String} AND (message_id = {root_id:String} OR message_id IN"
             " (SELECT message_id FROM swap_steps WHERE publisher = {publisher:String} AND regime = {regime:String}"
-            " AND root_id = {root_id:String} GROUP BY message_id HAVING sum(change) > 0))",
+            f" AND root_id = {{root_id:String}} AND {published_condition(swap_steps)} GROUP BY message_id"
+            " HAVING sum(change) > 0))",
         ),
     ),
 )

@@ -262,6 +262,11 @@ class Dataset:
         """Whether a row leads back to a place in a document or in a stream."""
         return self.by_load and not self.reading
 
+    @property
+    def is_citable(self) -> bool:
+        """Whether a row has its own place in a document or in a stream, and is not derived from other rows."""
+        return self.has_receipts and bool(self.pointer)
+
     def column(self, name: str) -> Column:
         """The stored column of that name. KeyError if there is none."""
         for column in self.stored:

@@ -31,7 +31,8 @@ class RowsOf:
     """The rows of an input that a derived row was computed from: its receipt.
 
     `where` is a condition on the rows of `dataset`, in which `{column:Type}` is the value of that column of the derived
-    row: `message_id IN {messages:Array(String)}`. Conditions on the columns that the dataset is sorted by are fast.
+    row: `message_id IN {messages:Array(String)}`. `{seq:UInt64}` is the publication at which the row is read. Conditions on the
+    columns that the dataset is sorted by are fast.
     """
 
     dataset: Dataset
@@ -40,7 +41,7 @@ class RowsOf:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The columns of the derived row that the condition names."""
-        return tuple(dict.fromkeys(PARAMETER.findall(self.where)))
+        return tuple(name for name in dict.fromkeys(PARAMETER.findall(self.where)) if name != "seq")
 
 
 @dataclass(frozen=True, slots=True)

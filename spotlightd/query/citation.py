@@ -186,8 +186,11 @@ def _find_citable(datasets: tuple[Dataset, ...], name: str) -> Dataset:
     dataset = next((dataset for dataset in datasets if dataset.name == name), None)
     if dataset is None:
         raise not_found(f"There is no dataset {name!r}.", "The first page lists those that exist.")
-    if dataset.has_receipts:
+    if dataset.is_citable:
         return dataset
+    if dataset.has_receipts:
+        remedy = "The page of a row leads to the rows that it was computed from: cite these."
+        raise bad_parameter("address", f"{name} is computed from other rows and is in no document", remedy)
     if origin := dataset.computed_from:
         raise bad_parameter("address", f"{name} is computed from {origin}", f"Cite the rows of {origin}.")
     raise bad_parameter("address", f"{name} is a record of this instance and cannot be cited", "Cite published data.")

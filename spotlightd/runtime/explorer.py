@@ -65,6 +65,7 @@ def make_explorer_context(
         document_tiers=document_tiers,
         disks=disks,
         audience=streams.audience,
+        origins={made.dataset.name: made.origins for made in instance.catalog.derivations},
     )
 
 

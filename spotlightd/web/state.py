@@ -11,6 +11,7 @@ from aiohttp import web
 
 from spotlightd.audience import Audience
 from spotlightd.model.dataset import Dataset
+from spotlightd.model.derivation import RowsOf
 from spotlightd.model.disk import DiskState, Watermarks
 from spotlightd.model.document_tiers import DocumentTiers
 from spotlightd.model.offsets import DrainState, FeedState
@@ -83,7 +84,7 @@ class ExplorerContext:
     """Everything that the pages read.
 
     `datasets` includes the system datasets and the frames of each of `streams`. `bus` and `positions` are None where no
-    stream is configured. `audience` counts open live pages. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top
+    stream is configured. `audience` counts open live pages. `origins`: what leads from a row of a derived dataset to the rows that it was computed from. Ages and lateness are judged on `judged_on` (None: today). `notice` is a sentence at the top
     of every page, such as the demo's. `missing` is what is not configured yet. The four callables give the state of other parts as of now.
     """
 
@@ -105,6 +106,7 @@ class ExplorerContext:
     document_tiers: Callable[[], DocumentTiers] = DocumentTiers
     disks: Callable[[], DiskState] = lambda: DiskState(Watermarks())
     audience: Audience = field(default_factory=Audience)
+    origins: Mapping[str, tuple[RowsOf, ...]] = field(default_factory=dict)
 
     @property
     def day(self) -> date:

@@ -93,8 +93,10 @@ async def select_loads(context: ExportContext, dataset: Dataset, days: DayRange,
 def _check_dataset(dataset: Dataset) -> None:
     if dataset.computed_from:
         raise SettingsError(f"{dataset.name} is computed from {dataset.computed_from}: bundle that")
-    if not dataset.has_receipts:
-        raise SettingsError(f"{dataset.name} is a record of this instance: bundle a dataset of publishers or venues")
+    if not dataset.is_citable:
+        raise SettingsError(
+            f"{dataset.name} is a record of this instance, or computed: bundle a dataset of publishers or venues"
+        )
     if dataset.column(dataset.time).kind not in TIME_RANGES:
         raise SettingsError(f"{dataset.name} has no day or time, so no days of it can be bundled")
     time_shape(dataset.column(dataset.time))

@@ -15,6 +15,7 @@ from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import responses
 from spotlightd.web.parts import frames, versions
+from spotlightd.web.parts.origins import Origins, read_origins
 from spotlightd.web.parts.versions import Version
 from spotlightd.web.routes import NAME, Route
 from spotlightd.web.state import APP_STATE
@@ -37,8 +38,9 @@ async def show_row(request: web.Request) -> web.StreamResponse:
     if not any(version.standing != "later" for version in row_versions):
         raise _no_such_row(question, segment, snapshot)
     inputs = _inputs_address(request, dataset, row_versions)
+    origins = await _read_origins(request, dataset, row_versions, snapshot)
     if wants_json:
-        document = _to_json(dataset, row_versions, snapshot, inputs)
+        document = _to_json(dataset, row_versions, snapshot, inputs) | _origins_to_json(origins)
         return responses.json_response(request, document, etag=etag)
     row_versions = await versions.add_receipts(request, dataset, row_versions)
     filter_texts = (_filter_text(dataset, name, value) for name, value in zip(dataset.key, values, strict=True))
@@ -50,6 +52,7 @@ async def show_row(request: web.Request) -> web.StreamResponse:
         "filters": list(zip(dataset.key, filter_texts, strict=True)),
         "is_streamed": frames.is_streamed(dataset),
         "inputs": inputs,
+        "origins": origins,
         "stream": frames.find_stream(request.app[APP_STATE].context, dataset),
         **_group_by_standing(row_versions),
     }
@@ -68,6 +71,23 @@ def _inputs_address(request: web.Request, dataset: Dataset, row_versions: Sequen
         known = {column.name for column in responses.find_dataset(request, dataset.computed_from).columns}
         pairs = [(name, str(values[name])) for name in dataset.key if name in known]
     return format_address(("data", dataset.computed_from), pairs, as_of=as_of)
+
+
+async def _read_origins(
+    request: web.Request, dataset: Dataset, row_versions: Sequence[Version], snapshot: Snapshot
+) -> list[Origins]:
+    """What a derived row was computed from; of a row that is not visible, nothing."""
+    declared = request.app[APP_STATE].context.origins.get(dataset.name, ())
+    visible = [version.values for version in row_versions if version.standing == "visible"]
+    if not declared or not visible:
+        return []
+    as_of = request.query.get("as_of", "")
+    return await read_origins(responses.get_reader(request), declared, visible[0], snapshot, as_of)
+
+
+def _origins_to_json(origins: Sequence[Origins]) -> dict[str, Any]:
+    rows = {item.dataset.name: [row.address for row in item.rows] for item in origins}
+    return {"computed_from_rows": rows} if rows else {}
 
 
 def _filter_text(dataset: Dataset, name: str, value: str) -> str:
