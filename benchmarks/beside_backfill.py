@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import shutil
 import tempfile
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 from _frames import Shape, values
 from _ground import Ground, Place, open_ground, print_progress
-from small import WARM, make_lists, measure_held, source_of
+from small import WARM, Lists, make_lists, measure_held, source_of
 
 from spotlightd.clients.locallog.bus import LocalLog
 from spotlightd.flows.batch.ingest import ingest
@@ -83,8 +84,7 @@ def run_beside(*works: Any) -> Iterator[None]:
             task.cancel()
 
 
-async def _ingest(on: Ground, first: int, count: int, rows: int) -> None:
-    lists = make_lists(first, count, rows)
+async def _ingest(on: Ground, lists: Lists) -> None:
     results = await ingest(source_of(lists), lists, on.instance.ingest_context())
     assert {result.outcome for result in results} == {"published"}, results[:3]
 
@@ -106,7 +106,9 @@ async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
     async with open_ground(place, "embedded", [source]) as ground:
         lags, settings = Lags(), replace(ground.context.settings, batch_seconds=0.2)
         on = replace(ground, context=replace(ground.context, metrics=lags, settings=settings))
-        await _ingest(on, 0, WARM, arguments.rows)
+        lists = make_lists(WARM, arguments.documents, arguments.rows)
+        await _ingest(on, make_lists(0, WARM, arguments.rows))
+        gc.freeze()  # as the daemon does when it has started
         flow = Drain(source, on.context, make_replay(source, on.instance, on.context.parts))
         with run_beside(flow(Board().reporter("drain")), feed(on, source, arguments.rate)):
             await asyncio.sleep(3.0)  # the first batches open the day's load
@@ -119,7 +121,7 @@ async def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
                     if name == "calm":
                         await asyncio.sleep(arguments.seconds)
                     else:
-                        await _ingest(on, WARM, arguments.documents, arguments.rows)
+                        await _ingest(on, lists)
                 results[name] = describe(list(lags.queryable), late, held, time.monotonic() - began)
             (opened,) = await on.query_row(f"SELECT count() FROM trades WHERE source = '{source.name}'")
     increase = results["beside"]["lag_s"]["p99"] - results["calm"]["lag_s"]["p99"]
