@@ -110,23 +110,28 @@ securities = Dataset(
 
 
 def _select(source: Input) -> str:
-    """What a dataset had in the years of its slices."""
+    """What a dataset had in the years of its slices. Rows are grouped first: there are 700 of a security in a year."""
     dataset = source.dataset.name
-    day, symbol = f"{dataset}.{source.dataset.time}", f"toString({dataset}.{source.dataset.symbol})"
+    day, symbol = f"{dataset}.{source.dataset.time}", f"{dataset}.{source.dataset.symbol}"
     name = f"toString({dataset}.{source.name})" if source.name else "''"
-    cusip = f"toString({dataset}.{source.cusip})" if source.cusip else "''"
+    cusip = f"{dataset}.{source.cusip}" if source.cusip else "''"
     years = (
         f"arrayMap(slice -> toUInt16(substring(slice, 1, 4)), arrayFilter(slice -> endsWith(slice, '/{dataset}'), "
         "{{slices:Array(String)}}))"
     )
-    return (
-        f"SELECT concat(toString(toYear({day})), '/{dataset}') AS slice, {symbol} AS symbol, {cusip} AS cusip, "
-        f"{SYMBOL_KEY.format(symbol=symbol)} AS symbol_key, argMaxIf({name}, {day}, {name} != '') AS name, "
-        f"groupUniqArrayIf({name}, {name} != '') AS names, '' AS share_class, min({day}) AS first_seen, "
-        f"max({day}) AS last_seen, uniqExact({day}) AS days, ['{dataset}'] AS datasets, "
-        "[]::Array(String) AS former_symbols, []::Array(String) AS other_cusips "
+    rows = (
+        f"SELECT toYear({day}) AS year, {symbol} AS symbol, {cusip} AS cusip, "
+        f"argMaxIf({name}, {day}, {name} != '') AS name, groupUniqArrayIf({name}, {name} != '') AS names, "
+        f"min({day}) AS first_seen, max({day}) AS last_seen, uniqExact({day}) AS days "
         f"FROM {{{dataset}}} WHERE has({years}, toYear({day})) AND ({symbol} != '' OR {cusip} != '') "
-        "GROUP BY slice, symbol, cusip, symbol_key"
+        "GROUP BY year, symbol, cusip"
+    )
+    return (
+        f"SELECT concat(toString(found.year), '/{dataset}') AS slice, toString(found.symbol) AS symbol, "
+        f"toString(found.cusip) AS cusip, {SYMBOL_KEY.format(symbol='toString(found.symbol)')} AS symbol_key, found.name AS name, "
+        "found.names AS names, '' AS share_class, found.first_seen AS first_seen, found.last_seen AS last_seen, "
+        f"found.days AS days, ['{dataset}'] AS datasets, []::Array(String) AS former_symbols, []::Array(String) AS other_cusips "
+        f"FROM ({rows}) AS found"
     )
 
 
