@@ -13,7 +13,7 @@ from spotlightd.model.dataset import REBUILD_PREFIX, Column, Dataset
 from spotlightd.model.derived.chains import CHANGE, Chains
 from spotlightd.sql.changes import SINCE, changed_rows, visible_rows
 from spotlightd.sql.tiers import ArchivedPartitions
-from spotlightd.sql.visibility import SEQ, Snapshot, all_rows, newest_condition, published_condition
+from spotlightd.sql.visibility import SEQ, Snapshot, all_rows, newest_condition, visible_condition
 
 LOAD = "load_id = {load_id:UInt64}"
 CONTENT = ("pointer", "at", "action", "is_cancel", "executed", "first", "terms")
@@ -87,10 +87,10 @@ class Messages:
     @property
     def _select_new(self) -> str:
         source = self.chains.messages
-        after = published_condition(source)
+        after = visible_condition(source)
         if not self.has_replaced:
             loads = f"SELECT load_id FROM loads WHERE dataset = '{source.name}' AND {BETWEEN}"
-            among = published_condition(source, among=loads)
+            among = visible_condition(source, among=loads)
             return self._once(f"SELECT {self.columns} FROM {all_rows(source, self.archived)} WHERE {among}")
         rows, names = changed_rows(source, self.archived), self.key("message_id")
         before = after.replace(SEQ, SINCE)
