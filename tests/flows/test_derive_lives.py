@@ -17,6 +17,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.swap_trades import lives, swap_roots, swap_steps, swap_trades
 from spotlightd.datasets.swaps import swaps
+from spotlightd.datasets.system import hidden_rows
 from spotlightd.flows.derive.chains.graph import Key, Place, find_places
 from spotlightd.flows.derive.chains.runner import ChainRunner
 from spotlightd.flows.derive.context import DeriveContext
@@ -222,6 +223,24 @@ async def test_a_days_file_replaces_its_slices_and_changes_nothing(tape: Tape) -
     await tape.runner().run_round()
     assert (await tape.warehouse.rows(written)).rows == before, "no new version of a trade that did not change"
     assert await tape.read() == rows
+
+
+async def test_a_message_that_two_documents_have_counts_once_as_readers_see_it(tape: Tape) -> None:
+    await tape.publish("2026/07/15", [Message("1", notional=1)])
+    await tape.runner().run_round()
+    hides = (
+        await tape.ledger.begin_load(MESSAGES, "0" * 64, "2026/07/16")
+    ).load_id + 1  # the load of the next document
+    row = ("swaps", 1, 0, 0, hides, NOON)
+    await tape.warehouse.insert(hidden_rows, [row])
+    await tape.publish("2026/07/17", [Message("1", notional=2)])
+    await tape.runner().run_round()
+    (trade,) = (await tape.read()).values()
+    assert (trade["messages"], trade["notional"]) == (1, 2)
+    await tape.publish("2026/07/17", [Message("2", "1", "MODIFY", 1, 3)])
+    await tape.runner().run_round()
+    (trade,) = (await tape.read()).values()
+    assert (trade["messages"], trade["first_notional"], trade["notional"]) == (2, 1, 3), "the first is visible again"
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
