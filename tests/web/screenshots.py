@@ -39,6 +39,7 @@ PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("row", "{row}", WIDE),
     ("source", "{line}", WIDE),
     ("status", "/status", WIDE),
+    ("scorecard", "/scorecard", WIDE),
     ("disk", "/disk", WIDE),
     ("archive", "/archive", WIDE),
     ("live", "/live", WIDE),

@@ -21,7 +21,7 @@ AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 ROW = "/data/sec_ftd/2021-01-15,36467W109,GME"
 PAGES = {
     "home": "/", "table": "/data/sec_ftd?_facet=symbol&price__isnull=0", "empty": "/data/sec_ftd?symbol=NOBODY", "symbol": "/s/GME",
-    "row": ROW, "withdrawn": "/data/sec_ftd/2021-01-15,00165C104,AMC", "record": "/data/runs", "status": "/status", "disk": "/disk",
+    "row": ROW, "withdrawn": "/data/sec_ftd/2021-01-15,00165C104,AMC", "record": "/data/runs", "status": "/status", "scorecard": "/scorecard", "disk": "/disk",
     "search": "/search?q=g", "problem": "/data/nope", "line": "/source/{again}?line=4", "refused": "/source/{refused}",
     "logs": "/logs?level=info&text=x&until=2021-03-20",
 }  # fmt: skip

@@ -38,8 +38,9 @@ async def shelf(world: World, tmp_path_factory: pytest.TempPathFactory) -> Async
     datasets = [*(source.dataset for source in INPUTS), securities]
     folder = tmp_path_factory.mktemp("securities")
     async with open_database(world, "securities", datasets) as shelf:
-        await publish(shelf, FAILS, [*read_case("share_classes.txt"), *read_case("merger_days.txt")])
         day = date(2019, 1, 2)
+        broken = (day, "29274F104", "ENIA", 7, "ENEL AM»RICAS S.A. SPONSORED A", None)
+        await publish(shelf, FAILS, [*read_case("share_classes.txt"), *read_case("merger_days.txt"), broken])
         await publish(
             shelf,
             short_volume,
@@ -108,6 +109,11 @@ async def test_a_name_of_any_dataset_is_found_and_says_which_have_it(shelf: Worl
     assert status == 200
     assert re.search(r'<a href="/s/BRK%2FB">BRK/B</a>.*short_halts, short_volume</td>', text)
     assert await search(shelf, "NOCUSIP") == "/s/NOCUSIP"
+
+
+async def test_accents_and_broken_letters_do_not_hide_a_name(shelf: World) -> None:
+    for text in ("enel americas", "ENEL AMÉRICAS", "Enel AM»RICAS s.a."):
+        assert await search(shelf, text) == "ENIA", text
 
 
 @pytest.mark.parametrize("symbol", ["BRKB", "BRK%2FB", "BRK.B"])
