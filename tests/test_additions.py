@@ -111,6 +111,41 @@ def test_a_transform_that_no_source_feeds_is_left_out(tmp_path: Path) -> None:
     assert [transform.name for transform in load_catalog(Settings(state_dir=tmp_path)).transforms] == ["bars"]
 
 
+TOY_DERIVATION = """
+from spotlightd import Column, Dataset, Derivation, Rhythm, RowsOf, swaps
+
+swap_counts = Dataset(
+    name="swap_counts", title="Messages by day", publisher="this instance", about="How many swap messages each day has.",
+    columns=(Column("day", "Date", "the day"), Column("messages", "UInt64", "how many messages", unit="messages")),
+    key=("day",), order=("day",), time="day", rhythm=Rhythm("with each file", stale_days=5), pointer=(),
+)
+count_swaps = Derivation(
+    name="swap_counts", inputs=(swaps,), dataset=swap_counts, version="1",
+    slices="SELECT toString(report_date) AS slice FROM {swaps}",
+    select="SELECT toString(report_date) AS slice, report_date AS day, count() AS messages FROM {swaps}"
+    " WHERE report_date IN (SELECT toDate(arrayJoin({{slices:Array(String)}}))) GROUP BY report_date",
+    origins=(RowsOf(swaps, "report_date = {day:Date}"),),
+)
+"""
+
+
+def test_a_derivation_is_one_value_in_the_operators_folder(tmp_path: Path) -> None:
+    """It is found like a source, after those that it reads. Its dataset gets a table, and the daemon runs a flow for it."""
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "swap_counts.py").write_text(TOY_DERIVATION, encoding="utf-8")
+    (tmp_path / "sources" / "again.py").write_text(
+        TOY_DERIVATION.replace("swap_counts", "again").replace("Derivation, Rhythm, RowsOf, swaps", "Derivation, Rhythm, RowsOf")
+        .replace("from spotlightd import Column", "from spotlightd.datasets.ois_curve import ois_curve as swaps\nfrom spotlightd import Column")
+        .replace("report_date", "day").replace("{swaps}", "{ois_curve}"), encoding="utf-8",
+    )  # fmt: skip
+    catalog = load_catalog(Settings(state_dir=tmp_path))
+    names = [derivation.name for derivation in catalog.derivations]
+    assert {"swap_counts", "again"} <= set(names)
+    assert names.index("swap_trades") < names.index("ois_curve") < names.index("again")
+    assert {"swap_counts", "swap_roots", "swap_steps"} <= {dataset.name for dataset in catalog.datasets}
+    assert "swap_counts" not in catalog.places  # no parser child loads it
+
+
 TOY_PAGE = """
 from aiohttp import web
 
