@@ -9,7 +9,7 @@ import pytest
 
 from tests.host.machine import Machine, run_machine
 from tests.host.market import Market
-from tests.host.world import BACKUPS, READ, VARIABLES, ask_box, settle, wait_until_ready
+from tests.host.world import ASK, BACKUPS, READ, VARIABLES, ask_box, settle, wait_until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 # Fingerprints of what a backup holds: each row, in any order.
@@ -23,6 +23,7 @@ def read_facts(box: Machine) -> dict[str, str]:
 
 def test_the_timers_write_a_backup_and_try_it(box: Machine, market: Market) -> None:
     settle(box, market)
+    box.wait_for(f"{ASK} 'SELECT count() > 0 FROM sec_ftd'", {"1"})
     assert (
         "there is no backup of this state"
         in box.try_command("cd / && runuser -u spotlightd -- spotlightd doctor --state /var/lib/spotlightd").stdout
