@@ -13,7 +13,7 @@ from spotlightd.calendars.trading import trading_day_after, trading_day_before, 
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.datasets import system
 from spotlightd.datasets.short_volume import short_volume
-from spotlightd.flows.upkeep.scorecard.calendar import judge
+from spotlightd.flows.upkeep.scorecard.calendar import find_end, judge
 from spotlightd.flows.upkeep.scorecard.flow import Scorecard
 from spotlightd.flows.upkeep.scorecard.profiles import TEXTS, Feature
 from spotlightd.flows.upkeep.scorecard.rules import compare_rows, has_changed
@@ -78,7 +78,7 @@ class Gauges(SilentMetrics):
 @pytest.fixture
 async def scorecard(warehouse: ClickHouse) -> Scorecard:
     await warehouse.ensure(short_volume)
-    return Scorecard(warehouse, NoArchives(), [source], Gauges(), judged_on=LAST + timedelta(days=1))
+    return Scorecard(warehouse, NoArchives(), [source], Gauges(), judged_on=LAST + timedelta(days=2))
 
 
 async def read_card(warehouse: ClickHouse) -> dict[str, Any]:
@@ -128,6 +128,33 @@ async def test_a_quiet_change_is_an_alarm_with_values_of_before_and_after(
     assert await scorecard.check() == 3, "a change is recorded once"
 
 
+async def test_a_day_that_is_not_over_is_not_judged(scorecard: Scorecard, warehouse: ClickHouse) -> None:
+    await publish_days(warehouse, DAYS[:-1])
+    await publish(warehouse, LAST, [ordinary_row(LAST, number) for number in range(5)])
+    scorecard.judged_on = LAST + timedelta(days=1)
+    assert await scorecard.check() == 0
+    assert (await read_card(warehouse))["newest"] == f"{DAYS[-2]:%Y/%m/%d}/cnms"
+    scorecard.judged_on = LAST + timedelta(days=2)
+    assert await scorecard.check() == 1
+
+
+@pytest.mark.parametrize(
+    ("covers", "end"),
+    [
+        ("2024/02/a", date(2024, 2, 14)),
+        ("2024/02/b", date(2024, 2, 29)),
+        ("2024/02/27/cnms", date(2024, 2, 27)),
+        ("2024/02", date(2024, 2, 29)),
+        ("2009/q2", date(2009, 6, 30)),
+        ("2009", date(2009, 12, 31)),
+        ("2009/below-10000/x", date(2009, 12, 31)),
+        ("current", None),
+    ],
+)
+def test_the_end_of_a_period_is_in_its_path(covers: str, end: date | None) -> None:
+    assert find_end(covers) == end
+
+
 async def test_a_document_of_half_the_rows_is_a_change_and_a_replaced_one_is_a_restatement(
     scorecard: Scorecard, warehouse: ClickHouse
 ) -> None:
@@ -148,6 +175,7 @@ async def test_a_facility_is_compared_with_itself(scorecard: Scorecard, warehous
 
 async def test_what_is_due_and_not_here_is_late_or_missing(scorecard: Scorecard, warehouse: ClickHouse) -> None:
     await publish_days(warehouse, [*DAYS[:3], *DAYS[4:-1]])
+    scorecard.judged_on = LAST + timedelta(days=1)
     await scorecard.check()
     card = await read_card(warehouse)
     assert (card["late"], card["late_days"]) == ("2026/11/25/cnms", 0)

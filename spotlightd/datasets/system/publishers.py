@@ -21,7 +21,7 @@ scorecard = system_table(
         Column("missing", "Array(String)", "slices that were due in the last 90 days and are not here"),
         Column("restated", "UInt32", "documents of the last 90 days that replaced another version of the same slice", unit="documents"),
         Column("refused", "UInt32", "addresses whose document is refused now", unit="documents"),
-        Column("newest", "String", "what the newest document covers"),
+        Column("newest", "String", "what the newest document covers whose period is over"),
         Column("rows", "UInt64", "its rows", unit="rows"),
         Column("least_rows", "UInt64", "the fewest rows of the documents of its kind before it, up to twenty", unit="rows"),
         Column("most_rows", "UInt64", "the most rows of them", unit="rows"),

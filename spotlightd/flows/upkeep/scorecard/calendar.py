@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -13,6 +14,10 @@ WATCHED_DAYS = 90
 LONGEST_DELAY = timedelta(days=30)
 USUAL = 20
 DAY = timedelta(days=1)
+_PERIOD = re.compile(
+    r"(?P<year>\d{4})(?:/(?:q(?P<quarter>[1-4])|(?P<month>0[1-9]|1[0-2])(?:/(?P<part>a|\d\d))?))?(?:/|$)"
+)
+_HALF_MONTH = "14"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,25 @@ def find_first_parts(published: Mapping[str, datetime]) -> dict[str, datetime]:
         for whole in list_wholes(covers)[:-1]:
             first[whole] = min(at, first.get(whole, at))
     return first
+
+
+def is_complete(covers: str, published: datetime, day: date) -> bool:
+    """Whether a document has all of its period: it was published after the end, or the end is two days ago. A document of the
+    running month or day grows until then, and has fewer rows than those before it.
+    """
+    end = find_end(covers)
+    return end is None or published.date() > end or day > end + DAY
+
+
+def find_end(covers: str) -> date | None:
+    """The last day of the period that a path names: `2021/01/a`, `2021/01/27`, `2021/01`, `2021/q1`, `2021`. None for another."""
+    match = _PERIOD.match(covers)
+    if match is None:
+        return None
+    month = int(match["quarter"]) * 3 if match["quarter"] else int(match["month"] or 12)
+    month_end = (date(int(match["year"]), month, 28) + 4 * DAY).replace(day=1) - DAY
+    part = match["part"]
+    return month_end.replace(day=int(_HALF_MONTH if part == "a" else part)) if part else month_end
 
 
 def _delay(expected: Expected, published: datetime) -> float:

@@ -17,7 +17,7 @@ from spotlightd.datasets.system import scorecard as cards
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
-from spotlightd.flows.upkeep.scorecard.calendar import WATCHED_DAYS, judge, list_expected
+from spotlightd.flows.upkeep.scorecard.calendar import WATCHED_DAYS, is_complete, judge, list_expected
 from spotlightd.flows.upkeep.scorecard.profiles import Profile, read_profiles, select_profiles
 from spotlightd.flows.upkeep.scorecard.rules import LEAST_ROWS, Change, compare_columns, compare_rows
 from spotlightd.log import logger
@@ -32,7 +32,7 @@ EVERY_SECONDS = 300.0
 EARLIER, JUDGED = 20, 3
 ALARM_DAYS, RESTATED_DAYS = 14, 90
 
-_NEWEST = f"""SELECT dataset, load_id, covers, document, rows, rejects FROM loads
+_NEWEST = f"""SELECT dataset, load_id, covers, document, rows, rejects, published_at FROM loads
 WHERE source = {{source:String}} AND derived_from = 0 AND load_id NOT IN (SELECT arrayJoin(supersedes) FROM loads)
 ORDER BY dataset, covers DESC, seq DESC LIMIT {EARLIER + JUDGED} BY dataset, replaceRegexpAll(covers, '[0-9]', '#')"""
 _FIRST_PUBLISHED = """SELECT covers, min(published_at) FROM loads
@@ -57,6 +57,7 @@ class Loaded:
     document: str
     rows: int
     rejects: int
+    published_at: datetime
 
     @property
     def kind(self) -> str:
@@ -122,7 +123,11 @@ class Scorecard:
         (restated,) = (await self.warehouse.rows(_RESTATED, values)).rows[0]
         (refused,) = (await self.warehouse.rows(_REFUSED, values)).rows[0]
         for dataset in source.datasets:
-            own = [load for load in loads if load.dataset == dataset.name]
+            own = [
+                load
+                for load in loads
+                if load.dataset == dataset.name and is_complete(load.covers, load.published_at, day)
+            ]
             changes = await self._find_changes(source, dataset, own)
             row = (
                 source.name, dataset.name, punctuality.late, punctuality.late_days, punctuality.delay, punctuality.usual_delay,
