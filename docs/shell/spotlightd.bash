@@ -117,6 +117,7 @@ _shtab_spotlightd_check___json_nargs=0
 _shtab_spotlightd_cite__h_nargs=0
 _shtab_spotlightd_cite___help_nargs=0
 _shtab_spotlightd_cite___json_nargs=0
+_shtab_spotlightd_demo_pos_0_nargs='*'
 _shtab_spotlightd_demo__h_nargs=0
 _shtab_spotlightd_demo___help_nargs=0
 _shtab_spotlightd_demo___json_nargs=0
