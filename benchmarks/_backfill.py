@@ -12,9 +12,9 @@ from small import Lists, processor_seconds
 
 from spotlightd import log
 from spotlightd.flows.batch.ingest import ingest
-from spotlightd.model.source import Batch
 from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.settings.settings import Settings
+from spotlightd.sources.sec_ftd import source as sec_ftd
 
 ADDRESS = "https://www.sec.gov/files/data/"
 
@@ -36,9 +36,7 @@ async def load_together(files: Sequence[Path], warm: int) -> tuple[list[float], 
 
 
 async def _ingest(instance: Instance, files: Sequence[Path]) -> None:
-    source = instance.catalog.sources[0]
-    assert isinstance(source, Batch)
-    source = replace(source, least_links=1)
+    source = replace(sec_ftd, least_links=1)
     publisher = _Folder({f"{ADDRESS}{file.name}": file.read_bytes() for file in files})
     results = await ingest(source, publisher, instance.ingest_context())
     assert [result.outcome for result in results] == ["published"] * len(files), results

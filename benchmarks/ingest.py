@@ -116,8 +116,8 @@ class FilePublisher:
 async def ingest_file(instance: Instance, packed: Path, name: str = "cnsfails202101a") -> float:
     """Fetch, store, parse, load and publish the file, under that name, with the daemon's own flow. Returns the seconds."""
     from spotlightd.flows.batch.ingest import ingest  # noqa: PLC0415
+    from spotlightd.sources.sec_ftd import source as ftd  # noqa: PLC0415
 
-    ftd = instance.catalog.sources[0]
     bounds = replace(ftd.datasets[0].rhythm, rows=(1, 1 << 40))
     source = replace(ftd, least_links=1, max_bytes=1 << 40, datasets=(replace(ftd.datasets[0], rhythm=bounds),))
     path = f"/files/data/fails-deliver-data/{name}.zip"
