@@ -17,6 +17,7 @@ TOGETHER: Mapping[str, str] = {
     "history": "--rounds 2",
     "ingest": "--rounds 1",
     "latency": "--seconds 20 --burst-seconds 2",
+    "lives": "--days 60",
     "parse": "--rounds 2",
     "pinned": "--loads 100 --others 20000 --rounds 20",
     "quiet": "--warm 30 --seconds 90",
@@ -27,6 +28,7 @@ TOGETHER: Mapping[str, str] = {
     "small": "",
     "statements": "",
     "swaps": "--rounds 1",
+    "tape": "",
     "verify": "--rows 2000000 --rounds 2 --days 2",
     "web": "--rows 10000000 --loads 200 --symbols 40 --download-rows 2000000 --times 3",
 }
@@ -45,6 +47,7 @@ LEAST: Mapping[str, str] = {
     "history": "--loads 5 20 --documents 2 --rounds 1",
     "ingest": "--rows 1000 --rounds 1",
     "latency": "--rate 200 --seconds 3 --burst 10 --burst-seconds 1 --buses embedded",
+    "lives": "--days 24 --a-day 400",
     "parse": "--rows 1000 --rounds 1",
     "pinned": "--loads 4 --others 100 --rounds 2",
     "quiet": "--warm 1 --seconds 3",
@@ -55,6 +58,7 @@ LEAST: Mapping[str, str] = {
     "small": "--documents 5",
     "statements": "--times 2",
     "swaps": "--rows 500 --rounds 1 --slices 5",
+    "tape": "",
     "verify": "--rows 20000 --rounds 1 --days 2",
     "web": "--rows 100000 --loads 10 --symbols 3 --download-rows 10000 --times 1",
 }
