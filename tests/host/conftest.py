@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,18 @@ from tests.host.machine import Machine, Play, run_machine
 from tests.host.market import Market, run_market
 from tests.host.parts import digest
 from tests.host.world import VARIABLES, find_part, find_release, find_standins
+
+# What is done to the host in one file is there in the next.
+ORDER = ("test_box.py", "test_faults.py", "test_release.py", "test_restore.py")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files of the host in their order; all else stays where it is."""
+    places = [place for place, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+    ordered = sorted((items[place] for place in places), key=lambda item: ORDER.index(item.path.name))
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="session")
