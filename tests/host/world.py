@@ -122,7 +122,7 @@ def ask(box: Machine, path: str, *options: str) -> str:
 
 def make_release(folder: Path, version: str, changes: Iterable[tuple[str, str, str]] = ()) -> Path:
     """The release of this tree under another version. `changes`: a file, a text in it, and what replaces that."""
-    source, parts = folder / f"source-{version}", folder / f"parts-{version}"
+    source = folder / f"source-{version}"
     shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "tests", "state", "node_modules"))
     project = (source / "pyproject.toml").read_text(encoding="utf-8")
     (source / "pyproject.toml").write_text(re.sub(r'(?m)^version = ".*"$', f'version = "{version}"', project))
@@ -132,15 +132,15 @@ def make_release(folder: Path, version: str, changes: Iterable[tuple[str, str, s
         text = (source / name).read_text(encoding="utf-8")
         assert old in text, name
         (source / name).write_text(text.replace(old, new), encoding="utf-8")
-    with tarfile.open(find_release()) as archive:
-        archive.extractall(parts, filter="data")
-    for wheel in parts.glob("spotlightd-*.whl"):
-        wheel.unlink()
     pip = [str(ROOT / ".venv/bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    command = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(parts), str(source)]
+    command = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(source)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    with tarfile.open(folder / f"spotlightd-{version}.tar", "w") as archive:
-        archive.add(parts, ".")
-    shutil.rmtree(parts)
     shutil.rmtree(source)
-    return folder / f"spotlightd-{version}.tar"
+    target = folder / f"spotlightd-{version}.tar"
+    with tarfile.open(find_release()) as other, tarfile.open(target, "w") as archive:
+        for member in other:
+            if not member.name.startswith("./spotlightd-"):
+                archive.addfile(member, other.extractfile(member))
+        for wheel in folder.glob(f"spotlightd-{version}-*.whl"):
+            archive.add(wheel, f"./{wheel.name}")
+    return target
