@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from playwright.async_api import Browser, expect
 
@@ -144,6 +144,7 @@ def test_an_apostrophe_decides_nothing(typed: str, printed: str) -> None:
     assert re.search(patterns.name, printed)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
 def test_a_text_that_is_typed_as_it_is_printed_finds_it(text: str) -> None:
     patterns = read_search(text)
@@ -153,6 +154,7 @@ def test_a_text_that_is_typed_as_it_is_printed_finds_it(text: str) -> None:
         assert re.search(patterns.broken_name, text)
 
 
+@settings(deadline=None)
 @given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=2, max_size=12), st.data())
 def test_separators_decide_nothing(symbol: str, data: st.DataObject) -> None:
     separators = st.lists(st.sampled_from(["", ".", "-", "/", " "]), min_size=len(symbol), max_size=len(symbol))
