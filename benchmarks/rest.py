@@ -81,7 +81,7 @@ def main() -> None:
     try:
         state, config = folder / "state", folder / "spotlightd.toml"
         subprocess.run(
-            [*COMMAND, "demo", "--once", "--state", str(state)],
+            [*COMMAND, "demo", "sec_ftd", "--once", "--state", str(state)],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

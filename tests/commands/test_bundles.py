@@ -46,7 +46,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         f"""state_dir = "{folder / "state"}"\n[archive]\nhot_days = {{ sec_ftd = 30 }}\ngrace_seconds = 0.0\n"""
     )
     asyncio.run(begin_older_state(load_settings(config)))
-    spotlightd("demo", "--once", "--json", "--state", str(folder / "state"))
+    spotlightd("demo", "sec_ftd", "--once", "--json", "--state", str(folder / "state"))
     arguments = ("--config", str(config), "--json")
     spotlightd("archive", "run", *arguments)
     stages = [partition["stage"] for partition in spotlightd("archive", "status", *arguments)["partitions"]]

@@ -38,7 +38,7 @@ BY_HALF_MONTH = (
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("demo") / "state"
-    result = spotlightd("demo", "--once", "--json", "--state", str(state))
+    result = spotlightd("demo", "sec_ftd", "--once", "--json", "--state", str(state))
     assert (result["documents"], result["rows"]) == (5, 274_226)
     assert [refused["covers"] for refused in result["refused"]] == ["2021/02/b"]
     return state
@@ -68,7 +68,7 @@ def test_each_half_month_has_the_count_and_the_sum_of_its_files_trailers(demo: P
 
 
 def test_a_second_demo_loads_nothing_twice(demo: Path) -> None:
-    result = spotlightd("demo", "--once", "--json", "--state", str(demo))
+    result = spotlightd("demo", "sec_ftd", "--once", "--json", "--state", str(demo))
     assert (result["documents"], result["unchanged"], result["rows"]) == (0, 4, 0)
 
 
@@ -87,6 +87,14 @@ def test_as_of_shows_what_was_known_before_the_correction(demo: Path) -> None:
 def test_every_row_is_read_again_from_the_line_that_it_points_to(demo: Path) -> None:
     result = spotlightd("audit", "--state", str(demo), "--json")
     assert result == {"rows": 218_254, "same": 218_254, "faults": []}
+
+
+def test_every_message_about_swaps_is_read_again_from_the_line_that_it_points_to(tmp_path: Path) -> None:
+    sources = ("dtcc_cftc_credits", "dtcc_cftc_forex", "dtcc_cftc_rates", "dtcc_sec_equities")
+    loaded = spotlightd("demo", *sources, "--once", "--json", "--state", str(tmp_path))
+    assert (loaded["documents"], loaded["refused"]) == (11, [])
+    result = spotlightd("audit", "swaps", "--state", str(tmp_path), "--json")
+    assert result == {"rows": 5_210, "same": 5_210, "faults": []}
 
 
 def _rows(file: Path) -> int:
@@ -167,7 +175,7 @@ def test_a_citation_is_the_same_on_another_instance_and_holds_nothing_local(demo
     file = tmp_path / "gme.json"
     file.write_text(text)
     other = tmp_path / "other"
-    spotlightd("demo", "--once", "--json", "--state", str(other))
+    spotlightd("demo", "sec_ftd", "--once", "--json", "--state", str(other))
     assert spotlightd("verify", str(file), "--state", str(other), "--json")["outcome"] == "same"
 
 

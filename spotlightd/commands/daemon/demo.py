@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -18,7 +18,8 @@ from spotlightd.commands.output import Out
 from spotlightd.demo.exchange import Exchange, Script, run_exchange
 from spotlightd.demo.history import append_history
 from spotlightd.demo.mirror import Mirror, load_publishers, run_mirror
-from spotlightd.demo.publisher import EVER
+from spotlightd.demo.publisher import EVER, Publisher
+from spotlightd.errors import SettingsError
 from spotlightd.flows.batch.ingest import IngestRange, ingest
 from spotlightd.flows.loads.context import IngestResult
 from spotlightd.flows.loads.mirror import mirror_records
@@ -56,7 +57,8 @@ GAP_SECONDS = 8.0
 async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> int:
     """Run the daemon with a mirror on loopback in the publishers' place, and an exchange on loopback in the venue's."""
     script = Script(fresh_times=True, keeps_sent=False)
-    async with run_mirror(load_publishers()) as mirror, run_exchange(script) as venue:
+    publishers = _choose_publishers(load_publishers(), arguments.sources)
+    async with run_mirror(publishers) as mirror, run_exchange(script) as venue:
         settings = _make_settings(arguments, settings, mirror, venue)
         if arguments.once:
             out.value(await _load_all(settings, mirror, out))
@@ -75,6 +77,18 @@ async def run(arguments: argparse.Namespace, settings: Settings, out: Out) -> in
                 for task in tasks:
                     task.cancel()
     return 0
+
+
+def _choose_publishers(publishers: Sequence[Publisher], names: Sequence[str]) -> list[Publisher]:
+    """The publishers with only these sources; without names all. SettingsError for a source that the demo has not."""
+    known = {name for publisher in publishers for name in publisher.sources}
+    if unknown := sorted(set(names) - known):
+        raise SettingsError(f"the demo has no source {unknown[0]!r}: it has {', '.join(sorted(known))}")
+    chosen = [
+        replace(publisher, sources=tuple(name for name in publisher.sources if name in (names or known)))
+        for publisher in publishers
+    ]
+    return [publisher for publisher in chosen if publisher.sources]
 
 
 @asynccontextmanager
@@ -179,6 +193,7 @@ COMMAND = Command(
     "run the daemon on real files that are replayed on this machine; needs no keys and no network",
     "spotlightd demo --port 8080",
     (
+        argument("sources", metavar="SOURCE", nargs="*", help="sources to collect (default: all that the demo has)"),
         argument("--port", type=int, default=8080, help="port of the explorer; if it is in use, the next free one"),
         argument("--once", action="store_true", help="load everything that is due, print a summary in JSON, and end"),
     ),
