@@ -11,7 +11,9 @@ EDITION = f"{HOST}/sites/default/files/2026-07/CFTC_Swaps_Report_07_20_2026.xlsx
 
 def answer(request: Request, stage: Stage) -> Answer | None:
     if request.target == INDEX:
-        links = "".join(f'<li><a href="https://{target}">{target.rpartition("/")[2]}</a></li>' for target in stage.files)
+        links = "".join(
+            f'<li><a href="https://{target}">{target.rpartition("/")[2]}</a></li>' for target in stage.files
+        )
         return html_answer(f"<!DOCTYPE html><title>Weekly Swaps Report Archive</title><ul>{links}</ul>")
     return serve_files(request, stage)
 
