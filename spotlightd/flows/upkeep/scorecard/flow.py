@@ -28,7 +28,7 @@ from spotlightd.ports.metrics import Metrics
 from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import Archives
 
-EVERY_SECONDS = 300.0
+EVERY_SECONDS, FIRST_SECONDS = 300.0, 60.0
 EARLIER, JUDGED = 20, 3
 ALARM_DAYS, RESTATED_DAYS = 14, 90
 
@@ -80,8 +80,10 @@ class Scorecard:
     looked: tuple[int, date] = (-1, date.min)
 
     async def __call__(self, report: Reporter) -> None:
-        """For ever; holds while a store fails."""
+        """For ever; holds while a store fails. It begins when a start of the daemon is over, which has enough to read."""
         report.expect_beats(60.0 / (2 * EVERY_SECONDS))
+        report.set_waiting("begins a minute after the start")
+        await asyncio.sleep(FIRST_SECONDS)
         while True:
             try:
                 changes = await self.check(report)
