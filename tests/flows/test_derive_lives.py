@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,14 +18,16 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.swap_trades import lives, swap_roots, swap_steps, swap_trades
 from spotlightd.datasets.swaps import swaps
-from spotlightd.datasets.system import hidden_rows
+from spotlightd.datasets.system import SYSTEM_DATASETS, hidden_rows
 from spotlightd.flows.derive.chains.graph import Key, Place, find_places
 from spotlightd.flows.derive.chains.runner import ChainRunner
 from spotlightd.flows.derive.context import DeriveContext
 from spotlightd.flows.loads.publish import Publications
+from spotlightd.flows.loads.recovery import recover
+from spotlightd.sql.tiers import NoArchives
 from spotlightd.sql.visibility import Snapshot, table_expression
 
-from .world import source
+from .world import CrashError, Fuse, Fused, crash_steps, source
 
 DAY = date(2026, 7, 15)
 NOON = datetime(2026, 7, 15, 12, tzinfo=UTC)
@@ -274,6 +277,41 @@ async def test_any_order_splits_repeats_and_corrections_give_what_a_rebuild_give
     incremental = await tape.read()
     await tape.runner(step_rows=7).compute_again()
     assert await tape.read() == incremental
+
+
+@pytest.mark.slow
+async def test_a_crash_at_each_step_loses_and_doubles_nothing(tape: Tape, tmp_path: Path) -> None:
+    datasets = (*SYSTEM_DATASETS, swaps, swap_trades, swap_roots, swap_steps)
+    for step in crash_steps():
+        for dataset in datasets:
+            await tape.warehouse.execute(f"TRUNCATE TABLE {dataset.name}")
+        async with SqliteLedger(tmp_path / f"step-{step}.sqlite") as ledger:
+            fresh = Tape(tape.warehouse, ledger, Publications(ledger, tape.warehouse))
+            await fresh.publish(
+                "2026/07/15", [Message("1"), Message("2", "1", "MODIFY", 1, 2), Message("9", "7", "MODIFY", 3)]
+            )
+            await fresh.runner().run_round()
+            before = await fresh.read()
+            await fresh.publish(
+                "2026/07/15", [Message("1"), Message("9", "7", "MODIFY", 3), Message("7", "1", "CORRECT", 2, 4)]
+            )
+            await fresh.publish("2026/07/16", [Message("3", "1", "TERMINATE", 5, 5), Message("4")])
+            fuse = Fuse(step)
+            with suppress(CrashError, BaseExceptionGroup):
+                warehouse, fused = Fused(tape.warehouse, fuse), Fused(ledger, fuse)
+                context = DeriveContext(fused, warehouse, Publications(fused, warehouse))
+                await ChainRunner(lives, context, step_rows=2).run_round()
+            if fuse.steps < step:
+                break
+            seen = await fresh.read()
+            assert seen == before or seen.keys() <= {"1", "4", "7"}
+            restarted = Publications(ledger, tape.warehouse)
+            await recover(ledger, tape.warehouse, restarted, datasets, NoArchives())
+            again = replace(fresh, publications=restarted)
+            await again.runner().run_round()
+            await again.check()
+            assert await again.runner().run_round() == 0
+    assert step > 60
 
 
 def invent_messages(chance: random.Random, count: int) -> list[Message]:
