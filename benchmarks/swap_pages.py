@@ -25,7 +25,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from lives import A_DAY, FIRST_DAY, NEW, SOURCE
+from lives import FIRST_DAY, NEW, SOURCE
 from small import processor_seconds
 from web import Bench, _cpu, _get, _spread, run_daemon
 
@@ -36,6 +36,7 @@ from spotlightd.runtime.derivations import make_derivation_runner
 from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.settings.settings import Settings
 
+A_DAY = 27_400
 DERIVATIONS = (swap_days.derivation, swap_underliers.derivation, lives, swap_live.derivation)
 MESSAGES = f"""
 INSERT INTO swaps (publisher, regime, report_date, asset_class, schema_version, message_id, original_id, action, action_printed,

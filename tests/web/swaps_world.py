@@ -59,6 +59,7 @@ def create_messages() -> Sequence[tuple[Any, ...]]:
         message(7, notional_currency_1="EUR", notional_1=Decimal(5_000_000), underlier_ids=[AMC]),
         message(8, underlier_ids=[GME, AMC], underlier_sources=["ISIN", "ISIN"], upi_fisn="NA/Swaps Bskt Tot Rtn", notional_1=Decimal(3_000_000)),
         message(9, day=date(2024, 2, 1), publisher="ICE", asset_class="CR", underlier_ids=["GME.N"], underlier_name="GameStop Corp."),
+        message(10, day=date(2023, 1, 2), expiration_date=date(2020, 1, 31), underlier_ids=[], underlier_sources=[], underlier_name="GAMESTOP CORP", notional_1=Decimal(7)),
     ]  # fmt: skip
 
 
@@ -76,7 +77,8 @@ async def open_market(world: World, name: str, folder: Path, datasets: Sequence[
         await publish(market, swaps, create_messages())
         context = DeriveContext(ledger, market.warehouse, Publications(ledger, market.warehouse))
         for derivation in DERIVATIONS:
-            is_chains = isinstance(derivation, Chains)
-            runner = ChainRunner(derivation, context) if is_chains else SliceRunner(derivation, context)
-            await runner.run_round()
+            if isinstance(derivation, Chains):
+                await ChainRunner(derivation, context).run_round()
+            else:
+                await SliceRunner(derivation, context).run_round()
         yield market

@@ -132,6 +132,7 @@ async def test_a_symbol_shows_its_swaps_and_the_rule_that_found_each(market: Wor
         in page
     )
     assert "US36467W1099 an ISIN that contains the CUSIP 36467W109 6 1 GME.N the ticker GME 1 0" in page
+    assert "counted nowhere here: 1 message prints GAMESTOP CORP . A name may be that of several companies" in page
     assert "New trades on GME alone have a notional of 3,000,000 USD" in page  # the basket of 3,000,000 is not in it
     assert f"2026-07-15 {9 * 10**18 + 8} DTCC, SEC NEW 3,000,000 USD NA/Swaps Bskt Tot Rtn 2 ISIN US36467W1099" in page
 

@@ -50,18 +50,20 @@ class Step:
 
     @property
     def title(self) -> str:
-        return TITLES.get(self.values["action"], self.values["action"])
+        action = str(self.values["action"])
+        return TITLES.get(action, action)
 
     @property
     def event(self) -> str:
         """What happened, in words; the publisher's own word where it is not known."""
-        word = self.values["event_type"]
+        word = str(self.values["event_type"])
         return EVENTS.get(word, word)
 
     @property
     def at(self) -> datetime | None:
         """When it happened, or when it was made public; None where the message says neither."""
-        return self.values["event_time"] or self.values["dissemination_time"]
+        moment: datetime | None = self.values["event_time"] or self.values["dissemination_time"]
+        return moment
 
     @property
     def receipt(self) -> str:

@@ -6,8 +6,8 @@ The rules, in their order; a message that several of them find is shown with the
   CUSIP   it names that CUSIP itself
   ticker  it names this ticker, with an exchange in the United States or none
 
-The CUSIPs of the symbol are those that other datasets print with it. A name alone matches nothing: what repositories print as
-a name fits several companies.
+The CUSIPs of the symbol are those that other datasets print with it. Messages that none of these rules finds, but that print a
+name of the same words, are named beside them and counted nowhere: a name may be that of several companies.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from spotlightd.datasets.swap_underliers import swap_underliers
+from spotlightd.datasets.swap_underliers import normal_name, swap_underliers
 from spotlightd.model.dataset import Dataset
 from spotlightd.ports.warehouse import Answer
+from spotlightd.query.measures import find_measure
 from spotlightd.query.select import Query
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
@@ -30,7 +31,7 @@ from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
 
 CURRENCY = "USD"
 MOST_DAYS = 20_000
-MOST_MATCHES, MOST_MESSAGES = 30, 20
+MOST_MATCHES, MOST_MESSAGES, MOST_NAMES = 30, 20, 5
 RULES = ("ISIN", "CUSIP", "ticker")
 EXPLANATIONS = {
     "ISIN": "an ISIN that contains the CUSIP {code}",
@@ -55,6 +56,15 @@ class Match:
     @property
     def explanation(self) -> str:
         return EXPLANATIONS[self.rule].format(code=self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class NameMatch:
+    """Messages that only a name connects with the symbol. `code` has its words."""
+
+    code: str
+    printed: str
+    messages: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +98,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SwapsPanel:
-    """What the page shows of swaps: days, the oldest first, and the newest messages."""
+    """What the page shows of swaps: days, the oldest first, and the newest messages. All are empty where only a name matches."""
 
     matches: tuple[Match, ...]
+    names: tuple[NameMatch, ...]
     days: tuple[Day, ...]
     newest: tuple[Message, ...]
     as_of: str
@@ -160,7 +171,24 @@ def swap_queries(symbol: str, datasets: Iterable[Dataset], snapshot: Snapshot) -
             f"FROM {once} ORDER BY report_date DESC, event_time DESC, message_id DESC LIMIT {MOST_MESSAGES:d}"
         ),
     )
-    return tuple(Query(sql, params) for sql in statements)
+    return tuple(Query(sql, params) for sql in (*statements, _select_names(datasets, matched, snapshot)))
+
+
+def _select_names(datasets: Iterable[Dataset], matched: str, snapshot: Snapshot) -> str:
+    """The messages that print a name of the same words as one of the symbol's names, and that are not among the matched."""
+    columns = {dataset: find_measure(dataset).name for dataset in datasets}
+    names = [
+        f"SELECT DISTINCT {normal_name(f'`{column.name}`')} FROM {table_expression(dataset, snapshot)} "
+        f"WHERE {visible_condition(dataset)} AND `{dataset.symbol}` = {{symbol:String}}"
+        for dataset, column in columns.items()
+        if column
+    ]
+    return (
+        f"SELECT code, any(printed), count() FROM {table_expression(swap_underliers, snapshot)} "
+        f"WHERE {visible_condition(swap_underliers)} AND rule = 'name' AND code IN ({' UNION ALL '.join(names) or 'NULL'}) "
+        f"AND (publisher, regime, message_id) NOT IN (SELECT publisher, regime, message_id FROM ({matched})) "
+        f"GROUP BY code ORDER BY count() DESC, code LIMIT {MOST_NAMES:d}"
+    )
 
 
 def _select_matched(datasets: Iterable[Dataset], snapshot: Snapshot) -> str:
@@ -179,12 +207,13 @@ def _select_matched(datasets: Iterable[Dataset], snapshot: Snapshot) -> str:
 
 
 def make_panel(answers: Sequence[Answer], as_of: str) -> SwapsPanel | None:
-    """The panel of the answers to `swap_queries`. None when no message names the symbol's securities."""
-    if not answers or not answers[0].rows:
+    """The panel of the answers to `swap_queries`. None when no message names the symbol, not even by a name."""
+    if not any(answer.rows for answer in answers):
         return None
-    matches, days, newest = (answer.rows for answer in answers)
+    matches, days, newest, names = (answer.rows for answer in answers)
     return SwapsPanel(
         tuple(Match(*row) for row in matches),
+        tuple(NameMatch(*row) for row in names),
         tuple(Day(*row) for row in reversed(days)),
         tuple(Message(*row) for row in newest),
         as_of,
