@@ -148,6 +148,13 @@ async def test_a_symbol_that_passed_to_another_cusip_says_so(shelf: World) -> No
     assert "CUSIPs</mark>" not in text
 
 
+async def test_the_first_page_leads_to_all_rows_of_what_has_no_documents(shelf: World) -> None:
+    _, text, _ = await shelf.get("/")
+    assert '<a href="/data/securities">' in text
+    assert "/data/securities?_document" not in text
+    assert "/data/short_volume?_document=" in text
+
+
 async def test_halts_of_two_reporters_are_not_added_up(shelf: World) -> None:
     _, text, _ = await shelf.get("/s/XERS")
     assert "with its reporter" in text

@@ -118,6 +118,7 @@ async def show_home(request: web.Request) -> web.StreamResponse:
         "rankings": await _make_rankings(reader, newest, snapshot),
         "slice_address": frames.slice_address,
         "streamed": [dataset.name for dataset in published if frames.is_streamed(dataset)],
+        "with_receipts": [dataset.name for dataset in published if dataset.has_receipts],
         "loads": loads.dicts(), "failures": failures.dicts(),
         "is_first_run": not snapshot.seq and snapshot.as_of is None, "missing": context.missing,
         "sources": context.sources,
