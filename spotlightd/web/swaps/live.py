@@ -62,15 +62,15 @@ class LivePart:
         return format_address(f"/data/{swap_live.name}", [*own, *more, ("expires__gte", str(self.day.replace(day=1)))])
 
 
-def can_answer(asked: SwapsQuestion) -> bool:
+def can_answer(question: SwapsQuestion) -> bool:
     """Whether live trades are known by all filters of the page."""
-    return all(condition.column.name not in OTHER_FILTERS for condition in asked.question.conditions)
+    return all(condition.column.name not in OTHER_FILTERS for condition in question.question.conditions)
 
 
-def live_query(asked: SwapsQuestion, day: date, snapshot: Snapshot) -> Query:
+def live_query(question: SwapsQuestion, day: date, snapshot: Snapshot) -> Query:
     """What `read_live` takes the answer of."""
     month = Condition(swap_live.column("expires"), "gte", (str(day.replace(day=1)),))
-    kept = [condition for condition in asked.question.conditions if condition.column.name in FILTERS]
+    kept = [condition for condition in question.question.conditions if condition.column.name in FILTERS]
     values = (
         "asset_class", "sum(trades)", "sumIf(trades, currency = {currency:String})",
         "sumIf(notional, currency = {currency:String})", "sumIf(capped, currency = {currency:String})",
@@ -78,9 +78,9 @@ def live_query(asked: SwapsQuestion, day: date, snapshot: Snapshot) -> Query:
     )  # fmt: skip
     tail = f"GROUP BY asset_class ORDER BY {values[3]} DESC, {values[1]} DESC"
     query = select_aggregates(Question(swap_live, (*kept, month)), snapshot, values, tail)
-    return replace(query, params={**query.params, CURRENCY: asked.currency})
+    return replace(query, params={**query.params, CURRENCY: question.currency})
 
 
-def read_live(asked: SwapsQuestion, day: date, rows: Sequence[Sequence[Any]]) -> LivePart:
-    pairs = tuple(pair for pair in asked.pairs if pair[0].partition("__")[0] in (*FILTERS, "as_of"))
+def read_live(question: SwapsQuestion, day: date, rows: Sequence[Sequence[Any]]) -> LivePart:
+    pairs = tuple(pair for pair in question.pairs if pair[0].partition("__")[0] in (*FILTERS, "as_of"))
     return LivePart(day, pairs, tuple(LiveSums(*row) for row in rows))
