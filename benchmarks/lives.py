@@ -36,7 +36,7 @@ from spotlightd.runtime.instance import Instance, open_instance
 from spotlightd.settings.settings import Settings
 from spotlightd.sources.sec_ftd import source as sec_ftd
 
-DAYS, MONTH, FIRST_DAY = 10, 30, date(2024, 11, 1)
+A_DAY, DAYS, MONTH, FIRST_DAY = 27_400, 10, 30, date(2024, 11, 1)
 SOURCE: Batch = replace(sec_ftd, name="constructed_swaps", datasets=(swaps,))
 NEW = [place for place in range(100) if place * 37 % 100 < 37]
 MESSAGES = """
@@ -112,7 +112,7 @@ def _tell(text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--days", type=int, default=730, help="730 days of 27,400 messages are 20 million")
-    parser.add_argument("--a-day", type=int, default=27_400, help="messages a day")
+    parser.add_argument("--a-day", type=int, default=A_DAY, help="messages a day")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="spotlightd-lives-"))
     try:
