@@ -60,7 +60,7 @@ LEAST: Mapping[str, str] = {
     "securities": "--securities 2000 --volumes 1000 --rounds 1",
     "small": "--documents 5",
     "statements": "--times 2",
-    "swap_pages": "--days 1 --times 1",
+    "swap_pages": "--days 1 --times 2",
     "swaps": "--rows 500 --rounds 1 --slices 5",
     "tape": "",
     "verify": "--rows 20000 --rounds 1 --days 2",

@@ -29,6 +29,7 @@ FLAGS = [
 ]  # fmt: skip
 SYMBOL = "GME"
 CORRECTED = "2021-01-20"
+SWAP = "DTCC/SEC/9000000000000000101"  # constructed: reported, and changed twice in three days
 WIDE = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"}
 DARK = {**WIDE, "color_scheme": "dark"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "light", "device_scale_factor": 2}
@@ -46,6 +47,10 @@ PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("topic", "/topics/finnhub", WIDE),
     ("logs", "/logs", WIDE),
     ("trade", "{trade}", WIDE),
+    ("swaps", "/swaps", WIDE),
+    ("swap", f"/swaps/{SWAP}", WIDE),
+    ("swaps-phone", "/swaps", PHONE),
+    ("swap-phone", f"/swaps/{SWAP}", PHONE),
     ("disk-phone", "/disk", PHONE),
     ("live-phone", "/live", PHONE),
     ("symbol-dark", f"/s/{SYMBOL}", DARK),
@@ -53,7 +58,7 @@ PICTURES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("home-phone", "/", PHONE),
     ("symbol-phone", f"/s/{SYMBOL}", PHONE),
 )
-TALL = ("home", "symbol", "row", "trade")
+TALL = ("home", "symbol", "row", "trade", "swaps", "swap")
 LOADED_SECONDS = 120.0
 
 
@@ -116,7 +121,7 @@ def take_screenshots(browser: Browser, address: str, folder: Path) -> None:
     for name, path, look in PICTURES:
         page: Page = browser.new_page(**look)
         page.goto(address + path.format(**known))
-        if name.startswith("symbol"):
+        if name.startswith(("symbol", "swaps")):
             page.wait_for_selector("html[data-ready]", timeout=10_000)
         if name.startswith("live"):
             page.wait_for_selector("html[data-live=green]", timeout=10_000)
