@@ -33,7 +33,7 @@ def select_days(condition: str = "1") -> str:
             argMax(digest, id) AS document, max(id) AS run, argMax(error, id) AS error
         FROM {{runs}} AS attempts WHERE source IN ({_SOURCES}) AND outcome IN ({_WITHOUT_LIST}) AND covers != ''
             AND attempts.at < {_UNTIL} AND ({condition})
-        GROUP BY source, toDate(replaceAll(covers, '/', '-')) AS list_date"""
+        GROUP BY source, toDateOrZero(replaceAll(covers, '/', '-')) AS list_date"""
     return f"""
     SELECT list_date, market, argMax(status, rank) AS status, argMax(securities, rank) AS securities, argMax(at, rank) AS at,
         argMax(source, rank) AS source, argMax(document, rank) AS document, argMax(run, rank) AS run,
