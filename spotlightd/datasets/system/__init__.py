@@ -16,4 +16,18 @@ __all__ = [
     "quiet_changes", "rejects", "runs", "scorecard",
 ]  # fmt: skip
 
-SYSTEM_DATASETS = (documents, runs, rejects, loads, gaps, lost_frames, heartbeats, archives, hidden_rows, logs, disks, scorecard, quiet_changes)
+SYSTEM_DATASETS = (
+    documents,
+    runs,
+    rejects,
+    loads,
+    gaps,
+    lost_frames,
+    heartbeats,
+    archives,
+    hidden_rows,
+    logs,
+    disks,
+    scorecard,
+    quiet_changes,
+)
