@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -26,14 +26,27 @@ class Hit:
     spellings: tuple[str, ...] = ()
 
 
-def make_hits(rows: Iterable[Sequence[Any]]) -> list[Hit]:
-    """From the rows of `matches.select_matches`: exact ones first, then those with the most days."""
+def make_hits(rows: Iterable[Sequence[Any]], joined: Collection[str] = ()) -> list[Hit]:
+    """From the rows of `matches.select_matches`: exact ones first, then those with the most days.
+
+    Spellings become one hit only where `joined` has their datasets: the page of a symbol finds the rows of other spellings in
+    these, and in no other one.
+    """
     groups = dict[str, list[Hit]]()
     for symbol, is_exact, name, cusips, newest, days, datasets in rows:
         hit = Hit(symbol, bool(is_exact), name, tuple(cusips), newest, days, tuple(datasets))
         groups.setdefault(make_key(symbol) or f"{symbol}/{cusips}", []).append(hit)
-    hits = [hit for group in groups.values() for hit in join_spellings(group)]
+    hits = [hit for group in groups.values() for part in _divide(group, joined) for hit in join_spellings(part)]
     return sorted(hits, key=lambda hit: (not hit.is_exact, -hit.days, hit.symbol))
+
+
+def _divide(group: Sequence[Hit], joined: Collection[str]) -> Iterable[Sequence[Hit]]:
+    """The spellings that may be put together, and each other one by itself."""
+    known = {hit.symbol for hit in group if set(hit.datasets) <= set(joined)}
+    parts = dict[str, list[Hit]]()
+    for hit in group:
+        parts.setdefault("" if hit.symbol in known else f"symbol {hit.symbol}", []).append(hit)
+    return parts.values()
 
 
 def join_spellings(group: Sequence[Hit]) -> Sequence[Hit]:

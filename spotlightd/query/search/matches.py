@@ -22,14 +22,19 @@ def select_matches(datasets: Iterable[Dataset], patterns: Patterns, snapshot: Sn
     days, datasets.
     """
     candidates = [dataset for dataset in searchable_datasets(datasets) if dataset != securities]
-    if securities.name not in snapshot.published:
+    known = joined_datasets(snapshot)
+    if not known:
         return [matching_securities(dataset, patterns, snapshot, limit) for dataset in candidates]
-    known = {source.dataset.name for source in INPUTS}
     others = [dataset for dataset in candidates if dataset.name not in known]
     return [
         matching_known(patterns, snapshot, limit),
         *(matching_securities(dataset, patterns, snapshot, limit) for dataset in others),
     ]
+
+
+def joined_datasets(snapshot: Snapshot) -> frozenset[str]:
+    """The datasets whose spellings `securities` knows; none before its first publication."""
+    return frozenset(source.dataset.name for source in INPUTS if securities.name in snapshot.published)
 
 
 def matching_known(patterns: Patterns, snapshot: Snapshot, limit: int) -> Query:

@@ -56,7 +56,7 @@ async def _find_hits(request: web.Request, patterns: Patterns, as_of: datetime |
     snapshot = await reader.snapshot(None, as_of)
     datasets = request.app[APP_STATE].context.datasets
     answers = await reader.all(*matches.select_matches(datasets, patterns, snapshot, MOST_HITS + 1))
-    return make_hits(row for answer in answers for row in answer.rows)
+    return make_hits((row for answer in answers for row in answer.rows), matches.joined_datasets(snapshot))
 
 
 def _address(request: web.Request, hit: Hit) -> Address:
