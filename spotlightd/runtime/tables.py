@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from spotlightd.datasets.system import SYSTEM_DATASETS
+from spotlightd.datasets.system import SYSTEM_DATASETS, hidden_rows
 from spotlightd.datasets.system import archives as archives_table
 from spotlightd.datasets.system import loads as loads_table
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.archive.plan import next_generations
+from spotlightd.flows.loads.hidden import note_hidden_rows_again
 from spotlightd.flows.loads.publish import make_publication_rows
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.flows.transform import TransformRunner
@@ -80,11 +81,13 @@ def _describe_remedies(catalog: Catalog) -> dict[str, str]:
     for dataset in SYSTEM_DATASETS:
         if dataset.name not in INDEXES:
             remedies[dataset.name] = "makes an empty one: nothing can make its rows again"
+    remedies[hidden_rows.name] = "notes again which of the loaded rows are hidden, as the next start does"
     return remedies
 
 
 async def prepare_tables(instance: Instance, rebuild: str = "") -> None:
-    """Create missing tables and columns, then recover what a crash left. A table that lost its rows is left alone.
+    """Create missing tables and columns, then recover what a crash left. A table that lost its rows is left alone, but for
+    `hidden_rows`: all that it had follows from other tables.
 
     `rebuild`: the table that an operator wants made again, whatever is missing. StoreError when an index is missing.
     """
@@ -99,11 +102,15 @@ async def prepare_tables(instance: Instance, rebuild: str = "") -> None:
     stale, past = await compare_index(instance.ledger, instance.partitions, warehouse)
     watch.start_from(stale, past)
     await watch.check()
-    present = [dataset for dataset in instance.datasets if dataset.name not in watch.missing - {rebuild}]
+    present = [
+        dataset for dataset in instance.datasets if dataset.name not in watch.missing - {rebuild, hidden_rows.name}
+    ]
     for dataset in sorted(present, key=lambda dataset: dataset.by_load):  # records first: views of the others read them
         await _make_table(instance, dataset, is_new=dataset.name not in existing)
     if stale is None:
         await recover(instance.ledger, warehouse, instance.publications, present, archives)
+        if rebuild != hidden_rows.name and _can_hide_again(instance):
+            await _hide_rows_again(instance)
 
 
 async def _require_indexes(instance: Instance, existing: frozenset[str], rebuild: str) -> None:
@@ -148,10 +155,31 @@ async def make_table_again(instance: Instance, name: str) -> str:
                 await _accept_losses(instance, name)
             computed = await make_derivation_runner(derivation, instance).compute_again()
             return f"{derivation.name} is computed again: {count(computed, derivation.unit)}"
+    if name == hidden_rows.name:
+        return f"{count(await _hide_rows_again(instance), 'row is', 'rows are')} hidden"
     if not defects:
         raise SettingsError(f"table {name} has all rows that are known of it: there is nothing to rebuild")
     await _accept_losses(instance, name)
     return await _rebuild_rows(instance, name)
+
+
+def _can_hide_again(instance: Instance) -> bool:
+    """Whether `hidden_rows` lost rows, and the tables that it is filled from are there."""
+    needed = {dataset.name for dataset in instance.datasets if dataset.repeats_within}
+    is_short = any(defect.table == hidden_rows.name for defect in instance.tables.defects)
+    return is_short and needed.isdisjoint(instance.tables.missing)
+
+
+async def _hide_rows_again(instance: Instance) -> int:
+    """Fill `hidden_rows`. Until that is done the ledger knows more rows of it than it has, so that a start after a crash goes
+    on with it. Returns how many rows it has.
+    """
+    repeating = [dataset for dataset in instance.datasets if dataset.repeats_within]
+    archived = instance.archives.archived
+    rows = await note_hidden_rows_again(instance.ledger, instance.warehouse, archived, repeating)
+    await _accept_losses(instance, hidden_rows.name)
+    await instance.tables.check_again()
+    return rows
 
 
 async def _accept_losses(instance: Instance, name: str) -> None:

@@ -10,8 +10,10 @@ from dataclasses import replace
 import pytest
 
 from spotlightd import Body, OutsideRows, Reject, Rows
+from spotlightd.flows.loads.hidden import note_hidden_rows_again
 from spotlightd.model.source import Batch
 from spotlightd.sql.changes import changed_loads
+from spotlightd.sql.tiers import ArchivedPartitions
 from spotlightd.sql.visibility import newest_condition, visible_condition
 
 from .test_slices import sliced
@@ -126,3 +128,26 @@ async def test_after_a_crash_at_any_step_a_message_counts_once(world: World) -> 
             break
     await world.ingest(repository())
     assert await read(world) == ONCE
+
+
+async def test_what_was_hidden_at_each_publication_is_noted_again_from_the_loaded_rows(world: World) -> None:
+    """In any order of days, of replaced documents too, and of a message that a document has twice."""
+    twice = "2021-01-06,3\n2021-01-06,3\n"
+    for documents in (
+        {"2021/01/05": TUESDAY}, DAYS, DAYS | {"2021/01/06": twice}, {**DAYS, "2021/01/05": "2021-01-05,2\n"},
+        DAYS | {"2021/01/06": "2021-01-06,6\n"},
+    ):  # fmt: skip
+        world.serve(documents)
+        await world.ingest(repository())
+    noted = "SELECT dataset, load_id, member, line, by_load FROM hidden_rows ORDER BY ALL"
+    before = (await world.warehouse.rows(noted)).rows
+    readings = [await read(world, seq) for seq in range(1, await newest_seq(world) + 1)]
+    assert len(before) > 3
+    for rest in ("load_id > 0", "load_id % 2"):  # all is lost, or some
+        await world.warehouse.execute(f"DELETE FROM hidden_rows WHERE {rest}")
+        assert [await read(world, seq) for seq in range(1, len(readings) + 1)] != readings
+        async with world.stores() as stores:
+            again = await note_hidden_rows_again(stores.ledger, stores.warehouse, ArchivedPartitions(), [messages])
+        assert again == len(before)
+        assert (await world.warehouse.rows(noted)).rows == before
+        assert [await read(world, seq) for seq in range(1, len(readings) + 1)] == readings

@@ -17,7 +17,7 @@ from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.clients.ledger.partitions import SqliteArchive
 from spotlightd.clients.ledger.positions import SqlitePositions
-from spotlightd.datasets.system import SYSTEM_DATASETS
+from spotlightd.datasets.system import SYSTEM_DATASETS, hidden_rows
 from spotlightd.flows.batch.schedule import Collector, Wakeups
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Board
@@ -386,3 +386,36 @@ async def test_a_source_that_waits_for_its_next_check_says_that_its_table_is_gon
         await asyncio.wait([task])
         assert board.read()[0].error == "the table is gone"
     assert world.publishers.requests == []
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "fact"),
+    [
+        ("DROP TABLE hidden_rows SYNC", "missing", "it had 3 rows, and has 0"),
+        ("TRUNCATE TABLE hidden_rows SYNC", "empty", "it had 3 rows, and has 0"),
+        ("DELETE FROM hidden_rows WHERE line = 1", "short", "it had 3 rows, and has 2"),
+    ],
+)
+async def test_a_loss_of_notes_of_hidden_rows_is_told_and_holds_what_would_be_read_twice(
+    world: World, loss: str, kind: str, fact: str
+) -> None:
+    repeating = replace(constructed_counts, repeats_within=3)
+    async with published(world) as before:
+        rows = [("constructed_counts", 1, 0, line, 2, datetime(2026, 3, 1, tzinfo=UTC)) for line in (1, 2, 3)]
+        await world.warehouse.insert(hidden_rows, rows)
+        await before.watch.check()
+        assert not before.watch.defects
+        facts = replace(
+            before.facts, datasets=(repeating, *SYSTEM_DATASETS), remedies={"hidden_rows": "notes them again"}
+        )
+        watch = TableWatch(facts, before.gate)
+        await world.warehouse.execute(loss)
+        await watch.check()
+        (defect,) = watch.defects
+        assert (defect.table, defect.kind) == ("hidden_rows", kind)
+        assert fact in defect.detail
+        assert "`spotlightd rebuild hidden_rows`, which notes them again" in defect.detail
+        assert (before.gate.table_reason((repeating,)) == defect.detail) is (kind != "short")
+        await facts.archive_ledger.accept_loss("hidden_rows", 1)
+        await watch.check_again()
+        assert not watch.defects

@@ -91,3 +91,23 @@ async def test_slices_the_day_and_the_next_day_have_each_message_once(
     assert await asyncio.to_thread(main, ["audit", "swaps", "--json", "--state", str(tmp_path)]) == 0
     audited = json.loads(capsys.readouterr().out)
     assert (audited["rows"], audited["same"], audited["faults"]) == (1778, 1778, [])
+
+
+async def test_a_start_and_a_rebuild_hide_repeated_messages_again_when_their_table_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(Settings(), state_dir=tmp_path)
+    once = [("1", "2026-11-27"), ("2", "2026-11-28"), ("3", "2026-11-28")]
+    async with open_instance(settings) as instance:
+        await load(instance, cftc_rates.source, {f"{DAYS}27.zip": document(1, 2)})
+        await load(instance, cftc_rates.source, {f"{DAYS}28.zip": document(2, 3)})
+        assert await read(instance) == once
+        await instance.tables.check()
+        await instance.warehouse.execute("DROP TABLE hidden_rows SYNC")
+    async with open_instance(settings) as instance:
+        assert await read(instance) == once
+        assert not instance.tables.defects
+        await instance.warehouse.execute("TRUNCATE TABLE hidden_rows SYNC")
+        assert len(await read(instance)) == 4
+    assert await asyncio.to_thread(main, ["rebuild", "hidden_rows", "--state", str(tmp_path)]) == 0
+    assert "1 row is hidden" in capsys.readouterr().out

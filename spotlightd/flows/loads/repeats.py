@@ -76,12 +76,15 @@ async def hide_repeated_keys(
     load: Load,
     period: Period,
     superseded: Sequence[int],
+    *,
+    seq: int = NEWEST,
 ) -> None:
     """Note which rows with a key that the load has, and another visible document or another line of its own, are hidden as soon
     as the load is visible.
 
     Of two rows the one of the last day is read, of one day that of the newer load, of one load the last. That does not depend
     on which document came first, so a history loaded from the newest day on reads as one loaded day by day.
+    `seq`: the publication as of which the other documents are looked for.
     """
     wide = _widen(dataset, period)
     rows = all_rows(dataset, archived, days_span(dataset, wide.first, wide.last))
@@ -97,7 +100,7 @@ async def hide_repeated_keys(
         f" GROUP BY {key} HAVING count() > 1"
     )
     days = days_values(dataset, wide.first, wide.last)
-    values = {**days, "load_id": load.load_id, "superseded": list(superseded), "seq": NEWEST}
+    values = {**days, "load_id": load.load_id, "superseded": list(superseded), "seq": seq}
     if not (await warehouse.rows(f"SELECT 1 {repeated} LIMIT 1", values)).rows:
         return  # usually; noting the places of all keys would take twice as long
     place = f"(`{dataset.time}`, load_id, member, line)"

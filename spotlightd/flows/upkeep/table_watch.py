@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Set as AbstractSet
 
+from spotlightd.datasets.system import hidden_rows
 from spotlightd.errors import StoreError
 from spotlightd.flows.gate import Gate
 from spotlightd.flows.supervise import Reporter
-from spotlightd.flows.upkeep.tables import INDEX_FACT, INDEXES, TableDefect, TableFacts, list_tables
+from spotlightd.flows.upkeep.tables import INDEX_FACT, INDEXES, Kind, StoredRows, TableDefect, TableFacts, list_tables
 from spotlightd.log import logger
 from spotlightd.model.text import count
 
@@ -48,6 +49,11 @@ class TableWatch:
         if past:
             logger(flow="tables").error("state went back", detail=past)
 
+    async def check_again(self) -> None:
+        """Look once, with the numbers of rows that the ledger has now: a table was made again."""
+        self._most = None
+        await self.check()
+
     async def check(self) -> None:
         """Look once. StoreError while the warehouse does not answer; what is held stays held then."""
         known = (*self._stale, *await self._facts.find_defects())
@@ -77,19 +83,18 @@ class TableWatch:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def _find_shrunk(self, known: AbstractSet[str]) -> list[TableDefect]:
-        """The tables of streams that have less than half of the rows that they should have: `loads` does not know how many
-        rows a stream has brought. Those that left for the archive are not expected in the table.
+        """The tables that have too few of the rows that they should have, of those whose rows `loads` does not count. Rows that
+        left for the archive are not expected in the table.
         """
         if self._most is None:
             self._most = dict(await self._facts.archive_ledger.row_counts())
         shrunk = []
-        for table, rows in (await self._facts.count_streamed()).items():
-            most = await self._note_rows(self._most, table, rows.all)
-            expected = most - rows.archived
-            if rows.hot < expected / 2 and table not in known:
-                is_emptied = rows.hot < expected * LEFT_SHARE
+        for table, rows in (await self._facts.count_unannounced()).items():
+            expected = await self._note_rows(self._most, table, rows.all) - rows.archived
+            least = expected if table == hidden_rows.name else expected / 2  # no row of it is ever deleted
+            if rows.hot < least and table not in known:
                 fact = f"it had {count(expected, 'row')}, and has {rows.hot:,}"
-                shrunk.append(self._facts.describe(table, "empty" if is_emptied else "short", fact))
+                shrunk.append(self._facts.describe(table, _judge_loss(rows, expected), fact))
         return shrunk
 
     async def _note_rows(self, most: dict[str, int], table: str, rows: int) -> int:
@@ -111,6 +116,8 @@ class TableWatch:
         holding = [defect for defect in self._defects if defect.holds]
         held = {defect.table: defect.detail for defect in holding}
         for defect in holding:
+            if defect.table == hidden_rows.name:
+                held |= {dataset.name: defect.detail for dataset in self._facts.datasets if dataset.repeats_within}
             if defect.table in INDEXES:
                 held |= {dataset.name: defect.detail for dataset in self._facts.datasets}
         return held
@@ -121,3 +128,9 @@ class TableWatch:
             return
         complete = f"{count(len(self._facts.datasets), 'table has', 'tables have')} the rows that are known of them"
         report.set_waiting(f"{complete}; at the start {self._past}" if self._past else complete)
+
+
+def _judge_loss(rows: StoredRows, expected: int) -> Kind:
+    if not rows.exists:
+        return "missing"
+    return "empty" if rows.hot < expected * LEFT_SHARE else "short"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from spotlightd.datasets.system import MIRRORED
+from spotlightd.datasets.system import MIRRORED, hidden_rows
 from spotlightd.flows.upkeep.publications import PublicationCounter, Published
 from spotlightd.model.bus import KEY
 from spotlightd.model.dataset import Dataset
@@ -65,11 +65,12 @@ class TableDefect:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamedRows:
-    """How many rows of a stream's table are in the table itself, and how many are in the archive only."""
+class StoredRows:
+    """How many rows of a table are in the table itself, and how many are in the archive only. `exists`: the table does."""
 
     hot: int
     archived: int
+    exists: bool
 
     @property
     def all(self) -> int:
@@ -125,16 +126,17 @@ class TableFacts:
         kind: Kind = "short" if hot else "empty"
         return self.describe(dataset.name, kind, f"it holds {hot:,} of at least {count(expected, 'row')}")
 
-    async def count_streamed(self) -> Mapping[str, StreamedRows]:
-        """The rows of the tables that streams fill. A missing table has none."""
+    async def count_unannounced(self) -> Mapping[str, StoredRows]:
+        """The rows of the tables of which `loads` does not say how many they have: `hidden_rows`, and those that streams fill."""
         tables, archived = await list_tables(self.warehouse), self.archives.archived
-        counts = dict[str, StreamedRows]()
-        for dataset in (dataset for stream in self.streams for dataset in (stream.dataset, frames_of(stream))):
+        streamed = [dataset for stream in self.streams for dataset in (stream.dataset, frames_of(stream))]
+        counts = dict[str, StoredRows]()
+        for dataset in (hidden_rows, *streamed):
             hot = 0
             if dataset.name in tables:
                 hot = (await self.warehouse.rows(f"SELECT count() FROM {hot_rows(dataset, archived)}")).rows[0][0]
             in_archive = sum(partition.rows for partition in archived.of_dataset(dataset.name))
-            counts[dataset.name] = StreamedRows(hot, in_archive)
+            counts[dataset.name] = StoredRows(hot, in_archive, dataset.name in tables)
         return counts
 
     async def _check_frames(self, stream: Stream, tables: AbstractSet[str]) -> TableDefect | None:
