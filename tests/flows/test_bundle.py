@@ -22,6 +22,9 @@ from spotlightd.model.source import OutsideRows
 from spotlightd.settings import stores
 
 from .bundle_world import document_transfer, ignore_progress, statuses
+from .test_repeated_messages import DAYS as MESSAGES
+from .test_repeated_messages import ONCE, messages, repository
+from .test_repeated_messages import read as read_messages
 from .world import CrashError, Fuse, World, constructed_counts, crash_steps, repeating, source, url
 
 DAYS = {"2021/a": "2021-01-04,1\n2021-01-05,2\n", "2022/a": "2022-01-04,7\n?odd\n", "2023/a": "2023-01-02,3\n"}
@@ -80,6 +83,24 @@ async def test_a_row_of_another_day_is_not_loaded_at_the_other_instance_either(
         outcomes = await transfer.import_file(tmp_path / "all.bundle.tar")
     assert statuses(outcomes) == {"2021/a": "imported", "2022/a": "imported"}
     assert await other.read_counts() == {"2021-12-31": 1, "2022-01-01": 5}
+
+
+async def test_a_message_that_two_documents_have_counts_once_at_the_other_instance_too(
+    world: World, other: World, tmp_path: Path
+) -> None:
+    """Also when the two come in different bundles, the document of the later day first."""
+    world.serve(MESSAGES)
+    await world.ingest(repository())
+    async with document_transfer(world, repository()) as transfer:
+        for day in (5, 4):
+            days = DayRange(date(2021, 1, day), date(2021, 1, day))
+            await transfer.export(messages, tmp_path / f"{day}.bundle.tar", days)
+    async with document_transfer(other, repository()) as transfer:
+        for day in (5, 4):
+            outcomes = await transfer.import_file(tmp_path / f"{day}.bundle.tar")
+            assert statuses(outcomes) == {f"2021/01/0{day}": "imported"}
+    assert await other.count_stored() == await world.count_stored() == 4
+    assert await read_messages(other) == await read_messages(world) == ONCE
 
 
 async def test_a_second_import_changes_nothing(other: World, file: Path) -> None:

@@ -24,7 +24,9 @@ from spotlightd.flows.derive.chains.runner import ChainRunner
 from spotlightd.flows.derive.context import DeriveContext
 from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
-from spotlightd.sql.tiers import NoArchives
+from spotlightd.flows.loads.repeats import hide_repeated_keys
+from spotlightd.model.source import Period
+from spotlightd.sql.tiers import ArchivedPartitions, NoArchives
 from spotlightd.sql.visibility import Snapshot, table_expression
 
 from .world import CrashError, Fuse, Fused, crash_steps, source
@@ -46,12 +48,12 @@ class Message:
     notional: int = 1
     printed: str = ""
 
-    def row(self, load_id: int) -> list[Any]:
+    def row(self, load_id: int, day: date = DAY, line: int = 0) -> list[Any]:
         values = {
-            "publisher": "DTCC", "regime": "CFTC", "report_date": DAY, "asset_class": "CR", "message_id": self.id,
+            "publisher": "DTCC", "regime": "CFTC", "report_date": day, "asset_class": "CR", "message_id": self.id,
             "original_id": self.original, "action": self.action, "action_printed": self.printed or self.action,
             "event_time": NOON + timedelta(hours=self.hour), "execution_time": NOON, "notional_1": Decimal(self.notional),
-            "notional_currency_1": "USD", "load_id": load_id,
+            "notional_currency_1": "USD", "load_id": load_id, "line": line,
         }  # fmt: skip
         return [values.get(column.name, _empty(column)) for column in swaps.stored]
 
@@ -84,6 +86,18 @@ class Tape:
         for other in replaced:
             del self.visible[other]
         self.visible[covers] = tuple(messages)
+
+    async def publish_day(self, day: date, messages: Sequence[Message]) -> None:
+        """The file of a day, compared with those of the days around it as a load does it."""
+        load = await self.ledger.begin_load(
+            MESSAGES, hashlib.sha256(repr(messages).encode()).hexdigest(), f"{day:%Y/%m/%d}"
+        )
+        await self.warehouse.insert(
+            swaps, [message.row(load.load_id, day, line) for line, message in enumerate(messages)]
+        )
+        superseded = (await self.publications.find_superseded([load]))[load.load_id]
+        await hide_repeated_keys(self.warehouse, ArchivedPartitions(), swaps, load, Period(day, day), superseded)
+        await self.publications.publish(await self.ledger.mark_loaded(load.load_id, {"swaps": len(messages)}, ()))
 
     async def read(self, seq: int = 2**63) -> dict[str, dict[str, Any]]:
         sql = f"SELECT * FROM {table_expression(swap_trades, Snapshot(seq))}"
@@ -244,6 +258,32 @@ async def test_a_message_that_two_documents_have_counts_once_as_readers_see_it(t
     await tape.runner().run_round()
     (trade,) = (await tape.read()).values()
     assert (trade["messages"], trade["first_notional"], trade["notional"]) == (2, 1, 3), "the first is visible again"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_message_that_the_files_of_two_days_have_is_one_step_of_its_trade(
+    tape: Tape, order: tuple[int, int]
+) -> None:
+    """It reads as the later day has it, whichever file came first, and as the other has it when that file loses it."""
+    days = [
+        [Message("1"), Message("2", "1", "MODIFY", 1, 2)],
+        [Message("2", "1", "MODIFY", 1, 20), Message("3", "1", "MODIFY", 2, 3)],
+    ]
+    for index in order:
+        await tape.publish_day(DAY + timedelta(days=index), days[index])
+        await tape.runner().run_round()
+    (trade,) = (await tape.read()).values()
+    assert (trade["messages"], trade["changes"], trade["notional"]) == (3, 2, 3)
+    await tape.publish_day(DAY + timedelta(days=1), days[1][:1])
+    await tape.runner().run_round()
+    (trade,) = (await tape.read()).values()
+    assert (trade["messages"], trade["changes"], trade["notional"]) == (2, 1, 20)
+    await tape.publish_day(DAY + timedelta(days=1), [Message("4")])
+    await tape.runner().run_round()
+    rows = await tape.read()
+    assert (rows["1"]["messages"], rows["1"]["changes"], rows["1"]["notional"]) == (2, 1, 2)
+    await tape.runner().compute_again()
+    assert await tape.read() == rows
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 4))])
