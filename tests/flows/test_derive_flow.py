@@ -45,7 +45,7 @@ async def test_a_round_shows_what_it_computes_and_a_failing_store_holds_it() -> 
         assert (status.lag_seconds, status.queue) == (90.0, 3)
         assert rounds.begun == 2, "the failed round was tried again"
         rounds.is_open.set()
-        await until(lambda: rounds.begun > 2 and board.read()[0].message == "everything published is computed")
+        await until(lambda: rounds.begun > 2 and board.read()[0].message == "nothing is due")
         assert board.read()[0].error == ""
         assert not board.read()[0].is_hanging
     finally:

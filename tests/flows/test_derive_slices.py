@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from spotlightd import Column, Dataset, Derivation, Rhythm, RowsOf, SettingsError, StoreError
+from spotlightd.backoff import Clock
 from spotlightd.clients.clickhouse.client import ClickHouse
 from spotlightd.clients.ledger.ledger import SqliteLedger
 from spotlightd.datasets.system import SYSTEM_DATASETS
@@ -20,6 +21,7 @@ from spotlightd.flows.loads.publish import Publications
 from spotlightd.flows.loads.recovery import recover
 from spotlightd.sql.tiers import NoArchives
 from spotlightd.sql.visibility import visible_condition
+from tests.manual_clock import ManualClock
 
 from .world import CrashError, Fuse, Fused, World, constructed_counts, crash_steps
 
@@ -50,7 +52,7 @@ async def tables(warehouse: ClickHouse) -> None:
 
 @asynccontextmanager
 async def open_runner(
-    world: World, derivation: Derivation = by_month, fuse: Fuse | None = None
+    world: World, derivation: Derivation = by_month, fuse: Fuse | None = None, clock: ManualClock | None = None
 ) -> AsyncIterator[SliceRunner]:
     """The runner after a start of the daemon, recovery included."""
     async with SqliteLedger(world.folder / "ledger.sqlite") as ledger:
@@ -59,7 +61,8 @@ async def open_runner(
         publications = Publications(fused, warehouse)
         datasets = (constructed_counts, sums, *SYSTEM_DATASETS)
         await recover(fused, warehouse, publications, datasets, NoArchives())
-        yield SliceRunner(derivation, DeriveContext(fused, warehouse, publications))
+        timing = clock.to_clock() if clock else Clock()
+        yield SliceRunner(derivation, DeriveContext(fused, warehouse, publications), timing)
 
 
 async def derive(world: World, derivation: Derivation = by_month, fuse: Fuse | None = None) -> int:
@@ -100,6 +103,24 @@ async def test_only_touched_slices_are_computed_and_a_withdrawn_one_is_emptied(w
     assert await read_sums(world) == {"2021-01": (5, 1), "2021-03": (1, 1), "2022-01": (7, 1)}
     assert await read_sums(world, before) == {"2021-01": (3, 2), "2021-02": (3, 1), "2022-01": (7, 1)}, "as of then"
     assert await derive(world) == 0
+
+
+@pytest.mark.usefixtures("tables")
+async def test_a_slice_that_changes_again_and_again_is_computed_less_and_less_often(world: World) -> None:
+    clock = ManualClock()
+    async with open_runner(world, clock=clock) as runner:
+        computed = list[float]()
+        for number in range(60):
+            world.serve({"2021/a": f"2021-01-04,{number}\n"})
+            await world.ingest()
+            if await runner.run_round():
+                computed.append(clock.seconds)
+            clock.seconds += 10
+        assert computed == [0, 10, 30, 70, 150, 310]
+        clock.seconds += 3_600
+        assert await runner.run_round() == 1
+        assert await read_sums(world) == {"2021-01": (59, 1)}
+    assert await derive(world) == 0, "the publications that were waited for are noted"
 
 
 @pytest.mark.usefixtures("tables")

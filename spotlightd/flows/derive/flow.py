@@ -44,7 +44,7 @@ class DeriveFlow:
                 report.beat(did_something=False)
             else:
                 failures = 0
-                report.set_waiting(f"{computed:,} computed" if computed else "everything published is computed")
+                report.set_waiting(f"{computed:,} computed" if computed else "nothing is due")
                 report.beat(did_something=bool(computed))
             rest = min((time.monotonic() - started) * REST, MOST_REST_SECONDS)
             await asyncio.sleep(max(rest, backoff.pause(failures + 1)))

@@ -15,8 +15,10 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 
+from spotlightd.backoff import Clock
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.derive.context import DeriveContext
+from spotlightd.flows.derive.pacing import Pacing
 from spotlightd.flows.supervise import Reporter
 from spotlightd.log import logger
 from spotlightd.model.derivation import Derivation
@@ -34,23 +36,25 @@ class SliceRunner:
     others computed again.
     """
 
-    def __init__(self, derivation: Derivation, context: DeriveContext) -> None:
+    def __init__(self, derivation: Derivation, context: DeriveContext, clock: Clock | None = None) -> None:
         self._derivation = derivation
+        self._clock = clock or Clock()
+        self._pacing = Pacing(self._clock)
         self._context = context
         self._saved = self._looked_until = -1  # publications; -1 when only the ledger knows
         self._due = set[str]()
 
     async def run_round(self, report: Reporter | None = None) -> int:
-        """Compute the touched slices, newest first. Returns how many."""
+        """Compute the touched slices, newest first, but none too often. Returns how many."""
         if self._saved < 0:
             self._saved = self._looked_until = await self._context.ledger.derived_until(self._derivation)
         seq = await self._context.newest_seq()
         await self._look(seq, report)
-        if slices := sorted(self._due, reverse=True):
+        if slices := sorted(filter(self._pacing.is_ready, self._due), reverse=True):
             async with self._context.publications.hold_keys(self._derivation.datasets):
                 await self._mark_unfinished_dead()
                 await self._compute_all(slices, seq, report)
-        if self._saved != self._looked_until:
+        if not self._due and self._saved != self._looked_until:
             await self._context.ledger.save_derived(self._derivation, self._looked_until)
             self._saved = self._looked_until
         return len(slices)
@@ -58,6 +62,7 @@ class SliceRunner:
     async def compute_again(self) -> int:
         await self._context.ledger.save_derived(self._derivation, 0)
         self._saved = self._looked_until = 0
+        self._pacing = Pacing(self._clock)
         return await self.run_round()
 
     async def _look(self, seq: int, report: Reporter | None) -> None:
@@ -97,6 +102,7 @@ class SliceRunner:
                 report.set_working(f"{self._derivation.name} {group[0]}", first, len(slices))
             await self._compute(group, seq)
             self._due.difference_update(group)
+            self._pacing.note(group)
 
     async def _compute(self, slices: Sequence[str], seq: int) -> None:
         ledger, publications = self._context.ledger, self._context.publications
