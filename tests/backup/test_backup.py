@@ -13,6 +13,7 @@ import pytest
 
 from spotlightd.clients.bucket.folder import FolderBucket
 from spotlightd.commands.doctor.findings import Harm, judge_backups
+from spotlightd.datasets.system import hidden_rows
 from spotlightd.datasets.trades import trades
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.backup.manifest import read_manifest
@@ -76,6 +77,10 @@ async def test_a_second_backup_adds_what_is_new_and_a_restore_gives_the_state_th
     async with state.context() as context:
         again = await write_backup(context, ignore_progress)
         await context.warehouse.insert(trades, [unknown])
+        at = datetime(2026, 3, 1, tzinfo=UTC)
+        pairs = [(1, 77), (77, 1)]  # what that load hides, and what is hidden of it
+        hidden = [("trades", load_id, 0, 1, by_load, at) for load_id, by_load in pairs]
+        await context.warehouse.insert(hidden_rows, hidden)
         second = await write_backup(context, ignore_progress)
     assert changed(again, state.first) <= {"ledger"}  # a start may note something in it
     assert changed(second, again) == {"rows"}

@@ -10,7 +10,7 @@ import pytest
 
 from spotlightd.backoff import Clock
 from spotlightd.clients.ledger.ledger import SqliteLedger
-from spotlightd.datasets.system import MIRRORED
+from spotlightd.datasets.system import MIRRORED, hidden_rows
 from spotlightd.errors import StoreError
 from spotlightd.flows.batch.ingest import ingest
 from spotlightd.flows.loads.mirror import mirror_records, rebuild_mirror
@@ -140,6 +140,19 @@ async def test_a_lost_ledger_adopts_the_loads_of_the_warehouse(world: World) -> 
     async with SqliteLedger(world.folder / "ledger.sqlite") as ledger:
         assert max(load.load_id for load in await ledger.loads()) > 4711
     assert await world.count_stored() == 3
+
+
+async def test_a_lost_ledger_gives_no_number_again_for_which_hidden_rows_are_noted(world: World) -> None:
+    """They would be hidden by a load that does not have their keys. The load that noted them ended before its publication."""
+    world.serve({"2021/a": "2021-01-04,1\n"})
+    await world.ingest()
+    await world.warehouse.insert(hidden_rows, [("constructed_counts", 1, 0, 1, 4711, datetime(2026, 3, 1, tzinfo=UTC))])
+    for file in world.folder.glob("ledger.sqlite*"):
+        file.unlink()
+    world.serve({"2021/a": "2021-01-04,3\n"})
+    await world.ingest()
+    async with SqliteLedger(world.folder / "ledger.sqlite") as ledger:
+        assert max(load.load_id for load in await ledger.loads()) > 4711
 
 
 async def test_a_ledger_from_a_backup_does_not_take_a_number_again_or_sweep_what_is_visible(world: World) -> None:

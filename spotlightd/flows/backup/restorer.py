@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from spotlightd.datasets.system import hidden_rows
 from spotlightd.errors import SettingsError, StoreError
 from spotlightd.flows.archive.parquet import PIECE_BYTES, hash_file
 from spotlightd.flows.backup.manifest import BackupObject, Manifest, damaged
@@ -26,7 +27,7 @@ from spotlightd.ports.warehouse import Warehouse
 from spotlightd.sql.tiers import ArchivedPartitions
 
 REMEDY = "free space on its disk, and restore again"
-UNKNOWN = "DELETE FROM {table} WHERE load_id > {{newest:UInt64}} AND load_id NOT IN (SELECT load_id FROM loads)"
+UNKNOWN = "DELETE FROM {table} WHERE {column} > {{newest:UInt64}} AND {column} NOT IN (SELECT load_id FROM loads)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,11 @@ async def restore_rows(
 
 async def drop_unknown_loads(warehouse: Warehouse, dataset: Dataset, newest: int) -> None:
     """Delete rows of loads that began after the ledger was copied and are not published: nobody saw them, and the ledger
-    gives their numbers again.
+    gives their numbers again. Also what is noted of them in `hidden_rows`: it would hide rows of the loads that get the numbers.
     """
-    if dataset.by_load:
-        await warehouse.execute(UNKNOWN.format(table=dataset.name), {"newest": newest})
+    columns = ("load_id", "by_load") if dataset.name == hidden_rows.name else ("load_id",) if dataset.by_load else ()
+    for column in columns:
+        await warehouse.execute(UNKNOWN.format(table=dataset.name, column=column), {"newest": newest})
 
 
 async def restore_documents(backup: Backup, documents: Documents, progress: Progress) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spotlightd.datasets.system import MIRRORED
+from spotlightd.datasets.system import MIRRORED, hidden_rows
 from spotlightd.errors import StoreError
 from spotlightd.flows.loads.mirror import find_newest_id, restore_records
 from spotlightd.flows.loads.publish import Publications, is_outdated
@@ -66,7 +66,8 @@ async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Datase
         return 0
     last_ids = {dataset.name: await find_newest_id(warehouse, dataset, archives.archived) for dataset in MIRRORED}
     loaded = [await _find_newest_load(warehouse, dataset.name) for dataset in datasets if dataset.by_load]
-    last_ids["loads"] = max([*loaded, *(row["load_id"] for row in missing)])
+    noted = [await _find_newest_load(warehouse, hidden_rows.name, "by_load")] if hidden_rows in datasets else []
+    last_ids["loads"] = max([*loaded, *noted, *(row["load_id"] for row in missing)])
     await ledger.adopt([_make_load(row) for row in missing], last_ids)
     for dataset in datasets:
         if dataset.by_load and last is None:
@@ -74,8 +75,8 @@ async def _adopt(ledger: Ledger, warehouse: Warehouse, datasets: Sequence[Datase
     return len(missing)
 
 
-async def _find_newest_load(warehouse: Warehouse, table: str) -> int:
-    return int((await warehouse.rows(f"SELECT max(load_id) FROM {table}")).rows[0][0])
+async def _find_newest_load(warehouse: Warehouse, table: str, column: str = "load_id") -> int:
+    return int((await warehouse.rows(f"SELECT max({column}) FROM {table}")).rows[0][0])
 
 
 def _make_load(row: dict[str, Any]) -> Load:
