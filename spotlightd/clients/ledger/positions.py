@@ -49,7 +49,9 @@ class SqlitePositions:
         await self._file.run(f"INSERT INTO intents VALUES (NULL, {placeholders(values)})", values)
 
     async def complete(self, *done: Completion) -> None:
-        await self._file.run_transaction([statement for completion in done for statement in _complete_intent(completion)])
+        await self._file.run_transaction(
+            [statement for completion in done for statement in _complete_intent(completion)]
+        )
 
     async def forget(self, intent: Intent) -> None:
         await self._file.run(*_delete_intent(intent))

@@ -24,43 +24,66 @@ LONGEST_BRIDGE = 4
 """Unknown days that cannot hide that a security left the list and came back."""
 
 
-def select_streaks(condition: str = "1") -> str:
+GAP = 1_000_000
+"""How far the position of a list jumps behind a gap that ends streaks; without one it grows by 1."""
+
+
+def select_streaks(condition: str = "1", securities: str = "1") -> str:
     """The template of the SELECT of streaks, by the lists of that condition. A streak that is on the first of these lists may have
-    begun before.
+    begun before. `securities` is a condition on the symbol: reading those of a page takes half the time of reading all.
 
     The securities of a list are in the load of the list, so its visibility is theirs.
     """
     lists = f"""
-        SELECT market, load_id, day_number AS number, row_number() OVER lists AS place,
-            lagInFrame((list_date, number)) OVER lists AS before, leadInFrame((list_date, number)) OVER lists AS after
-        FROM {{threshold_lists}} AS known
-        WHERE market != '{OCC}' AND status IN ('list', 'empty') AND ({condition})
-            AND load_id IN ({published_loads("threshold_lists")})
-        WINDOW lists AS (PARTITION BY market ORDER BY list_date ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)"""
-    runs = f"""
-        SELECT market, symbol, argMax(security_name, list_date) AS security_name, argMax(rule, list_date) AS rule,
-            arraySort(groupArray((toInt64(place), toInt64(number), list_date, before, after))) AS days,
-            arraySplit(
-                (day, places, numbers) -> places > 1 OR numbers > {LONGEST_BRIDGE + 1},
-                days, arrayDifference(days.1), arrayDifference(days.2)
-            ) AS runs
+        SELECT market, load_id, list_date, number, before, after,
+            toUInt32(place + {GAP} * sum(number > before.2 + {LONGEST_BRIDGE + 1} AND before.2 > 0) OVER until_here) AS position
         FROM (
-            SELECT market, symbol, list_date, security_name, rule, load_id FROM {{threshold}} AS listed WHERE {condition}
+            SELECT market, load_id, list_date, day_number AS number, row_number() OVER lists AS place,
+                lagInFrame((list_date, number)) OVER lists AS before, leadInFrame((list_date, number)) OVER lists AS after
+            FROM {{threshold_lists}} AS known
+            WHERE market != '{OCC}' AND status IN ('list', 'empty') AND ({condition})
+                AND load_id IN ({published_loads("threshold_lists")})
+            WINDOW lists AS (
+                PARTITION BY market ORDER BY list_date ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            )
+        ) AS placed
+        WINDOW until_here AS (
+            PARTITION BY market ORDER BY list_date ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        )"""
+    runs = f"""
+        SELECT market, symbol, argMax(security_name, position) AS security_name, argMax(rule, position) AS rule,
+            groupArray(position) AS unsorted, arraySort(unsorted) AS positions,
+            arraySort((list, position) -> position, groupArray((list_date, number, before, after, position)), unsorted) AS days,
+            arraySplit((list, step) -> step > 1, days, arrayDifference(positions)) AS runs
+        FROM (
+            SELECT market, symbol, security_name, rule, load_id FROM {{threshold}} AS listed
+            WHERE ({condition}) AND ({securities})
         ) AS securities INNER JOIN ({lists}) AS lists USING (load_id, market)
         GROUP BY market, symbol"""
     return f"""
-    SELECT market, symbol, security_name, rule, multiIf(is_split, 'unknown', last.5.2 > 0, 'closed', 'open') AS state,
-        first.3 AS first_day, last.3 AS last_day, toUInt32(length(run)) AS days,
-        if(first.4.2 > 0, first.4.1, NULL) AS entered_after, if(last.5.2 > 0, last.5.1, NULL) AS left_on,
-        toUInt32(if(first.4.2 > 0, first.2 - first.4.2 - 1, 0)) AS unknown_before,
+    SELECT market, symbol, security_name, rule, multiIf(is_split, 'unknown', last.4.2 > 0, 'closed', 'open') AS state,
+        first.1 AS first_day, last.1 AS last_day, toUInt32(length(run)) AS days,
+        if(first.3.2 > 0, first.3.1, NULL) AS entered_after, if(last.4.2 > 0, last.4.1, NULL) AS left_on,
+        toUInt32(if(first.3.2 > 0, first.2 - first.3.2 - 1, 0)) AS unknown_before,
         toUInt32(last.2 - first.2 + 1 - days) AS unknown_within,
-        toUInt32(if(last.5.2 > 0, last.5.2 - last.2 - 1, 0)) AS unknown_after
+        toUInt32(if(last.4.2 > 0, last.4.2 - last.2 - 1, 0)) AS unknown_after
     FROM (
         SELECT market, symbol, security_name, rule, runs[split] AS run, run[1] AS first, run[-1] AS last,
-            split < length(runs) AND runs[split + 1][1].1 = last.1 + 1 AS is_split
+            split < length(runs) AND runs[split + 1][1].5 = last.5 + {GAP + 1} AS is_split
         FROM ({runs}
         ) AS grouped ARRAY JOIN arrayEnumerate(runs) AS split
     ) AS found"""
+
+
+def on_newest_lists(condition: str = "1", count: int = 1) -> str:
+    """The condition that a symbol is on one of the `count` newest known lists of a market, of the lists of that condition."""
+    known = f"""
+        SELECT load_id, row_number() OVER (PARTITION BY market ORDER BY list_date DESC) AS age
+        FROM {{threshold_lists}} AS known
+        WHERE market != '{OCC}' AND status IN ('list', 'empty') AND ({condition})
+            AND load_id IN ({published_loads("threshold_lists")})"""
+    newest = f"SELECT load_id FROM ({known}) AS aged WHERE age <= {count}"
+    return f"symbol IN (SELECT symbol FROM {{threshold}} AS newest WHERE load_id IN ({newest}))"
 
 
 _LABEL = "LowCardinality(String)"

@@ -16,7 +16,7 @@ from spotlightd.parse.stamped import Entry
 from spotlightd.sources.threshold import lists
 from spotlightd.sources.threshold.lists import ListDocument
 
-SHOWN_DAYS = 40
+PROBED_DAYS = 40
 MARKET = "OCC"
 MARKETS = {
     "Q": "Nasdaq", "G": "Nasdaq", "S": "Nasdaq",
@@ -33,7 +33,7 @@ def make_address(day: date) -> str:
 
 
 async def discover(_: Pages) -> AsyncIterator[Link]:
-    for day in lists.list_days(datetime.now(NEW_YORK).date() - timedelta(days=SHOWN_DAYS)):
+    for day in lists.list_days(datetime.now(NEW_YORK).date() - timedelta(days=PROBED_DAYS)):
         yield Link(make_address(day), f"{day:%Y/%m/%d}", day, day, is_probe=True)
 
 

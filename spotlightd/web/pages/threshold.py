@@ -16,7 +16,7 @@ from spotlightd.query import filters
 from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, responses
-from spotlightd.web.parts.threshold_day import ThresholdDay, listed_days_query, read_day, shown_markets
+from spotlightd.web.parts.threshold_day import ThresholdDay, listed_days_query, read_day, requested_markets
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, ExplorerContext
 
@@ -83,7 +83,7 @@ async def _show(request: web.Request, day: date | None) -> web.StreamResponse:
 def _render(
     request: web.Request, snapshot: Snapshot, lists: ThresholdDay | None, values: Mapping[str, object]
 ) -> web.StreamResponse:
-    columns = shown_markets(lists.markets) if lists else ()
+    columns = requested_markets(lists.markets) if lists else ()
     reasons = [
         (source.title, source.suspended) for source in request.app[APP_STATE].context.sources
         if source.suspended and threshold_lists in source.datasets

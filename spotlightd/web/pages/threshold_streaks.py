@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 from aiohttp import web
 
-from spotlightd.datasets.threshold.lists import threshold
-from spotlightd.datasets.threshold.streaks import threshold_streaks
+from spotlightd.datasets.threshold.streaks import on_newest_lists, select_streaks, threshold_streaks
 from spotlightd.query import filters
 from spotlightd.query.errors import bad_parameter
 from spotlightd.query.select import Query
-from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
+from spotlightd.sql.visibility import Snapshot, table_expression
 from spotlightd.turns import HEAVY
 from spotlightd.web import degraded, responses
 from spotlightd.web.pages.threshold import FORMATS, reads_archived
@@ -19,7 +19,7 @@ from spotlightd.web.parts.threshold_day import ALL_MARKETS
 from spotlightd.web.routes import Route
 from spotlightd.web.state import KIND
 
-SHOWN = 200
+MOST_STREAKS = 200
 STATES = ("open", "closed", "unknown")
 COLUMNS = (
     "market, symbol, security_name, rule, state, first_day, last_day, days, entered_after, left_on, unknown_before, "
@@ -43,25 +43,19 @@ async def show_streaks(request: web.Request) -> web.StreamResponse:
     pairs = {"state": state, **({"market": market} if market else {})}
     return responses.render_page(request, "threshold_streaks.html", {
         "snapshot": snapshot, "streaks": rows, "pairs": pairs, "state": state, "market": market, "states": STATES,
-        "markets": ALL_MARKETS, "dataset": threshold_streaks, "shown": SHOWN, "formats": FORMATS,
+        "markets": ALL_MARKETS, "dataset": threshold_streaks, "shown": MOST_STREAKS, "formats": FORMATS,
         "newest": max((row["last_day"] for row in rows), default=date.min),
     }, etag=etag)  # fmt: skip
 
 
 def streaks_query(state: str, market: str, snapshot: Snapshot) -> Query:
     """The longest streaks. Open ones are of securities that are on the newest list of a market."""
-    conditions = ["state = {state:String}"]
-    if state == "open":
-        rows, visible = table_expression(threshold, snapshot), visible_condition(threshold)
-        newest = f"SELECT market, max(list_date) FROM {rows} WHERE {visible} GROUP BY market"
-        conditions.append(
-            f"symbol IN (SELECT symbol FROM {rows} WHERE {visible} AND (market, list_date) IN ({newest}))"
-        )
-    if market:
-        conditions.append("market = {market:String}")
+    conditions = ["state = {state:String}", *(["market = {market:String}"] if market else [])]
+    reading = select_streaks(securities=on_newest_lists()) if state == "open" else threshold_streaks.reading
     sql = (
-        f"SELECT {COLUMNS} FROM {table_expression(threshold_streaks, snapshot)} WHERE {' AND '.join(conditions)}"
-        f" ORDER BY days DESC, symbol, market LIMIT {SHOWN:d}"
+        f"SELECT {COLUMNS} FROM {table_expression(replace(threshold_streaks, reading=reading), snapshot)}"
+        f" WHERE {' AND '.join(conditions)}"
+        f" ORDER BY days DESC, symbol, market LIMIT {MOST_STREAKS:d}"
     )
     return Query(sql, {"seq": snapshot.seq, "state": state, **({"market": market} if market else {})})
 

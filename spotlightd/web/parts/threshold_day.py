@@ -8,17 +8,17 @@ from datetime import date, datetime, timedelta
 
 from spotlightd.datasets.threshold.agreement import select_agreement, threshold_agreement
 from spotlightd.datasets.threshold.days import select_days, threshold_days
-from spotlightd.datasets.threshold.lists import ENDED, MARKETS, OCC, published_loads
-from spotlightd.datasets.threshold.streaks import select_streaks, threshold_streaks
+from spotlightd.datasets.threshold.lists import ENDED, MARKETS, OCC, threshold_lists
+from spotlightd.datasets.threshold.streaks import on_newest_lists, select_streaks, threshold_streaks
 from spotlightd.model.dataset import Dataset
 from spotlightd.query.reader import Reader
 from spotlightd.query.select import Query
-from spotlightd.sql.visibility import Snapshot, table_expression
+from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 
 LOOK_BACK = timedelta(days=400)
 """Streaks are read from lists of that many days. Those that began before are read again from all lists."""
 
-NOT_ASKED = "not asked"
+NOT_REQUESTED = "not asked"
 KNOWN = ("list", "empty")
 ALL_MARKETS = tuple(dict.fromkeys(market for markets in MARKETS.values() for market in markets))
 
@@ -94,12 +94,12 @@ class ThresholdDay:
     @property
     def missing(self) -> tuple[MarketList, ...]:
         """The lists that were asked for and are not known."""
-        return tuple(market for market in self.markets if not market.is_known and market.status != NOT_ASKED)
+        return tuple(market for market in self.markets if not market.is_known and market.status != NOT_REQUESTED)
 
     @property
     def unasked(self) -> tuple[str, ...]:
         return tuple(
-            market.market for market in self.markets if market.status == NOT_ASKED and market.market not in ENDED
+            market.market for market in self.markets if market.status == NOT_REQUESTED and market.market not in ENDED
         )
 
 
@@ -107,9 +107,9 @@ def listed_days_query(snapshot: Snapshot) -> Query:
     """The first day and the newest one of which there is an answer, and the newest one with a list that is known; 1970-01-01
     when there is none.
     """
-    loads = published_loads("threshold_lists").format(loads="loads", seq="{seq:UInt64}")
     newest = f"max(list_date), maxIf(list_date, status IN {KNOWN})"
-    sql = f"SELECT min(list_date), {newest} FROM threshold_lists WHERE market != '{OCC}' AND load_id IN ({loads})"
+    rows, visible = table_expression(threshold_lists, snapshot), visible_condition(threshold_lists)
+    sql = f"SELECT min(list_date), {newest} FROM {rows} WHERE market != '{OCC}' AND {visible}"
     return Query(sql, {"seq": snapshot.seq})
 
 
@@ -143,9 +143,9 @@ async def read_day(reader: Reader, day: date, first_list: date, snapshot: Snapsh
     )
 
 
-def shown_markets(lists: Iterable[MarketList]) -> tuple[str, ...]:
+def requested_markets(lists: Iterable[MarketList]) -> tuple[str, ...]:
     """The markets that are a column: those of which a list was asked for."""
-    return tuple(market.market for market in lists if market.status != NOT_ASKED)
+    return tuple(market.market for market in lists if market.status != NOT_REQUESTED)
 
 
 def _read(dataset: Dataset, select: str, snapshot: Snapshot) -> str:
@@ -162,11 +162,11 @@ def _days_query(first: date, last: date, snapshot: Snapshot) -> Query:
 def _streaks_query(day: date, since: date, snapshot: Snapshot, symbols: Sequence[str] = ()) -> Query:
     """The streaks that are on the lists of the day, and those that ended on the list before, by the lists since a day."""
     condition = f"list_date BETWEEN toDate('{since}') AND toDate('{day}')"
-    rows = _read(threshold_streaks, select_streaks(condition), snapshot)
+    listed = "symbol IN {{symbols:Array(String)}}" if symbols else on_newest_lists(condition, 2)
+    rows = _read(threshold_streaks, select_streaks(condition, listed), snapshot)
     columns = "market, symbol, security_name, rule, first_day, last_day, days, entered_after, left_on, unknown_before, unknown_within"
-    only = " AND symbol IN {symbols:Array(String)}" if symbols else ""
     sql = (
-        f"SELECT {columns} FROM {rows} WHERE (last_day = toDate('{day}') OR left_on = toDate('{day}') AND state = 'closed'){only}"
+        f"SELECT {columns} FROM {rows} WHERE (last_day = toDate('{day}') OR left_on = toDate('{day}') AND state = 'closed')"
         " ORDER BY symbol, market"
     )
     return Query(sql, {"seq": snapshot.seq, **({"symbols": list(symbols)} if symbols else {})})
@@ -179,7 +179,7 @@ def _agreement_query(day: date, snapshot: Snapshot) -> Query:
 
 def _make_list(market: str, row: Mapping[str, object] | None, streaks: Iterable[Streak], day: date) -> MarketList:
     if row is None:
-        return MarketList(market, NOT_ASKED)
+        return MarketList(market, NOT_REQUESTED)
     own = [streak for streak in streaks if streak.market == market]
     return MarketList(
         market=market,

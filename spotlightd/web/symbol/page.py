@@ -89,7 +89,7 @@ async def _read_parts(reader: Reader, parts: Mapping[str, Sequence[Query]]) -> d
 def _daily_datasets(request: web.Request, snapshot: Snapshot) -> list[Dataset]:
     """The datasets that are shown day by day and have a publication."""
     datasets = measures.daily_datasets(request.app[APP_STATE].context.datasets)
-    return [dataset for dataset in datasets if dataset.name in snapshot.published and dataset not in threshold.SHOWN]
+    return [dataset for dataset in datasets if dataset.name in snapshot.published and dataset not in threshold.DATASETS]
 
 
 def _check_address(request: web.Request, symbol: str) -> None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from spotlightd.datasets.threshold.lists import threshold, threshold_occ
-from spotlightd.datasets.threshold.streaks import threshold_streaks
+from spotlightd.datasets.threshold.streaks import select_streaks, threshold_streaks
 from spotlightd.ports.warehouse import Answer
 from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot, table_expression
 
 DATASET = threshold.name
-SHOWN = (threshold, threshold_occ)
+DATASETS = (threshold, threshold_occ)
 """Datasets that this panel stands for: they have no amounts to draw by day."""
 
 MOST_STREAKS = 400
@@ -89,8 +89,9 @@ def streak_queries(symbol: str, snapshot: Snapshot) -> tuple[Query, ...]:
     """The streaks of the symbol; no query where no list was published."""
     if DATASET not in snapshot.published:
         return ()
+    reading = select_streaks(securities="symbol = {{threshold_symbol:String}}")
     sql = (
-        f"SELECT {COLUMNS} FROM {table_expression(threshold_streaks, snapshot)} WHERE symbol = {{threshold_symbol:String}}"
+        f"SELECT {COLUMNS} FROM {table_expression(replace(threshold_streaks, reading=reading), snapshot)}"
         f" ORDER BY last_day DESC, first_day DESC, market LIMIT {MOST_STREAKS:d}"
     )
     return (Query(sql, {"seq": snapshot.seq, "threshold_symbol": symbol}),)
