@@ -18,7 +18,17 @@ RULES = ROOT / "ansible" / "roles" / "monitoring" / "files" / "spotlightd.rules.
 CASES = Path(__file__).with_name("alerts.yml")
 PROMTOOL_SECONDS = 60
 # Paths of the explorer that alerts link to, as web/pages declare them.
-PAGES = {"/status", "/scorecard", "/logs", "/topics", "/disk", "/archive", "/data/runs", "/data/gaps", "/data/lost_frames"}
+PAGES = {
+    "/status",
+    "/scorecard",
+    "/logs",
+    "/topics",
+    "/disk",
+    "/archive",
+    "/data/runs",
+    "/data/gaps",
+    "/data/lost_frames",
+}
 
 
 def rules() -> list[dict[str, Any]]:

@@ -59,7 +59,9 @@ def test_the_timeline_shows_bundled_files_only_and_names_what_is_not_real() -> N
     assert [path.name for path in STAGES[-1].files.values()] == [REAL[0], CORRECTION, REAL[2], REAL[3]]
 
 
-def test_the_constructed_swaps_are_what_construct_swaps_writes_and_say_that_they_are_constructed(tmp_path: Path) -> None:
+def test_the_constructed_swaps_are_what_construct_swaps_writes_and_say_that_they_are_constructed(
+    tmp_path: Path,
+) -> None:
     written = {path.name: _read(path) for path in construct_swaps.construct(tmp_path)}
     assert written == {path.name: _read(path) for path in (DATA / "dtcc").glob("SEC_*.zip")}
     assert all(name.endswith("-constructed.zip") for name in written)

@@ -101,7 +101,9 @@ async def test_the_occ_checks_each_list_and_is_never_counted(lists: World) -> No
 
 
 async def test_a_day_without_a_known_list_says_so_for_each_market(lists: World) -> None:
-    assert "Threshold lists of Wednesday, 22 July 2026" in await read(lists, "/threshold"), "the newest list that is known"
+    assert "Threshold lists of Wednesday, 22 July 2026" in await read(lists, "/threshold"), (
+        "the newest list that is known"
+    )
     page = await read(lists, "/threshold/2026-07-23")
     assert "NYSE empty, or no list" in page
     assert "Of 4 markets no list is known, so nobody knows what is on it" in page
