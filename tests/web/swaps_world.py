@@ -37,10 +37,10 @@ def message(
         "notional_1_printed": "1,000,000", "underlier_ids": [GME], "underlier_sources": ["ISIN"],
     }  # fmt: skip
     known |= values
-    return tuple(known[column.name] if column.name in known else _default(column) for column in swaps.columns)
+    return tuple(known[column.name] if column.name in known else default_value(column) for column in swaps.columns)
 
 
-def _default(column: Column) -> Any:
+def default_value(column: Column) -> Any:
     if column.is_nullable:
         return None
     defaults: dict[str, Any] = {"list": [], "map": {}, "bool": False, "text": ""}
