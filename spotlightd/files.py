@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,17 @@ def open_scratch(path: Path) -> BinaryIO:
     """A new, empty file in a folder of our own, in place of what an earlier run left there. It need not be durable."""
     path.unlink(missing_ok=True)
     return os.fdopen(create_file(path), "wb")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """A copy in a folder of our own, in place of what an earlier run left there. It need not be durable."""
+    with source.open("rb") as old, open_scratch(target) as new:
+        shutil.copyfileobj(old, new)
+
+
+def copy_link(source: Path, target: Path) -> None:
+    """The same symbolic link in a folder of our own. What it leads to is not touched."""
+    target.symlink_to(source.readlink())
 
 
 def open_existing(path: Path) -> BinaryIO:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from spotlightd.clients.sqlite import copy_database
+from spotlightd.files import copy_file, copy_link
 from spotlightd.runtime.instance import LEDGER_FILE
 
 DATABASES = (LEDGER_FILE, "bus.sqlite", "spool.sqlite")
@@ -25,8 +26,11 @@ async def clone_databases(state: Path, clone: Path) -> None:
     for name in DATABASES:
         if (state / name).exists():
             await copy_database(state / name, clone / name)
-    if (state / "sources").is_dir():
-        shutil.copytree(state / "sources", clone / "sources")
+    for path in sorted((state / "sources").rglob("*")):
+        if path.is_file():
+            other = clone / path.relative_to(state)
+            other.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            copy_file(path, other)
 
 
 def clone_engine(state: Path, clone: Path) -> None:
@@ -36,13 +40,13 @@ def clone_engine(state: Path, clone: Path) -> None:
         other = target / path.relative_to(source)
         with suppress(FileNotFoundError):
             if path.is_symlink():
-                other.symlink_to(path.readlink())
+                copy_link(path, other)
             elif path.is_dir():
                 other.mkdir(mode=0o700, parents=True, exist_ok=True)
             elif _PART.fullmatch(path.parent.name):
                 other.hardlink_to(path)
             else:
-                shutil.copyfile(path, other)
+                copy_file(path, other)
     _drop_incomplete(source, target)
 
 
