@@ -13,12 +13,13 @@ from aiohttp import web
 from spotlightd.datasets.cat import cat_error_rates, cat_record_counts
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters
-from spotlightd.query.errors import bad_parameter, not_found
+from spotlightd.query.errors import not_found
 from spotlightd.query.key import join_key
 from spotlightd.query.select import Query
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 from spotlightd.web import degraded, responses
+from spotlightd.web.parts.parameters import FORMATS, read_choice, refuse_unknown
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, ExplorerContext
 from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
@@ -28,7 +29,6 @@ PRODUCTS = ("equities", "options")
 ERRORS = ("overall", "late", "rejection", "intrafirm", "interfirm_sent", "interfirm_received", "exchange", "trade")
 STAGES = ("initial", "adjusted", "")
 COUNTS = ("processed", "accepted", "late", "errors")
-FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ async def show_cat(request: web.Request) -> web.StreamResponse:
     """The page, by three statements: the snapshot, rates and counts."""
     if cat_error_rates not in request.app[APP_STATE].context.datasets:
         raise not_found("This instance has no reports of the audit trail.", "Its source is cat_monthly_update.")
-    product, error = _choose(request, "product", PRODUCTS), _choose(request, "error", ERRORS)
-    if unknown := [name for name in request.query if name not in ("product", "error", "as_of")]:
-        raise bad_parameter(unknown[0], "there is no such parameter", "This page takes product, error and as_of.")
+    refuse_unknown(request, ("product", "error", "as_of"))
+    product = read_choice(request, "product", PRODUCTS, PRODUCTS[0])
+    error = read_choice(request, "error", ERRORS, ERRORS[0])
     as_of = request.query.get("as_of", "")
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(None, filters.parse_as_of("as_of", as_of))
@@ -140,13 +140,6 @@ def _group_by_day(
             row["newest"], row["first"], row["reports"], address, vintages
         )
     return days
-
-
-def _choose(request: web.Request, name: str, choices: Sequence[str]) -> str:
-    text = request.query.get(name, choices[0])
-    if text not in choices:
-        raise bad_parameter(name, f"{text!r} is not one of {', '.join(choices)}")
-    return text
 
 
 def has_cat(context: ExplorerContext) -> bool:

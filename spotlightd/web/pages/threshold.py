@@ -13,14 +13,14 @@ from spotlightd.calendars.united_states import LAST_DAY, is_settlement_day, sett
 from spotlightd.datasets.threshold.lists import threshold, threshold_lists
 from spotlightd.model.dataset import Dataset
 from spotlightd.query import filters
-from spotlightd.query.errors import HttpProblem, bad_parameter, not_found
+from spotlightd.query.errors import HttpProblem, not_found
 from spotlightd.sql.visibility import Snapshot
 from spotlightd.web import degraded, responses
+from spotlightd.web.parts.parameters import FORMATS, refuse_unknown
 from spotlightd.web.parts.threshold_day import ThresholdDay, listed_days_query, read_day, requested_markets
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, ExplorerContext
 
-FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 NO_DAY = date(1970, 1, 1)
 STATUSES = {
     "list": "list", "empty": "empty list", "empty_or_absent": "empty, or no list", "absent": "no file published",
@@ -59,8 +59,7 @@ async def show_day(request: web.Request) -> web.StreamResponse:
 
 
 async def _show(request: web.Request, day: date | None) -> web.StreamResponse:
-    if unknown := [name for name in request.query if name != "as_of"]:
-        raise bad_parameter(unknown[0], "there is no such parameter", "This page takes as_of; the tables take filters.")
+    refuse_unknown(request, ("as_of",), "This page takes as_of; the tables take filters.")
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(threshold_lists, filters.parse_as_of("as_of", request.query.get("as_of", "")))
     bounds = (await reader.rows(listed_days_query(snapshot))).rows[0] if snapshot.seq else (NO_DAY, NO_DAY, NO_DAY)

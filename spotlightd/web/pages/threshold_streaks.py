@@ -9,12 +9,12 @@ from aiohttp import web
 
 from spotlightd.datasets.threshold.streaks import on_newest_lists, select_streaks, threshold_streaks
 from spotlightd.query import filters
-from spotlightd.query.errors import bad_parameter
 from spotlightd.query.select import Query
 from spotlightd.sql.visibility import Snapshot, table_expression
 from spotlightd.turns import HEAVY
 from spotlightd.web import degraded, responses
-from spotlightd.web.pages.threshold import FORMATS, reads_archived
+from spotlightd.web.pages.threshold import reads_archived
+from spotlightd.web.parts.parameters import FORMATS, read_choice, refuse_unknown
 from spotlightd.web.parts.threshold_day import ALL_MARKETS
 from spotlightd.web.routes import Route
 from spotlightd.web.state import KIND
@@ -29,9 +29,8 @@ COLUMNS = (
 
 async def show_streaks(request: web.Request) -> web.StreamResponse:
     """The longest streaks of a market and a state. Closed ones are found by reading all lists."""
-    state, market = _choose(request, "state", STATES) or "open", _choose(request, "market", ALL_MARKETS)
-    if unknown := [name for name in request.query if name not in ("state", "market", "as_of")]:
-        raise bad_parameter(unknown[0], "there is no such parameter", "This page takes state, market and as_of.")
+    state, market = read_choice(request, "state", STATES) or "open", read_choice(request, "market", ALL_MARKETS)
+    refuse_unknown(request, ("state", "market", "as_of"))
     if state != "open":
         request[KIND] = HEAVY
     reader = responses.get_reader(request)
@@ -58,13 +57,6 @@ def streaks_query(state: str, market: str, snapshot: Snapshot) -> Query:
         f" ORDER BY days DESC, symbol, market LIMIT {MOST_STREAKS:d}"
     )
     return Query(sql, {"seq": snapshot.seq, "state": state, **({"market": market} if market else {})})
-
-
-def _choose(request: web.Request, name: str, choices: tuple[str, ...]) -> str:
-    text = request.query.get(name, "")
-    if text and text not in choices:
-        raise bad_parameter(name, f"{text!r} is not one of {', '.join(choices)}")
-    return text
 
 
 ROUTES = (Route("/threshold/streaks", degraded.with_fallback(show_streaks, reads_archived)),)

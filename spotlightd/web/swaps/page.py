@@ -18,6 +18,7 @@ from spotlightd.sql.visibility import Snapshot
 from spotlightd.turns import HEAVY
 from spotlightd.web import degraded, responses
 from spotlightd.web.formatting import format_number
+from spotlightd.web.parts.parameters import FORMATS
 from spotlightd.web.routes import Nav, Route
 from spotlightd.web.state import APP_STATE, KIND, ExplorerContext
 from spotlightd.web.swaps.live import LivePart, can_answer, live_query, read_live
@@ -27,7 +28,6 @@ from spotlightd.web.symbol.daily_chart import Drawing, Point, draw_days
 
 ASSET_CLASSES = {"CR": "credit", "IR": "interest rates", "EQ": "equity", "FX": "foreign exchange", "CO": "commodities"}
 CHOICES = {"publisher": ("DTCC", "ICE", "CME"), "regime": ("CFTC", "SEC")}
-FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,11 @@ from spotlightd.query.select import Query
 from spotlightd.query.values import format_address
 from spotlightd.sql.visibility import Snapshot, table_expression, visible_condition
 from spotlightd.web import degraded, responses
+from spotlightd.web.parts.parameters import FORMATS, refuse_unknown
 from spotlightd.web.routes import Route
 from spotlightd.web.state import APP_STATE
 from spotlightd.web.symbol.daily_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Tick
 
-FORMATS = ("csv", "parquet", "json", "arrow", "ndjson")
 PARAMETERS = ("day", "currency", "index", "as_of")
 LABELED = frozenset({"1M", "3M", "6M", "1Y", "2Y", "3Y", "5Y", "7Y", "10Y", "20Y", "30Y", "50Y"})
 LEVELS = 4
@@ -97,8 +97,7 @@ async def show_tape(request: web.Request) -> web.StreamResponse:
     context, texts = request.app[APP_STATE].context, request.query
     if ois_curve not in context.datasets:
         raise not_found("This instance derives no rates.", "/swaps has the messages.")
-    if unknown := [name for name in texts if name not in PARAMETERS]:
-        raise bad_parameter(unknown[0], "there is no such parameter", f"This page takes {', '.join(PARAMETERS)}.")
+    refuse_unknown(request, PARAMETERS)
     reader = responses.get_reader(request)
     snapshot = await reader.snapshot(None, filters.parse_as_of("as_of", texts.get("as_of", "")))
     etag = responses.make_etag(request, snapshot)
